@@ -1,0 +1,68 @@
+# Works on a machine with Python 3.11+ and make, and nothing else. The first target sets up everything it needs.
+
+PORT ?= 8000
+DATA_DIR ?= ./data
+VENV := .venv
+BIN := $(VENV)/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help up test bench lint clean lock
+
+help:
+	@echo "make up      the whole service in this terminal (PORT=$(PORT) DATA_DIR=$(DATA_DIR))"
+	@echo "make test    the test suite, in parallel, on real PostgreSQL and Valkey"
+	@echo "make bench   the measurements of bench/"
+	@echo "make lint    ruff, mypy, import-linter"
+	@echo "make lock    compile requirements/*.txt anew from pyproject.toml"
+	@echo "make clean   remove $(VENV) and caches; $(DATA_DIR) stays"
+
+up: $(VENV)/.project
+	@exec $(BIN)/orders up --port "$(PORT)" --data-dir "$(DATA_DIR)"
+
+test: $(VENV)/.project
+	$(BIN)/pytest -n auto $(ARGS)
+
+bench: $(VENV)/.project
+	$(BIN)/python -m bench $(ARGS)
+
+lint: $(VENV)/.project
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+clean:
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -not -path './$(VENV)/*' -prune -exec rm -rf {} +
+
+# dev.txt is the widest set; the two others are compiled within it, so that no version differs between them.
+COMPILE = $(BIN)/uv pip compile pyproject.toml --quiet --universal --generate-hashes --upgrade \
+	--custom-compile-command "make lock"
+
+lock: $(VENV)/.project
+	$(COMPILE) --extra embedded --extra dev --output-file requirements/dev.txt
+	$(COMPILE) --extra embedded --constraint requirements/dev.txt --output-file requirements/embedded.txt
+	$(COMPILE) --constraint requirements/dev.txt --output-file requirements/runtime.txt
+
+# Made from nothing whenever the requirements change, so that no package stays that is no longer asked for.
+$(VENV)/.requirements: requirements/dev.txt
+	@python=; for candidate in $(PYTHON) python3 python3.14 python3.13 python3.12 python3.11; do \
+		if "$$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+			python=$$candidate; break; \
+		fi; \
+	done; \
+	if [ -z "$$python" ]; then \
+		echo "orders needs Python 3.11 or newer; found: $$(python3 --version 2>&1)." \
+			"Install one, or name it: make PYTHON=/path/to/python3.11" >&2; \
+		exit 1; \
+	fi; \
+	if ! "$$python" -m venv --clear $(VENV); then \
+		echo "$$python cannot make a virtual environment; on Debian: apt install python3-venv" >&2; \
+		exit 1; \
+	fi
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	@touch $@
+
+$(VENV)/.project: pyproject.toml $(VENV)/.requirements
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps --editable .
+	@touch $@

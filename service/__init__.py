@@ -1,0 +1,1 @@
+"""Settings, servers, processes and the command line: the only place that knows all the other packages."""
