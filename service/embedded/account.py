@@ -1,0 +1,100 @@
+"""The user that the servers run as: ours, or an unprivileged one when we are root, because PostgreSQL refuses root."""
+
+import os
+import pwd
+import stat
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypedDict
+
+from service.errors import OperatorError
+
+UNPRIVILEGED_USER = "nobody"
+UNPRIVILEGED_ID = 65534
+
+
+class Credentials(TypedDict, total=False):
+    """Keyword arguments for subprocess; empty when no change of user is needed."""
+
+    user: int
+    group: int
+    extra_groups: list[int]
+
+
+@dataclass(frozen=True)
+class Account:
+    """A user of the system, by name and numbers; switch is False when the servers simply run as we do."""
+
+    name: str
+    uid: int
+    gid: int
+    switch: bool
+
+    @property
+    def credentials(self) -> Credentials:
+        """What subprocess needs to run a program as this user."""
+        return {"user": self.uid, "group": self.gid, "extra_groups": []} if self.switch else {}
+
+    def own(self, directory: Path) -> None:
+        """Hand a directory over to this user; all below it too, if it belonged to somebody else."""
+        if not self.switch or directory.stat().st_uid == self.uid:
+            return
+        for path in [*directory.rglob("*"), directory]:
+            os.chown(path, self.uid, self.gid, follow_symlinks=False)
+
+    def reach(self, path: Path) -> None:
+        """Make sure that this user can get to the path.
+
+        A directory on the way that is closed to others (/root, say) is opened for passing through (o+x), not for
+        listing or reading, and stderr says so. The alternative, to refuse, would fail in every fresh container or
+        virtual machine where one works as root in /root.
+        """
+        if not self.switch:
+            return
+        for directory in reversed(path.resolve().parents):
+            status = directory.stat()
+            if self._may_pass(status):
+                continue
+            try:
+                directory.chmod(stat.S_IMODE(status.st_mode) | stat.S_IXOTH)
+            except OSError as error:
+                raise OperatorError(
+                    f"the user {self.name}, who runs the servers because PostgreSQL refuses root, cannot pass through "
+                    f"{directory} ({error.strerror}): choose another --data-dir, or do not run as root"
+                ) from error
+            print(
+                f"orders: opened {directory} for passing through (chmod o+x) to the user {self.name}, "
+                "who runs the servers because PostgreSQL refuses root",
+                file=sys.stderr,
+            )
+
+    def _may_pass(self, status: os.stat_result) -> bool:
+        if status.st_uid == self.uid:
+            return bool(status.st_mode & stat.S_IXUSR)
+        if status.st_gid == self.gid:
+            return bool(status.st_mode & stat.S_IXGRP)
+        return bool(status.st_mode & stat.S_IXOTH)
+
+
+def account_for(directory: Path) -> Account:
+    """Choose who runs the server whose data is in the directory (which need not exist yet).
+
+    Root stays with whoever owns the data already, so that a directory made by an ordinary user stays that user's.
+    """
+    if os.geteuid() != 0:
+        return Account(_name(os.geteuid()), os.geteuid(), os.getegid(), switch=False)
+    if directory.exists() and (owner := directory.stat()).st_uid != 0:
+        return Account(_name(owner.st_uid), owner.st_uid, owner.st_gid, switch=True)
+    try:
+        entry = pwd.getpwnam(UNPRIVILEGED_USER)
+    except KeyError:
+        return Account(str(UNPRIVILEGED_ID), UNPRIVILEGED_ID, UNPRIVILEGED_ID, switch=True)
+    return Account(entry.pw_name, entry.pw_uid, entry.pw_gid, switch=True)
+
+
+def _name(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)

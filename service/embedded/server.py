@@ -1,0 +1,210 @@
+"""The life of an embedded server: claim the directory, clear what a crash left, launch, wait, stop."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import ClassVar, Self
+
+from service.embedded.account import Account, account_for
+from service.embedded.locks import POLL_SECONDS, Lock
+from service.errors import OperatorError
+from service.lifeline import lifeline
+
+START_SECONDS_MAX = 120  # recovery after a crash included
+OWNER_WAIT_SECONDS = 0.2  # somebody may be looking whether the lock is held
+LOG_BYTES_MAX = 16 * 1024 * 1024
+
+
+class EmbeddedServer(ABC):
+    """A server on a data directory, as a child of this process.
+
+    start() and stop() may be repeated, and start() after the server died by itself starts it again under the same URL.
+    The server also stops, cleanly, when the thread that called start() ends: call it from one that lives long enough.
+    """
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    # How to stop it: ever harder signals, each with the seconds to wait for its effect.
+    stop_signals: ClassVar[Sequence[tuple[signal.Signals, float]]]
+
+    def __init__(self, data_dir: Path) -> None:
+        self.data_dir = data_dir.absolute()
+        self.directory = self.data_dir / self.name
+        self.log_path = self.data_dir / f"{self.name}.log"
+        self._owner = Lock(self.data_dir / "locks" / f"{self.name}.owner")
+        self._running = Lock(self.data_dir / "locks" / f"{self.name}.running")
+        self._owned = False
+        self._process: subprocess.Popen[bytes] | None = None
+        self._log_start = 0
+
+    @property
+    @abstractmethod
+    def url(self) -> str:
+        """The URL for clients; the same before and after a restart."""
+
+    @property
+    def pid(self) -> int:
+        """The process id of the running server."""
+        if self._process is None:
+            raise RuntimeError(f"{self.title} is not started")
+        return self._process.pid
+
+    def is_alive(self) -> bool:
+        """Say whether the server was started and still runs."""
+        return self._process is not None and self._process.poll() is None
+
+    def start(self) -> str:
+        """Start the server and return its URL once it answers.
+
+        Raises OperatorError when the directory cannot be used, is in use by another, or the server does not start.
+        """
+        if self.is_alive():
+            return self.url
+        try:
+            self._claim()
+            account = account_for(self.directory)
+            self._clear_leftovers()
+            self._prepare(account)
+            self._launch(account)
+            self._wait_until_ready()
+        except OSError as error:
+            self.stop()
+            where = error.filename or self.data_dir
+            raise OperatorError(
+                f"{self.title} cannot use {where}: {error.strerror}; choose another --data-dir or correct this one"
+            ) from error
+        except BaseException:
+            self.stop()
+            raise
+        return self.url
+
+    def stop(self) -> None:
+        """Stop the server cleanly, by force only when it does not react, and free the directory."""
+        process, self._process = self._process, None
+        if process is not None:
+            _end(process, self.stop_signals)
+            self._clean_up()
+        self._running.release()
+        if self._owned:
+            self._owner.release()
+            self._owned = False
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    @abstractmethod
+    def _prepare(self, account: Account) -> None:
+        """Make the directory ready for the server to start on."""
+
+    @abstractmethod
+    def _command(self) -> list[str]:
+        """Return the program and its arguments."""
+
+    @abstractmethod
+    def _is_ready(self) -> bool:
+        """Say whether the server takes requests."""
+
+    @abstractmethod
+    def _leftover_pid(self) -> int | None:
+        """Return the process id that the server itself wrote down when it last started."""
+
+    def _clean_up(self) -> None:
+        """Remove what is outside the data directory."""
+
+    def _claim(self) -> None:
+        if self._owned:
+            return
+        if not self._owner.acquire(OWNER_WAIT_SECONDS):
+            raise OperatorError(
+                f"{self.data_dir} is in use by another `orders up` (process {self._owner.signer()}): "
+                "stop that one, or choose another --data-dir"
+            )
+        self._owned = True
+        self._owner.sign()
+
+    def _clear_leftovers(self) -> None:
+        """Wait until no process of an earlier start is left; ask it to stop if its own lifeline did not."""
+        if self._running.acquire():
+            return
+        for with_signal, seconds in self.stop_signals:
+            pid = self._leftover_pid()
+            if pid is not None and works_in(pid, self.directory):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, with_signal)
+            if self._running.acquire(seconds):
+                return
+        raise OperatorError(
+            f"{self.title} of an earlier run still runs on {self.directory} (process {self._leftover_pid()}) "
+            "and does not stop: end it by hand"
+        )
+
+    def _launch(self, account: Account) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            if self.log_path.stat().st_size > LOG_BYTES_MAX:
+                self.log_path.replace(self.log_path.with_suffix(".log.old"))
+        with self.log_path.open("ab") as log:
+            self._log_start = log.tell()
+            self._process = subprocess.Popen(
+                self._command(),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd="/",
+                env={"LC_ALL": "C", "PATH": os.defpath, "TZ": "UTC"},
+                pass_fds=(self._running.descriptor,),
+                # Ctrl-C in the terminal reaches the supervisor alone, which stops things in order.
+                start_new_session=True,
+                preexec_fn=lifeline(self.stop_signals[0][0]),
+                **account.credentials,
+            )
+        self._running.forget()
+
+    def _wait_until_ready(self) -> None:
+        deadline = time.monotonic() + START_SECONDS_MAX
+        while not self._is_ready():
+            if not self.is_alive():
+                raise OperatorError(f"{self.title} did not start: {self._complaint()} (all of it: {self.log_path})")
+            if time.monotonic() > deadline:
+                raise OperatorError(f"{self.title} is not ready after {START_SECONDS_MAX} s: see {self.log_path}")
+            time.sleep(POLL_SECONDS)
+
+    def _complaint(self) -> str:
+        """Return the line of this start's log that most likely says what is wrong."""
+        with self.log_path.open("rb") as log:
+            log.seek(self._log_start)
+            lines = log.read().decode(errors="replace").splitlines()
+        grave = [line for line in lines if "FATAL" in line or "PANIC" in line]
+        return next(iter(grave or lines[-1:]), "it said nothing")
+
+
+def works_in(pid: int, directory: Path) -> bool:
+    """Say whether the process lives and has the directory as its working directory.
+
+    Process ids are given out again, so an id alone proves nothing. Where there is no /proc nothing is certain: False.
+    """
+    try:
+        return Path(f"/proc/{pid}/cwd").readlink() == directory.resolve()
+    except OSError:
+        return False
+
+
+def _end(process: subprocess.Popen[bytes], signals: Sequence[tuple[signal.Signals, float]]) -> None:
+    for with_signal, seconds in signals:
+        process.send_signal(with_signal)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(seconds)
+            return
+    process.kill()
+    process.wait()

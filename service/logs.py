@@ -1,0 +1,38 @@
+"""Log lines on stderr: text for people, JSON for machines."""
+
+import json
+import logging
+import sys
+from datetime import UTC, datetime
+from typing import Literal
+
+# What every record has; all else on a record was given with `extra=` and belongs into the line.
+_OWN_ATTRIBUTES = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "color_message", "taskName"}
+
+TEXT_FORMAT = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object a line: at, level, logger, message, whatever `extra=` carried, and the exception if any."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the record as one line; a value that JSON does not know appears as its text."""
+        line: dict[str, object] = {
+            "at": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        line |= {name: value for name, value in vars(record).items() if name not in _OWN_ATTRIBUTES}
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return json.dumps(line, default=str, ensure_ascii=False)
+
+
+def configure(log_format: Literal["text", "json"] = "text", log_level: str = "info") -> None:
+    """Send all loggers of the process, the libraries' too, to stderr in one format. May be called again."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonFormatter() if log_format == "json" else logging.Formatter(TEXT_FORMAT))
+    logging.basicConfig(level=log_level.upper(), handlers=[handler], force=True)
+    # Alembic says at INFO what `migrate` says better.
+    logging.getLogger("alembic.runtime.migration").setLevel(logging.WARNING)

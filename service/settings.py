@@ -1,0 +1,95 @@
+"""The configuration: environment variables or `.env`, checked once, at the start."""
+
+import urllib.parse
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import psycopg
+import redis
+from psycopg.conninfo import conninfo_to_dict
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
+from pydantic_core import ErrorDetails
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from service.errors import OperatorError
+
+POSTGRES_SCHEMES = ("postgresql://", "postgres://")
+REDIS_SCHEMES = ("redis://", "rediss://", "unix://")
+
+
+def _postgres_url(value: str) -> str:
+    if not value.startswith(POSTGRES_SCHEMES):
+        raise ValueError("must start with postgresql://")
+    try:
+        parameters = conninfo_to_dict(value)
+    except psycopg.ProgrammingError as error:
+        # What follows the colon quotes the URL, and may quote its password.
+        raise ValueError(f"is not a PostgreSQL URL: {str(error).partition(':')[0].strip()}") from None
+    for port in str(parameters.get("port") or "5432").split(","):
+        if not port.isdecimal() or not 0 < int(port) < 65536:  # noqa: PLR2004 -- the ports there are
+            raise ValueError(f"is not a PostgreSQL URL: {port!r} is no port")
+    return value
+
+
+def _redis_url(value: str) -> str:
+    if not value.startswith(REDIS_SCHEMES):
+        raise ValueError("must start with redis://, rediss:// or unix://")
+    try:
+        redis.connection.parse_url(value)
+        database = urllib.parse.urlsplit(value).path.lstrip("/")
+    except ValueError:
+        raise ValueError("is not a Redis URL: redis://[user:password@]host[:port][/database]") from None
+    # redis-py takes `/zero` for database 0 without a word.
+    if not value.startswith("unix://") and database and not database.isdecimal():
+        raise ValueError(f"is not a Redis URL: the database after the slash must be a number, not {database!r}")
+    return value
+
+
+def _lower(value: object) -> object:
+    return value.lower() if isinstance(value, str) else value
+
+
+PostgresUrl = Annotated[str, AfterValidator(_postgres_url)]
+RedisUrl = Annotated[str, AfterValidator(_redis_url)]
+
+
+class Settings(BaseSettings):
+    """What the environment says; every field's variable is its name in capitals."""
+
+    model_config = SettingsConfigDict(
+        env_file=".env",
+        env_file_encoding="utf-8",
+        env_ignore_empty=True,  # `PORT=` in a compose file means "not set"
+        extra="ignore",  # other programs have variables too
+        frozen=True,
+        hide_input_in_errors=True,
+    )
+
+    # Not in the repr: a URL holds a password.
+    database_url: PostgresUrl | None = Field(default=None, repr=False)
+    redis_url: RedisUrl | None = Field(default=None, repr=False)
+    query_database_url: PostgresUrl | None = Field(default=None, repr=False)  # a replica for the read side
+    port: Annotated[int, Field(ge=1, le=65535)] = 8000
+    data_dir: Path = Path("./data")
+    log_format: Annotated[Literal["text", "json"], BeforeValidator(_lower)] = "text"
+    log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)] = "info"
+
+    @classmethod
+    def load(cls, **overrides: Any) -> Self:
+        """Read the environment and `.env`; overrides (field=value, from the command line) win, None does not count.
+
+        Raises OperatorError with exit code 2, naming every variable that is wrong and why.
+        """
+        try:
+            return cls(**{name: value for name, value in overrides.items() if value is not None})
+        except ValidationError as error:
+            wrong = "; ".join(_explain(detail) for detail in error.errors(include_url=False, include_input=False))
+            raise OperatorError(wrong, exit_code=2) from None
+        except UnicodeDecodeError:
+            raise OperatorError(".env is not UTF-8 text", exit_code=2) from None
+
+
+def _explain(detail: ErrorDetails) -> str:
+    variable = str(detail["loc"][0]).upper()
+    reason = detail["msg"].removeprefix("Value error, ")
+    return f"{variable}: {reason[0].lower()}{reason[1:]}"
