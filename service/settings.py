@@ -35,7 +35,7 @@ def _redis_url(value: str) -> str:
     if not value.startswith(REDIS_SCHEMES):
         raise ValueError("must start with redis://, rediss:// or unix://")
     try:
-        redis.connection.parse_url(value)
+        redis.connection.parse_url(value)  # type: ignore[no-untyped-call]
         database = urllib.parse.urlsplit(value).path.lstrip("/")
     except ValueError:
         raise ValueError("is not a Redis URL: redis://[user:password@]host[:port][/database]") from None

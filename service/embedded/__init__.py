@@ -9,10 +9,10 @@ A data directory holds:
     postgres.log  valkey.log        what the servers say
     locks/                          see service/embedded/locks.py
 
-PostgreSQL listens on a unix socket only: it is faster than TCP (8-28 % in our measurements), needs no free port, its URL
-is the same at every start, and the directory's permissions keep other users of the machine out, so it needs no
-password. The URL, `postgresql://orders@/orders?host=%2F...%2Fpostgres`, is libpq's own form: psql, psycopg and
-SQLAlchemy take it. Valkey listens on 127.0.0.1, because `redis://` has no form for sockets.
+PostgreSQL listens on a unix socket only: it is faster than TCP (8-28 % in our measurements), needs no free port, its
+URL is the same at every start, and the directory's permissions keep other users of the machine out, so it needs no
+password. The URL, `postgresql://orders@/orders?host=%2F...%2Fpostgres&port=5432`, is libpq's own form: psql, psycopg
+and SQLAlchemy take it. Valkey listens on 127.0.0.1, because `redis://` has no form for sockets.
 """
 
 from service.embedded.postgres import PostgresServer

@@ -6,20 +6,11 @@ import stat
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypedDict
 
 from service.errors import OperatorError
 
 UNPRIVILEGED_USER = "nobody"
 UNPRIVILEGED_ID = 65534
-
-
-class Credentials(TypedDict, total=False):
-    """Keyword arguments for subprocess; empty when no change of user is needed."""
-
-    user: int
-    group: int
-    extra_groups: list[int]
 
 
 @dataclass(frozen=True)
@@ -32,9 +23,9 @@ class Account:
     switch: bool
 
     @property
-    def credentials(self) -> Credentials:
-        """What subprocess needs to run a program as this user."""
-        return {"user": self.uid, "group": self.gid, "extra_groups": []} if self.switch else {}
+    def user(self) -> tuple[int, int] | None:
+        """User id and group id to change to; None when the servers run as we do."""
+        return (self.uid, self.gid) if self.switch else None
 
     def own(self, directory: Path) -> None:
         """Hand a directory over to this user; all below it too, if it belonged to somebody else."""

@@ -17,6 +17,7 @@ from service.embedded.account import Account
 from service.embedded.programs import postgres_program
 from service.embedded.server import EmbeddedServer, works_in
 from service.errors import OperatorError
+from service.lifeline import tied
 
 USER = "orders"
 DATABASE = "orders"
@@ -46,7 +47,7 @@ class PostgresServer(EmbeddedServer):
 
     name = "postgres"
     title = "PostgreSQL"
-    # Fast shutdown, then immediate shutdown (recovers at the next start); the kernel's kill is as safe, but leaves more.
+    # Fast shutdown; immediate shutdown, which recovers at the next start; the kernel's kill, which also does.
     stop_signals: ClassVar = [(signal.SIGINT, 30), (signal.SIGQUIT, 10), (signal.SIGKILL, 5)]
 
     def __init__(self, data_dir: Path, settings: Mapping[str, str] | None = None) -> None:
@@ -92,8 +93,9 @@ class PostgresServer(EmbeddedServer):
         unfinished.mkdir(mode=0o700)
         account.own(unfinished)
         arguments = ["--username", USER, "--auth", "trust", "--encoding", "UTF8", "--locale", "C", "--data-checksums"]
+        initdb = [str(postgres_program("initdb")), "--pgdata", str(unfinished), *arguments]
         done = subprocess.run(
-            [str(postgres_program("initdb")), "--pgdata", str(unfinished), *arguments],
+            tied(initdb, signal.SIGTERM, account.user),
             capture_output=True,
             text=True,
             errors="replace",
@@ -101,7 +103,6 @@ class PostgresServer(EmbeddedServer):
             env={"LC_ALL": "C", "PATH": os.defpath, "TZ": "UTC"},
             check=False,
             start_new_session=True,
-            **account.credentials,
         )
         if done.returncode != 0:
             said = [line for line in done.stderr.splitlines() if "error" in line.lower()] or done.stderr.splitlines()

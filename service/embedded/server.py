@@ -14,7 +14,7 @@ from typing import ClassVar, Self
 from service.embedded.account import Account, account_for
 from service.embedded.locks import POLL_SECONDS, Lock
 from service.errors import OperatorError
-from service.lifeline import lifeline
+from service.lifeline import tied
 
 START_SECONDS_MAX = 120  # recovery after a crash included
 OWNER_WAIT_SECONDS = 0.2  # somebody may be looking whether the lock is held
@@ -120,7 +120,7 @@ class EmbeddedServer(ABC):
     def _leftover_pid(self) -> int | None:
         """Return the process id that the server itself wrote down when it last started."""
 
-    def _clean_up(self) -> None:
+    def _clean_up(self) -> None:  # noqa: B027 -- most have nothing there
         """Remove what is outside the data directory."""
 
     def _claim(self) -> None:
@@ -157,7 +157,7 @@ class EmbeddedServer(ABC):
         with self.log_path.open("ab") as log:
             self._log_start = log.tell()
             self._process = subprocess.Popen(
-                self._command(),
+                tied(self._command(), self.stop_signals[0][0], account.user),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -166,8 +166,6 @@ class EmbeddedServer(ABC):
                 pass_fds=(self._running.descriptor,),
                 # Ctrl-C in the terminal reaches the supervisor alone, which stops things in order.
                 start_new_session=True,
-                preexec_fn=lifeline(self.stop_signals[0][0]),
-                **account.credentials,
             )
         self._running.forget()
 
