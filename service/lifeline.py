@@ -29,6 +29,7 @@ def tied(command: list[str], with_signal: signal.Signals, user: tuple[int, int] 
 
 
 def _launch(parent: int, with_signal: int, user_id: int, group_id: int, command: list[str]) -> None:
+    # The parent's signal is set last: a change of user would drop it.
     if user_id >= 0:
         os.setgroups([])
         os.setgid(group_id)
@@ -42,4 +43,5 @@ def _launch(parent: int, with_signal: int, user_id: int, group_id: int, command:
 
 
 if __name__ == "__main__":
-    _launch(*(int(argument) for argument in sys.argv[1:5]), sys.argv[5:])
+    parent, with_signal, user_id, group_id = (int(argument) for argument in sys.argv[1:5])
+    _launch(parent, with_signal, user_id, group_id, sys.argv[5:])

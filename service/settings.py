@@ -88,6 +88,10 @@ class Settings(BaseSettings):
         except UnicodeDecodeError:
             raise OperatorError(".env is not UTF-8 text", exit_code=2) from None
 
+    def environment(self) -> dict[str, str]:
+        """Return the settings as environment variables, for a child process that is to have the same."""
+        return {name.upper(): str(value) for name, value in self.model_dump(exclude_none=True).items()}
+
 
 def _explain(detail: ErrorDetails) -> str:
     variable = str(detail["loc"][0]).upper()

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import ClassVar, Self
@@ -66,23 +66,32 @@ class EmbeddedServer(ABC):
         """
         if self.is_alive():
             return self.url
+        self.claim()
         try:
-            self._claim()
-            account = account_for(self.directory)
-            self._clear_leftovers()
-            self._prepare(account)
-            self._launch(account)
-            self._wait_until_ready()
-        except OSError as error:
-            self.stop()
-            where = error.filename or self.data_dir
-            raise OperatorError(
-                f"{self.title} cannot use {where}: {error.strerror}; choose another --data-dir or correct this one"
-            ) from error
+            with self._directory_errors():
+                account = account_for(self.directory)
+                self._clear_leftovers()
+                self._prepare(account)
+                self._launch(account)
+                self._wait_until_ready()
         except BaseException:
             self.stop()
             raise
         return self.url
+
+    def claim(self) -> None:
+        """Take the directory for this process, as start() does first. Raises OperatorError when another has it."""
+        if self._owned:
+            return
+        with self._directory_errors():
+            self._owned = self._owner.acquire(OWNER_WAIT_SECONDS)
+            if self._owned:
+                self._owner.sign()
+                return
+        raise OperatorError(
+            f"{self.data_dir} is in use by another `orders up` (process {self._owner.signer()}): "
+            "stop that one, or choose another --data-dir"
+        )
 
     def stop(self) -> None:
         """Stop the server cleanly, by force only when it does not react, and free the directory."""
@@ -123,16 +132,15 @@ class EmbeddedServer(ABC):
     def _clean_up(self) -> None:  # noqa: B027 -- most have nothing there
         """Remove what is outside the data directory."""
 
-    def _claim(self) -> None:
-        if self._owned:
-            return
-        if not self._owner.acquire(OWNER_WAIT_SECONDS):
+    @contextlib.contextmanager
+    def _directory_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            where = error.filename or self.data_dir
             raise OperatorError(
-                f"{self.data_dir} is in use by another `orders up` (process {self._owner.signer()}): "
-                "stop that one, or choose another --data-dir"
-            )
-        self._owned = True
-        self._owner.sign()
+                f"{self.title} cannot use {where}: {error.strerror}; correct that, or choose another --data-dir"
+            ) from error
 
     def _clear_leftovers(self) -> None:
         """Wait until no process of an earlier start is left; ask it to stop if its own lifeline did not."""

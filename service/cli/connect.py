@@ -1,0 +1,73 @@
+"""Which servers a command works on: those of DATABASE_URL and REDIS_URL, or those that `orders up` runs."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from service.embedded.locks import is_held
+from service.errors import OperatorError
+from service.settings import Settings
+
+FILE_NAME = "up.json"
+
+
+def settings(data_dir: Path | None = None, **overrides: Any) -> Settings:
+    """Return the settings with database_url and redis_url filled in: what a long-running command starts with.
+
+    Raises OperatorError when only one of the two is set (exit code 2), or none is and no `orders up` runs.
+    """
+    given = Settings.load(data_dir=data_dir, **overrides)
+    if given.database_url and given.redis_url:
+        return given
+    if given.database_url or given.redis_url:
+        missing = "REDIS_URL" if given.database_url else "DATABASE_URL"
+        raise OperatorError(f"{missing} is not set: set both DATABASE_URL and REDIS_URL, or neither", exit_code=2)
+    running = _running(given.data_dir)
+    return given.model_copy(update={"database_url": running["database_url"], "redis_url": running["redis_url"]})
+
+
+def urls(data_dir: Path | None = None) -> tuple[str, str]:
+    """Return DATABASE_URL and REDIS_URL, the environment's or those of `orders up` on the data directory.
+
+    Raises OperatorError as settings() does.
+    """
+    found = settings(data_dir)
+    return str(found.database_url), str(found.redis_url)
+
+
+def database_url(data_dir: Path | None = None) -> str:
+    """Return DATABASE_URL alone, for commands that need no broker.
+
+    Raises OperatorError when it is not set and no `orders up` runs on the data directory.
+    """
+    given = Settings.load(data_dir=data_dir)
+    return given.database_url or _running(given.data_dir)["database_url"]
+
+
+def announce(data_dir: Path, *, database_url: str, redis_url: str, api_url: str) -> None:
+    """Write down, for the other commands, what runs on the data directory."""
+    facts = {"pid": os.getpid(), "api_url": api_url, "database_url": database_url, "redis_url": redis_url}
+    unfinished = data_dir / f"{FILE_NAME}.unfinished"
+    unfinished.write_text(json.dumps(facts, indent=2) + "\n")
+    unfinished.replace(data_dir / FILE_NAME)
+
+
+def is_up(data_dir: Path) -> bool:
+    """Say whether an `orders up` runs on the data directory, or is starting or stopping."""
+    return is_held(data_dir / "locks" / "postgres.owner")
+
+
+def _running(data_dir: Path) -> dict[str, str]:
+    try:
+        # The file of an `up` that was killed is still there; its lock is not.
+        if is_up(data_dir):
+            facts: dict[str, str] = json.loads((data_dir / FILE_NAME).read_text())
+            return facts
+    except FileNotFoundError:
+        pass  # it is still starting
+    except OSError as error:
+        raise OperatorError(f"cannot read {error.filename}: {error.strerror}") from error
+    raise OperatorError(
+        f"no `orders up` runs on {data_dir}: start it, name its --data-dir, or set DATABASE_URL and REDIS_URL"
+    )

@@ -1,0 +1,46 @@
+"""Brings a database's tables to the state that this version of the code expects."""
+
+from importlib.util import find_spec
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+from alembic.util import CommandError
+
+from service.errors import OperatorError
+
+
+def upgrade(database_url: str) -> str | None:
+    """Run every migration that the database at the libpq URL does not have yet; return the revision it is at now.
+
+    All of them or, on an error, none. Several processes may do this at the same moment: one works, the others wait
+    and find it done. Raises OperatorError when the database is of a newer version than the code, and
+    psycopg.OperationalError when it cannot be reached.
+    """
+    config = _config()
+    config.attributes["database_url"] = database_url
+    try:
+        command.upgrade(config, "head")
+    except CommandError as error:
+        raise OperatorError(
+            f"cannot migrate: {error}; is the database of a newer version of orders than this one?"
+        ) from error
+    return expected_revision()
+
+
+def expected_revision() -> str | None:
+    """Return the newest revision that this code knows, None when there is none yet."""
+    return ScriptDirectory.from_config(_config()).get_current_head()
+
+
+def _config() -> Config:
+    """Alembic's configuration without a file: where the installed package is, whatever the working directory."""
+    spec = find_spec("migrations")
+    if spec is None or spec.origin is None:
+        raise RuntimeError("the package migrations is not installed")
+    config = Config()
+    location = str(Path(spec.origin).parent)
+    config.set_main_option("script_location", location.replace("%", "%%"))  # a ConfigParser reads it
+    config.set_main_option("path_separator", "os")
+    return config

@@ -1,0 +1,82 @@
+"""The API in uvicorn: one process or several on one port, and an end to every connection at shutdown."""
+
+import contextlib
+import errno
+import os
+import socket
+import sys
+
+import uvicorn
+from fastapi import FastAPI
+from uvicorn.supervisors import Multiprocess
+
+from service import logs
+from service.errors import OperatorError
+from service.lifeline import die_with_parent
+from service.settings import Settings
+
+BACKLOG = 2048
+SHUTDOWN_SECONDS = 8  # for requests in flight; then their connections are closed
+
+# Set by us for the processes that uvicorn starts, so that none of them outlives it.
+_PART_OF_SEVERAL = "ORDERS_SERVE_PART_OF_SEVERAL"
+
+
+def serve(settings: Settings, host: str, processes: int = 1) -> None:
+    """Serve until SIGTERM or SIGINT. Raises OperatorError when the address cannot be had."""
+    logs.configure(settings.log_format, settings.log_level)
+    os.environ |= settings.environment()
+    config = uvicorn.Config(
+        "service.serving:app",
+        factory=True,
+        host=host,
+        port=settings.port,
+        workers=processes,
+        loop="uvloop",
+        http="httptools",
+        ws="none",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=SHUTDOWN_SECONDS,
+        backlog=BACKLOG,
+    )
+    server = uvicorn.Server(config)
+    with contextlib.closing(listen(host, settings.port)) as listener:
+        if processes > 1:
+            os.environ[_PART_OF_SEVERAL] = "1"
+            Multiprocess(config, sockets=[listener]).run()
+            return
+        with contextlib.suppress(KeyboardInterrupt):
+            server.run(sockets=[listener])
+    if not server.started:
+        sys.exit(1)
+
+
+def app() -> FastAPI:
+    """Build the application from the environment; uvicorn calls it in every process."""
+    from service.app import create_app
+
+    if os.environ.get(_PART_OF_SEVERAL):
+        die_with_parent()
+    settings = Settings.load()
+    logs.configure(settings.log_format, settings.log_level)
+    return create_app(settings)
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Return a socket that listens there. Raises OperatorError when the port is taken or the address is not ours."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        listener.listen(BACKLOG)
+    except OSError as error:
+        listener.close()
+        if error.errno == errno.EADDRINUSE:
+            raise OperatorError(
+                f"port {port} of {host} is taken: stop what uses it, or choose another --port"
+            ) from None
+        raise OperatorError(f"cannot listen on {host}:{port}: {error.strerror}") from None
+    return listener
