@@ -1,0 +1,1 @@
+"""The write side: requests to commands, commands to decisions, decisions to events."""

@@ -1,0 +1,126 @@
+"""From an HTTP request to the writer and back: keys, versions, headers, and how commands are documented."""
+
+import hashlib
+from typing import Any
+
+from pydantic import BaseModel
+from starlette.requests import Request as HttpRequest
+from starlette.responses import Response
+
+from command.domain.refusals import Refused
+from command.fields import uuid_text
+from command.ids import new_id
+from command.problems import problem_of
+from command.writer import Answer, Command, Key, KeyReused, OutcomeUnknown, Overloaded, Request, Unavailable, Writer
+from contract.problems import PROBLEMS, Problem
+from contract.requests import idempotency_key
+from contract.resources import ProblemView
+from eventlog.codec import encode
+
+_REQUEST_ID_LENGTH_MAX = 200
+
+
+class Commands:
+    """Runs commands for HTTP requests."""
+
+    def __init__(self, writer: Writer) -> None:
+        self._writer = writer
+
+    async def run(self, request: HttpRequest, command: Command, body: BaseModel | None = None) -> Response:
+        """Have `command` decided, and answer as the contract says. `body` is what the Idempotency-Key stands for."""
+        command_id = new_id()
+        key = _key(request, body) if request.method == "POST" else None
+        try:
+            answer = await self._writer.submit(Request(command, _metadata(request, command_id), key))
+        except Refused as refusal:
+            raise problem_of(refusal) from None
+        except KeyReused:
+            raise Problem(
+                "idempotency-key-reused", "This Idempotency-Key was used for another request; this one was not tried."
+            ) from None
+        except Overloaded:
+            raise Problem("overloaded", "Too many commands are waiting; this one was not tried.") from None
+        except Unavailable as error:
+            raise Problem("unavailable", f"The command was not accepted: {_one_line(error)}.") from None
+        except OutcomeUnknown as error:
+            raise Problem(
+                "outcome-unknown", f"The command may or may not have been accepted: {_one_line(error)}."
+            ) from None
+        return _response(answer, command_id)
+
+
+def path_id(value: str) -> str:
+    """The id in a path, in canonical text. Raises Problem `not-found` for what is no UUID."""
+    canonical = uuid_text(value)
+    if canonical is None:
+        raise Problem("not-found", f"There is no resource with the id {value[:100]!r}.")
+    return canonical
+
+
+def documented(view: type[BaseModel] | None, status: int, *codes: str) -> dict[str, Any]:
+    """The route arguments that document a command: its answer and its problems."""
+    headers = {
+        "ETag": {"schema": {"type": "string"}, "description": "the version of the resource, in quotes"},
+        "Sync-Token": {"schema": {"type": "string"}, "description": "send it with a read to read this write"},
+    }
+    if status == 201:
+        headers["Location"] = {"schema": {"type": "string"}, "description": "where the resource is"}
+    responses: dict[int, dict[str, Any]] = {
+        status: {"headers": headers, "description": "Done"} | ({"model": view} if view else {})
+    }
+    by_status: dict[int, list[str]] = {}
+    for code in (*codes, *_EVERY_COMMAND):
+        by_status.setdefault(PROBLEMS[code].status, []).append(code)
+    for number, names in by_status.items():
+        responses[number] = {"model": ProblemView, "description": ", ".join(f"`{name}`" for name in names)}
+    return {"responses": responses, "response_model": None}
+
+
+_EVERY_COMMAND = (
+    "malformed-json",
+    "unknown-parameter",
+    "invalid-header",
+    "body-too-large",
+    "unsupported-media-type",
+    "validation-error",
+    "overloaded",
+    "unavailable",
+    "outcome-unknown",
+)
+
+
+def _key(request: HttpRequest, body: BaseModel | None) -> Key | None:
+    key = idempotency_key(request)
+    if key is None:
+        return None
+    # A key is its caller's: with other credentials it is another key. The service itself knows no accounts.
+    caller = hashlib.blake2b(request.headers.get("authorization", "").encode("latin-1"), digest_size=16).digest()
+    content = body.model_dump_json().encode() if body is not None else b""
+    fingerprint = hashlib.blake2b(f"{request.method} {request.url.path}\n".encode() + content, digest_size=16).digest()
+    return Key(caller, key, fingerprint)
+
+
+def _metadata(request: HttpRequest, command_id: str) -> bytes:
+    metadata = {"actor": "api", "command_id": command_id}
+    headers = request.headers
+    if request_id := headers.get("x-request-id"):
+        metadata["request_id"] = request_id[:_REQUEST_ID_LENGTH_MAX]
+    # W3C Trace Context: the last byte's lowest bit says that the caller records this trace.
+    if (trace := headers.get("traceparent", "")) and len(trace) == 55 and trace[-1] in "13579bdf":
+        metadata["traceparent"] = trace
+    return encode(metadata)
+
+
+def _response(answer: Answer, command_id: str) -> Response:
+    headers = {"Sync-Token": str(answer.position), "X-Request-Id": command_id}
+    if answer.version is not None:
+        headers["ETag"] = f'"{answer.version}"'
+    if answer.status == 201 and answer.location is not None:
+        headers["Location"] = answer.location
+    if answer.replayed:
+        headers["Idempotency-Replayed"] = "true"
+    return Response(answer.body, answer.status, headers, "application/json" if answer.body else None)
+
+
+def _one_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")

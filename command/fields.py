@@ -1,0 +1,88 @@
+"""The fields of request bodies: types with their limits, strict about what JSON they take."""
+
+import re
+from decimal import Decimal
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, WithJsonSchema
+from pydantic_core import PydanticCustomError
+
+from command.domain import money
+from command.domain.currencies import CURRENCIES
+
+NAME_LENGTH_MAX = 200
+KEY_LENGTH_MAX = 100
+EMAIL_LENGTH_MAX = 254
+TEXT_LENGTH_MAX = 1_000
+LINES_MAX = 1_000
+QUANTITY_MAX = 1_000_000
+STOCK_MAX = 10**12
+
+_UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+_EMAIL = re.compile(r"[^@\s]+@[^@\s]+")
+
+
+class Body(BaseModel):
+    """A request body: no unknown fields, no conversions."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+def uuid_text(value: str) -> str | None:
+    """A UUID in canonical text, or None if it is none."""
+    lowered = value.lower()
+    return lowered if _UUID.fullmatch(lowered) else None
+
+
+def _uuid(value: Any) -> Any:
+    if not isinstance(value, str) or (canonical := uuid_text(value)) is None:
+        raise PydanticCustomError("uuid", "must be a UUID such as 01890a5d-ac96-774b-bcce-b302099a8057")
+    return canonical
+
+
+def _money(value: Any) -> Decimal:
+    try:
+        return money.parse(value)
+    except ValueError as error:
+        raise PydanticCustomError("money", "{reason}", {"reason": str(error)}) from None
+
+
+def _email(value: str) -> str:
+    if not _EMAIL.fullmatch(value):
+        raise PydanticCustomError("email", "must be an e-mail address such as ada@example.org")
+    return value
+
+
+def _currency(value: str) -> str:
+    if value not in CURRENCIES:
+        raise PydanticCustomError("currency", "must be an ISO 4217 code such as EUR")
+    return value
+
+
+def _not_blank(value: str) -> str:
+    if value.isspace():
+        raise PydanticCustomError("blank", "must not be blank")
+    return value
+
+
+_money_schema = {
+    "anyOf": [{"type": "string", "pattern": r"^[0-9]{1,12}(\.[0-9]{1,4})?$"}, {"type": "number", "minimum": 0}],
+    "examples": ["49.99"],
+    "description": "0 or more, below 10^12, at most 4 decimals",
+}
+
+Name = Annotated[str, Field(min_length=1, max_length=NAME_LENGTH_MAX), AfterValidator(_not_blank)]
+Sku = Annotated[str, Field(min_length=1, max_length=KEY_LENGTH_MAX), AfterValidator(_not_blank)]
+ExternalId = Annotated[str, Field(min_length=1, max_length=KEY_LENGTH_MAX), AfterValidator(_not_blank)]
+Email = Annotated[str, Field(min_length=3, max_length=EMAIL_LENGTH_MAX), AfterValidator(_email)]
+Text = Annotated[str, Field(max_length=TEXT_LENGTH_MAX)]
+RequiredText = Annotated[str, Field(min_length=1, max_length=TEXT_LENGTH_MAX), AfterValidator(_not_blank)]
+Id = Annotated[str, BeforeValidator(_uuid), WithJsonSchema({"type": "string", "format": "uuid"})]
+Money = Annotated[Decimal, PlainValidator(_money), WithJsonSchema(_money_schema)]
+Currency = Annotated[
+    str, AfterValidator(_currency), WithJsonSchema({"type": "string", "pattern": "^[A-Z]{3}$", "examples": ["EUR"]})
+]
+Quantity = Annotated[int, Field(ge=1, le=QUANTITY_MAX)]
+Stock = Annotated[int, Field(ge=0, le=STOCK_MAX)]
+StockDelta = Annotated[int, Field(ge=-STOCK_MAX, le=STOCK_MAX)]
+LineNumber = Annotated[int, Field(ge=1, le=LINES_MAX)]

@@ -1,0 +1,239 @@
+"""Commands about orders: place one, cancel it or some of its lines."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Annotated
+
+from fastapi import APIRouter
+from pydantic import Field, model_validator
+from pydantic_core import PydanticCustomError
+from starlette.requests import Request
+from starlette.responses import Response
+
+from command.api import Commands, documented, path_id
+from command.domain import order as rules
+from command.domain import product, user
+from command.domain.order import WantedLine
+from command.domain.product import Product
+from command.domain.refusals import ExternalIdTaken, Missing
+from command.fields import LINES_MAX, Body, ExternalId, Id, LineNumber, Money, Quantity, RequiredText, Sku, Text
+from command.ids import new_id
+from command.states import Entity, States, split
+from command.versions import check_version
+from command.views import order_view
+from command.writer import Answered, Outcome
+from contract.problems import Problem
+from contract.requests import StrictRoute, if_match
+from contract.resources import OrderView, ProblemView
+
+
+class ItemBody(Body):
+    """A line; its product by id or by SKU."""
+
+    product_id: Id | None = None
+    sku: Sku | None = None
+    quantity: Quantity
+    expected_unit_price: Money | None = None
+
+    @model_validator(mode="after")
+    def _one_product(self) -> "ItemBody":
+        if (self.product_id is None) == (self.sku is None):
+            raise PydanticCustomError("product", "must have product_id or sku, and not both")
+        return self
+
+
+class PlaceOrderBody(Body):
+    user_id: Id
+    items: Annotated[list[ItemBody], Field(min_length=1, max_length=LINES_MAX)]
+    external_id: ExternalId | None = None
+    note: Text | None = None
+
+
+class CancelledLineBody(Body):
+    line: LineNumber
+    quantity: Quantity
+
+
+class CancelOrderBody(Body):
+    reason: RequiredText | None = None
+    lines: Annotated[list[CancelledLineBody], Field(min_length=1, max_length=LINES_MAX)] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ProductRef:
+    """A product by its id or by its SKU."""
+
+    product_id: str | None
+    sku: str | None
+
+    def stream(self, states: States) -> str | None:
+        """The product's stream; None for a SKU that nobody has. Expects the claim on the SKU to be known."""
+        if self.product_id is not None:
+            return product.stream(self.product_id)
+        return states.owner(product.sku_claim(self.sku or ""))
+
+
+@dataclass(frozen=True, slots=True)
+class PlaceOrder:
+    order_id: str
+    user_id: str
+    products: tuple[ProductRef, ...]
+    lines: tuple[WantedLine, ...]
+    external_id: str | None = None
+    note: str | None = None
+
+    @property
+    def weight(self) -> int:
+        return 1 + len(self.lines)
+
+    def reads(self, states: States) -> Iterable[str]:
+        yield rules.stream(self.order_id)
+        yield user.stream(self.user_id)
+        if self.external_id is not None:
+            yield rules.external_id_claim(self.external_id)
+        for ref in self.products:
+            claim = None if ref.sku is None else product.sku_claim(ref.sku)
+            if claim is not None and claim not in states:
+                yield claim
+            elif stream := ref.stream(states):
+                yield stream
+
+    def decide(self, states: States) -> Outcome:
+        claimed: dict[str, str] = {}
+        if self.external_id is not None:
+            claim = rules.external_id_claim(self.external_id)
+            if owner := states.owner(claim):
+                raise ExternalIdTaken(self.external_id, owner)
+            claimed[claim] = rules.stream(self.order_id)
+        buyer = states.user(self.user_id)
+        events = rules.place(
+            self.order_id,
+            self.user_id,
+            buyer.state if buyer else None,
+            self.lines,
+            [self._product(states, ref) for ref in self.products],
+            self.external_id,
+            self.note,
+        )
+        return Outcome(events, lambda states: _answer(201, states, self.order_id), claimed)
+
+    @staticmethod
+    def _product(states: States, ref: ProductRef) -> Product | None:
+        stream = ref.stream(states)
+        entity = states.product(split(stream)[1]) if stream else None
+        return entity.state if entity else None
+
+
+@dataclass(frozen=True, slots=True)
+class CancelOrder:
+    """`quantities` maps line numbers to what is cancelled of them; None cancels all that is left."""
+
+    order_id: str
+    quantities: Mapping[int, int] | None
+    reason: str | None
+    expected_version: int | None = None
+    weight: int = 10
+
+    def reads(self, states: States) -> Iterable[str]:
+        yield rules.stream(self.order_id)
+        yield from products_of(states, self.order_id)
+
+    def decide(self, states: States) -> Outcome:
+        entity = states.order(self.order_id)
+        if entity is None:
+            raise Missing(rules.stream(self.order_id))
+        if self.quantities is not None or entity.state.status != "cancelled":
+            check_version(entity, self.expected_version)
+        products = known_products(states, entity)
+        events = rules.cancel(entity.state, products, self.quantities, self.reason)
+        return Outcome(events, lambda states: _answer(200, states, self.order_id))
+
+
+def products_of(states: States, order_id: str) -> Iterable[str]:
+    """The streams of the order's products, once the order is known."""
+    if rules.stream(order_id) in states and (entity := states.order(order_id)):
+        yield from {product.stream(item.product_id) for item in entity.state.items}
+
+
+def known_products(states: States, order: Entity[rules.Order]) -> dict[str, Product]:
+    """The order's products, by id."""
+    entities = {item.product_id: states.product(item.product_id) for item in order.state.items}
+    return {product_id: entity.state for product_id, entity in entities.items() if entity}
+
+
+def _answer(status: int, states: States, order_id: str) -> Answered:
+    entity = states.order(order_id)
+    assert entity is not None
+    return Answered(status, entity.version, f"/orders/{order_id}", order_view(entity))
+
+
+def _wanted(body: PlaceOrderBody) -> PlaceOrder:
+    products = tuple([ProductRef(item.product_id, item.sku) for item in body.items])
+    lines = tuple([WantedLine(item.quantity, item.expected_unit_price) for item in body.items])
+    return PlaceOrder(new_id(), body.user_id, products, lines, body.external_id, body.note)
+
+
+def _quantities(body: CancelOrderBody) -> dict[int, int] | None:
+    """What is cancelled of each line; a line named twice is cancelled by the sum."""
+    if body.lines is None:
+        return None
+    quantities: dict[int, int] = {}
+    for it in body.lines:
+        quantities[it.line] = quantities.get(it.line, 0) + it.quantity
+    return quantities
+
+
+def router(commands: Commands) -> APIRouter:
+    """The routes, on the given writer."""
+    routes = APIRouter(route_class=StrictRoute, tags=["orders"])
+
+    @routes.post(
+        "/orders",
+        status_code=201,
+        **documented(
+            OrderView,
+            201,
+            "insufficient-stock",
+            "price-changed",
+            "duplicate-external-id",
+            "unknown-user",
+            "unknown-product",
+            "product-discontinued",
+            "mixed-currency",
+            "idempotency-key-reused",
+        ),
+    )
+    async def place_order(body: PlaceOrderBody, request: Request) -> Response:
+        """Place an order: it, its items and its stock succeed together, or not at all."""
+        return await commands.run(request, _wanted(body), body)
+
+    @routes.post(
+        "/orders/{id}/cancel",
+        **documented(
+            OrderView,
+            200,
+            "not-found",
+            "quantity-not-cancellable",
+            "unknown-line",
+            "version-mismatch",
+            "idempotency-key-reused",
+        ),
+    )
+    async def cancel_order(id: str, request: Request, body: CancelOrderBody | None = None) -> Response:
+        """Cancel what is left of an order, or some of its lines, and restock. Already cancelled: 200, nothing happens."""
+        asked = body or CancelOrderBody()
+        command = CancelOrder(path_id(id), _quantities(asked), asked.reason, if_match(request))
+        return await commands.run(request, command, asked)
+
+    @routes.put("/orders/{id}", responses={405: {"model": ProblemView}}, include_in_schema=False)
+    @routes.delete("/orders/{id}", responses={405: {"model": ProblemView}}, include_in_schema=False)
+    async def refuse_rewriting(id: str) -> Response:
+        """An order is history: it is cancelled, never edited or deleted."""
+        raise Problem(
+            "method-not-allowed",
+            f"An order is not changed or deleted; cancel it with POST /orders/{id[:36]}/cancel.",
+            headers={"Allow": "GET, HEAD"},
+        )
+
+    return routes

@@ -1,0 +1,100 @@
+"""The one place where a refusal becomes an HTTP problem."""
+
+from dataclasses import asdict
+
+from command.domain import money
+from command.domain.refusals import (
+    Deleted,
+    Discontinued,
+    EmailTaken,
+    ExternalIdTaken,
+    Missing,
+    MixedCurrency,
+    NotCancellable,
+    OutOfStock,
+    PriceChanged,
+    Refused,
+    SkuTaken,
+    StockNotKept,
+    StockOutOfRange,
+    UnknownLine,
+    UnknownProduct,
+    UnknownUser,
+    VersionMismatch,
+)
+from command.states import split
+from contract.problems import Problem
+
+
+def path_of(stream: str) -> str:
+    """The path of the resource that a stream is about."""
+    kind, entity_id = split(stream)
+    return f"/{kind}s/{entity_id}"
+
+
+def problem_of(refusal: Refused) -> Problem:
+    """The problem that answers a refusal."""
+    match refusal:
+        case Missing(stream):
+            return Problem("not-found", f"There is no {split(stream)[0]} with the id {split(stream)[1]}.")
+        case Deleted(stream):
+            return Problem("gone", f"The user {split(stream)[1]} has been deleted.")
+        case VersionMismatch(expected, actual):
+            detail = f"The resource has version {actual}, not {expected}."
+            return Problem("version-mismatch", detail, headers={"ETag": f'"{actual}"'})
+        case EmailTaken(email):
+            return Problem("email-taken", f"Another user has the e-mail address {email}.")
+        case SkuTaken(sku, owner):
+            return Problem("sku-taken", f"Another product has the SKU {sku}.", headers={"Location": path_of(owner)})
+        case ExternalIdTaken(external_id, owner):
+            detail = f"The external_id {external_id} belongs to {path_of(owner)}."
+            return Problem("duplicate-external-id", detail, headers={"Location": path_of(owner)})
+        case UnknownUser(user_id):
+            error = {"pointer": "/user_id", "code": "unknown-user", "detail": "no such user, or deleted"}
+            return Problem("unknown-user", f"There is no user {user_id}, or not any more.", errors=[error])
+        case UnknownProduct(lines):
+            return Problem(
+                "unknown-product",
+                f"The order names products that do not exist, on {_lines(lines)}.",
+                errors=_line_errors(lines, "unknown-product", "no such product"),
+            )
+        case Discontinued(lines):
+            return Problem(
+                "product-discontinued",
+                f"The order names products that are no longer sold, on {_lines(lines)}.",
+                errors=_line_errors(lines, "product-discontinued", "no longer sold"),
+            )
+        case MixedCurrency(currencies):
+            return Problem("mixed-currency", f"The products have the currencies {', '.join(currencies)}.")
+        case PriceChanged(changes):
+            return Problem(
+                "price-changed",
+                f"The price is another than expected on {_lines([it.line for it in changes])}.",
+                lines=[
+                    {"line": it.line, "expected_unit_price": money.text(it.expected), "unit_price": it.actual}
+                    for it in changes
+                ],
+            )
+        case OutOfStock(shortages):
+            detail = f"There is not enough in stock for {_lines([it.line for it in shortages])}."
+            return Problem("insufficient-stock", detail, lines=[asdict(it) for it in shortages])
+        case UnknownLine(lines):
+            return Problem("unknown-line", f"The order has no {_lines(lines)}.", lines=[{"line": line} for line in lines])
+        case NotCancellable(lines_asked):
+            detail = f"There is less left to cancel on {_lines([it.line for it in lines_asked])}."
+            return Problem("quantity-not-cancellable", detail, lines=[asdict(it) for it in lines_asked])
+        case StockNotKept(sku):
+            return Problem("stock-not-kept", f"The product {sku} is not kept in stock.")
+        case StockOutOfRange(stock):
+            error = {"pointer": "/delta", "code": "too-large", "detail": f"the stock would be {stock}"}
+            return Problem("validation-error", "The stock would be above 10^12.", errors=[error])
+    raise AssertionError(f"no problem for {refusal!r}")
+
+
+def _lines(lines: list[int] | tuple[int, ...]) -> str:
+    shown = ", ".join(map(str, lines[:10])) + (", ..." if len(lines) > 10 else "")
+    return f"line{'s' if len(lines) > 1 else ''} {shown}"
+
+
+def _line_errors(lines: tuple[int, ...], code: str, detail: str) -> list[dict[str, object]]:
+    return [{"pointer": f"/items/{line - 1}", "code": code, "detail": detail} for line in lines]

@@ -1,0 +1,180 @@
+"""Commands about products: add, change, discontinue, adjust stock."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from decimal import Decimal
+
+from fastapi import APIRouter
+from pydantic import field_validator
+from pydantic_core import PydanticCustomError
+from starlette.requests import Request
+from starlette.responses import Response
+
+from command.api import Commands, documented, path_id
+from command.domain import product as rules
+from command.domain.product import Product
+from command.domain.refusals import Missing, SkuTaken
+from command.fields import Body, Currency, Money, Name, RequiredText, Sku, Stock, StockDelta
+from command.ids import new_id
+from command.states import States
+from command.versions import check_version
+from command.views import product_view
+from command.writer import Answered, Outcome
+from contract.requests import StrictRoute, if_match
+from contract.resources import ProductView
+from eventlog.events import ProductEvent
+
+
+class AddProductBody(Body):
+    sku: Sku
+    name: Name
+    price: Money
+    currency: Currency
+    stock: Stock | None = 0
+
+
+class ChangeProductBody(Body):
+    name: Name
+    price: Money
+
+
+class AdjustStockBody(Body):
+    delta: StockDelta
+    reason: RequiredText
+
+    @field_validator("delta")
+    @classmethod
+    def _not_zero(cls, delta: int) -> int:
+        if delta == 0:
+            raise PydanticCustomError("zero", "must not be 0")
+        return delta
+
+
+@dataclass(frozen=True, slots=True)
+class AddProduct:
+    product_id: str
+    sku: str
+    name: str
+    price: Decimal
+    currency: str
+    stock: int | None
+    weight: int = 2
+
+    def reads(self, states: States) -> Iterable[str]:
+        return [rules.stream(self.product_id), rules.sku_claim(self.sku)]
+
+    def decide(self, states: States) -> Outcome:
+        claim = rules.sku_claim(self.sku)
+        if owner := states.owner(claim):
+            raise SkuTaken(self.sku, owner)
+        events = rules.add(self.sku, self.name, self.price, self.currency, self.stock)
+        return _outcome(201, self.product_id, events, claimed={claim: rules.stream(self.product_id)})
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeProduct:
+    product_id: str
+    name: str
+    price: Decimal
+    expected_version: int | None
+    weight: int = 2
+
+    def reads(self, states: States) -> Iterable[str]:
+        return [rules.stream(self.product_id)]
+
+    def decide(self, states: States) -> Outcome:
+        product = _existing(states, self.product_id, self.expected_version)
+        return _outcome(200, self.product_id, rules.change(product, self.name, self.price))
+
+
+@dataclass(frozen=True, slots=True)
+class DiscontinueProduct:
+    product_id: str
+    expected_version: int | None
+    weight: int = 1
+
+    def reads(self, states: States) -> Iterable[str]:
+        return [rules.stream(self.product_id)]
+
+    def decide(self, states: States) -> Outcome:
+        entity = states.product(self.product_id)
+        expected = None if entity is not None and entity.state.discontinued else self.expected_version
+        events = rules.discontinue(_existing(states, self.product_id, expected))
+        stream = rules.stream(self.product_id)
+        return Outcome([(stream, event) for event in events], lambda _: Answered(204, None, None, b""))
+
+
+@dataclass(frozen=True, slots=True)
+class AdjustStock:
+    product_id: str
+    delta: int
+    reason: str
+    expected_version: int | None
+    weight: int = 1
+
+    def reads(self, states: States) -> Iterable[str]:
+        return [rules.stream(self.product_id)]
+
+    def decide(self, states: States) -> Outcome:
+        product = _existing(states, self.product_id, self.expected_version)
+        return _outcome(200, self.product_id, rules.adjust_stock(product, self.delta, self.reason))
+
+
+def _existing(states: States, product_id: str, expected_version: int | None) -> Product:
+    entity = states.product(product_id)
+    if entity is None:
+        raise Missing(rules.stream(product_id))
+    check_version(entity, expected_version)
+    return entity.state
+
+
+def _outcome(
+    status: int, product_id: str, events: list[ProductEvent], claimed: dict[str, str] | None = None
+) -> Outcome:
+    def answer(states: States) -> Answered:
+        entity = states.product(product_id)
+        assert entity is not None
+        return Answered(status, entity.version, f"/products/{product_id}", product_view(entity))
+
+    stream = rules.stream(product_id)
+    return Outcome([(stream, event) for event in events], answer, claimed=claimed or {})
+
+
+def router(commands: Commands) -> APIRouter:
+    """The routes, on the given writer."""
+    routes = APIRouter(route_class=StrictRoute, tags=["products"])
+
+    @routes.post("/products", status_code=201, **documented(ProductView, 201, "sku-taken", "idempotency-key-reused"))
+    async def add_product(body: AddProductBody, request: Request) -> Response:
+        """Add a product. `stock: null` means that it is not kept in stock and can be ordered in any quantity."""
+        command = AddProduct(new_id(), body.sku, body.name, body.price, body.currency, body.stock)
+        return await commands.run(request, command, body)
+
+    @routes.put("/products/{id}", **documented(ProductView, 200, "not-found", "version-mismatch"))
+    async def change_product(id: str, body: ChangeProductBody, request: Request) -> Response:
+        """Change a product's name and price; orders keep the ones they were placed with."""
+        return await commands.run(request, ChangeProduct(path_id(id), body.name, body.price, if_match(request)))
+
+    @routes.delete("/products/{id}", status_code=204, **documented(None, 204, "not-found", "version-mismatch"))
+    async def discontinue_product(id: str, request: Request) -> Response:
+        """Sell it no longer. Orders stay, and cancelling one still restocks it. Again: 204 again."""
+        return await commands.run(request, DiscontinueProduct(path_id(id), if_match(request)))
+
+    @routes.post(
+        "/products/{id}/stock",
+        **documented(
+            ProductView,
+            200,
+            "not-found",
+            "insufficient-stock",
+            "stock-not-kept",
+            "version-mismatch",
+            "idempotency-key-reused",
+        ),
+    )
+    async def adjust_stock(id: str, body: AdjustStockBody, request: Request) -> Response:
+        """Add to the stock, or take from it, never below zero."""
+        command = AdjustStock(path_id(id), body.delta, body.reason, if_match(request))
+        return await commands.run(request, command, body)
+
+    return routes

@@ -1,0 +1,174 @@
+"""What the write side knows: the state of each stream it has met, and who holds which claim.
+
+A cache in front of the log. The writer keeps it honest: it holds the log's head while it uses it, and first drops every
+stream that somebody else has appended to. What is not here is loaded from a snapshot and the events behind it.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Generic, NamedTuple, TypeVar
+
+import msgspec
+from psycopg import AsyncConnection
+
+from command.domain import order, product, user
+from command.domain.order import Order
+from command.domain.product import Product
+from command.domain.user import User
+from eventlog import read
+from eventlog.codec import Codec, UnreadableEvent
+from eventlog.read import History
+
+# Streams kept from one batch to the next: about 500 bytes each.
+STREAMS_MAX = 50_000
+SKUS_MAX = 200_000
+
+State = TypeVar("State", User, Product, Order)
+
+
+class Entity(NamedTuple, Generic[State]):
+    """A stream's state after `version` events."""
+
+    version: int
+    state: State
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """How one kind of stream becomes a state. Another `shape` number makes old snapshots unread: raise it when the
+    state's fields or what `evolve` makes of them change."""
+
+    shape: int
+    evolve: Callable[[str, Any, Any, str], Any]
+    decode: Callable[[str], Any]
+    kept: bool = True
+
+
+KINDS: dict[str, Kind] = {
+    "user": Kind(1, user.evolve, msgspec.json.Decoder(User).decode),
+    "product": Kind(1, product.evolve, msgspec.json.Decoder(Product).decode),
+    # Orders are many, large, and seldom asked for again: they are loaded when they are.
+    "order": Kind(1, order.evolve, msgspec.json.Decoder(Order).decode, kept=False),
+}
+
+
+def rfc3339(at: datetime) -> str:
+    """A time as it stands in resources: UTC, six decimals, `Z`."""
+    return at.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
+
+
+def split(stream: str) -> tuple[str, str]:
+    """A stream's kind and the id in it."""
+    kind, _, entity_id = stream.partition("-")
+    return kind, entity_id
+
+
+def shape_of(stream: str) -> int:
+    """The number of the shape that the stream's state has in this release."""
+    return KINDS[split(stream)[0]].shape
+
+
+class States:
+    """The states and claims at the log's `position`."""
+
+    def __init__(self, codec: Codec) -> None:
+        self.position = 0
+        self._codec = codec
+        self._streams: dict[str, Entity[Any] | None] = {}
+        self._unreadable: dict[str, UnreadableEvent] = {}
+        # A SKU is never given up, so what is known of one stays true.
+        self._claims: dict[str, str | None] = {}
+
+    def __contains__(self, key: str) -> bool:
+        """Whether a stream, or a claim, is known (to be there or not)."""
+        return key in self._streams or key in self._claims or key in self._unreadable
+
+    def user(self, user_id: str) -> Entity[User] | None:
+        return self._entity(user.stream(user_id))
+
+    def product(self, product_id: str) -> Entity[Product] | None:
+        return self._entity(product.stream(product_id))
+
+    def order(self, order_id: str) -> Entity[Order] | None:
+        return self._entity(order.stream(order_id))
+
+    def _entity(self, stream: str) -> Entity[Any] | None:
+        """Raises UnreadableEvent for a stream that cannot be read: it takes no commands until it can."""
+        if stream in self._unreadable:
+            raise self._unreadable[stream]
+        return self._streams[stream]
+
+    def version(self, stream: str) -> int:
+        """How many events the stream has."""
+        entity = self._streams.get(stream)
+        return entity.version if entity else 0
+
+    def owner(self, claim: str) -> str | None:
+        """The stream that has the claim."""
+        return self._claims[claim]
+
+    def evolve(self, stream: str, event: object, at: str) -> Entity[Any]:
+        """The stream's state after one more event, which is thereby what everybody sees."""
+        kind, entity_id = split(stream)
+        before = self._streams.get(stream)
+        version, state = before or (0, None)
+        after = self._streams[stream] = Entity(version + 1, KINDS[kind].evolve(entity_id, state, event, at))
+        return after
+
+    def set_owner(self, claim: str, stream: str | None) -> None:
+        self._claims[claim] = stream
+
+    def forget(self, streams: Iterable[str]) -> None:
+        """Drop what somebody else has changed."""
+        for stream in streams:
+            self._streams.pop(stream, None)
+
+    def clear(self) -> None:
+        """Drop everything: after a batch that failed, or whose outcome is unknown."""
+        self._streams.clear()
+        self._claims.clear()
+        self._unreadable.clear()
+
+    def trim(self) -> None:
+        """Keep only what the next batch is likely to want, within bounds."""
+        for stream in [name for name, it in self._streams.items() if it is None or not KINDS[split(name)[0]].kept]:
+            del self._streams[stream]
+        for claim in [name for name, it in self._claims.items() if it is None or not name.startswith("sku:")]:
+            del self._claims[claim]
+        self._unreadable.clear()
+        _drop_oldest(self._streams, STREAMS_MAX)
+        _drop_oldest(self._claims, SKUS_MAX)
+
+    async def load(self, connection: AsyncConnection, keys: Iterable[str]) -> None:
+        """Make the streams and claims `keys` known."""
+        claims = [key for key in keys if ":" in key]
+        streams = {key: shape_of(key) for key in keys if ":" not in key}
+        if claims:
+            found = await read.claims(connection, claims)
+            self._claims.update((claim, found.get(claim)) for claim in claims)
+        if streams:
+            histories = await read.histories(connection, streams)
+            for stream in streams:
+                history = histories.get(stream)
+                try:
+                    self._streams[stream] = self._fold(stream, history) if history else None
+                except UnreadableEvent as error:
+                    self._unreadable[stream] = error
+
+    def _fold(self, stream: str, history: History) -> Entity[Any]:
+        name, entity_id = split(stream)
+        kind = KINDS[name]
+        version = history.version
+        state = kind.decode(history.state) if history.state else None
+        for past in history.events:
+            event = self._codec.decode(past.type, past.schema_version, past.data)
+            state = kind.evolve(entity_id, state, event, rfc3339(past.occurred_at))
+            version = past.version
+        return Entity(version, state)
+
+
+def _drop_oldest(known: dict[str, Any], most: int) -> None:
+    """Dictionaries keep their order, so the first keys are those that came first."""
+    for key in list(known)[: max(0, len(known) - most)]:
+        del known[key]

@@ -1,0 +1,154 @@
+"""Commands about users: register, change, delete."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from command.api import Commands, documented, path_id
+from command.domain import user as rules
+from command.domain.refusals import Deleted, EmailTaken, ExternalIdTaken, Missing
+from command.domain.user import User
+from command.fields import Body, Email, ExternalId, Name
+from command.ids import new_id
+from command.states import Entity, States
+from command.versions import check_version
+from command.views import user_view
+from command.writer import Answered, Outcome
+from contract.requests import StrictRoute, if_match
+from contract.resources import UserView
+
+
+class RegisterUserBody(Body):
+    name: Name
+    email: Email
+    external_id: ExternalId | None = None
+
+
+class ChangeUserBody(Body):
+    name: Name
+    email: Email
+
+
+@dataclass(frozen=True, slots=True)
+class RegisterUser:
+    user_id: str
+    name: str
+    email: str
+    external_id: str | None
+    weight: int = 1
+
+    def _claims(self) -> list[str]:
+        claims = [rules.email_claim(self.email)]
+        if self.external_id is not None:
+            claims.append(rules.external_id_claim(self.external_id))
+        return claims
+
+    def reads(self, states: States) -> Iterable[str]:
+        return [rules.stream(self.user_id), *self._claims()]
+
+    def decide(self, states: States) -> Outcome:
+        stream = rules.stream(self.user_id)
+        if self.external_id is not None and (owner := states.owner(rules.external_id_claim(self.external_id))):
+            raise ExternalIdTaken(self.external_id, owner)
+        if states.owner(rules.email_claim(self.email)):
+            raise EmailTaken(self.email)
+        events = rules.register(self.name, self.email, self.external_id)
+        return Outcome(
+            [(stream, event) for event in events],
+            lambda states: _answer(201, states, self.user_id),
+            claimed=dict.fromkeys(self._claims(), stream),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeUser:
+    user_id: str
+    name: str
+    email: str
+    expected_version: int | None
+    weight: int = 1
+
+    def reads(self, states: States) -> Iterable[str]:
+        return [rules.stream(self.user_id), rules.email_claim(self.email)]
+
+    def decide(self, states: States) -> Outcome:
+        stream = rules.stream(self.user_id)
+        user = _existing(states, self.user_id, self.expected_version)
+        claim, old = rules.email_claim(self.email), rules.email_claim(user.email)
+        events = rules.change(user, self.name, self.email)
+        if states.owner(claim) not in (None, stream):
+            raise EmailTaken(self.email)
+        moved = claim != old
+        return Outcome(
+            [(stream, event) for event in events],
+            lambda states: _answer(200, states, self.user_id),
+            claimed={claim: stream} if moved else {},
+            released=[old] if moved else [],
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteUser:
+    user_id: str
+    expected_version: int | None
+    weight: int = 1
+
+    def reads(self, states: States) -> Iterable[str]:
+        return [rules.stream(self.user_id)]
+
+    def decide(self, states: States) -> Outcome:
+        stream = rules.stream(self.user_id)
+        entity = states.user(self.user_id)
+        if entity is not None and entity.state.deleted:
+            return Outcome([], lambda states: Answered(204, None, None, b""))
+        user = _existing(states, self.user_id, self.expected_version)
+        released = [rules.email_claim(user.email)]
+        if user.external_id is not None:
+            released.append(rules.external_id_claim(user.external_id))
+        events = rules.delete(user)
+        return Outcome(
+            [(stream, event) for event in events],
+            lambda states: Answered(204, None, None, b""),
+            released=released,
+        )
+
+
+def _existing(states: States, user_id: str, expected_version: int | None) -> User:
+    entity = states.user(user_id)
+    if entity is None:
+        raise Missing(rules.stream(user_id))
+    if entity.state.deleted:
+        raise Deleted(rules.stream(user_id))
+    check_version(entity, expected_version)
+    return entity.state
+
+
+def _answer(status: int, states: States, user_id: str) -> Answered:
+    entity: Entity[User] | None = states.user(user_id)
+    assert entity is not None
+    return Answered(status, entity.version, f"/users/{user_id}", user_view(entity))
+
+
+def router(commands: Commands) -> APIRouter:
+    """The routes, on the given writer."""
+    routes = APIRouter(route_class=StrictRoute, tags=["users"])
+
+    @routes.post("/users", status_code=201, **documented(UserView, 201, "email-taken", "duplicate-external-id"))
+    async def register_user(body: RegisterUserBody, request: Request) -> Response:
+        """Register a user. E-mail addresses are unique without regard to case; `external_id` is your own unique key."""
+        return await commands.run(request, RegisterUser(new_id(), body.name, body.email, body.external_id), body)
+
+    @routes.put("/users/{id}", **documented(UserView, 200, "not-found", "gone", "email-taken", "version-mismatch"))
+    async def change_user(id: str, body: ChangeUserBody, request: Request) -> Response:
+        """Change a user's name and e-mail address. Nothing is appended when both are equal."""
+        return await commands.run(request, ChangeUser(path_id(id), body.name, body.email, if_match(request)))
+
+    @routes.delete("/users/{id}", status_code=204, **documented(None, 204, "not-found", "version-mismatch"))
+    async def delete_user(id: str, request: Request) -> Response:
+        """Delete a user. Orders stay; the e-mail address and external_id are free again. Again: 204 again."""
+        return await commands.run(request, DeleteUser(path_id(id), if_match(request)))
+
+    return routes

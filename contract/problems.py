@@ -1,0 +1,196 @@
+"""Every error the API can answer, as RFC 9457 problem documents: one catalogue, one exception."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+MEDIA_TYPE = "application/problem+json"
+
+
+@dataclass(frozen=True, slots=True)
+class ProblemType:
+    """One kind of problem: what it means, and what the caller does about it."""
+
+    status: int
+    title: str
+    meaning: str
+    fix: str
+    retryable: bool = False
+
+
+PROBLEMS: dict[str, ProblemType] = {
+    "malformed-json": ProblemType(
+        400,
+        "Malformed JSON",
+        "The body is not JSON: a syntax error, a duplicate key, NaN, bad UTF-8, or nesting too deep.",
+        "Send one JSON document in UTF-8.",
+    ),
+    "unknown-parameter": ProblemType(
+        400,
+        "Unknown query parameter",
+        "The query string has a parameter that this resource does not take.",
+        "Remove it or correct its name; a filter is never silently dropped.",
+    ),
+    "invalid-parameter": ProblemType(
+        400,
+        "Invalid query parameter",
+        "A query parameter has a value that cannot be used.",
+        "Correct the value.",
+    ),
+    "invalid-cursor": ProblemType(
+        400,
+        "Invalid cursor",
+        "The cursor is not one that this list handed out for this sort.",
+        "Start again from the first page, and pass cursors on unchanged.",
+    ),
+    "invalid-header": ProblemType(
+        400,
+        "Invalid header",
+        "A request header has a value that cannot be used.",
+        "Correct the header that the detail names.",
+    ),
+    "not-found": ProblemType(404, "Not found", "There is no such resource.", "Check the id and the path."),
+    "method-not-allowed": ProblemType(
+        405, "Method not allowed", "The resource does not take this method.", "Use a method that the Allow header names."
+    ),
+    "email-taken": ProblemType(
+        409,
+        "E-mail taken",
+        "Another user has this e-mail address (case does not count).",
+        "Use another address, or the user that has it.",
+    ),
+    "duplicate-external-id": ProblemType(
+        409,
+        "Duplicate external_id",
+        "Another resource of this kind has this external_id.",
+        "It may be your own earlier request: Location names the resource that has it.",
+    ),
+    "sku-taken": ProblemType(
+        409, "SKU taken", "Another product has this SKU (case counts).", "Use another SKU, or the product that has it."
+    ),
+    "insufficient-stock": ProblemType(
+        409,
+        "Insufficient stock",
+        "There is less in stock than asked for; nothing was taken.",
+        "Ask for no more than `available`, or try again after a restock.",
+    ),
+    "stock-not-kept": ProblemType(
+        409, "Stock not kept", "The product is not kept in stock, so its stock cannot change.", "Leave it out."
+    ),
+    "price-changed": ProblemType(
+        409,
+        "Price changed",
+        "The product's price is not the expected_unit_price.",
+        "Show the customer the new price, and order again with it.",
+    ),
+    "quantity-not-cancellable": ProblemType(
+        409,
+        "Quantity not cancellable",
+        "A line has less left to cancel than asked for; nothing was cancelled.",
+        "Cancel no more than `cancellable` of each line.",
+    ),
+    "gone": ProblemType(410, "Gone", "The user has been deleted.", "Stop using this id."),
+    "version-mismatch": ProblemType(
+        412,
+        "Version mismatch",
+        "The resource has changed since the version in If-Match.",
+        "Read it again, and decide again.",
+    ),
+    "body-too-large": ProblemType(413, "Body too large", "The body has more than 1 MiB.", "Send less."),
+    "unsupported-media-type": ProblemType(
+        415, "Unsupported media type", "The body is not application/json.", "Send JSON with Content-Type: application/json."
+    ),
+    "validation-error": ProblemType(
+        422, "Validation error", "The body breaks rules; `errors` has each of them.", "Correct the fields named."
+    ),
+    "idempotency-key-reused": ProblemType(
+        422,
+        "Idempotency-Key reused",
+        "This Idempotency-Key was used for another request.",
+        "Use a new key for a new request, and the same key only to repeat the same request.",
+    ),
+    "unknown-user": ProblemType(
+        422, "Unknown user", "The user does not exist or has been deleted.", "Order for a user that exists."
+    ),
+    "unknown-product": ProblemType(
+        422, "Unknown product", "A product of the order does not exist.", "Correct the product_id or sku that `errors` names."
+    ),
+    "product-discontinued": ProblemType(
+        422, "Product discontinued", "A product of the order is no longer sold.", "Leave it out."
+    ),
+    "mixed-currency": ProblemType(
+        422, "Mixed currency", "The products of the order have different currencies.", "Place an order for each currency."
+    ),
+    "unknown-line": ProblemType(422, "Unknown line", "The order has no such line.", "Name lines that the order has."),
+    "internal-error": ProblemType(
+        500, "Internal error", "The service failed; nothing was appended.", "Report it with the X-Request-Id.", True
+    ),
+    "overloaded": ProblemType(
+        503, "Overloaded", "Too many commands are waiting; this one was not tried.", "Repeat it after Retry-After.", True
+    ),
+    "unavailable": ProblemType(
+        503,
+        "Unavailable",
+        "The database cannot be reached; nothing was appended.",
+        "Repeat the request after Retry-After.",
+        True,
+    ),
+    "outcome-unknown": ProblemType(
+        503,
+        "Outcome unknown",
+        "The connection broke at COMMIT: the command may or may not have been accepted.",
+        "Repeat it with the same Idempotency-Key; without a key, look before you repeat.",
+        True,
+    ),
+    "projection-behind": ProblemType(
+        503,
+        "Projection behind",
+        "The read tables have not reached the Sync-Token that was sent.",
+        "Repeat the read after Retry-After, or without the Sync-Token.",
+        True,
+    ),
+}
+
+
+class Problem(HTTPException):
+    """An error to answer.
+
+    `errors` is a list of {pointer, code, detail} for errors in the body; `facts` are further members of the document.
+    """
+
+    def __init__(
+        self,
+        code: str,
+        detail: str,
+        *,
+        errors: Sequence[Mapping[str, object]] = (),
+        headers: Mapping[str, str] | None = None,
+        **facts: Any,
+    ) -> None:
+        super().__init__(PROBLEMS[code].status, detail, dict(headers or {}))
+        self.code = code
+        self.errors = errors
+        self.facts = facts
+
+    def response(self) -> Response:
+        """The problem document. A 503 always says when to come back."""
+        kind = PROBLEMS[self.code]
+        document: dict[str, object] = {
+            "type": f"/problems/{self.code}",
+            "title": kind.title,
+            "status": kind.status,
+            "detail": self.detail,
+            "code": self.code,
+            "retryable": kind.retryable,
+            **self.facts,
+        }
+        if self.errors:
+            document["errors"] = self.errors
+        headers = dict(self.headers or {})
+        if kind.status == 503:
+            headers.setdefault("Retry-After", "1")
+        return Response(msgspec.json.encode(document), kind.status, headers, MEDIA_TYPE)

@@ -1,0 +1,156 @@
+"""Reading requests strictly: JSON without loopholes, bodies with a limit, query strings without strangers, headers."""
+
+import json
+import re
+from collections.abc import Callable, Coroutine
+from decimal import Decimal
+from typing import Any, NoReturn
+from urllib.parse import parse_qsl
+
+from fastapi.routing import APIRoute
+from starlette.requests import Request
+from starlette.responses import Response
+
+from contract.problems import Problem
+
+BODY_BYTES_MAX = 1024 * 1024
+KEY_LENGTH_MAX = 255
+
+_ETAGS = re.compile(r'\s*(?:W/)?"[^"]*"\s*(?:,\s*(?:W/)?"[^"]*"\s*)*')
+_QUOTED = re.compile(r'(?:W/)?"([^"]*)"')
+
+
+def _object_without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"the key {twice[:100]!r} stands twice in one object")
+    return members
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+# Numbers with a point or an exponent become Decimal from their own text: no binary float ever sees money.
+_decoder = json.JSONDecoder(
+    object_pairs_hook=_object_without_duplicates, parse_float=Decimal, parse_constant=_refuse_constant
+)
+
+
+def parse_json(body: bytes) -> Any:
+    """The JSON document in `body`, with numbers as int or Decimal.
+
+    Raises Problem `malformed-json` for bad UTF-8, bad syntax, duplicate keys, NaN, and nesting too deep to read.
+    """
+    try:
+        return _decoder.decode(body.decode())
+    except RecursionError:
+        raise Problem("malformed-json", "The body is nested too deeply.") from None
+    except UnicodeDecodeError as error:
+        raise Problem("malformed-json", f"The body is not UTF-8 at byte {error.start}.") from None
+    except json.JSONDecodeError as error:
+        where = f"line {error.lineno} column {error.colno}"
+        raise Problem("malformed-json", f"The body is not JSON at {where}: {error.msg}.") from None
+    except (ValueError, ArithmeticError) as error:
+        raise Problem("malformed-json", f"The body cannot be read: {error}.") from None
+
+
+class StrictRequest(Request):
+    """A request whose body is capped while it streams in, and whose JSON has no loopholes."""
+
+    async def body(self) -> bytes:
+        if not hasattr(self, "_body"):
+            chunks: list[bytes] = []
+            size = 0
+            async for chunk in self.stream():
+                size += len(chunk)
+                if size > BODY_BYTES_MAX:
+                    # The rest is not read: the connection is closed with the answer.
+                    raise Problem(
+                        "body-too-large", f"The body has more than {BODY_BYTES_MAX} bytes.", headers={"Connection": "close"}
+                    )
+                chunks.append(chunk)
+            self._body = b"".join(chunks)
+            if self._body:
+                self._check_media_type()
+        return self._body
+
+    async def json(self) -> Any:
+        return parse_json(await self.body())
+
+    def _check_media_type(self) -> None:
+        kind = self.headers.get("content-type", "")
+        if kind.partition(";")[0].strip().lower() != "application/json":
+            raise Problem("unsupported-media-type", f"The Content-Type is {kind or 'missing'}, not application/json.")
+
+
+class StrictRoute(APIRoute):
+    """A route that reads its request strictly and refuses query parameters that it does not declare."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+        takes_query = bool(self.dependant.query_params)
+
+        async def strictly(request: Request) -> Response:
+            # Declared query parameters are checked by their pydantic model (extra="forbid").
+            if not takes_query and request.scope["query_string"]:
+                refuse_parameters(request)
+            return await handle(StrictRequest(request.scope, request.receive))
+
+        return strictly
+
+
+def refuse_parameters(request: Request) -> None:
+    """Raise Problem `unknown-parameter` if the query string has any parameter."""
+    for name, _ in parse_qsl(request.url.query, keep_blank_values=True):
+        raise Problem("unknown-parameter", f"{request.url.path} takes no query parameter {name[:100]!r}.", parameter=name)
+
+
+def if_match(request: Request) -> int | None:
+    """The version that If-Match demands, or None when it demands nothing (absent or `*`).
+
+    Raises Problem `invalid-header` when it is no list of entity tags, and `version-mismatch` when no tag in it can be
+    a version of ours.
+    """
+    header = request.headers.get("if-match")
+    if header is None or header.strip() == "*":
+        return None
+    if not _ETAGS.fullmatch(header):
+        raise Problem("invalid-header", 'If-Match is not a quoted version such as "3".')
+    tags = _QUOTED.findall(header)
+    versions = [int(tag) for tag in tags if tag.isascii() and tag.isdigit() and len(tag) < 19]
+    if len(tags) != 1:
+        raise Problem("invalid-header", "If-Match takes one version.")
+    if not versions:
+        raise Problem("version-mismatch", f"If-Match is {header.strip()[:100]}, which is no version of this resource.")
+    return versions[0]
+
+
+def none_match(request: Request, version: int) -> bool:
+    """Whether If-None-Match names `version` (or `*`), so that the answer is 304. Weak comparison, RFC 9110 13.1.2."""
+    header = request.headers.get("if-none-match")
+    if header is None:
+        return False
+    return header.strip() == "*" or str(version) in _QUOTED.findall(header)
+
+
+def idempotency_key(request: Request) -> str | None:
+    """The Idempotency-Key: 1 to 255 visible characters. Raises Problem `invalid-header`."""
+    key = request.headers.get("idempotency-key")
+    if key is None:
+        return None
+    if not 1 <= len(key) <= KEY_LENGTH_MAX or not key.isascii() or not key.isprintable():
+        raise Problem("invalid-header", f"Idempotency-Key must have 1 to {KEY_LENGTH_MAX} printable ASCII characters.")
+    return key
+
+
+def sync_token(request: Request) -> int | None:
+    """The log position that Sync-Token names, or None. Raises Problem `invalid-header`."""
+    token = request.headers.get("sync-token")
+    if token is None:
+        return None
+    if not (token.isascii() and token.isdigit() and len(token) < 19):
+        raise Problem("invalid-header", "Sync-Token must be one that an earlier answer carried.")
+    return int(token)

@@ -1,0 +1,176 @@
+"""Appending to the log: take the head, add events and what belongs to them, commit; all in one transaction.
+
+Whoever appends holds the `log.head` row from before it decides until it has committed. So the states it decides on
+cannot change under it, positions follow commit order, and there are no holes for a reader to fall into.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import NamedTuple
+
+from psycopg import AsyncConnection
+
+from eventlog import arrays, idempotency
+from eventlog.arrays import Array, ArrayDumper
+from eventlog.idempotency import KeptAnswer
+
+# Not a parameter in it, so that it goes out as one simple query: one round trip.
+_TAKE_HEAD = b"BEGIN; SELECT position, recorded_at FROM log.head WHERE log_id = 0 FOR UPDATE"
+
+_CHANGED_SINCE = b"SELECT DISTINCT stream FROM log.events WHERE log_id = 0 AND position > %s AND position <= %s"
+
+# The only statement that writes events.
+_APPEND = b"""
+WITH head AS (
+    UPDATE log.head SET position = position + %s, recorded_at = greatest(recorded_at, clock_timestamp())
+    WHERE log_id = 0
+    RETURNING position - %s AS base, recorded_at
+)
+INSERT INTO log.events
+    (log_id, position, stream, version, type, schema_version, occurred_at, recorded_at, data, metadata)
+SELECT 0, head.base + event.number, event.stream, event.version, event.type, event.schema_version,
+       event.occurred_at, head.recorded_at, event.data, event.metadata
+FROM head, unnest(%b, %b, %b, %b, %b, %b, %b)
+    WITH ORDINALITY AS event (stream, version, type, schema_version, occurred_at, data, metadata, number)
+"""
+
+_CLAIM = b"INSERT INTO log.claims (claim, stream) SELECT * FROM unnest(%b, %b)"
+
+_RELEASE = b"DELETE FROM log.claims WHERE log_id = 0 AND claim = ANY(%b)"
+
+_SNAPSHOT = b"""
+INSERT INTO log.snapshots (stream, version, shape, state)
+SELECT * FROM unnest(%b, %b, %b, %b)
+ON CONFLICT ON CONSTRAINT snapshots_pkey
+DO UPDATE SET version = excluded.version, shape = excluded.shape, state = excluded.state
+"""
+
+# The command id in the metadata tells this event from one that another command put at the same version.
+_LANDED = b"""
+SELECT FROM log.events WHERE log_id = 0 AND stream = %s AND version = %s AND metadata::text = %s
+"""
+
+
+class Head(NamedTuple):
+    """The log's last position, and when it was written."""
+
+    position: int
+    recorded_at: datetime
+
+
+class NewEvent(NamedTuple):
+    """An event to append; `data` and `metadata` are JSON."""
+
+    stream: str
+    version: int
+    type: str
+    schema_version: int
+    occurred_at: datetime
+    data: bytes
+    metadata: bytes
+
+
+class Snapshot(NamedTuple):
+    """The state that a stream's first `version` events come to, as JSON."""
+
+    version: int
+    shape: int
+    state: bytes
+
+
+@dataclass(slots=True)
+class Batch:
+    """What one transaction appends."""
+
+    events: list[NewEvent] = field(default_factory=list)
+    claimed: dict[str, str] = field(default_factory=dict)
+    released: set[str] = field(default_factory=set)
+    snapshots: dict[str, Snapshot] = field(default_factory=dict)
+    answers: list[KeptAnswer] = field(default_factory=list)
+    forget_keys_at: datetime | None = None
+
+
+async def connect(database_url: str) -> AsyncConnection:
+    """A connection for appending. It commits by the COMMIT in `append` and by nothing else."""
+    connection = await AsyncConnection.connect(database_url, autocommit=True)
+    connection.adapters.register_dumper(Array, ArrayDumper)
+    connection.prepare_threshold = 0
+    await connection.execute("SET timezone = 'UTC'")
+    return connection
+
+
+async def take_head(connection: AsyncConnection) -> Head:
+    """Begin a transaction and wait for the head. From here on nobody else appends, until commit or rollback."""
+    cursor = await connection.execute(_TAKE_HEAD)
+    cursor.nextset()
+    row = await cursor.fetchone()
+    assert row is not None, "the migration made the row of log.head"
+    return Head(*row)
+
+
+async def changed_streams(connection: AsyncConnection, after: int, up_to: int) -> list[str]:
+    """The streams that have events at positions after < position <= up_to."""
+    cursor = await connection.execute(_CHANGED_SINCE, (after, up_to))
+    return [stream for (stream,) in await cursor.fetchall()]
+
+
+async def append(connection: AsyncConnection, batch: Batch) -> None:
+    """Append `batch` behind the head, which must be held (`take_head`), and commit.
+
+    When this returns, all of it is durable. All goes out in one round trip: PostgreSQL skips the COMMIT when a
+    statement before it failed. Raises psycopg.Error; what a lost connection means is `landed`'s to tell.
+    """
+    async with connection.pipeline():
+        for query, params in _statements(batch):
+            await connection.execute(query, params)
+        await connection.execute(b"COMMIT")
+
+
+async def landed(connection: AsyncConnection, event: NewEvent) -> bool:
+    """Whether `event`, and with it the batch it went out in, is in the log.
+
+    To be asked on a new connection when the old one broke at COMMIT. Taking the head waits until the old transaction
+    has ended one way or the other, so the answer is final.
+    """
+    await take_head(connection)
+    try:
+        cursor = await connection.execute(_LANDED, (event.stream, event.version, event.metadata.decode()))
+        return await cursor.fetchone() is not None
+    finally:
+        await connection.execute(b"ROLLBACK")
+
+
+def _statements(batch: Batch) -> list[tuple[bytes, Sequence[object]]]:
+    statements: list[tuple[bytes, Sequence[object]]] = []
+    if batch.events:
+        statements.append((_APPEND, _event_arrays(batch.events)))
+    # Released first: an address that one command gives up, the next in the same batch may take.
+    if batch.released:
+        statements.append((_RELEASE, (arrays.of_text(batch.released),)))
+    if batch.claimed:
+        statements.append((_CLAIM, (arrays.of_text(batch.claimed), arrays.of_text(batch.claimed.values()))))
+    if batch.snapshots:
+        versions, shapes, states = zip(*batch.snapshots.values(), strict=True)
+        numbers = (arrays.of_integers(arrays.INT4, versions), arrays.of_integers(arrays.INT2, shapes))
+        statements.append((_SNAPSHOT, (arrays.of_text(batch.snapshots), *numbers, arrays.of_bytes(arrays.JSON, states))))
+    if batch.answers:
+        statements.append(idempotency.keep(batch.answers))
+    if batch.forget_keys_at:
+        statements.append(idempotency.forget(batch.forget_keys_at))
+    return statements
+
+
+def _event_arrays(events: Sequence[NewEvent]) -> tuple[object, ...]:
+    streams, versions, types, schema_versions, occurred_ats, datas, metadatas = zip(*events, strict=True)
+    return (
+        len(events),
+        len(events),
+        arrays.of_text(streams),
+        arrays.of_integers(arrays.INT4, versions),
+        arrays.of_text(types),
+        arrays.of_integers(arrays.INT2, schema_versions),
+        arrays.of_times(occurred_ats),
+        arrays.of_bytes(arrays.JSON, datas),
+        arrays.of_bytes(arrays.JSON, metadatas),
+    )

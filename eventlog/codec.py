@@ -1,0 +1,54 @@
+"""Events to stored JSON and back, whatever schema version they were written with."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+
+from eventlog.events import SCHEMA_VERSIONS, Event
+from eventlog.upcasting import UPCASTERS, Upcaster
+
+encode: Callable[[object], bytes] = msgspec.json.Encoder().encode
+
+
+class UnreadableEvent(Exception):
+    """A stored event that this program cannot read: an unknown type or version, or data of another shape."""
+
+
+class Codec:
+    """Decodes stored events into today's classes."""
+
+    def __init__(
+        self,
+        versions: Mapping[type[Any], int] = SCHEMA_VERSIONS,
+        upcasters: Mapping[tuple[str, int], Upcaster] = UPCASTERS,
+    ) -> None:
+        self._current: dict[tuple[str, int], Callable[[bytes | str], Event]] = {}
+        for cls, version in versions.items():
+            self._current[cls.__name__, version] = msgspec.json.Decoder(cls).decode
+            for old in range(1, version):
+                self._current[cls.__name__, old] = self._through(cls, old, version, upcasters)
+
+    @staticmethod
+    def _through(
+        cls: type[Any], old: int, version: int, upcasters: Mapping[tuple[str, int], Upcaster]
+    ) -> Callable[[bytes | str], Event]:
+        steps = [upcasters[cls.__name__, number] for number in range(old, version)]
+
+        def decode(data: bytes | str) -> Event:
+            shape = msgspec.json.decode(data)
+            for step in steps:
+                shape = step(shape)
+            event: Event = msgspec.convert(shape, cls)
+            return event
+
+        return decode
+
+    def decode(self, type: str, schema_version: int, data: bytes | str) -> Event:
+        """The event in today's shape. Raises UnreadableEvent."""
+        try:
+            return self._current[type, schema_version](data)
+        except KeyError:
+            raise UnreadableEvent(f"{type} version {schema_version} is not known to this release") from None
+        except msgspec.MsgspecError as error:
+            raise UnreadableEvent(f"{type} version {schema_version}: {error}") from None

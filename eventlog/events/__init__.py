@@ -1,0 +1,72 @@
+"""Every event there is. Class names and field names are the storage format: they are never renamed (see docs/events.md).
+
+Standard library only. Ids are UUID text, money is canonical decimal text, and fields hold nothing but JSON's own types,
+so an event reads from the log, through a projection and into a table without being taken apart. `PERSONAL` names the
+fields that tell of a person, and `ABOUT` the field that says of whom (absent: the stream is that user's own).
+"""
+
+from eventlog.events.order import CancelledLine, OrderCancelled, OrderItem, OrderLinesCancelled, OrderPlaced
+from eventlog.events.product import (
+    ProductAdded,
+    ProductChanged,
+    ProductDiscontinued,
+    ProductRepriced,
+    StockAdjusted,
+    StockReleased,
+    StockReserved,
+)
+from eventlog.events.user import UserChanged, UserDeleted, UserRegistered
+
+UserEvent = UserRegistered | UserChanged | UserDeleted
+ProductEvent = (
+    ProductAdded
+    | ProductChanged
+    | ProductRepriced
+    | ProductDiscontinued
+    | StockAdjusted
+    | StockReserved
+    | StockReleased
+)
+OrderEvent = OrderPlaced | OrderLinesCancelled | OrderCancelled
+Event = UserEvent | ProductEvent | OrderEvent
+
+# Each type with the schema version that is written today. A changed shape gets the next number here and an upcasting
+# function in eventlog/upcasting.py; the golden file keeps the bytes of every version ever written.
+SCHEMA_VERSIONS: dict[type[Event], int] = {
+    UserRegistered: 1,
+    UserChanged: 1,
+    UserDeleted: 1,
+    ProductAdded: 1,
+    ProductChanged: 1,
+    ProductRepriced: 1,
+    ProductDiscontinued: 1,
+    StockAdjusted: 1,
+    StockReserved: 1,
+    StockReleased: 1,
+    OrderPlaced: 1,
+    OrderLinesCancelled: 1,
+    OrderCancelled: 1,
+}
+
+__all__ = [
+    "SCHEMA_VERSIONS",
+    "CancelledLine",
+    "Event",
+    "OrderCancelled",
+    "OrderEvent",
+    "OrderItem",
+    "OrderLinesCancelled",
+    "OrderPlaced",
+    "ProductAdded",
+    "ProductChanged",
+    "ProductDiscontinued",
+    "ProductEvent",
+    "ProductRepriced",
+    "StockAdjusted",
+    "StockReleased",
+    "StockReserved",
+    "UserChanged",
+    "UserDeleted",
+    "UserEvent",
+    "UserRegistered",
+]

@@ -1,0 +1,73 @@
+"""Answers kept under their Idempotency-Key, in the same transaction as the events they answer for."""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+from typing import NamedTuple
+
+from psycopg import AsyncConnection
+
+from eventlog import arrays
+from eventlog.arrays import Array
+
+# Kept for 30 days by promise; the rest is leeway for clocks and for retries that come late.
+KEPT_DAYS = 35
+_FORGET_LIMIT = 1000
+
+_FIND = b"""
+SELECT kept.caller, kept.key, kept.fingerprint, kept.status, kept.location, kept.version, kept.position, kept.body
+FROM unnest(%b, %b) AS wanted (caller, key)
+JOIN log.idempotency_keys AS kept USING (caller, key)
+"""
+
+_KEEP = b"""
+INSERT INTO log.idempotency_keys (caller, key, fingerprint, status, location, version, position, body)
+SELECT caller, key, fingerprint, status, nullif(location, ''), nullif(version, -1), position, body
+FROM unnest(%b, %b, %b, %b, %b, %b, %b, %b)
+    AS answer (caller, key, fingerprint, status, location, version, position, body)
+"""
+
+_FORGET = b"""
+DELETE FROM log.idempotency_keys WHERE (caller, key) IN (
+    SELECT caller, key FROM log.idempotency_keys WHERE created_at < %s LIMIT %s)
+"""
+
+
+class KeptAnswer(NamedTuple):
+    """The answer to a command that carried a key. `caller` and `fingerprint` are hashes."""
+
+    caller: bytes
+    key: str
+    fingerprint: bytes
+    status: int
+    location: str | None
+    version: int | None
+    position: int
+    body: bytes
+
+
+async def find(connection: AsyncConnection, wanted: Iterable[tuple[bytes, str]]) -> list[KeptAnswer]:
+    """The answers kept under these (caller, key) pairs."""
+    callers, keys = zip(*wanted, strict=True)
+    cursor = connection.cursor(binary=True)
+    await cursor.execute(_FIND, (arrays.of_bytes(arrays.BYTEA, callers), arrays.of_text(keys)))
+    return [KeptAnswer(*row) for row in await cursor.fetchall()]
+
+
+def keep(answers: Sequence[KeptAnswer]) -> tuple[bytes, tuple[Array, ...]]:
+    """The statement, with its parameters, that keeps `answers`."""
+    callers, keys, fingerprints, statuses, locations, versions, positions, bodies = zip(*answers, strict=True)
+    return _KEEP, (
+        arrays.of_bytes(arrays.BYTEA, callers),
+        arrays.of_text(keys),
+        arrays.of_bytes(arrays.BYTEA, fingerprints),
+        arrays.of_integers(arrays.INT2, statuses),
+        arrays.of_text([location or "" for location in locations]),
+        arrays.of_integers(arrays.INT4, [-1 if version is None else version for version in versions]),
+        arrays.of_integers(arrays.INT8, positions),
+        arrays.of_bytes(arrays.BYTEA, bodies),
+    )
+
+
+def forget(now: datetime) -> tuple[bytes, tuple[datetime, int]]:
+    """The statement, with its parameters, that forgets some of the answers that are older than promised."""
+    return _FORGET, (now - timedelta(days=KEPT_DAYS), _FORGET_LIMIT)

@@ -1,0 +1,86 @@
+"""Reading the log: a stream's history for the write side, pages in order for everybody else."""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import NamedTuple
+
+from psycopg import AsyncConnection, Connection
+
+from eventlog import arrays
+
+# For each stream: its snapshot, if one of the right shape is there, and the events behind it. One look-up in an index
+# each, whose cost is bounded by how often snapshots are taken, not by the stream's length.
+_HISTORIES = b"""
+SELECT wanted.stream, snapshot.version, snapshot.state::text, event.version, event.type, event.schema_version,
+       event.occurred_at, event.data::text
+FROM unnest(%b, %b) AS wanted (stream, shape)
+LEFT JOIN log.snapshots AS snapshot
+    ON snapshot.log_id = 0 AND snapshot.stream = wanted.stream AND snapshot.shape = wanted.shape
+LEFT JOIN log.events AS event
+    ON event.log_id = 0 AND event.stream = wanted.stream AND event.version > coalesce(snapshot.version, 0)
+ORDER BY wanted.stream, event.version
+"""
+
+_CLAIMS = b"SELECT claim, stream FROM log.claims WHERE log_id = 0 AND claim = ANY(%b)"
+
+_PAGE = b"""
+SELECT position, stream, version, type, schema_version, occurred_at::text, data::text
+FROM log.events WHERE log_id = 0 AND position > %s AND position <= %s ORDER BY position
+"""
+
+
+class PastEvent(NamedTuple):
+    """An event as it is stored, in its stream."""
+
+    version: int
+    type: str
+    schema_version: int
+    occurred_at: datetime
+    data: str
+
+
+class History(NamedTuple):
+    """What a stream's state is made of: `state` (JSON, or None) is as of `version`, `events` are those behind it."""
+
+    version: int
+    state: str | None
+    events: Sequence[PastEvent]
+
+
+class StoredEvent(NamedTuple):
+    """An event as it is stored, in the log. `occurred_at` is PostgreSQL's text of it, in UTC."""
+
+    position: int
+    stream: str
+    version: int
+    type: str
+    schema_version: int
+    occurred_at: str
+    data: str
+
+
+async def histories(connection: AsyncConnection, shapes: dict[str, int]) -> dict[str, History]:
+    """The history of each stream that exists. `shapes` maps the streams wanted to the shape of state that is readable."""
+    found: dict[str, History] = {}
+    wanted = (arrays.of_text(shapes), arrays.of_integers(arrays.INT2, list(shapes.values())))
+    cursor = await connection.execute(_HISTORIES, wanted)
+    for stream, at, state, *event in await cursor.fetchall():
+        if at is None and event[0] is None:
+            continue
+        history = found.get(stream)
+        if history is None:
+            history = found[stream] = History(at or 0, state, [])
+        if event[0] is not None:
+            history.events.append(PastEvent(*event))  # type: ignore[attr-defined]
+    return found
+
+
+async def claims(connection: AsyncConnection, wanted: Iterable[str]) -> dict[str, str]:
+    """Which stream has each of the claims; a claim that nobody has is left out."""
+    cursor = await connection.execute(_CLAIMS, (arrays.of_text(wanted),))
+    return dict(await cursor.fetchall())
+
+
+def page(connection: Connection, after: int, up_to: int) -> list[StoredEvent]:
+    """The events at positions after < position <= up_to, in order."""
+    return [StoredEvent(*row) for row in connection.execute(_PAGE, (after, up_to)).fetchall()]

@@ -1,0 +1,93 @@
+"""The one table that cannot be rebuilt, and what is kept beside it in the same transactions."""
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Column,
+    DateTime,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    SmallInteger,
+    Table,
+    Text,
+    UniqueConstraint,
+    Uuid,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSON
+
+SCHEMA = "log"
+
+metadata = MetaData(schema=SCHEMA)
+
+_time = DateTime(timezone=True)
+# Keys compare byte by byte: faster than any language's rules, and case counts.
+_key = Text(collation="C")
+# log_id is there for the day one log is not enough; until then there is log 0.
+_log = SmallInteger
+
+events = Table(
+    "events",
+    metadata,
+    Column("log_id", _log, primary_key=True, server_default=text("0")),
+    Column("position", BigInteger, primary_key=True, autoincrement=False),
+    Column("stream", _key, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("type", Text, nullable=False),
+    Column("schema_version", SmallInteger, nullable=False),
+    Column("occurred_at", _time, nullable=False, comment="when it happened"),
+    Column("recorded_at", _time, nullable=False, comment="when it was appended; never decreases with position"),
+    # JSON, not JSONB: the bytes stay as they were written, and neither the append nor a replay pays for a conversion.
+    Column("data", JSON, nullable=False),
+    Column("metadata", JSON, nullable=False),
+    UniqueConstraint("log_id", "stream", "version", name="one_event_per_version"),
+    CheckConstraint("position > 0", name="positions_start_at_one"),
+    CheckConstraint("version > 0", name="versions_start_at_one"),
+)
+
+# One row a log. Whoever appends holds it, so positions are handed out in commit order, without holes.
+head = Table(
+    "head",
+    metadata,
+    Column("log_id", _log, primary_key=True, server_default=text("0"), autoincrement=False),
+    Column("log_uuid", Uuid, nullable=False, comment="tells this log from every other, also after a restore"),
+    Column("position", BigInteger, nullable=False),
+    Column("recorded_at", _time, nullable=False),
+)
+
+# What a stream's first `version` events come to: bounds the cost of loading a long stream. Disposable.
+snapshots = Table(
+    "snapshots",
+    metadata,
+    Column("log_id", _log, primary_key=True, server_default=text("0"), autoincrement=False),
+    Column("stream", _key, primary_key=True),
+    Column("version", Integer, nullable=False),
+    Column("shape", SmallInteger, nullable=False, comment="of the state; another number is not read"),
+    Column("state", JSON, nullable=False),
+)
+
+# Who has an e-mail address, a SKU, an external_id. Follows from the events; kept for its unique key.
+claims = Table(
+    "claims",
+    metadata,
+    Column("log_id", _log, primary_key=True, server_default=text("0"), autoincrement=False),
+    Column("claim", _key, primary_key=True, comment="kind:value"),
+    Column("stream", _key, nullable=False),
+)
+
+idempotency_keys = Table(
+    "idempotency_keys",
+    metadata,
+    Column("caller", LargeBinary, primary_key=True, comment="hash of the caller's credentials"),
+    Column("key", _key, primary_key=True),
+    Column("fingerprint", LargeBinary, nullable=False, comment="hash of method, path and body"),
+    Column("status", SmallInteger, nullable=False),
+    Column("location", Text),
+    Column("version", Integer),
+    Column("position", BigInteger, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    Column("created_at", _time, nullable=False, server_default=text("now()")),
+    Index("idempotency_keys_created_at_idx", "created_at"),
+)

@@ -1,0 +1,116 @@
+"""The log: events, head, snapshots, claims, idempotency keys; and the database's own refusal to rewrite history."""
+
+from alembic import op
+
+revision = "0001"
+down_revision = None
+branch_labels = None
+depends_on = None
+
+UP = """
+CREATE SCHEMA log;
+
+CREATE TABLE log.events (
+    log_id smallint NOT NULL DEFAULT 0,
+    position bigint NOT NULL,
+    stream text COLLATE "C" NOT NULL,
+    version integer NOT NULL,
+    type text NOT NULL,
+    schema_version smallint NOT NULL,
+    occurred_at timestamptz NOT NULL,
+    recorded_at timestamptz NOT NULL,
+    data json NOT NULL,
+    metadata json NOT NULL,
+    CONSTRAINT events_pkey PRIMARY KEY (log_id, position),
+    CONSTRAINT one_event_per_version UNIQUE (log_id, stream, version),
+    CONSTRAINT positions_start_at_one CHECK (position > 0),
+    CONSTRAINT versions_start_at_one CHECK (version > 0)
+);
+COMMENT ON COLUMN log.events.occurred_at IS 'when it happened';
+COMMENT ON COLUMN log.events.recorded_at IS 'when it was appended; never decreases with position';
+
+CREATE TABLE log.head (
+    log_id smallint NOT NULL DEFAULT 0,
+    log_uuid uuid NOT NULL,
+    position bigint NOT NULL,
+    recorded_at timestamptz NOT NULL,
+    CONSTRAINT head_pkey PRIMARY KEY (log_id)
+) WITH (fillfactor = 10);
+COMMENT ON COLUMN log.head.log_uuid IS 'tells this log from every other, also after a restore';
+INSERT INTO log.head (log_uuid, position, recorded_at) VALUES (gen_random_uuid(), 0, now());
+
+CREATE TABLE log.snapshots (
+    log_id smallint NOT NULL DEFAULT 0,
+    stream text COLLATE "C" NOT NULL,
+    version integer NOT NULL,
+    shape smallint NOT NULL,
+    state json NOT NULL,
+    CONSTRAINT snapshots_pkey PRIMARY KEY (log_id, stream)
+) WITH (fillfactor = 50);
+COMMENT ON COLUMN log.snapshots.shape IS 'of the state; another number is not read';
+
+CREATE TABLE log.claims (
+    log_id smallint NOT NULL DEFAULT 0,
+    claim text COLLATE "C" NOT NULL,
+    stream text COLLATE "C" NOT NULL,
+    CONSTRAINT claims_pkey PRIMARY KEY (log_id, claim)
+);
+COMMENT ON COLUMN log.claims.claim IS 'kind:value';
+
+CREATE TABLE log.idempotency_keys (
+    caller bytea NOT NULL,
+    key text COLLATE "C" NOT NULL,
+    fingerprint bytea NOT NULL,
+    status smallint NOT NULL,
+    location text,
+    version integer,
+    position bigint NOT NULL,
+    body bytea NOT NULL,
+    created_at timestamptz NOT NULL DEFAULT now(),
+    CONSTRAINT idempotency_keys_pkey PRIMARY KEY (caller, key)
+);
+COMMENT ON COLUMN log.idempotency_keys.caller IS 'hash of the caller''s credentials';
+COMMENT ON COLUMN log.idempotency_keys.fingerprint IS 'hash of method, path and body';
+CREATE INDEX idempotency_keys_created_at_idx ON log.idempotency_keys (created_at);
+
+CREATE FUNCTION log.refuse_rewriting() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION 'log.events is append-only: % refused', TG_OP
+        USING ERRCODE = 'insufficient_privilege', HINT = 'Append a new event that corrects the old one.';
+END
+$$;
+CREATE TRIGGER refuse_rewriting BEFORE UPDATE OR DELETE OR TRUNCATE ON log.events
+    FOR EACH STATEMENT EXECUTE FUNCTION log.refuse_rewriting();
+-- Also when a session replays changes as a replica, where ordinary triggers do not fire.
+ALTER TABLE log.events ENABLE ALWAYS TRIGGER refuse_rewriting;
+"""
+
+# A role is the cluster's, not the database's, and not everyone who migrates may make one.
+ROLE = """
+DO $$
+BEGIN
+    IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'orders_writer') THEN
+        CREATE ROLE orders_writer NOLOGIN;
+    END IF;
+    GRANT USAGE ON SCHEMA log TO orders_writer;
+    GRANT SELECT, INSERT ON log.events TO orders_writer;
+    GRANT SELECT, UPDATE ON log.head TO orders_writer;
+    GRANT SELECT, INSERT, UPDATE ON log.snapshots TO orders_writer;
+    GRANT SELECT, INSERT, DELETE ON log.claims, log.idempotency_keys TO orders_writer;
+EXCEPTION
+    WHEN insufficient_privilege THEN
+        RAISE NOTICE 'the role orders_writer was not made: %', SQLERRM;
+    WHEN unique_violation OR duplicate_object THEN
+        NULL;
+END
+$$
+"""
+
+
+def upgrade() -> None:
+    op.execute(UP)
+    op.execute(ROLE)
+
+
+def downgrade() -> None:
+    raise RuntimeError("The log is the truth: no migration deletes it.")

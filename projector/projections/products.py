@@ -1,0 +1,47 @@
+"""Products and their stock, as rows."""
+
+from eventlog.events import (
+    ProductAdded,
+    ProductChanged,
+    ProductDiscontinued,
+    ProductRepriced,
+    StockAdjusted,
+    StockReleased,
+    StockReserved,
+)
+from projector.projections.envelope import Envelope
+from projector.rows import Rows
+
+
+def added(event: ProductAdded, of: Envelope, rows: Rows) -> None:
+    rows.products.insert(
+        of.id,
+        {
+            "id": of.id,
+            "sku": event.sku,
+            "name": event.name,
+            "price": event.price,
+            "currency": event.currency,
+            "stock": 0 if event.stock_kept else None,
+            "discontinued": False,
+            "version": of.version,
+            "created_at": of.at,
+            "updated_at": of.at,
+        },
+    )
+
+
+def renamed(event: ProductChanged, of: Envelope, rows: Rows) -> None:
+    rows.products.set(of.id, {"version": of.version, "updated_at": of.at, "name": event.name})
+
+
+def repriced(event: ProductRepriced, of: Envelope, rows: Rows) -> None:
+    rows.products.set(of.id, {"version": of.version, "updated_at": of.at, "price": event.price})
+
+
+def discontinued(event: ProductDiscontinued, of: Envelope, rows: Rows) -> None:
+    rows.products.set(of.id, {"version": of.version, "updated_at": of.at, "discontinued": True})
+
+
+def stock_changed(event: StockAdjusted | StockReserved | StockReleased, of: Envelope, rows: Rows) -> None:
+    rows.products.set(of.id, {"version": of.version, "updated_at": of.at, "stock": event.stock_after})

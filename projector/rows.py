@@ -1,0 +1,96 @@
+"""What a batch of events makes of the read tables: changes collected per row, then one statement a table.
+
+A projection says `insert` and `set`; it runs no SQL. A row that is inserted and changed in one batch is written once.
+"""
+
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from typing import Any
+
+from psycopg import Connection, sql
+from sqlalchemy import Table
+from sqlalchemy.dialects import postgresql
+
+from readmodel import tables
+
+Key = Hashable
+
+_DIALECT = postgresql.dialect()  # type: ignore[no-untyped-call]
+
+
+class Changes:
+    """The changes of one batch to one table. Keys are a row's primary key: a text, or a tuple of values."""
+
+    def __init__(self, table: Table) -> None:
+        self.columns = tuple(column.name for column in table.columns)
+        self._name = table.name
+        self._types = {column.name: column.type.compile(dialect=_DIALECT) for column in table.columns}
+        self._key = tuple(column.name for column in table.primary_key)
+        self._inserted: dict[Key, dict[str, Any]] = {}
+        self._set: dict[Key, dict[str, Any]] = {}
+
+    def insert(self, key: Key, row: dict[str, Any]) -> None:
+        """A new row; `row` has all columns, in the table's order."""
+        self._inserted[key] = row
+
+    def set(self, key: Key, columns: Mapping[str, Any]) -> None:
+        """New values of some columns of a row that is there."""
+        row = self._inserted.get(key) or self._set.get(key)
+        if row is None:
+            self._set[key] = dict(columns)
+        else:
+            row.update(columns)
+
+    def write(self, connection: Connection, schema: str) -> None:
+        """Write the changes and forget them."""
+        if self._inserted:
+            self._copy(connection, schema)
+            self._inserted.clear()
+        if self._set:
+            for columns, rows in self._by_columns():
+                self._update(connection, schema, columns, rows)
+            self._set.clear()
+
+    def _copy(self, connection: Connection, schema: str) -> None:
+        statement = sql.SQL("COPY {} ({}) FROM STDIN").format(
+            sql.Identifier(schema, self._name), sql.SQL(", ").join(map(sql.Identifier, self.columns))
+        )
+        with connection.cursor().copy(statement) as copy:
+            for row in self._inserted.values():
+                copy.write_row(tuple(row.values()))
+
+    def _by_columns(self) -> Iterator[tuple[tuple[str, ...], list[tuple[Any, ...]]]]:
+        """Rows whose same columns change go into one statement: (columns, [key values + new values])."""
+        groups: dict[tuple[str, ...], list[tuple[Any, ...]]] = {}
+        for key, values in self._set.items():
+            key_values = key if isinstance(key, tuple) else (key,)
+            groups.setdefault(tuple(values), []).append((*key_values, *values.values()))
+        yield from groups.items()
+
+    def _update(
+        self, connection: Connection, schema: str, columns: Sequence[str], rows: Sequence[tuple[Any, ...]]
+    ) -> None:
+        names = [*self._key, *columns]
+        statement = sql.SQL(
+            "UPDATE {table} AS row SET {settings} FROM unnest({arrays}) AS new ({names}) WHERE {same_key}"
+        ).format(
+            table=sql.Identifier(schema, self._name),
+            settings=sql.SQL(", ").join(sql.SQL("{0} = new.{0}").format(sql.Identifier(name)) for name in columns),
+            arrays=sql.SQL(", ").join(sql.SQL("%s::{}[]").format(sql.SQL(self._types[name])) for name in names),
+            names=sql.SQL(", ").join(map(sql.Identifier, names)),
+            same_key=sql.SQL(" AND ").join(sql.SQL("row.{0} = new.{0}").format(sql.Identifier(it)) for it in self._key),
+        )
+        connection.execute(statement, [list(values) for values in zip(*rows, strict=True)])
+
+
+class Rows:
+    """The changes of one batch to all read tables, in the order that foreign keys ask for."""
+
+    def __init__(self) -> None:
+        self.users = Changes(tables.users)
+        self.products = Changes(tables.products)
+        self.orders = Changes(tables.orders)
+        self.order_items = Changes(tables.order_items)
+
+    def write(self, connection: Connection, schema: str) -> None:
+        for changes in (self.users, self.products, self.orders, self.order_items):
+            changes.write(connection, schema)
