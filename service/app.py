@@ -1,0 +1,96 @@
+"""The API: builds the engines and hands them to the two sides, which know nothing of each other."""
+
+import gc
+import logging
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Match
+
+import command.orders
+import command.products
+import command.users
+from command.api import Commands
+from command.ids import new_id
+from command.writer import Writer
+from contract.problems import Problem, problem_of
+from projector.bell import Bell
+from service import pages
+from service.errors import OperatorError
+from service.settings import Settings
+
+# Long-lived objects are many (routes, models, states) and garbage in cycles is rare: the collector looks less often.
+GC_THRESHOLDS = (50_000, 20, 50)
+
+log = logging.getLogger(__name__)
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """The application for these settings. It needs `database_url` and `redis_url`, and connects when it starts."""
+    if settings.database_url is None or settings.redis_url is None:
+        raise OperatorError("DATABASE_URL and REDIS_URL must be set", exit_code=2)
+    bell = Bell(settings.redis_url)
+    writer = Writer(settings.database_url, bell.ring)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        async with AsyncExitStack() as stack:
+            bell.start()
+            stack.callback(bell.stop)
+            await writer.start()
+            stack.push_async_callback(writer.stop)
+            gc.collect()
+            gc.freeze()
+            gc.set_threshold(*GC_THRESHOLDS)
+            yield
+
+    app = FastAPI(title="orders", lifespan=lifespan, redirect_slashes=False, docs_url="/docs", redoc_url=None)
+    commands = Commands(writer)
+    for side in (command.users, command.products, command.orders):
+        app.include_router(side.router(commands))
+    app.include_router(pages.router())
+    _answer_problems(app)
+    return app
+
+
+def _answer_problems(app: FastAPI) -> None:
+    """Make every error a problem document."""
+
+    @app.exception_handler(Problem)
+    async def problem(_: Request, error: Problem) -> Response:
+        return error.response()
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(_: Request, error: RequestValidationError) -> Response:
+        return problem_of(error).response()
+
+    @app.exception_handler(HTTPException)
+    async def http(request: Request, error: HTTPException) -> Response:
+        if error.status_code == 405:
+            allowed = _methods(app, request)
+            detail = f"{request.url.path} does not take {request.method}."
+            return Problem("method-not-allowed", detail, headers={"Allow": ", ".join(allowed)}).response()
+        if error.status_code == 404:
+            return Problem("not-found", f"There is nothing at {request.url.path[:200]}.").response()
+        return Problem("malformed-json", str(error.detail)).response()
+
+    @app.exception_handler(Exception)
+    async def failed(request: Request, error: Exception) -> Response:
+        request_id = new_id()
+        log.exception("%s %s failed (%s)", request.method, request.url.path, request_id, exc_info=error)
+        headers = {"X-Request-Id": request_id}
+        return Problem("internal-error", "The service failed on this request.", headers=headers).response()
+
+
+def _methods(app: FastAPI, request: Request) -> list[str]:
+    """All methods of the path, whichever routes they are on."""
+    methods: set[str] = set()
+    for route in app.routes:
+        if route.matches(request.scope)[0] is not Match.NONE:
+            methods |= getattr(route, "methods", None) or set()
+    return sorted(methods)

@@ -1,0 +1,105 @@
+"""What the environment may say, and what is told when it says something wrong."""
+
+from pathlib import Path
+
+import pytest
+
+from service.errors import OperatorError
+from service.settings import Settings
+
+VARIABLES = ("DATABASE_URL", "REDIS_URL", "QUERY_DATABASE_URL", "PORT", "DATA_DIR", "LOG_FORMAT", "LOG_LEVEL")
+
+
+@pytest.fixture(autouse=True)
+def bare_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No variable of ours, and no .env in the working directory."""
+    for variable in VARIABLES:
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.chdir(tmp_path)
+
+
+def test_everything_has_a_default() -> None:
+    settings = Settings.load()
+    assert settings.port == 8000
+    assert settings.data_dir == Path("data")
+    assert (settings.log_format, settings.log_level) == ("text", "info")
+    assert (settings.database_url, settings.redis_url, settings.query_database_url) == (None, None, None)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://orders@/orders?host=%2Fsrv%2Fmy%20data%2Fpostgres",
+        "postgresql://a:b@one:5432,two:5433/orders?target_session_attrs=read-write",
+        "postgresql://a@/orders?host=one&host=two&target_session_attrs=read-write",
+        "postgres://localhost/orders",
+    ],
+)
+def test_every_url_that_libpq_takes_is_taken(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    monkeypatch.setenv("DATABASE_URL", url)
+    assert Settings.load().database_url == url
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("PORT", "eighty"),
+        ("PORT", "0"),
+        ("PORT", "65536"),
+        ("DATABASE_URL", "mysql://root:hunter2@localhost/orders"),
+        ("DATABASE_URL", "postgresql://a:hunter2@localhost:54x2/orders"),
+        ("DATABASE_URL", "postgresql://a:hunter2%zz@localhost/orders"),
+        ("DATABASE_URL", "postgresql://a:hunter2@localhost/orders?sslmod=require"),
+        ("QUERY_DATABASE_URL", "localhost"),
+        ("REDIS_URL", "http://:hunter2@localhost"),
+        ("REDIS_URL", "redis://:hunter2@localhost:port"),
+        ("REDIS_URL", "redis://localhost/zero"),
+        ("LOG_FORMAT", "xml"),
+        ("LOG_LEVEL", "loud"),
+    ],
+)
+def test_a_wrong_value_is_one_line_that_names_the_variable_and_keeps_the_password(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str
+) -> None:
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(OperatorError) as refusal:
+        Settings.load()
+    message = str(refusal.value)
+    assert message.startswith(f"{variable}: ")
+    assert "\n" not in message
+    assert "hunter2" not in message
+    assert refusal.value.exit_code == 2
+
+
+def test_an_empty_variable_counts_as_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PORT", "")
+    monkeypatch.setenv("DATABASE_URL", "")
+    assert Settings.load().port == 8000
+    assert Settings.load().database_url is None
+
+
+def test_the_command_line_wins_over_the_environment_and_that_over_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path(".env").write_text("PORT=8001\nLOG_LEVEL=debug\nSOMETHING_ELSE=1\n")
+    assert Settings.load().port == 8001
+    monkeypatch.setenv("PORT", "8002")
+    assert Settings.load().port == 8002
+    assert Settings.load(port=8003).port == 8003
+    assert Settings.load(port=None).log_level == "debug"
+
+
+def test_the_settings_as_environment_give_the_same_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = Settings.load(port=8005, database_url="postgresql://localhost/orders", log_format="json")
+    for variable, value in settings.environment().items():
+        monkeypatch.setenv(variable, value)
+    assert Settings.load() == settings
+
+
+def test_no_password_is_in_what_a_log_would_show_of_the_settings() -> None:
+    assert "hunter2" not in repr(Settings.load(database_url="postgresql://a:hunter2@localhost/orders"))
+
+
+def test_the_example_file_names_every_variable_and_sets_none() -> None:
+    example = Path(__file__).parents[2].joinpath(".env.example").read_text()
+    for variable in VARIABLES:
+        assert f"#{variable}=" in example
+    assert not [line for line in example.splitlines() if line and not line.startswith("#")]
