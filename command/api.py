@@ -4,14 +4,14 @@ import hashlib
 from typing import Any
 
 from pydantic import BaseModel
-from starlette.requests import Request as HttpRequest
+from starlette.requests import Request
 from starlette.responses import Response
 
 from command.domain.refusals import Refused
 from command.fields import uuid_text
 from command.ids import new_id
 from command.problems import problem_of
-from command.writer import Answer, Command, Key, KeyReused, OutcomeUnknown, Overloaded, Request, Unavailable, Writer
+from command.writer import Answer, Command, Key, KeyReused, OutcomeUnknown, Overloaded, Submission, Unavailable, Writer
 from contract.problems import PROBLEMS, Problem
 from contract.requests import idempotency_key
 from contract.resources import ProblemView
@@ -26,12 +26,12 @@ class Commands:
     def __init__(self, writer: Writer) -> None:
         self._writer = writer
 
-    async def run(self, request: HttpRequest, command: Command, body: BaseModel | None = None) -> Response:
+    async def run(self, request: Request, command: Command, body: BaseModel | None = None) -> Response:
         """Have `command` decided, and answer as the contract says. `body` is what the Idempotency-Key stands for."""
         command_id = new_id()
         key = _key(request, body) if request.method == "POST" else None
         try:
-            answer = await self._writer.submit(Request(command, _metadata(request, command_id), key))
+            answer = await self._writer.submit(Submission(command, _metadata(request, command_id), key))
         except Refused as refusal:
             raise problem_of(refusal) from None
         except KeyReused:
@@ -89,7 +89,7 @@ _EVERY_COMMAND = (
 )
 
 
-def _key(request: HttpRequest, body: BaseModel | None) -> Key | None:
+def _key(request: Request, body: BaseModel | None) -> Key | None:
     key = idempotency_key(request)
     if key is None:
         return None
@@ -100,7 +100,7 @@ def _key(request: HttpRequest, body: BaseModel | None) -> Key | None:
     return Key(caller, key, fingerprint)
 
 
-def _metadata(request: HttpRequest, command_id: str) -> bytes:
+def _metadata(request: Request, command_id: str) -> bytes:
     metadata = {"actor": "api", "command_id": command_id}
     headers = request.headers
     if request_id := headers.get("x-request-id"):

@@ -96,7 +96,7 @@ class Command(Protocol):
 
 
 @dataclass(slots=True)
-class Request:
+class Submission:
     """A command with what belongs to it. `occurred_at` None means now; `metadata` is JSON."""
 
     command: Command
@@ -123,7 +123,7 @@ class OutcomeUnknown(Exception):
 
 @dataclass(slots=True, eq=False)
 class _Waiting:
-    request: Request
+    submission: Submission
     future: asyncio.Future[Answer]
 
 
@@ -176,13 +176,13 @@ class Writer:
         """How many commands wait for their batch."""
         return len(self._waiting)
 
-    def submit(self, request: Request) -> asyncio.Future[Answer]:
+    def submit(self, submission: Submission) -> asyncio.Future[Answer]:
         """Hand over a command, in order. The future has its answer, or raises Refused, KeyReused, Unavailable or
         OutcomeUnknown. Raises Overloaded at once when too many wait, or when the writer is stopping."""
         if len(self._waiting) >= WAITING_MAX or self._stopping:
             raise Overloaded
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        self._waiting.append(_Waiting(request, future))
+        self._waiting.append(_Waiting(submission, future))
         self._news.set()
         return future
 
@@ -201,7 +201,7 @@ class Writer:
         weight = 0
         while self._waiting and len(taken) < BATCH_COMMANDS_MAX and weight < BATCH_WEIGHT_MAX:
             waiting = self._waiting.popleft()
-            weight += waiting.request.command.weight
+            weight += waiting.submission.command.weight
             # A caller who has hung up before anything was done is not served.
             if not waiting.future.done():
                 taken.append(waiting)
@@ -292,7 +292,7 @@ class Writer:
                 states.forget(await append.changed_streams(connection, states.position, head.position))
             states.position = head.position
         kept = await self._kept_answers(connection, taken)
-        while missing := {it for each in taken for it in each.request.command.reads(states) if it not in states}:
+        while missing := {it for each in taken for it in each.submission.command.reads(states) if it not in states}:
             await states.load(connection, missing)
 
         decided = _Decided()
@@ -314,8 +314,8 @@ class Writer:
         base: int,
         now: datetime,
     ) -> None:
-        request = waiting.request
-        key = request.key
+        submission = waiting.submission
+        key = submission.key
         if key is not None and (before := kept.get((key.caller, key.key))):
             if before.fingerprint != key.fingerprint:
                 raise KeyReused
@@ -323,9 +323,9 @@ class Writer:
             decided.answers.append((waiting, Answer(status, version, location, body, position, replayed=True)))
             return
 
-        outcome = request.command.decide(self._states)
-        occurred_at = request.occurred_at or now
-        self._apply(outcome, decided.batch, occurred_at, request.metadata)
+        outcome = submission.command.decide(self._states)
+        occurred_at = submission.occurred_at or now
+        self._apply(outcome, decided.batch, occurred_at, submission.metadata)
         answered = outcome.answer(self._states)
         answer = Answer(*answered, base + len(decided.batch.events))
         decided.answers.append((waiting, answer))
@@ -357,7 +357,7 @@ class Writer:
     async def _kept_answers(
         self, connection: AsyncConnection, taken: list[_Waiting]
     ) -> dict[tuple[bytes, str], KeptAnswer]:
-        wanted = {(key.caller, key.key) for each in taken if (key := each.request.key)}
+        wanted = {(key.caller, key.key) for each in taken if (key := each.submission.key)}
         found = await idempotency.find(connection, wanted) if wanted else []
         return {(kept.caller, kept.key): kept for kept in found}
 

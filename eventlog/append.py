@@ -102,7 +102,7 @@ async def connect(database_url: str) -> AsyncConnection:
 
 async def take_head(connection: AsyncConnection) -> Head:
     """Begin a transaction and wait for the head. From here on nobody else appends, until commit or rollback."""
-    cursor = await connection.execute(_TAKE_HEAD)
+    cursor = await connection.execute(_TAKE_HEAD, prepare=False)
     cursor.nextset()
     row = await cursor.fetchone()
     assert row is not None, "the migration made the row of log.head"
