@@ -1,0 +1,27 @@
+# The service alone: PostgreSQL and Redis or Valkey are elsewhere (docker-compose.yml has an example).
+FROM python:3.11-slim
+
+WORKDIR /srv/orders
+ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
+
+COPY requirements/runtime.txt requirements/runtime.txt
+RUN pip install --require-hashes -r requirements/runtime.txt
+
+COPY command command
+COPY contract contract
+COPY eventlog eventlog
+COPY migrations migrations
+COPY projector projector
+COPY query query
+COPY readmodel readmodel
+COPY service service
+
+# The packages are found here; `orders` is what the project's own script would be.
+ENV PYTHONPATH=/srv/orders
+RUN printf '#!/bin/sh\nexec python -P -m service.cli "$@"\n' > /usr/local/bin/orders \
+    && chmod +x /usr/local/bin/orders \
+    && useradd --system --no-create-home orders
+USER orders
+
+EXPOSE 8000
+CMD ["orders", "serve", "--host", "0.0.0.0"]

@@ -1,0 +1,131 @@
+"""docker-compose.yml and Dockerfile, as far as they can be checked without Docker."""
+
+import re
+import shlex
+import subprocess
+import tomllib
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from typer.main import get_command
+from typer.testing import CliRunner
+
+from service.cli import app
+from service.embedded import postgres_program, valkey_program
+from service.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+DOCKERFILE = (ROOT / "Dockerfile").read_text()
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
+OURS = {name: service for name, service in SERVICES.items() if "build" in service}
+
+# The keys of the compose specification that we use; a misspelt one is not among them.
+KNOWN_KEYS = {
+    "build", "command", "depends_on", "environment", "healthcheck", "image", "ports", "restart", "shm_size",
+    "stop_grace_period", "volumes",
+}  # fmt: skip
+
+
+def version_of(program: Path) -> str:
+    said = subprocess.run([program, "--version"], capture_output=True, text=True, check=True).stdout
+    found = re.search(r"(\d+)\.\d+", said)
+    assert found is not None
+    return found.group(1)
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_every_service_has_known_keys_a_restart_policy_and_waits_for_existing_ones(name: str) -> None:
+    service = SERVICES[name]
+    assert set(service) <= KNOWN_KEYS
+    assert service["restart"] in {"unless-stopped", "on-failure"}
+    for needed, how in service.get("depends_on", {}).items():
+        assert needed in SERVICES
+        if how["condition"] == "service_healthy":
+            assert "healthcheck" in SERVICES[needed]
+        else:
+            assert how["condition"] == "service_completed_successfully"
+            assert SERVICES[needed]["restart"] == "on-failure"  # else it is started again when it is done
+
+
+def test_every_volume_is_declared_and_used() -> None:
+    used = {volume.split(":")[0] for service in SERVICES.values() for volume in service.get("volumes", [])}
+    assert used == set(COMPOSE["volumes"])
+
+
+def test_the_servers_are_of_the_versions_that_the_tests_run_on() -> None:
+    assert SERVICES["postgres"]["image"] == f"postgres:{version_of(postgres_program('postgres'))}"
+    assert SERVICES["valkey"]["image"] == f"valkey/valkey:{version_of(valkey_program())}"
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_every_command_is_one_that_orders_has(name: str) -> None:
+    program, subcommand, *options = OURS[name]["command"]
+    assert program == "orders"
+    help_text = CliRunner().invoke(app, [subcommand, "--help"])
+    assert help_text.exit_code == 0
+    names = {text for parameter in get_command(app).commands[subcommand].params for text in parameter.opts}  # type: ignore[attr-defined]
+    assert {option for option in options if option.startswith("--")} <= names
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_the_environment_is_one_that_the_settings_take(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable, value in OURS[name]["environment"].items():
+        assert variable.lower() in Settings.model_fields
+        monkeypatch.setenv(variable, re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", value))
+    settings = Settings.load()
+    assert settings.database_url is not None
+    assert "only-for-development" in settings.database_url
+    assert settings.redis_url is not None
+
+
+def test_the_password_has_one_default_and_the_same_one_everywhere() -> None:
+    text = (ROOT / "docker-compose.yml").read_text()
+    assert set(re.findall(r"\$\{POSTGRES_PASSWORD[^}]*\}", text)) == {"${POSTGRES_PASSWORD:-only-for-development}"}
+
+
+def test_the_published_port_is_the_one_that_the_image_serves() -> None:
+    assert SERVICES["api"]["ports"] == [f"127.0.0.1:${{PORT:-8000}}:{Settings.model_fields['port'].default}"]
+    assert f"EXPOSE {Settings.model_fields['port'].default}" in DOCKERFILE
+
+
+def test_the_image_copies_what_exists_and_every_package_and_nothing_is_kept_from_it() -> None:
+    copied = {shlex.split(line)[1] for line in DOCKERFILE.splitlines() if line.startswith("COPY ")}
+    ignored = (ROOT / ".dockerignore").read_text().splitlines()
+    for path in copied:
+        assert (ROOT / path).exists()
+        assert f"!{path}" in ignored or f"!{path}/" in ignored
+    assert copied - {"requirements/runtime.txt"} == set(
+        PYPROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
+    )
+
+
+def test_the_image_installs_with_hashes_runs_as_nobody_special_and_serves() -> None:
+    assert "--require-hashes -r requirements/runtime.txt" in DOCKERFILE
+    lines = DOCKERFILE.splitlines()
+    assert lines.index("USER orders") < next(i for i, line in enumerate(lines) if line.startswith("CMD "))
+    assert re.search(r"^FROM python:3\.1[1-9]-slim$", DOCKERFILE, re.MULTILINE)
+
+
+def test_the_locked_requirements_agree_and_name_no_registry_and_no_path() -> None:
+    pins: dict[str, str] = {}
+    for name in ("dev", "embedded", "runtime"):
+        text = (ROOT / "requirements" / f"{name}.txt").read_text()
+        assert "://" not in text
+        assert "--index" not in text
+        assert "--find-links" not in text
+        for package, version in re.findall(r"^([a-z0-9-]+)==(\S+)", text, re.MULTILINE):
+            assert pins.setdefault(package, version) == version
+        assert text.count("--hash=sha256:") >= len(re.findall(r"^\S+==", text, re.MULTILINE))
+
+
+def test_every_direct_dependency_has_its_reason() -> None:
+    project = PYPROJECT["project"]
+    reasons = (ROOT / "docs" / "dependencies.md").read_text()
+    for requirement in chain(project["dependencies"], *project["optional-dependencies"].values()):
+        name = re.split(r"[><=\[]", requirement)[0]
+        assert re.search(rf"^\|[^|]*\b{re.escape(name)}\b", reasons, re.MULTILINE), f"{name} has no reason"
