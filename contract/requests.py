@@ -91,10 +91,12 @@ class StrictRoute(APIRoute):
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
-        takes_query = bool(self.dependant.query_params)
+        documented = (self.openapi_extra or {}).get("parameters", ())
+        takes_query = bool(self.dependant.query_params) or any(one["in"] == "query" for one in documented)
 
         async def strictly(request: Request) -> Response:
-            # Declared query parameters are checked by their pydantic model (extra="forbid").
+            # Declared query parameters are checked by their pydantic model (extra="forbid"), which FastAPI reads, or
+            # the route itself, when it only documents them.
             if not takes_query and request.scope["query_string"]:
                 refuse_parameters(request)
             return await handle(StrictRequest(request.scope, request.receive))

@@ -1,0 +1,35 @@
+"""How the OpenAPI document shows what FastAPI cannot know: problems, and headers that the routes read themselves."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from contract.problems import MEDIA_TYPE, PROBLEMS
+from contract.resources import BodyError, ProblemView
+
+_REFERENCE = "#/components/schemas/{model}"
+
+Documented = dict[int | str, dict[str, Any]]
+
+
+def problems(*codes: str) -> Documented:
+    """`responses=` for a route that can answer these problems (codes of PROBLEMS). `default` covers every other."""
+    content = {MEDIA_TYPE: {"schema": {"$ref": _REFERENCE.format(model=ProblemView.__name__)}}}
+    documented: Documented = {"default": {"description": "Any other problem", "content": content}}
+    for code in codes:
+        kind = PROBLEMS[code]
+        answer = documented.setdefault(kind.status, {"description": "", "content": content})
+        answer["description"] = f"{answer['description']}\n- `{code}`: {kind.meaning}".lstrip()
+    return documented
+
+
+def problem_schemas() -> dict[str, Any]:
+    """What the references of `problems` point to, for the document's components."""
+    models = (ProblemView, BodyError)
+    schemas = {model.__name__: model.model_json_schema(ref_template=_REFERENCE) for model in models}
+    schemas[ProblemView.__name__].pop("$defs")
+    return schemas
+
+
+def header(name: str, description: str, schema: Mapping[str, Any]) -> dict[str, Any]:
+    """A request header, for `openapi_extra={"parameters": [...]}`."""
+    return {"name": name, "in": "header", "required": False, "description": description, "schema": dict(schema)}

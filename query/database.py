@@ -1,0 +1,116 @@
+"""The read side's connections, and the one way to run a select on them."""
+
+import asyncio
+import os
+import socket
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+
+import psycopg
+from psycopg.abc import Buffer
+from psycopg.adapt import Loader
+from psycopg.pq import Format
+from psycopg_pool import AsyncConnectionPool, PoolTimeout
+
+from contract.problems import Problem
+
+# Joined look-ups need few connections: one flies while the others wait for it.
+CONNECTIONS_MAX = 6
+# A select takes milliseconds. Whoever has not answered by then is frozen or cut off.
+READ_SECONDS_MAX = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """A select, compiled to psycopg's text once.
+
+    `prepared`: PostgreSQL plans it once for all values. False where the best plan depends on the values.
+    """
+
+    text: bytes
+    prepared: bool = True
+
+
+class _AsItIs(Loader):
+    """Leaves JSON as the bytes that PostgreSQL sent: nobody here looks into them."""
+
+    def load(self, data: Buffer) -> bytes:
+        return bytes(data)
+
+
+class _AsItIsBinary(_AsItIs):
+    format = Format.BINARY
+
+
+async def _configure(connection: psycopg.AsyncConnection[Any]) -> None:
+    connection.adapters.register_loader("json", _AsItIs)
+    connection.adapters.register_loader("json", _AsItIsBinary)
+
+
+class Reads:
+    """A small pool of connections that only read. Open it with `async with`.
+
+    `prepare_threshold=None` switches prepared statements off, for a pooler that cannot keep them.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        connections_max: int = CONNECTIONS_MAX,
+        prepare_threshold: int | None = 5,
+        seconds_max: float = READ_SECONDS_MAX,
+    ) -> None:
+        self._seconds_max = seconds_max
+        self._pool = AsyncConnectionPool(
+            url,
+            min_size=1,
+            max_size=connections_max,
+            open=False,
+            configure=_configure,
+            timeout=seconds_max,
+            name="reads",
+            kwargs={"autocommit": True, "prepare_threshold": prepare_threshold, "application_name": "orders reads"},
+        )
+
+    async def __aenter__(self) -> Self:
+        """Open the pool. It connects on its own: a database that is down now may be up at the first request."""
+        await self._pool.open()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._pool.close()
+
+    async def rows(self, statement: Statement, parameters: Mapping[str, object]) -> Sequence[tuple[Any, ...]]:
+        """The rows of a select. Raises Problem `unavailable` when the database does not answer."""
+        try:
+            try:
+                return await self._rows(statement, parameters)
+            except psycopg.OperationalError:
+                # After a restart of the server every idle connection is dead: throw those out, and try once more.
+                await self._pool.check()
+                return await self._rows(statement, parameters)
+        except (psycopg.OperationalError, PoolTimeout) as error:
+            raise Problem("unavailable", "The database cannot be read at the moment.") from error
+
+    async def _rows(self, statement: Statement, parameters: Mapping[str, object]) -> Sequence[tuple[Any, ...]]:
+        connection = await self._pool.getconn()
+        deadline = asyncio.get_running_loop().call_later(self._seconds_max, _hang_up, connection)
+        try:
+            cursor = await connection.execute(
+                statement.text, parameters, prepare=None if statement.prepared else False, binary=True
+            )
+            return await cursor.fetchall()
+        finally:
+            deadline.cancel()
+            await self._pool.putconn(connection)
+
+
+def _hang_up(connection: psycopg.AsyncConnection[Any]) -> None:
+    # Cancelling would wait for a server that does not answer. A socket shut down ends the wait at once, with an error.
+    with socket.socket(fileno=os.dup(connection.fileno())) as line:
+        line.shutdown(socket.SHUT_RDWR)

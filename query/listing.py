@@ -1,0 +1,195 @@
+"""Lists: from filters, a sort and a cursor to one select, and from its rows to a page."""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+from fastapi import Request, Response
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    FromClause,
+    Select,
+    Table,
+    Text,
+    bindparam,
+    cast,
+    literal_column,
+    select,
+    true,
+    tuple_,
+)
+
+from contract.problems import Problem
+from query.database import Reads, Statement
+from query.paging import Place, Sort, cursor_of, link_to_next, place_of, tie
+from query.parameters import PAGE_LENGTH_MAX, PageParameters
+from query.routes import json_response
+from query.statements import beside_checkpoint, compiled, of_read_tables
+from query.sync import Sync
+from readmodel.tables import checkpoint
+
+# Statements are compiled once for each combination of filters and sort that is asked for; this many are kept.
+SHAPES_MAX = 512
+
+
+class Filter(NamedTuple):
+    """A filter: its condition, or one for each value where the value decides which index serves.
+
+    `ordered`: the sorts in whose order an index finds the rows of this filter, whatever the value. With another sort,
+    or beside another filter, the best plan depends on the values, and PostgreSQL plans with them each time.
+    """
+
+    condition: ColumnElement[bool] | Mapping[Any, ColumnElement[bool]]
+    ordered: frozenset[str] = frozenset()
+
+
+class Shape(NamedTuple):
+    """What a statement's text depends on; the rest are its parameters."""
+
+    filters: tuple[tuple[str, object], ...]
+    sort: str
+    continued: bool
+
+
+class Page(NamedTuple):
+    """Documents of one page, as of `position`, and where the next page starts."""
+
+    position: int
+    known: bool
+    documents: Sequence[bytes]
+    last: Place | None
+
+
+class Listing:
+    """One list of the API.
+
+    `view` makes a document of a row; `visible` says which rows can be listed at all; `owner` is a table in which the
+    row `<owner id>` must be for the list to exist.
+    """
+
+    def __init__(
+        self,
+        reads: Reads,
+        sync: Sync,
+        table: Table,
+        view: Callable[[FromClause], ColumnElement[Any]],
+        *,
+        sorts: Mapping[str, Sort],
+        filters: Mapping[str, Filter],
+        visible: ColumnElement[bool] | None = None,
+        owner: tuple[Table, str] | None = None,
+    ) -> None:
+        self._reads = reads
+        self._sync = sync
+        self._table = table
+        self._view = view
+        self._sorts = sorts
+        self._filters = filters
+        self._visible = true() if visible is None else visible
+        self._owner = owner
+        self._statement = lru_cache(SHAPES_MAX)(self._compiled)
+
+    async def answer(self, request: Request, parameters: PageParameters, **fixed: object) -> Response:
+        """The page that the request asks for; `fixed` are filters that its path sets.
+
+        Raises Problem `invalid-cursor`, `not-found` (the owner), `projection-behind`, `unavailable`.
+        """
+        filters = {**parameters.filters, **fixed}
+        tied_to = tie(self._table.name, parameters.sort, filters)
+        sort = self._sorts[parameters.sort.removeprefix("-")]
+        start = None if parameters.cursor is None else place_of(parameters.cursor, sort, tied_to)
+        page = await self._sync.answer(request, lambda: self._page(filters, parameters, start))
+        if not page.known:
+            raise Problem("not-found", f"There is no such resource as {request.url.path} lists.")
+        if page.last is None:
+            return json_response(b'{"data":[' + b",".join(page.documents) + b'],"next":null}', page.position)
+        cursor = cursor_of(page.last, tied_to)
+        body = b'{"data":[' + b",".join(page.documents) + b'],"next":"' + cursor.encode() + b'"}'
+        return json_response(body, page.position, Link=link_to_next(request, cursor=cursor))
+
+    async def _page(self, filters: Mapping[str, object], parameters: PageParameters, start: Place | None) -> Page:
+        shape, values = self._shape(filters, parameters.sort, start)
+        # One row more than asked for tells whether there is a next page.
+        rows = await self._reads.rows(self._statement(shape), {**values, "rows": parameters.limit + 1})
+        position, known, id_ = rows[0][:3]
+        if id_ is None:
+            return Page(position, known, [], None)
+        last = None
+        if len(rows) > parameters.limit:
+            rows = rows[: parameters.limit]
+            last = Place(rows[-1][3], rows[-1][2])
+        return Page(position, known, [row[4] for row in rows], last)
+
+    def _shape(self, filters: Mapping[str, object], sort: str, start: Place | None) -> tuple[Shape, dict[str, object]]:
+        values: dict[str, object] = {}
+        shaping: list[tuple[str, object]] = []
+        for name, value in filters.items():
+            if isinstance(self._filters[name].condition, Mapping):
+                shaping.append((name, value))
+            else:
+                shaping.append((name, None))
+                values[name] = value
+        if start is not None:
+            values |= {"start": start.value, "start_id": start.id}
+        return Shape(tuple(shaping), sort, start is not None), values
+
+    def _compiled(self, shape: Shape) -> Statement:
+        return compiled(self._select(shape), prepared=self._is_steady(shape))
+
+    def _select(self, shape: Shape) -> Select[*tuple[object, ...]]:
+        column = self._sorts[shape.sort.removeprefix("-")].column
+        page = self._rows(shape, column).subquery("page")
+        joined: list[Any] = [page]
+        known: ColumnElement[bool] = true()
+        if self._owner is not None:
+            table, name = self._owner
+            joined.insert(0, (table, table.c.id == bindparam(name, type_=table.c.id.type)))
+            known = table.c.id.is_not(None)
+        # No ORDER BY out here: beside a LEFT JOIN whose left side is one row, the page keeps the order it was read in
+        # (only a nested loop can do such a join), and sorting the finished documents again took a tenth of the time.
+        return (
+            select(checkpoint.c.position, known, cast(page.c.id, Text), page.c[column.key], self._view(page))
+            .select_from(beside_checkpoint(*joined))
+            .where(of_read_tables())
+        )
+
+    def _rows(self, shape: Shape, column: ColumnElement[Any]) -> Select[*tuple[object, ...]]:
+        table = self._table
+        key = tuple_(column, table.c.id)
+        rows = select(table).where(self._visible, *(self._condition(name, value) for name, value in shape.filters))
+        downwards = shape.sort.startswith("-")
+        if shape.continued:
+            start = tuple_(bindparam("start", type_=column.type), bindparam("start_id", type_=table.c.id.type))
+            rows = rows.where(key < start if downwards else key > start)
+        order = (column.desc(), table.c.id.desc()) if downwards else (column, table.c.id)
+        # The inner limit is a number that the planner sees, so that it plans for a page and not for a tenth of the
+        # table; the outer one is how many rows are really read.
+        most = rows.order_by(*order).limit(literal_column(str(PAGE_LENGTH_MAX + 1))).subquery("most")
+        return select(most).limit(bindparam("rows", type_=BigInteger))
+
+    def _condition(self, name: str, value: object) -> ColumnElement[bool]:
+        condition = self._filters[name].condition
+        return condition[value] if isinstance(condition, Mapping) else condition
+
+    def _is_steady(self, shape: Shape) -> bool:
+        """Whether one plan is right for all values: all filters are one, in whose order an index finds the rows."""
+        columns = {name.partition("__")[0] for name, _ in shape.filters}
+        sort = shape.sort.removeprefix("-")
+        return len(columns) <= 1 and all(sort in self._filters[name].ordered for name, _ in shape.filters)
+
+
+def ranges(column: ColumnElement[Any]) -> dict[str, Filter]:
+    """The filters `<column>[gte]`, `[gt]`, `[lte]` and `[lt]`, by field name."""
+    name = str(column.key)
+
+    def bound(kind: str) -> ColumnElement[Any]:
+        return bindparam(f"{name}__{kind}", type_=column.type)
+
+    ordered = frozenset({name})
+    return {
+        f"{name}__gte": Filter(column >= bound("gte"), ordered),
+        f"{name}__gt": Filter(column > bound("gt"), ordered),
+        f"{name}__lte": Filter(column <= bound("lte"), ordered),
+        f"{name}__lt": Filter(column < bound("lt"), ordered),
+    }

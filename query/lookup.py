@@ -1,0 +1,81 @@
+"""Reading one resource by its id; look-ups that arrive while one is in flight are joined into one query."""
+
+import asyncio
+from typing import Any, NamedTuple
+
+from sqlalchemy import ColumnElement, Table, Text, Uuid, any_, bindparam, cast, false, select
+from sqlalchemy.dialects.postgresql import ARRAY
+
+from query.database import Reads, Statement
+from query.statements import beside_checkpoint, compiled, of_read_tables
+from readmodel.tables import checkpoint
+
+# Bounds how long one query takes; at 64 open connections the average is far below.
+IDS_A_QUERY_MAX = 256
+
+
+class Found(NamedTuple):
+    """A resource as of `position`. `body` is None when there is no such resource; `gone` when it was deleted."""
+
+    position: int
+    version: int
+    gone: bool
+    body: bytes | None
+
+
+class Lookup:
+    """Looks resources of one kind up. Alone a look-up goes at once; what arrives meanwhile goes together, next."""
+
+    def __init__(self, reads: Reads, table: Table, view: ColumnElement[Any], gone: ColumnElement[bool] | None = None):
+        self._reads = reads
+        self._statement = _statement(table, view, gone)
+        self._waiting: dict[str, asyncio.Future[Found]] = {}
+        self._flight: asyncio.Task[None] | None = None
+
+    async def find(self, id_: str) -> Found:
+        """The resource with this id (a UUID in lower case), read after the call. Raises Problem `unavailable`."""
+        future = self._waiting.get(id_)
+        if future is None:
+            future = self._waiting[id_] = asyncio.get_running_loop().create_future()
+            if self._flight is None:
+                self._flight = asyncio.create_task(self._fly())
+        # Whoever hangs up must not take the answer away from the others who asked for the same id.
+        return await asyncio.shield(future)
+
+    async def _fly(self) -> None:
+        try:
+            while self._waiting:
+                # Only what has not been sent may be joined: an answer must not be older than its question.
+                ids = list(self._waiting)[:IDS_A_QUERY_MAX]
+                await self._answer({id_: self._waiting.pop(id_) for id_ in ids})
+        finally:
+            self._flight = None
+
+    async def _answer(self, asked: dict[str, asyncio.Future[Found]]) -> None:
+        try:
+            rows = await self._reads.rows(self._statement, {"ids": "{" + ",".join(asked) + "}"})
+        except Exception as error:  # noqa: BLE001 - it is everybody's who asked, and the next flight must go
+            for future in asked.values():
+                future.set_exception(error)
+            return
+        position = rows[0][0]
+        for _, id_, version, gone, body in rows:
+            if id_ is not None:
+                asked.pop(id_).set_result(Found(position, version, gone, body))
+        for future in asked.values():
+            future.set_result(Found(position, 0, False, None))
+
+
+def _statement(table: Table, view: ColumnElement[Any], gone: ColumnElement[bool] | None) -> Statement:
+    # The ids go as one text, which PostgreSQL takes apart; that spares an object for every id.
+    wanted = cast(bindparam("ids", type_=Text), ARRAY(Uuid))
+    columns = (
+        checkpoint.c.position,
+        cast(table.c.id, Text),
+        table.c.version,
+        (false() if gone is None else gone).label("gone"),
+        view.label("body"),
+    )
+    return compiled(
+        select(*columns).select_from(beside_checkpoint((table, table.c.id == any_(wanted)))).where(of_read_tables())
+    )

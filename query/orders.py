@@ -1,0 +1,101 @@
+"""GET /orders, /orders/{id} and /users/{id}/orders."""
+
+from typing import Literal
+
+from fastapi import APIRouter, Request, Response
+from pydantic import Field
+from sqlalchemy import bindparam, exists, literal_column
+
+from contract.requests import StrictRoute
+from contract.resources import OrderPage, OrderView
+from query.database import Reads
+from query.listing import Filter, Listing, ranges
+from query.lookup import Lookup
+from query.paging import Sort
+from query.parameters import Id, Money, Name, PageParameters, Time, money_of, time_of
+from query.routes import get, known_id
+from query.single import answer
+from query.sync import Sync
+from query.views import order_view
+from readmodel.tables import order_items, orders, users
+
+OrderStatus = Literal["placed", "partially_cancelled", "cancelled"]
+
+
+class UsersOrdersParameters(PageParameters):
+    """What /users/{id}/orders takes."""
+
+    sort: Literal["placed_at", "-placed_at", "total", "-total"] = Field(
+        "-placed_at", description="`-` for descending; the id decides between equals"
+    )
+    status: OrderStatus | None = Field(None, description="only orders in this status")
+    product_id: Id | None = Field(None, description="only orders with a line of this product")
+    external_id: Name | None = Field(None, description="only the order with this external_id (case counts)")
+    placed_at__gte: Time | None = Field(None, alias="placed_at[gte]", description="placed at this time or later")
+    placed_at__gt: Time | None = Field(None, alias="placed_at[gt]", description="placed later than this")
+    placed_at__lte: Time | None = Field(None, alias="placed_at[lte]", description="placed at this time or earlier")
+    placed_at__lt: Time | None = Field(None, alias="placed_at[lt]", description="placed earlier than this")
+    total__gte: Money | None = Field(None, alias="total[gte]", description="with at least this total")
+    total__gt: Money | None = Field(None, alias="total[gt]", description="with a greater total")
+    total__lte: Money | None = Field(None, alias="total[lte]", description="with at most this total")
+    total__lt: Money | None = Field(None, alias="total[lt]", description="with a smaller total")
+
+
+class OrdersParameters(UsersOrdersParameters):
+    """What /orders takes."""
+
+    user_id: Id | None = Field(None, description="only this user's orders")
+
+
+SORTS = {"placed_at": Sort(orders.c.placed_at, time_of), "total": Sort(orders.c.total, money_of)}
+
+_has_product = exists().where(
+    order_items.c.order_id == orders.c.id, order_items.c.product_id == bindparam("product_id", type_=orders.c.id.type)
+)
+
+# readmodel/tables.py says which index serves which filter.
+FILTERS = {
+    "user_id": Filter(orders.c.user_id == bindparam("user_id", type_=orders.c.user_id.type), frozenset({"placed_at"})),
+    "status": Filter(
+        {
+            status: orders.c.status == literal_column(f"'{status}'")
+            for status in ("placed", "partially_cancelled", "cancelled")
+        },
+        frozenset(SORTS),
+    ),
+    "product_id": Filter(_has_product),
+    "external_id": Filter(orders.c.external_id == bindparam("external_id", type_=orders.c.external_id.type)),
+    **ranges(orders.c.placed_at),
+    **ranges(orders.c.total),
+}
+
+
+def router(reads: Reads, sync: Sync) -> APIRouter:
+    """The routes."""
+    routes = APIRouter(tags=["orders"], route_class=StrictRoute)
+    lookup = Lookup(reads, orders, order_view(orders))
+    listing = Listing(reads, sync, orders, order_view, sorts=SORTS, filters=FILTERS)
+    of_user = Listing(reads, sync, orders, order_view, sorts=SORTS, filters=FILTERS, owner=(users, "user_id"))
+
+    @get(routes, "/orders", answers=OrderPage, errors=["invalid-cursor"], parameters=OrdersParameters)
+    async def list_orders(request: Request) -> Response:
+        """Orders, newest first unless sorted otherwise."""
+        return await listing.answer(request, OrdersParameters.of(request))
+
+    @get(routes, "/orders/{id}", answers=OrderView, errors=["not-found"], versioned=True)
+    async def get_order(request: Request, id: str) -> Response:  # noqa: A002 - the contract's name
+        """One order with its items."""
+        return await answer(request, lookup, sync, id)
+
+    @get(
+        routes,
+        "/users/{id}/orders",
+        answers=OrderPage,
+        errors=["invalid-cursor", "not-found"],
+        parameters=UsersOrdersParameters,
+    )
+    async def list_orders_of_user(request: Request, id: str) -> Response:  # noqa: A002 - the contract's name
+        """A user's orders; a deleted user's too, because orders stay."""
+        return await of_user.answer(request, UsersOrdersParameters.of(request), user_id=known_id(id))
+
+    return routes

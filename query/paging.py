@@ -1,0 +1,77 @@
+"""Keyset cursors: where the next page starts, tied to the list, its sort and its filters."""
+
+import base64
+import binascii
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from urllib.parse import parse_qsl, quote, urlencode
+
+import msgspec
+from fastapi import Request
+from sqlalchemy import Column
+
+from contract.problems import Problem
+from query.parameters import id_of
+from query.views import timestamp
+
+SortValue = datetime | Decimal | str
+
+
+@dataclass(frozen=True, slots=True)
+class Sort:
+    """A column to sort by, and how to read its values back from a cursor."""
+
+    column: Column[SortValue]
+    parse: Callable[[str], SortValue]
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """The last row of a page: the next page starts behind it."""
+
+    value: SortValue
+    id: str
+
+
+def tie(name: str, sort: str, filters: Mapping[str, object]) -> str:
+    """What a cursor is good for: the list called `name`, under this sort and these filters."""
+    return hashlib.blake2b(repr((name, sort, sorted(filters.items()))).encode(), digest_size=6).hexdigest()
+
+
+def cursor_of(place: Place, tied_to: str) -> str:
+    """The cursor: base64url of a JSON array of the tie, the sort's value and the id."""
+    content = msgspec.json.encode((tied_to, _text(place.value), place.id))
+    return base64.urlsafe_b64encode(content).rstrip(b"=").decode()
+
+
+def place_of(cursor: str, sort: Sort, tied_to: str) -> Place:
+    """The place that a cursor names. Raises Problem `invalid-cursor`, whatever was done to it."""
+    try:
+        padded = cursor.encode("ascii") + b"=" * (-len(cursor) % 4)
+        content = base64.b64decode(padded, altchars=b"-_", validate=True)
+        was_tied_to, value, row = msgspec.json.decode(content, type=tuple[str, str, str])
+        place = Place(sort.parse(value), id_of(row))
+    except (ValueError, binascii.Error, msgspec.MsgspecError):
+        raise Problem("invalid-cursor", "The cursor is not one that this service handed out.") from None
+    if was_tied_to != tied_to:
+        raise Problem("invalid-cursor", "The cursor belongs to another list, another sort or other filters.")
+    return place
+
+
+def link_to_next(request: Request, **changes: str) -> str:
+    """The Link header: this request's URL (relative, so that it holds behind a proxy) with some parameters changed."""
+    pairs = dict(parse_qsl(request.scope["query_string"].decode("ascii"))) | changes
+    return f'<{quote(request.scope["path"])}?{urlencode(pairs)}>; rel="next"'
+
+
+def _text(value: SortValue) -> str:
+    match value:
+        case datetime():
+            return timestamp(value)
+        case Decimal():
+            return f"{value:f}"
+        case str():
+            return value

@@ -1,0 +1,151 @@
+"""Query strings, read strictly: no strangers, nothing twice, nothing empty, no value that cannot be meant."""
+
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Annotated, Any, ClassVar, Self
+from urllib.parse import parse_qsl
+
+from fastapi import Request
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema
+
+from contract.problems import Problem
+
+PAGE_LENGTH_MAX = 100
+PAGE_LENGTH_DEFAULT = 25
+
+_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?(Z|[+-]\d\d:\d\d)", re.ASCII)
+_MONEY = re.compile(r"\d{1,24}(\.\d{1,4})?", re.ASCII)
+_UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.ASCII | re.IGNORECASE)
+_WHOLE_NUMBER = re.compile(r"\d{1,18}", re.ASCII)
+
+
+def id_of(text: str) -> str:
+    """A UUID in its usual notation, in lower case. Raises ValueError."""
+    if not _UUID.fullmatch(text):
+        raise ValueError("must be a UUID such as 0197c1c2-7d8e-7c3a-9d51-5a0c1e2f3a4b")
+    return text.lower()
+
+
+def time_of(text: str) -> datetime:
+    """An RFC 3339 time, in UTC. Raises ValueError."""
+    if not _TIME.fullmatch(text):
+        raise ValueError("must be an RFC 3339 time with a zone, such as 2026-11-22T13:51:00Z (a + is sent as %2B)")
+    try:
+        return datetime.fromisoformat(text).astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise ValueError("is no time that the calendar has") from None
+
+
+def money_of(text: str) -> Decimal:
+    """An amount. Raises ValueError."""
+    if not _MONEY.fullmatch(text):
+        raise ValueError("must be a decimal such as 49.99: 0 or more, with at most 4 decimals")
+    return Decimal(text)
+
+
+def text_of(text: str) -> str:
+    """Any text that PostgreSQL can hold. Raises ValueError."""
+    if "\0" in text:
+        raise ValueError("must not contain the NUL character")
+    return text
+
+
+def _flag_of(text: str) -> bool:
+    if text not in {"true", "false"}:
+        raise ValueError("must be true or false")
+    return text == "true"
+
+
+def _number_of(text: str) -> int:
+    if not _WHOLE_NUMBER.fullmatch(text):
+        raise ValueError("must be a whole number, 0 or more")
+    return int(text)
+
+
+Id = Annotated[str, BeforeValidator(id_of), WithJsonSchema({"type": "string", "format": "uuid"})]
+Time = Annotated[datetime, BeforeValidator(time_of), WithJsonSchema({"type": "string", "format": "date-time"})]
+Money = Annotated[Decimal, BeforeValidator(money_of), WithJsonSchema({"type": "string", "pattern": _MONEY.pattern})]
+Flag = Annotated[bool, BeforeValidator(_flag_of), WithJsonSchema({"type": "boolean"})]
+Number = Annotated[int, BeforeValidator(_number_of)]
+Name = Annotated[str, BeforeValidator(text_of), Field(max_length=254)]
+
+
+class Parameters(BaseModel):
+    """The query parameters that a route takes. Ranges are written like `total[gte]`, which is the field's alias.
+
+    FastAPI could read such a model too, at 85 us a request more; and it would take the last of two values.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @classmethod
+    def of(cls, request: Request) -> Self:
+        """The request's parameters. Raises Problem `unknown-parameter` or `invalid-parameter`."""
+        try:
+            return cls.model_validate(_pairs(request.scope["query_string"]))
+        except ValidationError as errors:
+            raise problem_with(errors, request.url.path) from None
+
+    @classmethod
+    def documented(cls) -> list[dict[str, Any]]:
+        """The parameters for the OpenAPI document."""
+        schema = cls.model_json_schema()
+        documents = []
+        for name, details in schema["properties"].items():
+            plain = {key: value for key, value in details.items() if key not in {"title", "description", "default"}}
+            choices = [choice for choice in plain.pop("anyOf", []) if choice != {"type": "null"}]
+            kind = {**plain, **(choices[0] if choices else {})}
+            if details.get("default") is not None:
+                kind["default"] = details["default"]
+            documents.append(
+                {"name": name, "in": "query", "required": False, "description": details["description"], "schema": kind}
+            )
+        return documents
+
+
+class PageParameters(Parameters):
+    """What every list takes. Subclasses add the sorts and the filters."""
+
+    sort: str
+    limit: Number = Field(
+        PAGE_LENGTH_DEFAULT, ge=1, le=PAGE_LENGTH_MAX, description="the most resources that the page may have"
+    )
+    cursor: str | None = Field(None, description="`next` of the page before, with the same sort and filters")
+
+    paging: ClassVar[frozenset[str]] = frozenset({"sort", "limit", "cursor"})
+
+    @property
+    def filters(self) -> Mapping[str, Any]:
+        """The filters that the request sent, by field name."""
+        return {name: getattr(self, name) for name in sorted(self.model_fields_set - self.paging)}
+
+
+def problem_with(errors: ValidationError, path: str) -> Problem:
+    """The first error of a query string as a Problem."""
+    error = errors.errors(include_url=False)[0]
+    name = str(error["loc"][0])
+    if error["type"] == "extra_forbidden":
+        return Problem("unknown-parameter", f"{path} takes no query parameter {name[:100]!r}.", parameter=name[:100])
+    message = error["msg"].removeprefix("Value error, ")
+    return Problem("invalid-parameter", f"{name}: {message}.", parameter=name)
+
+
+def _pairs(query: bytes) -> dict[str, str]:
+    if not query:
+        return {}
+    try:
+        pairs = parse_qsl(query.decode("ascii"), keep_blank_values=True, errors="strict")
+    except ValueError:
+        raise Problem("invalid-parameter", "The query string is not percent-encoded UTF-8.") from None
+    parameters: dict[str, str] = {}
+    for name, value in pairs:
+        shown = name[:100]
+        if name in parameters:
+            raise Problem("invalid-parameter", f"{shown!r} stands twice in the query string.", parameter=shown)
+        if not value:
+            # `?status=` is more often a variable that was not set than a wish for everything.
+            raise Problem("invalid-parameter", f"{shown!r} has no value.", parameter=shown)
+        parameters[name] = value
+    return parameters

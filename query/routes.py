@@ -1,0 +1,93 @@
+"""How a GET route is declared: documented in full, HEAD beside it, its answer a Response of ready bytes."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from functools import wraps
+from typing import Any, ParamSpec
+
+from fastapi import APIRouter, Response
+from pydantic import BaseModel
+
+from contract.openapi import header, problems
+from contract.problems import Problem
+from query.parameters import Parameters, id_of
+
+MEDIA_TYPE = "application/json"
+
+Given = ParamSpec("Given")
+Endpoint = Callable[Given, Awaitable[Response]]
+
+_SYNC_TOKEN = header(
+    "Sync-Token", "Answer from read tables that have reached this log position.", {"type": "integer", "minimum": 0}
+)
+_PREFER = header("Prefer", "`wait=<seconds>`: how long to wait for the Sync-Token (2; at most 30).", {"type": "string"})
+_IF_NONE_MATCH = header("If-None-Match", '`"3"`: 304 if that still is the version.', {"type": "string"})
+
+_SHOWN_SYNC_TOKEN = {
+    "Sync-Token": {"description": "the log position that the answer is as of", "schema": {"type": "integer"}}
+}
+_SHOWN_ETAG = {"ETag": {"description": "the resource's version, in quotes", "schema": {"type": "string"}}}
+_SHOWN_LINK = {"Link": {"description": 'the next page, as rel="next"', "schema": {"type": "string"}}}
+
+
+def get(
+    router: APIRouter,
+    path: str,
+    *,
+    answers: type[BaseModel],
+    errors: Sequence[str] = (),
+    parameters: type[Parameters] | None = None,
+    synced: bool = True,
+    versioned: bool = False,
+) -> Callable[[Endpoint[Given]], Endpoint[Given]]:
+    """A decorator that serves `path` with GET and HEAD.
+
+    `answers` is the model of a 200, `errors` are the codes of the problems that are the route's own. `synced`: it waits
+    for a Sync-Token. `versioned`: it has an ETag.
+    """
+    headers = [*((_SYNC_TOKEN, _PREFER) if synced else ()), *((_IF_NONE_MATCH,) if versioned else ())]
+    shown = _SHOWN_SYNC_TOKEN | (_SHOWN_ETAG if versioned else {}) | (_SHOWN_LINK if parameters else {})
+    codes = [
+        *errors,
+        *(("unknown-parameter", "invalid-parameter") if parameters else ("unknown-parameter",)),
+        *(("invalid-header", "projection-behind") if synced else ()),
+        "unavailable",
+    ]
+    responses: dict[int | str, dict[str, Any]] = {200: {"model": answers, "headers": shown}, **problems(*codes)}
+    if versioned:
+        responses[304] = {"description": "The resource still has that version", "headers": shown}
+    extra = {"parameters": [*(parameters.documented() if parameters else ()), *headers]}
+
+    def serve(endpoint: Endpoint[Given]) -> Endpoint[Given]:
+        router.add_api_route(
+            path, endpoint, methods=["GET"], response_model=None, responses=responses, openapi_extra=extra
+        )
+        router.add_api_route(
+            path, _without_body(endpoint), methods=["HEAD"], include_in_schema=False, openapi_extra=extra
+        )
+        return endpoint
+
+    return serve
+
+
+def known_id(text: str) -> str:
+    """An id from a path. Raises Problem `not-found`: what is no UUID is nobody's id."""
+    try:
+        return id_of(text)
+    except ValueError:
+        raise Problem("not-found", f"{text[:100]!r} is no id: ids are UUIDs.") from None
+
+
+def json_response(body: bytes, position: int, **headers: str) -> Response:
+    """200 with a body that is JSON already, as of a log position."""
+    return Response(body, 200, {"Sync-Token": str(position), **headers}, MEDIA_TYPE)
+
+
+def _without_body(endpoint: Endpoint[Given]) -> Endpoint[Given]:
+    @wraps(endpoint)
+    async def head(*args: Given.args, **kwargs: Given.kwargs) -> Response:
+        # Content-Length and all else stay as GET has them.
+        response = await endpoint(*args, **kwargs)
+        response.body = b""
+        return response
+
+    return head

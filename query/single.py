@@ -1,0 +1,23 @@
+"""Answering one resource: 200 or 304 with its ETag, 404, or 410."""
+
+from fastapi import Request, Response
+
+from contract.problems import Problem
+from contract.requests import none_match
+from query.lookup import Lookup
+from query.routes import json_response, known_id
+from query.sync import Sync
+
+
+async def answer(request: Request, lookup: Lookup, sync: Sync, id_: str) -> Response:
+    """The resource. Raises Problem `not-found`, `gone`, `projection-behind`, `unavailable`."""
+    wanted = known_id(id_)
+    found = await sync.answer(request, lambda: lookup.find(wanted))
+    if found.body is None:
+        raise Problem("not-found", f"There is no {request.url.path}.", headers={"Sync-Token": str(found.position)})
+    if found.gone:
+        raise Problem("gone", f"{request.url.path} was deleted.", headers={"Sync-Token": str(found.position)})
+    etag = f'"{found.version}"'
+    if none_match(request, found.version):
+        return Response(None, 304, {"ETag": etag, "Sync-Token": str(found.position)})
+    return json_response(found.body, found.position, ETag=etag)

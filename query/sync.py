@@ -1,0 +1,119 @@
+"""Read your own writes: waiting until what is read has reached the position in a Sync-Token."""
+
+import asyncio
+import re
+from collections.abc import Awaitable, Callable
+from typing import Protocol, Self, TypeVar
+
+from fastapi import Request
+from sqlalchemy import select
+
+from contract.problems import Problem
+from contract.requests import sync_token
+from query.database import Reads
+from query.statements import compiled, of_read_tables
+from readmodel.tables import checkpoint
+
+WAIT_SECONDS_DEFAULT = 2
+WAIT_SECONDS_MAX = 30
+# While anybody waits. Projecting takes about 10 ms, asking a fifth of one.
+POLL_SECONDS = 0.005
+
+_WAIT = re.compile(r"(?:^|[,;])\s*wait\s*=\s*\"?([^\",;]*)\"?", re.ASCII | re.IGNORECASE)
+
+_SECONDS = re.compile(r"\d{1,9}", re.ASCII)
+
+
+class Positioned(Protocol):
+    """An answer that knows the log position it was read at."""
+
+    @property
+    def position(self) -> int:
+        """The position."""
+
+
+Answer = TypeVar("Answer", bound=Positioned)
+
+
+class Sync:
+    """Waits for positions; one poller serves everybody who waits in this process.
+
+    `position` asks how far the read tables (or the log that is read) have come.
+    """
+
+    def __init__(self, position: Callable[[], Awaitable[int]]) -> None:
+        self._position = position
+        self._waiting: dict[asyncio.Future[None], int] = {}
+        self._poller: asyncio.Task[None] | None = None
+
+    @classmethod
+    def of_tables(cls, reads: Reads) -> Self:
+        """Waits for the read tables."""
+        statement = compiled(select(checkpoint.c.position).where(of_read_tables()))
+
+        async def position() -> int:
+            reached: int = (await reads.rows(statement, {}))[0][0]
+            return reached
+
+        return cls(position)
+
+    async def answer(self, request: Request, read: Callable[[], Awaitable[Answer]]) -> Answer:
+        """What `read` answers, no older than the request's Sync-Token.
+
+        Most tokens have been reached when they arrive, and every answer carries its position: so it reads first, and
+        waits and reads again only if that was too early. Raises Problem `projection-behind`.
+        """
+        token = sync_token(request)
+        answer = await read()
+        if token is None or answer.position >= token:
+            return answer
+        await self._reach(token, wait_seconds(request))
+        answer = await read()
+        if answer.position < token:
+            # Another replica answered than the one that was asked.
+            raise _behind(token)
+        return answer
+
+    async def _reach(self, token: int, seconds: float) -> None:
+        reached: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting[reached] = token
+        if self._poller is None or self._poller.done():
+            self._poller = asyncio.create_task(self._poll())
+        try:
+            async with asyncio.timeout(seconds):
+                await reached
+        except TimeoutError:
+            raise _behind(token) from None
+        finally:
+            self._waiting.pop(reached, None)
+
+    async def _poll(self) -> None:
+        while self._waiting:
+            try:
+                position = await self._position()
+            except Problem as problem:
+                for reached in self._waiting:
+                    if not reached.done():
+                        reached.set_exception(problem)
+                return
+            for reached, token in self._waiting.items():
+                if token <= position and not reached.done():
+                    reached.set_result(None)
+            await asyncio.sleep(POLL_SECONDS)
+
+
+def wait_seconds(request: Request) -> int:
+    """How long `Prefer: wait=<s>` (RFC 7240) wants to wait. Raises Problem `invalid-header`."""
+    wait = _WAIT.search(",".join(request.headers.getlist("prefer")))
+    if wait is None:
+        return WAIT_SECONDS_DEFAULT
+    seconds = wait[1].strip()
+    if not _SECONDS.fullmatch(seconds):
+        raise Problem("invalid-header", "Prefer: wait takes whole seconds, such as wait=5.")
+    return min(int(seconds), WAIT_SECONDS_MAX)
+
+
+def _behind(token: int) -> Problem:
+    return Problem(
+        "projection-behind", f"The read tables have not reached position {token} yet.", headers={"Retry-After": "1"}
+    )

@@ -1,0 +1,57 @@
+"""GET /users and /users/{id}."""
+
+from typing import Literal
+
+from fastapi import APIRouter, Request, Response
+from pydantic import Field
+from sqlalchemy import bindparam, func
+
+from contract.requests import StrictRoute
+from contract.resources import UserPage, UserView
+from query.database import Reads
+from query.listing import Filter, Listing
+from query.lookup import Lookup
+from query.paging import Sort
+from query.parameters import Name, PageParameters, time_of
+from query.routes import get
+from query.single import answer
+from query.sync import Sync
+from query.views import user_view
+from readmodel.tables import users
+
+
+class UsersParameters(PageParameters):
+    """What /users takes."""
+
+    sort: Literal["created_at", "-created_at"] = Field(
+        "-created_at", description="`-` for descending; the id decides between equals"
+    )
+    email: Name | None = Field(None, description="only the user with this address (case does not count)")
+    external_id: Name | None = Field(None, description="only the user with this external_id (case counts)")
+
+
+SORTS = {"created_at": Sort(users.c.created_at, time_of)}
+
+FILTERS = {
+    "email": Filter(func.lower(users.c.email) == func.lower(bindparam("email", type_=users.c.email.type))),
+    "external_id": Filter(users.c.external_id == bindparam("external_id", type_=users.c.external_id.type)),
+}
+
+
+def router(reads: Reads, sync: Sync) -> APIRouter:
+    """The routes."""
+    routes = APIRouter(tags=["users"], route_class=StrictRoute)
+    lookup = Lookup(reads, users, user_view(users), gone=users.c.deleted_at.is_not(None))
+    listing = Listing(reads, sync, users, user_view, sorts=SORTS, filters=FILTERS, visible=users.c.deleted_at.is_(None))
+
+    @get(routes, "/users", answers=UserPage, errors=["invalid-cursor"], parameters=UsersParameters)
+    async def list_users(request: Request) -> Response:
+        """Users who were not deleted, newest first."""
+        return await listing.answer(request, UsersParameters.of(request))
+
+    @get(routes, "/users/{id}", answers=UserView, errors=["not-found", "gone"], versioned=True)
+    async def get_user(request: Request, id: str) -> Response:  # noqa: A002 - the contract's name
+        """One user."""
+        return await answer(request, lookup, sync, id)
+
+    return routes
