@@ -29,7 +29,9 @@ log = logging.getLogger(__name__)
 
 def broker(redis_url: str) -> RedisBroker:
     """A Dramatiq broker that gets the messages of a killed worker back within seconds, not a quarter of an hour."""
-    return RedisBroker(url=redis_url, heartbeat_timeout=5_000, maintenance_chance=200_000)
+    return RedisBroker(  # type: ignore[no-untyped-call]
+        url=redis_url, heartbeat_timeout=5_000, maintenance_chance=200_000
+    )
 
 
 class Bell:
@@ -39,7 +41,7 @@ class Bell:
         self._redis = redis.Redis.from_url(
             redis_url, socket_timeout=REDIS_SECONDS_MAX, socket_connect_timeout=REDIS_SECONDS_MAX
         )
-        self._broker = RedisBroker(client=self._redis)
+        self._broker = RedisBroker(client=self._redis)  # type: ignore[no-untyped-call]
         self._news = threading.Event()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="bell", daemon=True)

@@ -1,0 +1,106 @@
+"""Read tables built beside the ones that serve: for a replay, which then changes places, and for verify, which compares.
+
+Foreign keys and indexes come after the rows, which is several times faster; primary keys come first, because rows that
+change later are found by them.
+"""
+
+from collections.abc import Callable
+from contextlib import contextmanager
+from collections.abc import Iterator
+
+from psycopg import Connection, sql
+from sqlalchemy import MetaData
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.schema import AddConstraint, CreateIndex, CreateTable, ExecutableDDLElement, SetColumnComment
+
+from projector.loop import CHECKPOINT, Loop, Progress
+from readmodel import tables
+
+# Large batches spare round trips; their rows fit into memory many times over.
+BATCH_EVENTS = 10_000
+# Writers at full speed outrun whoever waits for an empty batch: this near, the rest is left to the last step.
+LAG_EVENTS_MAX = 2_000
+
+Report = Callable[[Progress], None]
+
+
+class Busy(Exception):
+    """Another replay or verify is running."""
+
+
+@contextmanager
+def only_one(connection: Connection) -> Iterator[None]:
+    """Hold the lock of replay and verify. Raises Busy. The lock goes with the connection, however that ends."""
+    row = connection.execute("SELECT pg_try_advisory_lock(%s)", (tables.REBUILD_LOCK,)).fetchone()
+    if row is None or not row[0]:
+        holder = connection.execute(
+            "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND objid = %s AND granted", (tables.REBUILD_LOCK,)
+        ).fetchone()
+        raise Busy(f"another replay or verify is running (PostgreSQL process {holder[0] if holder else 'unknown'})")
+    try:
+        yield
+    finally:
+        connection.execute("SELECT pg_advisory_unlock(%s)", (tables.REBUILD_LOCK,))
+
+
+class Shadow:
+    """The read tables in a schema of their own, from event 1."""
+
+    def __init__(self, connection: Connection, schema: str, *, logged: bool = True) -> None:
+        self.schema = schema
+        self.loop = Loop(schema)
+        self._connection = connection
+        self._logged = logged
+        self._metadata = MetaData(naming_convention=tables.metadata.naming_convention)
+        for table in tables.metadata.sorted_tables:
+            table.to_metadata(self._metadata, schema=schema, referred_schema_fn=lambda *_: schema)
+
+    def create(self) -> None:
+        """Make the empty tables, in place of any that an earlier attempt left."""
+        self.drop()
+        with self._connection.transaction():
+            self._connection.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(self.schema)))
+            for table in self._metadata.sorted_tables:
+                self._run(CreateTable(table, include_foreign_key_constraints=[]))
+                if not self._logged:
+                    name = sql.Identifier(self.schema, table.name)
+                    self._connection.execute(sql.SQL("ALTER TABLE {} SET UNLOGGED").format(name))
+                for column in table.columns:
+                    if column.comment:
+                        self._run(SetColumnComment(column))
+            self._connection.execute(
+                sql.SQL(
+                    "INSERT INTO {} (name, position, updated_at, seen_at) VALUES (%s, 0, now(), now())"
+                ).format(sql.Identifier(self.schema, "checkpoint")),
+                (CHECKPOINT,),
+            )
+
+    def fill(self, report: Report) -> Progress:
+        """Project until the end of the log is near."""
+        while True:
+            progress = self.loop.project(self._connection, BATCH_EVENTS)
+            report(progress)
+            if progress.lag <= LAG_EVENTS_MAX:
+                return progress
+
+    def finish(self) -> None:
+        """Add foreign keys and indexes, and tell the planner what is there."""
+        with self._connection.transaction():
+            for table in self._metadata.sorted_tables:
+                for index in sorted(table.indexes, key=lambda index: str(index.name)):
+                    self._run(CreateIndex(index))
+                for constraint in table.foreign_key_constraints:
+                    self._run(AddConstraint(constraint))
+        for table in self._metadata.sorted_tables:
+            self._connection.execute(sql.SQL("ANALYZE {}").format(sql.Identifier(self.schema, table.name)))
+
+    def drop(self) -> None:
+        """Remove it."""
+        with self._connection.transaction():
+            self._connection.execute(sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(sql.Identifier(self.schema)))
+
+    def _run(self, ddl: ExecutableDDLElement) -> None:
+        self._connection.execute(str(ddl.compile(dialect=_DIALECT)).encode())
+
+
+_DIALECT = postgresql.dialect()  # type: ignore[no-untyped-call]
