@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
+from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
@@ -194,3 +195,44 @@ class Problem(HTTPException):
         if kind.status == 503:
             headers.setdefault("Retry-After", "1")
         return Response(msgspec.json.encode(document), kind.status, headers, MEDIA_TYPE)
+
+
+def problem_of(invalid: RequestValidationError) -> Problem:
+    """The problem of a request that its declaration refuses: 404 for the path, 400 for the query, 422 for the body."""
+    by_place: dict[str, list[dict[str, Any]]] = {}
+    for error in invalid.errors():
+        by_place.setdefault(str(error["loc"][0]), []).append(error)
+    if "path" in by_place:
+        return Problem("not-found", "There is no such resource: the path has no valid id.")
+    if "query" in by_place:
+        error = by_place["query"][0]
+        name = _shown(error["loc"][-1])
+        if error["type"] == "extra_forbidden":
+            return Problem("unknown-parameter", f"There is no query parameter {name!r} here.", parameter=name)
+        return Problem("invalid-parameter", f"{name}: {_message(error)}.", parameter=name)
+    if "header" in by_place:
+        error = by_place["header"][0]
+        return Problem("invalid-header", f"{_shown(error['loc'][-1])}: {_message(error)}.")
+    errors = [
+        {"pointer": _pointer(error["loc"][1:]), "code": _body_code(error["type"]), "detail": _message(error)}
+        for error in by_place.get("body", ())
+    ]
+    return Problem("validation-error", "The body breaks rules: see errors.", errors=errors)
+
+
+def _pointer(location: Sequence[str | int]) -> str:
+    """A JSON pointer (RFC 6901); the whole body is the empty one."""
+    return "".join("/" + _shown(part).replace("~", "~0").replace("/", "~1") for part in location)
+
+
+def _body_code(kind: str) -> str:
+    return "unknown-field" if kind == "extra_forbidden" else kind.replace("_", "-")
+
+
+def _message(error: Mapping[str, Any]) -> str:
+    return str(error["msg"]).removeprefix("Value error, ")
+
+
+def _shown(name: str | int) -> str:
+    # A name of the caller's own may be long, and may have surrogates, which no answer in UTF-8 can carry.
+    return str(name)[:100].encode(errors="replace").decode()
