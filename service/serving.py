@@ -1,9 +1,7 @@
 """The API in uvicorn: one process or several on one port, and an end to every connection at shutdown."""
 
 import contextlib
-import errno
 import os
-import socket
 import sys
 
 import uvicorn
@@ -11,11 +9,10 @@ from fastapi import FastAPI
 from uvicorn.supervisors import Multiprocess
 
 from service import logs
-from service.errors import OperatorError
 from service.lifeline import die_with_parent
+from service.listener import BACKLOG, listen
 from service.settings import Settings
 
-BACKLOG = 2048
 SHUTDOWN_SECONDS = 8  # for requests in flight; then their connections are closed
 
 # Set by us for the processes that uvicorn starts, so that none of them outlives it.
@@ -62,21 +59,3 @@ def app() -> FastAPI:
     settings = Settings.load()
     logs.configure(settings.log_format, settings.log_level)
     return create_app(settings)
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """Return a socket that listens there. Raises OperatorError when the port is taken or the address is not ours."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((host, port))
-        listener.listen(BACKLOG)
-    except OSError as error:
-        listener.close()
-        if error.errno == errno.EADDRINUSE:
-            raise OperatorError(
-                f"port {port} of {host} is taken: stop what uses it, or choose another --port"
-            ) from None
-        raise OperatorError(f"cannot listen on {host}:{port}: {error.strerror}") from None
-    return listener

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import psycopg
-import redis
 from psycopg.conninfo import conninfo_to_dict
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
 from pydantic_core import ErrorDetails
@@ -26,7 +25,7 @@ def _postgres_url(value: str) -> str:
         # What follows the colon quotes the URL, and may quote its password.
         raise ValueError(f"is not a PostgreSQL URL: {str(error).partition(':')[0].strip()}") from None
     for port in str(parameters.get("port") or "5432").split(","):
-        if not port.isdecimal() or not 0 < int(port) < 65536:  # noqa: PLR2004 -- the ports there are
+        if not port.isdecimal() or not 0 < int(port) < 65536:
             raise ValueError(f"is not a PostgreSQL URL: {port!r} is no port")
     return value
 
@@ -34,14 +33,15 @@ def _postgres_url(value: str) -> str:
 def _redis_url(value: str) -> str:
     if not value.startswith(REDIS_SCHEMES):
         raise ValueError("must start with redis://, rediss:// or unix://")
+    parts = urllib.parse.urlsplit(value)
     try:
-        redis.connection.parse_url(value)  # type: ignore[no-untyped-call]
-        database = urllib.parse.urlsplit(value).path.lstrip("/")
+        port_is_wrong = parts.port == 0
     except ValueError:
-        raise ValueError("is not a Redis URL: redis://[user:password@]host[:port][/database]") from None
+        port_is_wrong = True
     # redis-py takes `/zero` for database 0 without a word.
-    if not value.startswith("unix://") and database and not database.isdecimal():
-        raise ValueError(f"is not a Redis URL: the database after the slash must be a number, not {database!r}")
+    database = parts.path.lstrip("/") if parts.scheme != "unix" else ""
+    if port_is_wrong or (database and not database.isdecimal()):
+        raise ValueError("is not a Redis URL: redis://[user:password@]host[:port][/database number]")
     return value
 
 

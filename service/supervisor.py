@@ -12,10 +12,10 @@ from urllib.request import urlopen
 from service.child import Child, Kept, say
 from service.cli import connect
 from service.embedded import PostgresServer, ValkeyServer
-from service.embedded.locks import Lock
 from service.errors import OperatorError
+from service.listener import listen
+from service.locks import Lock
 from service.migrate import upgrade
-from service.serving import listen
 from service.settings import Settings
 
 DEATHS_MAX = 5

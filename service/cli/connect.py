@@ -5,8 +5,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-from service.embedded.locks import is_held
 from service.errors import OperatorError
+from service.locks import is_held
 from service.settings import Settings
 
 FILE_NAME = "up.json"

@@ -226,9 +226,9 @@ def test_whatever_is_killed_is_started_again(start: Callable[[], Up], command: s
     # The oldest: dramatiq's parent, not its worker; the postmaster.
     pid = min(found for found in up.running(command))
     os.kill(pid, signal.SIGKILL)
+    wait_for("seen", lambda: "died, starting it again" in up.output, READY_SECONDS_MAX)
     wait_for("started again", lambda: bool(up.running(command)) and pid not in up.running(command), READY_SECONDS_MAX)
     wait_for("healthy again", lambda: up.health() == 200, READY_SECONDS_MAX)
-    assert "died, starting it again" in up.output
 
 
 def test_what_dies_again_and_again_ends_it_with_exit_code_1(start: Callable[[], Up]) -> None:

@@ -1,0 +1,44 @@
+"""What an operator can cause, told in one line; everything else is a fault of ours and keeps its traceback."""
+
+import sys
+
+from service.errors import OperatorError
+
+# The exit codes of every command.
+DONE = 0
+NOT_TRUE = 1  # what was asked for is not so, or could not be done
+MISUSE = 2  # the command line or the configuration is wrong
+
+
+def explain(error: BaseException) -> tuple[str, int] | None:
+    """Return the line and the exit code for an error, None when it is not an operator's doing."""
+    if isinstance(error, OperatorError):
+        line: tuple[str, int] | None = (str(error), error.exit_code)
+    else:
+        line = _of_postgres(error) or _of_redis(error)
+    return line and (" ".join(line[0].split()), line[1])
+
+
+def _of_postgres(error: BaseException) -> tuple[str, int] | None:
+    # Only what is imported can have raised; importing it here would cost every command half a second.
+    if "psycopg" not in sys.modules:
+        return None
+    from psycopg import OperationalError
+    from psycopg.errors import InvalidSchemaName, UndefinedTable
+
+    cause = getattr(error, "orig", None) or error  # SQLAlchemy wraps them
+    if isinstance(cause, UndefinedTable | InvalidSchemaName):
+        return f"the database lacks tables of ours ({cause}): run `orders migrate` first", NOT_TRUE
+    if isinstance(cause, OperationalError):
+        return f"PostgreSQL: {cause}; check DATABASE_URL, and that the server runs", NOT_TRUE
+    return None
+
+
+def _of_redis(error: BaseException) -> tuple[str, int] | None:
+    if "redis" not in sys.modules:
+        return None
+    from redis import ConnectionError, TimeoutError  # noqa: A004 -- redis-py's names
+
+    if isinstance(error, ConnectionError | TimeoutError):
+        return f"Redis: {error}; check REDIS_URL, and that the server runs", NOT_TRUE
+    return None
