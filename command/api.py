@@ -12,9 +12,9 @@ from command.fields import uuid_text
 from command.ids import new_id
 from command.problems import problem_of
 from command.writer import Answer, Command, Key, KeyReused, OutcomeUnknown, Overloaded, Submission, Unavailable, Writer
-from contract.problems import PROBLEMS, Problem
+from contract.openapi import problems
+from contract.problems import Problem
 from contract.requests import idempotency_key
-from contract.resources import ProblemView
 from eventlog.codec import encode
 
 _REQUEST_ID_LENGTH_MAX = 200
@@ -65,15 +65,10 @@ def documented(view: type[BaseModel] | None, status: int, *codes: str) -> dict[s
     }
     if status == 201:
         headers["Location"] = {"schema": {"type": "string"}, "description": "where the resource is"}
-    responses: dict[int, dict[str, Any]] = {
-        status: {"headers": headers, "description": "Done"} | ({"model": view} if view else {})
-    }
-    by_status: dict[int, list[str]] = {}
-    for code in (*codes, *_EVERY_COMMAND):
-        by_status.setdefault(PROBLEMS[code].status, []).append(code)
-    for number, names in by_status.items():
-        responses[number] = {"model": ProblemView, "description": ", ".join(f"`{name}`" for name in names)}
-    return {"responses": responses, "response_model": None}
+    answer: dict[str, Any] = {"headers": headers, "description": "Done"}
+    if view is not None:
+        answer["model"] = view
+    return {"responses": {status: answer, **problems(*codes, *_EVERY_COMMAND)}, "response_model": None}
 
 
 _EVERY_COMMAND = (

@@ -25,7 +25,7 @@ from command.views import order_view
 from command.writer import Answered, Outcome
 from contract.problems import Problem
 from contract.requests import StrictRoute, if_match
-from contract.resources import OrderView, ProblemView
+from contract.resources import OrderView
 
 
 class ItemBody(Body):
@@ -226,8 +226,8 @@ def router(commands: Commands) -> APIRouter:
         command = CancelOrder(path_id(id), _quantities(asked), asked.reason, if_match(request))
         return await commands.run(request, command, asked)
 
-    @routes.put("/orders/{id}", responses={405: {"model": ProblemView}}, include_in_schema=False)
-    @routes.delete("/orders/{id}", responses={405: {"model": ProblemView}}, include_in_schema=False)
+    @routes.put("/orders/{id}", include_in_schema=False)
+    @routes.delete("/orders/{id}", include_in_schema=False)
     async def refuse_rewriting(id: str) -> Response:
         """An order is history: it is cancelled, never edited or deleted."""
         raise Problem(

@@ -159,6 +159,9 @@ class Writer:
         self._task: asyncio.Task[None] | None = None
         self._stopping = False
         self._keys_forgotten_at: datetime | None = None
+        self.batches = 0
+        self.events = 0
+        self.counts = {"accepted": 0, "replayed": 0, "refused": 0, "failed": 0, "overloaded": 0}
 
     async def start(self) -> None:
         self._task = asyncio.create_task(self._run(), name="writer")
@@ -180,6 +183,7 @@ class Writer:
         """Hand over a command, in order. The future has its answer, or raises Refused, KeyReused, Unavailable or
         OutcomeUnknown. Raises Overloaded at once when too many wait, or when the writer is stopping."""
         if len(self._waiting) >= WAITING_MAX or self._stopping:
+            self.counts["overloaded"] += 1
             raise Overloaded
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._waiting.append(_Waiting(submission, future))
@@ -230,7 +234,7 @@ class Writer:
         self._states.trim()
         if decided.batch.events:
             self._rang()
-        _answer(decided)
+        self._answer(decided)
 
     async def _failed(self, taken: list[_Waiting], sent: _Decided | None, error: Exception) -> None:
         """Find out what became of a batch that failed, and say so. `sent` is the batch if its COMMIT may have gone out."""
@@ -245,7 +249,7 @@ class Writer:
             try:
                 if await self._landed(sent.batch.events[0]):
                     self._rang()
-                    _answer(sent)
+                    self._answer(sent)
                     return
                 verdict = Unavailable(str(error))
             except (psycopg.Error, TimeoutError, OSError):
@@ -255,6 +259,7 @@ class Writer:
         else:
             verdict = error
         log.warning("a batch of %d commands failed: %s: %s", len(taken), type(verdict).__name__, error)
+        self.counts["failed"] += len(taken)
         for waiting in taken:
             if not waiting.future.done():
                 waiting.future.set_exception(verdict)
@@ -368,11 +373,15 @@ class Writer:
         self._keys_forgotten_at = now
         return last is not None
 
-
-def _answer(decided: _Decided) -> None:
-    for waiting, answer in decided.answers:
-        if not waiting.future.done():
-            waiting.future.set_result(answer)
-    for waiting, refusal in decided.refusals:
-        if not waiting.future.done():
-            waiting.future.set_exception(refusal)
+    def _answer(self, decided: _Decided) -> None:
+        """Tell everyone what became of their commands, and count them."""
+        self.batches += 1
+        self.events += len(decided.batch.events)
+        self.counts["refused"] += len(decided.refusals)
+        for waiting, answer in decided.answers:
+            self.counts["replayed" if answer.replayed else "accepted"] += 1
+            if not waiting.future.done():
+                waiting.future.set_result(answer)
+        for waiting, refusal in decided.refusals:
+            if not waiting.future.done():
+                waiting.future.set_exception(refusal)

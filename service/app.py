@@ -15,13 +15,21 @@ from starlette.routing import Match
 import command.orders
 import command.products
 import command.users
+import query.events
+import query.orders
+import query.products
+import query.projections
+import query.users
 from command.api import Commands
 from command.ids import new_id
 from command.writer import Writer
 from contract.problems import Problem, problem_of
 from projector.bell import Bell
+from query.database import Reads
+from query.sync import Sync
 from service import pages
 from service.errors import OperatorError
+from service.log_reader import LogReader
 from service.settings import Settings
 
 # Long-lived objects are many (routes, models, states) and garbage in cycles is rare: the collector looks less often.
@@ -36,6 +44,7 @@ def create_app(settings: Settings) -> FastAPI:
         raise OperatorError("DATABASE_URL and REDIS_URL must be set", exit_code=2)
     bell = Bell(settings.redis_url)
     writer = Writer(settings.database_url, bell.ring)
+    reads = Reads(settings.query_database_url or settings.database_url)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -44,6 +53,7 @@ def create_app(settings: Settings) -> FastAPI:
             stack.callback(bell.stop)
             await writer.start()
             stack.push_async_callback(writer.stop)
+            await stack.enter_async_context(reads)
             gc.collect()
             gc.freeze()
             gc.set_threshold(*GC_THRESHOLDS)
@@ -51,9 +61,22 @@ def create_app(settings: Settings) -> FastAPI:
 
     app = FastAPI(title="orders", lifespan=lifespan, redirect_slashes=False, docs_url="/docs", redoc_url=None)
     commands = Commands(writer)
-    for side in (command.users, command.products, command.orders):
-        app.include_router(side.router(commands))
-    app.include_router(pages.router())
+    sync = Sync.of_tables(reads)
+    log_reader = LogReader(reads)
+    # What is asked for most comes first: routes are tried in order. Their routes are taken one by one, not included
+    # router by router, so that a path is matched in one pass and a 405 can name all its methods.
+    for routes in (
+        command.orders.router(commands),
+        query.orders.router(reads, sync),
+        query.products.router(reads, sync),
+        query.users.router(reads, sync),
+        command.products.router(commands),
+        command.users.router(commands),
+        query.events.router(log_reader),
+        query.projections.router(reads, log_reader),
+        pages.router(reads, log_reader, writer),
+    ):
+        app.router.routes.extend(routes.routes)
     _answer_problems(app)
     return app
 

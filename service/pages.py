@@ -1,38 +1,82 @@
-"""What every service has beside its resources: the meaning of its problems, and whether it lives."""
+"""What every service has beside its resources: the meaning of its problems, whether it is well, and its metrics."""
+
+from typing import Literal
 
 from fastapi import APIRouter
-from starlette.requests import Request
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+from pydantic import BaseModel
 from starlette.responses import JSONResponse, Response
 
+from command.writer import Writer
 from contract.problems import PROBLEMS, Problem
 from contract.requests import StrictRoute
+from query.database import Reads
+from query.routes import get
+from service.health import not_ready
+from service.log_reader import LogReader
+from service.metrics import metrics_text
 
 
-def router() -> APIRouter:
+class Alive(BaseModel):
+    """The process answers."""
+
+    status: Literal["ok"]
+
+
+class Readiness(BaseModel):
+    """Whether commands are taken and projected, and by name what is in the way."""
+
+    status: Literal["ok", "not ready"]
+    not_ready: dict[str, str]
+
+
+class ProblemMeaning(BaseModel):
+    """What a problem means, and what to do about it."""
+
+    type: str
+    title: str
+    status: int
+    code: str
+    retryable: bool
+    meaning: str
+    fix: str
+
+
+def router(reads: Reads, log: LogReader, writer: Writer) -> APIRouter:
     """The routes."""
-    routes = APIRouter(route_class=StrictRoute, tags=["service"])
+    routes = APIRouter(route_class=StrictRoute, tags=["operations"])
 
-    @routes.api_route("/healthz", methods=["GET", "HEAD"])
-    async def alive(request: Request) -> Response:
-        """Say that the process answers."""
+    @get(routes, "/healthz", answers=Alive, synced=False)
+    async def alive() -> Response:
+        """Say that the process answers: whether it should be restarted, not whether it is ready."""
         return JSONResponse({"status": "ok"})
 
-    @routes.api_route("/problems/{code}", methods=["GET", "HEAD"])
-    async def problem_type(code: str, request: Request) -> Response:
+    @get(routes, "/readyz", answers=Readiness, synced=False)
+    async def ready() -> Response:
+        """Say whether commands are taken and projected; 503 with the reasons when not."""
+        reasons = await not_ready(reads, log)
+        return JSONResponse({"status": "not ready" if reasons else "ok", "not_ready": reasons}, 503 if reasons else 200)
+
+    @routes.get("/metrics", response_class=Response)
+    async def metrics() -> Response:
+        """Metrics in Prometheus' text format."""
+        return Response(await metrics_text(writer, reads, log), media_type=CONTENT_TYPE_PLAIN_0_0_4)
+
+    @get(routes, "/problems/{code}", answers=ProblemMeaning, errors=["not-found"], synced=False)
+    async def problem_type(code: str) -> Response:
         """What a problem means, and what to do about it."""
         kind = PROBLEMS.get(code)
         if kind is None:
             raise Problem("not-found", f"There is no problem called {code[:100]!r}.")
-        return JSONResponse(
-            {
-                "type": f"/problems/{code}",
-                "title": kind.title,
-                "status": kind.status,
-                "code": code,
-                "retryable": kind.retryable,
-                "meaning": kind.meaning,
-                "fix": kind.fix,
-            }
+        meaning = ProblemMeaning(
+            type=f"/problems/{code}",
+            title=kind.title,
+            status=kind.status,
+            code=code,
+            retryable=kind.retryable,
+            meaning=kind.meaning,
+            fix=kind.fix,
         )
+        return JSONResponse(meaning.model_dump())
 
     return routes

@@ -1,0 +1,39 @@
+"""The log as callers see it: pages of events as JSON, built by PostgreSQL; and how far the log has come."""
+
+_EVENT = """json_build_object(
+    'position', position, 'stream', stream, 'version', version, 'type', type, 'schema_version', schema_version,
+    'occurred_at', to_char(occurred_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
+    'recorded_at', to_char(recorded_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
+    'data', data)"""
+
+# Each answers one row: the head's position, the events as a JSON array, the last one's position (or version), and the
+# last that there is. Parameters: after, limit; the stream's also: stream. A stream that does not exist has no last.
+LOG_PAGE = f"""
+SELECT head.position, coalesce(page.events, '[]'), coalesce(page.last, %(after)s::bigint), head.position
+FROM log.head AS head, LATERAL (
+    SELECT json_agg({_EVENT} ORDER BY position) AS events, max(position) AS last
+    FROM log.events
+    WHERE log_id = 0 AND position > %(after)s::bigint
+        AND position <= least(%(after)s::bigint + %(limit)s::bigint, head.position)
+) AS page
+WHERE head.log_id = 0
+""".encode()
+
+STREAM_PAGE = f"""
+SELECT head.position, coalesce(page.events, '[]'), coalesce(page.last, %(after)s::bigint), whole.last
+FROM log.head AS head, LATERAL (
+    SELECT json_agg({_EVENT} ORDER BY version) AS events, max(version) AS last
+    FROM log.events
+    WHERE log_id = 0 AND stream = %(stream)s AND version > %(after)s::bigint
+        AND version <= %(after)s::bigint + %(limit)s::bigint
+) AS page, LATERAL (
+    SELECT max(version) AS last FROM log.events WHERE log_id = 0 AND stream = %(stream)s
+) AS whole
+WHERE head.log_id = 0
+""".encode()
+
+# The head's position, and when the event behind position `projected` was recorded (null: there is none).
+HEAD = b"""
+SELECT head.position, (SELECT recorded_at FROM log.events WHERE log_id = 0 AND position = %(projected)s::bigint + 1)
+FROM log.head AS head WHERE head.log_id = 0
+"""

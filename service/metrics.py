@@ -1,0 +1,57 @@
+"""What Prometheus scrapes: what the writer has done, what waits, and how far the read tables are behind."""
+
+from collections.abc import Iterator
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+
+from command.writer import Writer
+from contract.problems import Problem
+from query.database import Reads, Statement
+from service.log_reader import LogReader
+
+_POSITION = Statement(b"SELECT position FROM read.checkpoint WHERE name = 'read_tables'")
+
+
+async def metrics_text(writer: Writer, reads: Reads, log: LogReader) -> bytes:
+    """The metrics of this API process in Prometheus' text format. They are read off when asked for, and cost nothing
+    otherwise. What the database knows is left out while it is away: the process's own figures are worth most then."""
+    families = [*_of_writer(writer)]
+    try:
+        ((position,),) = await reads.rows(_POSITION, {})
+        families += _of_projection(position, (await log.head(position)).position)
+    except Problem:
+        pass
+    registry = CollectorRegistry()
+    registry.register(_Collected(families))
+    return generate_latest(registry)
+
+
+class _Collected:
+    """Metrics that are there already, as the collector that prometheus_client asks for."""
+
+    def __init__(self, families: list[Metric]) -> None:
+        self._families = families
+
+    def collect(self) -> list[Metric]:
+        return self._families
+
+
+def _of_writer(writer: Writer) -> Iterator[Metric]:
+    commands = CounterMetricFamily("orders_commands", "Commands by outcome", labels=["outcome"])
+    for outcome, number in writer.counts.items():
+        commands.add_metric([outcome], number)
+    yield commands
+    yield CounterMetricFamily("orders_batches", "Transactions that commands were committed in", writer.batches)
+    yield CounterMetricFamily("orders_events_appended", "Events appended by this process", writer.events)
+    yield GaugeMetricFamily("orders_commands_waiting", "Commands that wait for their batch", writer.waiting)
+
+
+def _of_projection(position: int, head: int) -> Iterator[Metric]:
+    yield GaugeMetricFamily("orders_log_head", "Position of the log's last event", head)
+    reached = GaugeMetricFamily("orders_projection_position", "How far it has come", labels=["projection"])
+    reached.add_metric(["read_tables"], position)
+    yield reached
+    lag = GaugeMetricFamily("orders_projection_lag_events", "Events not projected yet", labels=["projection"])
+    lag.add_metric(["read_tables"], head - position)
+    yield lag
