@@ -27,10 +27,11 @@ def _of_postgres(error: BaseException) -> tuple[str, int] | None:
     from psycopg.errors import InvalidSchemaName, UndefinedTable
 
     cause = getattr(error, "orig", None) or error  # SQLAlchemy wraps them
+    said = str(cause).partition("\n")[0]  # the lines below it are a programmer's hints
     if isinstance(cause, UndefinedTable | InvalidSchemaName):
-        return f"the database lacks tables of ours ({cause}): run `orders migrate` first", NOT_TRUE
+        return f"the database lacks tables of ours ({said}): run `orders migrate` first", NOT_TRUE
     if isinstance(cause, OperationalError):
-        return f"PostgreSQL: {cause}; check DATABASE_URL, and that the server runs", NOT_TRUE
+        return f"PostgreSQL: {said}; check DATABASE_URL, and that the server runs", NOT_TRUE
     return None
 
 

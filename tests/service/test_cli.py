@@ -1,0 +1,88 @@
+"""The command line: every command explains itself, and what an operator can cause is one line."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import psycopg
+import pytest
+import redis
+import sqlalchemy.exc
+from typer.main import get_command
+from typer.testing import CliRunner
+
+from service.cli import app
+from service.cli.failures import explain
+from service.errors import OperatorError
+
+COMMANDS = sorted(get_command(app).commands)  # type: ignore[attr-defined]
+NOBODY_LISTENS = "127.0.0.1:1"
+
+
+def run(*arguments: str, cwd: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-P", "-m", "service.cli", *arguments],
+        cwd=cwd,
+        env={"PATH": os.defpath, **variables},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help_with_an_example(command: str) -> None:
+    shown = CliRunner().invoke(app, [command, "--help"])
+    assert shown.exit_code == 0
+    assert "Example: " in shown.output
+    assert f"orders {command}" in " ".join(shown.output.split())
+
+
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [
+        (f"postgresql://orders@{NOBODY_LISTENS}/orders", "Connection refused"),
+        ("postgresql://orders@/orders?host=/nowhere", "No such file or directory"),
+    ],
+)
+def test_a_database_that_is_not_there_is_one_line(tmp_path: Path, url: str, reason: str) -> None:
+    done = run("migrate", cwd=tmp_path, DATABASE_URL=url)
+    assert done.returncode == 1
+    assert done.stderr.startswith("orders: PostgreSQL: ")
+    assert reason in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "variables"),
+    [
+        (["nonsense"], {}),
+        (["serve", "--port", "70000"], {}),
+        (["serve"], {"DATABASE_URL": "postgresql://localhost/orders"}),
+        (["work"], {"REDIS_URL": "redis://localhost/0"}),
+        (["up"], {"PORT": "eighty"}),
+        (["migrate"], {"DATABASE_URL": "mysql://localhost/orders"}),
+    ],
+)
+def test_misuse_ends_with_exit_code_2(tmp_path: Path, arguments: list[str], variables: dict[str, str]) -> None:
+    done = run(*arguments, cwd=tmp_path, **variables)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+
+
+def test_what_operators_cause_is_told_from_faults_of_ours() -> None:
+    lost = psycopg.OperationalError("the connection is lost\n\tIs the server running?")
+    assert explain(lost) == ("PostgreSQL: the connection is lost; check DATABASE_URL, and that the server runs", 1)
+    assert explain(sqlalchemy.exc.OperationalError("SELECT 1", {}, lost)) == explain(lost)
+    assert explain(redis.ConnectionError("refused")) == (
+        "Redis: refused; check REDIS_URL, and that the server runs",
+        1,
+    )
+    assert explain(OperatorError("two\nlines", exit_code=2)) == ("two lines", 2)
+    missing = explain(psycopg.errors.UndefinedTable('relation "log.events" does not exist'))
+    assert missing is not None
+    assert "orders migrate" in missing[0]
+    assert explain(psycopg.errors.SyntaxError("at SELEC")) is None
+    assert explain(KeyError("ours")) is None
