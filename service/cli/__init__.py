@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from service.cli import run
+from service.cli import importing, run
 from service.cli.failures import explain
 
 app = typer.Typer(
@@ -20,6 +20,7 @@ app.command(epilog="Example: orders up --port 8001 --data-dir /srv/orders")(run.
 app.command(epilog="Example: DATABASE_URL=postgresql://... REDIS_URL=redis://... orders serve --processes 2")(run.serve)
 app.command(epilog="Example: DATABASE_URL=postgresql://... REDIS_URL=redis://... orders work")(run.work)
 app.command(epilog="Example: DATABASE_URL=postgresql://... orders migrate")(run.migrate)
+app.command("import", epilog="Example: orders import shop/ --currency GBP")(importing.import_)
 
 
 def main() -> None:

@@ -1,0 +1,59 @@
+"""Why a row was not taken: a code and a sentence for the rejects file."""
+
+from typing import NamedTuple
+
+from pydantic import ValidationError
+
+from command.domain.refusals import OutOfStock, Refused
+from command.importing.returning import NothingToReturn
+from command.problems import problem_of
+from contract.problems import Problem
+from eventlog.codec import UnreadableEvent
+
+# A row of 1,000 lines can break 3,000 rules; the first few tell what is wrong with it.
+NAMED_MAX = 5
+
+
+class Reason(NamedTuple):
+    """Codes are the API's wherever it has one."""
+
+    code: str
+    detail: str
+
+
+def of_malformed(problem: Problem) -> Reason:
+    """Why a line is not JSON."""
+    # It speaks of a body of several lines; a row is one.
+    detail = str(problem.detail).replace("The body", "The row").replace(" line 1 column", " column")
+    return Reason(problem.code, detail)
+
+
+def of_invalid(invalid: ValidationError) -> Reason:
+    """Which fields of a row break which rules, each by its JSON pointer."""
+    errors = invalid.errors(include_url=False, include_context=False, include_input=False)
+    named = [f"{_pointer(error['loc'])}: {error['msg']}" if error["loc"] else error["msg"] for error in errors]
+    return Reason("validation-error", _some(named))
+
+
+def of_refusal(refusal: Refused | UnreadableEvent) -> Reason:
+    """Why the rules of the shop forbid what a row asks for."""
+    match refusal:
+        case NothingToReturn(line, sku, order, asked, left):
+            sold = f"has {left} left to return" if left else "has none left to return"
+            return Reason("quantity-not-cancellable", f"Line {line} returns {asked} of {sku}; order {order} {sold}.")
+        case OutOfStock(shortages):
+            short = {it.sku: f"{it.sku} ({it.requested} wanted, {it.available} there)" for it in shortages}
+            return Reason("insufficient-stock", f"There is not enough in stock of {_some(list(short.values()))}.")
+        case UnreadableEvent():
+            return Reason("internal-error", f"An event that this row depends on cannot be read: {refusal}")
+    problem = problem_of(refusal)
+    return Reason(problem.code, str(problem.detail))
+
+
+def _pointer(location: tuple[int | str, ...]) -> str:
+    return "".join(f"/{part}" for part in location)
+
+
+def _some(named: list[str]) -> str:
+    more = len(named) - NAMED_MAX
+    return "; ".join(named[:NAMED_MAX]) + (f"; and {more} more" if more > 0 else "")

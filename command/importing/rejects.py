@@ -1,0 +1,52 @@
+"""The rejects file: a JSON line for every row that was refused, with where it stood, why, and the row itself."""
+
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Self
+
+import msgspec
+
+from command.importing.files import Line
+from command.importing.reasons import Reason
+from eventlog.codec import encode
+
+# Of a line that is too long to be a row, this much is kept.
+SHOWN_BYTES_MAX = 1_000
+
+
+class Rejects:
+    """Writes the file anew: what an earlier import refused is not in it any more. Raises OSError."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file: IO[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        self._file = self._path.open("wb")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._file is not None:
+            self._file.close()
+
+    def write(self, file: Path, line: Line, reason: Reason) -> None:
+        """Add a row."""
+        assert self._file is not None, "used as a context manager"
+        entry = {
+            "file": str(file),
+            "line": line.number,
+            "code": reason.code,
+            "detail": reason.detail,
+            "row": _row(line, reason),
+        }
+        self._file.write(encode(entry) + b"\n")
+
+
+def _row(line: Line, reason: Reason) -> msgspec.Raw | str:
+    """The row as it stood in the file, number for number; as text if it is no JSON."""
+    if line.damage is None and not line.too_long and reason.code != "malformed-json":
+        return msgspec.Raw(line.content)
+    content = line.content[:SHOWN_BYTES_MAX] if line.too_long else line.content
+    return content.decode(errors="replace")

@@ -1,0 +1,162 @@
+"""Cancellations that come as documents of their own: of a whole order, or of pieces that came from several orders."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import NamedTuple
+
+from command.domain import order as rules
+from command.domain import product
+from command.domain.order import Decided, Order
+from command.domain.product import Product
+from command.domain.refusals import ExternalIdTaken, Missing, Refused
+from command.orders import known_products, products_of
+from command.states import Entity, States, split
+from command.writer import Answered, Outcome
+
+
+@dataclass(slots=True)
+class AlreadyCancelled(Refused):
+    """All of the order is cancelled already, by another document or over HTTP."""
+
+    order: str
+
+
+@dataclass(slots=True)
+class NothingToReturn(Refused):
+    """Line `line` of the document returns `asked` pieces of an order that has only `left` of them."""
+
+    line: int
+    sku: str
+    order: str
+    asked: int
+    left: int
+
+
+class Returned(NamedTuple):
+    """Pieces of one SKU that came back of one order. `line` is the document's; lines at `unit_price` are preferred."""
+
+    line: int
+    sku: str
+    order: str
+    quantity: int
+    unit_price: Decimal | None
+
+
+@dataclass(frozen=True, slots=True)
+class CancelImportedOrder:
+    """Cancels all that is left of the order with the external_id `target`."""
+
+    document: str
+    target: str
+    weight: int = 10
+
+    def reads(self, states: States) -> Iterable[str]:
+        yield rules.cancellation_claim(self.document)
+        yield from _reads_of(states, self.target)
+
+    def decide(self, states: States) -> Outcome:
+        claimed = _claim(states, self.document, self.target)
+        entity = _order(states, self.target)
+        if entity.state.status == "cancelled":
+            raise AlreadyCancelled(self.target)
+        events = rules.cancel(entity.state, known_products(states, entity), None, None, self.document)
+        return Outcome(events, _unread, claimed)
+
+
+@dataclass(frozen=True, slots=True)
+class ReturnItems:
+    """Cancels pieces of lines of the orders that they came from: all of them, or none."""
+
+    document: str
+    returned: tuple[Returned, ...]
+
+    @property
+    def weight(self) -> int:
+        return 2 * len(self.returned)
+
+    def reads(self, states: States) -> Iterable[str]:
+        yield rules.cancellation_claim(self.document)
+        for order in self._orders():
+            yield from _reads_of(states, order)
+
+    def decide(self, states: States) -> Outcome:
+        claimed = _claim(states, self.document, self.returned[0].order)
+        products: dict[str, Product] = {}
+        events: Decided = []
+        for external_id in self._orders():
+            entity = _order(states, external_id)
+            # What an earlier order of this document gave back is in stock when the next one gives back more.
+            products = known_products(states, entity) | products
+            quantities = _quantities(entity.state, [it for it in self.returned if it.order == external_id])
+            cancelled = rules.cancel(entity.state, products, quantities, None, self.document)
+            events += cancelled
+            _restock(products, cancelled)
+        return Outcome(events, _unread, claimed)
+
+    def _orders(self) -> list[str]:
+        """The orders named, each once, in the order they are named in."""
+        return list(dict.fromkeys(it.order for it in self.returned))
+
+
+def _quantities(order: Order, returned: Iterable[Returned]) -> dict[int, int]:
+    """How many pieces each line of the order gives back. Raises NothingToReturn.
+
+    A SKU may stand on several lines, at several prices. Lines of the returned price come first, and of these one that
+    has enough left; else the pieces come from several.
+    """
+    taken: dict[int, int] = {}
+    for it in returned:
+        lines = [item for item in order.items if item.sku == it.sku]
+        left = {item.line: item.quantity - item.cancelled_quantity - taken.get(item.line, 0) for item in lines}
+        if sum(left.values()) < it.quantity:
+            raise NothingToReturn(it.line, it.sku, it.order, it.quantity, sum(left.values()))
+        lines.sort(key=lambda item: (_price_differs(item, it), left[item.line] < it.quantity))
+        wanted = it.quantity
+        for item in lines:
+            if pieces := min(wanted, left[item.line]):
+                taken[item.line] = taken.get(item.line, 0) + pieces
+                wanted -= pieces
+    return taken
+
+
+def _price_differs(item: rules.Item, returned: Returned) -> bool:
+    return returned.unit_price is not None and Decimal(item.unit_price) != returned.unit_price
+
+
+def _restock(products: dict[str, Product], cancelled: Decided) -> None:
+    """Let the products be as they are after the events."""
+    for stream, event in cancelled:
+        kind, entity_id = split(stream)
+        if kind == "product":
+            before = products[entity_id]
+            products[entity_id] = product.evolve(entity_id, before, event, before.updated_at)  # type: ignore[arg-type]
+
+
+def _claim(states: States, document: str, order: str) -> dict[str, str]:
+    """The document's claim, which makes it count only once. Raises ExternalIdTaken when it has counted, and Missing."""
+    claim = rules.cancellation_claim(document)
+    if owner := states.owner(claim):
+        raise ExternalIdTaken(document, owner)
+    return {claim: rules.stream(_order(states, order).state.id)}
+
+
+def _reads_of(states: States, external_id: str) -> Iterator[str]:
+    claim = rules.external_id_claim(external_id)
+    yield claim
+    if claim in states and (owner := states.owner(claim)):
+        yield owner
+        yield from products_of(states, split(owner)[1])
+
+
+def _order(states: States, external_id: str) -> Entity[Order]:
+    owner = states.owner(rules.external_id_claim(external_id))
+    entity = states.order(split(owner)[1]) if owner else None
+    if entity is None:
+        raise Missing(rules.stream(external_id))
+    return entity
+
+
+def _unread(_: States) -> Answered:
+    """An importer does not look at answers."""
+    return Answered(200, None, None, b"")

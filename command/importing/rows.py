@@ -1,0 +1,123 @@
+"""The rows of import files: the fields that are known, with the limits they have over HTTP; all others are ignored."""
+
+import re
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator, model_validator
+from pydantic_core import PydanticCustomError
+
+from command.fields import LINES_MAX, Currency, Email, ExternalId, Money, Name, Quantity, Sku, Stock
+
+KEPT_IN_STOCK = "product"
+
+_RFC_3339 = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)", re.ASCII | re.IGNORECASE)
+
+
+def _time(value: Any) -> datetime:
+    if not isinstance(value, str) or not _RFC_3339.fullmatch(value):
+        # A time without a zone is a guess of hours: it is refused, not guessed.
+        raise PydanticCustomError("time", "must be a time with its zone such as 2010-12-01T08:26:00Z")
+    try:
+        return datetime.fromisoformat(value.upper()).astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise PydanticCustomError("time", "is a time that does not exist") from None
+
+
+Time = Annotated[datetime, PlainValidator(_time)]
+
+
+class Row(BaseModel):
+    """A row: unknown members are ignored, the known ones are taken as strictly as over HTTP."""
+
+    model_config = ConfigDict(extra="ignore", strict=True, frozen=True)
+
+
+class UserRow(Row):
+    """A user. Name and e-mail address are made from the id where there are none."""
+
+    id: ExternalId
+    name: Name | None = None
+    email: Email | None = None
+    first_seen: Time | None = None
+
+
+class ProductRow(Row):
+    """A product; any other `kind` (postage, a fee, a discount) is sold without being kept in stock."""
+
+    sku: Sku
+    description: Name
+    unit_price: Money
+    currency: Currency
+    kind: str = KEPT_IN_STOCK
+    min_initial_stock: Stock | None = None
+    first_seen: Time | None = None
+
+    @model_validator(mode="after")
+    def _stock_of_what_is_kept(self) -> "ProductRow":
+        if self.kind == KEPT_IN_STOCK and self.min_initial_stock is None:
+            raise PydanticCustomError("stock", "must have min_initial_stock, unless its kind is not product")
+        return self
+
+    @property
+    def stock(self) -> int | None:
+        """What there is of it; None when it is not kept in stock."""
+        return self.min_initial_stock if self.kind == KEPT_IN_STOCK else None
+
+
+class OrderedLine(Row):
+    """`unit_price` was agreed with the customer, whatever the product costs today."""
+
+    sku: Sku
+    quantity: Quantity
+    unit_price: Money
+
+
+class PlaceOrderRow(Row):
+    """An order of a user, both by the file's own keys."""
+
+    at: Time
+    order: ExternalId
+    customer: ExternalId
+    lines: Annotated[list[OrderedLine], Field(min_length=1, max_length=LINES_MAX)]
+    currency: Currency | None = None
+
+
+class CancelOrderRow(Row):
+    """`order` is the number of the cancellation, `target` of the order: all that is left of it is cancelled."""
+
+    at: Time
+    order: ExternalId
+    target: ExternalId
+
+
+class Source(Row):
+    """How many pieces come back of which order."""
+
+    order: ExternalId
+    quantity: Quantity
+
+
+class ReturnedLine(Row):
+    """`unit_price` only tells which line is meant, where an order has several of the SKU."""
+
+    sku: Sku
+    quantity: Quantity
+    unit_price: Money | None = None
+    sources: Annotated[list[Source], Field(alias="from", min_length=1, max_length=LINES_MAX)]
+
+    @model_validator(mode="after")
+    def _all_from_somewhere(self) -> "ReturnedLine":
+        named = sum(source.quantity for source in self.sources)
+        if named != self.quantity:
+            facts = {"quantity": self.quantity, "named": named}
+            raise PydanticCustomError("quantity", "returns {quantity} but names orders for {named}", facts)
+        return self
+
+
+class ReturnItemsRow(Row):
+    """`order` is the number of the return."""
+
+    at: Time
+    order: ExternalId
+    lines: Annotated[list[ReturnedLine], Field(min_length=1, max_length=LINES_MAX)]

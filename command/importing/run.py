@@ -1,0 +1,183 @@
+"""The import itself: rows in, commands submitted in order through the writer, what became of each counted."""
+
+import asyncio
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from command.domain.refusals import ExternalIdTaken, Refused, SkuTaken
+from command.ids import new_id
+from command.importing import files, reasons
+from command.importing.files import Line
+from command.importing.reasons import Reason
+from command.importing.rejects import Rejects
+from command.importing.returning import AlreadyCancelled
+from command.importing.translation import translate
+from command.states import States
+from command.writer import Answer, Answered, Command, Outcome, OutcomeUnknown, Submission, Unavailable, Writer
+from eventlog.codec import UnreadableEvent, encode
+
+# Rows under way: enough to prepare the writer's next batch while it commits one.
+WINDOW_ROWS = 400
+
+
+@dataclass(slots=True)
+class Summary:
+    """What became of the rows. `refused` counts by code; `damaged` are files that could not be read to their end."""
+
+    accepted: int = 0
+    already_there: int = 0
+    refused: Counter[str] = field(default_factory=Counter)
+    events: int = 0
+    damaged: list[str] = field(default_factory=list)
+
+    @property
+    def total(self) -> int:
+        return self.accepted + self.already_there + self.refused.total()
+
+
+class Stopped(Exception):
+    """The database went away: rows from `file`, line `number` on are not in. The import can be run again as it is."""
+
+    def __init__(self, file: Path, number: int, cause: Exception) -> None:
+        super().__init__(str(cause))
+        self.file = file
+        self.number = number
+        self.cause = cause
+
+
+class _NotReached(Refused):
+    """A row before this one is undecided, so this one is not decided either."""
+
+
+@dataclass(slots=True)
+class _InOrder:
+    """A command that is decided only if all before it were: what is in is always a beginning of the files."""
+
+    command: Command
+    importer: "Importer"
+    events: int = 0
+
+    @property
+    def weight(self) -> int:
+        return self.command.weight
+
+    def reads(self, states: States) -> Iterable[str]:
+        return self.command.reads(states)
+
+    def decide(self, states: States) -> Outcome:
+        if self.importer.stopped:
+            raise _NotReached
+        outcome = self.command.decide(states)
+        self.events = len(outcome.events)
+        return outcome._replace(answer=_unread)
+
+
+class _Pending(NamedTuple):
+    """A row under way: refused already, or with its command at the writer."""
+
+    file: Path
+    line: Line
+    reason: Reason | None
+    command: _InOrder | None = None
+    future: asyncio.Future[Answer] | None = None
+
+
+class Importer:
+    """Imports files through a writer that has been started.
+
+    `currency` is for rows that carry none. `has_read` is told bytes read of all files, and rows done, both growing.
+    """
+
+    def __init__(
+        self,
+        writer: Writer,
+        rejects: Rejects,
+        currency: str | None = None,
+        has_read: Callable[[int, int], None] = lambda _bytes, _rows: None,
+    ) -> None:
+        self.summary = Summary()
+        self.stopped = False
+        self._writer = writer
+        self._rejects = rejects
+        self._currency = currency
+        self._has_read = has_read
+        self._pending: deque[_Pending] = deque()
+
+    async def run(self, paths: Sequence[Path]) -> Summary:
+        """Import the files in order. Raises Stopped, and OSError when the rejects file cannot be written."""
+        before = 0
+        for path in paths:
+            kind = files.kind_of(path)
+            bytes_read = 0
+
+            def has_read(bytes_of_file: int) -> None:
+                nonlocal bytes_read
+                bytes_read = bytes_of_file
+
+            for line in files.read(path, has_read):
+                self._pending.append(self._begin(path, kind, line))
+                # The writer gets its turn between any two rows, not only when it is waited for.
+                await asyncio.sleep(0)
+                await self._finish(WINDOW_ROWS)
+                self._has_read(before + bytes_read, self.summary.total)
+            before += bytes_read
+        await self._finish(0)
+        self._has_read(before, self.summary.total)
+        return self.summary
+
+    def _begin(self, path: Path, kind: str | None, line: Line) -> _Pending:
+        """Submit what a line asks for."""
+        if line.damage is not None:
+            self.summary.damaged.append(str(path))
+            return _Pending(path, line, Reason("damaged-file", line.damage))
+        if line.too_long:
+            return _Pending(path, line, Reason("row-too-large", f"The row has more than {files.LINE_BYTES_MAX} bytes."))
+        wanted = translate(line.content, kind, self._currency)
+        if isinstance(wanted, Reason):
+            return _Pending(path, line, wanted)
+        command = _InOrder(wanted.command, self)
+        metadata = encode({"actor": "import", "command_id": new_id()})
+        future = self._writer.submit(Submission(command, metadata, occurred_at=wanted.occurred_at))
+        future.add_done_callback(self._stop_at_outage)
+        return _Pending(path, line, None, command, future)
+
+    def _stop_at_outage(self, future: asyncio.Future[Answer]) -> None:
+        """Called before the writer can decide what was submitted later: it needs a connection first."""
+        if not future.cancelled() and (error := future.exception()) is not None:
+            self.stopped = self.stopped or not isinstance(error, Refused | UnreadableEvent)
+
+    async def _finish(self, most: int) -> None:
+        """Count rows that are done, from the first on, until no more than `most` are under way."""
+        pending = self._pending
+        while pending and (len(pending) > most or pending[0].future is None or pending[0].future.done()):
+            first = pending[0]
+            if first.future is not None:
+                await asyncio.wait([first.future])
+            self._count(pending.popleft())
+
+    def _count(self, row: _Pending) -> None:
+        reason = row.reason
+        if row.future is not None and row.command is not None:
+            match row.future.exception():
+                case None:
+                    self.summary.accepted += 1
+                    self.summary.events += row.command.events
+                case ExternalIdTaken() | SkuTaken() | AlreadyCancelled():
+                    self.summary.already_there += 1
+                case Unavailable() | OutcomeUnknown() as outage:
+                    raise Stopped(row.file, row.line.number, outage)
+                case Refused() | UnreadableEvent() as refusal:
+                    reason = reasons.of_refusal(refusal)
+                case error:
+                    raise error
+        if reason is not None:
+            self.summary.refused[reason.code] += 1
+            self._rejects.write(row.file, row.line, reason)
+
+
+def _unread(_: States) -> Answered:
+    """Nobody looks at the answers of an import, so none are made."""
+    return Answered(200, None, None, b"")

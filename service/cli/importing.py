@@ -1,0 +1,162 @@
+"""`orders import`: whole shops from files, with a progress bar, a summary and a rate."""
+
+import asyncio
+import gc
+import json
+import logging
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Self
+
+import typer
+
+from service.cli import connect
+from service.cli.failures import DONE, MISUSE, NOT_TRUE
+from service.cli.run import DataDir
+from service.errors import OperatorError
+
+if TYPE_CHECKING:
+    from command.importing.run import Summary
+
+# Most objects live until their batch is committed, and few are garbage in cycles: the collector looks less often.
+GC_THRESHOLDS = (50_000, 20, 50)
+
+SHOW_EVERY_SECONDS = 0.2
+
+Files = Annotated[Path, typer.Argument(help="A file of JSON lines, or a folder of them; .gz too")]
+Currency = Annotated[str | None, typer.Option(help="Currency of rows that carry none, such as GBP")]
+RejectsPath = Annotated[Path, typer.Option("--rejects", help="Where refused rows go; written anew")]
+Strict = Annotated[bool, typer.Option("--strict", help="Exit with 1 if any row was refused")]
+Json = Annotated[bool, typer.Option("--json", help="Print the summary as JSON")]
+
+
+def import_(
+    path: Files,
+    currency: Currency = None,
+    rejects: RejectsPath = Path("rejects.jsonl"),
+    strict: Strict = False,
+    as_json: Json = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Import users, products and commands from JSON lines, by the rules that HTTP keeps. Safe to repeat.
+
+    Of a folder: its users*, products* and commands* files. A refused row goes to the rejects file with its reason,
+    and the rest goes on.
+    """
+    from command.importing import files
+
+    _check_currency(currency)
+    try:
+        paths = files.find(path)
+    except OSError as error:
+        raise OperatorError(error.strerror or str(error), exit_code=MISUSE) from None
+    if rejects.exists() and any(rejects.samefile(each) for each in paths):
+        raise OperatorError(f"{rejects} is imported itself: name another file with --rejects", exit_code=MISUSE)
+    database_url = connect.database_url(data_dir)
+
+    started = time.perf_counter()
+    with _Progress(sum(each.stat().st_size for each in paths)) as progress:
+        summary = _import(database_url, paths, currency, rejects, progress)
+    report = _report(summary, time.perf_counter() - started, rejects)
+    print(json.dumps(report, indent=2) if as_json else _text(report))
+    for damaged in summary.damaged:
+        print(f"orders: {damaged} could not be read to its end, see {rejects}", file=sys.stderr)
+    sys.exit(NOT_TRUE if summary.damaged or (strict and summary.refused) else DONE)
+
+
+def _check_currency(currency: str | None) -> None:
+    from command.domain.currencies import CURRENCIES
+
+    if currency is not None and currency not in CURRENCIES:
+        raise OperatorError(f"--currency {currency} is no ISO 4217 code such as GBP", exit_code=MISUSE)
+
+
+def _import(
+    database_url: str, paths: list[Path], currency: str | None, rejects: Path, progress: Callable[[int, int], None]
+) -> "Summary":
+    from command.importing.rejects import Rejects
+    from command.importing.run import Importer, Stopped
+    from command.writer import Writer
+
+    # What the writer logs about an outage is told here, in one line.
+    logging.getLogger("command").addHandler(logging.NullHandler())
+
+    async def run(into: Rejects) -> "Summary":
+        # No bell is rung: workers look by themselves every second, and an import needs no broker.
+        writer = Writer(database_url, lambda: None)
+        await writer.start()
+        try:
+            return await Importer(writer, into, currency, progress).run(paths)
+        finally:
+            await writer.stop()
+
+    gc.freeze()
+    gc.set_threshold(*GC_THRESHOLDS)
+    try:
+        with Rejects(rejects) as into:
+            return asyncio.run(run(into))
+    except Stopped as stopped:
+        raise OperatorError(
+            f"the import stopped at line {stopped.number} of {stopped.file}: {stopped.cause}; what came before it is "
+            "in: run the same command again, nothing is imported twice"
+        ) from stopped
+    except OSError as error:
+        raise OperatorError(f"cannot write {rejects}: {error.strerror}; name another file with --rejects") from None
+
+
+def _report(summary: "Summary", seconds: float, rejects: Path) -> dict[str, Any]:
+    return {
+        "accepted": summary.accepted,
+        "already_there": summary.already_there,
+        "refused": summary.refused.total(),
+        "total": summary.total,
+        "refused_by_code": dict(summary.refused.most_common()),
+        "rejects": str(rejects),
+        "damaged_files": summary.damaged,
+        "events": summary.events,
+        "seconds": round(seconds, 3),
+        "rows_per_second": round(summary.total / seconds),
+        "events_per_second": round(summary.events / seconds),
+    }
+
+
+def _text(report: dict[str, Any]) -> str:
+    lines = [
+        "accepted {accepted}, already there {already_there}, refused {refused}, total {total}",
+        "{events} events in {seconds:.1f} s: {rows_per_second} rows/s, {events_per_second} events/s",
+    ]
+    if report["refused"]:
+        codes = ", ".join(f"{code} {count}" for code, count in report["refused_by_code"].items())
+        lines.append(f"refused, see {{rejects}}: {codes}")
+    return "\n".join(lines).format(**report)
+
+
+class _Progress:
+    """A bar of the bytes read, on standard error; nothing where nobody watches."""
+
+    def __init__(self, total_bytes: int) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+        console = Console(stderr=True)
+        columns = (BarColumn(), TaskProgressColumn(), TextColumn("{task.fields[rows]}"), TimeRemainingColumn())
+        self._progress = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+        self._task = self._progress.add_task("import", total=total_bytes, rows="")
+        self._started = self._shown = time.perf_counter()
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def __call__(self, bytes_read: int, rows: int) -> None:
+        """Show it, a few times a second and not at every row."""
+        now = time.perf_counter()
+        if now - self._shown > SHOW_EVERY_SECONDS:
+            self._shown = now
+            rate = rows / (now - self._started)
+            self._progress.update(self._task, completed=bytes_read, rows=f"{rows:,} rows, {rate:,.0f}/s")
