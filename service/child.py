@@ -93,15 +93,20 @@ class Child:
 
 def say(message: str) -> None:
     """Print a line of the supervisor's own."""
-    _print("up", message)
+    say_bare(_named("up", message))
+
+
+def say_bare(line: str) -> None:
+    """Print a line as it is, to be copied."""
+    # Whoever read our output may be gone; that must not stop us, nor block the children.
+    with contextlib.suppress(BrokenPipeError):
+        print(line, flush=True)
 
 
 def _pass_on(name: str, lines: IO[str] | None) -> None:
     for line in lines or ():
-        _print(name, line.rstrip("\n"))
+        say_bare(_named(name, line.rstrip("\n")))
 
 
-def _print(name: str, line: str) -> None:
-    # Whoever read our output may be gone; the children must not notice.
-    with contextlib.suppress(BrokenPipeError):
-        print(f"{name:<{_NAME_WIDTH}}| {line}", flush=True)
+def _named(name: str, line: str) -> str:
+    return f"{name:<{_NAME_WIDTH}}| {line}"

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from urllib.error import URLError
 from urllib.request import urlopen
 
-from service.child import Child, Kept, say
+from service.child import Child, Kept, say, say_bare
 from service.cli import connect
 from service.embedded import PostgresServer, ValkeyServer
 from service.errors import OperatorError
@@ -68,8 +68,9 @@ class Supervisor:
     def run(self) -> int:
         """Start everything, keep it running, stop it when asked to. Returns the exit code."""
         for number in STOP_SIGNALS:
-            # Asked twice is asked once: what is being stopped is not interrupted.
-            signal.signal(number, self._ask_to_stop)
+            # Asked twice is asked once: what is being stopped is not interrupted. What nohup ignores stays ignored.
+            if signal.getsignal(number) != signal.SIG_IGN or number != signal.SIGHUP:
+                signal.signal(number, self._ask_to_stop)
         try:
             self._start_servers()
             self._start_children()
@@ -106,7 +107,8 @@ class Supervisor:
         connect.announce(
             self._data_dir, database_url=self._postgres.url, redis_url=self._valkey.url, api_url=self._api_url
         )
-        print(f"DATABASE_URL={_printable(self._postgres.url)}", f"REDIS_URL={self._valkey.url}", sep="\n", flush=True)
+        say_bare(f"DATABASE_URL={_printable(self._postgres.url)}")
+        say_bare(f"REDIS_URL={self._valkey.url}")
 
     def _environment(self) -> dict[str, str]:
         """What the children get: our settings, our servers, and no replica, whatever `.env` may say."""

@@ -154,6 +154,7 @@ def test_it_serves_and_says_where_and_ctrl_c_leaves_the_data_and_no_process(star
     assert re.search(r"^REDIS_URL=redis://127\.0\.0\.1:\d+/0$", up.output, re.MULTILINE)
     database_url = re.search(r"^DATABASE_URL=(postgresql://\S+)$", up.output, re.MULTILINE)
     assert database_url is not None
+    assert "&" not in database_url.group(1)  # safe to paste into a shell
     # The other commands find the servers without being told.
     migrated = run("migrate", "--data-dir", str(up.data_dir), cwd=up.data_dir.parent)
     assert (migrated.returncode, migrated.stderr) == (0, "")
