@@ -59,6 +59,13 @@ def _currency(value: str) -> str:
     return value
 
 
+def _no_nul(value: str) -> str:
+    # PostgreSQL stores no NUL: one of them would fail everybody's commands in its batch.
+    if "\0" in value:
+        raise PydanticCustomError("nul", "must not have NUL characters")
+    return value
+
+
 def _not_blank(value: str) -> str:
     if value.isspace():
         raise PydanticCustomError("blank", "must not be blank")
@@ -71,12 +78,15 @@ _money_schema = {
     "description": "0 or more, below 10^12, at most 4 decimals",
 }
 
-Name = Annotated[str, Field(min_length=1, max_length=NAME_LENGTH_MAX), AfterValidator(_not_blank)]
-Sku = Annotated[str, Field(min_length=1, max_length=KEY_LENGTH_MAX), AfterValidator(_not_blank)]
-ExternalId = Annotated[str, Field(min_length=1, max_length=KEY_LENGTH_MAX), AfterValidator(_not_blank)]
-Email = Annotated[str, Field(min_length=3, max_length=EMAIL_LENGTH_MAX), AfterValidator(_email)]
-Text = Annotated[str, Field(max_length=TEXT_LENGTH_MAX)]
-RequiredText = Annotated[str, Field(min_length=1, max_length=TEXT_LENGTH_MAX), AfterValidator(_not_blank)]
+NO_NUL = AfterValidator(_no_nul)
+NOT_BLANK = AfterValidator(_not_blank)
+
+Name = Annotated[str, Field(min_length=1, max_length=NAME_LENGTH_MAX), NO_NUL, NOT_BLANK]
+Sku = Annotated[str, Field(min_length=1, max_length=KEY_LENGTH_MAX), NO_NUL, NOT_BLANK]
+ExternalId = Annotated[str, Field(min_length=1, max_length=KEY_LENGTH_MAX), NO_NUL, NOT_BLANK]
+Email = Annotated[str, Field(min_length=3, max_length=EMAIL_LENGTH_MAX), NO_NUL, AfterValidator(_email)]
+Text = Annotated[str, Field(max_length=TEXT_LENGTH_MAX), NO_NUL]
+RequiredText = Annotated[str, Field(min_length=1, max_length=TEXT_LENGTH_MAX), NO_NUL, NOT_BLANK]
 Id = Annotated[str, BeforeValidator(_uuid), WithJsonSchema({"type": "string", "format": "uuid"})]
 Money = Annotated[Decimal, PlainValidator(_money), WithJsonSchema(_money_schema)]
 Currency = Annotated[
