@@ -88,7 +88,6 @@ class PlaceOrder:
         return 1 + len(self.lines)
 
     def reads(self, states: States) -> Iterable[str]:
-        yield rules.stream(self.order_id)
         yield user.stream(self.user_id)
         if self.external_id is not None:
             yield rules.external_id_claim(self.external_id)

@@ -61,7 +61,7 @@ class AddProduct:
     weight: int = 2
 
     def reads(self, states: States) -> Iterable[str]:
-        return [rules.stream(self.product_id), rules.sku_claim(self.sku)]
+        return [rules.sku_claim(self.sku)]
 
     def decide(self, states: States) -> Outcome:
         claim = rules.sku_claim(self.sku)

@@ -77,8 +77,9 @@ class States:
         self._codec = codec
         self._streams: dict[str, Entity[Any] | None] = {}
         self._unreadable: dict[str, UnreadableEvent] = {}
-        # A SKU is never given up, so what is known of one stays true.
         self._claims: dict[str, str | None] = {}
+        # What is not to be kept from one batch to the next.
+        self._passing: list[str] = []
 
     def __contains__(self, key: str) -> bool:
         """Whether a stream, or a claim, is known (to be there or not)."""
@@ -110,14 +111,17 @@ class States:
 
     def evolve(self, stream: str, event: object, at: str) -> Entity[Any]:
         """The stream's state after one more event, which is thereby what everybody sees."""
-        kind, entity_id = split(stream)
-        before = self._streams.get(stream)
-        version, state = before or (0, None)
-        after = self._streams[stream] = Entity(version + 1, KINDS[kind].evolve(entity_id, state, event, at))
+        name, entity_id = split(stream)
+        kind = KINDS[name]
+        version, state = self._streams.get(stream) or (0, None)
+        after = self._streams[stream] = Entity(version + 1, kind.evolve(entity_id, state, event, at))
+        if not kind.kept:
+            self._passing.append(stream)
         return after
 
     def set_owner(self, claim: str, stream: str | None) -> None:
         self._claims[claim] = stream
+        self._passing.append(claim)
 
     def forget(self, streams: Iterable[str]) -> None:
         """Drop what somebody else has changed."""
@@ -126,16 +130,15 @@ class States:
 
     def clear(self) -> None:
         """Drop everything: after a batch that failed, or whose outcome is unknown."""
-        self._streams.clear()
-        self._claims.clear()
-        self._unreadable.clear()
+        for known in (self._streams, self._claims, self._unreadable, self._passing):
+            known.clear()
 
     def trim(self) -> None:
         """Keep only what the next batch is likely to want, within bounds."""
-        for stream in [name for name, it in self._streams.items() if it is None or not KINDS[split(name)[0]].kept]:
-            del self._streams[stream]
-        for claim in [name for name, it in self._claims.items() if it is None or not name.startswith("sku:")]:
-            del self._claims[claim]
+        for key in self._passing:
+            self._streams.pop(key, None)
+            self._claims.pop(key, None)
+        self._passing.clear()
         self._unreadable.clear()
         _drop_oldest(self._streams, STREAMS_MAX)
         _drop_oldest(self._claims, SKUS_MAX)
@@ -147,8 +150,11 @@ class States:
         if claims:
             found = await read.claims(connection, claims)
             self._claims.update((claim, found.get(claim)) for claim in claims)
+            # A SKU is never given up, so who has one can be kept; of all else another process may make something new.
+            self._passing += [claim for claim in claims if claim not in found or not claim.startswith("sku:")]
         if streams:
             histories = await read.histories(connection, streams)
+            self._passing += [it for it in streams if it not in histories or not KINDS[split(it)[0]].kept]
             for stream in streams:
                 history = histories.get(stream)
                 try:
@@ -170,5 +176,6 @@ class States:
 
 def _drop_oldest(known: dict[str, Any], most: int) -> None:
     """Dictionaries keep their order, so the first keys are those that came first."""
-    for key in list(known)[: max(0, len(known) - most)]:
-        del known[key]
+    if len(known) > most:
+        for key in list(known)[: len(known) - most]:
+            del known[key]

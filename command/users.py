@@ -47,7 +47,7 @@ class RegisterUser:
         return claims
 
     def reads(self, states: States) -> Iterable[str]:
-        return [rules.stream(self.user_id), *self._claims()]
+        return self._claims()
 
     def decide(self, states: States) -> Outcome:
         stream = rules.stream(self.user_id)
