@@ -297,7 +297,7 @@ class Writer:
                 states.forget(await append.changed_streams(connection, states.position, head.position))
             states.position = head.position
         kept = await self._kept_answers(connection, taken)
-        while missing := {it for each in taken for it in each.submission.command.reads(states) if it not in states}:
+        while missing := self._missing(taken):
             await states.load(connection, missing)
 
         decided = _Decided()
@@ -310,6 +310,15 @@ class Writer:
         if decided.answers and self._time_to_forget_keys(now):
             decided.batch.forget_keys_at = now
         return decided
+
+    def _missing(self, taken: list[_Waiting]) -> set[str]:
+        """The streams and claims that the commands need and that are not known yet."""
+        missing: set[str] = set()
+        for waiting in taken:
+            # What cannot be read concerns its own command alone, whose decision says so.
+            with contextlib.suppress(UnreadableEvent):
+                missing.update(it for it in waiting.submission.command.reads(self._states) if it not in self._states)
+        return missing
 
     def _decide_one(
         self,
