@@ -12,7 +12,6 @@ from typing import NamedTuple
 from psycopg import AsyncConnection
 
 from eventlog import arrays, idempotency
-from eventlog.arrays import Array, ArrayDumper
 from eventlog.idempotency import KeptAnswer
 
 # Not a parameter in it, so that it goes out as one simple query: one round trip.
@@ -94,7 +93,7 @@ class Batch:
 async def connect(database_url: str) -> AsyncConnection:
     """A connection for appending. It commits by the COMMIT in `append` and by nothing else."""
     connection = await AsyncConnection.connect(database_url, autocommit=True)
-    connection.adapters.register_dumper(Array, ArrayDumper)
+    arrays.register(connection)
     connection.prepare_threshold = 0
     await connection.execute("SET timezone = 'UTC'")
     return connection

@@ -9,13 +9,16 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import chain, repeat
 from struct import Struct, pack
+from typing import Any
 
+from psycopg import BaseConnection
 from psycopg.abc import DumperKey
 from psycopg.adapt import Buffer, Dumper, PyFormat
 from psycopg.pq import Format
 
 _HEADER = Struct("!iiIii")
 _pack_length: Callable[[int], bytes] = Struct("!i").pack
+_NULL = _pack_length(-1)
 
 INT2, INT4, INT8, TEXT, JSON, BYTEA, TIMESTAMPTZ = 21, 23, 20, 25, 114, 17, 1184
 _ARRAY_OIDS = {INT2: 1005, INT4: 1007, INT8: 1016, TEXT: 1009, JSON: 199, BYTEA: 1001, TIMESTAMPTZ: 1185}
@@ -49,6 +52,21 @@ def of_text(items: Iterable[str]) -> Array:
     return of_bytes(TEXT, [item.encode() for item in items])
 
 
+def of_nullable_text(items: Iterable[str | None]) -> Array:
+    """A text array in which None is null."""
+    flat: list[bytes] = []
+    count = 0
+    for count, item in enumerate(items, 1):
+        if item is None:
+            flat.append(_NULL)
+        else:
+            data = item.encode()
+            flat += (_pack_length(len(data)), data)
+    if not count:
+        return Array(TEXT, pack("!iiI", 0, 0, TEXT))
+    return Array(TEXT, _HEADER.pack(1, 1, TEXT, count, 1) + b"".join(flat))
+
+
 def of_integers(element: int, items: Sequence[int]) -> Array:
     """An array of INT2, INT4 or INT8 elements."""
     if not items:
@@ -61,6 +79,11 @@ def of_times(items: Iterable[datetime]) -> Array:
     """A timestamptz array: microseconds since 2000-01-01 UTC."""
     numbers = [(item - _EPOCH) // _MICROSECOND for item in items]
     return of_integers(TIMESTAMPTZ, numbers)
+
+
+def register(connection: BaseConnection[Any]) -> None:
+    """Let the connection take Arrays as parameters."""
+    connection.adapters.register_dumper(Array, ArrayDumper)
 
 
 class ArrayDumper(Dumper):

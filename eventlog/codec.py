@@ -8,6 +8,9 @@ import msgspec
 from eventlog.events import SCHEMA_VERSIONS, Event
 from eventlog.upcasting import UPCASTERS, Upcaster
 
+# An event's data as it comes from the database: JSON, in whatever Python holds it.
+Stored = bytes | str | msgspec.Raw
+
 encode: Callable[[object], bytes] = msgspec.json.Encoder().encode
 
 
@@ -23,7 +26,7 @@ class Codec:
         versions: Mapping[type[Any], int] = SCHEMA_VERSIONS,
         upcasters: Mapping[tuple[str, int], Upcaster] = UPCASTERS,
     ) -> None:
-        self._current: dict[tuple[str, int], Callable[[bytes | str], Event]] = {}
+        self._current: dict[tuple[str, int], Callable[[Stored], Event]] = {}
         for cls, version in versions.items():
             self._current[cls.__name__, version] = msgspec.json.Decoder(cls).decode
             for old in range(1, version):
@@ -32,10 +35,10 @@ class Codec:
     @staticmethod
     def _through(
         cls: type[Any], old: int, version: int, upcasters: Mapping[tuple[str, int], Upcaster]
-    ) -> Callable[[bytes | str], Event]:
+    ) -> Callable[[Stored], Event]:
         steps = [upcasters[cls.__name__, number] for number in range(old, version)]
 
-        def decode(data: bytes | str) -> Event:
+        def decode(data: Stored) -> Event:
             shape = msgspec.json.decode(data)
             for step in steps:
                 shape = step(shape)
@@ -44,7 +47,7 @@ class Codec:
 
         return decode
 
-    def decode(self, type: str, schema_version: int, data: bytes | str) -> Event:
+    def decode(self, type: str, schema_version: int, data: Stored) -> Event:
         """The event in today's shape. Raises UnreadableEvent."""
         try:
             return self._current[type, schema_version](data)

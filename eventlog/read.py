@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
+import msgspec
 from psycopg import AsyncConnection, Connection
 
 from eventlog import arrays
@@ -23,9 +24,14 @@ ORDER BY wanted.stream, event.version
 
 _CLAIMS = b"SELECT claim, stream FROM log.claims WHERE log_id = 0 AND claim = ANY(%b)"
 
+# One text for the whole page, read in one go: a row for each event costs several times as much on this side.
+# Neither stream nor type needs escaping, which the table's constraint `names_need_no_escaping` sees to.
 _PAGE = b"""
-SELECT position, stream, version, type, schema_version, occurred_at::text, data::text
-FROM log.events WHERE log_id = 0 AND position > %s AND position <= %s ORDER BY position
+SELECT '[' || string_agg(event, ',') || ']' FROM (
+    SELECT '[' || position || ',"' || stream || '",' || version || ',"' || type || '",' || schema_version || ',"'
+        || occurred_at || '",' || data || ']' AS event
+    FROM log.events WHERE log_id = 0 AND position > %s AND position <= %s ORDER BY position
+) AS page
 """
 
 
@@ -48,7 +54,7 @@ class History(NamedTuple):
 
 
 class StoredEvent(NamedTuple):
-    """An event as it is stored, in the log. `occurred_at` is PostgreSQL's text of it, in UTC."""
+    """An event as it is stored, in the log. `occurred_at` is PostgreSQL's text of it, in UTC; `data` is JSON."""
 
     position: int
     stream: str
@@ -56,7 +62,10 @@ class StoredEvent(NamedTuple):
     type: str
     schema_version: int
     occurred_at: str
-    data: str
+    data: msgspec.Raw
+
+
+_decode_page = msgspec.json.Decoder(list[StoredEvent]).decode
 
 
 async def histories(connection: AsyncConnection, shapes: dict[str, int]) -> dict[str, History]:
@@ -83,4 +92,5 @@ async def claims(connection: AsyncConnection, wanted: Iterable[str]) -> dict[str
 
 def page(connection: Connection, after: int, up_to: int) -> list[StoredEvent]:
     """The events at positions after < position <= up_to, in order."""
-    return [StoredEvent(*row) for row in connection.execute(_PAGE, (after, up_to)).fetchall()]
+    row = connection.execute(_PAGE, (after, up_to), binary=True).fetchone()
+    return _decode_page(row[0]) if row and row[0] else []

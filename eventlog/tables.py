@@ -43,6 +43,7 @@ events = Table(
     Column("data", JSON, nullable=False),
     Column("metadata", JSON, nullable=False),
     UniqueConstraint("log_id", "stream", "version", name="one_event_per_version"),
+    CheckConstraint("translate(stream || type, '\"\\', '') = stream || type", name="names_need_no_escaping"),
     CheckConstraint("position > 0", name="positions_start_at_one"),
     CheckConstraint("version > 0", name="versions_start_at_one"),
 )

@@ -3,16 +3,27 @@
 A projection says `insert` and `set`; it runs no SQL. A row that is inserted and changed in one batch is written once.
 """
 
+import re
 from collections.abc import Hashable, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 from psycopg import Connection, sql
 from sqlalchemy import Table
 from sqlalchemy.dialects import postgresql
 
+from eventlog import arrays
 from readmodel import tables
 
 Key = Hashable
+
+# Stands for null in COPY's text format. The usual one has a backslash in it, and would look like a text to escape.
+_NULL = "\x02"
+# What ends a value, a row, or is taken for null or for an escape in COPY's text format, and how it is written instead.
+_ESCAPES = {"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r", _NULL: f"\\{_NULL}"}
+_SPECIAL = re.compile("[" + re.escape("".join(_ESCAPES)) + "]")
+# Rows that go out together: enough to be worth a call, few enough to be written while the next are made.
+_COPY_ROWS = 1_000
 
 _DIALECT = postgresql.dialect()  # type: ignore[no-untyped-call]
 
@@ -51,12 +62,13 @@ class Changes:
             self._set.clear()
 
     def _copy(self, connection: Connection, schema: str) -> None:
-        statement = sql.SQL("COPY {} ({}) FROM STDIN").format(
-            sql.Identifier(schema, self._name), sql.SQL(", ").join(map(sql.Identifier, self.columns))
+        statement = sql.SQL("COPY {} ({}) FROM STDIN (NULL {})").format(
+            sql.Identifier(schema, self._name), sql.SQL(", ").join(map(sql.Identifier, self.columns)), _NULL
         )
         with connection.cursor().copy(statement) as copy:
-            for row in self._inserted.values():
-                copy.write_row(tuple(row.values()))
+            rows = iter(self._inserted.values())
+            while lines := [_copy_line(list(row.values())) for row in islice(rows, _COPY_ROWS)]:
+                copy.write("\n".join(lines) + "\n")
 
     def _by_columns(self) -> Iterator[tuple[tuple[str, ...], list[tuple[Any, ...]]]]:
         """Rows whose same columns change go into one statement: (columns, [key values + new values])."""
@@ -75,11 +87,11 @@ class Changes:
         ).format(
             table=sql.Identifier(schema, self._name),
             settings=sql.SQL(", ").join(sql.SQL("{0} = new.{0}").format(sql.Identifier(name)) for name in columns),
-            arrays=sql.SQL(", ").join(sql.SQL("%s::{}[]").format(sql.SQL(self._types[name])) for name in names),
+            arrays=sql.SQL(", ").join(sql.SQL("%b::text[]::{}[]").format(sql.SQL(self._types[name])) for name in names),
             names=sql.SQL(", ").join(map(sql.Identifier, names)),
             same_key=sql.SQL(" AND ").join(sql.SQL("row.{0} = new.{0}").format(sql.Identifier(it)) for it in self._key),
         )
-        connection.execute(statement, [list(values) for values in zip(*rows, strict=True)])
+        connection.execute(statement, [arrays.of_nullable_text(map(_text, values)) for values in zip(*rows, strict=True)])
 
 
 class Rows:
@@ -94,3 +106,30 @@ class Rows:
     def write(self, connection: Connection, schema: str) -> None:
         for changes in (self.users, self.products, self.orders, self.order_items):
             changes.write(connection, schema)
+
+
+def _text(value: object) -> str | None:
+    """A value as PostgreSQL reads it from text; None is null."""
+    return value if value is None or value.__class__ is str else str(value)
+
+
+def _copy_line(values: list[object]) -> str:
+    """A row in COPY's text format.
+
+    Source: PostgreSQL's documentation of COPY, "Text Format". Hardly any row has anything to escape, so all is joined
+    first and looked at as a whole; if there is more special in it than we put there, it is done again with care.
+    """
+    line = "\t".join([_NULL if it is None else it if it.__class__ is str else str(it) for it in values])
+    if (
+        line.count("\t") == len(values) - 1
+        and line.count(_NULL) == values.count(None)
+        and "\\" not in line
+        and "\n" not in line
+        and "\r" not in line
+    ):
+        return line
+    return "\t".join([_NULL if it is None else _SPECIAL.sub(_escape, str(it)) for it in values])
+
+
+def _escape(special: re.Match[str]) -> str:
+    return _ESCAPES[special[0]]

@@ -7,7 +7,7 @@ down_revision = None
 branch_labels = None
 depends_on = None
 
-UP = """
+UP = r"""
 CREATE SCHEMA log;
 
 CREATE TABLE log.events (
@@ -23,6 +23,7 @@ CREATE TABLE log.events (
     metadata json NOT NULL,
     CONSTRAINT events_pkey PRIMARY KEY (log_id, position),
     CONSTRAINT one_event_per_version UNIQUE (log_id, stream, version),
+    CONSTRAINT names_need_no_escaping CHECK (translate(stream || type, '"\', '') = stream || type),
     CONSTRAINT positions_start_at_one CHECK (position > 0),
     CONSTRAINT versions_start_at_one CHECK (version > 0)
 );
