@@ -6,10 +6,16 @@ a command, and at most one message waits at a time.
 
 import logging
 import threading
+import time
+import uuid
 
 import redis
 from dramatiq import Message
 from dramatiq.brokers.redis import RedisBroker
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from projector.loop import WORKER
 
 QUEUE = "projection"
 ACTOR = "project"
@@ -24,23 +30,49 @@ REDIS_SECONDS_MAX = 0.5
 PAUSE_SECONDS = 0.005
 PAUSE_AFTER_ERROR_SECONDS = 0.5
 
+# Every broker signs Dramatiq's list of heartbeats, also one that only rings: this tells those that work.
+_WORKER_PREFIX = "worker/"
+_HEARTBEATS = "dramatiq:__heartbeats__"
+HEARTBEAT_SECONDS_MAX = 5
+
 log = logging.getLogger(__name__)
 
 
-def broker(redis_url: str) -> RedisBroker:
-    """A Dramatiq broker that gets the messages of a killed worker back within seconds, not a quarter of an hour."""
-    return RedisBroker(  # type: ignore[no-untyped-call]
-        url=redis_url, heartbeat_timeout=5_000, maintenance_chance=200_000
+def client(redis_url: str) -> redis.Redis:
+    """A client that gives up soon: news that comes late is worth nothing."""
+    # Once more at once, for the connection that a restart of the server has left dead; by default redis-py goes on for
+    # many seconds, on the projector's time.
+    return redis.Redis.from_url(
+        redis_url,
+        socket_timeout=REDIS_SECONDS_MAX,
+        socket_connect_timeout=REDIS_SECONDS_MAX,
+        retry=Retry(NoBackoff(), 1),
     )
+
+
+def broker(redis_url: str) -> RedisBroker:
+    """A worker's broker, that gets the messages of a killed worker back within seconds, not a quarter of an hour."""
+    made = RedisBroker(  # type: ignore[no-untyped-call]
+        url=redis_url, heartbeat_timeout=HEARTBEAT_SECONDS_MAX * 1_000, maintenance_chance=200_000
+    )
+    made.broker_id = f"{_WORKER_PREFIX}{WORKER}/{uuid.uuid4()}"
+    return made
+
+
+def workers(redis_url: str) -> list[str]:
+    """The worker processes that listen to the bell now, as host:pid. Raises redis.RedisError."""
+    with client(redis_url) as asked:
+        since = (time.time() - HEARTBEAT_SECONDS_MAX) * 1_000
+        heartbeats: list[bytes] = asked.zrangebyscore(_HEARTBEATS, since, "+inf")
+    names = [name.decode() for name in heartbeats]
+    return sorted(name.split("/")[1] for name in names if name.startswith(_WORKER_PREFIX))
 
 
 class Bell:
     """Rings from a thread of its own."""
 
     def __init__(self, redis_url: str) -> None:
-        self._redis = redis.Redis.from_url(
-            redis_url, socket_timeout=REDIS_SECONDS_MAX, socket_connect_timeout=REDIS_SECONDS_MAX
-        )
+        self._redis = client(redis_url)
         self._broker = RedisBroker(client=self._redis)  # type: ignore[no-untyped-call]
         self._news = threading.Event()
         self._stopping = threading.Event()
@@ -48,9 +80,11 @@ class Bell:
         self.failures = 0
 
     def start(self) -> None:
+        """Begin to listen to `ring`."""
         self._thread.start()
 
     def stop(self) -> None:
+        """End the thread; what it could not tell by then, the projector finds by itself."""
         self._stopping.set()
         self._news.set()
         self._thread.join(timeout=2 * REDIS_SECONDS_MAX)
@@ -69,7 +103,7 @@ class Bell:
             try:
                 self._ring()
                 self._stopping.wait(PAUSE_SECONDS)
-            except redis.RedisError as error:
+            except (redis.RedisError, OSError) as error:
                 self.failures += 1
                 if self.failures == 1 or self.failures % 100 == 0:
                     log.warning("the bell cannot ring, the projector will look by itself: %s", error)

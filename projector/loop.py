@@ -77,9 +77,9 @@ class Loop:
             "SELECT checkpoint.position, head.position FROM {} AS checkpoint, log.head AS head "
             "WHERE checkpoint.name = %s AND head.log_id = 0"
         ).format(checkpoint)
-        self._lock = sql.SQL(
-            "SELECT FROM {} WHERE name = %s AND position = %s FOR UPDATE SKIP LOCKED"
-        ).format(checkpoint)
+        self._lock = sql.SQL("SELECT FROM {} WHERE name = %s AND position = %s FOR UPDATE SKIP LOCKED").format(
+            checkpoint
+        )
         self._move = sql.SQL(
             "UPDATE {} SET position = %s, updated_at = clock_timestamp(), seen_at = clock_timestamp(), worker = %s, "
             "error = NULL WHERE name = %s AND position = %s"

@@ -6,16 +6,16 @@ so holding it holds all readers out for that moment: nobody sees a table of one 
 at any point leaves the old tables serving, and the next replay begins afresh.
 """
 
+import contextlib
 import time
 
 import psycopg
 from psycopg import Connection, sql
 
 from projector.loop import Progress, connect
-from projector.shadow import BATCH_EVENTS, Report, Shadow, only_one
+from projector.shadow import BATCH_EVENTS, REPLAY_SCHEMA, Report, Shadow, drop_schema, only_one
 from readmodel import tables
 
-SHADOW = "read_next"
 _RETIRED = "read_retired"
 
 # Readers queue behind a swap that waits for its lock, so it does not wait long; it steps back and tries again.
@@ -39,6 +39,15 @@ WHERE schema.nspname = %(old)s AND class.relkind = 'r' AND acl.grantee <> class.
 """
 
 
+_USERS = """
+SELECT string_agg(DISTINCT pid::text, ', ')
+FROM pg_locks AS lock JOIN pg_class AS class ON class.oid = lock.relation
+    JOIN pg_namespace AS schema ON schema.oid = class.relnamespace
+WHERE schema.nspname = %s AND lock.granted AND lock.pid <> pg_backend_pid()
+    AND lock.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+"""
+
+
 class SwapRefused(Exception):
     """Somebody held the read tables all the time, so the new ones could not take their place."""
 
@@ -47,22 +56,32 @@ def replay(database_url: str, report: Report) -> Progress:
     """Rebuild all read tables. Returns where they then are.
 
     `report` is called after each batch. Raises Busy, SwapRefused, ProjectionFailed and psycopg.Error; then the old
-    tables go on serving.
+    tables go on serving, and what was built is dropped.
     """
     with connect(database_url) as connection, only_one(connection):
-        shadow = Shadow(connection, SHADOW)
-        shadow.create()
-        shadow.fill(report)
-        shadow.finish()
-        for _ in range(SWAP_TRIES_MAX):
+        _drop_retired(connection)
+        with Shadow(connection, REPLAY_SCHEMA) as shadow:
             shadow.fill(report)
-            try:
-                return _swap(connection, shadow)
-            except psycopg.errors.LockNotAvailable:
-                time.sleep(SWAP_PAUSE_SECONDS)
-        blocking = _blocking(connection)
-        shadow.drop()
-        raise SwapRefused(f"the read tables were in use for too long, by PostgreSQL process {blocking}; end it, and replay again")
+            shadow.finish()
+            progress = _swap_when_free(connection, shadow, report)
+        # The new tables serve: if somebody still holds an old one, the next replay drops it.
+        with contextlib.suppress(SwapRefused, KeyboardInterrupt):
+            _drop_retired(connection)
+    return progress
+
+
+def _swap_when_free(connection: Connection, shadow: Shadow, report: Report) -> Progress:
+    for _ in range(SWAP_TRIES_MAX):
+        # Also after a try in vain: the last mile is to be short again.
+        shadow.fill(report)
+        try:
+            progress = _swap(connection, shadow)
+        except psycopg.errors.LockNotAvailable:
+            time.sleep(SWAP_PAUSE_SECONDS)
+        else:
+            report(progress)
+            return progress
+    raise SwapRefused(f"the read tables were in use for too long, by {_users_of(connection, tables.SCHEMA)}")
 
 
 def _swap(connection: Connection, shadow: Shadow) -> Progress:
@@ -70,33 +89,29 @@ def _swap(connection: Connection, shadow: Shadow) -> Progress:
     serving = sql.Identifier(tables.SCHEMA, "checkpoint")
     with connection.transaction():
         connection.execute(f"SET LOCAL lock_timeout = '{SWAP_LOCK_MS_MAX}ms'")
+        # The only lock that is waited for: a rename needs none of the tables', and dropping the old ones can wait.
         connection.execute(sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(serving))
-        # Never behind what readers have already seen; what comes while we do this, the worker projects afterwards.
-        while (progress := shadow.loop.project(connection, BATCH_EVENTS)).lag and progress.position < _position(connection):
+        row = connection.execute(sql.SQL("SELECT max(position) FROM {}").format(serving)).fetchone()
+        assert row is not None, "an aggregate has a row"
+        # Not behind what readers have already seen. What comes while we do this, the worker projects afterwards.
+        while (progress := shadow.loop.project(connection, BATCH_EVENTS)).position < row[0]:
             pass
-        grants = connection.execute(_GRANTS, {"old": tables.SCHEMA, "new": SHADOW}).fetchall()
-        for (grant,) in grants:
+        for (grant,) in connection.execute(_GRANTS, {"old": tables.SCHEMA, "new": shadow.schema}).fetchall():
             connection.execute(grant)
-        for old, new in ((tables.SCHEMA, _RETIRED), (SHADOW, tables.SCHEMA)):
-            connection.execute(
-                sql.SQL("ALTER SCHEMA {} RENAME TO {}").format(sql.Identifier(old), sql.Identifier(new))
-            )
-        connection.execute(sql.SQL("DROP SCHEMA {} CASCADE").format(sql.Identifier(_RETIRED)))
+        for old, new in ((tables.SCHEMA, _RETIRED), (shadow.schema, tables.SCHEMA)):
+            connection.execute(sql.SQL("ALTER SCHEMA {} RENAME TO {}").format(sql.Identifier(old), sql.Identifier(new)))
     return progress
 
 
-def _position(connection: Connection) -> int:
-    row = connection.execute(
-        sql.SQL("SELECT position FROM {}").format(sql.Identifier(tables.SCHEMA, "checkpoint"))
-    ).fetchone()
-    assert row is not None, "the migration made the checkpoint"
-    position: int = row[0]
-    return position
+def _drop_retired(connection: Connection) -> None:
+    """Drop the tables that no longer serve. Raises SwapRefused while somebody holds one."""
+    try:
+        drop_schema(connection, _RETIRED)
+    except psycopg.errors.LockNotAvailable:
+        users = _users_of(connection, _RETIRED)
+        raise SwapRefused(f"the tables that the last replay retired are still in use, by {users}") from None
 
 
-def _blocking(connection: Connection) -> str:
-    row = connection.execute(
-        "SELECT string_agg(DISTINCT pid::text, ', ') FROM pg_locks WHERE relation = %s::regclass AND pid <> pg_backend_pid()",
-        (f"{tables.SCHEMA}.checkpoint",),
-    ).fetchone()
-    return str(row[0]) if row and row[0] else "unknown"
+def _users_of(connection: Connection, schema: str) -> str:
+    row = connection.execute(_USERS, (schema,)).fetchone()
+    return f"PostgreSQL process {row[0] if row and row[0] else 'unknown'}; end it, and replay again"

@@ -1,13 +1,16 @@
-"""Read tables built beside the ones that serve: for a replay, which then changes places, and for verify, which compares.
+"""Read tables built beside those that serve: for a replay, which changes their places, and for verify, which compares.
 
 Foreign keys and indexes come after the rows, which is several times faster; primary keys come first, because rows that
 change later are found by them.
 """
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from collections.abc import Iterator
+from types import TracebackType
+from typing import Self
 
+import psycopg
 from psycopg import Connection, sql
 from sqlalchemy import MetaData
 from sqlalchemy.dialects import postgresql
@@ -16,12 +19,21 @@ from sqlalchemy.schema import AddConstraint, CreateIndex, CreateTable, Executabl
 from projector.loop import CHECKPOINT, Loop, Progress
 from readmodel import tables
 
+REPLAY_SCHEMA = "read_next"
+VERIFY_SCHEMA = "read_verify"
+
 # Large batches spare round trips; their rows fit into memory many times over.
 BATCH_EVENTS = 10_000
 # Writers at full speed outrun whoever waits for an empty batch: this near, the rest is left to the last step.
 LAG_EVENTS_MAX = 2_000
 
 Report = Callable[[Progress], None]
+
+_HOLDER = """
+SELECT pid FROM pg_locks
+WHERE locktype = 'advisory' AND objid = %s AND granted
+    AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+"""
 
 
 class Busy(Exception):
@@ -33,18 +45,25 @@ def only_one(connection: Connection) -> Iterator[None]:
     """Hold the lock of replay and verify. Raises Busy. The lock goes with the connection, however that ends."""
     row = connection.execute("SELECT pg_try_advisory_lock(%s)", (tables.REBUILD_LOCK,)).fetchone()
     if row is None or not row[0]:
-        holder = connection.execute(
-            "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND objid = %s AND granted", (tables.REBUILD_LOCK,)
-        ).fetchone()
+        holder = connection.execute(_HOLDER, (tables.REBUILD_LOCK,)).fetchone()
         raise Busy(f"another replay or verify is running (PostgreSQL process {holder[0] if holder else 'unknown'})")
     try:
+        # What a replay or verify that was killed has left behind.
+        for schema in (REPLAY_SCHEMA, VERIFY_SCHEMA):
+            drop_schema(connection, schema)
         yield
     finally:
-        connection.execute("SELECT pg_advisory_unlock(%s)", (tables.REBUILD_LOCK,))
+        with contextlib.suppress(psycopg.OperationalError):
+            connection.execute("SELECT pg_advisory_unlock(%s)", (tables.REBUILD_LOCK,))
+
+
+def drop_schema(connection: Connection, schema: str) -> None:
+    """Drop a schema with all that is in it, if it is there."""
+    connection.execute(sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(sql.Identifier(schema)))
 
 
 class Shadow:
-    """The read tables in a schema of their own, from event 1."""
+    """The read tables in a schema of their own, from event 1. Made by `with`, and gone after it unless renamed."""
 
     def __init__(self, connection: Connection, schema: str, *, logged: bool = True) -> None:
         self.schema = schema
@@ -55,9 +74,8 @@ class Shadow:
         for table in tables.metadata.sorted_tables:
             table.to_metadata(self._metadata, schema=schema, referred_schema_fn=lambda *_: schema)
 
-    def create(self) -> None:
-        """Make the empty tables, in place of any that an earlier attempt left."""
-        self.drop()
+    def __enter__(self) -> Self:
+        """Make the empty tables."""
         with self._connection.transaction():
             self._connection.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(self.schema)))
             for table in self._metadata.sorted_tables:
@@ -68,20 +86,25 @@ class Shadow:
                 for column in table.columns:
                     if column.comment:
                         self._run(SetColumnComment(column))
-            self._connection.execute(
-                sql.SQL(
-                    "INSERT INTO {} (name, position, updated_at, seen_at) VALUES (%s, 0, now(), now())"
-                ).format(sql.Identifier(self.schema, "checkpoint")),
-                (CHECKPOINT,),
-            )
+            start = sql.SQL("INSERT INTO {} (name, position, updated_at, seen_at) VALUES (%s, 0, now(), now())")
+            checkpoint = sql.Identifier(self.schema, "checkpoint")
+            self._connection.execute(start.format(checkpoint), (CHECKPOINT,))
+        return self
 
-    def fill(self, report: Report) -> Progress:
-        """Project until the end of the log is near."""
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Drop what is under its name; without a connection that is left to the next one who builds."""
+        with contextlib.suppress(psycopg.OperationalError):
+            drop_schema(self._connection, self.schema)
+
+    def fill(self, report: Report, goal: Callable[[], int] | None = None) -> None:
+        """Project until the end of the log, or the position that `goal` tells, is near."""
         while True:
-            progress = self.loop.project(self._connection, BATCH_EVENTS)
+            progress = self.loop.project(self._connection, BATCH_EVENTS, goal() if goal else None)
             report(progress)
             if progress.lag <= LAG_EVENTS_MAX:
-                return progress
+                return
 
     def finish(self) -> None:
         """Add foreign keys and indexes, and tell the planner what is there."""
@@ -93,11 +116,6 @@ class Shadow:
                     self._run(AddConstraint(constraint))
         for table in self._metadata.sorted_tables:
             self._connection.execute(sql.SQL("ANALYZE {}").format(sql.Identifier(self.schema, table.name)))
-
-    def drop(self) -> None:
-        """Remove it."""
-        with self._connection.transaction():
-            self._connection.execute(sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(sql.Identifier(self.schema)))
 
     def _run(self, ddl: ExecutableDDLElement) -> None:
         self._connection.execute(str(ddl.compile(dialect=_DIALECT)).encode())

@@ -12,11 +12,10 @@ from typing import Any
 from psycopg import Connection, IsolationLevel, sql
 from sqlalchemy import Table
 
-from projector.loop import connect
-from projector.shadow import BATCH_EVENTS, Report, Shadow, only_one
+from projector.loop import CHECKPOINT, Loop, connect
+from projector.shadow import BATCH_EVENTS, VERIFY_SCHEMA, Report, Shadow, only_one
 from readmodel import tables
 
-SHADOW = "read_verify"
 TABLES = (tables.users, tables.products, tables.orders, tables.order_items)
 
 
@@ -43,34 +42,36 @@ class Verdict:
 def verify(database_url: str, report: Report) -> Verdict:
     """Compare every row and column. Raises Busy, ProjectionFailed and psycopg.Error."""
     with connect(database_url) as connection, only_one(connection):
-        shadow = Shadow(connection, SHADOW, logged=False)
-        shadow.create()
-        try:
-            shadow.fill(report)
-            with connect(database_url) as snapshot:
-                # Comparing takes as long as it takes; this connection holds no lock that anybody waits for.
-                snapshot.execute("SET idle_in_transaction_session_timeout = 0")
-                snapshot.isolation_level = IsolationLevel.REPEATABLE_READ
-                with snapshot.transaction():
-                    verdict = Verdict(_same_position(database_url, connection, shadow, snapshot))
-                    for table in TABLES:
-                        verdict.rows[table.name] = _count(snapshot, table)
-                        verdict.differences.extend(_differences(snapshot, table))
-        finally:
-            shadow.drop()
+        live = Loop()
+        with (
+            Shadow(connection, VERIFY_SCHEMA, logged=False) as shadow,
+            connect(database_url) as snapshot,
+        ):
+            # Up to where the live tables are, not to the end of the log: they may be behind it, and never go back.
+            shadow.fill(report, lambda: live.look(connection).position)
+            # Comparing takes as long as it takes; this connection holds no lock that anybody waits for.
+            snapshot.execute("SET idle_in_transaction_session_timeout = 0")
+            snapshot.isolation_level = IsolationLevel.REPEATABLE_READ
+            with snapshot.transaction():
+                verdict = Verdict(_same_position(database_url, connection, shadow, snapshot))
+                for table in TABLES:
+                    verdict.rows[table.name] = _count(snapshot, table)
+                    verdict.differences.extend(_differences(snapshot, table))
     return verdict
 
 
 def _same_position(database_url: str, connection: Connection, shadow: Shadow, snapshot: Connection) -> int:
     """Hold the live tables at their position, bring the fold there, and begin the snapshot that sees both."""
-    position = sql.SQL("SELECT position FROM {}").format(sql.Identifier(tables.SCHEMA, "checkpoint"))
+    position = sql.SQL("SELECT position FROM {} WHERE name = %s").format(sql.Identifier(tables.SCHEMA, "checkpoint"))
     with connect(database_url) as gate, gate.transaction():
-        row = gate.execute(position + sql.SQL(" FOR UPDATE")).fetchone()
+        row = gate.execute(position + sql.SQL(" FOR UPDATE"), (CHECKPOINT,)).fetchone()
         assert row is not None, "the migration made the checkpoint"
         held: int = row[0]
         while shadow.loop.project(connection, BATCH_EVENTS, until=held).events:
             pass
-        seen = snapshot.execute(position).fetchone()
+        seen = snapshot.execute(position, (CHECKPOINT,)).fetchone()
+        # Whether the gate held until here: PostgreSQL ends a session that stands still for too long.
+        gate.execute("SELECT")
         assert seen == (held,), "the live tables stand still while the gate is held"
     return held
 
@@ -87,14 +88,16 @@ def _differences(snapshot: Connection, table: Table) -> Iterator[Difference]:
     keys = [column.name for column in table.primary_key]
     # Compared as text: 2.5 for 2.50 is a difference, though the numbers are equal.
     statement = sql.SQL(
-        "SELECT to_json(live)::text, to_json(proof)::text FROM {live} AS live FULL JOIN {proof} AS proof USING ({keys}) "
+        "SELECT to_json(live)::text, to_json(proof)::text "
+        "FROM {live} AS live FULL JOIN {proof} AS proof USING ({keys}) "
         "WHERE live::text IS DISTINCT FROM proof::text ORDER BY {keys}"
     ).format(
         live=sql.Identifier(tables.SCHEMA, table.name),
-        proof=sql.Identifier(SHADOW, table.name),
+        proof=sql.Identifier(VERIFY_SCHEMA, table.name),
         keys=sql.SQL(", ").join(map(sql.Identifier, keys)),
     )
-    for texts in snapshot.execute(statement):
+    # Row by row: tables that differ everywhere need not fit into memory as well.
+    for texts in snapshot.cursor().stream(statement):
         live, proof = (_decode(text) if text else None for text in texts)
         row = live or proof or {}
         key = {name: row[name] for name in keys}

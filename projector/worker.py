@@ -1,10 +1,11 @@
-"""The projector as a Dramatiq worker: woken by the bell, and looking by itself every second in case the bell is lost."""
+"""The projector as a Dramatiq worker: woken by the bell, and looking by itself every second should the bell be lost."""
 
 import contextlib
 import logging
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 import dramatiq
 import psycopg
@@ -14,7 +15,7 @@ from dramatiq.brokers.redis import RedisBroker
 from psycopg import Connection
 
 from projector import bell
-from projector.loop import Loop, connect
+from projector.loop import Loop, Progress, connect
 
 BATCH_EVENTS_MAX = 5_000
 SWEEP_SECONDS = 1.0
@@ -22,7 +23,7 @@ SWEEP_SECONDS = 1.0
 LOOK_AGAIN_SECONDS = 0.005
 # After the last event it stays awake this long, so that a steady trickle needs no messages.
 LINGER_SECONDS = 0.25
-# Then it lets its worker go, to be woken again: a worker that is asked to stop waits no longer for it.
+# Then it lets its message go, to be woken by another.
 AWAKE_SECONDS_MAX = 2.0
 KEY_RENEWED_SECONDS = 1.0
 
@@ -30,7 +31,10 @@ log = logging.getLogger(__name__)
 
 
 class Projector:
-    """Keeps the read tables current, from whichever thread asks; one at a time."""
+    """Keeps the read tables current, from whichever thread asks; one at a time.
+
+    Several processes may do so beside each other: the checkpoint lets one of them work, the others look again later.
+    """
 
     def __init__(self, database_url: str, client: redis.Redis | None = None, loop: Loop | None = None) -> None:
         self._database_url = database_url
@@ -45,19 +49,32 @@ class Projector:
         """End what is going on after its batch."""
         self._stopping.set()
 
-    def catch_up(self) -> int:
-        """Project all there is. Returns the number of events. Raises psycopg.Error, ProjectionFailed, Fenced."""
+    def close(self) -> None:
+        """Give the connections back, after `stop`."""
+        with self._busy:
+            if self._connection is not None:
+                self._connection.close()
+            if self._redis is not None:
+                self._redis.close()
+
+    def catch_up(self) -> Progress:
+        """Project until a look finds nothing to do, or somebody else doing it.
+
+        Raises psycopg.Error, ProjectionFailed and Fenced.
+        """
         events = 0
-        while not self._stopping.is_set():
-            progress = self._loop.project(self._connected(), BATCH_EVENTS_MAX)
+        while True:
+            progress = self._project()
             events += progress.events
-            if not progress.lag:
-                break
-        return events
+            if not progress.events or self._stopping.is_set():
+                return replace(progress, events=events)
 
     def stay_awake(self) -> None:
         """Project until nothing has come for a while: what the bell wakes."""
-        if not self._busy.acquire(blocking=False):
+        # A sweep that is under way may have looked before the news came, so it is waited for.
+        if not self._busy.acquire(timeout=AWAKE_SECONDS_MAX):
+            # It is catching up, and looks again before it ends.
+            self._answer_bell()
             return
         try:
             self._reporting(self._follow)
@@ -76,41 +93,63 @@ class Projector:
     def _follow(self) -> None:
         started = renewed = idle_since = time.monotonic()
         while not self._stopping.is_set():
-            events = self.catch_up()
+            progress = self._project()
             now = time.monotonic()
-            if events:
+            if progress.events or progress.lag:
                 idle_since = now
-            if now - idle_since > LINGER_SECONDS or now - started > AWAKE_SECONDS_MAX:
+            if now - idle_since > LINGER_SECONDS or (now - started > AWAKE_SECONDS_MAX and not progress.lag):
                 break
             if now - renewed > KEY_RENEWED_SECONDS:
                 self._with_redis(lambda client: client.expire(bell.KEY, bell.KEY_SECONDS))
                 renewed = now
-            time.sleep(LOOK_AGAIN_SECONDS)
-        # Cleared before the last look: what comes after that look rings again.
-        self._with_redis(lambda client: client.delete(bell.KEY))
+            if not (progress.events and progress.lag):
+                self._stopping.wait(LOOK_AGAIN_SECONDS)
+        self._answer_bell()
+        # What comes after this look rings again. Should the work fail instead, the bell stays silent until its key
+        # runs out, and the sweep tries again.
         self.catch_up()
 
     def _sweep(self) -> None:
-        if not self.catch_up():
-            self._loop.beat(self._connected())
+        progress = self.catch_up()
+        if not progress.events:
+            self._loop.beat(self._connected(), progress.head)
+
+    def _project(self) -> Progress:
+        try:
+            return self._loop.project(self._connected(), BATCH_EVENTS_MAX)
+        except psycopg.OperationalError:
+            if self._connection is None or not self._connection.closed:
+                raise
+            # The server was restarted, or has ended a session that stood still for too long. Whatever was not
+            # committed was rolled back, so it is simply done again.
+            return self._loop.project(self._connected(), BATCH_EVENTS_MAX)
 
     def _reporting(self, work: Callable[[], None]) -> None:
         """Do the work; leave word of its failure where `orders status` finds it, and try again on the next occasion."""
         try:
             work()
-            self._error = None
         except Exception as error:
+            # Whatever it is: a projector that ended for it would take the sweep and the bell along.
             message = f"{type(error).__name__}: {error}".splitlines()[0]
             if message != self._error:
-                log.error("the projection stopped: %s", message)
+                ours = not isinstance(error, psycopg.Error)
+                log.error("the projection stopped: %s", message, exc_info=ours)  # noqa: TRY400 - a lost server is no bug
             self._error = message
-            with contextlib.suppress(psycopg.Error):
+            with contextlib.suppress(psycopg.Error, UnicodeError):
                 self._loop.report(self._connected(), message)
+        else:
+            if self._error is not None:
+                log.info("the projection goes on")
+            self._error = None
 
     def _connected(self) -> Connection:
         if self._connection is None or self._connection.closed:
             self._connection = connect(self._database_url)
         return self._connection
+
+    def _answer_bell(self) -> None:
+        """From here on, news rings again. To be called before a last look at the log."""
+        self._with_redis(lambda client: client.delete(bell.KEY))
 
     def _with_redis(self, tell: Callable[[redis.Redis], object]) -> None:
         if self._redis is not None:
@@ -135,6 +174,8 @@ class _Sweeper(Middleware):
 
     def after_worker_shutdown(self, broker: Broker, worker: Worker) -> None:
         self._thread.join(timeout=SWEEP_SECONDS)
+        if not self._thread.is_alive():
+            self._projector.close()
 
     def _run(self) -> None:
         while not self._stopping.is_set():
@@ -146,7 +187,8 @@ def set_up(broker: RedisBroker, projector: Projector) -> None:
     """Make `broker`'s workers project: the actor that the bell wakes, and the sweeper."""
     broker.add_middleware(_Sweeper(projector))
 
-    # Not retried: the next ring, or the next sweep, does the same.
-    @dramatiq.actor(broker=broker, actor_name=bell.ACTOR, queue_name=bell.QUEUE, max_retries=0, time_limit=60_000)
+    # Not retried: the next ring, or the next sweep, does the same. Not interrupted either: catching up takes as long as
+    # it takes, and ends after its batch when the worker is to stop.
+    @dramatiq.actor(broker=broker, actor_name=bell.ACTOR, queue_name=bell.QUEUE, max_retries=0, time_limit=float("inf"))
     def project() -> None:
         projector.stay_awake()

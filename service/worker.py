@@ -1,7 +1,6 @@
 """The worker process: `dramatiq service.worker:setup`, which `orders work` runs."""
 
 import dramatiq
-import redis
 
 from projector import bell
 from projector.worker import Projector, set_up
@@ -18,5 +17,4 @@ def setup() -> None:
         raise OperatorError("DATABASE_URL and REDIS_URL must be set: `orders work` does that", exit_code=2)
     broker = bell.broker(settings.redis_url)
     dramatiq.set_broker(broker)
-    client = redis.Redis.from_url(settings.redis_url, socket_timeout=bell.REDIS_SECONDS_MAX)
-    set_up(broker, Projector(settings.database_url, client))
+    set_up(broker, Projector(settings.database_url, bell.client(settings.redis_url)))

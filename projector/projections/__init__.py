@@ -1,4 +1,4 @@
-"""Events to rows: for each event type, the function that says what becomes of the read tables. Explicit, no discovery."""
+"""Events to rows: for each event type, the function that says what becomes of the read tables. No discovery."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
