@@ -9,14 +9,16 @@ from typing import NamedTuple
 
 from command.domain.refusals import ExternalIdTaken, Refused, SkuTaken
 from command.ids import new_id
-from command.importing import files, reasons
+from command.importing import files, history, reasons
 from command.importing.files import Line
+from command.importing.history import Settled
 from command.importing.reasons import Reason
 from command.importing.rejects import Rejects
 from command.importing.returning import AlreadyCancelled
 from command.importing.translation import translate
 from command.states import States
 from command.writer import Answer, Answered, Command, Outcome, OutcomeUnknown, Submission, Unavailable, Writer
+from eventlog import append, origins
 from eventlog.codec import UnreadableEvent, encode
 
 # Rows under way: enough to prepare the writer's next batch while it commits one.
@@ -52,12 +54,17 @@ class _NotReached(Refused):
     """A row before this one is undecided, so this one is not decided either."""
 
 
+class _RefusedBefore(Refused):
+    """The row was refused when its file was imported before, and later rows of the file are in."""
+
+
 @dataclass(slots=True)
 class _InOrder:
     """A command that is decided only if all before it were: what is in is always a beginning of the files."""
 
     command: Command
     importer: "Importer"
+    settled: bool
     events: int = 0
 
     @property
@@ -71,6 +78,8 @@ class _InOrder:
         if self.importer.stopped:
             raise _NotReached
         outcome = self.command.decide(states)
+        if self.settled:
+            raise _RefusedBefore
         self.events = len(outcome.events)
         return outcome._replace(answer=_unread)
 
@@ -85,18 +94,44 @@ class _Pending(NamedTuple):
     future: asyncio.Future[Answer] | None = None
 
 
-class Importer:
-    """Imports files through a writer that has been started.
+async def import_files(
+    database_url: str,
+    paths: Sequence[Path],
+    rejects: Rejects,
+    currency: str | None = None,
+    has_read: Callable[[int, int], None] = lambda _bytes, _rows: None,
+    retry: bool = False,
+) -> Summary:
+    """Import the files, in order.
 
     `currency` is for rows that carry none. `has_read` is told bytes read of all files, and rows done, both growing.
+    `retry` takes rows that an earlier import of the same file refused. Raises Stopped, psycopg.Error when the database
+    cannot be reached at the start, and OSError when the rejects file cannot be written.
     """
+    settled = [Settled(each.file, 0) if retry else each for each in await _settled(database_url, paths)]
+    # No bell is rung: workers look by themselves every second, and an import needs no broker.
+    writer = Writer(database_url, lambda: None)
+    await writer.start()
+    try:
+        importer = Importer(writer, rejects, currency, has_read)
+        return await importer.run(list(zip(paths, settled, strict=True)))
+    finally:
+        await writer.stop()
+
+
+async def _settled(database_url: str, paths: Sequence[Path]) -> list[Settled]:
+    connection = await append.connect(database_url)
+    try:
+        return [await history.look(connection, path) for path in paths]
+    finally:
+        await connection.close()
+
+
+class Importer:
+    """Imports files through a writer that has been started."""
 
     def __init__(
-        self,
-        writer: Writer,
-        rejects: Rejects,
-        currency: str | None = None,
-        has_read: Callable[[int, int], None] = lambda _bytes, _rows: None,
+        self, writer: Writer, rejects: Rejects, currency: str | None, has_read: Callable[[int, int], None]
     ) -> None:
         self.summary = Summary()
         self.stopped = False
@@ -106,11 +141,10 @@ class Importer:
         self._has_read = has_read
         self._pending: deque[_Pending] = deque()
 
-    async def run(self, paths: Sequence[Path]) -> Summary:
-        """Import the files in order. Raises Stopped, and OSError when the rejects file cannot be written."""
+    async def run(self, paths: Sequence[tuple[Path, Settled]]) -> Summary:
+        """Import the files, of each of which is told what is settled."""
         before = 0
-        for path in paths:
-            kind = files.kind_of(path)
+        for path, settled in paths:
             bytes_read = 0
 
             def has_read(bytes_of_file: int) -> None:
@@ -118,7 +152,7 @@ class Importer:
                 bytes_read = bytes_of_file
 
             for line in files.read(path, has_read):
-                self._pending.append(self._begin(path, kind, line))
+                self._pending.append(self._begin(path, settled, line))
                 # The writer gets its turn between any two rows, not only when it is waited for.
                 await asyncio.sleep(0)
                 await self._finish(WINDOW_ROWS)
@@ -128,19 +162,19 @@ class Importer:
         self._has_read(before, self.summary.total)
         return self.summary
 
-    def _begin(self, path: Path, kind: str | None, line: Line) -> _Pending:
+    def _begin(self, path: Path, settled: Settled, line: Line) -> _Pending:
         """Submit what a line asks for."""
         if line.damage is not None:
             self.summary.damaged.append(str(path))
             return _Pending(path, line, Reason("damaged-file", line.damage))
         if line.too_long:
             return _Pending(path, line, Reason("row-too-large", f"The row has more than {files.LINE_BYTES_MAX} bytes."))
-        wanted = translate(line.content, kind, self._currency)
+        wanted = translate(line.content, files.kind_of(path), self._currency)
         if isinstance(wanted, Reason):
             return _Pending(path, line, wanted)
-        command = _InOrder(wanted.command, self)
-        metadata = encode({"actor": "import", "command_id": new_id()})
-        future = self._writer.submit(Submission(command, metadata, occurred_at=wanted.occurred_at))
+        command = _InOrder(wanted.command, self, settled=line.number <= settled.up_to_line)
+        metadata = {"actor": "import", "command_id": new_id(), **origins.origin(settled.file, line.number)}
+        future = self._writer.submit(Submission(command, encode(metadata), occurred_at=wanted.occurred_at))
         future.add_done_callback(self._stop_at_outage)
         return _Pending(path, line, None, command, future)
 
@@ -169,6 +203,8 @@ class Importer:
                     self.summary.already_there += 1
                 case Unavailable() | OutcomeUnknown() as outage:
                     raise Stopped(row.file, row.line.number, outage)
+                case _RefusedBefore():
+                    reason = _REFUSED_BEFORE
                 case Refused() | UnreadableEvent() as refusal:
                     reason = reasons.of_refusal(refusal)
                 case error:
@@ -176,6 +212,13 @@ class Importer:
         if reason is not None:
             self.summary.refused[reason.code] += 1
             self._rejects.write(row.file, row.line, reason)
+
+
+_REFUSED_BEFORE = Reason(
+    "refused-before",
+    "The row was refused when this file was imported before, and later rows of it are in; to try it again, import it "
+    "in a file of its own, or with --retry.",
+)
 
 
 def _unread(_: States) -> Answered:

@@ -29,6 +29,7 @@ Files = Annotated[Path, typer.Argument(help="A file of JSON lines, or a folder o
 Currency = Annotated[str | None, typer.Option(help="Currency of rows that carry none, such as GBP")]
 RejectsPath = Annotated[Path, typer.Option("--rejects", help="Where refused rows go; written anew")]
 Strict = Annotated[bool, typer.Option("--strict", help="Exit with 1 if any row was refused")]
+Retry = Annotated[bool, typer.Option("--retry", help="Take rows that an earlier import of this file refused")]
 Json = Annotated[bool, typer.Option("--json", help="Print the summary as JSON")]
 
 
@@ -37,6 +38,7 @@ def import_(
     currency: Currency = None,
     rejects: RejectsPath = Path("rejects.jsonl"),
     strict: Strict = False,
+    retry: Retry = False,
     as_json: Json = False,
     data_dir: DataDir = None,
 ) -> None:
@@ -58,7 +60,7 @@ def import_(
 
     started = time.perf_counter()
     with _Progress(sum(each.stat().st_size for each in paths)) as progress:
-        summary = _import(database_url, paths, currency, rejects, progress)
+        summary = _import(database_url, paths, currency, rejects, retry, progress)
     report = _report(summary, time.perf_counter() - started, rejects)
     print(json.dumps(report, indent=2) if as_json else _text(report))
     for damaged in summary.damaged:
@@ -74,29 +76,23 @@ def _check_currency(currency: str | None) -> None:
 
 
 def _import(
-    database_url: str, paths: list[Path], currency: str | None, rejects: Path, progress: Callable[[int, int], None]
+    database_url: str,
+    paths: list[Path],
+    currency: str | None,
+    rejects: Path,
+    retry: bool,
+    progress: Callable[[int, int], None],
 ) -> "Summary":
     from command.importing.rejects import Rejects
-    from command.importing.run import Importer, Stopped
-    from command.writer import Writer
+    from command.importing.run import Stopped, import_files
 
     # What the writer logs about an outage is told here, in one line.
     logging.getLogger("command").addHandler(logging.NullHandler())
-
-    async def run(into: Rejects) -> "Summary":
-        # No bell is rung: workers look by themselves every second, and an import needs no broker.
-        writer = Writer(database_url, lambda: None)
-        await writer.start()
-        try:
-            return await Importer(writer, into, currency, progress).run(paths)
-        finally:
-            await writer.stop()
-
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLDS)
     try:
         with Rejects(rejects) as into:
-            return asyncio.run(run(into))
+            return asyncio.run(import_files(database_url, paths, into, currency, progress, retry))
     except Stopped as stopped:
         raise OperatorError(
             f"the import stopped at line {stopped.number} of {stopped.file}: {stopped.cause}; what came before it is "

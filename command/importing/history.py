@@ -1,0 +1,50 @@
+"""What an earlier import of the same file has settled, so that a second one appends nothing.
+
+Rows that were refused leave no trace. But a file is imported in order, so when its line 70 is in the log, line 50 was
+decided before, and if it is not in, it was refused. It stays refused, even if what line 70 did (an order cancelled,
+its stock released) would let it pass now: it would come too late, and on what it did, more would follow.
+"""
+
+import hashlib
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+from psycopg import AsyncConnection
+
+from command.domain import order
+from command.importing import files
+from eventlog import origins
+
+_DIGEST_BYTES = 8
+
+
+class _Document(msgspec.Struct):
+    """The one member of a command that its claim is made of."""
+
+    order: str
+
+
+class Settled(NamedTuple):
+    """A file's digest, and the last line of it that is in the log (0: none)."""
+
+    file: str
+    up_to_line: int
+
+
+async def look(connection: AsyncConnection, path: Path) -> Settled:
+    """What of the file is settled. Reads the whole file. Raises psycopg.Error."""
+    digest = hashlib.blake2b(digest_size=_DIGEST_BYTES)
+    documents = set()
+    decode = msgspec.json.Decoder(_Document).decode
+    for line in files.read(path):
+        digest.update(b"%d:%b\n" % (line.number, line.content))
+        try:
+            documents.add(decode(line.content).order)
+        except (msgspec.MsgspecError, UnicodeDecodeError):
+            continue  # a user, a product, or something that will be refused
+    claims = [claim(it) for it in documents if "\0" not in it for claim in _CLAIMS]
+    return Settled(digest.hexdigest(), await origins.last_line(connection, digest.hexdigest(), claims))
+
+
+_CLAIMS = (order.external_id_claim, order.cancellation_claim)

@@ -1,0 +1,34 @@
+"""Where imported events came from: the file, told by a digest of its content, and the line, kept in their metadata."""
+
+from collections.abc import Sequence
+
+from psycopg import AsyncConnection
+
+from eventlog import arrays
+
+# Claims lead to streams, and an order's stream is short: no index on the log is needed for this.
+_LAST_LINE = b"""
+SELECT coalesce(max((event.metadata->>'line')::integer), 0)
+FROM unnest(%b) AS wanted (claim)
+JOIN log.claims AS claim ON claim.log_id = 0 AND claim.claim = wanted.claim
+JOIN log.events AS event ON event.log_id = 0 AND event.stream = claim.stream
+WHERE event.metadata->>'file' = %s
+"""
+
+CLAIMS_MAX = 10_000
+
+
+def origin(file: str, line: int) -> dict[str, object]:
+    """The members of an event's metadata that say where it came from."""
+    return {"file": file, "line": line}
+
+
+async def last_line(connection: AsyncConnection, file: str, claims: Sequence[str]) -> int:
+    """The last line of the file that is in the log, among those whose streams have `claims`; 0 when none is."""
+    last = 0
+    for start in range(0, len(claims), CLAIMS_MAX):
+        wanted = arrays.of_text(claims[start : start + CLAIMS_MAX])
+        cursor = await connection.execute(_LAST_LINE, (wanted, file))
+        ((found,),) = await cursor.fetchall()
+        last = max(last, found)
+    return last
