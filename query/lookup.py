@@ -1,13 +1,14 @@
 """Reading one resource by its id; look-ups that arrive while one is in flight are joined into one query."""
 
 import asyncio
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from sqlalchemy import ColumnElement, Table, Text, Uuid, any_, bindparam, cast, false, select
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from query.database import Reads, Statement
 from query.statements import beside_checkpoint, compiled, of_read_tables
+from query.views import JsonText, as_bytes
 from readmodel.tables import checkpoint
 
 # Bounds how long one query takes; at 64 open connections the average is far below.
@@ -26,7 +27,7 @@ class Found(NamedTuple):
 class Lookup:
     """Looks resources of one kind up. Alone a look-up goes at once; what arrives meanwhile goes together, next."""
 
-    def __init__(self, reads: Reads, table: Table, view: ColumnElement[Any], gone: ColumnElement[bool] | None = None):
+    def __init__(self, reads: Reads, table: Table, view: JsonText, gone: ColumnElement[bool] | None = None):
         self._reads = reads
         self._statement = _statement(table, view, gone)
         self._waiting: dict[str, asyncio.Future[Found]] = {}
@@ -60,13 +61,13 @@ class Lookup:
             return
         position = rows[0][0]
         for _, id_, version, gone, body in rows:
-            if id_ is not None:
+            if id_ is not None:  # the LEFT JOIN's own row, when none was found
                 asked.pop(id_).set_result(Found(position, version, gone, body))
         for future in asked.values():
             future.set_result(Found(position, 0, False, None))
 
 
-def _statement(table: Table, view: ColumnElement[Any], gone: ColumnElement[bool] | None) -> Statement:
+def _statement(table: Table, view: JsonText, gone: ColumnElement[bool] | None) -> Statement:
     # The ids go as one text, which PostgreSQL takes apart; that spares an object for every id.
     wanted = cast(bindparam("ids", type_=Text), ARRAY(Uuid))
     columns = (
@@ -74,7 +75,7 @@ def _statement(table: Table, view: ColumnElement[Any], gone: ColumnElement[bool]
         cast(table.c.id, Text),
         table.c.version,
         (false() if gone is None else gone).label("gone"),
-        view.label("body"),
+        as_bytes(view).label("body"),
     )
     return compiled(
         select(*columns).select_from(beside_checkpoint((table, table.c.id == any_(wanted)))).where(of_read_tables())

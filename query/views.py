@@ -1,46 +1,58 @@
-"""How rows become JSON inside PostgreSQL, member by member as contract/resources.py has them."""
+"""How rows become JSON text inside PostgreSQL, member by member as contract/resources.py has them."""
 
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, FromClause, Label, Text, cast, func, literal_column, select
+from sqlalchemy import (
+    Boolean,
+    ColumnElement,
+    DateTime,
+    FromClause,
+    Integer,
+    Numeric,
+    Text,
+    Uuid,
+    cast,
+    func,
+    literal_column,
+    select,
+)
+from sqlalchemy.dialects.postgresql import aggregate_order_by
 
 from readmodel.tables import order_items
 
-Json = ColumnElement[Any]
+JsonText = ColumnElement[str]
 
 
-def user_view(users: FromClause) -> Json:
+def user_view(users: FromClause) -> JsonText:
     """A UserView."""
     row = users.c
-    return _document(
-        users,
-        row.id,
-        row.external_id,
-        row.name,
-        row.email,
-        row.version,
-        _time(row.created_at),
-        _time(row.updated_at),
+    return _object(
+        id=_value(row.id),
+        external_id=_value(row.external_id),
+        name=_value(row.name),
+        email=_value(row.email),
+        version=_value(row.version),
+        created_at=_value(row.created_at),
+        updated_at=_value(row.updated_at),
     )
 
 
-def product_view(products: FromClause) -> Json:
+def product_view(products: FromClause) -> JsonText:
     """A ProductView."""
     row = products.c
-    return _document(
-        products,
-        row.id,
-        row.sku,
-        row.name,
-        _money(row.price),
-        row.currency,
-        row.stock,
-        in_stock(products).label("in_stock"),
-        row.discontinued,
-        row.version,
-        _time(row.created_at),
-        _time(row.updated_at),
+    return _object(
+        id=_value(row.id),
+        sku=_value(row.sku),
+        name=_value(row.name),
+        price=_value(row.price),
+        currency=_value(row.currency),
+        stock=_value(row.stock),
+        in_stock=_value(in_stock(products)),
+        discontinued=_value(row.discontinued),
+        version=_value(row.version),
+        created_at=_value(row.created_at),
+        updated_at=_value(row.updated_at),
     )
 
 
@@ -49,26 +61,30 @@ def in_stock(products: FromClause) -> ColumnElement[bool]:
     return (products.c.stock.is_(None)) | (products.c.stock > literal_column("0"))
 
 
-def order_view(orders: FromClause) -> Json:
+def order_view(orders: FromClause) -> JsonText:
     """An OrderView with its items."""
     row = orders.c
-    return _document(
-        orders,
-        row.id,
-        row.external_id,
-        row.user_id,
-        row.status,
-        row.currency,
-        _money(row.total),
-        _money(row.cancelled_total),
-        _items(orders),
-        row.note,
-        row.cancel_reason,
-        _time(row.placed_at),
-        _time(row.cancelled_at),
-        row.version,
-        _time(row.updated_at),
+    return _object(
+        id=_value(row.id),
+        external_id=_value(row.external_id),
+        user_id=_value(row.user_id),
+        status=_value(row.status),
+        currency=_value(row.currency),
+        total=_value(row.total),
+        cancelled_total=_value(row.cancelled_total),
+        items=_items(orders),
+        note=_value(row.note),
+        cancel_reason=_value(row.cancel_reason),
+        placed_at=_value(row.placed_at),
+        cancelled_at=_value(row.cancelled_at),
+        version=_value(row.version),
+        updated_at=_value(row.updated_at),
     )
+
+
+def as_bytes(text: JsonText) -> ColumnElement[bytes]:
+    """Text as psycopg passes it on: unparsed, in UTF-8."""
+    return func.convert_to(text, literal_column("'UTF8'"))
 
 
 def timestamp(at: datetime) -> str:
@@ -76,40 +92,49 @@ def timestamp(at: datetime) -> str:
     return at.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
-def _items(orders: FromClause) -> Label[Any]:
+def _items(orders: FromClause) -> tuple[str, JsonText]:
     row = order_items.c
-    item = (
-        select(
-            row.line,
-            row.product_id,
-            row.sku,
-            row.name,
-            row.quantity,
-            row.cancelled_quantity,
-            _money(row.unit_price),
-            _money(row.amount),
-        )
-        .where(row.order_id == orders.c.id)
-        .order_by(row.line)
-        .correlate(orders)
-        .lateral("item")
+    item = _object(
+        line=_value(row.line),
+        product_id=_value(row.product_id),
+        sku=_value(row.sku),
+        name=_value(row.name),
+        quantity=_value(row.quantity),
+        cancelled_quantity=_value(row.cancelled_quantity),
+        unit_price=_value(row.unit_price),
+        amount=_value(row.amount),
     )
-    # An array of rows becomes a JSON array with the document around it. Aggregating JSON took a third longer.
-    lines: Label[Any] = func.array(select(item.table_valued()).correlate(orders).scalar_subquery()).label("items")
-    return lines
+    in_order: ColumnElement[str] = aggregate_order_by(literal_column("','"), row.line)
+    items = select(func.string_agg(item, in_order)).where(row.order_id == orders.c.id).correlate(orders)
+    return "[%s]", items.scalar_subquery()
 
 
-def _document(row: FromClause, *members: ColumnElement[Any]) -> Json:
-    # row_to_json on a row with the right names: compact, and measured a quarter faster than json_build_object.
-    view = select(*members).correlate(row).lateral("view")
-    return select(func.row_to_json(view.table_valued())).correlate(row).scalar_subquery()
+def _object(**members: tuple[str, JsonText]) -> JsonText:
+    # format() took half of json_build_object's time, which looks the type of every value up again in every row. All of
+    # its arguments are text, for the same reason.
+    template = ",".join(f'"{name}":{slot}' for name, (slot, _) in members.items())
+    return func.format(literal_column("'{" + template + "}'"), *(value for _, value in members.values()))
 
 
-def _money(amount: ColumnElement[Any]) -> Label[str]:
-    return cast(amount, Text).label(str(amount.key))
-
-
-def _time(at: ColumnElement[Any]) -> Label[str]:
-    # JSON's own rendering would leave out zero microseconds and write the session's time zone.
-    utc = func.timezone(literal_column("'UTC'"), at)
-    return func.to_char(utc, literal_column("""'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'""")).label(str(at.key))
+def _value(column: ColumnElement[Any]) -> tuple[str, JsonText]:
+    """A column's value in JSON: format()'s slot and what goes there."""
+    nullable = getattr(column, "nullable", False)
+    value: JsonText
+    match column.type:
+        case Uuid() | Numeric():
+            # Nothing in them needs escaping. Money is text in JSON, with the decimals that it is stored with.
+            slot, value = '"%s"', cast(column, Text)
+        case DateTime():
+            # JSON's own rendering would leave out zero microseconds and write the session's time zone.
+            utc = func.timezone(literal_column("'UTC'"), column)
+            slot, value = '"%s"', func.to_char(utc, literal_column("""'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'"""))
+        case Integer():
+            slot, value = "%s", cast(column, Text)
+        case Boolean() | Text():
+            slot, value = "%s", cast(func.to_json(column), Text)
+        case other:
+            raise TypeError(f"no JSON for {other}")
+    if not nullable:
+        return slot, value
+    quoted = value if slot == "%s" else cast(func.to_json(value), Text)
+    return "%s", func.coalesce(quoted, literal_column("'null'"))

@@ -27,7 +27,7 @@ from service.migrate import upgrade
 FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "max_connections": "300"}
 REDIS_DATABASES = 16
 
-# Copying a database takes 15 ms in memory and 120 ms on a disk. Containers often have 64 MiB there: then it is the disk.
+# Copying a database takes 15 ms in memory and 120 ms on a disk. Containers often have 64 MiB there: then it is disk.
 MEMORY = Path("/dev/shm")  # noqa: S108 - a directory of our own is made in it
 MEMORY_BYTES_MIN = 2 * 1024**3
 
