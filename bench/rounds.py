@@ -1,0 +1,25 @@
+"""A B A B: contenders take turns, so that what disturbs the machine disturbs them alike."""
+
+from collections.abc import Callable, Mapping, Sequence
+from statistics import median
+from typing import TypeVar
+
+Result = TypeVar("Result")
+
+
+def alternate(runs: Mapping[str, Callable[[int], Result]], rounds: int) -> dict[str, list[Result]]:
+    """Run each in turn, `rounds` times over; each gets the number of the round. Returns the results of each."""
+    results: dict[str, list[Result]] = {name: [] for name in runs}
+    for number in range(rounds):
+        for name, run in runs.items():
+            results[name].append(run(number))
+    return results
+
+
+def median_of(results: Sequence[Result], figure: Callable[[Result], float]) -> float:
+    return median(figure(result) for result in results)
+
+
+def ratio(ours: Sequence[Result], theirs: Sequence[Result], figure: Callable[[Result], float]) -> float:
+    """How many times theirs ours is: the median of the rounds' quotients. Each compares neighbours in time."""
+    return median(figure(a) / max(figure(b), 1e-9) for a, b in zip(ours, theirs, strict=True))
