@@ -22,7 +22,7 @@ up: $(VENV)/.project
 test: $(VENV)/.project
 	$(BIN)/pytest -n auto $(ARGS)
 
-bench: $(VENV)/.project
+bench: $(VENV)/.bench
 	$(BIN)/python -m bench $(ARGS)
 
 lint: $(VENV)/.project
@@ -35,7 +35,7 @@ clean:
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -not -path './$(VENV)/*' -prune -exec rm -rf {} +
 
-# dev.txt is the widest set; the two others are compiled within it, so that no version differs between them.
+# dev.txt is the widest set; the others are compiled within it (bench.txt adds to it), so that no version differs between them.
 COMPILE = $(BIN)/uv pip compile pyproject.toml --quiet --universal --generate-hashes --upgrade \
 	--custom-compile-command "make lock"
 
@@ -43,6 +43,7 @@ lock: $(VENV)/.project
 	$(COMPILE) --extra embedded --extra dev --output-file requirements/dev.txt
 	$(COMPILE) --extra embedded --constraint requirements/dev.txt --output-file requirements/embedded.txt
 	$(COMPILE) --constraint requirements/dev.txt --output-file requirements/runtime.txt
+	$(COMPILE) --extra embedded --extra bench --constraint requirements/dev.txt --output-file requirements/bench.txt
 
 # Made from nothing whenever the requirements change, so that no package stays that is no longer asked for.
 $(VENV)/.requirements: requirements/dev.txt
@@ -65,4 +66,8 @@ $(VENV)/.requirements: requirements/dev.txt
 
 $(VENV)/.project: pyproject.toml $(VENV)/.requirements
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps --editable .
+	@touch $@
+
+$(VENV)/.bench: requirements/bench.txt $(VENV)/.project
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/bench.txt
 	@touch $@
