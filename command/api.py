@@ -12,9 +12,9 @@ from command.fields import uuid_text
 from command.ids import new_id
 from command.problems import problem_of
 from command.writer import Answer, Command, Key, KeyReused, OutcomeUnknown, Overloaded, Submission, Unavailable, Writer
-from contract.openapi import problems
+from contract.openapi import header, problems
 from contract.problems import Problem
-from contract.requests import idempotency_key
+from contract.requests import KEY_LENGTH_MAX, idempotency_key
 from eventlog.codec import encode
 
 _REQUEST_ID_LENGTH_MAX = 200
@@ -58,19 +58,45 @@ def path_id(value: str) -> str:
 
 
 def documented(view: type[BaseModel] | None, status: int, *codes: str) -> dict[str, Any]:
-    """The route arguments that document a command: its answer and its problems."""
+    """The route arguments that document a command: the headers it takes, its answer, and its problems."""
     headers = {
-        "ETag": {"schema": {"type": "string"}, "description": "the version of the resource, in quotes"},
-        "Sync-Token": {"schema": {"type": "string"}, "description": "send it with a read to read this write"},
+        "Sync-Token": _text("send it with a read to read this write"),
+        "X-Request-Id": _text("the id of the command, as in the metadata of its events"),
     }
+    taken = []
+    if view is not None:
+        headers["ETag"] = _text("the version of the resource, in quotes")
     if status == 201:
-        headers["Location"] = {"schema": {"type": "string"}, "description": "where the resource is"}
+        headers["Location"] = _text("where the resource is")
+    if "idempotency-key-reused" in codes:
+        headers["Idempotency-Replayed"] = _text("true: this is the answer to an earlier request with this key")
+        taken.append(_IDEMPOTENCY_KEY)
+    if "version-mismatch" in codes:
+        taken.append(_IF_MATCH)
     answer: dict[str, Any] = {"headers": headers, "description": "Done"}
     if view is not None:
         answer["model"] = view
-    return {"responses": {status: answer, **problems(*codes, *_EVERY_COMMAND)}, "response_model": None}
+    return {
+        "responses": {status: answer, **problems(*codes, *_EVERY_COMMAND)},
+        "response_model": None,
+        "openapi_extra": {"parameters": taken},
+    }
 
 
+def _text(description: str) -> dict[str, Any]:
+    return {"schema": {"type": "string"}, "description": description}
+
+
+_IDEMPOTENCY_KEY = header(
+    "Idempotency-Key",
+    "Repeating the request with the same key does it once: the first answer comes again. Kept for 30 days at least.",
+    {"type": "string", "minLength": 1, "maxLength": KEY_LENGTH_MAX, "pattern": "^[ -~]+$"},
+)
+_IF_MATCH = header(
+    "If-Match",
+    "Do it only if the resource still has this version: the ETag of an earlier answer.",
+    {"type": "string", "examples": ['"3"']},
+)
 _EVERY_COMMAND = (
     "malformed-json",
     "unknown-parameter",

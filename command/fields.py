@@ -20,6 +20,9 @@ STOCK_MAX = 10**12
 
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _EMAIL = re.compile(r"[^@\s]+@[^@\s]+")
+# PostgreSQL stores no NUL: one of them would fail everybody's commands in its batch. The others are never meant, and
+# are trouble in terminals and spreadsheets. Lone surrogates are refused by pydantic: they are no text.
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")
 
 
 class Body(BaseModel):
@@ -59,10 +62,9 @@ def _currency(value: str) -> str:
     return value
 
 
-def _no_nul(value: str) -> str:
-    # PostgreSQL stores no NUL: one of them would fail everybody's commands in its batch.
-    if "\0" in value:
-        raise PydanticCustomError("nul", "must not have NUL characters")
+def _no_control(value: str) -> str:
+    if _CONTROL.search(value):
+        raise PydanticCustomError("control-character", "must not have control characters except tabs and line breaks")
     return value
 
 
@@ -78,15 +80,15 @@ _money_schema = {
     "description": "0 or more, below 10^12, at most 4 decimals",
 }
 
-NO_NUL = AfterValidator(_no_nul)
+NO_CONTROL = AfterValidator(_no_control)
 NOT_BLANK = AfterValidator(_not_blank)
 
-Name = Annotated[str, Field(min_length=1, max_length=NAME_LENGTH_MAX), NO_NUL, NOT_BLANK]
-Sku = Annotated[str, Field(min_length=1, max_length=KEY_LENGTH_MAX), NO_NUL, NOT_BLANK]
-ExternalId = Annotated[str, Field(min_length=1, max_length=KEY_LENGTH_MAX), NO_NUL, NOT_BLANK]
-Email = Annotated[str, Field(min_length=3, max_length=EMAIL_LENGTH_MAX), NO_NUL, AfterValidator(_email)]
-Text = Annotated[str, Field(max_length=TEXT_LENGTH_MAX), NO_NUL]
-RequiredText = Annotated[str, Field(min_length=1, max_length=TEXT_LENGTH_MAX), NO_NUL, NOT_BLANK]
+Name = Annotated[str, Field(min_length=1, max_length=NAME_LENGTH_MAX), NO_CONTROL, NOT_BLANK]
+Sku = Annotated[str, Field(min_length=1, max_length=KEY_LENGTH_MAX), NO_CONTROL, NOT_BLANK]
+ExternalId = Annotated[str, Field(min_length=1, max_length=KEY_LENGTH_MAX), NO_CONTROL, NOT_BLANK]
+Email = Annotated[str, Field(min_length=3, max_length=EMAIL_LENGTH_MAX), NO_CONTROL, AfterValidator(_email)]
+Text = Annotated[str, Field(max_length=TEXT_LENGTH_MAX), NO_CONTROL]
+RequiredText = Annotated[str, Field(min_length=1, max_length=TEXT_LENGTH_MAX), NO_CONTROL, NOT_BLANK]
 Id = Annotated[str, BeforeValidator(_uuid), WithJsonSchema({"type": "string", "format": "uuid"})]
 Money = Annotated[Decimal, PlainValidator(_money), WithJsonSchema(_money_schema)]
 Currency = Annotated[

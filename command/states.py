@@ -159,8 +159,8 @@ class States:
                 history = histories.get(stream)
                 try:
                     self._streams[stream] = self._fold(stream, history) if history else None
-                except UnreadableEvent as error:
-                    self._unreadable[stream] = error
+                except Exception as error:  # noqa: BLE001 - whatever is wrong with a stream, others are not to suffer
+                    self._unreadable[stream] = UnreadableEvent(f"{stream}: {str(error) or type(error).__name__}")
 
     def _fold(self, stream: str, history: History) -> Entity[Any]:
         name, entity_id = split(stream)

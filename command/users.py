@@ -136,7 +136,11 @@ def router(commands: Commands) -> APIRouter:
     """The routes, on the given writer."""
     routes = APIRouter(route_class=StrictRoute, tags=["users"])
 
-    @routes.post("/users", status_code=201, **documented(UserView, 201, "email-taken", "duplicate-external-id"))
+    @routes.post(
+        "/users",
+        status_code=201,
+        **documented(UserView, 201, "email-taken", "duplicate-external-id", "idempotency-key-reused"),
+    )
     async def register_user(body: RegisterUserBody, request: Request) -> Response:
         """Register a user. E-mail addresses are unique without regard to case; `external_id` is your own unique key."""
         return await commands.run(request, RegisterUser(new_id(), body.name, body.email, body.external_id), body)

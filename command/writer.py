@@ -19,11 +19,11 @@ from typing import NamedTuple, Protocol
 import psycopg
 from psycopg import AsyncConnection
 
-from command.domain.refusals import Refused
 from command.states import States, rfc3339, shape_of
 from eventlog import append, idempotency
 from eventlog.append import Batch, NewEvent, Snapshot
 from eventlog.codec import Codec, UnreadableEvent, encode
+from eventlog.deadline import hung_up_after
 from eventlog.events import SCHEMA_VERSIONS, Event
 from eventlog.idempotency import KeptAnswer
 
@@ -34,7 +34,8 @@ WAITING_MAX = 2_000
 SNAPSHOT_EVERY_EVENTS = 32
 # When other processes have appended more than this, starting afresh is cheaper than looking at what they did.
 CATCH_UP_EVENTS_MAX = 10_000
-FORGET_KEYS_EVERY_SECONDS = 60
+# As often as keeps up with the keys that arrive: each time forgets a thousand at most.
+FORGET_KEYS_EVERY_SECONDS = 1
 # A primary that hangs must not hang its clients: each batch has this long.
 BATCH_SECONDS_MAX = 10.0
 # How long the outcome of a broken COMMIT is looked for before the answer is that it is not known.
@@ -148,10 +149,14 @@ class Writer:
         rang: Callable[[], None],
         codec: Codec | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        batch_seconds_max: float = BATCH_SECONDS_MAX,
+        resolve_seconds_max: float = RESOLVE_SECONDS_MAX,
     ) -> None:
         self._database_url = database_url
         self._rang = rang
         self._now = now
+        self._batch_seconds_max = batch_seconds_max
+        self._resolve_seconds_max = resolve_seconds_max
         self._states = States(codec or Codec())
         self._waiting: deque[_Waiting] = deque()
         self._news = asyncio.Event()
@@ -216,8 +221,9 @@ class Writer:
         decided: _Decided | None = None
         committing = False
         try:
-            async with asyncio.timeout(BATCH_SECONDS_MAX):
+            async with asyncio.timeout(self._batch_seconds_max):
                 connection = await self._connected()
+            with hung_up_after(self._batch_seconds_max, connection):
                 decided = await self._decide(connection, taken)
                 if decided.batch.events or decided.batch.answers:
                     committing = True
@@ -239,13 +245,11 @@ class Writer:
     async def _failed(self, taken: list[_Waiting], sent: _Decided | None, error: Exception) -> None:
         """Find out what became of a batch that failed, and say so. `sent` is the batch if its COMMIT may have gone out."""
         self._states.clear()
-        broken = self._connection is None or self._connection.broken or isinstance(error, TimeoutError)
-        if not broken:
-            with contextlib.suppress(psycopg.Error):
-                await self._connection.execute(b"ROLLBACK")  # type: ignore[union-attr]
+        # Whatever was begun ends with the connection.
         await self._disconnect()
+        lost = isinstance(error, psycopg.OperationalError | TimeoutError | OSError)
         verdict: Exception
-        if sent is not None and sent.batch.events and broken:
+        if sent is not None and sent.batch.events and lost:
             try:
                 if await self._landed(sent.batch.events[0]):
                     self._rang()
@@ -254,7 +258,7 @@ class Writer:
                 verdict = Unavailable(str(error))
             except (psycopg.Error, TimeoutError, OSError):
                 verdict = OutcomeUnknown(str(error))
-        elif isinstance(error, psycopg.OperationalError | TimeoutError | OSError):
+        elif lost:
             verdict = Unavailable(str(error))
         else:
             verdict = error
@@ -266,7 +270,7 @@ class Writer:
 
     async def _landed(self, event: NewEvent) -> bool:
         """Ask the log itself, until it answers or the time is up. Raises psycopg.Error, TimeoutError or OSError."""
-        async with asyncio.timeout(RESOLVE_SECONDS_MAX):
+        async with asyncio.timeout(self._resolve_seconds_max):
             while True:
                 try:
                     return await append.landed(await self._connected(), event)
@@ -303,10 +307,7 @@ class Writer:
         decided = _Decided()
         now = self._now()
         for waiting in taken:
-            try:
-                self._decide_one(waiting, decided, kept, head.position, now)
-            except (Refused, KeyReused, UnreadableEvent) as refusal:
-                decided.refusals.append((waiting, refusal))
+            self._decide_one(waiting, decided, kept, head.position, now)
         if decided.answers and self._time_to_forget_keys(now):
             decided.batch.forget_keys_at = now
         return decided
@@ -332,12 +333,17 @@ class Writer:
         key = submission.key
         if key is not None and (before := kept.get((key.caller, key.key))):
             if before.fingerprint != key.fingerprint:
-                raise KeyReused
+                decided.refusals.append((waiting, KeyReused()))
+                return
             _, _, _, status, location, version, position, body = before
             decided.answers.append((waiting, Answer(status, version, location, body, position, replayed=True)))
             return
 
-        outcome = submission.command.decide(self._states)
+        try:
+            outcome = submission.command.decide(self._states)
+        except Exception as refusal:  # noqa: BLE001 - a decision changes nothing: what ails one ails no other
+            decided.refusals.append((waiting, refusal))
+            return
         occurred_at = submission.occurred_at or now
         self._apply(outcome, decided.batch, occurred_at, submission.metadata)
         answered = outcome.answer(self._states)
