@@ -4,7 +4,7 @@ from typing import Literal
 
 from fastapi import APIRouter, Request, Response
 from pydantic import Field
-from sqlalchemy import bindparam, func
+from sqlalchemy import ColumnElement, bindparam, collate, func
 
 from contract.requests import StrictRoute
 from contract.resources import UserPage, UserView
@@ -32,8 +32,13 @@ class UsersParameters(PageParameters):
 
 SORTS = {"created_at": Sort(users.c.created_at, time_of)}
 
+
+def _lower(address: ColumnElement[str]) -> ColumnElement[str]:
+    return func.lower(collate(address, "pg_c_utf8"))
+
+
 FILTERS = {
-    "email": Filter(func.lower(users.c.email) == func.lower(bindparam("email", type_=users.c.email.type))),
+    "email": Filter(_lower(users.c.email) == _lower(bindparam("email", type_=users.c.email.type))),
     "external_id": Filter(users.c.external_id == bindparam("external_id", type_=users.c.external_id.type)),
 }
 

@@ -19,6 +19,7 @@ from sqlalchemy import (
     Table,
     Text,
     Uuid,
+    collate,
     func,
     literal_column,
 )
@@ -132,7 +133,8 @@ order_items = Table(
 # - products.in_stock: `stock` changes with every order, and an index on it would turn each of those updates from one in
 #   place (HOT) into one that touches all indexes. A catalogue is walked instead: it does not grow with the orders.
 Index("users_created_at_idx", users.c.created_at, users.c.id, postgresql_where=users.c.deleted_at.is_(None))
-Index("users_email_idx", func.lower(users.c.email))
+# Unicode's case, whatever the database's own collation: lower() in "C" knows ASCII only. Needs PostgreSQL 17.
+Index("users_email_idx", func.lower(collate(users.c.email, "pg_c_utf8")))
 Index("users_external_id_idx", users.c.external_id, postgresql_where=users.c.external_id.is_not(None))
 
 Index("products_sku_idx", products.c.sku, products.c.id)

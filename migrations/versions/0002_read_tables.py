@@ -40,7 +40,7 @@ CREATE TABLE read.users (
 );
 COMMENT ON COLUMN read.users.deleted_at IS 'a deleted user stays, because orders refer to it';
 CREATE INDEX users_created_at_idx ON read.users (created_at, id) WHERE deleted_at IS NULL;
-CREATE INDEX users_email_idx ON read.users (lower(email));
+CREATE INDEX users_email_idx ON read.users (lower(email COLLATE "pg_c_utf8"));
 CREATE INDEX users_external_id_idx ON read.users (external_id) WHERE external_id IS NOT NULL;
 
 CREATE TABLE read.products (
