@@ -23,7 +23,7 @@ _numbers = itertools.count(1)
 
 
 class Shop:
-    """A client of the API. Its users, products and orders have keys of their own, so that tests can share a database."""
+    """A client of the API. What it makes has keys of its own, so that tests can share a database."""
 
     def __init__(self, http: httpx.Client, database_url: str) -> None:
         self.http = http
