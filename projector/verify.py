@@ -55,7 +55,7 @@ def verify(database_url: str, report: Report) -> Verdict:
             with snapshot.transaction():
                 verdict = Verdict(_same_position(database_url, connection, shadow, snapshot))
                 for table in TABLES:
-                    verdict.rows[table.name] = _count(snapshot, table)
+                    verdict.rows[str(table.name)] = _count(snapshot, table)
                     verdict.differences.extend(_differences(snapshot, table))
     return verdict
 
@@ -85,7 +85,10 @@ def _count(snapshot: Connection, table: Table) -> int:
 
 
 def _differences(snapshot: Connection, table: Table) -> Iterator[Difference]:
-    keys = [column.name for column in table.primary_key]
+    # Names that SQLAlchemy gives are a kind of text that JSON encoders do not know.
+    name = str(table.name)
+    keys = [str(column.name) for column in table.primary_key]
+    columns = [str(column.name) for column in table.columns]
     # Compared as text: 2.5 for 2.50 is a difference, though the numbers are equal.
     statement = sql.SQL(
         "SELECT to_json(live)::text, to_json(proof)::text "
@@ -102,11 +105,11 @@ def _differences(snapshot: Connection, table: Table) -> Iterator[Difference]:
         row = live or proof or {}
         key = {name: row[name] for name in keys}
         if live is None or proof is None:
-            yield Difference(table.name, key, None, live, proof)
+            yield Difference(name, key, None, live, proof)
             continue
-        for column in table.columns:
-            if live[column.name] != proof[column.name]:
-                yield Difference(table.name, key, column.name, live[column.name], proof[column.name])
+        for column in columns:
+            if live[column] != proof[column]:
+                yield Difference(name, key, column, live[column], proof[column])
 
 
 # Numbers stay as they are written, for the same reason.

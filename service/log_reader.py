@@ -1,18 +1,15 @@
 """The log for the read side, which does not know it: events as resources, and the head that lag is measured against."""
 
 from eventlog import pages
+from projector.status import REPLAYING
 from query.database import Reads, Statement
 from query.events import Events
 from query.projections import Head
-from readmodel.tables import REBUILD_LOCK
 
 _LOG_PAGE = Statement(pages.LOG_PAGE)
 _STREAM_PAGE = Statement(pages.STREAM_PAGE)
 _HEAD = Statement(pages.HEAD)
-_REBUILDING = Statement(
-    b"SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND objid = %(lock)s::bigint AND granted) "
-    b"AND to_regnamespace('read_next') IS NOT NULL"
-)
+_REPLAYING = Statement(REPLAYING)
 
 
 class LogReader:
@@ -41,5 +38,5 @@ class LogReader:
 
     async def replaying(self) -> bool:
         """Whether a replay is building new read tables now."""
-        ((rebuilding,),) = await self._reads.rows(_REBUILDING, {"lock": REBUILD_LOCK})
-        return bool(rebuilding)
+        ((replaying,),) = await self._reads.rows(_REPLAYING, {})
+        return bool(replaying)

@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from service.cli import importing, run
+from service.cli import importing, log, read_tables, run
 from service.cli.failures import explain
 
 app = typer.Typer(
@@ -21,6 +21,10 @@ app.command(epilog="Example: DATABASE_URL=postgresql://... REDIS_URL=redis://...
 app.command(epilog="Example: DATABASE_URL=postgresql://... REDIS_URL=redis://... orders work")(run.work)
 app.command(epilog="Example: DATABASE_URL=postgresql://... orders migrate")(run.migrate)
 app.command("import", epilog="Example: orders import shop/ --currency GBP")(importing.import_)
+app.command(epilog="Example: orders status --json")(log.status)
+app.command(epilog="Example: orders replay")(read_tables.replay)
+app.command(epilog="Example: orders verify --json")(read_tables.verify)
+app.command(epilog="Example: orders events --stream order-0190... --limit 20")(log.events)
 
 
 def main() -> None:

@@ -1,0 +1,41 @@
+"""Walking along the log, or along one stream, event by event: for whoever prints it or takes it elsewhere."""
+
+from collections.abc import Iterator
+
+import msgspec
+from psycopg import Connection
+from psycopg.types.string import TextLoader
+
+from eventlog import pages
+
+PAGE_EVENTS = 500
+
+_events = msgspec.json.Decoder(list[msgspec.Raw]).decode
+
+
+def walk(connection: Connection, stream: str | None, after: int, limit: int | None = None) -> Iterator[msgspec.Raw]:
+    """At most `limit` events behind `after`, oldest first, each as JSON.
+
+    `after` is a position; in a stream it is a version. What is appended meanwhile is met too.
+    """
+    # JSON as it is: nobody here looks into it.
+    connection.adapters.register_loader("json", TextLoader)
+    statement = pages.LOG_PAGE if stream is None else pages.STREAM_PAGE
+    left = limit
+    while left is None or left > 0:
+        number = PAGE_EVENTS if left is None else min(left, PAGE_EVENTS)
+        parameters = {"after": after, "limit": number} | ({} if stream is None else {"stream": stream})
+        row = connection.execute(statement, parameters).fetchone()
+        assert row is not None, "the migration made the row of log.head"
+        _, events, last, end = row
+        yield from _events(events)
+        if end is None or last >= end:
+            return
+        after = last
+        left = None if left is None else left - number
+
+
+def exists(connection: Connection, stream: str) -> bool:
+    """Whether the stream has an event."""
+    found = connection.execute("SELECT FROM log.events WHERE log_id = 0 AND stream = %s AND version = 1", (stream,))
+    return found.rowcount > 0

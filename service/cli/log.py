@@ -1,0 +1,144 @@
+"""`orders events` and `orders status`: the log as it is, and how far behind it the projections are."""
+
+import shutil
+import sys
+from datetime import UTC
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from service.cli import connect
+from service.cli.run import DataDir
+from service.errors import OperatorError
+from service.settings import Settings
+
+if TYPE_CHECKING:
+    from projector.status import Standing, Status
+
+EVENTS_SHOWN = 100
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON")]
+
+
+def events(
+    stream: Annotated[str | None, typer.Option(help="Only this stream, such as order-<id>")] = None,
+    after: Annotated[int, typer.Option(help="Only what is behind this position; with --stream, version", min=0)] = 0,
+    limit: Annotated[int, typer.Option(help="How many at most; 0: all", min=0)] = EVENTS_SHOWN,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a line")] = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Print the log, oldest first."""
+    url = connect.database_url(data_dir)
+    import psycopg
+    from msgspec import json
+
+    from eventlog.walk import exists, walk
+
+    with psycopg.connect(url, autocommit=True) as connection:
+        if stream is not None and not exists(connection, stream):
+            raise OperatorError(f"there is no stream {stream}")
+        printed, last = 0, after
+        # One more than is printed tells whether there is more.
+        for event in walk(connection, stream, after, limit + 1 if limit else None):
+            if limit and printed == limit:
+                where = f"--stream {stream} --after {last}" if stream else f"--after {last}"
+                print(f"there is more: orders events {where}", file=sys.stderr)
+                break
+            fields = json.decode(event)
+            print(json.format(event, indent=-1).decode() if as_json else _line(fields))
+            printed, last = printed + 1, fields["version" if stream else "position"]
+
+
+def status(as_json: AsJson = False, data_dir: DataDir = None) -> None:
+    """Print the log's head, each projection's position and lag, who works on it, and its last error."""
+    url, redis_url = _urls(data_dir)
+    import psycopg
+
+    from projector.status import status as ask
+    from query.views import timestamp
+    from service.cli import output
+
+    with psycopg.connect(url, autocommit=True) as connection:
+        found = ask(connection)
+    workers, silence = _workers(redis_url)
+    if as_json:
+        log = {"log_uuid": found.log_uuid, "head": found.head, "recorded_at": timestamp(found.recorded_at)}
+        projections = [_view(standing, found.replaying) for standing in found.projections]
+        output.json({"log": log, "projections": projections, "workers": workers, "redis_error": silence})
+    else:
+        _print(found)
+        listening = ", ".join(workers or []) or "none"
+        print(f"workers that the bell reaches: {silence or listening}")
+
+
+def _urls(data_dir: DataDir) -> tuple[str, str | None]:
+    """DATABASE_URL, and REDIS_URL if there is one: status has something to tell without it."""
+    given = Settings.load(data_dir=data_dir)
+    if given.database_url:
+        return given.database_url, given.redis_url
+    return connect.urls(data_dir)
+
+
+def _workers(redis_url: str | None) -> tuple[list[str] | None, str | None]:
+    """The workers that Redis knows of, or why it was not asked."""
+    if redis_url is None:
+        return None, "REDIS_URL is not set"
+    import redis
+
+    from projector import bell
+
+    try:
+        return bell.workers(redis_url), None
+    except redis.RedisError as error:
+        return None, f"Redis cannot be asked ({str(error).splitlines()[0]})"
+
+
+def _view(standing: "Standing", replaying: bool) -> dict[str, object]:
+    """As GET /projections has it, with what only operators are told."""
+    from query.projections import Head, Projection, view
+    from query.views import timestamp
+
+    at = standing.checkpoint
+    seen = view(
+        Projection(at.name, at.position, at.updated_at, at.seen_at, at.now),
+        Head(standing.head, standing.waiting_since),
+        replaying,
+    )
+    return seen | {"worker": at.worker, "seen_at": timestamp(at.seen_at), "error": at.error}
+
+
+def _print(found: "Status") -> None:
+    from service.cli import output
+
+    recorded = f", appended {found.recorded_at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC" if found.head else ""
+    print(f"log {found.log_uuid}: head at position {found.head:,}{recorded}")
+    rows = []
+    for standing in found.projections:
+        view = _view(standing, found.replaying)
+        at = standing.checkpoint
+        looked = f"{(at.now - at.seen_at).total_seconds():.0f} s ago by {at.worker or 'nobody'}"
+        rows.append(
+            [
+                at.name,
+                f"{at.position:,}",
+                f"{view['lag_events']:,}",
+                f"{view['lag_ms']:,} ms",
+                str(view["state"]),
+                looked,
+            ]
+        )
+    output.table("projection", "position", "events behind", "time behind", "state", "last looked", rows=rows)
+    for standing in found.projections:
+        if error := standing.checkpoint.error:
+            print(f"{standing.checkpoint.name}: {error}")
+
+
+def _line(event: dict[str, object]) -> str:
+    """An event on one line, cut to the terminal if it is printed on one."""
+    from msgspec import json
+
+    data = json.encode(event["data"]).decode()
+    name = event["type"] if event["schema_version"] == 1 else f"{event['type']}.{event['schema_version']}"
+    line = f"{event['position']:>8} {event['occurred_at']} {event['stream']} {event['version']:>4} {name} {data}"
+    # JSON has escaped the control characters below 32; a terminal obeys some above as well.
+    line = "".join([it if it.isprintable() else f"\\u{ord(it):04x}" for it in line])
+    return line[: shutil.get_terminal_size().columns] if sys.stdout.isatty() else line
