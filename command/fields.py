@@ -22,7 +22,8 @@ _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12
 _EMAIL = re.compile(r"[^@\s]+@[^@\s]+")
 # PostgreSQL stores no NUL: one of them would fail everybody's commands in its batch. The others are never meant, and
 # are trouble in terminals and spreadsheets. Lone surrogates are refused by pydantic: they are no text.
-_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")
+_CONTROLS = r"\x00-\x08\x0b\x0c\x0e-\x1f"
+_CONTROL = re.compile(f"[{_CONTROLS}]")
 
 
 class Body(BaseModel):
@@ -80,15 +81,21 @@ _money_schema = {
     "description": "0 or more, below 10^12, at most 4 decimals",
 }
 
+
+def _length(least: int, most: int) -> Any:
+    """Limits of a text, which is documented as one without control characters."""
+    return Field(min_length=least, max_length=most, json_schema_extra={"pattern": f"^[^{_CONTROLS}]*$"})
+
+
 NO_CONTROL = AfterValidator(_no_control)
 NOT_BLANK = AfterValidator(_not_blank)
 
-Name = Annotated[str, Field(min_length=1, max_length=NAME_LENGTH_MAX), NO_CONTROL, NOT_BLANK]
-Sku = Annotated[str, Field(min_length=1, max_length=KEY_LENGTH_MAX), NO_CONTROL, NOT_BLANK]
-ExternalId = Annotated[str, Field(min_length=1, max_length=KEY_LENGTH_MAX), NO_CONTROL, NOT_BLANK]
-Email = Annotated[str, Field(min_length=3, max_length=EMAIL_LENGTH_MAX), NO_CONTROL, AfterValidator(_email)]
-Text = Annotated[str, Field(max_length=TEXT_LENGTH_MAX), NO_CONTROL]
-RequiredText = Annotated[str, Field(min_length=1, max_length=TEXT_LENGTH_MAX), NO_CONTROL, NOT_BLANK]
+Name = Annotated[str, _length(1, NAME_LENGTH_MAX), NO_CONTROL, NOT_BLANK]
+Sku = Annotated[str, _length(1, KEY_LENGTH_MAX), NO_CONTROL, NOT_BLANK]
+ExternalId = Annotated[str, _length(1, KEY_LENGTH_MAX), NO_CONTROL, NOT_BLANK]
+Email = Annotated[str, _length(3, EMAIL_LENGTH_MAX), NO_CONTROL, AfterValidator(_email)]
+Text = Annotated[str, _length(0, TEXT_LENGTH_MAX), NO_CONTROL]
+RequiredText = Annotated[str, _length(1, TEXT_LENGTH_MAX), NO_CONTROL, NOT_BLANK]
 Id = Annotated[str, BeforeValidator(_uuid), WithJsonSchema({"type": "string", "format": "uuid"})]
 Money = Annotated[Decimal, PlainValidator(_money), WithJsonSchema(_money_schema)]
 Currency = Annotated[

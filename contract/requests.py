@@ -72,7 +72,9 @@ class StrictRequest(Request):
                 if size > BODY_BYTES_MAX:
                     # The rest is not read: the connection is closed with the answer.
                     raise Problem(
-                        "body-too-large", f"The body has more than {BODY_BYTES_MAX} bytes.", headers={"Connection": "close"}
+                        "body-too-large",
+                        f"The body has more than {BODY_BYTES_MAX} bytes.",
+                        headers={"Connection": "close"},
                     )
                 chunks.append(chunk)
             self._body = b"".join(chunks)
@@ -132,7 +134,9 @@ class StrictRoute(APIRoute):
 def refuse_parameters(request: Request) -> None:
     """Raise Problem `unknown-parameter` if the query string has any parameter."""
     for name, _ in parse_qsl(request.url.query, keep_blank_values=True):
-        raise Problem("unknown-parameter", f"{request.url.path} takes no query parameter {name[:100]!r}.", parameter=name)
+        raise Problem(
+            "unknown-parameter", f"{request.url.path} takes no query parameter {name[:100]!r}.", parameter=name
+        )
 
 
 def if_match(request: Request) -> int | None:
@@ -141,7 +145,7 @@ def if_match(request: Request) -> int | None:
     Raises Problem `invalid-header` when it is no list of entity tags, and `version-mismatch` when no tag in it can be
     a version of ours.
     """
-    header = request.headers.get("if-match")
+    header = _single(request, "If-Match")
     if header is None or header.strip() == "*":
         return None
     if not _ETAGS.fullmatch(header):
@@ -165,7 +169,7 @@ def none_match(request: Request, version: int) -> bool:
 
 def idempotency_key(request: Request) -> str | None:
     """The Idempotency-Key: 1 to 255 visible characters. Raises Problem `invalid-header`."""
-    key = request.headers.get("idempotency-key")
+    key = _single(request, "Idempotency-Key")
     if key is None:
         return None
     if not 1 <= len(key) <= KEY_LENGTH_MAX or not key.isascii() or not key.isprintable():
@@ -181,3 +185,11 @@ def sync_token(request: Request) -> int | None:
     if not (token.isascii() and token.isdigit() and len(token) < 19):
         raise Problem("invalid-header", "Sync-Token must be one that an earlier answer carried.")
     return int(token)
+
+
+def _single(request: Request, name: str) -> str | None:
+    """A header's one value, or None. Raises Problem `invalid-header` for two of them: which one counts is a guess."""
+    values = request.headers.getlist(name)
+    if len(values) > 1:
+        raise Problem("invalid-header", f"{name} came {len(values)} times.")
+    return values[0] if values else None
