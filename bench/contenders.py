@@ -21,7 +21,8 @@ INSERT INTO users (id, name, email)
 SELECT uuidv7(), 'User ' || n, 'user' || n || '@example.org' FROM generate_series(1, %(users)s::integer) AS n;
 
 INSERT INTO products (id, sku, name, price, currency, stock)
-SELECT uuidv7(), 'SKU-' || lpad(n::text, 6, '0'), 'Product ' || lpad(n::text, 6, '0'), 100 + n %% 400 + 0.50, 'EUR', 10^9
+SELECT uuidv7(), 'SKU-' || lpad(n::text, 6, '0'), 'Product ' || lpad(n::text, 6, '0'), 100 + n %% 400 + 0.50,
+       'EUR', 1000000000
 FROM generate_series(1, %(products)s::integer) AS n
 """
 
