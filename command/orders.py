@@ -1,7 +1,6 @@
 """Commands about orders: place one, cancel it or some of its lines."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from decimal import Decimal
 from typing import Annotated
 
@@ -26,6 +25,7 @@ from command.writer import Answered, Outcome
 from contract.problems import Problem
 from contract.requests import StrictRoute, if_match
 from contract.resources import OrderView
+from eventlog.events.record import record
 
 
 class ItemBody(Body):
@@ -60,7 +60,7 @@ class CancelOrderBody(Body):
     lines: Annotated[list[CancelledLineBody], Field(min_length=1, max_length=LINES_MAX)] | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ProductRef:
     """A product by its id or by its SKU."""
 
@@ -74,7 +74,7 @@ class ProductRef:
         return states.owner(product.sku_claim(self.sku or ""))
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class PlaceOrder:
     order_id: str
     user_id: str
@@ -124,7 +124,7 @@ class PlaceOrder:
         return entity.state if entity else None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class CancelOrder:
     """`quantities` maps line numbers to what is cancelled of them; None cancels all that is left."""
 

@@ -7,6 +7,7 @@ stream that somebody else has appended to. What is not here is loaded from a sna
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import msgspec
@@ -53,6 +54,7 @@ KINDS: dict[str, Kind] = {
 }
 
 
+@lru_cache(maxsize=8)  # all commands of a batch that do not bring their own time have the same
 def rfc3339(at: datetime) -> str:
     """A time as it stands in resources: UTC, six decimals, `Z`."""
     return at.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"

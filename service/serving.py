@@ -34,6 +34,7 @@ def serve(settings: Settings, host: str, processes: int = 1) -> None:
         ws="none",
         log_config=None,
         access_log=False,
+        proxy_headers=False,  # nobody here asks for the caller's address
         server_header=False,
         timeout_graceful_shutdown=SHUTDOWN_SECONDS,
         backlog=BACKLOG,

@@ -1,7 +1,7 @@
 """The rules of orders: placed as a whole or not at all, and cancelled no more than once."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from decimal import Decimal
 from typing import Literal
 
@@ -32,9 +32,10 @@ from eventlog.events import (
     StockReleased,
     StockReserved,
 )
+from eventlog.events.record import record
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Item:
     """A line of an order: what the product was called and cost when the order was placed."""
 
@@ -48,7 +49,7 @@ class Item:
     amount: str
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Order:
     id: str
     external_id: str | None
@@ -65,7 +66,7 @@ class Order:
     updated_at: str
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class WantedLine:
     """`agreed_unit_price` replaces the product's price: an importer's privilege."""
 

@@ -1,6 +1,6 @@
 """The rules of products and their stock, which never goes below zero."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from decimal import Decimal
 
 from command.domain import money
@@ -15,11 +15,12 @@ from eventlog.events import (
     StockReleased,
     StockReserved,
 )
+from eventlog.events.record import record
 
 STOCK_MAX = 10**12
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Product:
     """`stock` is None for what is not kept in stock and can be ordered in any quantity."""
 

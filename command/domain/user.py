@@ -1,12 +1,13 @@
 """The rules of users: an e-mail address belongs to one user at a time; a deleted user frees it."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from command.domain.refusals import Deleted
 from eventlog.events import UserChanged, UserDeleted, UserEvent, UserRegistered
+from eventlog.events.record import record
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class User:
     id: str
     external_id: str | None

@@ -4,11 +4,12 @@ Sums are carried, never left to be worked out: `total`, `amount` and the `..._af
 copies them.
 """
 
-from dataclasses import dataclass
 from typing import ClassVar
 
+from eventlog.events.record import record
 
-@dataclass(frozen=True, slots=True)
+
+@record
 class OrderItem:
     """A line as it was when the order was placed; `amount` is quantity x unit_price."""
 
@@ -21,7 +22,7 @@ class OrderItem:
     amount: str
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class OrderPlaced:
     user_id: str
     external_id: str | None
@@ -34,7 +35,7 @@ class OrderPlaced:
     ABOUT: ClassVar = "user_id"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class CancelledLine:
     """`quantity` was cancelled now; `cancelled_after` is all that has been cancelled of the line."""
 
@@ -43,7 +44,7 @@ class CancelledLine:
     cancelled_after: int
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class OrderLinesCancelled:
     """Some is left. `amount` is the worth of what was cancelled now, `cancelled_total_after` of all that has been.
 
@@ -61,6 +62,6 @@ class OrderLinesCancelled:
     ABOUT: ClassVar = "user_id"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class OrderCancelled(OrderLinesCancelled):
     """Nothing is left: the same facts, `lines` being what was left until now."""

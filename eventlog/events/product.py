@@ -3,10 +3,10 @@
 Every stock event carries `stock_after`, so the last one alone tells the stock.
 """
 
-from dataclasses import dataclass
+from eventlog.events.record import record
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ProductAdded:
     """A product kept in stock begins with none; one that is not (postage, a fee) can be ordered in any quantity."""
 
@@ -17,29 +17,29 @@ class ProductAdded:
     stock_kept: bool
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ProductChanged:
     name: str
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ProductRepriced:
     price: str
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ProductDiscontinued:
     pass
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class StockAdjusted:
     delta: int
     reason: str
     stock_after: int
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class StockReserved:
     """`quantity` is what one order takes of the product, all its lines together."""
 
@@ -48,7 +48,7 @@ class StockReserved:
     stock_after: int
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class StockReleased:
     order_id: str
     quantity: int

@@ -1,10 +1,11 @@
 """What can happen to a user. Stream `user-<id>`."""
 
-from dataclasses import dataclass
 from typing import ClassVar
 
+from eventlog.events.record import record
 
-@dataclass(frozen=True, slots=True)
+
+@record
 class UserRegistered:
     name: str
     email: str
@@ -13,7 +14,7 @@ class UserRegistered:
     PERSONAL: ClassVar = ("name", "email", "external_id")
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class UserChanged:
     """Only what changed is set."""
 
@@ -23,6 +24,6 @@ class UserChanged:
     PERSONAL: ClassVar = ("name", "email")
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class UserDeleted:
     pass
