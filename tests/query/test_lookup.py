@@ -1,0 +1,120 @@
+"""Look-ups: alone at once, together when they arrive while one is in flight."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import psycopg
+import pytest
+
+from contract.problems import Problem
+from query.database import Reads, Statement
+from query.lookup import IDS_A_QUERY_MAX, Lookup
+from query.views import user_view
+from readmodel.tables import users
+from tests.query.rows import START, Rows
+
+pytestmark = pytest.mark.anyio
+
+
+class Watched(Reads):
+    """Reads that keep count."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url)
+        self.asked: list[int] = []
+
+    async def rows(self, statement: Statement, parameters: Mapping[str, object]) -> Sequence[tuple[Any, ...]]:
+        self.asked.append(str(parameters["ids"]).count(",") + 1)
+        return await super().rows(statement, parameters)
+
+
+def lookup_on(reads: Reads) -> Lookup:
+    return Lookup(reads, users, user_view(users), gone=users.c.deleted_at.is_not(None))
+
+
+async def test_lookups_that_arrive_in_flight_are_joined_into_one_query(database_url: str, rows: Rows) -> None:
+    wanted = [rows.user(version=number + 1) for number in range(20)]
+    async with Watched(database_url) as reads:
+        lookup = lookup_on(reads)
+        first = asyncio.create_task(lookup.find(wanted[0]))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        found = await asyncio.gather(first, *(lookup.find(id_) for id_ in wanted[1:]))
+    assert [one.version for one in found] == list(range(1, 21))
+    assert all(id_.encode() in (one.body or b"") for id_, one in zip(wanted, found, strict=True))
+    assert reads.asked == [1, 19]
+
+
+async def test_the_same_id_is_asked_for_once(database_url: str, rows: Rows) -> None:
+    user, other = rows.user(), rows.user()
+    async with Watched(database_url) as reads:
+        lookup = lookup_on(reads)
+        found = await asyncio.gather(*(lookup.find(id_) for id_ in [user, other, *[user] * 5]))
+    assert sum(reads.asked) == 2
+    assert [one == found[0] for one in found] == [True, False, *[True] * 5]
+
+
+async def test_an_id_that_was_asked_for_before_is_read_again(database_url: str, rows: Rows) -> None:
+    """What is in flight may be older than the question; nothing is kept."""
+    user = rows.user()
+    async with Watched(database_url) as reads:
+        lookup = lookup_on(reads)
+        first = asyncio.create_task(lookup.find(user))
+        while not reads.asked:
+            await asyncio.sleep(0)
+        second = asyncio.create_task(lookup.find(user))
+        await asyncio.gather(first, second)
+        await lookup.find(user)
+    assert reads.asked == [1, 1, 1]
+
+
+async def test_found_gone_and_unknown_are_told_apart_in_one_query(database_url: str, rows: Rows) -> None:
+    there, gone, unknown = rows.user(), rows.user(deleted_at=START), "0197c1c2-7d8e-7000-8000-ffffffffffff"
+    rows.reach(8)
+    async with Watched(database_url) as reads:
+        lookup = lookup_on(reads)
+        found = await asyncio.gather(*(lookup.find(id_) for id_ in (there, gone, unknown)))
+    assert [(one.position, one.gone, one.body is None) for one in found] == [
+        (8, False, False),
+        (8, True, False),
+        (8, False, True),
+    ]
+
+
+async def test_a_query_has_a_bounded_number_of_ids(database_url: str, rows: Rows) -> None:
+    wanted = [f"0197c1c2-7d8e-7000-8000-{number:012x}" for number in range(IDS_A_QUERY_MAX * 2)]
+    async with Watched(database_url) as reads:
+        await asyncio.gather(*(lookup_on(reads).find(id_) for id_ in wanted[:3]))
+        lookup = lookup_on(reads)
+        await asyncio.gather(*(lookup.find(id_) for id_ in wanted))
+    assert max(reads.asked) == IDS_A_QUERY_MAX
+
+
+async def test_a_failure_reaches_everybody_who_asked_and_the_next_works(database_url: str, rows: Rows) -> None:
+    user = rows.user()
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        async with Watched(database_url) as reads:
+            lookup = lookup_on(reads)
+            connection.execute("ALTER TABLE read.users RENAME TO hidden")
+            found = await asyncio.gather(*(lookup.find(user) for _ in range(3)), return_exceptions=True)
+            assert all(isinstance(one, psycopg.errors.UndefinedTable) for one in found)
+            connection.execute("ALTER TABLE read.hidden RENAME TO users")
+            assert (await lookup.find(user)).version == 1
+
+
+async def test_who_hangs_up_does_not_take_the_answer_from_others(database_url: str, rows: Rows) -> None:
+    user = rows.user()
+    async with Reads(database_url) as reads:
+        lookup = lookup_on(reads)
+        first, second = (asyncio.create_task(lookup.find(user)) for _ in range(2))
+        await asyncio.sleep(0)
+        first.cancel()
+        assert (await second).version == 1
+
+
+async def test_a_database_that_is_away_is_a_problem_not_a_failure() -> None:
+    async with Reads("postgresql://nobody@127.0.0.1:1/none", seconds_max=0.5) as reads:
+        with pytest.raises(Problem) as raised:
+            await lookup_on(reads).find("0197c1c2-7d8e-7000-8000-ffffffffffff")
+    assert raised.value.code == "unavailable"
