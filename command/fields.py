@@ -4,7 +4,16 @@ import re
 from decimal import Decimal
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    PlainValidator,
+    WithJsonSchema,
+)
 from pydantic_core import PydanticCustomError
 
 from command.domain import money
@@ -97,7 +106,7 @@ Email = Annotated[str, _length(3, EMAIL_LENGTH_MAX), NO_CONTROL, AfterValidator(
 Text = Annotated[str, _length(0, TEXT_LENGTH_MAX), NO_CONTROL]
 RequiredText = Annotated[str, _length(1, TEXT_LENGTH_MAX), NO_CONTROL, NOT_BLANK]
 Id = Annotated[str, BeforeValidator(_uuid), WithJsonSchema({"type": "string", "format": "uuid"})]
-Money = Annotated[Decimal, PlainValidator(_money), WithJsonSchema(_money_schema)]
+Money = Annotated[Decimal, PlainValidator(_money), PlainSerializer(str, return_type=str), WithJsonSchema(_money_schema)]
 Currency = Annotated[
     str, AfterValidator(_currency), WithJsonSchema({"type": "string", "pattern": "^[A-Z]{3}$", "examples": ["EUR"]})
 ]
