@@ -7,6 +7,7 @@ projector that was presumed dead cannot commit what another has done meanwhile.
 
 import os
 import socket
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import psycopg
@@ -26,8 +27,14 @@ STALLED_SECONDS_MAX = 5
 # Tables are locked for moments only: by a swap, or by a migration.
 LOCK_SECONDS_MAX = 10
 CONNECT_SECONDS_MAX = 5
+# A batch is read, folded and its new rows written in pages, so that a large one takes no more memory.
+PAGE_EVENTS_MAX = 10_000
 
 WORKER = f"{socket.gethostname()}:{os.getpid()}"
+
+
+# Reads the events at positions after < position <= up_to.
+ReadPage = Callable[[Connection, int, int], list[StoredEvent]]
 
 
 class ProjectionFailed(Exception):
@@ -68,8 +75,11 @@ def connect(database_url: str) -> Connection:
 class Loop:
     """Projects the log into the read tables of one schema."""
 
-    def __init__(self, schema: str = tables.SCHEMA, codec: Codec | None = None) -> None:
+    def __init__(
+        self, schema: str = tables.SCHEMA, codec: Codec | None = None, read_page: ReadPage = read.page
+    ) -> None:
         self._schema = schema
+        self._read_page = read_page
         self._codec = codec or Codec()
         self._rows = Rows()
         checkpoint = sql.Identifier(schema, "checkpoint")
@@ -115,13 +125,14 @@ class Loop:
             with connection.transaction():
                 if not connection.execute(self._lock, (CHECKPOINT, position)).rowcount:
                     return Progress(position, head, 0)
-                events = read.page(connection, position, up_to)
-                self.fold(events)
-                self._write(connection, position, up_to)
+                for after in range(position, up_to, PAGE_EVENTS_MAX):
+                    page_end = min(after + PAGE_EVENTS_MAX, up_to)
+                    self.fold(self._read_page(connection, after, page_end))
+                    self._write(connection, after, page_end, last=page_end == up_to)
                 moved = connection.execute(self._move, (up_to, WORKER, CHECKPOINT, position))
                 if moved.rowcount != 1:
                     raise Fenced(f"the checkpoint is no longer at {position}")
-                return Progress(up_to, head, len(events))
+                return Progress(up_to, head, up_to - position)
         except BaseException:
             # What was folded is of a batch that never was.
             self._rows = Rows()
@@ -154,9 +165,13 @@ class Loop:
         with connection.transaction():
             connection.execute(self._fail, (error, WORKER, CHECKPOINT))
 
-    def _write(self, connection: Connection, position: int, up_to: int) -> None:
+    def _write(self, connection: Connection, position: int, up_to: int, *, last: bool) -> None:
+        """Write a page's new rows, and after the last page all rows that the batch has changed."""
         try:
-            self._rows.write(connection, self._schema)
+            if last:
+                self._rows.write(connection, self._schema)
+            else:
+                self._rows.write_new(connection, self._schema)
         except (psycopg.IntegrityError, psycopg.DataError) as error:
             # Not the detail: that quotes the row, and with it perhaps a person.
             reason = error.diag.message_primary or type(error).__name__

@@ -13,6 +13,7 @@ import psycopg
 from psycopg import Connection, sql
 
 from projector.loop import Progress, connect
+from projector.read_ahead import ReadAhead
 from projector.shadow import BATCH_EVENTS, REPLAY_SCHEMA, Report, Shadow, drop_schema, only_one
 from readmodel import tables
 
@@ -58,9 +59,9 @@ def replay(database_url: str, report: Report) -> Progress:
     `report` is called after each batch. Raises Busy, SwapRefused, ProjectionFailed and psycopg.Error; then the old
     tables go on serving, and what was built is dropped.
     """
-    with connect(database_url) as connection, only_one(connection):
+    with connect(database_url) as connection, ReadAhead(database_url) as ahead, only_one(connection):
         _drop_retired(connection)
-        with Shadow(connection, REPLAY_SCHEMA) as shadow:
+        with Shadow(connection, REPLAY_SCHEMA, read_page=ahead.page) as shadow:
             shadow.fill(report)
             shadow.finish()
             progress = _swap_when_free(connection, shadow, report)

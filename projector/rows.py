@@ -51,11 +51,14 @@ class Changes:
         else:
             row.update(columns)
 
-    def write(self, connection: Connection, schema: str) -> None:
-        """Write the changes and forget them."""
+    def write_new(self, connection: Connection, schema: str) -> None:
+        """Write the new rows and forget them."""
         if self._inserted:
             self._copy(connection, schema)
             self._inserted.clear()
+
+    def write_changed(self, connection: Connection, schema: str) -> None:
+        """Write the changed rows and forget them; the new ones have to be written by then."""
         if self._set:
             for columns, rows in self._by_columns():
                 self._update(connection, schema, columns, rows)
@@ -104,8 +107,18 @@ class Rows:
         self.order_items = Changes(tables.order_items)
 
     def write(self, connection: Connection, schema: str) -> None:
-        for changes in (self.users, self.products, self.orders, self.order_items):
-            changes.write(connection, schema)
+        """Write all changes and forget them."""
+        self.write_new(connection, schema)
+        for changes in self._tables():
+            changes.write_changed(connection, schema)
+
+    def write_new(self, connection: Connection, schema: str) -> None:
+        """Write the new rows alone: they are many, while of one that changes often only the last state counts."""
+        for changes in self._tables():
+            changes.write_new(connection, schema)
+
+    def _tables(self) -> tuple[Changes, ...]:
+        return (self.users, self.products, self.orders, self.order_items)
 
 
 def _text(value: object) -> str | None:

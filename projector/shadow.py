@@ -16,14 +16,15 @@ from sqlalchemy import MetaData
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.schema import AddConstraint, CreateIndex, CreateTable, ExecutableDDLElement, SetColumnComment
 
-from projector.loop import CHECKPOINT, Loop, Progress
+from eventlog import read
+from projector.loop import CHECKPOINT, Loop, Progress, ReadPage
 from readmodel import tables
 
 REPLAY_SCHEMA = "read_next"
 VERIFY_SCHEMA = "read_verify"
 
-# Large batches spare round trips; their rows fit into memory many times over.
-BATCH_EVENTS = 10_000
+# Large batches spare updates: of a product that is sold all day only the last stock of each batch is written.
+BATCH_EVENTS = 100_000
 # Writers at full speed outrun whoever waits for an empty batch: this near, the rest is left to the last step.
 LAG_EVENTS_MAX = 2_000
 
@@ -65,9 +66,11 @@ def drop_schema(connection: Connection, schema: str) -> None:
 class Shadow:
     """The read tables in a schema of their own, from event 1. Made by `with`, and gone after it unless renamed."""
 
-    def __init__(self, connection: Connection, schema: str, *, logged: bool = True) -> None:
+    def __init__(
+        self, connection: Connection, schema: str, *, read_page: ReadPage = read.page, logged: bool = True
+    ) -> None:
         self.schema = schema
-        self.loop = Loop(schema)
+        self.loop = Loop(schema, read_page=read_page)
         self._connection = connection
         self._logged = logged
         self._metadata = MetaData(naming_convention=tables.metadata.naming_convention)

@@ -13,6 +13,7 @@ from psycopg import Connection, IsolationLevel, sql
 from sqlalchemy import Table
 
 from projector.loop import CHECKPOINT, Loop, connect
+from projector.read_ahead import ReadAhead
 from projector.shadow import BATCH_EVENTS, VERIFY_SCHEMA, Report, Shadow, only_one
 from readmodel import tables
 
@@ -44,7 +45,8 @@ def verify(database_url: str, report: Report) -> Verdict:
     with connect(database_url) as connection, only_one(connection):
         live = Loop()
         with (
-            Shadow(connection, VERIFY_SCHEMA, logged=False) as shadow,
+            ReadAhead(database_url) as ahead,
+            Shadow(connection, VERIFY_SCHEMA, read_page=ahead.page, logged=False) as shadow,
             connect(database_url) as snapshot,
         ):
             # Up to where the live tables are, not to the end of the log: they may be behind it, and never go back.

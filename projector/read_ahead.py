@@ -1,0 +1,54 @@
+"""Reading ahead: the next page of the log is fetched while the last one is folded and written."""
+
+from concurrent.futures import Future, ThreadPoolExecutor
+from types import TracebackType
+from typing import NamedTuple, Self
+
+from psycopg import Connection
+
+from eventlog import read
+from eventlog.read import StoredEvent
+from projector.loop import connect
+
+
+class _Fetch(NamedTuple):
+    after: int
+    up_to: int
+    events: "Future[list[StoredEvent]]"
+
+
+class ReadAhead:
+    """A reader for the loop with a connection and a thread of its own, so PostgreSQL reads while Python folds.
+
+    Only for a log that is long compared to a page: a replay's or verify's.
+    """
+
+    def __init__(self, database_url: str) -> None:
+        self._connection = connect(database_url)
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="read-ahead")
+        self._next: _Fetch | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._thread.shutdown(cancel_futures=True)
+        self._connection.close()
+
+    def page(self, connection: Connection, after: int, up_to: int) -> list[StoredEvent]:
+        """The events at positions after < position <= up_to, and a guess at what will be asked for next.
+
+        The guess may have been made before those events were there. Positions have no holes, so counting shows it.
+        """
+        guessed, self._next = self._next, None
+        if guessed is not None and (guessed.after, guessed.up_to) == (after, up_to):
+            events = guessed.events.result()
+        else:
+            events = []
+        if len(events) != up_to - after:
+            events = read.page(connection, after, up_to)
+        length = up_to - after
+        self._next = _Fetch(up_to, up_to + length, self._thread.submit(read.page, self._connection, up_to, up_to + length))
+        return events
