@@ -9,6 +9,9 @@ from types import TracebackType
 from typing import Any, Self
 
 import psycopg
+from psycopg.abc import Buffer
+from psycopg.adapt import Loader
+from psycopg.pq import Format
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from contract.problems import Problem
@@ -28,6 +31,22 @@ class Statement:
 
     text: bytes
     prepared: bool = True
+
+
+class _AsItIs(Loader):
+    """Leaves JSON as the bytes that PostgreSQL sent: nobody here looks into them."""
+
+    def load(self, data: Buffer) -> bytes:
+        return bytes(data)
+
+
+class _AsItIsBinary(_AsItIs):
+    format = Format.BINARY
+
+
+async def _configure(connection: psycopg.AsyncConnection[Any]) -> None:
+    connection.adapters.register_loader("json", _AsItIs)
+    connection.adapters.register_loader("json", _AsItIsBinary)
 
 
 class Reads:
@@ -50,6 +69,7 @@ class Reads:
             min_size=1,
             max_size=connections_max,
             open=False,
+            configure=_configure,
             timeout=seconds_max,
             name="reads",
             kwargs={"autocommit": True, "prepare_threshold": prepare_threshold, "application_name": "orders reads"},

@@ -1,0 +1,102 @@
+"""Every select reads read.checkpoint first: for the Sync-Token, and so that a swap of the tables holds it there."""
+
+import asyncio
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+
+# Not public, but it decides whether a statement is taken apart once or every time.
+from psycopg._queries import MAX_CACHED_STATEMENT_LENGTH
+
+from query.database import Reads
+from query.lookup import Lookup
+from query.statements import READ_TABLES
+from query.sync import Sync
+from query.views import order_view
+from readmodel.tables import orders
+from tests.query.rows import Rows
+from tests.query.statements import every_statement
+
+
+@pytest.fixture(scope="module")
+def swap(module_database_url: str) -> Iterator[psycopg.Connection]:
+    """A transaction that holds the checkpoint, as the end of a replay does."""
+    with psycopg.connect(module_database_url) as connection:
+        connection.execute("LOCK TABLE read.checkpoint IN ACCESS EXCLUSIVE MODE")
+        yield connection
+
+
+def test_the_checkpoint_is_the_first_table_of_every_statement(module_database_url: str) -> None:
+    """Subqueries among the columns stand before it in the text, but PostgreSQL looks at FROM first."""
+    statements = list(every_statement(Reads(module_database_url)))
+    assert len(statements) > 100
+    for sent in statements:
+        columns, found, rest = sent.statement.text.decode().partition("\nFROM read.checkpoint")
+        assert found, sent
+        assert "WITH" not in columns
+        assert columns.count("(") == columns.count(")"), "this FROM is not the outermost"
+        assert rest.endswith(f"read.checkpoint.name = '{READ_TABLES}'")
+
+
+def test_a_swap_holds_every_select_before_it_has_touched_another_table(
+    module_database_url: str, swap: psycopg.Connection
+) -> None:
+    with (
+        psycopg.connect(module_database_url, autocommit=True) as reader,
+        psycopg.connect(module_database_url, autocommit=True) as onlooker,
+    ):
+        reader.execute("SET lock_timeout = '5ms'")
+        held = "SELECT relation::regclass::text FROM pg_locks WHERE pid = %s AND relation IS NOT NULL"
+        for sent in list(every_statement(Reads(module_database_url)))[::5]:
+            with pytest.raises(psycopg.errors.LockNotAvailable), reader.transaction(force_rollback=True):
+                with reader.cursor() as cursor, pytest.raises(psycopg.errors.LockNotAvailable):
+                    cursor.execute(sent.with_values({}))
+                locks = onlooker.execute(held, [reader.info.backend_pid]).fetchall()
+                assert [name for (name,) in locks if name.startswith("read.")] == []
+                raise psycopg.errors.LockNotAvailable
+
+
+@pytest.mark.anyio
+async def test_a_select_that_waited_for_a_swap_reads_the_new_tables(database_url: str, rows: Rows) -> None:
+    """Also a prepared one, whose plan was made for the old ones."""
+    order = rows.order()
+    async with Reads(database_url, connections_max=1) as reads:
+        lookup = Lookup(reads, orders, order_view(orders))
+        for _ in range(10):
+            assert (await lookup.find(order)).position == 0
+        async with await psycopg.AsyncConnection.connect(database_url) as swap:
+            await swap.execute("CREATE SCHEMA read_next")
+            for table in ("checkpoint", "users", "products", "orders", "order_items"):
+                await swap.execute(f"CREATE TABLE read_next.{table} (LIKE read.{table} INCLUDING ALL)".encode())
+            await swap.execute("INSERT INTO read_next.checkpoint VALUES ('read_tables', 99, now(), now())")
+            await swap.execute("LOCK TABLE read.checkpoint IN ACCESS EXCLUSIVE MODE")
+            waiting = asyncio.create_task(lookup.find(order))
+            await asyncio.sleep(0.2)
+            assert not waiting.done()
+            await swap.execute("ALTER SCHEMA read RENAME TO read_old")
+            await swap.execute("ALTER SCHEMA read_next RENAME TO read")
+        found = await waiting
+    assert (found.position, found.body) == (99, None)
+
+
+@pytest.mark.anyio
+async def test_token_and_data_are_of_one_moment(database_url: str, rows: Rows) -> None:
+    """Orders and checkpoint move together; no answer shows one without the other."""
+    user, product = rows.user(), rows.product()
+    async with Reads(database_url) as reads:
+        lookup, sync = Lookup(reads, orders, order_view(orders)), Sync.of_tables(reads)
+        order = rows.order(user, [product], version=1)
+        rows.reach(1)
+        for version in range(2, 30):
+            moving = asyncio.to_thread(
+                rows.execute,
+                f"WITH moved AS (UPDATE read.checkpoint SET position = {version}) UPDATE read.orders SET version = {version}",
+            )
+            found, *_ = await asyncio.gather(lookup.find(order), moving, sync._position())
+            assert found.position == found.version
+
+
+def test_statements_are_short_enough_for_psycopg_to_keep_them_parsed(module_database_url: str) -> None:
+    longest = max(len(sent.statement.text) for sent in every_statement(Reads(module_database_url)))
+    assert longest <= MAX_CACHED_STATEMENT_LENGTH
