@@ -62,6 +62,20 @@ def fill(url: str, orders: int, more: dict[str, str] = _MORE_OF_READ_TABLES) -> 
     execute(url, "VACUUM (ANALYZE)")
 
 
+def ids_of(service: Orders | Baseline, table: str) -> list[tuple[str, int]]:
+    """Ids and versions of orders, at random."""
+    query = f"SELECT id::text, version FROM {table} ORDER BY random() LIMIT {PATHS}"  # noqa: S608 - our own names
+    assert service.database_url is not None
+    return [(str(id_), int(version)) for id_, version in execute(service.database_url, query)]
+
+
+def paths_in(stage: Stage, name: str, lines: Iterable[str]) -> Path:
+    """Write paths down for wrk/get.lua."""
+    path = stage.directory / f"{name}.txt"
+    path.write_text("".join(f"{line}\n" for line in lines))
+    return path
+
+
 def _with_orders(stage: Stage, name: str, orders: int) -> Orders:
     url = stage.database(name)
     fill(url, orders)
@@ -78,12 +92,12 @@ def _one_order(stage: Stage, options: Options, report: Report, ours: Orders, cru
     note = "`not modified`: the client sends the ETag that it has, and gets 304. `ours is`: ours to that contender."
     table = Table("GET one order with its items, at random", LOAD_COLUMNS, note=note)
     report.tables.append(table)
-    our_ids, their_ids = _ids(ours, "read.orders"), _ids(crud, "orders")
+    our_ids, their_ids = ids_of(ours, "read.orders"), ids_of(crud, "orders")
     paths = {
-        "ours": (ours.url, _file(stage, "one-ours", (f"/orders/{id_}" for id_, _ in our_ids))),
-        "crud": (crud.url, _file(stage, "one-crud", (f"/orders/{id_}" for id_, _ in their_ids))),
-        "ceiling": (ceiling.url, _file(stage, "one-ceiling", (f"/orders/{id_}" for id_, _ in our_ids))),
-        "ours, not modified": (ours.url, _file(stage, "etags", (f'/orders/{id_}\t"{at}"' for id_, at in our_ids))),
+        "ours": (ours.url, paths_in(stage, "one-ours", (f"/orders/{id_}" for id_, _ in our_ids))),
+        "crud": (crud.url, paths_in(stage, "one-crud", (f"/orders/{id_}" for id_, _ in their_ids))),
+        "ceiling": (ceiling.url, paths_in(stage, "one-ceiling", (f"/orders/{id_}" for id_, _ in our_ids))),
+        "ours, not modified": (ours.url, paths_in(stage, "etags", (f'/orders/{id_}\t"{at}"' for id_, at in our_ids))),
     }
     for connections in CONNECTIONS:
         results = _load(options, paths, connections)
@@ -96,7 +110,7 @@ def _one_order(stage: Stage, options: Options, report: Report, ours: Orders, cru
 
 
 def _page(stage: Stage, options: Options, report: Report, ours: Orders, crud: Baseline) -> None:
-    path = _file(stage, "page", [PAGE])
+    path = paths_in(stage, "page", [PAGE])
     results = _load(options, {"ours": (ours.url, path), "crud": (crud.url, path)}, 16)
     report.keep("page of 50, 16 connections", results)
     ratios = {"crud": ratio(results["ours"], results["crud"], _rate)}
@@ -119,7 +133,7 @@ def _growth(stage: Stage, options: Options, report: Report, few: Orders, many: O
         ("cancelled before a time, 25", "read.status_growth", _cancelled_paths),
     ):
         paths = {
-            name: (each.url, _file(stage, f"{name}-{figure}", paths_of(each))) for name, (each, _) in sizes.items()
+            name: (each.url, paths_in(stage, f"{name}-{figure}", paths_of(each))) for name, (each, _) in sizes.items()
         }
         results = _load(options, paths, 1)
         report.keep(what, results)
@@ -131,7 +145,7 @@ def _growth(stage: Stage, options: Options, report: Report, few: Orders, many: O
 
 
 def _one_paths(service: Orders) -> Iterable[str]:
-    return (f"/orders/{id_}" for id_, _ in _ids(service, "read.orders"))
+    return (f"/orders/{id_}" for id_, _ in ids_of(service, "read.orders"))
 
 
 def _user_paths(service: Orders) -> Iterable[str]:
@@ -147,19 +161,6 @@ def _cancelled_paths(service: Orders) -> Iterable[str]:
         first + timedelta(seconds=(last - first).total_seconds() * chance.random()) for _ in range(PATHS)
     ]
     return (f"/orders?limit=25&status=cancelled&placed_at%5Blte%5D={quote(at.isoformat())}" for at in times)
-
-
-def _ids(service: Orders | Baseline, table: str) -> list[tuple[str, int]]:
-    """Ids and versions of orders, at random."""
-    query = f"SELECT id::text, version FROM {table} ORDER BY random() LIMIT {PATHS}"  # noqa: S608 - our own names
-    assert service.database_url is not None
-    return [(str(id_), int(version)) for id_, version in execute(service.database_url, query)]
-
-
-def _file(stage: Stage, name: str, lines: Iterable[str]) -> Path:
-    path = stage.directory / f"{name}.txt"
-    path.write_text("".join(f"{line}\n" for line in lines))
-    return path
 
 
 def _load(options: Options, targets: dict[str, tuple[str, Path]], connections: int) -> dict[str, list[Load]]:
