@@ -1,0 +1,218 @@
+import threading
+
+import psycopg
+import pytest
+from psycopg import Connection
+
+from command.ids import new_id
+from eventlog.events import CancelledLine, OrderCancelled, OrderItem, OrderPlaced, ProductAdded, UserRegistered
+from projector import loop
+from projector.loop import Fenced, Loop, Progress, ProjectionFailed, connect
+from projector.shadow import Shadow
+from tests.builders import Writing, append_events, new_event
+from tests.projector.read_tables import contents, error, head, position
+
+ALL = 10_000
+
+
+def project_all(connection: Connection, limit: int = ALL) -> int:
+    projecting, events = Loop(), 0
+    while (progress := projecting.project(connection, limit)).events:
+        events += progress.events
+    return events
+
+
+def on_moving_the_checkpoint(connection: Connection, do: str) -> None:
+    """Let something happen between the rows and the checkpoint of a batch."""
+    connection.execute(
+        f"CREATE FUNCTION meanwhile() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {do} END $$;"
+        "CREATE TRIGGER meanwhile BEFORE UPDATE ON read.checkpoint FOR EACH ROW EXECUTE FUNCTION meanwhile()".encode()
+    )
+
+
+def nothing_happens_any_more(connection: Connection) -> None:
+    connection.execute("DROP TRIGGER meanwhile ON read.checkpoint")
+
+
+def append_unreadable(database_url: str) -> None:
+    """An event of a type that this release does not know."""
+    unknown = new_event(f"user-{new_id()}", 1, UserRegistered("Ada", "ada@example.org", None))
+    append_events(database_url, [unknown._replace(type="UserTeleported")])
+
+
+def test_batches_of_every_size_come_to_the_same_tables(writing: Writing, connection: Connection) -> None:
+    writing.history(orders=12)
+    project_all(connection)
+    whole = contents(connection)
+    assert [len(rows) for rows in whole.values()] == [6, 6, 12, len(whole["order_items"])]
+    for limit in (*range(1, 12), 17, 50):
+        with Shadow(connection, f"batches_of_{limit}") as shadow:
+            while shadow.loop.project(connection, limit).events:
+                pass
+            assert contents(connection, shadow.schema) == whole, f"batches of {limit}"
+
+
+def test_a_batch_tells_how_far_it_came_and_how_far_it_is(writing: Writing, connection: Connection) -> None:
+    for _ in range(7):
+        writing.user()
+    assert (progress := Loop().project(connection, 3)) == Progress(position=3, head=7, events=3)
+    assert progress.lag == 4
+    assert Loop().project(connection, 3, until=5) == Progress(position=5, head=5, events=2)
+    assert Loop().project(connection, 3, until=4) == Progress(position=5, head=4, events=0)
+    assert Loop().project(connection, 3) == Progress(position=7, head=7, events=2)
+
+
+def test_rows_without_their_checkpoint_are_never_seen(
+    writing: Writing, connection: Connection, other: Connection
+) -> None:
+    writing.user()
+    on_moving_the_checkpoint(other, "RAISE EXCEPTION 'no further';")
+    with pytest.raises(psycopg.errors.RaiseException):
+        Loop().project(connection, ALL)
+    assert (position(other), contents(other)["users"]) == (0, [])
+
+    nothing_happens_any_more(other)
+    assert project_all(connection) == 1
+    assert (position(other), len(contents(other)["users"])) == (1, 1)
+
+
+def test_a_projector_that_dies_in_a_batch_leaves_it_to_the_next(
+    writing: Writing, database_url: str, connection: Connection, other: Connection
+) -> None:
+    writing.history(orders=4)
+    Loop().project(connection, 5)
+    on_moving_the_checkpoint(other, "PERFORM pg_terminate_backend(pg_backend_pid()); RETURN NEW;")
+    with pytest.raises(psycopg.OperationalError):
+        Loop().project(connection, ALL)
+    assert connection.closed
+    assert position(other) == 5
+
+    nothing_happens_any_more(other)
+    with connect(database_url) as next_one, Shadow(next_one, "again") as shadow:
+        assert project_all(next_one) == head(other) - 5
+        shadow.fill(lambda _: None)
+        assert contents(next_one) == contents(next_one, "again")
+
+
+def test_a_stalled_projector_is_ended_by_the_database(connection: Connection) -> None:
+    """Its lock on the checkpoint goes with it; how PostgreSQL does that is PostgreSQL's to test."""
+    assert connection.execute("SHOW idle_in_transaction_session_timeout").fetchone() == (
+        f"{loop.STALLED_SECONDS_MAX}s",
+    )
+
+
+def test_a_checkpoint_that_was_moved_meanwhile_fences_the_batch(
+    writing: Writing, connection: Connection, other: Connection
+) -> None:
+    writing.user()
+    on_moving_the_checkpoint(other, "RETURN NULL;")
+    with pytest.raises(Fenced, match="no longer at 0"):
+        Loop().project(connection, ALL)
+    assert contents(other)["users"] == []
+
+
+def test_whoever_finds_another_at_work_does_not_wait(
+    writing: Writing, connection: Connection, other: Connection
+) -> None:
+    writing.user()
+    with other.transaction():
+        other.execute("SELECT FROM read.checkpoint FOR UPDATE")
+        connection.execute("SET statement_timeout = '5s'")
+        assert Loop().project(connection, ALL) == Progress(position=0, head=1, events=0)
+        Loop().beat(connection, 1)
+    assert project_all(connection) == 1
+
+
+def test_two_at_once_project_every_event_once(writing: Writing, database_url: str, other: Connection) -> None:
+    writing.history(orders=40)
+    events: list[int] = []
+
+    def work() -> None:
+        with connect(database_url) as connection:
+            while (progress := Loop().project(connection, 7)).lag:
+                events.append(progress.events)
+            events.append(progress.events)
+
+    threads = [threading.Thread(target=work) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert sum(events) == head(other) == position(other)
+    with connect(database_url) as connection, Shadow(connection, "alone") as shadow:
+        shadow.fill(lambda _: None)
+        assert contents(connection) == contents(connection, "alone")
+
+
+def test_an_idle_look_writes_nothing(connection: Connection) -> None:
+    """A row lock is a write, and its commit a flush of the disk; an idle projector looks two hundred times a second."""
+    Loop().project(connection, ALL)
+    assert connection.execute("SELECT xmax::text FROM read.checkpoint").fetchone() == ("0",)
+
+
+def test_an_event_that_cannot_be_read_is_named_and_rolls_back_its_batch(
+    writing: Writing, database_url: str, connection: Connection
+) -> None:
+    writing.user()
+    append_unreadable(database_url)
+    writing.user()
+    projecting = Loop()
+    with pytest.raises(ProjectionFailed, match=r"event 2 \(UserTeleported of user-.*\): .*not known to this release"):
+        projecting.project(connection, ALL)
+    assert (position(connection), contents(connection)["users"]) == (0, [])
+
+    # What the failed batch had folded is not written with the next one.
+    assert projecting.project(connection, 1).events == 1
+    assert len(contents(connection)["users"]) == 1
+
+
+def test_an_event_that_breaks_a_rule_of_the_tables_is_reported_without_the_row(
+    writing: Writing, database_url: str, connection: Connection
+) -> None:
+    writing.user()
+    order, user, product = new_id(), new_id(), new_id()
+    items = (OrderItem(1, product, "CUP", "Cup", 1, "2.50", "2.50"),)
+    append_events(
+        database_url,
+        [
+            new_event(f"user-{user}", 1, UserRegistered("Ada", "ada@example.org", None)),
+            new_event(f"product-{product}", 1, ProductAdded("CUP", "Cup", "2.50", "EUR", False)),
+            new_event(f"order-{order}", 1, OrderPlaced(user, None, "EUR", "2.50", "a secret", items)),
+            new_event(f"order-{order}", 2, OrderCancelled(user, None, None, (CancelledLine(1, 1, 1),), "2.50", "9.00")),
+        ],
+    )
+    projecting = Loop()
+    assert projecting.project(connection, 3).events == 3
+    with pytest.raises(ProjectionFailed, match=r"events 4 to 5: .*orders_cancelled_total_check") as failed:
+        projecting.project(connection, ALL)
+    assert "secret" not in str(failed.value)
+    assert position(connection) == 3
+
+
+def test_a_fault_in_a_projection_names_the_event(database_url: str, connection: Connection) -> None:
+    stream = f"product-{new_id()}"
+    append_events(database_url, [new_event(stream, 1, ProductAdded("CUP", "Cup", "2.50", "EUR", True))])
+    projecting = Loop()
+    projecting._rows.products = None  # type: ignore[assignment]
+    with pytest.raises(ProjectionFailed, match=rf"event 1 \(ProductAdded of {stream}\): AttributeError"):
+        projecting.project(connection, ALL)
+
+
+def test_a_failure_is_forgotten_when_the_tables_are_at_the_head(writing: Writing, connection: Connection) -> None:
+    writing.user()
+    Loop().report(connection, "ProjectionFailed: event 1")
+    Loop().beat(connection, head=1)
+    assert error(connection) == "ProjectionFailed: event 1"
+    Loop().project(connection, ALL)
+    assert error(connection) is None
+
+    Loop().report(connection, "OperationalError: gone")
+    Loop().beat(connection, head=1)
+    assert error(connection) is None
+
+
+def test_who_looked_last_and_when_is_told(connection: Connection) -> None:
+    before = connection.execute("SELECT seen_at FROM read.checkpoint").fetchone()
+    Loop().beat(connection, 0)
+    worker, later = connection.execute("SELECT worker, seen_at > %s FROM read.checkpoint", before).fetchone() or ()
+    assert (worker, later) == (loop.WORKER, True)
