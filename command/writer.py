@@ -245,9 +245,10 @@ class Writer:
     async def _failed(self, taken: list[_Waiting], sent: _Decided | None, error: Exception) -> None:
         """Find out what became of a batch that failed, and say so. `sent` is the batch if its COMMIT may have gone out."""
         self._states.clear()
+        broken = self._connection is None or self._connection.broken
+        lost = broken or isinstance(error, psycopg.OperationalError | TimeoutError | OSError)
         # Whatever was begun ends with the connection.
         await self._disconnect()
-        lost = isinstance(error, psycopg.OperationalError | TimeoutError | OSError)
         verdict: Exception
         if sent is not None and sent.batch.events and lost:
             try:

@@ -14,6 +14,9 @@ from psycopg import AsyncConnection
 from eventlog import arrays, idempotency
 from eventlog.idempotency import KeptAnswer
 
+# Who holds the head and then stalls (a stopped process, a paused machine) is cut off, or nobody would append any more.
+STALLED_SECONDS_MAX = 5
+
 # Not a parameter in it, so that it goes out as one simple query: one round trip.
 _TAKE_HEAD = b"BEGIN; SELECT position, recorded_at FROM log.head WHERE log_id = 0 FOR UPDATE"
 
@@ -96,6 +99,7 @@ async def connect(database_url: str) -> AsyncConnection:
     arrays.register(connection)
     connection.prepare_threshold = 0
     await connection.execute("SET timezone = 'UTC'")
+    await connection.execute(f"SET idle_in_transaction_session_timeout = '{STALLED_SECONDS_MAX}s'")
     return connection
 
 
