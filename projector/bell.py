@@ -28,6 +28,8 @@ KEY_SECONDS = 3
 # A Redis that is slow or gone costs the ringing thread this much, and no command anything.
 REDIS_SECONDS_MAX = 0.5
 PAUSE_SECONDS = 0.005
+# A projector that is awake stays so for longer than this after the last event, and looks every few milliseconds.
+PAUSE_WHILE_KNOWN_SECONDS = 0.025
 PAUSE_AFTER_ERROR_SECONDS = 0.5
 
 # Every broker signs Dramatiq's list of heartbeats, also one that only rings: this tells those that work.
@@ -101,16 +103,17 @@ class Bell:
                 return
             self._news.clear()
             try:
-                self._ring()
-                self._stopping.wait(PAUSE_SECONDS)
+                self._stopping.wait(PAUSE_SECONDS if self._ring() else PAUSE_WHILE_KNOWN_SECONDS)
             except (redis.RedisError, OSError) as error:
                 self.failures += 1
                 if self.failures == 1 or self.failures % 100 == 0:
                     log.warning("the bell cannot ring, the projector will look by itself: %s", error)
                 self._stopping.wait(PAUSE_AFTER_ERROR_SECONDS)
 
-    def _ring(self) -> None:
-        nobody_knows = self._redis.set(KEY, 1, nx=True, ex=KEY_SECONDS)
+    def _ring(self) -> bool:
+        """Ring unless somebody knows already; whether nobody did."""
+        nobody_knows = bool(self._redis.set(KEY, 1, nx=True, ex=KEY_SECONDS))
         # Without a worker the key runs out again and again, but one message in the queue is enough.
         if nobody_knows and not self._redis.llen(f"{self._broker.namespace}:{QUEUE}"):
             self._broker.enqueue(Message(queue_name=QUEUE, actor_name=ACTOR, args=(), kwargs={}, options={}))
+        return nobody_knows

@@ -23,8 +23,10 @@ SWEEP_SECONDS = 1.0
 LOOK_AGAIN_SECONDS = 0.005
 # After the last event it stays awake this long, so that a steady trickle needs no messages.
 LINGER_SECONDS = 0.25
-# Then it lets its message go, to be woken by another.
-AWAKE_SECONDS_MAX = 2.0
+# Then it lets its message go, to be woken by another: Dramatiq may want to say something to its worker.
+AWAKE_SECONDS_MAX = 30.0
+# How long a message waits for a sweep that is under way.
+SWEEP_WAIT_SECONDS_MAX = 2.0
 KEY_RENEWED_SECONDS = 1.0
 
 log = logging.getLogger(__name__)
@@ -72,7 +74,7 @@ class Projector:
     def stay_awake(self) -> None:
         """Project until nothing has come for a while: what the bell wakes."""
         # A sweep that is under way may have looked before the news came, so it is waited for.
-        if not self._busy.acquire(timeout=AWAKE_SECONDS_MAX):
+        if not self._busy.acquire(timeout=SWEEP_WAIT_SECONDS_MAX):
             # It is catching up, and looks again before it ends.
             self._answer_bell()
             return

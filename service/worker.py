@@ -1,12 +1,17 @@
 """The worker process: `dramatiq service.worker:setup`, which `orders work` runs."""
 
+import gc
+
 import dramatiq
 
 from projector import bell
 from projector.worker import Projector, set_up
 from service import logs
 from service.errors import OperatorError
+from service.lifeline import die_with_parent
 from service.settings import Settings
+
+GC_THRESHOLD = 100_000
 
 
 def setup() -> None:
@@ -15,6 +20,9 @@ def setup() -> None:
     logs.configure(settings.log_format, settings.log_level)
     if settings.database_url is None or settings.redis_url is None:
         raise OperatorError("DATABASE_URL and REDIS_URL must be set: `orders work` does that", exit_code=2)
+    die_with_parent()
+    # A page of events is many objects and no cycles: the collector would look through all of them for nothing.
+    gc.set_threshold(GC_THRESHOLD)
     broker = bell.broker(settings.redis_url)
     dramatiq.set_broker(broker)
     set_up(broker, Projector(settings.database_url, bell.client(settings.redis_url)))
