@@ -172,6 +172,8 @@ class States:
         for past in history.events:
             event = self._codec.decode(past.type, past.schema_version, past.data)
             state = kind.evolve(entity_id, state, event, rfc3339(past.occurred_at))
+            if state is None:
+                raise UnreadableEvent(f"{past.type} does not belong into such a stream")
             version = past.version
         return Entity(version, state)
 

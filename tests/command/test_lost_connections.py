@@ -1,0 +1,198 @@
+"""A connection that breaks at the worst moment: what is answered is what happened, or that it is not known."""
+
+import asyncio
+import contextlib
+import shutil
+import tempfile
+import time
+from collections.abc import AsyncIterator, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from command.domain.refusals import OutOfStock
+from command.ids import new_id
+from command.states import States
+from command.users import RegisterUser
+from command.writer import Answer, Command, Key, Outcome, OutcomeUnknown, Unavailable
+from eventlog import append
+from service.embedded import PostgresServer
+from service.migrate import upgrade
+from tests.command.driving import Driver, check_log, driving, execute, place, restock, rows, stock_of
+from tests.command.proxy import Fault, Proxy
+
+pytestmark = pytest.mark.anyio
+
+KEY = Key(b"ada", "key", b"fingerprint")
+
+
+def a_user() -> RegisterUser:
+    user_id = new_id()
+    return RegisterUser(user_id, "Ada", f"{user_id}@example.org", None)
+
+
+@pytest.fixture
+async def proxy(database_url: str) -> AsyncIterator[Proxy]:
+    async with Proxy(database_url).running(database_url) as proxy:
+        yield proxy
+
+
+@contextlib.asynccontextmanager
+async def through(proxy: Proxy, batch_seconds_max: float = 10) -> AsyncIterator[Driver]:
+    """A writer behind the proxy, with as yet no COMMIT on its connection."""
+    async with driving(proxy.url, batch_seconds_max=batch_seconds_max, resolve_seconds_max=0.6) as driver:
+        yield driver
+
+
+async def test_a_commit_whose_answer_is_lost_is_answered_with_what_happened(writer: Driver, proxy: Proxy) -> None:
+    ada, tea = await writer.user(), await writer.product(stock=1)
+    async with through(proxy) as driver:
+        proxy.fault = Fault.ANSWER_LOST
+        first, refused = await asyncio.gather(
+            driver.do(place(ada, (tea, 1)), KEY), driver.do(place(ada, (tea, 1))), return_exceptions=True
+        )
+        assert isinstance(first, Answer)
+        assert (first.status, first.position, first.replayed) == (201, check_log(writer.database_url), False)
+        assert isinstance(refused, OutOfStock)
+        again = await driver.do(place(ada, (tea, 1)), KEY)
+        assert (again.body, again.replayed) == (first.body, True)
+        assert driver.rings == 1
+        await driver.do(restock(tea, 5))
+    assert stock_of(writer.database_url, tea) == 5
+    check_log(writer.database_url)
+
+
+@pytest.mark.parametrize("fault", [Fault.COMMIT_LOST, Fault.STATEMENTS_ARRIVE_COMMIT_LOST])
+async def test_a_commit_that_never_arrived_appends_nothing(writer: Driver, proxy: Proxy, fault: Fault) -> None:
+    ada, tea = await writer.user(), await writer.product(stock=1)
+    before = check_log(writer.database_url)
+    async with through(proxy) as driver:
+        proxy.fault = fault
+        with pytest.raises(Unavailable):
+            await driver.do(place(ada, (tea, 1)), KEY)
+        assert check_log(writer.database_url) == before
+        assert driver.rings == 0
+        assert not (await driver.do(place(ada, (tea, 1)), KEY)).replayed
+    assert stock_of(writer.database_url, tea) == 0
+    check_log(writer.database_url)
+
+
+async def test_when_the_server_cannot_be_asked_the_outcome_is_unknown(writer: Driver, proxy: Proxy) -> None:
+    ada, tea = await writer.user(), await writer.product(stock=1)
+    async with through(proxy) as driver:
+        proxy.fault = Fault.ANSWER_LOST_AND_SERVER_GONE
+        with pytest.raises(OutcomeUnknown):
+            await driver.do(place(ada, (tea, 1)), KEY)
+        with pytest.raises(Unavailable):
+            await driver.do(place(ada, (tea, 1)), KEY)
+        proxy.refusing = False
+        # It had been accepted, as who repeats it with its key is told.
+        assert (await driver.do(place(ada, (tea, 1)), KEY)).replayed
+    assert rows(writer.database_url, "SELECT count(*) FROM log.events WHERE type = 'OrderPlaced'") == [(1,)]
+    check_log(writer.database_url)
+
+
+async def test_a_commit_is_never_cancelled_and_a_silent_server_hangs_nobody(writer: Driver, proxy: Proxy) -> None:
+    ada, tea = await writer.user(), await writer.product(stock=1)
+    async with through(proxy, batch_seconds_max=0.5) as driver:
+        proxy.fault = Fault.SILENCE
+        began = time.monotonic()
+        with pytest.raises(OutcomeUnknown):
+            await driver.do(place(ada, (tea, 1)))
+        assert time.monotonic() - began < 5
+        assert proxy.cancel_requests == 0
+
+
+async def test_a_connection_that_breaks_between_batches_is_made_anew(writer: Driver, proxy: Proxy) -> None:
+    async with through(proxy) as driver:
+        ada = await driver.user()
+        proxy.cut()
+        await asyncio.sleep(0)
+        with contextlib.suppress(Unavailable):
+            await driver.do(a_user())
+        tea = await driver.product(stock=1)
+        await writer.do(place(ada, (tea, 1)))
+        with pytest.raises(OutOfStock):
+            await driver.do(place(ada, (tea, 1)))
+    check_log(writer.database_url)
+
+
+@dataclass
+class CutOffWhileDeciding:
+    """A command whose decision takes so long that the server ends the session."""
+
+    command: Command
+    database_url: str
+    weight: int = 1
+
+    def reads(self, states: States) -> Iterable[str]:
+        return self.command.reads(states)
+
+    def decide(self, states: States) -> Outcome:
+        execute(
+            self.database_url,
+            """
+            SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity
+            WHERE datname = current_database() AND pid <> pg_backend_pid()
+            """,
+        )
+        return self.command.decide(states)
+
+
+async def test_a_session_that_is_terminated_while_it_decides_appends_nothing(writer: Driver) -> None:
+    ada, tea = await writer.user(), await writer.product(stock=1)
+
+    before = check_log(writer.database_url)
+    with pytest.raises(Unavailable):
+        await writer.do(CutOffWhileDeciding(place(ada, (tea, 1)), writer.database_url))
+    assert check_log(writer.database_url) == before
+    assert (await writer.do(place(ada, (tea, 1)))).status == 201
+
+
+async def test_who_stalls_with_the_head_in_hand_is_cut_off(writer: Driver) -> None:
+    stalled = await append.connect(writer.database_url)
+    try:
+        cursor = await stalled.execute("SHOW idle_in_transaction_session_timeout")
+        assert await cursor.fetchone() == (f"{append.STALLED_SECONDS_MAX}s",)
+        await stalled.execute("SET idle_in_transaction_session_timeout = '300ms'")
+        await append.take_head(stalled)
+        assert (await writer.do(a_user())).position == 1
+    finally:
+        await stalled.close()
+
+
+async def test_who_waits_too_long_for_the_head_is_told_that_nothing_happened(database_url: str) -> None:
+    holder = await append.connect(database_url)
+    try:
+        await append.take_head(holder)
+        async with driving(database_url, batch_seconds_max=0.3) as driver:
+            with pytest.raises(Unavailable):
+                await driver.do(a_user())
+            await holder.execute("ROLLBACK")
+            assert (await driver.do(a_user())).position == 1
+    finally:
+        await holder.close()
+
+
+@pytest.fixture
+def server() -> Iterator[PostgresServer]:
+    """A server that may be stopped, not started yet."""
+    directory = Path(tempfile.mkdtemp(prefix="orders-test-"))
+    directory.chmod(0o755)  # as root the server runs as another user, who must get through
+    server = PostgresServer(directory, {"fsync": "off"})
+    yield server
+    server.stop()
+    shutil.rmtree(directory)
+
+
+async def test_a_server_that_is_gone_is_unavailable_until_it_is_back(server: PostgresServer) -> None:
+    url = server.start()
+    upgrade(url)
+    async with driving(url) as driver:
+        await driver.user()
+        server.stop()
+        with pytest.raises(Unavailable):
+            await driver.do(a_user())
+        assert server.start() == url
+        assert (await driver.do(a_user())).position == 2

@@ -1,0 +1,204 @@
+"""What the write side knows of a stream: little to load however long it is, and never wrong."""
+
+import asyncio
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from command.domain.refusals import OutOfStock
+from command.ids import new_id
+from command.products import ChangeProduct
+from command.states import KINDS, STREAMS_MAX, States, rfc3339, shape_of, split
+from command.users import ChangeUser, DeleteUser, RegisterUser
+from command.writer import SNAPSHOT_EVERY_EVENTS, Answer, Command
+from eventlog import append, read
+from eventlog.codec import Codec, UnreadableEvent
+from eventlog.events import ProductAdded, StockAdjusted
+from tests.command.driving import Driver, cancel, check_log, driving, execute, place, restock, rows, stock_of
+
+pytestmark = pytest.mark.anyio
+
+
+async def popular(writer: Driver, events: int) -> str:
+    """A product to which so much has happened."""
+    tea = await writer.product(stock=1)
+    await asyncio.gather(*[writer.do(restock(tea, 1)) for _ in range(events - 2)])
+    return tea
+
+
+async def loaded(database_url: str, stream: str) -> read.History:
+    connection = await append.connect(database_url)
+    try:
+        return (await read.histories(connection, {stream: shape_of(stream)}))[stream]
+    finally:
+        await connection.close()
+
+
+async def answers_alike(database_url: str, tea: str, stock: int) -> dict[str, Any]:
+    """What a process that has just started answers about the product, without changing it."""
+    async with driving(database_url) as fresh:
+        shown = await fresh.shown(ChangeProduct(tea, "Tea", Decimal("2.5"), None))
+    assert shown["stock"] == stock
+    return shown
+
+
+@pytest.mark.parametrize(
+    "events", [2, SNAPSHOT_EVERY_EVENTS - 1, SNAPSHOT_EVERY_EVENTS, SNAPSHOT_EVERY_EVENTS + 1, 300]
+)
+async def test_a_long_stream_is_loaded_from_a_snapshot_and_the_few_events_behind_it(
+    writer: Driver, events: int
+) -> None:
+    tea = await popular(writer, events)
+    history = await loaded(writer.database_url, f"product-{tea}")
+    behind = [it.version for it in history.events]
+    assert len(behind) == events % SNAPSHOT_EVERY_EVENTS < SNAPSHOT_EVERY_EVENTS
+    assert history.version == events - len(behind)
+    assert behind == list(range(history.version + 1, events + 1))
+    assert (history.state is None) == (events < SNAPSHOT_EVERY_EVENTS)
+    shown = await answers_alike(writer.database_url, tea, events - 1)
+    assert shown["version"] == events
+
+
+async def test_snapshots_can_be_deleted_and_come_again(writer: Driver) -> None:
+    tea = await popular(writer, 100)
+    before = await answers_alike(writer.database_url, tea, 99)
+    execute(writer.database_url, "DELETE FROM log.snapshots")
+    assert await answers_alike(writer.database_url, tea, 99) == before
+    async with driving(writer.database_url) as fresh:
+        await asyncio.gather(*[fresh.do(restock(tea, 1)) for _ in range(SNAPSHOT_EVERY_EVENTS)])
+    assert rows(writer.database_url, "SELECT version FROM log.snapshots") == [(128,)]
+
+
+async def test_a_snapshot_of_another_shape_is_not_read(writer: Driver) -> None:
+    tea = await popular(writer, 100)
+    before = await answers_alike(writer.database_url, tea, 99)
+    execute(writer.database_url, """UPDATE log.snapshots SET shape = shape + 1, state = '{"stock": "many"}'""")
+    assert await answers_alike(writer.database_url, tea, 99) == before
+
+
+async def test_every_kind_of_state_survives_its_snapshot(writer: Driver) -> None:
+    ada, tea = await writer.user(), await writer.product(stock=1000)
+    order_id = await writer.order(ada, (tea, 100))
+    for number in range(SNAPSHOT_EVERY_EVENTS):
+        await writer.do(ChangeUser(ada, f"Ada {number}", f"{ada}@example.org", None))
+        await writer.do(cancel(order_id, {1: 1}))
+    kinds = rows(writer.database_url, "SELECT split_part(stream, '-', 1) FROM log.snapshots ORDER BY 1")
+    assert [kind for (kind,) in kinds] == sorted(KINDS)
+    async with driving(writer.database_url) as fresh:
+        from_snapshots = await fresh.shown(cancel(order_id, {1: 1}))
+        user = await fresh.shown(ChangeUser(ada, "Ada 31", f"{ada}@example.org", None))
+    assert (user["name"], user["version"]) == ("Ada 31", SNAPSHOT_EVERY_EVENTS + 1)
+    assert (from_snapshots["cancelled_total"], from_snapshots["items"][0]["cancelled_quantity"]) == ("82.50", 33)
+    execute(writer.database_url, "DELETE FROM log.snapshots")
+    async with driving(writer.database_url) as fresh:
+        from_events = await fresh.shown(cancel(order_id))
+    changed = {"status", "cancelled_total", "items", "cancelled_at", "updated_at", "version"}
+    assert {name: it for name, it in from_events.items() if name not in changed} == {
+        name: it for name, it in from_snapshots.items() if name not in changed
+    }
+
+
+async def test_a_resource_shows_the_same_times_before_and_after_it_is_loaded(writer: Driver) -> None:
+    ada = await writer.user()
+    here = await writer.shown(ChangeUser(ada, "Ada L.", f"{ada}@example.org", None))
+    async with driving(writer.database_url) as fresh:
+        assert await fresh.shown(ChangeUser(ada, "Ada L.", f"{ada}@example.org", None)) == here
+    ((first,), (last,)) = rows(writer.database_url, "SELECT occurred_at FROM log.events ORDER BY position")
+    assert (here["created_at"], here["updated_at"]) == (rfc3339(first), rfc3339(last))
+
+
+DAMAGES = {
+    "an unknown type": "'ProductPainted', 1, '{}'",
+    "a version from the future": "'StockAdjusted', 99, '{}'",
+    "data of another shape": """'StockAdjusted', 1, '{"delta": "many"}'""",
+    "an event of another kind of stream": "'UserDeleted', 1, '{}'",
+}
+
+
+async def damage(database_url: str, stream: str, event: str) -> None:
+    """Append an event that this release cannot read, as a newer one might."""
+    execute(
+        database_url,
+        f"""
+        WITH head AS (UPDATE log.head SET position = position + 1 RETURNING position)
+        INSERT INTO log.events
+            (position, stream, version, type, schema_version, data, occurred_at, recorded_at, metadata)
+        SELECT head.position, %s, 1 + (SELECT count(*) FROM log.events WHERE stream = %s), {event}, now(), now(), '{{}}'
+        FROM head
+        """,  # noqa: S608 - of our own
+        stream,
+        stream,
+    )
+
+
+@pytest.mark.parametrize("event", DAMAGES.values(), ids=DAMAGES.keys())
+async def test_a_product_that_cannot_be_read_hurts_its_own_commands_only(writer: Driver, event: str) -> None:
+    ada, tea, cup = await writer.user(), await writer.product(), await writer.product()
+    await damage(writer.database_url, f"product-{tea}", event)
+    commands: list[Command] = [
+        place(ada, (cup, 1)),
+        place(ada, (tea, 1)),
+        restock(tea, 1),
+        place(ada, (cup, 1), (tea, 1)),
+        restock(cup, 1),
+    ]
+    answers = await asyncio.gather(*map(writer.do, commands), return_exceptions=True)
+    broken = UnreadableEvent
+    assert [type(it) for it in answers] == [Answer, broken, broken, broken, Answer]
+    assert stock_of(writer.database_url, cup) == 10
+
+
+async def test_an_order_that_cannot_be_read_hurts_its_own_commands_only(writer: Driver) -> None:
+    ada, tea = await writer.user(), await writer.product()
+    broken, whole = [await writer.order(ada, (tea, 1)) for _ in range(2)]
+    await damage(writer.database_url, f"order-{broken}", "'OrderPainted', 1, '{}'")
+    answers = await asyncio.gather(*[writer.do(cancel(it)) for it in (broken, whole)], return_exceptions=True)
+    assert [type(it) for it in answers] == [UnreadableEvent, Answer]
+    assert stock_of(writer.database_url, tea) == 9
+
+
+async def test_a_snapshot_that_cannot_be_read_hurts_its_own_commands_only(writer: Driver) -> None:
+    tea, cup = await popular(writer, 40), await writer.product()
+    execute(writer.database_url, """UPDATE log.snapshots SET state = '{"stock": "many"}'""")
+    async with driving(writer.database_url) as fresh:
+        answers = await asyncio.gather(*[fresh.do(restock(it, 1)) for it in (tea, cup)], return_exceptions=True)
+        assert [type(it) for it in answers] == [UnreadableEvent, Answer]
+        execute(writer.database_url, "DELETE FROM log.snapshots")
+        assert (await fresh.do(restock(tea, 1))).status == 200
+    check_log(writer.database_url)
+
+
+async def test_far_behind_a_writer_starts_afresh_and_is_right(writer: Driver, other: Driver) -> None:
+    ada, tea = await writer.user(), await writer.product(stock=20_000)
+    await other.do(place(ada, (tea, 1)))
+    while writer.writer.events < 10_100:
+        await asyncio.gather(*[writer.do(restock(tea, -1)) for _ in range(1_000)])
+    stock = stock_of(writer.database_url, tea)
+    assert (await other.shown(restock(tea, -1)))["stock"] == stock - 1
+    with pytest.raises(OutOfStock):
+        await other.do(restock(tea, -stock))
+
+
+async def test_what_is_deleted_stays_known_as_deleted(writer: Driver, other: Driver) -> None:
+    ada = new_id()
+    await writer.do(RegisterUser(ada, "Ada", "ada@example.org", None))
+    await writer.do(DeleteUser(ada, None))
+    before = check_log(writer.database_url)
+    assert [(await it.do(DeleteUser(ada, None))).position for it in (other, writer)] == [before, before]
+
+
+def test_streams_that_nobody_asked_for_lately_are_dropped() -> None:
+    states = States(Codec())
+    for number in range(STREAMS_MAX + 5):
+        states.evolve(f"product-{number}", ProductAdded("TEA", "Tea", "2.50", "EUR", True), "now")
+    states.trim()
+    assert "product-4" not in states
+    assert "product-5" in states
+    entity = states.product(str(STREAMS_MAX + 4))
+    assert entity is not None
+    assert states.evolve(f"product-{STREAMS_MAX + 4}", StockAdjusted(1, "found", 1), "now").version == 2
+
+
+def test_a_stream_is_a_kind_and_an_id() -> None:
+    assert split("order-0190aaaa-0000-7000-8000-000000000000") == ("order", "0190aaaa-0000-7000-8000-000000000000")
