@@ -1,4 +1,4 @@
-"""tests/fixtures/shop is made up: each row says in `expect`, a member that no importer knows, what is to become of it."""
+"""tests/fixtures/shop is made up. Each row says in `expect`, a member that no importer knows, what becomes of it."""
 
 import json
 from collections import Counter
@@ -17,9 +17,8 @@ TEA = {"sku": "tea", "description": "Tea", "unit_price": 4, "min_initial_stock":
 
 def order(number: str, quantity: int, **members: Any) -> dict[str, Any]:
     lines = [{"sku": "tea", "quantity": quantity, "unit_price": 4}]
-    return {
-        "kind": "place_order", "order": number, "customer": "ada", "at": "2024-03-01T08:00:00Z", "lines": lines, **members
-    }  # fmt: skip
+    row = {"kind": "place_order", "order": number, "customer": "ada", "at": "2024-03-01T08:00:00Z", "lines": lines}
+    return row | members
 
 
 def cancellation(number: str, target: str) -> dict[str, Any]:

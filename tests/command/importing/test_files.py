@@ -1,0 +1,132 @@
+import gzip
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from command.importing.files import LINE_BYTES_MAX, find, kind_of, read
+
+# Digests do not compress well, so that a share of the file is about the same share of the lines.
+ROWS = [b'{"row": "%b"}' % hashlib.sha256(b"%d" % number).hexdigest().encode() for number in range(20_000)]
+CONTENT = b"\n".join(ROWS) + b"\n"
+
+
+def contents(path: Path) -> list[bytes]:
+    return [line.content for line in read(path)]
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "rows.jsonl"
+
+
+@pytest.mark.parametrize("name", ["rows.jsonl", "rows.jsonl.gz"])
+@pytest.mark.parametrize("pack", [bytes, gzip.compress])
+def test_lines_are_read_whatever_the_name_says_of_compression(tmp_path, name, pack):
+    path = tmp_path / name
+    path.write_bytes(pack(CONTENT))
+    lines = list(read(path))
+    assert [line.content for line in lines] == ROWS
+    assert [line.number for line in lines] == list(range(1, len(ROWS) + 1))
+
+
+@pytest.mark.parametrize("share", [0.0, 0.001, 0.3, 0.5, 0.9, 0.999999])
+def test_of_a_truncated_gz_every_whole_line_is_read_and_the_torn_one_is_named(path, share):
+    packed = gzip.compress(CONTENT)
+    path.write_bytes(packed[: 10 + int((len(packed) - 11) * share)])
+    *whole, torn = read(path)
+    assert [line.content for line in whole] == ROWS[: len(whole)]
+    assert torn.number == len(whole) + 1
+    assert "ended before the end-of-stream marker" in str(torn.damage)
+    rest = CONTENT[sum(len(line.content) + 1 for line in whole) :]
+    assert rest.startswith(torn.content)
+    assert len(whole) >= 0.7 * share * len(ROWS) - 1_000
+
+
+def test_what_was_read_before_damage_in_the_middle_counts(path):
+    packed = bytearray(gzip.compress(CONTENT))
+    packed[len(packed) // 2 :] = b"\xff" * (len(packed) // 2)
+    path.write_bytes(packed)
+    *whole, damaged = read(path)
+    assert damaged.damage
+    assert len(whole) > 5_000
+    # A checksum stands at the end: until then, garbage may have been read as lines, and only for the last ones.
+    assert [line.content for line in whole[:-2_000]] == ROWS[: len(whole) - 2_000]
+
+
+def test_several_gz_members_are_one_file(path):
+    path.write_bytes(gzip.compress(b"1\n2") + gzip.compress(b"3\n4\n"))
+    assert contents(path) == [b"1", b"23", b"4"]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"1\n2", b"1\n2\n", b"1\r\n2\r\n", b"\xef\xbb\xbf1\n2\n", b"  1  \n2", b"1\n2\n\n \n"],
+    ids=["no last newline", "last newline", "CRLF", "byte order mark", "blanks", "blank lines"],
+)
+def test_line_ends_and_blanks_are_no_part_of_a_row(path, content):
+    path.write_bytes(content)
+    assert contents(path) == [b"1", b"2"]
+
+
+def test_blank_lines_count_as_lines(path):
+    path.write_bytes(b"\n\n1\n\n2\n")
+    assert [(line.number, line.content) for line in read(path)] == [(3, b"1"), (5, b"2")]
+
+
+def test_an_empty_file_has_no_lines(path):
+    path.write_bytes(b"")
+    assert contents(path) == []
+    path.write_bytes(gzip.compress(b""))
+    assert contents(path) == []
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress])
+def test_a_line_that_is_too_long_is_told_and_not_held(path, pack):
+    huge = 40 * LINE_BYTES_MAX
+    path.write_bytes(pack(b"1\n" + b"x" * huge + b"\n" + b"y" * LINE_BYTES_MAX + b"\n3\n" + b"z" * huge))
+    lines = list(read(path))
+    assert [line.number for line in lines] == [1, 2, 3, 4, 5]
+    assert [line.too_long for line in lines] == [False, True, False, False, True]
+    assert max(len(line.content) for line in lines) < 3 * LINE_BYTES_MAX
+
+
+def test_a_file_that_cannot_be_opened_is_damaged_from_its_first_line(tmp_path):
+    (line,) = read(tmp_path / "gone.jsonl")
+    assert (line.number, line.damage) == (1, "the file cannot be read from here on: No such file or directory")
+
+
+def test_progress_is_told_in_bytes_of_the_file(path):
+    path.write_bytes(gzip.compress(CONTENT))
+    seen: list[int] = []
+    assert len(list(read(path, seen.append))) == len(ROWS)
+    assert seen == sorted(seen)
+    assert seen[-1] == path.stat().st_size
+
+
+def test_of_a_folder_users_products_and_commands_are_taken_in_this_order(tmp_path):
+    for name in (
+        "commands.jsonl.gz",
+        "products-2.jsonl",
+        "products-1.jsonl",
+        "users.jsonl",
+        "dirty.jsonl",
+        "users.csv",
+    ):
+        (tmp_path / name).touch()
+    (tmp_path / "users.jsonl.d").mkdir()
+    assert [path.name for path in find(tmp_path)] == [
+        "users.jsonl", "products-1.jsonl", "products-2.jsonl", "commands.jsonl.gz"
+    ]  # fmt: skip
+    assert [kind_of(path) for path in find(tmp_path)] == ["users", "products", "products", "commands"]
+
+
+def test_a_named_file_is_taken_whatever_its_name(tmp_path):
+    dirty = tmp_path / "dirty.jsonl"
+    dirty.touch()
+    assert find(dirty) == [dirty]
+    assert kind_of(dirty) is None
+    with pytest.raises(FileNotFoundError, match="has no users"):
+        find(tmp_path)
+    with pytest.raises(FileNotFoundError, match="there is no file or folder"):
+        find(tmp_path / "nothing")

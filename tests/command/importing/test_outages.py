@@ -1,0 +1,68 @@
+import os
+import shutil
+import signal
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from command.importing.run import Stopped
+from service.embedded import PostgresServer
+from service.migrate import upgrade
+from tests.command.importing.test_run import TEA, USER, order
+
+ORDERS = 3_000
+
+
+@pytest.fixture
+def server() -> Iterator[PostgresServer]:
+    """One of its own, durable, to be killed."""
+    place = Path(tempfile.mkdtemp(prefix="orders-import-"))
+    place.chmod(0o755)
+    server = PostgresServer(place)
+    server.start()
+    upgrade(server.url)
+    yield server
+    server.stop()
+    shutil.rmtree(place)
+
+
+def test_an_import_that_loses_the_database_says_where_and_is_simply_run_again(server, shop):
+    shop.database_url = server.url
+    # Every other order is refused, so what one order would let pass, a later one may not take.
+    rows = [order(f"{number}", 1 if number % 2 else 1_000_000) for number in range(ORDERS)]
+    path = shop.file("shop.jsonl", USER, TEA | {"min_initial_stock": ORDERS}, *rows)
+
+    def kill(_: int, rows: int) -> None:
+        if rows > ORDERS // 2 and server.is_alive():
+            os.kill(server.pid, signal.SIGKILL)
+            while server.is_alive():
+                time.sleep(0.01)
+
+    with pytest.raises(Stopped) as stopped:
+        shop.load(path, has_read=kill)
+    assert stopped.value.file == path
+    assert 1 < stopped.value.number <= ORDERS + 2
+
+    server.start()
+    # What is in is a beginning of the file: rows behind the one that was lost were not decided.
+    ((last, count),) = shop.ask(
+        "SELECT max((metadata->>'line')::int), count(*) FROM log.events WHERE type = 'OrderPlaced'"
+    )
+    assert count == (last - 2) // 2
+    assert last >= stopped.value.number - 2
+
+    shop.load(path)
+    assert shop.ask(
+        "SELECT count(*), count(DISTINCT data->>'external_id') FROM log.events WHERE type = 'OrderPlaced'"
+    ) == [(ORDERS // 2, ORDERS // 2)]
+    assert len(shop.rejected) == ORDERS // 2
+
+
+def test_without_a_database_an_import_does_not_begin(shop):
+    shop.database_url = "postgresql://nobody@127.0.0.1:1/nothing"
+    with pytest.raises(psycopg.OperationalError):
+        shop.load(shop.file("users.jsonl", USER))

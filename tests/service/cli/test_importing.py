@@ -1,0 +1,106 @@
+import gzip
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+USER = '{"id": "ada"}'
+
+
+@pytest.fixture
+def orders(database_url, tmp_path):
+    """Runs `orders import` with these arguments, in a directory of its own, as an operator would."""
+
+    def run(*arguments, url=database_url):
+        environment = os.environ | {"DATABASE_URL": url, "PYTHONPATH": str(Path.cwd())}
+        command = [sys.executable, "-m", "service.cli", "import", *map(str, arguments)]
+        return subprocess.run(
+            command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60, check=False
+        )
+
+    return run
+
+
+@pytest.fixture
+def users(tmp_path):
+    path = tmp_path / "users.jsonl"
+    path.write_text(f"{USER}\n{{broken\n")
+    return path
+
+
+def test_it_prints_what_became_of_the_rows_and_the_rate(orders, users, tmp_path):
+    done = orders(users)
+    assert done.returncode == 0
+    first, second, third = done.stdout.splitlines()
+    assert first == "accepted 1, already there 0, refused 1, total 2"
+    assert second.startswith("1 events in ")
+    assert second.endswith(" events/s")
+    assert third == "refused, see rejects.jsonl: malformed-json 1"
+    assert done.stderr == ""
+    (reject,) = (tmp_path / "rejects.jsonl").read_text().splitlines()
+    assert list(json.loads(reject)) == ["file", "line", "code", "detail", "row"]
+
+
+def test_the_summary_as_json(orders, users, tmp_path):
+    done = orders(users, "--json", "--rejects", tmp_path / "no.jsonl")
+    report = json.loads(done.stdout)
+    assert {name: report[name] for name in ("accepted", "already_there", "refused", "total", "refused_by_code")} == {
+        "accepted": 1,
+        "already_there": 0,
+        "refused": 1,
+        "total": 2,
+        "refused_by_code": {"malformed-json": 1},
+    }
+    assert (tmp_path / "no.jsonl").exists()
+    assert not (tmp_path / "rejects.jsonl").exists()
+
+
+def test_strict_ends_with_1_if_a_row_was_refused(orders, users):
+    assert orders(users, "--strict").returncode == 1
+    users.write_text(USER)
+    done = orders(users, "--strict")
+    assert done.returncode == 0
+    assert done.stdout.startswith("accepted 0, already there 1, refused 0, total 1\n")
+
+
+def test_a_file_that_ends_too_early_was_not_read_to_its_end(orders, tmp_path):
+    (tmp_path / "users.jsonl.gz").write_bytes(gzip.compress(f"{USER}\n".encode() * 1_000)[:-12])
+    done = orders(tmp_path)
+    assert done.returncode == 1
+    assert "damaged-file 1" in done.stdout
+    assert done.stderr.count("\n") == 1
+    assert "users.jsonl.gz could not be read to its end" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "exit_code", "says"),
+    [
+        (["nothing"], 2, "there is no file or folder nothing"),
+        (["."], 2, "has no users*, products* or commands* files"),
+        (["rows.jsonl", "--currency", "gbp"], 2, "--currency gbp is no ISO 4217 code"),
+        (["rows.jsonl", "--rejects", "rows.jsonl"], 2, "rows.jsonl is imported itself"),
+        (["rows.jsonl", "--rejects", "nowhere/rejects.jsonl"], 1, "cannot write nowhere/rejects.jsonl"),
+    ],
+)
+def test_what_an_operator_can_cause_is_one_line(orders, tmp_path, arguments, exit_code, says):
+    (tmp_path / "rows.jsonl").write_text(USER)
+    done = orders(*arguments)
+    assert done.returncode == exit_code
+    assert done.stderr.count("\n") == 1
+    assert says in done.stderr
+    assert (tmp_path / "rows.jsonl").read_text() == USER
+
+
+def test_no_database_and_no_tables_are_one_line(orders, users, empty_database_url):
+    for url in ("postgresql://nobody@127.0.0.1:1/nothing", empty_database_url):
+        done = orders(users, url=url)
+        assert done.returncode == 1
+        assert done.stderr.count("\n") == 1
+        assert done.stderr.startswith("orders: ")
+
+
+def test_help_has_an_example(orders):
+    assert "orders import shop/ --currency GBP" in orders("--help").stdout
