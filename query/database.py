@@ -99,12 +99,18 @@ class Reads:
 
     async def _rows(self, statement: Statement, parameters: Mapping[str, object]) -> Sequence[tuple[Any, ...]]:
         connection = await self._pool.getconn()
-        deadline = asyncio.get_running_loop().call_later(self._seconds_max, _hang_up, connection)
+        loop = asyncio.get_running_loop()
+        deadline = loop.call_later(self._seconds_max, _hang_up, connection)
         try:
             cursor = await connection.execute(
                 statement.text, parameters, prepare=None if statement.prepared else False, binary=True
             )
             return await cursor.fetchall()
+        except psycopg.OperationalError as error:
+            if loop.time() >= deadline.when():
+                # It would take as long again.
+                raise Problem("unavailable", "The database did not answer in time.") from error
+            raise
         finally:
             deadline.cancel()
             await self._pool.putconn(connection)

@@ -1,0 +1,57 @@
+"""The read side's connections when the database is slow, gone, or back again."""
+
+import asyncio
+import time
+
+import psycopg
+import pytest
+
+from contract.problems import Problem
+from query.database import Reads, Statement
+from query.sync import Sync
+from tests.query.rows import Rows
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_connections_that_died_while_idle_are_replaced_unnoticed(database_url: str, rows: Rows) -> None:
+    async with Reads(database_url) as reads:
+        await asyncio.gather(*(reads.rows(Statement(b"SELECT pg_sleep(0.1)"), {}) for _ in range(6)))
+        rows.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'orders reads'")
+        found = await asyncio.gather(*(reads.rows(Statement(b"SELECT 1"), {}) for _ in range(6)))
+    assert found == [[(1,)]] * 6
+
+
+async def test_a_select_that_takes_too_long_is_given_up_and_the_next_one_works(database_url: str) -> None:
+    async with Reads(database_url, seconds_max=0.3) as reads:
+        started = time.monotonic()
+        with pytest.raises(Problem) as raised:
+            await reads.rows(Statement(b"SELECT pg_sleep(5)"), {})
+        assert raised.value.code == "unavailable"
+        assert raised.value.response().headers["retry-after"]
+        assert 0.3 <= time.monotonic() - started < 0.6
+        assert await reads.rows(Statement(b"SELECT 1"), {}) == [(1,)]
+
+
+async def test_json_stays_bytes_and_numbers_become_numbers(database_url: str) -> None:
+    async with Reads(database_url) as reads:
+        for _ in range(8):
+            rows = await reads.rows(Statement(b"""SELECT '{"a": [1]}'::json, 1::bigint, %(x)b::text"""), {"x": "ü"})
+            assert rows == [(b'{"a": [1]}', 1, "ü")]
+
+
+async def test_nothing_is_prepared_when_a_pooler_could_not_keep_it(database_url: str) -> None:
+    count = Statement(b"SELECT count(*) FROM pg_prepared_statements")
+    for threshold, prepared in ((5, True), (None, False)):
+        async with Reads(database_url, connections_max=1, prepare_threshold=threshold) as reads:
+            sync = Sync.of_tables(reads)
+            for _ in range(10):
+                await sync._position()
+            ((number,),) = await reads.rows(count, {})
+            assert (number > 0) is prepared
+
+
+async def test_a_mistake_of_ours_is_not_called_a_database_that_is_away(database_url: str) -> None:
+    async with Reads(database_url) as reads:
+        with pytest.raises(psycopg.errors.UndefinedTable):
+            await reads.rows(Statement(b"SELECT * FROM read.nothing"), {})

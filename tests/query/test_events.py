@@ -1,0 +1,180 @@
+"""GET /events and a stream's events, over a log that stands in for the real one; and GET /projections."""
+
+import json
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import httpx
+import pytest
+
+from contract.resources import ProjectionView
+from query import events, projections
+from query.database import Reads
+from query.events import Events
+from query.projections import Head
+from tests.query.answers import problem, walk
+from tests.query.conftest import application, client_of
+from tests.query.rows import Rows
+
+pytestmark = pytest.mark.anyio
+ORDER, USER = "0197c1c2-7d8e-7000-8000-000000000001", "0197c1c2-7d8e-7000-8000-000000000002"
+
+
+class Log:
+    """A log in memory: each event is (stream, version), its position where it stands."""
+
+    def __init__(self) -> None:
+        self.streams: list[str] = []
+        self.waiting_since: datetime | None = None
+        self.is_replaying = False
+
+    async def page(self, stream: str | None, after: int, limit: int) -> Events:
+        found = self.events(stream)
+        if stream is not None and not found:
+            return Events(len(self.streams), None, after, False)
+        key = "position" if stream is None else "version"
+        behind = [event for event in found if event[key] > after]
+        page = behind[:limit]
+        last = page[-1][key] if page else after
+        return Events(len(self.streams), json.dumps(page).encode(), last, len(behind) > limit)
+
+    async def position(self) -> int:
+        return len(self.streams)
+
+    async def head(self, projected: int) -> Head:
+        return Head(len(self.streams), self.waiting_since if projected < len(self.streams) else None)
+
+    async def replaying(self) -> bool:
+        return self.is_replaying
+
+    def events(self, stream: str | None) -> list[dict[str, Any]]:
+        counted: dict[str, int] = {}
+        found = []
+        for position, name in enumerate(self.streams, 1):
+            counted[name] = counted.get(name, 0) + 1
+            found.append({"position": position, "stream": name, "version": counted[name]})
+        return [event for event in found if stream in {None, event["stream"]}]
+
+
+@pytest.fixture
+def log() -> Log:
+    return Log()
+
+
+@pytest.fixture
+async def api(log: Log, reads: Reads) -> AsyncIterator[httpx.AsyncClient]:
+    async with client_of(application(events.router(log), projections.router(reads, log))) as client:
+        yield client
+
+
+async def test_the_whole_log_is_read_in_order_page_by_page(api: httpx.AsyncClient, log: Log) -> None:
+    log.streams = [f"order-{ORDER}", f"user-{USER}"] * 5
+    assert await walk(api, "/events?limit=3") == log.events(None)
+    answer = await api.get("/events?after=8&limit=1")
+    assert answer.json() == {"data": log.events(None)[8:9], "next": "9"}
+    assert answer.headers["link"] == '</events?after=9&limit=1>; rel="next"'
+    assert answer.headers["sync-token"] == "10"
+    assert (await api.get("/events?after=10")).json() == {"data": [], "next": None}
+    assert (await api.get("/events?after=999999999999999999")).json() == {"data": [], "next": None}
+
+
+async def test_a_page_of_the_log_has_100_events_unless_asked_otherwise(api: httpx.AsyncClient, log: Log) -> None:
+    log.streams = [f"order-{ORDER}"] * 1001
+    assert len((await api.get("/events")).json()["data"]) == 100
+    assert len((await api.get(f"/orders/{ORDER}/events")).json()["data"]) == 100
+    assert len((await api.get("/events?limit=1000")).json()["data"]) == 1000
+
+
+@pytest.mark.parametrize("kind", ["order", "user", "product"])
+async def test_a_stream_is_read_by_version(api: httpx.AsyncClient, log: Log, kind: str) -> None:
+    log.streams = ["order-other", f"{kind}-{ORDER}", "order-other", f"{kind}-{ORDER}", f"{kind}-{ORDER}"]
+    url = f"/{kind}s/{ORDER}/events"
+    assert [event["position"] for event in await walk(api, url)] == [2, 4, 5]
+    assert [event["version"] for event in await walk(api, f"{url}?limit=1")] == [1, 2, 3]
+    assert [event["version"] for event in await walk(api, f"{url}?after=2")] == [3]
+    assert await walk(api, f"{url}?after=3") == []
+    assert await walk(api, f"/{kind}s/{ORDER.upper()}/events") == log.events(f"{kind}-{ORDER}")
+
+
+@pytest.mark.parametrize("kind", ["orders", "users", "products"])
+async def test_an_unknown_stream_is_not_found(api: httpx.AsyncClient, log: Log, kind: str) -> None:
+    log.streams = [f"order-{USER}", f"user-{USER}", f"product-{USER}"]
+    for id_ in (ORDER, "x", "%00"):
+        assert problem(await api.get(f"/{kind}/{id_}/events")) == (404, "not-found")
+
+
+@pytest.mark.parametrize("query", ["limit=0", "limit=1001", "after=-1", "after=x", "after=", "limit=1&limit=1"])
+async def test_wrong_parameters_are_refused(api: httpx.AsyncClient, query: str) -> None:
+    assert problem(await api.get(f"/events?{query}")) == (400, "invalid-parameter")
+    assert problem(await api.get(f"/orders/{ORDER}/events?{query}")) == (400, "invalid-parameter")
+    assert problem(await api.get("/events?type=OrderPlaced")) == (400, "unknown-parameter")
+
+
+async def test_head_is_answered_without_the_body(api: httpx.AsyncClient, log: Log) -> None:
+    log.streams = [f"order-{ORDER}"]
+    for url in ("/events", f"/orders/{ORDER}/events", "/projections"):
+        shown, head = await api.get(url), await api.head(url)
+        assert (head.status_code, head.content, set(head.headers)) == (200, b"", set(shown.headers))
+
+
+async def test_a_reader_with_a_token_waits_for_a_log_that_is_behind(api: httpx.AsyncClient, log: Log) -> None:
+    log.streams = [f"order-{ORDER}"]
+    assert (await api.get("/events", headers={"Sync-Token": "1"})).status_code == 200
+    answer = await api.get("/events", headers={"Sync-Token": "2", "Prefer": "wait=0"})
+    assert problem(answer) == (503, "projection-behind")
+
+
+async def shown(api: httpx.AsyncClient) -> dict[str, Any]:
+    answer = await api.get("/projections")
+    assert answer.status_code == 200
+    (projection,) = answer.json()["data"]
+    assert list(projection) == list(ProjectionView.model_fields)
+    assert isinstance(projection, dict)
+    return projection
+
+
+async def test_a_projection_that_keeps_up_is_live(api: httpx.AsyncClient, log: Log, rows: Rows) -> None:
+    log.streams = ["x"] * 7
+    now = datetime.now(UTC)
+    rows.reach(7, seen_at=now, updated_at=now)
+    assert await shown(api) == {
+        "name": "read_tables",
+        "position": 7,
+        "head": 7,
+        "lag_events": 0,
+        "lag_ms": 0,
+        "state": "live",
+        "updated_at": now.isoformat().replace("+00:00", "Z"),
+    }
+
+
+@pytest.mark.parametrize(("seconds", "state"), [(0.2, "live"), (5, "catching_up")])
+async def test_lag_is_counted_from_the_first_event_that_waits(
+    api: httpx.AsyncClient, log: Log, rows: Rows, seconds: float, state: str
+) -> None:
+    log.streams = ["x"] * 9
+    now = datetime.now(UTC)
+    log.waiting_since = now - timedelta(seconds=seconds)
+    rows.reach(7, seen_at=now, updated_at=now)
+    projection = await shown(api)
+    assert (projection["lag_events"], projection["state"]) == (2, state)
+    assert seconds * 1000 <= projection["lag_ms"] < seconds * 1000 + 500
+
+
+async def test_a_worker_that_was_not_seen_for_ten_seconds_has_stopped(
+    api: httpx.AsyncClient, log: Log, rows: Rows
+) -> None:
+    now = datetime.now(UTC)
+    rows.reach(0, seen_at=now - timedelta(seconds=8))
+    assert (await shown(api))["state"] == "live"
+    rows.reach(0, seen_at=now - timedelta(seconds=11))
+    assert (await shown(api))["state"] == "stopped"
+
+
+async def test_a_replay_is_told_whatever_the_worker_does(api: httpx.AsyncClient, log: Log, rows: Rows) -> None:
+    log.is_replaying = True
+    rows.reach(0, seen_at=datetime.now(UTC))
+    assert (await shown(api))["state"] == "replaying"
+    rows.reach(0, seen_at=datetime.now(UTC) - timedelta(days=1))
+    assert (await shown(api))["state"] == "replaying"
