@@ -225,8 +225,9 @@ def router(commands: Commands) -> APIRouter:
         command = CancelOrder(path_id(id), _quantities(asked), asked.reason, if_match(request))
         return await commands.run(request, command, asked)
 
-    @routes.put("/orders/{id}", include_in_schema=False)
-    @routes.delete("/orders/{id}", include_in_schema=False)
+    @routes.api_route(
+        "/orders/{id}", methods=["DELETE", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"], include_in_schema=False
+    )
     async def refuse_rewriting(id: str) -> Response:
         """An order is history: it is cancelled, never edited or deleted."""
         raise Problem(
