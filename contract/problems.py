@@ -56,7 +56,10 @@ PROBLEMS: dict[str, ProblemType] = {
     ),
     "not-found": ProblemType(404, "Not found", "There is no such resource.", "Check the id and the path."),
     "method-not-allowed": ProblemType(
-        405, "Method not allowed", "The resource does not take this method.", "Use a method that the Allow header names."
+        405,
+        "Method not allowed",
+        "The resource does not take this method.",
+        "Use a method that the Allow header names.",
     ),
     "email-taken": ProblemType(
         409,
@@ -103,7 +106,10 @@ PROBLEMS: dict[str, ProblemType] = {
     ),
     "body-too-large": ProblemType(413, "Body too large", "The body has more than 1 MiB.", "Send less."),
     "unsupported-media-type": ProblemType(
-        415, "Unsupported media type", "The body is not application/json.", "Send JSON with Content-Type: application/json."
+        415,
+        "Unsupported media type",
+        "The body is not application/json.",
+        "Send JSON with Content-Type: application/json.",
     ),
     "validation-error": ProblemType(
         422, "Validation error", "The body breaks rules; `errors` has each of them.", "Correct the fields named."
@@ -118,20 +124,30 @@ PROBLEMS: dict[str, ProblemType] = {
         422, "Unknown user", "The user does not exist or has been deleted.", "Order for a user that exists."
     ),
     "unknown-product": ProblemType(
-        422, "Unknown product", "A product of the order does not exist.", "Correct the product_id or sku that `errors` names."
+        422,
+        "Unknown product",
+        "A product of the order does not exist.",
+        "Correct the product_id or sku that `errors` names.",
     ),
     "product-discontinued": ProblemType(
         422, "Product discontinued", "A product of the order is no longer sold.", "Leave it out."
     ),
     "mixed-currency": ProblemType(
-        422, "Mixed currency", "The products of the order have different currencies.", "Place an order for each currency."
+        422,
+        "Mixed currency",
+        "The products of the order have different currencies.",
+        "Place an order for each currency.",
     ),
     "unknown-line": ProblemType(422, "Unknown line", "The order has no such line.", "Name lines that the order has."),
     "internal-error": ProblemType(
         500, "Internal error", "The service failed; nothing was appended.", "Report it with the X-Request-Id.", True
     ),
     "overloaded": ProblemType(
-        503, "Overloaded", "Too many commands are waiting; this one was not tried.", "Repeat it after Retry-After.", True
+        503,
+        "Overloaded",
+        "Too many commands are waiting; this one was not tried.",
+        "Repeat it after Retry-After.",
+        True,
     ),
     "unavailable": ProblemType(
         503,

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import NamedTuple
 
 from query import orders, products, users
@@ -47,7 +48,7 @@ def lookups(reads: Reads) -> Iterator[Sent]:
 
 def listings(reads: Reads) -> Mapping[str, Listing]:
     sync = Sync.of_tables(reads)
-    of_orders = {"sorts": orders.SORTS, "filters": orders.FILTERS}
+    of_orders = partial(Listing, reads, sync, tables.orders, order_view, sorts=orders.SORTS, filters=orders.FILTERS)
     return {
         "users": Listing(
             reads,
@@ -59,7 +60,7 @@ def listings(reads: Reads) -> Mapping[str, Listing]:
             visible=tables.users.c.deleted_at.is_(None),
         ),
         "products": Listing(reads, sync, tables.products, product_view, sorts=products.SORTS, filters=products.FILTERS),
-        "orders": Listing(reads, sync, tables.orders, order_view, **of_orders),
+        "orders": of_orders(),
         "a user's orders": Listing(
             reads, sync, tables.orders, order_view, owner=(tables.users, "user_id"), **of_orders
         ),

@@ -61,8 +61,9 @@ async def test_an_id_that_was_asked_for_before_is_read_again(database_url: str, 
     async with Watched(database_url) as reads:
         lookup = lookup_on(reads)
         first = asyncio.create_task(lookup.find(user))
-        while not reads.asked:
-            await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert reads.asked == [1]
         second = asyncio.create_task(lookup.find(user))
         await asyncio.gather(first, second)
         await lookup.find(user)

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import psycopg
 import pytest
@@ -17,6 +18,13 @@ from query.views import order_view
 from readmodel.tables import orders
 from tests.query.rows import Rows
 from tests.query.statements import every_statement
+
+# What a backend holds or waits for, once it waits.
+LOCKS = """
+SELECT relation::regclass::text, granted FROM pg_locks
+WHERE pid = %s AND relation::regclass::text LIKE 'read.%%'
+      AND EXISTS (SELECT FROM pg_locks waiting WHERE waiting.pid = pg_locks.pid AND NOT waiting.granted)
+"""
 
 
 @pytest.fixture(scope="module")
@@ -45,16 +53,16 @@ def test_a_swap_holds_every_select_before_it_has_touched_another_table(
     with (
         psycopg.connect(module_database_url, autocommit=True) as reader,
         psycopg.connect(module_database_url, autocommit=True) as onlooker,
+        ThreadPoolExecutor(1) as thread,
     ):
-        reader.execute("SET lock_timeout = '5ms'")
-        held = "SELECT relation::regclass::text FROM pg_locks WHERE pid = %s AND relation IS NOT NULL"
         for sent in list(every_statement(Reads(module_database_url)))[::5]:
-            with pytest.raises(psycopg.errors.LockNotAvailable), reader.transaction(force_rollback=True):
-                with reader.cursor() as cursor, pytest.raises(psycopg.errors.LockNotAvailable):
-                    cursor.execute(sent.with_values({}))
-                locks = onlooker.execute(held, [reader.info.backend_pid]).fetchall()
-                assert [name for (name,) in locks if name.startswith("read.")] == []
-                raise psycopg.errors.LockNotAvailable
+            answer = thread.submit(reader.execute, sent.with_values({}))
+            while not (locks := onlooker.execute(LOCKS, [reader.info.backend_pid]).fetchall()):
+                assert not answer.done(), sent
+            onlooker.execute("SELECT pg_cancel_backend(%s)", [reader.info.backend_pid])
+            with pytest.raises(psycopg.errors.QueryCanceled):
+                answer.result()
+            assert locks == [("read.checkpoint", False)], sent
 
 
 @pytest.mark.anyio
@@ -88,10 +96,11 @@ async def test_token_and_data_are_of_one_moment(database_url: str, rows: Rows) -
         lookup, sync = Lookup(reads, orders, order_view(orders)), Sync.of_tables(reads)
         order = rows.order(user, [product], version=1)
         rows.reach(1)
-        for version in range(2, 30):
+        for _ in range(30):
             moving = asyncio.to_thread(
                 rows.execute,
-                f"WITH moved AS (UPDATE read.checkpoint SET position = {version}) UPDATE read.orders SET version = {version}",
+                "WITH moved AS (UPDATE read.checkpoint SET position = position + 1) "
+                "UPDATE read.orders SET version = version + 1",
             )
             found, *_ = await asyncio.gather(lookup.find(order), moving, sync._position())
             assert found.position == found.version
