@@ -30,28 +30,30 @@ class Codec:
         for cls, version in versions.items():
             self._current[cls.__name__, version] = msgspec.json.Decoder(cls).decode
             for old in range(1, version):
-                self._current[cls.__name__, old] = self._through(cls, old, version, upcasters)
+                self._current[cls.__name__, old] = _through(cls, old, version, upcasters)
 
-    @staticmethod
-    def _through(
-        cls: type[Any], old: int, version: int, upcasters: Mapping[tuple[str, int], Upcaster]
-    ) -> Callable[[Stored], Event]:
-        steps = [upcasters[cls.__name__, number] for number in range(old, version)]
-
-        def decode(data: Stored) -> Event:
-            shape = msgspec.json.decode(data)
-            for step in steps:
-                shape = step(shape)
-            event: Event = msgspec.convert(shape, cls)
-            return event
-
-        return decode
-
-    def decode(self, type: str, schema_version: int, data: Stored) -> Event:
+    def decode(self, type_name: str, schema_version: int, data: Stored) -> Event:
         """The event in today's shape. Raises UnreadableEvent."""
+        read = self._current.get((type_name, schema_version))
+        if read is None:
+            raise UnreadableEvent(f"{type_name} version {schema_version} is not known to this release")
         try:
-            return self._current[type, schema_version](data)
-        except KeyError:
-            raise UnreadableEvent(f"{type} version {schema_version} is not known to this release") from None
+            return read(data)
         except msgspec.MsgspecError as error:
-            raise UnreadableEvent(f"{type} version {schema_version}: {error}") from None
+            raise UnreadableEvent(f"{type_name} version {schema_version}: {error}") from None
+
+
+def _through(
+    cls: type[Any], old: int, version: int, upcasters: Mapping[tuple[str, int], Upcaster]
+) -> Callable[[Stored], Event]:
+    """A decoder of an old version: as JSON, through each upcaster, into today's class."""
+    steps = [upcasters[cls.__name__, number] for number in range(old, version)]
+
+    def decode(data: Stored) -> Event:
+        shape = msgspec.json.decode(data)
+        for step in steps:
+            shape = step(shape)
+        event: Event = msgspec.convert(shape, cls)
+        return event
+
+    return decode

@@ -60,7 +60,7 @@ def write(connection: Connection, rows: Rows) -> None:
 
 
 def read(connection: Connection, table: str, columns: str, row_id: str) -> tuple[Any, ...] | None:
-    return connection.execute(f"SELECT {columns} FROM read.{table} WHERE id = %s".encode(), (row_id,)).fetchone()  # noqa: S608
+    return connection.execute(f"SELECT {columns} FROM read.{table} WHERE id = %s".encode(), (row_id,)).fetchone()
 
 
 @pytest.mark.parametrize("column", ["name", "external_id"])
@@ -70,7 +70,7 @@ def test_new_rows_keep_every_text(connection: Connection, column: str) -> None:
     for user_id, text in ids.items():
         rows.users.insert(user_id, user(user_id, **{column: text}))
     write(connection, rows)
-    stored = connection.execute(f"SELECT id::text, {column} FROM read.users".encode()).fetchall()  # noqa: S608
+    stored = connection.execute(f"SELECT id::text, {column} FROM read.users".encode()).fetchall()
     assert dict(stored) == ids
 
 

@@ -1,0 +1,125 @@
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from typing import TypeVar
+
+from psycopg import AsyncConnection, Connection
+
+from eventlog import append, read
+from eventlog.append import Batch, NewEvent, Snapshot
+from eventlog.codec import Codec
+from eventlog.events import StockReserved, UserChanged, UserDeleted, UserRegistered
+from eventlog.read import History, PastEvent
+from eventlog.walk import PAGE_EVENTS, exists, walk
+from tests.builders import LONG_AGO, append_events, new_event
+
+T = TypeVar("T")
+
+ADA = "user-00000000-0000-7000-8000-00000000000a"
+BOB = "user-00000000-0000-7000-8000-00000000000b"
+CUP = "product-00000000-0000-7000-8000-00000000000c"
+ODD = UserRegistered("\\ \" ' \t\n\r \x01 \x7f \u2028 東京 🧾 ],[", "ada@example.org", None)
+
+
+def with_connection(database_url: str, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
+    async def run() -> T:
+        async with await append.connect(database_url) as connection:
+            return await work(connection)
+
+    return asyncio.run(run())
+
+
+def histories(database_url: str, shapes: dict[str, int]) -> dict[str, History]:
+    return with_connection(database_url, lambda connection: read.histories(connection, shapes))
+
+
+def some_events(database_url: str) -> list[NewEvent]:
+    events = [
+        new_event(ADA, 1, ODD),
+        new_event(BOB, 1, UserRegistered("Bob", "bob@example.org", "B1"), datetime(1999, 12, 31, 23, 59, 59, 1, UTC)),
+        new_event(ADA, 2, UserChanged(name="Ada L.")),
+        new_event(BOB, 2, UserDeleted()),
+    ]
+    append_events(database_url, events)
+    return events
+
+
+def test_a_page_has_the_events_in_order_as_they_were_written(database_url: str, connection: Connection) -> None:
+    written = some_events(database_url)
+    page = read.page(connection, 0, 4)
+    assert [event.position for event in page] == [1, 2, 3, 4]
+    told = [(it.stream, it.version, it.type, it.schema_version, bytes(it.data)) for it in page]
+    assert told == [(it.stream, it.version, it.type, it.schema_version, it.data) for it in written]
+    assert [datetime.fromisoformat(it.occurred_at) for it in page] == [it.occurred_at for it in written]
+    assert Codec().decode(page[0].type, page[0].schema_version, page[0].data) == ODD
+
+
+def test_a_page_ends_where_it_is_told_to(database_url: str, connection: Connection) -> None:
+    some_events(database_url)
+    assert [event.position for event in read.page(connection, 1, 3)] == [2, 3]
+    assert [event.position for event in read.page(connection, 3, 99)] == [4]
+    assert read.page(connection, 4, 99) == []
+    assert read.page(connection, 2, 2) == []
+
+
+def test_a_long_page_is_in_order(database_url: str, connection: Connection) -> None:
+    events = [new_event(CUP, number, StockReserved("o", 1, number)) for number in range(1, 3_001)]
+    append_events(database_url, events)
+    assert [event.version for event in read.page(connection, 0, 3_000)] == list(range(1, 3_001))
+
+
+def test_a_history_is_all_events_of_a_stream(database_url: str) -> None:
+    written = some_events(database_url)
+    past = [PastEvent(it.version, it.type, 1, it.occurred_at, it.data.decode()) for it in written]
+    assert histories(database_url, {ADA: 1, BOB: 1, CUP: 1}) == {
+        ADA: History(0, None, [past[0], past[2]]),
+        BOB: History(0, None, [past[1], past[3]]),
+    }
+
+
+def test_a_history_begins_at_its_snapshot(database_url: str) -> None:
+    written = some_events(database_url)
+    after = PastEvent(2, written[2].type, 1, LONG_AGO, written[2].data.decode())
+
+    async def keep(connection: AsyncConnection) -> None:
+        await append.take_head(connection)
+        kept = {ADA: Snapshot(1, 7, b'{"name":"Ada"}'), BOB: Snapshot(2, 7, b'{"gone":true}')}
+        await append.append(connection, Batch(snapshots=kept))
+
+    with_connection(database_url, keep)
+    assert histories(database_url, {ADA: 7, BOB: 7}) == {
+        ADA: History(1, '{"name":"Ada"}', [after]),
+        BOB: History(2, '{"gone":true}', []),
+    }
+    # Of another shape it is as if it were not there.
+    assert [len(it.events) for it in histories(database_url, {ADA: 6, BOB: 8}).values()] == [2, 2]
+
+
+def test_claims_are_found_byte_by_byte(database_url: str) -> None:
+    async def claim(connection: AsyncConnection) -> dict[str, str]:
+        await append.take_head(connection)
+        await append.append(connection, Batch(claimed={"sku:Cup": CUP, "email:a@x.org": ADA}))
+        return await read.claims(connection, ["sku:Cup", "sku:CUP", "email:a@x.org", "sku:"])
+
+    assert with_connection(database_url, claim) == {"sku:Cup": CUP, "email:a@x.org": ADA}
+
+
+def test_the_log_is_walked_from_page_to_page(database_url: str, connection: Connection) -> None:
+    number = 2 * PAGE_EVENTS + 1
+    events = [new_event(CUP, version, StockReserved("o", 1, version)) for version in range(1, number + 1)]
+    append_events(database_url, [new_event(ADA, 1, ODD), *events])
+
+    def walked(*arguments: object) -> list[bytes]:
+        return [bytes(event) for event in walk(connection, *arguments)]  # type: ignore[arg-type]
+
+    everything = walked(None, 0)
+    assert len(everything) == number + 1
+    assert everything[0].startswith(f'{{"position" : 1, "stream" : "{ADA}", "version" : 1'.encode())
+    assert walked(None, number) == everything[number:]
+    assert walked(None, number + 1) == walked(None, number + 100) == []
+    assert walked(None, 3, PAGE_EVENTS + 2) == everything[3 : PAGE_EVENTS + 5]
+    assert walked(CUP, 0) == everything[1:]
+    assert walked(CUP, PAGE_EVENTS, 2) == everything[PAGE_EVENTS + 1 : PAGE_EVENTS + 3]
+    assert walked(BOB, 0) == []
+    assert exists(connection, CUP)
+    assert not exists(connection, BOB)

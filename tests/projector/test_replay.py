@@ -1,0 +1,339 @@
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Self
+
+import psycopg
+import pytest
+from psycopg import Connection
+from psycopg.errors import LockNotAvailable
+
+from projector import replay as replaying
+from projector.loop import Loop, Progress, ProjectionFailed
+from projector.replay import SwapRefused, replay
+from projector.shadow import REPLAY_SCHEMA, Busy
+from projector.verify import verify
+from projector.worker import Projector
+from tests.builders import Writing, wait_until
+from tests.projector.catalog import described
+from tests.projector.read_tables import contents, head, position
+from tests.projector.test_loop import ALL, append_unreadable
+
+SOON = 10
+
+# Read tables of one age: every order has its items, which add up to its total, and the checkpoint is theirs.
+INVARIANT = """
+SELECT checkpoint.position, count(orders.id), count(*) FILTER (WHERE orders.total IS DISTINCT FROM (
+    SELECT sum(items.amount) FROM read.order_items AS items WHERE items.order_id = orders.id)),
+    (SELECT count(*) FROM read.users), (SELECT sum(stock) FROM read.products)
+FROM read.checkpoint AS checkpoint LEFT JOIN read.orders AS orders ON true
+GROUP BY checkpoint.position
+"""
+
+
+def nobody(_: Progress) -> None:
+    """Reports go to nobody."""
+
+
+def schemas(connection: Connection) -> set[str]:
+    found = connection.execute("SELECT nspname FROM pg_namespace WHERE nspname LIKE 'read%'").fetchall()
+    return {name for (name,) in found}
+
+
+class Readers:
+    """Who reads all the while, and notes what is not as it should be."""
+
+    def __init__(self, database_url: str, number: int = 3) -> None:
+        self._database_url = database_url
+        self._stopping = threading.Event()
+        self._threads = [threading.Thread(target=self._run, args=(each,)) for each in range(number)]
+        self.seen: list[tuple[Any, ...]] = []
+        self.wrong: list[object] = []
+        self.longest_seconds = 0.0
+
+    def __enter__(self) -> Self:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stopping.set()
+        for thread in self._threads:
+            thread.join(SOON)
+
+    def _run(self, number: int) -> None:
+        try:
+            # Prepared or not, a statement finds the tables that serve.
+            threshold = 0 if number % 2 else None
+            with psycopg.connect(self._database_url, autocommit=True, prepare_threshold=threshold) as connection:
+                self._read(connection)
+        except psycopg.Error as error:
+            self.wrong.append(error)
+
+    def _read(self, connection: Connection) -> None:
+        last = (0, 0, 0, 0, None)
+        while not self._stopping.is_set():
+            started = time.monotonic()
+            found = connection.execute(INVARIANT).fetchall()
+            self.longest_seconds = max(self.longest_seconds, time.monotonic() - started)
+            if len(found) != 1:
+                self.wrong.append(found)
+                return
+            seen = found[0]
+            position, orders, incomplete, users, _ = seen
+            if incomplete or position < last[0] or orders < last[1] or users < last[3]:
+                self.wrong.append((last, seen))
+            # At one position there is one state.
+            if position == last[0] and seen != last:
+                self.wrong.append((last, seen))
+            last = seen
+            self.seen.append(seen)
+
+
+@contextlib.contextmanager
+def live_projection(database_url: str) -> Iterator[None]:
+    """A projector that looks again and again, as a worker's does."""
+    projector = Projector(database_url)
+    stopping = threading.Event()
+
+    def run() -> None:
+        while not stopping.is_set():
+            projector.sweep()
+            stopping.wait(0.003)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        yield
+    finally:
+        stopping.set()
+        thread.join(SOON)
+        projector.close()
+        assert projector._error is None
+
+
+@pytest.fixture
+def shop(writing: Writing, connection: Connection) -> Writing:
+    """A shop with some history, projected."""
+    writing.history(orders=40)
+    while Loop().project(connection, ALL).events:
+        pass
+    return writing
+
+
+def test_replayed_tables_are_the_same(shop: Writing, database_url: str, connection: Connection) -> None:
+    before = contents(connection)
+    reports: list[Progress] = []
+    reached = replay(database_url, reports.append)
+    assert (reached.position, reached.lag) == (head(connection), 0)
+    assert contents(connection) == before
+    assert schemas(connection) == {"read"}
+    assert reports[0].head == reached.head
+    assert max(report.position for report in reports) == reached.position
+
+
+def test_replay_heals_whatever_was_done_to_the_tables(shop: Writing, database_url: str, connection: Connection) -> None:
+    before = contents(connection)
+    connection.execute("UPDATE read.orders SET total = total + 1, cancelled_total = 0")
+    connection.execute("DELETE FROM read.order_items")
+    connection.execute("ALTER TABLE read.products DROP COLUMN sku")
+    replay(database_url, nobody)
+    assert contents(connection) == before
+
+
+def test_readers_and_writers_do_not_notice_a_replay(shop: Writing, database_url: str, connection: Connection) -> None:
+    with live_projection(database_url), shop.traffic(), Readers(database_url) as readers:
+        for _ in range(3):
+            swapped_at = replay(database_url, nobody)
+            assert swapped_at.position <= head(connection)
+        behind = head(connection)
+        wait_until(lambda: position(connection) >= behind, SOON, "the projection to go on in the new tables")
+    assert readers.wrong == []
+    assert len({seen[0] for seen in readers.seen}) > 10, "they read while it went on"
+    assert readers.longest_seconds < SOON
+    Loop().project(connection, ALL)
+    assert verify(database_url, nobody).differences == []
+
+
+def test_a_swap_is_never_behind_what_readers_have_seen(
+    shop: Writing, database_url: str, connection: Connection, other: Connection
+) -> None:
+    """What was projected into the old tables after the new ones were filled is there after the swap."""
+    late: list[int] = []
+
+    def report(progress: Progress) -> None:
+        if not progress.lag and len(late) < 3:
+            late.append(progress.position)
+            for _ in range(3):
+                shop.user()
+            while Loop().project(other, ALL).events:
+                pass
+
+    replay(database_url, report)
+    assert late
+    assert position(connection) == head(connection)
+
+
+def test_a_replay_that_is_killed_leaves_the_old_tables_serving(
+    shop: Writing, database_url: str, connection: Connection, tmp_path: Path
+) -> None:
+    before, served_at = contents(connection), position(connection)
+    # Its last step waits for whoever uses the tables.
+    with psycopg.connect(database_url) as reader:
+        reader.execute("SELECT FROM read.checkpoint")
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "service.cli", "replay"],
+            env={"PATH": os.defpath, "DATABASE_URL": database_url},
+            cwd=tmp_path,
+        )
+        wait_until(lambda: REPLAY_SCHEMA in schemas(connection), 3 * SOON, "the new tables")
+        process.send_signal(signal.SIGKILL)
+        process.wait(SOON)
+    assert schemas(connection) == {"read", REPLAY_SCHEMA}
+    assert (contents(connection), position(connection)) == (before, served_at)
+
+    wait_until(lambda: not rebuilding(connection), SOON, "PostgreSQL to notice")
+    replay(database_url, nobody)
+    assert schemas(connection) == {"read"}
+    assert contents(connection) == before
+
+
+def rebuilding(connection: Connection) -> bool:
+    return bool(connection.execute("SELECT FROM pg_stat_activity WHERE query LIKE 'LOCK TABLE%'").fetchall())
+
+
+def test_verify_drops_what_a_killed_replay_has_left(shop: Writing, database_url: str, connection: Connection) -> None:
+    connection.execute(f"CREATE SCHEMA {REPLAY_SCHEMA}; CREATE TABLE {REPLAY_SCHEMA}.users ()".encode())
+    verify(database_url, nobody)
+    assert schemas(connection) == {"read"}
+
+
+def test_of_two_replays_at_once_one_is_refused(shop: Writing, database_url: str, connection: Connection) -> None:
+    refused: list[Busy] = []
+
+    def report(_: Progress) -> None:
+        if not refused:
+            with pytest.raises(Busy, match=r"another replay or verify is running \(PostgreSQL process \d+\)") as busy:
+                replay(database_url, nobody)
+            refused.append(busy.value)
+
+    replay(database_url, report)
+    assert refused
+    assert schemas(connection) == {"read"}
+
+
+def test_a_replay_that_fails_leaves_nothing_behind(shop: Writing, database_url: str, connection: Connection) -> None:
+    before = contents(connection)
+    append_unreadable(database_url)
+    with pytest.raises(ProjectionFailed, match="UserTeleported"):
+        replay(database_url, nobody)
+    assert schemas(connection) == {"read"}
+    assert contents(connection) == before
+
+
+def test_a_swap_waits_for_a_long_reader_and_holds_up_nobody_else_for_long(
+    shop: Writing, database_url: str, connection: Connection
+) -> None:
+    done: list[Progress] = []
+    with psycopg.connect(database_url) as reader, Readers(database_url) as readers:
+        reader.execute("SELECT * FROM read.checkpoint, read.orders")
+        running = threading.Thread(target=lambda: done.append(replay(database_url, nobody)))
+        running.start()
+        wait_until(lambda: refused_once(connection), SOON, "the swap to step back")
+        assert not done
+        # In the transaction that it has open it goes on reading the tables that it knows.
+        assert reader.execute("SELECT count(*) FROM read.orders").fetchone() == (40,)
+        reader.rollback()
+        running.join(2 * SOON)
+    assert done[0].lag == 0
+    assert readers.wrong == []
+    assert readers.longest_seconds < SOON / 2
+    assert schemas(connection) == {"read"}
+
+
+def refused_once(connection: Connection) -> bool:
+    """Whether a swap has waited in vain and taken back what it did."""
+    found = connection.execute(
+        "SELECT FROM pg_stat_activity WHERE application_name = 'orders projector' "
+        "AND datname = current_database() AND query LIKE 'ROLLBACK%'"
+    )
+    return bool(found.fetchall())
+
+
+def test_a_swap_that_never_gets_its_turn_is_refused(
+    shop: Writing, database_url: str, connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(replaying, "SWAP_TRIES_MAX", 2)
+    with psycopg.connect(database_url) as reader:
+        reader.execute("SELECT FROM read.checkpoint")
+        pid = reader.info.backend_pid
+        with pytest.raises(SwapRefused, match=rf"in use for too long, by PostgreSQL process {pid};"):
+            replay(database_url, nobody)
+    assert schemas(connection) == {"read"}
+    replay(database_url, nobody)
+
+
+def test_a_reader_of_other_tables_does_not_hold_up_the_swap(
+    shop: Writing, database_url: str, connection: Connection
+) -> None:
+    """Nor does autovacuum, whose lock is such a one; the old tables go when it has ended."""
+    with psycopg.connect(database_url) as reader:
+        reader.execute("SELECT FROM read.users")
+        reader.execute("LOCK TABLE read.orders IN SHARE UPDATE EXCLUSIVE MODE")
+        connection.execute("SET lock_timeout = '1s'")
+        with replaying.connect(database_url) as builder, replaying.Shadow(builder, REPLAY_SCHEMA) as shadow:
+            shadow.fill(nobody)
+            replaying._swap(builder, shadow)
+        assert schemas(connection) == {"read", "read_retired"}
+        with pytest.raises(LockNotAvailable):
+            connection.execute("DROP SCHEMA read_retired CASCADE")
+    replay(database_url, nobody)
+    assert schemas(connection) == {"read"}
+
+
+def test_swapped_tables_are_as_migrated(shop: Writing, database_url: str, connection: Connection) -> None:
+    migrated = described(connection, "read")
+    replay(database_url, nobody)
+    assert described(connection, "read") == migrated
+    replay(database_url, nobody)
+    assert described(connection, "read") == migrated
+
+
+def test_swapped_tables_have_the_grants_of_the_old_ones(
+    shop: Writing, database_url: str, connection: Connection
+) -> None:
+    role = f"reporting_{connection.info.dbname}"
+    connection.execute(f'CREATE ROLE "{role}"'.encode())
+    try:
+        connection.execute(f'GRANT USAGE ON SCHEMA read TO "{role}", PUBLIC'.encode())
+        connection.execute(f'GRANT SELECT ON read.orders TO "{role}" WITH GRANT OPTION'.encode())
+        connection.execute("GRANT SELECT ON read.products TO PUBLIC")
+        before = described(connection, "read")
+        replay(database_url, nobody)
+        assert described(connection, "read") == before
+        connection.execute(f'SET ROLE "{role}"'.encode())
+        assert connection.execute("SELECT count(*) FROM read.orders").fetchone() == (40,)
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            connection.execute("SELECT FROM read.users")
+    finally:
+        connection.execute("RESET ROLE")
+        connection.execute(f'DROP OWNED BY "{role}"; DROP ROLE "{role}"'.encode())
+
+
+def test_swapped_tables_are_known_to_the_planner(shop: Writing, database_url: str, connection: Connection) -> None:
+    replay(database_url, nobody)
+    tables = connection.execute(
+        "SELECT relname FROM pg_class WHERE relnamespace = 'read'::regnamespace AND relkind = 'r' AND reltuples < 0"
+    ).fetchall()
+    assert tables == []
+
+
+def test_an_empty_log_makes_empty_tables(database_url: str, connection: Connection) -> None:
+    assert replay(database_url, nobody) == Progress(0, 0, 0)
+    assert not any(contents(connection).values())

@@ -1,0 +1,162 @@
+import pytest
+from psycopg import Connection
+
+from projector.loop import Loop, Progress, ProjectionFailed
+from projector.replay import replay
+from projector.shadow import Busy
+from projector.verify import Difference, verify
+from tests.builders import Writing
+from tests.projector.read_tables import contents, head, position
+from tests.projector.test_loop import ALL, append_unreadable
+from tests.projector.test_replay import live_projection, schemas
+
+
+def nobody(_: Progress) -> None:
+    """Reports go to nobody."""
+
+
+@pytest.fixture
+def shop(writing: Writing, connection: Connection) -> Writing:
+    """A shop with some history, projected."""
+    writing.history(orders=30)
+    while Loop().project(connection, ALL).events:
+        pass
+    return writing
+
+
+def one(connection: Connection, statement: str) -> tuple[str, ...]:
+    row = connection.execute(statement.encode()).fetchone()
+    assert row is not None
+    return row
+
+
+def test_tables_that_are_right_are_proved_right(shop: Writing, database_url: str, connection: Connection) -> None:
+    verdict = verify(database_url, nobody)
+    assert verdict.differences == []
+    assert verdict.position == position(connection) == head(connection)
+    assert verdict.rows == {table: len(rows) for table, rows in contents(connection).items()}
+    assert schemas(connection) == {"read"}
+
+
+def test_every_difference_is_named_and_a_replay_heals_it(
+    shop: Writing, database_url: str, connection: Connection
+) -> None:
+    order, total = one(connection, "SELECT id::text, total::text FROM read.orders ORDER BY id LIMIT 1")
+    product, stock = one(connection, "SELECT id::text, stock FROM read.products WHERE stock > 9 LIMIT 1")
+    (item,) = one(connection, "SELECT to_json(it)::text FROM read.order_items AS it ORDER BY order_id, line LIMIT 1")
+    (extra,) = one(connection, "SELECT gen_random_uuid()::text")
+    connection.execute("UPDATE read.orders SET total = total + 1 WHERE id = %s", (order,))
+    connection.execute("UPDATE read.products SET stock = stock - 1, name = NULLIF(name, '') WHERE id = %s", (product,))
+    connection.execute(
+        "DELETE FROM read.order_items WHERE (order_id, line) = "
+        "(SELECT order_id, line FROM read.order_items ORDER BY order_id, line LIMIT 1)"
+    )
+    connection.execute(
+        "INSERT INTO read.users SELECT %s, external_id, name, email, version, created_at, updated_at, deleted_at "
+        "FROM read.users LIMIT 1",
+        (extra,),
+    )
+
+    verdict = verify(database_url, nobody)
+    assert [(it.table, it.column) for it in verdict.differences] == [
+        ("users", None),
+        ("products", "stock"),
+        ("orders", "total"),
+        ("order_items", None),
+    ]
+    users, products, orders, items = verdict.differences
+    assert (users.key, users.should_be) == ({"id": extra}, None)
+    assert users.stands["id"] == extra
+    assert products == Difference("products", {"id": product}, "stock", int(stock) - 1, int(stock))
+    assert (orders.key, orders.should_be) == ({"id": order}, total)
+    assert orders.stands != total
+    assert items.stands is None
+    assert items.should_be["order_id"] in item
+    assert items.key == {"order_id": items.should_be["order_id"], "line": 1}
+
+    replay(database_url, nobody)
+    assert verify(database_url, nobody).differences == []
+
+
+@pytest.mark.parametrize(
+    ("change", "column", "stands", "should_be"),
+    [
+        ("price = '2.500'", "price", "2.500", "2.50"),
+        ("sku = ''", "sku", "", "CUP"),
+        ("name = 'Cup '", "name", "Cup ", "Cup"),
+        ("stock = NULL", "stock", None, 7),
+        ("stock = 0", "stock", 0, 7),
+        ("discontinued = true", "discontinued", True, False),
+    ],
+)
+def test_a_value_that_looks_the_same_is_another(
+    writing: Writing,
+    database_url: str,
+    connection: Connection,
+    change: str,
+    column: str,
+    stands: object,
+    should_be: object,
+) -> None:
+    product = writing.product(sku="CUP", name="Cup", stock=7)
+    Loop().project(connection, ALL)
+    connection.execute(f"UPDATE read.products SET {change}".encode())
+    assert verify(database_url, nobody).differences == [
+        Difference("products", {"id": product}, column, stands, should_be)
+    ]
+
+
+def test_a_time_a_microsecond_off_is_a_difference(writing: Writing, database_url: str, connection: Connection) -> None:
+    writing.user()
+    Loop().project(connection, ALL)
+    connection.execute("UPDATE read.users SET created_at = created_at + interval '1 microsecond'")
+    assert [it.column for it in verify(database_url, nobody).differences] == ["created_at"]
+
+
+def test_tables_that_are_behind_the_log_are_compared_where_they_are(
+    shop: Writing, database_url: str, connection: Connection
+) -> None:
+    """A worker that has stopped is told by its position, not as a difference in every row since."""
+    at = position(connection)
+    shop.history(seed=2)
+    verdict = verify(database_url, nobody)
+    assert (verdict.position, verdict.differences) == (at, [])
+
+
+def test_tables_that_claim_to_be_further_than_they_are_differ(
+    shop: Writing, database_url: str, connection: Connection
+) -> None:
+    user = shop.user()
+    connection.execute("UPDATE read.checkpoint SET position = position + 1")
+    assert [(it.table, it.key, it.stands) for it in verify(database_url, nobody).differences] == [
+        ("users", {"id": user}, None)
+    ]
+
+
+def test_there_is_no_false_alarm_while_it_all_goes_on(shop: Writing, database_url: str, connection: Connection) -> None:
+    with live_projection(database_url), shop.traffic():
+        verdicts = [verify(database_url, nobody) for _ in range(4)]
+    assert [verdict.differences for verdict in verdicts] == [[]] * 4
+    positions = [verdict.position for verdict in verdicts]
+    assert positions == sorted(set(positions)), "it went on"
+
+
+def test_two_at_once_are_refused(shop: Writing, database_url: str) -> None:
+    refused: list[object] = []
+
+    def report(_: Progress) -> None:
+        for another in (verify, replay):
+            with pytest.raises(Busy) as busy:
+                another(database_url, nobody)
+            refused.append(busy.value)
+
+    verify(database_url, report)
+    assert refused
+
+
+def test_a_log_that_cannot_be_read_proves_nothing(shop: Writing, database_url: str, connection: Connection) -> None:
+    append_unreadable(database_url)
+    connection.execute("UPDATE read.checkpoint SET position = position + 1")
+    with pytest.raises(ProjectionFailed, match="UserTeleported"):
+        verify(database_url, nobody)
+    assert schemas(connection) == {"read"}
