@@ -32,7 +32,9 @@ def check(page: str, api: str) -> None:
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/http.md"])
-def test_the_commands_of_a_page_print_what_it_says(page: str, database_url: str, redis_url: str, tmp_path: Path) -> None:
+def test_the_commands_of_a_page_print_what_it_says(
+    page: str, database_url: str, redis_url: str, tmp_path: Path
+) -> None:
     with running(database_url, redis_url, tmp_path) as api:
         check(page, api)
 
@@ -55,8 +57,8 @@ def test_the_made_up_shop_can_be_imported_rebuilt_and_verified(database_url: str
         if not language and line.startswith(".venv/bin/orders ")
     ]
     assert [command[1] for command in commands] == ["import", "status", "verify", "replay"]
-    for _, *arguments in commands:
-        arguments = [str(ROOT / it) if it.startswith("tests/") else it for it in arguments]
+    for command in commands:
+        arguments = [str(ROOT / it) if it.startswith("tests/") else it for it in command[1:]]
         done = subprocess.run(
             orders(*arguments),
             cwd=tmp_path,
@@ -117,7 +119,9 @@ def test_the_roles_that_deploying_describes_are_enough_and_not_too_much(
     with running(roles["orders_owner"], redis_url, tmp_path, **api_roles) as api:
         check("README.md", api)
         for command in ("replay", "verify"):
-            subprocess.run(orders(command), env={"DATABASE_URL": roles["orders_owner"]}, check=True, capture_output=True)
+            subprocess.run(
+                orders(command), env={"DATABASE_URL": roles["orders_owner"]}, check=True, capture_output=True
+            )
         # The new tables have the grants of the old ones.
         walk(steps(text_of("README.md")), api)
     for role, statement in (

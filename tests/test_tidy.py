@@ -1,0 +1,200 @@
+"""The house's rules that no linter knows."""
+
+import ast
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGES = ("command", "contract", "eventlog", "migrations", "projector", "query", "readmodel", "service")
+LINES_MAX = 400
+
+# Who may end a transaction, and of what kind it is. "commit": what everybody relies on; there are exactly three.
+TRANSACTIONS = {
+    "eventlog/append.py:append": "commit",  # the writer's: events, claims, keys
+    "projector/loop.py:Loop.project": "commit",  # rows and checkpoint
+    "projector/replay.py:_swap": "commit",  # the last mile, and the schemas' names
+    "projector/loop.py:Loop.beat": "note",  # who looked last; no row, no position
+    "projector/loop.py:Loop.report": "note",  # why nothing is projected
+    "projector/shadow.py:Shadow.__enter__": "shadow",  # empty tables that nobody reads yet
+    "projector/shadow.py:Shadow.finish": "shadow",  # their keys and indexes
+    "projector/verify.py:verify": "read",  # one snapshot, compared
+    "projector/verify.py:_same_position": "read",  # a lock held for a moment
+    "migrations/env.py:run": "migration",
+}
+
+# Files with a statement that writes. All else reads.
+WRITING = {
+    "eventlog/append.py",
+    "eventlog/idempotency.py",
+    "migrations/versions",
+    "projector/loop.py",
+    "projector/replay.py",
+    "projector/rows.py",
+    "projector/shadow.py",
+    "service/embedded/postgres.py",
+}
+
+ENDS = {"transaction", "commit", "begin"}
+_WRITES = re.compile(
+    r"\s*(INSERT INTO|UPDATE|DELETE FROM|COPY|TRUNCATE|MERGE|CREATE|ALTER|DROP|GRANT|REVOKE|LOCK TABLE)\s"
+)
+_WITH_A_WRITE = re.compile(r"\s*WITH\b.*\b(INSERT INTO|UPDATE|DELETE FROM)\s", re.DOTALL)
+# Written with a gap, so that this file does not name what it looks for.
+_MACHINES = re.compile(r"(?<![\w.:/\"'])/(wor" + r"k|hom" + r"e|Users)/\w")
+_REGISTRIES = re.compile(
+    "py" + r"pi\.(org|python)|python" + r"hosted|regis" + r"try\.npm|proxy\.go" + "lang|conda" + r"\.anaconda"
+)
+
+
+def tracked() -> list[Path]:
+    """The repository's own files: those that git knows or would add."""
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if listed.returncode != 0:
+        pytest.skip("not a git repository")
+    return [path for name in listed.stdout.splitlines() if (path := ROOT / name).is_file()]
+
+
+def modules(*folders: str) -> list[Path]:
+    return sorted(path for folder in folders for path in (ROOT / folder).rglob("*.py"))
+
+
+def name_of(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def functions(tree: ast.AST, within: str = "") -> Iterator[tuple[str, ast.AST]]:
+    """Every node of a module beside the name of the function that it is in ("" outside of all)."""
+    for node in ast.iter_child_nodes(tree):
+        inside = within
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            inside = f"{within}.{node.name}".lstrip(".")
+        yield inside, node
+        yield from functions(node, inside)
+
+
+def text_of(node: ast.AST) -> str | None:
+    """The text of a literal, of an f-string also; None of anything else."""
+    match node:
+        case ast.Constant(value=str(value)):
+            return value
+        case ast.Constant(value=bytes(value)):
+            return value.decode(errors="replace")
+        case ast.JoinedStr(values=values):
+            return "".join(text_of(value) or "?" for value in values)
+    return None
+
+
+def documentation(tree: ast.Module) -> set[int]:
+    """The ids of the nodes that are docstrings."""
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and node.body:
+            first = node.body[0]
+            if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
+                found.add(id(first.value))
+    return found
+
+
+def test_exactly_three_places_commit() -> None:
+    """Every call of transaction(), commit() and begin(), and every statement COMMIT, is on the list, and the list true.
+
+    Connections that only read are in autocommit, where nothing is ever left open; the files that write are listed too.
+    """
+    found = set()
+    for path in modules(*PACKAGES):
+        for function, node in functions(ast.parse(path.read_text())):
+            ends = isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in ENDS
+            says_so = re.match(r"(COMMIT|END)\b", (text_of(node) or "").strip())
+            if ends or says_so:
+                found.add(f"{name_of(path)}:{function}")
+    assert found == set(TRANSACTIONS)
+    assert list(TRANSACTIONS.values()).count("commit") == 3
+
+
+def test_statements_that_write_stand_in_few_places() -> None:
+    found = set()
+    for path in modules(*PACKAGES):
+        tree = ast.parse(path.read_text())
+        docstrings = documentation(tree)
+        for node in ast.walk(tree):
+            text = text_of(node) if id(node) not in docstrings else None
+            if text and (_WRITES.match(text) or _WITH_A_WRITE.match(text)):
+                name = name_of(path)
+                found.add("migrations/versions" if name.startswith("migrations/versions/") else name)
+    assert found == WRITING
+
+
+def test_nobody_hands_a_projection_a_connection() -> None:
+    """A projection inserts and sets, and runs no SQL."""
+    for path in modules("projector/projections"):
+        tree = ast.parse(path.read_text())
+        imported = {
+            alias.name if isinstance(node, ast.Import) else str(node.module)
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Import | ast.ImportFrom)
+            for alias in node.names
+        }
+        assert not any(name.startswith(("psycopg", "sqlalchemy", "readmodel")) for name in imported), name_of(path)
+
+
+@pytest.mark.parametrize("path", [*modules(*PACKAGES, "tests", "bench")], ids=name_of)
+def test_a_file_has_one_idea(path: Path) -> None:
+    assert len(path.read_text().splitlines()) <= LINES_MAX
+
+
+@pytest.mark.parametrize("path", [*modules(*PACKAGES, "bench")], ids=name_of)
+def test_a_module_begins_with_a_sentence_for_its_reader(path: Path) -> None:
+    sentence = (ast.get_docstring(ast.parse(path.read_text())) or "").partition("\n\n")[0]
+    assert sentence.rstrip().endswith((".", ":", "?", "`")), sentence
+
+
+@pytest.mark.parametrize("path", [*modules(*PACKAGES, "tests", "bench")], ids=name_of)
+def test_a_name_says_what_a_thing_is(path: Path) -> None:
+    for part in path.relative_to(ROOT).with_suffix("").parts:
+        words = set(part.lower().split("_"))
+        assert not words & {"util", "utils", "helper", "helpers", "common", "core", "manager", "misc"}, part
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ClassDef):
+            assert not re.search(r"(Util|Utils|Helper|Helpers|Manager)$", node.name), node.name
+
+
+def test_only_the_command_line_prints() -> None:
+    """What an operator reads is printed by service/cli, and by what `orders up` and embedded servers say."""
+    printing = set()
+    for path in modules(*PACKAGES):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print":
+                printing.add(name_of(path))
+    elsewhere = {name for name in printing if not name.startswith("service/cli/")}
+    assert elsewhere == {"service/child.py", "service/embedded/account.py"}
+
+
+def test_no_file_names_a_package_registry_or_a_place_on_one_machine() -> None:
+    for path in tracked():
+        try:
+            text = path.read_text()
+        except UnicodeDecodeError:
+            continue
+        for found in (_REGISTRIES.search(text), _MACHINES.search(text)):
+            assert found is None, f"{name_of(path)}: {found and found[0]}"
+
+
+def test_there_is_no_package_below_tests() -> None:
+    """tests/command/__init__.py would shadow the package command."""
+    assert not list((ROOT / "tests").rglob("__init__.py"))
+
+
+def test_every_file_that_a_comment_names_is_there() -> None:
+    for path in modules(*PACKAGES):
+        for name in re.findall(r"\b(?:tests|docs|bench)/[\w/.-]+\.(?:py|md)\b", path.read_text()):
+            assert (ROOT / name).exists(), f"{name_of(path)} names {name}"
