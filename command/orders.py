@@ -1,7 +1,6 @@
 """Commands about orders: place one, cancel it or some of its lines."""
 
 from collections.abc import Iterable, Mapping
-from decimal import Decimal
 from typing import Annotated
 
 from fastapi import APIRouter
@@ -220,7 +219,7 @@ def router(commands: Commands) -> APIRouter:
         ),
     )
     async def cancel_order(id: str, request: Request, body: CancelOrderBody | None = None) -> Response:
-        """Cancel what is left of an order, or some of its lines, and restock. Already cancelled: 200, nothing happens."""
+        """Cancel what is left of an order, or some of its lines, and restock. Already cancelled: nothing happens."""
         asked = body or CancelOrderBody()
         command = CancelOrder(path_id(id), _quantities(asked), asked.reason, if_match(request))
         return await commands.run(request, command, asked)

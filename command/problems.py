@@ -32,7 +32,7 @@ def path_of(stream: str) -> str:
     return f"/{kind}s/{entity_id}"
 
 
-def problem_of(refusal: Refused) -> Problem:
+def problem_of(refusal: Refused) -> Problem:  # noqa: C901, PLR0912 - a case for each refusal, and no logic
     """The problem that answers a refusal."""
     match refusal:
         case Missing(stream):
@@ -79,7 +79,8 @@ def problem_of(refusal: Refused) -> Problem:
             detail = f"There is not enough in stock for {_lines([it.line for it in shortages])}."
             return Problem("insufficient-stock", detail, lines=[asdict(it) for it in shortages])
         case UnknownLine(lines):
-            return Problem("unknown-line", f"The order has no {_lines(lines)}.", lines=[{"line": line} for line in lines])
+            unknown = [{"line": line} for line in lines]
+            return Problem("unknown-line", f"The order has no {_lines(lines)}.", lines=unknown)
         case NotCancellable(lines_asked):
             detail = f"There is less left to cancel on {_lines([it.line for it in lines_asked])}."
             return Problem("quantity-not-cancellable", detail, lines=[asdict(it) for it in lines_asked])

@@ -37,8 +37,11 @@ class Entity(NamedTuple, Generic[State]):
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """How one kind of stream becomes a state. Another `shape` number makes old snapshots unread: raise it when the
-    state's fields or what `evolve` makes of them change."""
+    """How one kind of stream becomes a state.
+
+    Another `shape` number makes old snapshots unread: raise it when the state's fields or what `evolve` makes of them
+    change.
+    """
 
     shape: int
     evolve: Callable[[str, Any, Any, str], Any]

@@ -11,9 +11,10 @@ import asyncio
 import contextlib
 import logging
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
 import psycopg
@@ -57,7 +58,7 @@ class Outcome(NamedTuple):
 
     events: list[tuple[str, Event]]
     answer: Callable[[States], "Answered"]
-    claimed: dict[str, str] = {}
+    claimed: Mapping[str, str] = MappingProxyType({})
     released: Iterable[str] = ()
 
 
@@ -185,8 +186,11 @@ class Writer:
         return len(self._waiting)
 
     def submit(self, submission: Submission) -> asyncio.Future[Answer]:
-        """Hand over a command, in order. The future has its answer, or raises Refused, KeyReused, Unavailable or
-        OutcomeUnknown. Raises Overloaded at once when too many wait, or when the writer is stopping."""
+        """Hand over a command, in order.
+
+        The future has its answer, or raises Refused, KeyReused, Unavailable or OutcomeUnknown, or whatever else the
+        decision raised. Raises Overloaded at once when too many wait, or when the writer is stopping.
+        """
         if len(self._waiting) >= WAITING_MAX or self._stopping:
             self.counts["overloaded"] += 1
             raise Overloaded
@@ -230,7 +234,7 @@ class Writer:
                     await append.append(connection, decided.batch)
                 else:
                     await connection.execute(b"ROLLBACK")
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, everyone who waits is told
             await self._failed(taken, decided if committing else None, error)
             return
         self._accepted(decided)
@@ -243,7 +247,7 @@ class Writer:
         self._answer(decided)
 
     async def _failed(self, taken: list[_Waiting], sent: _Decided | None, error: Exception) -> None:
-        """Find out what became of a batch that failed, and say so. `sent` is the batch if its COMMIT may have gone out."""
+        """Find out what became of a batch that failed, and say so; `sent` is it, if its COMMIT may have gone out."""
         self._states.clear()
         broken = self._connection is None or self._connection.broken
         lost = broken or isinstance(error, psycopg.OperationalError | TimeoutError | OSError)
