@@ -156,7 +156,9 @@ def _statements(batch: Batch) -> list[tuple[bytes, Sequence[object]]]:
     if batch.snapshots:
         versions, shapes, states = zip(*batch.snapshots.values(), strict=True)
         numbers = (arrays.of_integers(arrays.INT4, versions), arrays.of_integers(arrays.INT2, shapes))
-        statements.append((_SNAPSHOT, (arrays.of_text(batch.snapshots), *numbers, arrays.of_bytes(arrays.JSON, states))))
+        statements.append(
+            (_SNAPSHOT, (arrays.of_text(batch.snapshots), *numbers, arrays.of_bytes(arrays.JSON, states)))
+        )
     if batch.answers:
         statements.append(idempotency.keep(batch.answers))
     if batch.forget_keys_at:

@@ -56,7 +56,8 @@ def of_nullable_text(items: Iterable[str | None]) -> Array:
     """A text array in which None is null."""
     flat: list[bytes] = []
     count = 0
-    for count, item in enumerate(items, 1):
+    for item in items:
+        count += 1
         if item is None:
             flat.append(_NULL)
         else:
@@ -72,7 +73,8 @@ def of_integers(element: int, items: Sequence[int]) -> Array:
     if not items:
         return Array(element, pack("!iiI", 0, 0, element))
     flat = chain.from_iterable(zip(repeat(_SIZES[element]), items))
-    return Array(element, _HEADER.pack(1, 0, element, len(items), 1) + pack("!" + _INTEGERS[element] * len(items), *flat))
+    packed = pack("!" + _INTEGERS[element] * len(items), *flat)
+    return Array(element, _HEADER.pack(1, 0, element, len(items), 1) + packed)
 
 
 def of_times(items: Iterable[datetime]) -> Array:

@@ -69,7 +69,10 @@ _decode_page = msgspec.json.Decoder(list[StoredEvent]).decode
 
 
 async def histories(connection: AsyncConnection, shapes: dict[str, int]) -> dict[str, History]:
-    """The history of each stream that exists. `shapes` maps the streams wanted to the shape of state that is readable."""
+    """The history of each stream that exists.
+
+    `shapes` maps the streams wanted to the shape of state that is readable.
+    """
     found: dict[str, History] = {}
     wanted = (arrays.of_text(shapes), arrays.of_integers(arrays.INT2, list(shapes.values())))
     cursor = await connection.execute(_HISTORIES, wanted)

@@ -49,6 +49,7 @@ class ReadAhead:
             events = []
         if len(events) != up_to - after:
             events = read.page(connection, after, up_to)
-        length = up_to - after
-        self._next = _Fetch(up_to, up_to + length, self._thread.submit(read.page, self._connection, up_to, up_to + length))
+        next_end = up_to + (up_to - after)
+        fetched = self._thread.submit(read.page, self._connection, up_to, next_end)
+        self._next = _Fetch(up_to, next_end, fetched)
         return events

@@ -94,7 +94,8 @@ class Changes:
             names=sql.SQL(", ").join(map(sql.Identifier, names)),
             same_key=sql.SQL(" AND ").join(sql.SQL("row.{0} = new.{0}").format(sql.Identifier(it)) for it in self._key),
         )
-        connection.execute(statement, [arrays.of_nullable_text(map(_text, values)) for values in zip(*rows, strict=True)])
+        columns_of_values = zip(*rows, strict=True)
+        connection.execute(statement, [arrays.of_nullable_text(map(_text, values)) for values in columns_of_values])
 
 
 class Rows:

@@ -105,7 +105,7 @@ def _answer_problems(app: FastAPI) -> None:
     @app.exception_handler(Exception)
     async def failed(request: Request, error: Exception) -> Response:
         request_id = new_id()
-        log.exception("%s %s failed (%s)", request.method, request.url.path, request_id, exc_info=error)
+        log.error("%s %s failed (%s)", request.method, request.url.path, request_id, exc_info=error)
         headers = {"X-Request-Id": request_id}
         return Problem("internal-error", "The service failed on this request.", headers=headers).response()
 

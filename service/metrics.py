@@ -14,8 +14,11 @@ _POSITION = Statement(b"SELECT position FROM read.checkpoint WHERE name = 'read_
 
 
 async def metrics_text(writer: Writer, reads: Reads, log: LogReader) -> bytes:
-    """The metrics of this API process in Prometheus' text format. They are read off when asked for, and cost nothing
-    otherwise. What the database knows is left out while it is away: the process's own figures are worth most then."""
+    """The metrics of this API process in Prometheus' text format.
+
+    They are read off when asked for, and cost nothing otherwise. What the database knows is left out while it is away:
+    the process's own figures are worth most then.
+    """
     families = [*_of_writer(writer)]
     try:
         ((position,),) = await reads.rows(_POSITION, {})

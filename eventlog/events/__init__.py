@@ -1,4 +1,4 @@
-"""Every event there is. Class names and field names are the storage format: they are never renamed (see docs/events.md).
+"""Every event there is. Class and field names are the storage format: they are never renamed (see docs/events.md).
 
 Standard library only. Ids are UUID text, money is canonical decimal text, and fields hold nothing but JSON's own types,
 so an event reads from the log, through a projection and into a table without being taken apart. `PERSONAL` names the

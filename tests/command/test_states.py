@@ -126,7 +126,7 @@ async def damage(database_url: str, stream: str, event: str) -> None:
             (position, stream, version, type, schema_version, data, occurred_at, recorded_at, metadata)
         SELECT head.position, %s, 1 + (SELECT count(*) FROM log.events WHERE stream = %s), {event}, now(), now(), '{{}}'
         FROM head
-        """,  # noqa: S608 - of our own
+        """,
         stream,
         stream,
     )

@@ -39,7 +39,7 @@ FROM generate_series(0, {ORDERS - 1}) i;
 INSERT INTO read.order_items
 SELECT md5('o' || i)::uuid, line, md5('p' || floor({PRODUCTS} * random() ^ 3))::uuid, 'SKU', 'Product', 1, 0, 2.50, 2.50
 FROM generate_series(0, {ORDERS - 1}) i, generate_series(1, 2) line;
-"""  # noqa: S608 - our own numbers
+"""
 
 # One value of each kind: frequent and rare, at the start and in the middle.
 VALUES: Mapping[str, Mapping[str, object]] = {
