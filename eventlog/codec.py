@@ -41,6 +41,9 @@ class Codec:
             return read(data)
         except msgspec.MsgspecError as error:
             raise UnreadableEvent(f"{type_name} version {schema_version}: {error}") from None
+        except Exception as error:
+            # A step that stumbles over what it finds: this event's trouble, and nobody else's.
+            raise UnreadableEvent(f"{type_name} version {schema_version}: {type(error).__name__}: {error}") from error
 
 
 def _through(
