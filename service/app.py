@@ -4,6 +4,7 @@ import gc
 import logging
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
@@ -23,6 +24,7 @@ import query.users
 from command.api import Commands
 from command.ids import new_id
 from command.writer import Writer
+from contract.openapi import problem_schemas
 from contract.problems import Problem, problem_of
 from projector.bell import Bell
 from query.database import Reads
@@ -59,7 +61,7 @@ def create_app(settings: Settings) -> FastAPI:
             gc.set_threshold(*GC_THRESHOLDS)
             yield
 
-    app = FastAPI(title="orders", lifespan=lifespan, redirect_slashes=False, docs_url="/docs", redoc_url=None)
+    app = _Api(title="orders", lifespan=lifespan, redirect_slashes=False, docs_url="/docs", redoc_url=None)
     commands = Commands(writer)
     sync = Sync.of_tables(reads)
     log_reader = LogReader(reads)
@@ -79,6 +81,16 @@ def create_app(settings: Settings) -> FastAPI:
         app.router.routes.extend(routes.routes)
     _answer_problems(app)
     return app
+
+
+class _Api(FastAPI):
+    """Documents, beside what FastAPI finds in the routes, what every route's problems look like."""
+
+    def openapi(self) -> dict[str, Any]:
+        """The OpenAPI document."""
+        document = super().openapi()
+        document["components"]["schemas"].update(problem_schemas())
+        return document
 
 
 def _answer_problems(app: FastAPI) -> None:
