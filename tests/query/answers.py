@@ -4,6 +4,8 @@ from typing import Any
 
 import httpx
 
+ROWS_MAX = 1_000
+
 
 def problem(answer: httpx.Response) -> tuple[int, str]:
     """Status and code of a problem; the rest of the document is checked on the way."""
@@ -26,6 +28,7 @@ async def walk(api: httpx.AsyncClient, url: str) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     link: str | None = url
     while link is not None:
+        assert len(found) < ROWS_MAX, "this list has no end"
         answer = await api.get(link)
         assert answer.status_code == 200, answer.text
         page = answer.json()
