@@ -44,7 +44,7 @@ _WRITES = re.compile(
 )
 _WITH_A_WRITE = re.compile(r"\s*WITH\b.*\b(INSERT INTO|UPDATE|DELETE FROM)\s", re.DOTALL)
 # Written with a gap, so that this file does not name what it looks for.
-_MACHINES = re.compile(r"(?<![\w.:/\"'])/(wor" + r"k|hom" + r"e|Users)/\w")
+_MACHINES = re.compile(r"(?<![\w.:/])/(wor" + r"k|hom" + r"e|roo" + r"t|Users)/\w")
 _REGISTRIES = re.compile(
     "py" + r"pi\.(org|python)|python" + r"hosted|regis" + r"try\.npm|proxy\.go" + "lang|conda" + r"\.anaconda"
 )
