@@ -23,6 +23,14 @@ def text_of(page: str) -> str:
     return (ROOT / page).read_text()
 
 
+def run_orders(arguments: list[str], database_url: str, place: Path) -> None:
+    environment = {"DATABASE_URL": database_url}
+    done = subprocess.run(
+        orders(*arguments), cwd=place, env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, ""), arguments
+
+
 def check(page: str, api: str) -> None:
     wanted = steps(text_of(page))
     assert len(wanted) > 5
@@ -59,16 +67,7 @@ def test_the_made_up_shop_can_be_imported_rebuilt_and_verified(database_url: str
     assert [command[1] for command in commands] == ["import", "status", "verify", "replay"]
     for command in commands:
         arguments = [str(ROOT / it) if it.startswith("tests/") else it for it in command[1:]]
-        done = subprocess.run(
-            orders(*arguments),
-            cwd=tmp_path,
-            env={"DATABASE_URL": database_url},
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-        assert (done.returncode, done.stderr) == (0, ""), arguments
+        run_orders(arguments, database_url, tmp_path)
 
 
 @pytest.fixture
@@ -119,9 +118,7 @@ def test_the_roles_that_deploying_describes_are_enough_and_not_too_much(
     with running(roles["orders_owner"], redis_url, tmp_path, **api_roles) as api:
         check("README.md", api)
         for command in ("replay", "verify"):
-            subprocess.run(
-                orders(command), env={"DATABASE_URL": roles["orders_owner"]}, check=True, capture_output=True
-            )
+            run_orders([command], roles["orders_owner"], tmp_path)
         # The new tables have the grants of the old ones.
         walk(steps(text_of("README.md")), api)
     for role, statement in (

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import psycopg
 
 ROOT = Path(__file__).parents[2]
-START_SECONDS_MAX = 30
+START_SECONDS_MAX = 60
 STOP_SECONDS_MAX = 20
 API = "http://127.0.0.1:8000"
 
