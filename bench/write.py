@@ -16,7 +16,7 @@ CONNECTIONS = (1, 16, 64, 256)
 USUAL = 64
 WARM_UP_SECONDS = 2
 # What wrk did not wait for at the end of a run is still being committed.
-SETTLE_SECONDS = 0.3
+SETTLE_SECONDS = 0.5
 
 Contender = Orders | Baseline
 Run = Callable[[int], Load]
@@ -51,8 +51,7 @@ def placing(contender: Contender, connections: int, seconds: float, *, hot: bool
         prefix = f"{contender.name}-{time.time_ns()}-{next(_numbers)}" if keys else "-"
         mark = contender.mark()
         done = load.run(contender.url, "place.lua", connections, seconds, contender.ids.users, products, number, prefix)
-        time.sleep(SETTLE_SECONDS)
-        placed = contender.placed_since(mark)
+        placed = _settled(contender, mark)
         # A fast wrong answer does not count. What wrk no longer waited for may be there too.
         if placed is not None and not done.answered <= placed <= done.answered + connections + done.broken:
             raise BenchError(f"{contender.name} answered {done.answered} orders, and has {placed}")
@@ -60,6 +59,16 @@ def placing(contender: Contender, connections: int, seconds: float, *, hot: bool
         return done
 
     return run
+
+
+def _settled(contender: Contender, mark: int) -> int | None:
+    """How many orders have come, once no more come: what was in flight must not disturb the next contender's run."""
+    placed = contender.placed_since(mark)
+    while True:
+        time.sleep(SETTLE_SECONDS)
+        before, placed = placed, contender.placed_since(mark)
+        if placed == before:
+            return placed
 
 
 def _take_turns(stage: Stage, options: Options, runs: dict[str, Run]) -> dict[str, list[Load]]:
