@@ -261,7 +261,7 @@ class Writer:
                     self._answer(sent)
                     return
                 verdict = Unavailable(str(error))
-            except (psycopg.Error, TimeoutError, OSError):
+            except Exception:  # noqa: BLE001 - whatever kept us from asking, the answer is not known
                 verdict = OutcomeUnknown(str(error))
         elif lost:
             verdict = Unavailable(str(error))

@@ -130,6 +130,10 @@ async def test_an_address_is_given_up_and_taken_again(writer: Driver, other: Dri
         writer.do(DeleteUser(eve, None)),
         writer.do(ChangeUser(ada, "Ada", "one@example.org", None)),
     )
+    # In one batch: taken and given up, which leaves nothing.
+    await asyncio.gather(
+        writer.do(RegisterUser(eve := new_id(), "Eve", "four@example.org", "E-1")), writer.do(DeleteUser(eve, None))
+    )
     claims = rows(writer.database_url, "SELECT claim, stream FROM log.claims ORDER BY 1")
     assert claims == [("email:one@example.org", f"user-{ada}"), ("email:two@example.org", f"user-{bob}")]
     with pytest.raises(EmailTaken):
