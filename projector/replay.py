@@ -12,9 +12,9 @@ import time
 import psycopg
 from psycopg import Connection, sql
 
-from projector.loop import Progress, connect
+from projector.loop import Progress
 from projector.read_ahead import ReadAhead
-from projector.shadow import BATCH_EVENTS, REPLAY_SCHEMA, Report, Shadow, drop_schema, only_one
+from projector.shadow import BATCH_EVENTS, REPLAY_SCHEMA, Report, Shadow, building, drop_schema
 from readmodel import tables
 
 _RETIRED = "read_retired"
@@ -59,7 +59,7 @@ def replay(database_url: str, report: Report) -> Progress:
     `report` is called after each batch. Raises Busy, SwapRefused, ProjectionFailed and psycopg.Error; then the old
     tables go on serving, and what was built is dropped.
     """
-    with connect(database_url) as connection, ReadAhead(database_url) as ahead, only_one(connection):
+    with building(database_url) as connection, ReadAhead(database_url) as ahead:
         _drop_retired(connection)
         with Shadow(connection, REPLAY_SCHEMA, read_page=ahead.page) as shadow:
             shadow.fill(report)

@@ -17,7 +17,7 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.schema import AddConstraint, CreateIndex, CreateTable, ExecutableDDLElement, SetColumnComment
 
 from eventlog import read
-from projector.loop import CHECKPOINT, Loop, Progress, ReadPage
+from projector.loop import CHECKPOINT, Loop, Progress, ReadPage, connect
 from readmodel import tables
 
 REPLAY_SCHEMA = "read_next"
@@ -36,9 +36,33 @@ WHERE locktype = 'advisory' AND objid = %s AND granted
     AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
 """
 
+# Still there only if what it was doing could not be cancelled.
+_END = """
+SELECT pg_terminate_backend(pid, %s) FROM pg_stat_activity
+WHERE pid = %s AND datname = current_database() AND application_name = current_setting('application_name')
+"""
+END_MS_MAX = 5_000
+
 
 class Busy(Exception):
     """Another replay or verify is running."""
+
+
+@contextmanager
+def building(database_url: str) -> Iterator[Connection]:
+    """The connection of a replay or verify, which holds the lock that there be only one. Raises Busy."""
+    connection = connect(database_url)
+    process = connection.info.backend_pid
+    try:
+        with connection, only_one(connection):
+            yield connection
+    except (KeyboardInterrupt, SystemExit):
+        # They come in the middle of anything, and may leave the connection unfit for tidying up.
+        with contextlib.suppress(psycopg.OperationalError, Busy), connect(database_url) as another:
+            another.execute(_END, (END_MS_MAX, process))
+            with only_one(another):
+                pass  # that drops what is left
+        raise
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from sqlalchemy import Table
 
 from projector.loop import CHECKPOINT, Loop, connect
 from projector.read_ahead import ReadAhead
-from projector.shadow import BATCH_EVENTS, VERIFY_SCHEMA, Report, Shadow, only_one
+from projector.shadow import BATCH_EVENTS, VERIFY_SCHEMA, Report, Shadow, building
 from readmodel import tables
 
 TABLES = (tables.users, tables.products, tables.orders, tables.order_items)
@@ -42,7 +42,7 @@ class Verdict:
 
 def verify(database_url: str, report: Report) -> Verdict:
     """Compare every row and column. Raises Busy, ProjectionFailed and psycopg.Error."""
-    with connect(database_url) as connection, only_one(connection):
+    with building(database_url) as connection:
         live = Loop()
         with (
             ReadAhead(database_url) as ahead,

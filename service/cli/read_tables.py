@@ -1,6 +1,7 @@
 """`orders replay` and `orders verify`: rebuild the read tables, and prove them right."""
 
 import gc
+import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -118,6 +119,8 @@ def _explained(interrupted: str) -> Iterator[None]:
     """What can come of building tables, in one line."""
     from psycopg.errors import InsufficientPrivilege
 
+    # What an interrupted statement leaves behind is tidied up, and not worth a line.
+    logging.getLogger("psycopg").addHandler(logging.NullHandler())
     from projector.loop import ProjectionFailed
     from projector.replay import SwapRefused
     from projector.shadow import Busy

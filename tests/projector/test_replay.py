@@ -17,7 +17,7 @@ from psycopg.errors import LockNotAvailable
 from projector import replay as replaying
 from projector.loop import Loop, Progress, ProjectionFailed
 from projector.replay import SwapRefused, replay
-from projector.shadow import REPLAY_SCHEMA, Busy
+from projector.shadow import REPLAY_SCHEMA, Busy, Shadow, building
 from projector.verify import verify
 from projector.worker import Projector
 from tests.builders import Writing, wait_until
@@ -287,7 +287,7 @@ def test_a_reader_of_other_tables_does_not_hold_up_the_swap(
         reader.execute("SELECT FROM read.users")
         reader.execute("LOCK TABLE read.orders IN SHARE UPDATE EXCLUSIVE MODE")
         connection.execute("SET lock_timeout = '1s'")
-        with replaying.connect(database_url) as builder, replaying.Shadow(builder, REPLAY_SCHEMA) as shadow:
+        with building(database_url) as builder, Shadow(builder, REPLAY_SCHEMA) as shadow:
             shadow.fill(nobody)
             replaying._swap(builder, shadow)
         assert schemas(connection) == {"read", "read_retired"}

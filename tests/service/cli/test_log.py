@@ -1,0 +1,141 @@
+import json
+import subprocess
+
+import psycopg
+import pytest
+
+from projector import bell
+from projector.loop import WORKER, Loop, connect
+from projector.shadow import REPLAY_SCHEMA, Shadow, only_one
+from service.cli.log import EVENTS_SHOWN
+from tests.builders import Writing
+from tests.service.cli.conftest import Run, project
+
+NO_REDIS = "redis://127.0.0.1:1/0"
+
+
+def lines(done: subprocess.CompletedProcess[str]) -> list[str]:
+    assert done.returncode == 0, done.stderr
+    # Not splitlines(), which takes more for the end of a line than a newline.
+    return done.stdout.removesuffix("\n").split("\n") if done.stdout else []
+
+
+@pytest.fixture
+def ada(database_url: str, shop: Writing) -> str:
+    """The last user: registered, renamed, deleted."""
+    user_id = shop.user(name="Zoë \u202e\x85 東京")
+    shop.change_user(user_id, "Ada", "ada@example.org")
+    shop.delete_user(user_id)
+    return f"user-{user_id}"
+
+
+def test_events_are_printed_in_order(run: Run, ada: str) -> None:
+    printed = lines(run("events"))
+    positions = [int(line.split()[0]) for line in printed]
+    assert positions == list(range(1, len(printed) + 1))
+    assert printed[-1].split()[2:] == [ada, "3", "UserDeleted", "{}"]
+    assert '"name":"Zoë \\u202e\\x85 東京"'.replace("\\x85", "\\u0085") in printed[-3]
+
+
+def test_events_are_a_json_object_a_line(run: Run, ada: str) -> None:
+    printed = [json.loads(line) for line in lines(run("events", "--json", "--limit", "0"))]
+    assert [event["position"] for event in printed] == list(range(1, len(printed) + 1))
+    assert set(printed[-3]) == {
+        "position", "stream", "version", "type", "schema_version", "occurred_at", "recorded_at", "data",
+    }  # fmt: skip
+    assert printed[-3]["data"]["name"] == "Zoë \u202e\x85 東京"
+
+
+def test_a_stream_is_printed_from_a_version_on(run: Run, ada: str) -> None:
+    printed = lines(run("events", "--stream", ada, "--after", "1"))
+    assert [line.split()[3:5] for line in printed] == [["2", "UserChanged"], ["3", "UserDeleted"]]
+
+
+def test_what_is_left_out_is_said(run: Run, shop: Writing) -> None:
+    done = run("events", "--after", "3", "--limit", "2")
+    assert [line.split()[0] for line in lines(done)] == ["4", "5"]
+    assert done.stderr == "there is more: orders events --after 5\n"
+    for _ in range(EVENTS_SHOWN):
+        shop.user()
+    done = run("events")
+    assert len(lines(done)) == EVENTS_SHOWN
+    assert done.stderr == f"there is more: orders events --after {EVENTS_SHOWN}\n"
+    everything = run("events", "--limit", "0")
+    assert len(lines(everything)) > EVENTS_SHOWN
+    assert everything.stderr == ""
+
+
+def test_a_stream_that_is_not_there_is_said(run: Run) -> None:
+    done = run("events", "--stream", "order-none")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "orders: there is no stream order-none\n"
+
+
+def test_an_empty_log_is_printed_as_nothing(run: Run) -> None:
+    assert lines(run("events")) == []
+
+
+@pytest.mark.parametrize("arguments", [("--after", "-1"), ("--after", "x"), ("--limit", "-1"), ("--stream",)])
+def test_misuse_ends_with_2(run: Run, arguments: tuple[str, ...]) -> None:
+    assert run("events", *arguments).returncode == 2
+
+
+def test_status_tells_how_things_stand(run: Run, shop: Writing, database_url: str, redis_url: str) -> None:
+    listening = bell.broker(redis_url)
+    listening.declare_queue(bell.QUEUE)
+    listening.do_fetch(bell.QUEUE, 1)
+    listening.client.close()
+    for _ in range(3):
+        shop.user()
+
+    document = json.loads(run("status", "--json", REDIS_URL=redis_url).stdout)
+    (projection,) = document["projections"]
+    with psycopg.connect(database_url) as connection:
+        log_uuid, head = connection.execute("SELECT log_uuid::text, position FROM log.head").fetchone() or ()
+    assert document["log"]["log_uuid"] == log_uuid
+    assert document["log"]["head"] == projection["head"] == head
+    assert (projection["name"], projection["position"], projection["lag_events"]) == ("read_tables", head - 3, 3)
+    assert projection["lag_ms"] > 0
+    assert projection["worker"] == WORKER
+    assert projection["error"] is None
+    assert document["workers"] == [WORKER]
+
+    project(database_url)
+    printed = "\n".join(lines(run("status", REDIS_URL=redis_url)))
+    assert f"log {log_uuid}: head at position {head}, appended " in printed
+    assert f"by {WORKER}" in printed
+    assert "live" in printed
+    assert "workers that the bell reaches: " in printed
+
+
+def test_status_tells_why_nothing_is_projected(run: Run, shop: Writing, database_url: str) -> None:
+    with connect(database_url) as connection:
+        Loop().report(connection, "ProjectionFailed: event 7 (OrderPlaced of order-x): it fell")
+    assert "read_tables: ProjectionFailed: event 7 (OrderPlaced of order-x): it fell" in lines(run("status"))
+    (projection,) = json.loads(run("status", "--json").stdout)["projections"]
+    assert projection["error"].endswith("it fell")
+
+
+def test_status_tells_that_a_worker_is_missing_and_that_a_replay_runs(
+    run: Run, shop: Writing, database_url: str
+) -> None:
+    with connect(database_url) as connection:
+        connection.execute("UPDATE read.checkpoint SET seen_at = seen_at - interval '1 hour'")
+        assert states(run) == ["stopped"]
+        with only_one(connection), Shadow(connection, REPLAY_SCHEMA):
+            assert states(run) == ["replaying"]
+        with only_one(connection):
+            assert states(run) == ["stopped"], "a verify is no replay"
+
+
+def states(run: Run) -> list[str]:
+    return [it["state"] for it in json.loads(run("status", "--json").stdout)["projections"]]
+
+
+def test_without_redis_status_says_so_and_tells_the_rest(run: Run, shop: Writing) -> None:
+    assert lines(run("status"))[-1] == "workers that the bell reaches: REDIS_URL is not set"
+    assert "Redis cannot be asked (" in lines(run("status", REDIS_URL=NO_REDIS))[-1]
+    document = json.loads(run("status", "--json", REDIS_URL=NO_REDIS).stdout)
+    assert document["workers"] is None
+    assert "Redis cannot be asked" in document["redis_error"]
+    assert len(document["projections"]) == 1
