@@ -1,7 +1,9 @@
 """What Prometheus scrapes: what the writer has done, what waits, and how far the read tables are behind."""
 
+import logging
 from collections.abc import Iterator
 
+import psycopg
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
@@ -10,10 +12,12 @@ from contract.problems import Problem
 from query.database import Reads, Statement
 from service.log_reader import LogReader
 
+log = logging.getLogger(__name__)
+
 _POSITION = Statement(b"SELECT position FROM read.checkpoint WHERE name = 'read_tables'")
 
 
-async def metrics_text(writer: Writer, reads: Reads, log: LogReader) -> bytes:
+async def metrics_text(writer: Writer, reads: Reads, log_reader: LogReader) -> bytes:
     """The metrics of this API process in Prometheus' text format.
 
     They are read off when asked for, and cost nothing otherwise. What the database knows is left out while it is away:
@@ -22,9 +26,9 @@ async def metrics_text(writer: Writer, reads: Reads, log: LogReader) -> bytes:
     families = [*_of_writer(writer)]
     try:
         ((position,),) = await reads.rows(_POSITION, {})
-        families += _of_projection(position, (await log.head(position)).position)
-    except Problem:
-        pass
+        families += _of_projection(position, (await log_reader.head(position)).position)
+    except (Problem, psycopg.Error):
+        log.warning("the metrics are without the database's: it is away, or not migrated")
     registry = CollectorRegistry()
     registry.register(_Collected(families))
     return generate_latest(registry)

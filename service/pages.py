@@ -57,6 +57,7 @@ def router(reads: Reads, log: LogReader, writer: Writer) -> APIRouter:
         reasons = await not_ready(reads, log)
         return JSONResponse({"status": "not ready" if reasons else "ok", "not_ready": reasons}, 503 if reasons else 200)
 
+    @routes.head("/metrics", include_in_schema=False)
     @routes.get("/metrics", response_class=Response)
     async def metrics() -> Response:
         """Metrics in Prometheus' text format."""
