@@ -69,17 +69,17 @@ def router(log: EventReader) -> APIRouter:
         return await answer(request)
 
     @get(routes, "/orders/{id}/events", answers=EventPage, errors=["not-found"], parameters=EventsParameters)
-    async def list_events_of_order(request: Request, id: str) -> Response:  # noqa: A002 - the contract's name
+    async def list_events_of_order(request: Request, id: str) -> Response:
         """An order's events, oldest first."""
         return await answer(request, f"order-{known_id(id)}")
 
     @get(routes, "/users/{id}/events", answers=EventPage, errors=["not-found"], parameters=EventsParameters)
-    async def list_events_of_user(request: Request, id: str) -> Response:  # noqa: A002 - the contract's name
+    async def list_events_of_user(request: Request, id: str) -> Response:
         """A user's events, oldest first."""
         return await answer(request, f"user-{known_id(id)}")
 
     @get(routes, "/products/{id}/events", answers=EventPage, errors=["not-found"], parameters=EventsParameters)
-    async def list_events_of_product(request: Request, id: str) -> Response:  # noqa: A002 - the contract's name
+    async def list_events_of_product(request: Request, id: str) -> Response:
         """A product's events, oldest first."""
         return await answer(request, f"product-{known_id(id)}")
 

@@ -83,7 +83,7 @@ def router(reads: Reads, sync: Sync) -> APIRouter:
         return await listing.answer(request, OrdersParameters.of(request))
 
     @get(routes, "/orders/{id}", answers=OrderView, errors=["not-found"], versioned=True)
-    async def get_order(request: Request, id: str) -> Response:  # noqa: A002 - the contract's name
+    async def get_order(request: Request, id: str) -> Response:
         """One order with its items."""
         return await answer(request, lookup, sync, id)
 
@@ -94,7 +94,7 @@ def router(reads: Reads, sync: Sync) -> APIRouter:
         errors=["invalid-cursor", "not-found"],
         parameters=UsersOrdersParameters,
     )
-    async def list_orders_of_user(request: Request, id: str) -> Response:  # noqa: A002 - the contract's name
+    async def list_orders_of_user(request: Request, id: str) -> Response:
         """A user's orders; a deleted user's too, because orders stay."""
         return await of_user.answer(request, UsersOrdersParameters.of(request), user_id=known_id(id))
 

@@ -61,7 +61,7 @@ def router(reads: Reads, sync: Sync) -> APIRouter:
         return await listing.answer(request, ProductsParameters.of(request))
 
     @get(routes, "/products/{id}", answers=ProductView, errors=["not-found"], versioned=True)
-    async def get_product(request: Request, id: str) -> Response:  # noqa: A002 - the contract's name
+    async def get_product(request: Request, id: str) -> Response:
         """One product."""
         return await answer(request, lookup, sync, id)
 

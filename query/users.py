@@ -55,7 +55,7 @@ def router(reads: Reads, sync: Sync) -> APIRouter:
         return await listing.answer(request, UsersParameters.of(request))
 
     @get(routes, "/users/{id}", answers=UserView, errors=["not-found", "gone"], versioned=True)
-    async def get_user(request: Request, id: str) -> Response:  # noqa: A002 - the contract's name
+    async def get_user(request: Request, id: str) -> Response:
         """One user."""
         return await answer(request, lookup, sync, id)
 
