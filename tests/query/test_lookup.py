@@ -1,7 +1,7 @@
 """Look-ups: alone at once, together when they arrive while one is in flight."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from typing import Any
 
 import psycopg
@@ -29,6 +29,12 @@ class Watched(Reads):
         return await super().rows(statement, parameters)
 
 
+async def together(*asked: Awaitable[Any], return_exceptions: bool = False) -> list[Any]:
+    """asyncio.gather, but a look-up that is never answered fails."""
+    async with asyncio.timeout(10):
+        return await asyncio.gather(*asked, return_exceptions=return_exceptions)
+
+
 def lookup_on(reads: Reads) -> Lookup:
     return Lookup(reads, users, user_view(users), gone=users.c.deleted_at.is_not(None))
 
@@ -40,7 +46,7 @@ async def test_lookups_that_arrive_in_flight_are_joined_into_one_query(database_
         first = asyncio.create_task(lookup.find(wanted[0]))
         await asyncio.sleep(0)
         await asyncio.sleep(0)
-        found = await asyncio.gather(first, *(lookup.find(id_) for id_ in wanted[1:]))
+        found = await together(first, *(lookup.find(id_) for id_ in wanted[1:]))
     assert [one.version for one in found] == list(range(1, 21))
     assert all(id_.encode() in (one.body or b"") for id_, one in zip(wanted, found, strict=True))
     assert reads.asked == [1, 19]
@@ -50,7 +56,7 @@ async def test_the_same_id_is_asked_for_once(database_url: str, rows: Rows) -> N
     user, other = rows.user(), rows.user()
     async with Watched(database_url) as reads:
         lookup = lookup_on(reads)
-        found = await asyncio.gather(*(lookup.find(id_) for id_ in [user, other, *[user] * 5]))
+        found = await together(*(lookup.find(id_) for id_ in [user, other, *[user] * 5]))
     assert sum(reads.asked) == 2
     assert [one == found[0] for one in found] == [True, False, *[True] * 5]
 
@@ -65,7 +71,7 @@ async def test_an_id_that_was_asked_for_before_is_read_again(database_url: str, 
         await asyncio.sleep(0)
         assert reads.asked == [1]
         second = asyncio.create_task(lookup.find(user))
-        await asyncio.gather(first, second)
+        await together(first, second)
         await lookup.find(user)
     assert reads.asked == [1, 1, 1]
 
@@ -75,7 +81,7 @@ async def test_found_gone_and_unknown_are_told_apart_in_one_query(database_url: 
     rows.reach(8)
     async with Watched(database_url) as reads:
         lookup = lookup_on(reads)
-        found = await asyncio.gather(*(lookup.find(id_) for id_ in (there, gone, unknown)))
+        found = await together(*(lookup.find(id_) for id_ in (there, gone, unknown)))
     assert [(one.position, one.gone, one.body is None) for one in found] == [
         (8, False, False),
         (8, True, False),
@@ -86,9 +92,9 @@ async def test_found_gone_and_unknown_are_told_apart_in_one_query(database_url: 
 async def test_a_query_has_a_bounded_number_of_ids(database_url: str, rows: Rows) -> None:
     wanted = [f"0197c1c2-7d8e-7000-8000-{number:012x}" for number in range(IDS_A_QUERY_MAX * 2)]
     async with Watched(database_url) as reads:
-        await asyncio.gather(*(lookup_on(reads).find(id_) for id_ in wanted[:3]))
+        await together(*(lookup_on(reads).find(id_) for id_ in wanted[:3]))
         lookup = lookup_on(reads)
-        await asyncio.gather(*(lookup.find(id_) for id_ in wanted))
+        await together(*(lookup.find(id_) for id_ in wanted))
     assert max(reads.asked) == IDS_A_QUERY_MAX
 
 
@@ -98,7 +104,7 @@ async def test_a_failure_reaches_everybody_who_asked_and_the_next_works(database
         async with Watched(database_url) as reads:
             lookup = lookup_on(reads)
             connection.execute("ALTER TABLE read.users RENAME TO hidden")
-            found = await asyncio.gather(*(lookup.find(user) for _ in range(3)), return_exceptions=True)
+            found = await together(*(lookup.find(user) for _ in range(3)), return_exceptions=True)
             assert all(isinstance(one, psycopg.errors.UndefinedTable) for one in found)
             connection.execute("ALTER TABLE read.hidden RENAME TO users")
             assert (await lookup.find(user)).version == 1

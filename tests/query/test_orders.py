@@ -106,11 +106,12 @@ async def test_the_list_shows_orders_as_they_are_shown_alone(api: httpx.AsyncCli
 
 @pytest.mark.parametrize("sort", ["placed_at", "-placed_at", "total", "-total"])
 async def test_orders_are_sorted_and_equal_ones_by_id(api: httpx.AsyncClient, rows: Rows, sort: str) -> None:
-    # Totals and times that contradict each other, and two orders that are equal in both.
-    orders = [
-        rows.order(total=Decimal(total), placed_at=START + timedelta(hours=hours))
-        for total, hours in (("5.00", 1), ("10.00", 0), ("5.00", 1), ("7.5", 3))
-    ]
+    # Totals and times that contradict each other, and two orders that are equal in both, put in against their ids.
+    user, product = rows.user(), rows.product()
+    orders = [f"0197c1c2-7d8e-7000-8000-{number:012}" for number in range(4)]
+    for number, total, hours in ((3, "7.5", 3), (2, "5.00", 1), (1, "10.00", 0), (0, "5.00", 1)):
+        at = START + timedelta(hours=hours)
+        rows.order(user, [product], id=orders[number], total=Decimal(total), placed_at=at)
     by_key = {"placed_at": [1, 0, 2, 3], "total": [0, 2, 3, 1]}[sort.removeprefix("-")]
     expected = [orders[number] for number in by_key]
     assert ids(await api.get(f"/orders?sort={sort}")) == (expected[::-1] if sort.startswith("-") else expected)
