@@ -1,5 +1,6 @@
 import gzip
 import hashlib
+import zlib
 from pathlib import Path
 
 import pytest
@@ -33,14 +34,13 @@ def test_lines_are_read_whatever_the_name_says_of_compression(tmp_path, name, pa
 @pytest.mark.parametrize("share", [0.0, 0.001, 0.3, 0.5, 0.9, 0.999999])
 def test_of_a_truncated_gz_every_whole_line_is_read_and_the_torn_one_is_named(path, share):
     packed = gzip.compress(CONTENT)
-    path.write_bytes(packed[: 10 + int((len(packed) - 11) * share)])
+    cut = packed[: 10 + int((len(packed) - 11) * share)]
+    path.write_bytes(cut)
     *whole, torn = read(path)
-    assert [line.content for line in whole] == ROWS[: len(whole)]
-    assert torn.number == len(whole) + 1
+    *readable, rest = zlib.decompressobj(wbits=31).decompress(cut).split(b"\n")
+    assert [line.content for line in whole] == readable
+    assert (torn.number, torn.content) == (len(readable) + 1, rest)
     assert "ended before the end-of-stream marker" in str(torn.damage)
-    rest = CONTENT[sum(len(line.content) + 1 for line in whole) :]
-    assert rest.startswith(torn.content)
-    assert len(whole) >= 0.7 * share * len(ROWS) - 1_000
 
 
 def test_what_was_read_before_damage_in_the_middle_counts(path):

@@ -62,6 +62,30 @@ def test_an_import_that_loses_the_database_says_where_and_is_simply_run_again(se
     assert len(shop.rejected) == ORDERS // 2
 
 
+def test_no_row_is_decided_behind_one_that_was_lost(shop):
+    rows = [order(f"{number}", 1) for number in range(ORDERS)]
+    path = shop.file("shop.jsonl", USER, TEA | {"min_initial_stock": ORDERS}, *rows)
+    hung_up = False
+
+    def hang_up(_: int, rows: int) -> None:
+        """End the writer's connection, once: the next batch fails, and the one after it would not."""
+        nonlocal hung_up
+        if not hung_up and rows > ORDERS // 2:
+            hung_up = True
+            shop.ask(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
+
+    with pytest.raises(Stopped):
+        shop.load(path, has_read=hang_up)
+    lines = [line for (line,) in shop.ask("SELECT (metadata->>'line')::int FROM log.events WHERE type = 'OrderPlaced'")]
+    assert sorted(lines) == list(range(3, len(lines) + 3))
+    assert len(lines) < ORDERS
+    shop.load(path)
+    assert shop.ask("SELECT count(*) FROM log.events WHERE type = 'OrderPlaced'") == [(ORDERS,)]
+
+
 def test_without_a_database_an_import_does_not_begin(shop):
     shop.database_url = "postgresql://nobody@127.0.0.1:1/nothing"
     with pytest.raises(psycopg.OperationalError):

@@ -165,6 +165,11 @@ def test_rows_of_any_file_are_told_apart_by_their_members(shop):
     assert shop.codes == [(4, "unknown-kind")]
 
 
+def test_a_user_may_order_in_the_batch_that_registers_them(shop):
+    shop.load(shop.file("products.jsonl", TEA))
+    assert shop.load(shop.file("rest.jsonl", USER, order("1", 2))).accepted == 2
+
+
 def test_a_damaged_file_is_imported_as_far_as_it_goes_and_the_next_one_whole(shop):
     torn = shop.place / "users.jsonl.gz"
     torn.write_bytes(b"\x1f\x8bthis is no gzip file")
