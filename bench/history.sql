@@ -39,6 +39,8 @@ FROM (
 ) AS event
 WINDOW product AS (PARTITION BY article ORDER BY at, part);
 
+ANALYZE shopper, article, happened;
+
 CREATE TEMP TABLE clock ON COMMIT DROP AS
 SELECT now() - make_interval(secs => 0.001 * greatest(%(users)s + 2 * %(products)s, max(position))) AS start
 FROM happened;
@@ -90,12 +92,14 @@ SELECT event.position,
                || ',"stock_after":' || moved.stock - taken_so_far || '}'
        END::json,
        ('{"actor":"api","command_id":"' || uuidv7() || '"}')::json
-FROM clock, (SELECT * FROM happened ORDER BY position) AS event
+FROM clock, happened AS event
 JOIN shopper ON shopper.n = event.shopper
 JOIN article AS one ON one.n = event.first
 JOIN article AS two ON two.n = event.second
 LEFT JOIN article AS moved ON moved.n = event.article,
-LATERAL (SELECT start + 0.001 * event.position * interval '1 s' AS at) AS time;
+LATERAL (SELECT start + 0.001 * event.position * interval '1 s' AS at) AS time
+-- In order also on the disk, as a log that was appended to is.
+ORDER BY event.position;
 
 ALTER TABLE log.events
     ADD CONSTRAINT events_pkey PRIMARY KEY (log_id, position),

@@ -119,6 +119,8 @@ def test_the_service_goes_on_from_a_history_written_by_sql(database_url: str, tm
     assert execute(database_url, "SELECT count(*), max(position), min(position) FROM log.events") == [
         (events, events, 1)
     ]
+    in_order = "SELECT correlation FROM pg_stats WHERE tablename = 'events' AND attname = 'position'"
+    assert execute(database_url, in_order)[0][0] > 0.999
     ids = write_ids(database_url, tmp_path, "history", users=10, products=20)
     assert (len(ids.users.read_text().split()), len(ids.products.read_text().split())) == (10, 20)
     projector = Loop()
