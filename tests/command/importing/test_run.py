@@ -74,6 +74,14 @@ def test_a_row_that_was_refused_stays_refused_when_a_later_row_of_the_file_would
     assert shop.load(path, retry=True).accepted == 1
 
 
+def test_it_stays_refused_too_when_the_later_row_is_about_an_order_of_another_file(shop):
+    shop.load(shop.file("before.jsonl", USER, TEA, order("1", 10)))
+    path = shop.file("commands.jsonl", order("2", 10), cancellation("C1", "1"))
+    assert shop.load(path).accepted == 1
+    assert shop.load(path).accepted == 0
+    assert shop.codes == [(1, "refused-before")]
+
+
 def test_a_row_that_was_refused_is_taken_once_it_is_corrected(shop):
     rows = [USER, TEA, order("1", 1), order("2", 1)]
     shop.load(shop.file("shop.jsonl", *rows[:2], "{broken", rows[3]))
@@ -167,7 +175,8 @@ def test_rows_of_any_file_are_told_apart_by_their_members(shop):
 
 def test_a_user_may_order_in_the_batch_that_registers_them(shop):
     shop.load(shop.file("products.jsonl", TEA))
-    assert shop.load(shop.file("rest.jsonl", USER, order("1", 2))).accepted == 2
+    # While the writer is busy with the first row, the others gather.
+    assert shop.load(shop.file("rest.jsonl", {"id": "first"}, USER, order("1", 2))).accepted == 3
 
 
 def test_a_damaged_file_is_imported_as_far_as_it_goes_and_the_next_one_whole(shop):
