@@ -18,6 +18,8 @@ from contract.problems import Problem
 
 # Joined look-ups need few connections: one flies while the others wait for it.
 CONNECTIONS_MAX = 6
+# Who gets no connection by then finds the database down or overrun, and is told to come back.
+CONNECTION_SECONDS_MAX = 2.0
 # A select takes milliseconds. Whoever has not answered by then is frozen or cut off.
 READ_SECONDS_MAX = 10.0
 
@@ -70,7 +72,9 @@ class Reads:
             max_size=connections_max,
             open=False,
             configure=_configure,
-            timeout=seconds_max,
+            timeout=CONNECTION_SECONDS_MAX,
+            # It tries at ever longer intervals, and from the start again after this: so a database is soon found back.
+            reconnect_timeout=10,
             name="reads",
             kwargs={"autocommit": True, "prepare_threshold": prepare_threshold, "application_name": "orders reads"},
         )

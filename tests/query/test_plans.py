@@ -244,6 +244,14 @@ def test_a_catalogue_is_walked_at_most_once(database: psycopg.Connection, lists:
             assert plan.read <= 2 * PAGE, sent
 
 
+def test_what_is_no_longer_sold_is_found_however_little_it_is(
+    database: psycopg.Connection, lists: Mapping[str, Listing]
+) -> None:
+    shape = Shape((("discontinued", True),), "sku", False)
+    plan = explain(database, Sent("products", shape, lists["products"]._statement(shape)))
+    assert plan.read <= 2 * PAGE
+
+
 def test_single_resources_are_looked_up_by_their_key(database: psycopg.Connection, module_database_url: str) -> None:
     for sent in lookups(Reads(module_database_url)):
         sql = sent.with_values({"ids": "{" + ",".join(md5_id(f"{sent.source[0]}{n}") for n in range(20)) + "}"})
