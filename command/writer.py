@@ -251,22 +251,16 @@ class Writer:
         self._states.clear()
         broken = self._connection is None or self._connection.broken
         lost = broken or isinstance(error, psycopg.OperationalError | TimeoutError | OSError)
-        # Whatever was begun ends with the connection.
-        await self._disconnect()
-        verdict: Exception
+        await self._disconnect()  # ends whatever was begun
+        verdict: Exception = Unavailable(str(error)) if lost else error
         if sent is not None and sent.batch.events and lost:
             try:
                 if await self._landed(sent.batch.events[0]):
                     self._rang()
                     self._answer(sent)
                     return
-                verdict = Unavailable(str(error))
             except Exception:  # noqa: BLE001 - whatever kept us from asking, the answer is not known
                 verdict = OutcomeUnknown(str(error))
-        elif lost:
-            verdict = Unavailable(str(error))
-        else:
-            verdict = error
         log.warning("a batch of %d commands failed: %s: %s", len(taken), type(verdict).__name__, error)
         self.counts["failed"] += len(taken)
         for waiting in taken:
