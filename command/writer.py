@@ -35,8 +35,7 @@ WAITING_MAX = 2_000
 SNAPSHOT_EVERY_EVENTS = 32
 # When other processes have appended more than this, starting afresh is cheaper than looking at what they did.
 CATCH_UP_EVENTS_MAX = 10_000
-# As often as keeps up with the keys that arrive: each time forgets a thousand at most.
-FORGET_KEYS_EVERY_SECONDS = 1
+FORGET_KEYS_EVERY_SECONDS = 1  # a thousand at most each time: that keeps up with the keys that arrive
 # A primary that hangs must not hang its clients: each batch has this long.
 BATCH_SECONDS_MAX = 10.0
 # How long the outcome of a broken COMMIT is looked for before the answer is that it is not known.
@@ -188,8 +187,8 @@ class Writer:
     def submit(self, submission: Submission) -> asyncio.Future[Answer]:
         """Hand over a command, in order.
 
-        The future has its answer, or raises Refused, KeyReused, Unavailable or OutcomeUnknown, or whatever else the
-        decision raised. Raises Overloaded at once when too many wait, or when the writer is stopping.
+        The future has its answer, or raises Refused, KeyReused, Unavailable, OutcomeUnknown, or a fault of the decision.
+        Raises Overloaded at once when too many wait, or when the writer is stopping.
         """
         if len(self._waiting) >= WAITING_MAX or self._stopping:
             self.counts["overloaded"] += 1
@@ -249,8 +248,8 @@ class Writer:
     async def _failed(self, taken: list[_Waiting], sent: _Decided | None, error: Exception) -> None:
         """Find out what became of a batch that failed, and say so; `sent` is it, if its COMMIT may have gone out."""
         self._states.clear()
-        broken = self._connection is None or self._connection.broken
-        lost = broken or isinstance(error, psycopg.OperationalError | TimeoutError | OSError)
+        lost = isinstance(error, psycopg.OperationalError | TimeoutError | OSError)
+        lost = lost or self._connection is None or self._connection.broken
         await self._disconnect()  # ends whatever was begun
         verdict: Exception = Unavailable(str(error)) if lost else error
         if sent is not None and sent.batch.events and lost:
