@@ -187,7 +187,7 @@ class Writer:
     def submit(self, submission: Submission) -> asyncio.Future[Answer]:
         """Hand over a command, in order.
 
-        The future has its answer, or raises Refused, KeyReused, Unavailable, OutcomeUnknown, or a fault of the decision.
+        The future has its answer, or raises Refused, KeyReused, Unavailable, OutcomeUnknown, or a fault of decide.
         Raises Overloaded at once when too many wait, or when the writer is stopping.
         """
         if len(self._waiting) >= WAITING_MAX or self._stopping:
