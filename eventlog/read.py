@@ -10,16 +10,20 @@ from psycopg import AsyncConnection, Connection
 from eventlog import arrays
 
 # For each stream: its snapshot, if one of the right shape is there, and the events behind it. One look-up in an index
-# each, whose cost is bounded by how often snapshots are taken, not by the stream's length.
+# each, whose cost is bounded by how often snapshots are taken, not by the stream's length. LATERAL with LIMIT or ORDER
+# BY leaves the planner no other way, whatever it believes of tables that it has no statistics of yet.
 _HISTORIES = b"""
 SELECT wanted.stream, snapshot.version, snapshot.state::text, event.version, event.type, event.schema_version,
        event.occurred_at, event.data::text
 FROM unnest(%b, %b) AS wanted (stream, shape)
-LEFT JOIN log.snapshots AS snapshot
-    ON snapshot.log_id = 0 AND snapshot.stream = wanted.stream AND snapshot.shape = wanted.shape
-LEFT JOIN log.events AS event
-    ON event.log_id = 0 AND event.stream = wanted.stream AND event.version > coalesce(snapshot.version, 0)
-ORDER BY wanted.stream, event.version
+LEFT JOIN LATERAL (
+    SELECT version, state FROM log.snapshots
+    WHERE log_id = 0 AND stream = wanted.stream AND shape = wanted.shape LIMIT 1
+) AS snapshot ON true
+LEFT JOIN LATERAL (
+    SELECT version, type, schema_version, occurred_at, data FROM log.events
+    WHERE log_id = 0 AND stream = wanted.stream AND version > coalesce(snapshot.version, 0) ORDER BY version
+) AS event ON true
 """
 
 _CLAIMS = b"SELECT claim, stream FROM log.claims WHERE log_id = 0 AND claim = ANY(%b)"
