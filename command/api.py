@@ -11,7 +11,8 @@ from command.domain.refusals import Refused
 from command.fields import uuid_text
 from command.ids import new_id
 from command.problems import problem_of
-from command.writer import Answer, Command, Key, KeyReused, OutcomeUnknown, Overloaded, Submission, Unavailable, Writer
+from command.submission import Answer, Command, Key, KeyReused, OutcomeUnknown, Overloaded, Submission, Unavailable
+from command.writer import Writer
 from contract.openapi import header, problems
 from contract.problems import Problem
 from contract.requests import KEY_LENGTH_MAX, idempotency_key

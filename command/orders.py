@@ -18,9 +18,9 @@ from command.domain.refusals import ExternalIdTaken, Missing
 from command.fields import LINES_MAX, Body, ExternalId, Id, LineNumber, Money, Quantity, RequiredText, Sku, Text
 from command.ids import new_id
 from command.states import Entity, States, split
+from command.submission import Answered, Outcome
 from command.versions import check_version
 from command.views import order_view
-from command.writer import Answered, Outcome
 from contract.problems import Problem
 from contract.requests import StrictRoute, if_match
 from contract.resources import OrderView

@@ -17,9 +17,9 @@ from command.domain.refusals import Missing, SkuTaken
 from command.fields import Body, Currency, Money, Name, RequiredText, Sku, Stock, StockDelta
 from command.ids import new_id
 from command.states import States
+from command.submission import Answered, Outcome
 from command.versions import check_version
 from command.views import product_view
-from command.writer import Answered, Outcome
 from contract.requests import StrictRoute, if_match
 from contract.resources import ProductView
 from eventlog.events import ProductEvent

@@ -14,9 +14,9 @@ from command.domain.user import User
 from command.fields import Body, Email, ExternalId, Name
 from command.ids import new_id
 from command.states import Entity, States
+from command.submission import Answered, Outcome
 from command.versions import check_version
 from command.views import user_view
-from command.writer import Answered, Outcome
 from contract.requests import StrictRoute, if_match
 from contract.resources import UserView
 

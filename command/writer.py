@@ -11,28 +11,24 @@ import asyncio
 import contextlib
 import logging
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from datetime import UTC, datetime
-from types import MappingProxyType
-from typing import NamedTuple, Protocol
 
 import psycopg
 from psycopg import AsyncConnection
 
-from command.states import States, rfc3339, shape_of
-from eventlog import append, idempotency
-from eventlog.append import Batch, NewEvent, Snapshot
-from eventlog.codec import Codec, UnreadableEvent, encode
+from command.deciding import Decided, Waiting, decide, missing
+from command.states import States
+from command.submission import Answer, OutcomeUnknown, Overloaded, Submission, Unavailable
+from eventlog import append
+from eventlog.append import NewEvent
+from eventlog.codec import Codec
 from eventlog.deadline import hung_up_after
-from eventlog.events import SCHEMA_VERSIONS, Event
-from eventlog.idempotency import KeptAnswer
 
 BATCH_COMMANDS_MAX = 256
 # Lines of orders, roughly events: bounds how long a batch of large orders holds the head.
 BATCH_WEIGHT_MAX = 4_000
 WAITING_MAX = 2_000
-SNAPSHOT_EVERY_EVENTS = 32
 # When other processes have appended more than this, starting afresh is cheaper than looking at what they did.
 CATCH_UP_EVENTS_MAX = 10_000
 FORGET_KEYS_EVERY_SECONDS = 1  # a thousand at most each time: that keeps up with the keys that arrive
@@ -42,99 +38,6 @@ BATCH_SECONDS_MAX = 10.0
 RESOLVE_SECONDS_MAX = 8.0
 
 log = logging.getLogger(__name__)
-
-
-class Key(NamedTuple):
-    """An Idempotency-Key: whose it is, and the hash of the request it came with."""
-
-    caller: bytes
-    key: str
-    fingerprint: bytes
-
-
-class Outcome(NamedTuple):
-    """What a decision comes to: events in order, claims taken and given up, and how to answer once they are applied."""
-
-    events: list[tuple[str, Event]]
-    answer: Callable[[States], "Answered"]
-    claimed: Mapping[str, str] = MappingProxyType({})
-    released: Iterable[str] = ()
-
-
-class Answered(NamedTuple):
-    """The body of an answer, with the version of the resource in it."""
-
-    status: int
-    version: int | None
-    location: str | None
-    body: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What the caller gets. `position` is the log position that the answer includes."""
-
-    status: int
-    version: int | None
-    location: str | None
-    body: bytes
-    position: int
-    replayed: bool = False
-
-
-class Command(Protocol):
-    """Something to be decided."""
-
-    @property
-    def weight(self) -> int:
-        """About how many events it comes to."""
-
-    def reads(self, states: States) -> Iterable[str]:
-        """The streams and claims that the decision needs, as far as `states` lets it tell."""
-
-    def decide(self, states: States) -> Outcome:
-        """The decision. Raises Refused. Changes nothing."""
-
-
-@dataclass(slots=True)
-class Submission:
-    """A command with what belongs to it. `occurred_at` None means now; `metadata` is JSON."""
-
-    command: Command
-    metadata: bytes
-    key: Key | None = None
-    occurred_at: datetime | None = None
-
-
-class KeyReused(Exception):
-    """The Idempotency-Key was used for another request."""
-
-
-class Overloaded(Exception):
-    """Too many commands are waiting; this one was not tried."""
-
-
-class Unavailable(Exception):
-    """The database cannot be reached; nothing was appended."""
-
-
-class OutcomeUnknown(Exception):
-    """The connection broke at COMMIT and the log cannot be asked: the command may or may not have been accepted."""
-
-
-@dataclass(slots=True, eq=False)
-class _Waiting:
-    submission: Submission
-    future: asyncio.Future[Answer]
-
-
-@dataclass(slots=True)
-class _Decided:
-    """A batch, decided: what to append, and what to tell whom when it is in the log."""
-
-    batch: Batch = field(default_factory=Batch)
-    answers: list[tuple[_Waiting, Answer]] = field(default_factory=list)
-    refusals: list[tuple[_Waiting, Exception]] = field(default_factory=list)
 
 
 class Writer:
@@ -158,7 +61,7 @@ class Writer:
         self._batch_seconds_max = batch_seconds_max
         self._resolve_seconds_max = resolve_seconds_max
         self._states = States(codec or Codec())
-        self._waiting: deque[_Waiting] = deque()
+        self._waiting: deque[Waiting] = deque()
         self._news = asyncio.Event()
         self._connection: AsyncConnection | None = None
         self._task: asyncio.Task[None] | None = None
@@ -194,7 +97,7 @@ class Writer:
             self.counts["overloaded"] += 1
             raise Overloaded
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        self._waiting.append(_Waiting(submission, future))
+        self._waiting.append(Waiting(submission, future))
         self._news.set()
         return future
 
@@ -208,8 +111,8 @@ class Writer:
                 continue
             await self._write(self._take())
 
-    def _take(self) -> list[_Waiting]:
-        taken: list[_Waiting] = []
+    def _take(self) -> list[Waiting]:
+        taken: list[Waiting] = []
         weight = 0
         while self._waiting and len(taken) < BATCH_COMMANDS_MAX and weight < BATCH_WEIGHT_MAX:
             waiting = self._waiting.popleft()
@@ -219,9 +122,9 @@ class Writer:
                 taken.append(waiting)
         return taken
 
-    async def _write(self, taken: list[_Waiting]) -> None:
+    async def _write(self, taken: list[Waiting]) -> None:
         """Decide and append one batch, and answer everyone in it, whatever happens."""
-        decided: _Decided | None = None
+        decided: Decided | None = None
         committing = False
         try:
             async with asyncio.timeout(self._batch_seconds_max):
@@ -238,14 +141,14 @@ class Writer:
             return
         self._accepted(decided)
 
-    def _accepted(self, decided: _Decided) -> None:
+    def _accepted(self, decided: Decided) -> None:
         self._states.position += len(decided.batch.events)
         self._states.trim()
         if decided.batch.events:
             self._rang()
         self._answer(decided)
 
-    async def _failed(self, taken: list[_Waiting], sent: _Decided | None, error: Exception) -> None:
+    async def _failed(self, taken: list[Waiting], sent: Decided | None, error: Exception) -> None:
         """Find out what became of a batch that failed, and say so; `sent` is it, if its COMMIT may have gone out."""
         self._states.clear()
         lost = isinstance(error, psycopg.OperationalError | TimeoutError | OSError)
@@ -277,6 +180,9 @@ class Writer:
                     await asyncio.sleep(0.2)
 
     async def _connected(self) -> AsyncConnection:
+        if self._connection is not None and append.has_hung_up(self._connection):
+            # The server was restarted while nothing was under way; nobody need hear of it.
+            await self._disconnect()
         if self._connection is None or self._connection.broken:
             self._connection = await append.connect(self._database_url)
             self._states.clear()
@@ -288,96 +194,24 @@ class Writer:
                 await self._connection.close()
             self._connection = None
 
-    async def _decide(self, connection: AsyncConnection, taken: list[_Waiting]) -> _Decided:
+    async def _decide(self, connection: AsyncConnection, taken: list[Waiting]) -> Decided:
         """Take the head, load what is missing, and decide each command of the batch."""
         states = self._states
-        head = await append.take_head(connection)
+        keys = {(key.caller, key.key) for each in taken if (key := each.submission.key)}
+        head, kept = await append.take_head(connection, keys)
         if head.position != states.position:
             if head.position - states.position > CATCH_UP_EVENTS_MAX:
                 states.clear()
             else:
                 states.forget(await append.changed_streams(connection, states.position, head.position))
             states.position = head.position
-        kept = await self._kept_answers(connection, taken)
-        while missing := self._missing(taken):
-            await states.load(connection, missing)
-
-        decided = _Decided()
+        while unknown := missing(taken, states):
+            await states.load(connection, unknown)
         now = self._now()
-        for waiting in taken:
-            self._decide_one(waiting, decided, kept, head.position, now)
+        decided = decide(taken, states, kept, head.position, now)
         if decided.answers and self._time_to_forget_keys(now):
             decided.batch.forget_keys_at = now
         return decided
-
-    def _missing(self, taken: list[_Waiting]) -> set[str]:
-        """The streams and claims that the commands need and that are not known yet."""
-        missing: set[str] = set()
-        for waiting in taken:
-            # What cannot be read concerns its own command alone, whose decision says so.
-            with contextlib.suppress(UnreadableEvent):
-                missing.update(it for it in waiting.submission.command.reads(self._states) if it not in self._states)
-        return missing
-
-    def _decide_one(
-        self,
-        waiting: _Waiting,
-        decided: _Decided,
-        kept: dict[tuple[bytes, str], KeptAnswer],
-        base: int,
-        now: datetime,
-    ) -> None:
-        submission = waiting.submission
-        key = submission.key
-        if key is not None and (before := kept.get((key.caller, key.key))):
-            if before.fingerprint != key.fingerprint:
-                decided.refusals.append((waiting, KeyReused()))
-                return
-            _, _, _, status, location, version, position, body = before
-            decided.answers.append((waiting, Answer(status, version, location, body, position, replayed=True)))
-            return
-
-        try:
-            outcome = submission.command.decide(self._states)
-        except Exception as refusal:  # noqa: BLE001 - a decision changes nothing: what ails one ails no other
-            decided.refusals.append((waiting, refusal))
-            return
-        occurred_at = submission.occurred_at or now
-        self._apply(outcome, decided.batch, occurred_at, submission.metadata)
-        answered = outcome.answer(self._states)
-        answer = Answer(*answered, base + len(decided.batch.events))
-        decided.answers.append((waiting, answer))
-        if key is not None:
-            new = KeptAnswer(*key, answer.status, answer.location, answer.version, answer.position, answer.body)
-            kept[key.caller, key.key] = new
-            decided.batch.answers.append(new)
-
-    def _apply(self, outcome: Outcome, batch: Batch, occurred_at: datetime, metadata: bytes) -> None:
-        """Let an outcome be what the next command of the batch sees."""
-        at = rfc3339(occurred_at)
-        for stream, event in outcome.events:
-            entity = self._states.evolve(stream, event, at)
-            kind = type(event)
-            data = encode(event)
-            batch.events.append(
-                NewEvent(stream, entity.version, kind.__name__, SCHEMA_VERSIONS[kind], occurred_at, data, metadata)
-            )
-            if entity.version % SNAPSHOT_EVERY_EVENTS == 0:
-                batch.snapshots[stream] = Snapshot(entity.version, shape_of(stream), encode(entity.state))
-        for claim in outcome.released:
-            self._states.set_owner(claim, None)
-            if batch.claimed.pop(claim, None) is None:
-                batch.released.add(claim)
-        for claim, owner in outcome.claimed.items():
-            self._states.set_owner(claim, owner)
-            batch.claimed[claim] = owner
-
-    async def _kept_answers(
-        self, connection: AsyncConnection, taken: list[_Waiting]
-    ) -> dict[tuple[bytes, str], KeptAnswer]:
-        wanted = {(key.caller, key.key) for each in taken if (key := each.submission.key)}
-        found = await idempotency.find(connection, wanted) if wanted else []
-        return {(kept.caller, kept.key): kept for kept in found}
 
     def _time_to_forget_keys(self, now: datetime) -> bool:
         last = self._keys_forgotten_at
@@ -386,7 +220,7 @@ class Writer:
         self._keys_forgotten_at = now
         return last is not None
 
-    def _answer(self, decided: _Decided) -> None:
+    def _answer(self, decided: Decided) -> None:
         """Tell everyone what became of their commands, and count them."""
         self.batches += 1
         self.events += len(decided.batch.events)

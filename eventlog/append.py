@@ -4,7 +4,8 @@ Whoever appends holds the `log.head` row from before it decides until it has com
 cannot change under it, positions follow commit order, and there are no holes for a reader to fall into.
 """
 
-from collections.abc import Sequence
+import select
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple
@@ -17,8 +18,7 @@ from eventlog.idempotency import KeptAnswer
 # Who holds the head and then stalls (a stopped process, a paused machine) is cut off, or nobody would append any more.
 STALLED_SECONDS_MAX = 5
 
-# Not a parameter in it, so that it goes out as one simple query: one round trip.
-_TAKE_HEAD = b"BEGIN; SELECT position, recorded_at FROM log.head WHERE log_id = 0 FOR UPDATE"
+_HEAD = b"SELECT position, recorded_at FROM log.head WHERE log_id = 0 FOR UPDATE"
 
 _CHANGED_SINCE = b"SELECT DISTINCT stream FROM log.events WHERE log_id = 0 AND position > %s AND position <= %s"
 
@@ -103,13 +103,37 @@ async def connect(database_url: str) -> AsyncConnection:
     return connection
 
 
-async def take_head(connection: AsyncConnection) -> Head:
-    """Begin a transaction and wait for the head. From here on nobody else appends, until commit or rollback."""
-    cursor = await connection.execute(_TAKE_HEAD, prepare=False)
-    cursor.nextset()
-    row = await cursor.fetchone()
+async def take_head(
+    connection: AsyncConnection, keys: Collection[tuple[bytes, str]] = ()
+) -> tuple[Head, list[KeptAnswer]]:
+    """Begin a transaction and wait for the head. From here on nobody else appends, until commit or rollback.
+
+    Also finds, in the same round trip, the answers kept under the Idempotency-Keys `keys`: (caller, key) pairs.
+    """
+    if not keys:
+        cursor = await connection.execute(b"BEGIN;" + _HEAD, prepare=False)
+        cursor.nextset()
+        return _head(await cursor.fetchone()), []
+    async with connection.pipeline():
+        await connection.execute(b"BEGIN")
+        cursor = await connection.execute(_HEAD)
+        # Runs when the head has been taken, so it sees what those have kept who had it before.
+        found = await idempotency.find(connection, keys)
+    return _head(await cursor.fetchone()), [KeptAnswer(*row) for row in await found.fetchall()]
+
+
+def _head(row: tuple[int, datetime] | None) -> Head:
     assert row is not None, "the migration made the row of log.head"
     return Head(*row)
+
+
+def has_hung_up(connection: AsyncConnection) -> bool:
+    """Whether the server has ended an idle connection: it has said something, and nobody had asked."""
+    if connection.broken:
+        return True
+    poll = select.poll()
+    poll.register(connection.fileno(), select.POLLIN)
+    return bool(poll.poll(0))
 
 
 async def changed_streams(connection: AsyncConnection, after: int, up_to: int) -> list[str]:

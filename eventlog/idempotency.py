@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from psycopg import AsyncConnection
+from psycopg import AsyncConnection, AsyncCursor
 
 from eventlog import arrays
 from eventlog.arrays import Array
@@ -47,12 +47,11 @@ class KeptAnswer(NamedTuple):
     body: bytes
 
 
-async def find(connection: AsyncConnection, wanted: Iterable[tuple[bytes, str]]) -> list[KeptAnswer]:
-    """The answers kept under these (caller, key) pairs."""
+async def find(connection: AsyncConnection, wanted: Iterable[tuple[bytes, str]]) -> AsyncCursor:
+    """Ask for the answers kept under these (caller, key) pairs: rows of KeptAnswer."""
     callers, keys = zip(*wanted, strict=True)
     cursor = connection.cursor(binary=True)
-    await cursor.execute(_FIND, (arrays.of_bytes(arrays.BYTEA, callers), arrays.of_text(keys)))
-    return [KeptAnswer(*row) for row in await cursor.fetchall()]
+    return await cursor.execute(_FIND, (arrays.of_bytes(arrays.BYTEA, callers), arrays.of_text(keys)))
 
 
 def keep(answers: Sequence[KeptAnswer]) -> tuple[bytes, tuple[Array, ...]]:

@@ -17,8 +17,9 @@ from command.domain.refusals import Refused
 from command.ids import new_id
 from command.orders import CancelOrder, PlaceOrder, ProductRef
 from command.products import AddProduct, AdjustStock, ChangeProduct, DiscontinueProduct
+from command.submission import Answer, Command, Submission
 from command.users import ChangeUser, DeleteUser, RegisterUser
-from command.writer import Answer, Command, Submission, Writer
+from command.writer import Writer
 from eventlog import append
 from eventlog.append import Batch, NewEvent
 from eventlog.codec import encode

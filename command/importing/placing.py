@@ -9,7 +9,7 @@ from command.domain.order import WantedLine
 from command.domain.refusals import ExternalIdTaken, MixedCurrency, UnknownUser
 from command.orders import PlaceOrder, ProductRef
 from command.states import States, split
-from command.writer import Outcome
+from command.submission import Outcome
 from eventlog.events import OrderPlaced
 
 _NOBODY = user.stream("")

@@ -12,7 +12,7 @@ from command.domain.product import Product
 from command.domain.refusals import ExternalIdTaken, Missing, Refused
 from command.orders import known_products, products_of
 from command.states import Entity, States, split
-from command.writer import Answered, Outcome
+from command.submission import Answered, Outcome
 
 
 @dataclass(slots=True)

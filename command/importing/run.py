@@ -17,7 +17,8 @@ from command.importing.rejects import Rejects
 from command.importing.returning import AlreadyCancelled
 from command.importing.translation import translate
 from command.states import States
-from command.writer import Answer, Answered, Command, Outcome, OutcomeUnknown, Submission, Unavailable, Writer
+from command.submission import Answer, Answered, Command, Outcome, OutcomeUnknown, Submission, Unavailable
+from command.writer import Writer
 from eventlog import append, origins
 from eventlog.codec import UnreadableEvent, encode
 

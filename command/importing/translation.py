@@ -17,8 +17,8 @@ from command.importing.returning import CancelImportedOrder, Returned, ReturnIte
 from command.importing.rows import CancelOrderRow, PlaceOrderRow, ProductRow, ReturnItemsRow, UserRow
 from command.orders import ProductRef
 from command.products import AddProduct
+from command.submission import Command
 from command.users import RegisterUser
-from command.writer import Command
 from contract.problems import Problem
 from contract.requests import parse_json
 

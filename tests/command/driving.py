@@ -12,8 +12,9 @@ from command.domain.order import WantedLine
 from command.ids import new_id
 from command.orders import CancelOrder, PlaceOrder, ProductRef
 from command.products import AddProduct, AdjustStock
+from command.submission import Answer, Command, Key, Submission
 from command.users import RegisterUser
-from command.writer import Answer, Command, Key, Submission, Writer
+from command.writer import Writer
 from eventlog.codec import encode
 
 

@@ -10,7 +10,7 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from command.writer import Key
+from command.submission import Key
 from eventlog.idempotency import KEPT_DAYS
 from tests.command.driving import Driver, check_log, driving, execute, place, restock, rows, submission
 from tests.served import Shop, problem, served

@@ -14,8 +14,8 @@ import pytest
 from command.domain.refusals import OutOfStock
 from command.ids import new_id
 from command.states import States
+from command.submission import Answer, Command, Key, Outcome, OutcomeUnknown, Unavailable
 from command.users import RegisterUser
-from command.writer import Answer, Command, Key, Outcome, OutcomeUnknown, Unavailable
 from eventlog import append
 from service.embedded import PostgresServer
 from service.migrate import upgrade
@@ -130,14 +130,26 @@ class CutOffWhileDeciding:
         return self.command.reads(states)
 
     def decide(self, states: States) -> Outcome:
-        execute(
-            self.database_url,
-            """
-            SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity
-            WHERE datname = current_database() AND pid <> pg_backend_pid()
-            """,
-        )
+        end_other_sessions(self.database_url)
         return self.command.decide(states)
+
+
+def end_other_sessions(database_url: str) -> None:
+    execute(
+        database_url,
+        """
+        SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity
+        WHERE datname = current_database() AND pid <> pg_backend_pid()
+        """,
+    )
+
+
+async def test_a_server_that_was_restarted_between_two_batches_is_nobodys_business(writer: Driver) -> None:
+    ada = await writer.user()
+    end_other_sessions(writer.database_url)
+    tea = await writer.product()
+    end_other_sessions(writer.database_url)
+    assert (await writer.do(place(ada, (tea, 1)), Key(b"caller", "key", b"request"))).status == 201
 
 
 async def test_a_session_that_is_terminated_while_it_decides_appends_nothing(writer: Driver) -> None:

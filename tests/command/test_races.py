@@ -21,8 +21,8 @@ from command.domain.refusals import (
 from command.ids import new_id
 from command.orders import PlaceOrder, ProductRef
 from command.products import AddProduct, DiscontinueProduct
+from command.submission import Answer, Command
 from command.users import ChangeUser, DeleteUser, RegisterUser
-from command.writer import Answer, Command
 from tests.command.driving import Driver, cancel, check_log, events_of, place, restock, rows, stock_of
 
 pytestmark = pytest.mark.anyio

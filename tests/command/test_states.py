@@ -6,12 +6,13 @@ from typing import Any
 
 import pytest
 
+from command.deciding import SNAPSHOT_EVERY_EVENTS
 from command.domain.refusals import OutOfStock
 from command.ids import new_id
 from command.products import ChangeProduct
 from command.states import KINDS, STREAMS_MAX, States, rfc3339, shape_of, split
+from command.submission import Answer, Command
 from command.users import ChangeUser, DeleteUser, RegisterUser
-from command.writer import SNAPSHOT_EVERY_EVENTS, Answer, Command
 from eventlog import append, read
 from eventlog.codec import Codec, UnreadableEvent
 from eventlog.events import ProductAdded, StockAdjusted

@@ -12,18 +12,9 @@ from command.domain.refusals import EmailTaken, OutOfStock
 from command.ids import new_id
 from command.products import AddProduct
 from command.states import States
+from command.submission import Answer, Command, Key, Outcome, Overloaded, Submission
 from command.users import RegisterUser
-from command.writer import (
-    BATCH_COMMANDS_MAX,
-    BATCH_WEIGHT_MAX,
-    WAITING_MAX,
-    Answer,
-    Command,
-    Key,
-    Outcome,
-    Overloaded,
-    Submission,
-)
+from command.writer import BATCH_COMMANDS_MAX, BATCH_WEIGHT_MAX, WAITING_MAX
 from tests.command.driving import (
     Driver,
     cancel,

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from typer.main import get_command
 
+from command import deciding, states, writer
 from command import fields as limits
-from command import states, writer
 from contract import requests
 from contract.problems import PROBLEMS
 from eventlog import idempotency
@@ -213,7 +213,7 @@ FIGURES = {
     "ARCHITECTURE.md": [
         f"(at most {writer.BATCH_COMMANDS_MAX:,} commands)",
         f"a weight of {writer.BATCH_WEIGHT_MAX:,} a batch, {writer.WAITING_MAX:,} waiting",
-        f"a snapshot every {writer.SNAPSHOT_EVERY_EVENTS} events",
+        f"a snapshot every {deciding.SNAPSHOT_EVERY_EVENTS} events",
         f"at most {states.STREAMS_MAX:,} users and products, and who has which of {states.SKUS_MAX:,} SKUs",
         f"beyond {writer.CATCH_UP_EVENTS_MAX:,} events",
         f"for {idempotency.KEPT_DAYS} days",

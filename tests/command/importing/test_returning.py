@@ -9,7 +9,7 @@ from command.domain import product
 from command.domain.refusals import ExternalIdTaken, Missing
 from command.importing.returning import AlreadyCancelled, CancelImportedOrder, NothingToReturn, Returned, ReturnItems
 from command.states import States
-from command.writer import Outcome
+from command.submission import Outcome
 from eventlog.codec import Codec
 from eventlog.events import (
     CancelledLine,

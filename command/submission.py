@@ -1,0 +1,88 @@
+"""What is handed to the writer, what comes back, and why it may not: the words that commands and the writer share."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from types import MappingProxyType
+from typing import NamedTuple, Protocol
+
+from command.states import States
+from eventlog.events import Event
+
+
+class Key(NamedTuple):
+    """An Idempotency-Key: whose it is, and the hash of the request it came with."""
+
+    caller: bytes
+    key: str
+    fingerprint: bytes
+
+
+class Outcome(NamedTuple):
+    """What a decision comes to: events in order, claims taken and given up, and how to answer once they are applied."""
+
+    events: list[tuple[str, Event]]
+    answer: Callable[[States], "Answered"]
+    claimed: Mapping[str, str] = MappingProxyType({})
+    released: Iterable[str] = ()
+
+
+class Answered(NamedTuple):
+    """The body of an answer, with the version of the resource in it."""
+
+    status: int
+    version: int | None
+    location: str | None
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the caller gets. `position` is the log position that the answer includes."""
+
+    status: int
+    version: int | None
+    location: str | None
+    body: bytes
+    position: int
+    replayed: bool = False
+
+
+class Command(Protocol):
+    """Something to be decided."""
+
+    @property
+    def weight(self) -> int:
+        """About how many events it comes to."""
+
+    def reads(self, states: States) -> Iterable[str]:
+        """The streams and claims that the decision needs, as far as `states` lets it tell."""
+
+    def decide(self, states: States) -> Outcome:
+        """The decision. Raises Refused. Changes nothing."""
+
+
+@dataclass(slots=True)
+class Submission:
+    """A command with what belongs to it. `occurred_at` None means now; `metadata` is JSON."""
+
+    command: Command
+    metadata: bytes
+    key: Key | None = None
+    occurred_at: datetime | None = None
+
+
+class KeyReused(Exception):
+    """The Idempotency-Key was used for another request."""
+
+
+class Overloaded(Exception):
+    """Too many commands are waiting; this one was not tried."""
+
+
+class Unavailable(Exception):
+    """The database cannot be reached; nothing was appended."""
+
+
+class OutcomeUnknown(Exception):
+    """The connection broke at COMMIT and the log cannot be asked: the command may or may not have been accepted."""
