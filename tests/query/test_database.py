@@ -7,8 +7,10 @@ import psycopg
 import pytest
 
 from contract.problems import Problem
+from query import orders
 from query.database import Reads, Statement
 from query.sync import Sync
+from tests.query.conftest import application, client_of
 from tests.query.rows import Rows
 
 pytestmark = pytest.mark.anyio
@@ -55,3 +57,25 @@ async def test_a_mistake_of_ours_is_not_called_a_database_that_is_away(database_
     async with Reads(database_url) as reads:
         with pytest.raises(psycopg.errors.UndefinedTable):
             await reads.rows(Statement(b"SELECT * FROM read.nothing"), {})
+
+
+async def test_prepared_statements_are_planned_five_times_and_then_never_again(database_url: str, rows: Rows) -> None:
+    """PostgreSQL compares the kept plan with those made for the values; nothing may make it prefer those."""
+    user = rows.user()
+    order = rows.order(user)
+    plans = Statement(
+        b"SELECT sum(generic_plans), sum(custom_plans) FROM pg_prepared_statements WHERE generic_plans > 0"
+    )
+    async with Reads(database_url, connections_max=1) as reads:
+        sync = Sync.of_tables(reads)
+        async with client_of(application(orders.router(reads, sync))) as api:
+            for url in (
+                f"/orders/{order}",
+                "/orders?limit=1",
+                "/orders?limit=50&sort=total",
+                f"/orders?user_id={user}",
+            ):
+                for _ in range(40):
+                    assert (await api.get(url)).status_code == 200
+        ((kept, made),) = await reads.rows(plans, {})
+    assert (kept, made) == (4 * 30, 4 * 5)

@@ -111,6 +111,8 @@ def database(module_database_url: str) -> Iterator[psycopg.Connection]:
     with psycopg.connect(module_database_url, autocommit=True) as connection:
         connection.execute("SELECT setseed(0.5)")
         connection.execute(GENERATED.encode())
+        # Of all rows, not of a sample: the plans must be the same in every run.
+        connection.execute("SET default_statistics_target = 1000")
         connection.execute("VACUUM ANALYZE")
         connection.execute("SET random_page_cost = 1.1")  # as it is set for anything but spinning disks
         yield connection
