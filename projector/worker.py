@@ -19,8 +19,12 @@ from projector.loop import Loop, Progress, connect
 
 BATCH_EVENTS_MAX = 5_000
 SWEEP_SECONDS = 1.0
-# Awake, the projector looks again after this long: long enough for a busy log to fill a batch worth its commit.
+# Awake, the projector looks again after this long.
 LOOK_AGAIN_SECONDS = 0.005
+# On a busy log it waits a little longer, so that a batch is worth its statements and its commit: at thousands of orders
+# a second, batches of every 5 ms take more than twice the processor time that batches of every 30 ms do.
+BUSY_BATCH_EVENTS = 50
+LOOK_AGAIN_BUSY_SECONDS = 0.03
 # After the last event it stays awake this long, so that a steady trickle needs no messages.
 LINGER_SECONDS = 0.25
 # Then it lets its message go, to be woken by another: Dramatiq may want to say something to its worker.
@@ -105,7 +109,8 @@ class Projector:
                 self._with_redis(lambda client: client.expire(bell.KEY, bell.KEY_SECONDS))
                 renewed = now
             if not (progress.events and progress.lag):
-                self._stopping.wait(LOOK_AGAIN_SECONDS)
+                busy = progress.events >= BUSY_BATCH_EVENTS
+                self._stopping.wait(LOOK_AGAIN_BUSY_SECONDS if busy else LOOK_AGAIN_SECONDS)
         self._answer_bell()
         # What comes after this look rings again. Should the work fail instead, the bell stays silent until its key
         # runs out, and the sweep tries again.

@@ -49,9 +49,6 @@ def served(
     request: pytest.FixtureRequest, empty_database_url: str, tmp_path: Path
 ) -> Iterator[tuple[httpx.Client, str]]:
     """A service without events, as the measurements start it."""
-    if request.param == "crud":
-        for needed in ("greenlet", "asyncpg"):
-            pytest.importorskip(needed, reason="make bench installs it")
     url = crud_database(OnTestServer(empty_database_url, tmp_path), "crud", users=2, products=3)
     port = str(free_port())
     environment = os.environ | {"DATABASE_URL": url, "PORT": port, "PYTHONPATH": str(ROOT)}
