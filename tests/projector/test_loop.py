@@ -52,6 +52,21 @@ def test_batches_of_every_size_come_to_the_same_tables(writing: Writing, connect
             assert contents(connection, shadow.schema) == whole, f"batches of {limit}"
 
 
+@pytest.mark.parametrize("page", [1, 2, 7, 30])
+def test_a_batch_of_several_pages_comes_to_the_same_tables(
+    writing: Writing, connection: Connection, monkeypatch: pytest.MonkeyPatch, page: int
+) -> None:
+    """New rows are written page by page, changed ones at the end of the batch."""
+    writing.history(orders=12)
+    project_all(connection)
+    whole = contents(connection)
+    monkeypatch.setattr(loop, "PAGE_EVENTS_MAX", page)
+    with Shadow(connection, "in_pages") as shadow:
+        while shadow.loop.project(connection, 40).events:
+            pass
+        assert contents(connection, shadow.schema) == whole
+
+
 def test_a_batch_tells_how_far_it_came_and_how_far_it_is(writing: Writing, connection: Connection) -> None:
     for _ in range(7):
         writing.user()
@@ -154,10 +169,11 @@ def test_an_event_that_cannot_be_read_is_named_and_rolls_back_its_batch(
     writing: Writing, database_url: str, connection: Connection
 ) -> None:
     writing.user()
+    writing.user()
     append_unreadable(database_url)
     writing.user()
     projecting = Loop()
-    with pytest.raises(ProjectionFailed, match=r"event 2 \(UserTeleported of user-.*\): .*not known to this release"):
+    with pytest.raises(ProjectionFailed, match=r"event 3 \(UserTeleported of user-.*\): .*not known to this release"):
         projecting.project(connection, ALL)
     assert (position(connection), contents(connection)["users"]) == (0, [])
 

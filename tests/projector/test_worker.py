@@ -176,6 +176,8 @@ def test_news_that_comes_during_a_sweep_is_not_lost(
             client.set(bell.KEY, 1)
             woken.start()
             writing.user()
+            woken.join(0.2)
+            assert woken.is_alive(), "the sweep may have looked already, so its end is waited for"
         sweeping.join(SOON)
         woken.join(SOON)
         assert all_is_projected(other)
