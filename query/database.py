@@ -22,6 +22,9 @@ CONNECTIONS_MAX = 6
 CONNECTION_SECONDS_MAX = 2.0
 # A select takes milliseconds. Whoever has not answered by then is frozen or cut off.
 READ_SECONDS_MAX = 10.0
+# PostgreSQL's default of 4 is for spinning disks: it has the lines of an order fetched through a bitmap and sorted,
+# where they could be read in order. A page of orders takes a third less with this.
+SOLID_STATE = "SET random_page_cost = 1.1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +52,9 @@ class _AsItIsBinary(_AsItIs):
 async def _configure(connection: psycopg.AsyncConnection[Any]) -> None:
     connection.adapters.register_loader("json", _AsItIs)
     connection.adapters.register_loader("json", _AsItIsBinary)
+    if connection.prepare_threshold is not None:
+        # Not behind a pooler, which would hand the setting to others: there it belongs on the database or the role.
+        await connection.execute(SOLID_STATE)
 
 
 class Reads:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import psycopg
 import pytest
 
-from query.database import Reads
+from query.database import SOLID_STATE, Reads
 from query.listing import Listing, Shape
 from tests.query.statements import Sent, listings, lookups, pages
 
@@ -114,7 +114,7 @@ def database(module_database_url: str) -> Iterator[psycopg.Connection]:
         # Of all rows, not of a sample: the plans must be the same in every run.
         connection.execute("SET default_statistics_target = 1000")
         connection.execute("VACUUM ANALYZE")
-        connection.execute("SET random_page_cost = 1.1")  # as it is set for anything but spinning disks
+        connection.execute(SOLID_STATE)
         yield connection
 
 
