@@ -30,6 +30,7 @@ REDIS_DATABASES = 16
 # Copying a database takes 15 ms in memory and 120 ms on a disk. Containers often have 64 MiB there: then it is disk.
 MEMORY = Path("/dev/shm")  # noqa: S108 - a directory of our own is made in it
 MEMORY_BYTES_MIN = 2 * 1024**3
+PREFIX = "orders-tests-"
 
 
 @dataclass
@@ -79,7 +80,9 @@ class RunningServers:
     def _place(self) -> Path:
         if self._directory is None:
             roomy = MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > MEMORY_BYTES_MIN
-            self._directory = Path(tempfile.mkdtemp(prefix="orders-tests-", dir=MEMORY if roomy else None))
+            parent = MEMORY if roomy else Path(tempfile.gettempdir())
+            remove_leftovers(parent)
+            self._directory = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-", dir=parent))
             # As root the servers run as another user, who must get through.
             self._directory.chmod(0o755)
         return self._directory
@@ -154,6 +157,17 @@ def copy_of_template(servers: Servers, template: str | None = None) -> Iterator[
     yield url_of(servers.postgres_url, name)
     with psycopg.connect(servers.postgres_url, autocommit=True) as connection:
         connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+def remove_leftovers(parent: Path) -> None:
+    """Remove what runs that were killed left there; their servers ended with them."""
+    for directory in parent.glob(f"{PREFIX}*-*"):
+        try:
+            os.kill(int(directory.name.removeprefix(PREFIX).partition("-")[0]), 0)
+        except ProcessLookupError:
+            shutil.rmtree(directory, ignore_errors=True)
+        except (PermissionError, ValueError):
+            continue  # somebody else's
 
 
 def drop_databases_like(servers: Servers) -> None:
