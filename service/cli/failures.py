@@ -31,7 +31,9 @@ def _of_postgres(error: BaseException) -> tuple[str, int] | None:
     if isinstance(cause, UndefinedTable | InvalidSchemaName):
         return f"the database lacks tables of ours ({said}): run `orders migrate` first", NOT_TRUE
     if isinstance(cause, OperationalError):
-        return f"PostgreSQL: {said}; check DATABASE_URL, and that the server runs", NOT_TRUE
+        # With a SQLSTATE the server itself has spoken (a full disk, a lock that is held): then it can be reached.
+        hint = "" if cause.sqlstate else "; check DATABASE_URL, and that the server runs"
+        return f"PostgreSQL: {said}{hint}", NOT_TRUE
     return None
 
 

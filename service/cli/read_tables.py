@@ -2,9 +2,11 @@
 
 import gc
 import logging
+import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -15,6 +17,8 @@ from service.cli.run import DataDir
 from service.errors import OperatorError
 
 if TYPE_CHECKING:
+    from projector.loop import Progress
+    from projector.shadow import Report
     from projector.verify import Difference, Verdict
 
 # The read tables share one checkpoint, so there is one thing to replay.
@@ -45,9 +49,10 @@ def replay(
     started = time.monotonic()
     with (
         _explained("interrupted: the old read tables go on serving, what was built of the new ones is dropped"),
+        _interruptible() as noticing,
         output.events_bar(f"rebuilding {PROJECTION}") as bar,
     ):
-        reached = rebuild(url, lambda progress: bar.at(progress.position, progress.head))
+        reached = rebuild(url, noticing(lambda progress: bar.at(progress.position, progress.head)))
     seconds = time.monotonic() - started
     rate = reached.position / seconds
     print(f"rebuilt {PROJECTION} from {reached.position:,} events in {seconds:.1f} s ({rate:,.0f} events/s)")
@@ -63,8 +68,12 @@ def verify(
     from service.cli import output
 
     _spare_the_collector()
-    with _explained("interrupted: nothing was proved"), output.events_bar("folding the log") as bar:
-        verdict = compare(url, lambda progress: bar.at(progress.position, progress.head))
+    with (
+        _explained("interrupted: nothing was proved"),
+        _interruptible() as noticing,
+        output.events_bar("folding the log") as bar,
+    ):
+        verdict = compare(url, noticing(lambda progress: bar.at(progress.position, progress.head)))
     if as_json:
         output.json(
             {
@@ -78,6 +87,35 @@ def verify(
         _print(verdict)
     if verdict.differences:
         raise typer.Exit(NOT_TRUE)
+
+
+@contextmanager
+def _interruptible() -> "Iterator[Callable[[Report], Report]]":
+    """Yield what makes a report of progress notice a Ctrl-C that got lost, and raise it again.
+
+    Python raises it wherever it happens to be. While psycopg waits for a lock, the time-out of that lock may come first
+    and take its place.
+    """
+    interrupted = False
+
+    def note(signal_number: int, frame: FrameType | None) -> None:
+        nonlocal interrupted
+        interrupted = True
+        signal.default_int_handler(signal_number, frame)
+
+    def noticing(report: "Report") -> "Report":
+        def checked(progress: "Progress") -> None:
+            if interrupted:
+                raise KeyboardInterrupt
+            report(progress)
+
+        return checked
+
+    before = signal.signal(signal.SIGINT, note)
+    try:
+        yield noticing
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _spare_the_collector() -> None:
