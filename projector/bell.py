@@ -28,8 +28,9 @@ KEY_SECONDS = 3
 # A Redis that is slow or gone costs the ringing thread this much, and no command anything.
 REDIS_SECONDS_MAX = 0.5
 PAUSE_SECONDS = 0.005
-# A projector that is awake stays so for longer than this after the last event, and looks every few milliseconds.
-PAUSE_WHILE_KNOWN_SECONDS = 0.025
+# A projector that is awake looks every few milliseconds, and stays awake for longer than this after the last event (see
+# LINGER_SECONDS): so a pause is over before it goes to sleep.
+PAUSE_WHILE_KNOWN_SECONDS = 0.1
 PAUSE_AFTER_ERROR_SECONDS = 0.5
 
 # Every broker signs Dramatiq's list of heartbeats, also one that only rings: this tells those that work.
