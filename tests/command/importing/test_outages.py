@@ -2,6 +2,7 @@ import os
 import shutil
 import signal
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from command.importing.run import Stopped
 from service.embedded import PostgresServer
 from service.migrate import upgrade
+from tests.builders import wait_until
 from tests.command.importing.test_run import TEA, USER, order
 
 ORDERS = 3_000
@@ -65,20 +67,24 @@ def test_an_import_that_loses_the_database_says_where_and_is_simply_run_again(se
 def test_no_row_is_decided_behind_one_that_was_lost(shop):
     rows = [order(f"{number}", 1) for number in range(ORDERS)]
     path = shop.file("shop.jsonl", USER, TEA | {"min_initial_stock": ORDERS}, *rows)
-    hung_up = False
+    cuts: list[threading.Thread] = []
 
     def hang_up(_: int, rows: int) -> None:
-        """End the writer's connection, once: the next batch fails, and the one after it would not."""
-        nonlocal hung_up
-        if not hung_up and rows > ORDERS // 2:
-            hung_up = True
-            shop.ask(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
-                "WHERE datname = current_database() AND pid <> pg_backend_pid()"
-            )
+        """End the writer's connection, once, in the middle of a batch: that fails, and the one after it would not."""
+        if not cuts and rows > ORDERS // 2:
+            cuts.append(threading.Thread(target=cut))
+            cuts[0].start()
+
+    def cut() -> None:
+        waits = "datname = current_database() AND wait_event_type = 'Lock'"
+        with psycopg.connect(shop.database_url) as holder:
+            holder.execute("SELECT FROM log.head FOR UPDATE")
+            wait_until(lambda: shop.ask(f"SELECT pid FROM pg_stat_activity WHERE {waits}") != [], 20, "a batch waits")
+            shop.ask(f"SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE {waits}")
 
     with pytest.raises(Stopped):
         shop.load(path, has_read=hang_up)
+    cuts[0].join()
     lines = [line for (line,) in shop.ask("SELECT (metadata->>'line')::int FROM log.events WHERE type = 'OrderPlaced'")]
     assert sorted(lines) == list(range(3, len(lines) + 3))
     assert len(lines) < ORDERS
