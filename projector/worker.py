@@ -21,8 +21,7 @@ BATCH_EVENTS_MAX = 5_000
 SWEEP_SECONDS = 1.0
 # Awake, the projector looks again after this long.
 LOOK_AGAIN_SECONDS = 0.005
-# On a busy log it waits a little longer, so that a batch is worth its statements and its commit: at thousands of orders
-# a second, batches of every 5 ms take more than twice the processor time that batches of every 30 ms do.
+# On a busy log it waits a little longer, so that a batch is worth its statements and its commit.
 BUSY_BATCH_EVENTS = 50
 LOOK_AGAIN_BUSY_SECONDS = 0.03
 # After the last event it stays awake this long, so that a steady trickle needs no messages.

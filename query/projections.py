@@ -46,21 +46,38 @@ class Projection(NamedTuple):
     position: int
     updated_at: datetime
     seen_at: datetime
+    worker: str | None
+    error: str | None
     now: datetime
+
+
+_row = checkpoint.c
+_CHECKPOINTS = compiled(
+    select(
+        _row.name,
+        _row.position,
+        _row.updated_at,
+        _row.seen_at,
+        _row.worker,
+        _row.error,
+        func.clock_timestamp(),
+    ).order_by(_row.name)
+)
+
+
+async def projections_of(reads: Reads) -> list[Projection]:
+    """All projections, as their checkpoints tell. Raises Problem `unavailable`, and psycopg.Error without tables."""
+    return [Projection(*found) for found in await reads.rows(_CHECKPOINTS, {})]
 
 
 def router(reads: Reads, log: HeadReader) -> APIRouter:
     """The routes."""
     routes = APIRouter(tags=["operations"], route_class=StrictRoute)
-    row = checkpoint.c
-    statement = compiled(
-        select(row.name, row.position, row.updated_at, row.seen_at, func.clock_timestamp()).order_by(row.name)
-    )
 
     @get(routes, "/projections", answers=ProjectionList, synced=False)
     async def list_projections() -> Response:
         """Each projection's position, and how far it is behind the head of the log, in events and in time."""
-        projections = [Projection(*found) for found in await reads.rows(statement, {})]
+        projections = await projections_of(reads)
         replaying = await log.replaying()
         data = [view(projection, await log.head(projection.position), replaying) for projection in projections]
         position = min(projection.position for projection in projections)

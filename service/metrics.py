@@ -9,12 +9,11 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 
 from command.writer import Writer
 from contract.problems import Problem
-from query.database import Reads, Statement
+from query.database import Reads
+from query.projections import Projection, projections_of
 from service.log_reader import LogReader
 
 log = logging.getLogger(__name__)
-
-_POSITION = Statement(b"SELECT position FROM read.checkpoint WHERE name = 'read_tables'")
 
 
 async def metrics_text(writer: Writer, reads: Reads, log_reader: LogReader) -> bytes:
@@ -25,8 +24,8 @@ async def metrics_text(writer: Writer, reads: Reads, log_reader: LogReader) -> b
     """
     families = [*_of_writer(writer)]
     try:
-        ((position,),) = await reads.rows(_POSITION, {})
-        families += _of_projection(position, (await log_reader.head(position)).position)
+        for projection in await projections_of(reads):
+            families += _of_projection(projection, (await log_reader.head(projection.position)).position)
     except (Problem, psycopg.Error):
         log.warning("the metrics are without the database's: it is away, or not migrated")
     registry = CollectorRegistry()
@@ -54,11 +53,11 @@ def _of_writer(writer: Writer) -> Iterator[Metric]:
     yield GaugeMetricFamily("orders_commands_waiting", "Commands that wait for their batch", writer.waiting)
 
 
-def _of_projection(position: int, head: int) -> Iterator[Metric]:
+def _of_projection(projection: Projection, head: int) -> Iterator[Metric]:
     yield GaugeMetricFamily("orders_log_head", "Position of the log's last event", head)
     reached = GaugeMetricFamily("orders_projection_position", "How far it has come", labels=["projection"])
-    reached.add_metric(["read_tables"], position)
+    reached.add_metric([projection.name], projection.position)
     yield reached
     lag = GaugeMetricFamily("orders_projection_lag_events", "Events not projected yet", labels=["projection"])
-    lag.add_metric(["read_tables"], head - position)
+    lag.add_metric([projection.name], head - projection.position)
     yield lag

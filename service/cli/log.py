@@ -99,7 +99,7 @@ def _view(standing: "Standing", replaying: bool) -> dict[str, object]:
 
     at = standing.checkpoint
     seen = view(
-        Projection(at.name, at.position, at.updated_at, at.seen_at, at.now),
+        Projection(*at),
         Head(standing.head, standing.waiting_since),
         replaying,
     )
