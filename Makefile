@@ -6,11 +6,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help up test bench lint clean lock
+.PHONY: help up test torture bench lint clean lock
 
 help:
 	@echo "make up      the whole service in this terminal (PORT=$(PORT) DATA_DIR=$(DATA_DIR))"
 	@echo "make test    the test suite, in parallel, on real PostgreSQL and Valkey"
+	@echo "make torture the system tests in their long form: hundreds of kills, thousands of cases"
 	@echo "make bench   the measurements of bench/"
 	@echo "make lint    ruff, mypy, import-linter"
 	@echo "make lock    compile requirements/*.txt anew from pyproject.toml"
@@ -21,6 +22,9 @@ up: $(VENV)/.project
 
 test: $(VENV)/.project
 	$(BIN)/pytest -n auto $(ARGS)
+
+torture: $(VENV)/.project
+	$(BIN)/pytest tests/system tests/properties --long -n auto $(ARGS)
 
 bench: $(VENV)/.bench
 	$(BIN)/python -m bench $(ARGS)

@@ -65,7 +65,6 @@ def connect(database_url: str) -> Connection:
         database_url, autocommit=True, application_name="orders projector", connect_timeout=CONNECT_SECONDS_MAX
     )
     arrays.register(connection)
-    arrays.register(connection)
     connection.execute("SET timezone = 'UTC'")
     connection.execute(f"SET idle_in_transaction_session_timeout = '{STALLED_SECONDS_MAX}s'")
     connection.execute(f"SET lock_timeout = '{LOCK_SECONDS_MAX}s'")

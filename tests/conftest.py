@@ -91,6 +91,16 @@ class RunningServers:
 RUNNING = pytest.StashKey[RunningServers]()
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--long", action="store_true", help="the long form of tests that have one")
+
+
+@pytest.fixture(scope="session")
+def is_long(request: pytest.FixtureRequest) -> bool:
+    """Whether this is a long run (`make torture`): tests that repeat something choose their count by it."""
+    return bool(request.config.getoption("--long"))
+
+
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[RUNNING] = RunningServers()
 
