@@ -19,10 +19,11 @@ SNAPSHOT_EVERY_EVENTS = 32
 
 @dataclass(slots=True, eq=False)
 class Waiting:
-    """A submission, and the future that its caller waits for."""
+    """A submission, the future that its caller waits for, and since when (by the loop's clock)."""
 
     submission: Submission
     future: asyncio.Future[Answer]
+    since: float
 
 
 @dataclass(slots=True)

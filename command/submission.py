@@ -77,7 +77,7 @@ class KeyReused(Exception):
 
 
 class Overloaded(Exception):
-    """Too many commands are waiting; this one was not tried."""
+    """Too many commands are waiting, or they wait too long; this one was not tried."""
 
 
 class Unavailable(Exception):

@@ -13,6 +13,7 @@ import logging
 from collections import deque
 from collections.abc import Callable
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 import psycopg
 from psycopg import AsyncConnection
@@ -20,7 +21,7 @@ from psycopg import AsyncConnection
 from command.deciding import Decided, Waiting, decide, missing
 from command.states import States
 from command.submission import Answer, OutcomeUnknown, Overloaded, Submission, Unavailable
-from eventlog import append
+from eventlog import append, failures
 from eventlog.append import NewEvent
 from eventlog.codec import Codec
 from eventlog.deadline import hung_up_after
@@ -29,15 +30,27 @@ BATCH_COMMANDS_MAX = 256
 # Lines of orders, roughly events: bounds how long a batch of large orders holds the head.
 BATCH_WEIGHT_MAX = 4_000
 WAITING_MAX = 2_000
+# Who has waited so long for his batch is refused: a server that is that slow would not answer him in time either.
+WAITING_SECONDS_MAX = 2.5
 # When other processes have appended more than this, starting afresh is cheaper than looking at what they did.
 CATCH_UP_EVENTS_MAX = 10_000
 FORGET_KEYS_EVERY_SECONDS = 1  # a thousand at most each time: that keeps up with the keys that arrive
-# A primary that hangs must not hang its clients: each batch has this long.
-BATCH_SECONDS_MAX = 10.0
-# How long the outcome of a broken COMMIT is looked for before the answer is that it is not known.
-RESOLVE_SECONDS_MAX = 8.0
+# A primary that hangs must not hang its clients. A batch has until its oldest command is so old: longer than the
+# server leaves the head to somebody who stands still.
+BATCH_SECONDS_MAX = 5.5
+# Until its oldest command is so old, the outcome of a broken COMMIT is looked for; then the answer is that it is not
+# known. So everybody is answered within this time.
+ANSWER_SECONDS_MAX = 7.5
+ASK_AGAIN_SECONDS = 0.2
 
 log = logging.getLogger(__name__)
+
+
+class _Failure(NamedTuple):
+    """Why a batch is not in the log, or may not be; `again` when it is worth another try at once."""
+
+    verdict: Exception
+    again: bool = False
 
 
 class Writer:
@@ -53,13 +66,13 @@ class Writer:
         codec: Codec | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         batch_seconds_max: float = BATCH_SECONDS_MAX,
-        resolve_seconds_max: float = RESOLVE_SECONDS_MAX,
+        answer_seconds_max: float = ANSWER_SECONDS_MAX,
     ) -> None:
         self._database_url = database_url
         self._rang = rang
         self._now = now
         self._batch_seconds_max = batch_seconds_max
-        self._resolve_seconds_max = resolve_seconds_max
+        self._answer_seconds_max = answer_seconds_max
         self._states = States(codec or Codec())
         self._waiting: deque[Waiting] = deque()
         self._news = asyncio.Event()
@@ -87,17 +100,24 @@ class Writer:
         """How many commands wait for their batch."""
         return len(self._waiting)
 
+    @property
+    def is_full(self) -> bool:
+        """Whether a command that came now would be refused."""
+        return len(self._waiting) >= WAITING_MAX or self._stopping
+
     def submit(self, submission: Submission) -> asyncio.Future[Answer]:
         """Hand over a command, in order.
 
         The future has its answer, or raises Refused, KeyReused, Unavailable, OutcomeUnknown, or a fault of decide.
-        Raises Overloaded at once when too many wait, or when the writer is stopping.
+        Raises Overloaded at once when too many wait, or when the writer is stopping; it may come later as well, from
+        the future, when the wait gets too long.
         """
-        if len(self._waiting) >= WAITING_MAX or self._stopping:
+        if self.is_full:
             self.counts["overloaded"] += 1
-            raise Overloaded
-        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        self._waiting.append(Waiting(submission, future))
+            raise Overloaded("too many commands are waiting")
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Answer] = loop.create_future()
+        self._waiting.append(Waiting(submission, future, loop.time()))
         self._news.set()
         return future
 
@@ -109,27 +129,49 @@ class Writer:
                 self._news.clear()
                 await self._news.wait()
                 continue
-            await self._write(self._take())
+            if taken := self._take():
+                await self._write(taken)
 
     def _take(self) -> list[Waiting]:
         taken: list[Waiting] = []
         weight = 0
+        too_old = asyncio.get_running_loop().time() - min(WAITING_SECONDS_MAX, self._batch_seconds_max)
         while self._waiting and len(taken) < BATCH_COMMANDS_MAX and weight < BATCH_WEIGHT_MAX:
             waiting = self._waiting.popleft()
-            weight += waiting.submission.command.weight
             # A caller who has hung up before anything was done is not served.
-            if not waiting.future.done():
-                taken.append(waiting)
+            if waiting.future.done():
+                continue
+            if waiting.since < too_old:
+                self.counts["overloaded"] += 1
+                waiting.future.set_exception(Overloaded("it waited too long for its turn"))
+                continue
+            weight += waiting.submission.command.weight
+            taken.append(waiting)
         return taken
 
     async def _write(self, taken: list[Waiting]) -> None:
         """Decide and append one batch, and answer everyone in it, whatever happens."""
+        failure = await self._try(taken)
+        if failure and failure.again:
+            taken = [waiting for waiting in taken if not waiting.future.done()]
+            failure = await self._try(taken) if taken else None
+        if failure:
+            verdict = failure.verdict
+            log.warning("a batch of %d commands failed: %s: %s", len(taken), type(verdict).__name__, verdict)
+            self.counts["failed"] += len(taken)
+            for waiting in taken:
+                if not waiting.future.done():
+                    waiting.future.set_exception(verdict)
+
+    async def _try(self, taken: list[Waiting]) -> _Failure | None:
+        """Decide and append one batch. None when everyone in it has been answered."""
         decided: Decided | None = None
-        committing = False
+        began = committing = False
+        until = taken[0].since + self._batch_seconds_max
         try:
-            async with asyncio.timeout(self._batch_seconds_max):
-                connection = await self._connected()
-            with hung_up_after(self._batch_seconds_max, connection):
+            connection = await self._connected(until)
+            with hung_up_after(_remaining(until), connection):
+                began = True
                 decided = await self._decide(connection, taken)
                 if decided.batch.events or decided.batch.answers:
                     committing = True
@@ -137,9 +179,30 @@ class Writer:
                 else:
                     await connection.execute(b"ROLLBACK")
         except Exception as error:  # noqa: BLE001 - whatever it is, everyone who waits is told
-            await self._failed(taken, decided if committing else None, error)
-            return
+            broken = began and (self._connection is None or self._connection.broken)
+            self._states.clear()
+            await self._disconnect()  # ends whatever was begun
+            if not broken and not failures.is_outage(error):
+                return _Failure(error)
+            if committing and decided and decided.batch.events and not failures.is_rolled_back(error):
+                return await self._settle(decided, taken[0].since, error)
+            in_time = _remaining(until) > self._batch_seconds_max / 2
+            return _Failure(Unavailable(str(error)), again=began and in_time and failures.is_passing(error))
         self._accepted(decided)
+        return None
+
+    async def _settle(self, sent: Decided, since: float, error: Exception) -> _Failure | None:
+        """Find out what became of a batch whose COMMIT may have gone out, and answer everyone if it is in the log."""
+        try:
+            landed = await self._landed(sent.batch.events[0], since + self._answer_seconds_max)
+        except Exception:  # noqa: BLE001 - whatever kept us from asking, the answer is not known
+            return _Failure(OutcomeUnknown(str(error)))
+        if not landed:
+            in_time = _remaining(since + self._batch_seconds_max) > self._batch_seconds_max / 2
+            return _Failure(Unavailable(str(error)), again=in_time)
+        self._rang()
+        self._answer(sent)
+        return None
 
     def _accepted(self, decided: Decided) -> None:
         self._states.position += len(decided.batch.events)
@@ -148,43 +211,25 @@ class Writer:
             self._rang()
         self._answer(decided)
 
-    async def _failed(self, taken: list[Waiting], sent: Decided | None, error: Exception) -> None:
-        """Find out what became of a batch that failed, and say so; `sent` is it, if its COMMIT may have gone out."""
-        self._states.clear()
-        lost = isinstance(error, psycopg.OperationalError | TimeoutError | OSError)
-        lost = lost or self._connection is None or self._connection.broken
-        await self._disconnect()  # ends whatever was begun
-        verdict: Exception = Unavailable(str(error)) if lost else error
-        if sent is not None and sent.batch.events and lost:
-            try:
-                if await self._landed(sent.batch.events[0]):
-                    self._rang()
-                    self._answer(sent)
-                    return
-            except Exception:  # noqa: BLE001 - whatever kept us from asking, the answer is not known
-                verdict = OutcomeUnknown(str(error))
-        log.warning("a batch of %d commands failed: %s: %s", len(taken), type(verdict).__name__, error)
-        self.counts["failed"] += len(taken)
-        for waiting in taken:
-            if not waiting.future.done():
-                waiting.future.set_exception(verdict)
-
-    async def _landed(self, event: NewEvent) -> bool:
+    async def _landed(self, event: NewEvent, until: float) -> bool:
         """Ask the log itself, until it answers or the time is up. Raises psycopg.Error, TimeoutError or OSError."""
-        async with asyncio.timeout(self._resolve_seconds_max):
-            while True:
-                try:
-                    return await append.landed(await self._connected(), event)
-                except psycopg.OperationalError:
-                    await self._disconnect()
-                    await asyncio.sleep(0.2)
+        while True:
+            try:
+                connection = await self._connected(until)
+                with hung_up_after(_remaining(until), connection):
+                    return await append.landed(connection, event)
+            except (psycopg.Error, OSError) as error:  # TimeoutError is an OSError
+                await self._disconnect()
+                if not failures.is_outage(error) or _remaining(until) < ASK_AGAIN_SECONDS:
+                    raise
+                await asyncio.sleep(ASK_AGAIN_SECONDS)
 
-    async def _connected(self) -> AsyncConnection:
+    async def _connected(self, until: float) -> AsyncConnection:
         if self._connection is not None and append.has_hung_up(self._connection):
             # The server was restarted while nothing was under way; nobody need hear of it.
             await self._disconnect()
         if self._connection is None or self._connection.broken:
-            self._connection = await append.connect(self._database_url)
+            self._connection = await append.connect(self._database_url, _remaining(until))
             self._states.clear()
         return self._connection
 
@@ -232,3 +277,8 @@ class Writer:
         for waiting, refusal in decided.refusals:
             if not waiting.future.done():
                 waiting.future.set_exception(refusal)
+
+
+def _remaining(until: float) -> float:
+    """The seconds until a moment of the loop's clock; 0 when it is over."""
+    return max(0.0, until - asyncio.get_running_loop().time())

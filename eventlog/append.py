@@ -4,6 +4,7 @@ Whoever appends holds the `log.head` row from before it decides until it has com
 cannot change under it, positions follow commit order, and there are no holes for a reader to fall into.
 """
 
+import asyncio
 import select
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
@@ -11,12 +12,16 @@ from datetime import datetime
 from typing import NamedTuple
 
 from psycopg import AsyncConnection
+from psycopg.conninfo import conninfo_to_dict
 
 from eventlog import arrays, idempotency
+from eventlog.deadline import hung_up_after
 from eventlog.idempotency import KeptAnswer
 
 # Who holds the head and then stalls (a stopped process, a paused machine) is cut off, or nobody would append any more.
 STALLED_SECONDS_MAX = 5
+# Where the URL does not say otherwise. Of several hosts one that does not answer must leave time for the next.
+HOST_SECONDS_MAX = 2
 
 _HEAD = b"SELECT position, recorded_at FROM log.head WHERE log_id = 0 FOR UPDATE"
 
@@ -93,13 +98,26 @@ class Batch:
     forget_keys_at: datetime | None = None
 
 
-async def connect(database_url: str) -> AsyncConnection:
-    """A connection for appending. It commits by the COMMIT in `append` and by nothing else."""
-    connection = await AsyncConnection.connect(database_url, autocommit=True)
-    arrays.register(connection)
-    connection.prepare_threshold = 0
-    await connection.execute("SET timezone = 'UTC'")
-    await connection.execute(f"SET idle_in_transaction_session_timeout = '{STALLED_SECONDS_MAX}s'")
+async def connect(database_url: str, seconds_max: float = 10) -> AsyncConnection:
+    """A connection for appending. It commits by the COMMIT in `append` and by nothing else.
+
+    Raises psycopg.OperationalError, or TimeoutError after `seconds_max`.
+    """
+    given = conninfo_to_dict(database_url)
+    until = asyncio.get_running_loop().time() + seconds_max
+    async with asyncio.timeout_at(until):
+        connection = await AsyncConnection.connect(
+            database_url, autocommit=True, connect_timeout=int(given.get("connect_timeout") or HOST_SECONDS_MAX)
+        )
+    try:
+        arrays.register(connection)
+        connection.prepare_threshold = 0
+        with hung_up_after(until - asyncio.get_running_loop().time(), connection):
+            await connection.execute("SET timezone = 'UTC'")
+            await connection.execute(f"SET idle_in_transaction_session_timeout = '{STALLED_SECONDS_MAX}s'")
+    except BaseException:
+        await connection.close()
+        raise
     return connection
 
 

@@ -21,7 +21,7 @@ CONNECTIONS_MAX = 6
 # Who gets no connection by then finds the database down or overrun, and is told to come back.
 CONNECTION_SECONDS_MAX = 2.0
 # A select takes milliseconds. Whoever has not answered by then is frozen or cut off.
-READ_SECONDS_MAX = 10.0
+READ_SECONDS_MAX = 7.0
 # PostgreSQL's default of 4 is for spinning disks: it has the lines of an order fetched through a bitmap and sorted,
 # where they could be read in order. A page of orders takes a third less with this.
 SOLID_STATE = "SET random_page_cost = 1.1"

@@ -17,7 +17,7 @@ from command.importing.rejects import Rejects
 from command.importing.returning import AlreadyCancelled
 from command.importing.translation import translate
 from command.states import States
-from command.submission import Answer, Answered, Command, Outcome, OutcomeUnknown, Submission, Unavailable
+from command.submission import Answer, Answered, Command, Outcome, OutcomeUnknown, Overloaded, Submission, Unavailable
 from command.writer import Writer
 from eventlog import append, origins
 from eventlog.codec import UnreadableEvent, encode
@@ -202,7 +202,7 @@ class Importer:
                     self.summary.events += row.command.events
                 case ExternalIdTaken() | SkuTaken() | AlreadyCancelled():
                     self.summary.already_there += 1
-                case Unavailable() | OutcomeUnknown() as outage:
+                case Unavailable() | OutcomeUnknown() | Overloaded() as outage:
                     raise Stopped(row.file, row.line.number, outage)
                 case _RefusedBefore():
                     reason = _REFUSED_BEFORE

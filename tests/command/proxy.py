@@ -31,6 +31,7 @@ class Proxy:
         self._connections: set[asyncio.StreamWriter] = set()
         self._silent = False
         self.fault = Fault.NONE
+        self.times = 1  # how many COMMITs it happens to
         self.refusing = False
         self.cancel_requests = 0
         self.url = ""
@@ -58,7 +59,9 @@ class Proxy:
         while chunk := await reader.read(CHUNK_BYTES):
             self.cancel_requests += chunk[4:8] == CANCEL_REQUEST
             if b"COMMIT" in chunk and self.fault is not Fault.NONE:
-                fault, self.fault = self.fault, Fault.NONE
+                fault, self.times = self.fault, self.times - 1
+                if self.times == 0:
+                    self.fault, self.times = Fault.NONE, 1
                 if fault is Fault.COMMIT_LOST:
                     break
                 if fault is Fault.STATEMENTS_ARRIVE_COMMIT_LOST:

@@ -41,7 +41,9 @@ async def proxy(database_url: str) -> AsyncIterator[Proxy]:
 @contextlib.asynccontextmanager
 async def through(proxy: Proxy, batch_seconds_max: float = 10) -> AsyncIterator[Driver]:
     """A writer behind the proxy, with as yet no COMMIT on its connection."""
-    async with driving(proxy.url, batch_seconds_max=batch_seconds_max, resolve_seconds_max=0.6) as driver:
+    async with driving(
+        proxy.url, batch_seconds_max=batch_seconds_max, answer_seconds_max=batch_seconds_max + 0.6
+    ) as driver:
         yield driver
 
 
@@ -64,11 +66,22 @@ async def test_a_commit_whose_answer_is_lost_is_answered_with_what_happened(writ
 
 
 @pytest.mark.parametrize("fault", [Fault.COMMIT_LOST, Fault.STATEMENTS_ARRIVE_COMMIT_LOST])
-async def test_a_commit_that_never_arrived_appends_nothing(writer: Driver, proxy: Proxy, fault: Fault) -> None:
+async def test_a_commit_that_never_arrived_is_tried_once_more(writer: Driver, proxy: Proxy, fault: Fault) -> None:
+    ada, tea = await writer.user(), await writer.product(stock=1)
+    async with through(proxy) as driver:
+        proxy.fault = fault
+        first = await driver.do(place(ada, (tea, 1)), KEY)
+        assert (first.status, first.replayed, driver.rings) == (201, False, 1)
+    assert stock_of(writer.database_url, tea) == 0
+    check_log(writer.database_url)
+
+
+@pytest.mark.parametrize("fault", [Fault.COMMIT_LOST, Fault.STATEMENTS_ARRIVE_COMMIT_LOST])
+async def test_a_commit_that_never_arrived_twice_appends_nothing(writer: Driver, proxy: Proxy, fault: Fault) -> None:
     ada, tea = await writer.user(), await writer.product(stock=1)
     before = check_log(writer.database_url)
     async with through(proxy) as driver:
-        proxy.fault = fault
+        proxy.fault, proxy.times = fault, 2
         with pytest.raises(Unavailable):
             await driver.do(place(ada, (tea, 1)), KEY)
         assert check_log(writer.database_url) == before

@@ -1,0 +1,38 @@
+"""What an error of PostgreSQL's means for the transaction that it came in."""
+
+import psycopg
+
+# psycopg counts these as internal errors. To whoever writes they are outages: a standby, or a primary that has become
+# one (25006), and a session that was ended because it stood still or took too long (25P03, 25P04).
+_OUTAGES_BY_ANOTHER_NAME = {"25006", "25P03", "25P04"}
+
+# Another transaction was in the way, or the server takes no writes any more: on a new connection it may go well.
+_PASSING = {"40001", "40P01", "25006"}
+
+
+def is_outage(error: BaseException) -> bool:
+    """Whether the server is the reason and not what it was asked: later the same may succeed.
+
+    Connections refused or lost, time-outs (55P03, 57014), conflicts (40001, 40P01), a server that starts or stops
+    (57P01 to 57P03), that has no connection, memory or disk left (class 53), or that only reads.
+    """
+    if isinstance(error, psycopg.OperationalError | TimeoutError | OSError):
+        return True
+    return isinstance(error, psycopg.Error) and error.sqlstate in _OUTAGES_BY_ANOTHER_NAME
+
+
+def is_rolled_back(error: BaseException) -> bool:
+    """Whether the server itself said that the transaction has failed.
+
+    Only an ERROR says so. FATAL and PANIC end the session, and may come after a COMMIT has become durable.
+    """
+    return isinstance(error, psycopg.Error) and error.diag.severity_nonlocalized == "ERROR"
+
+
+def is_passing(error: BaseException) -> bool:
+    """Whether a transaction that certainly was not committed is worth another try at once, on a new connection."""
+    if not isinstance(error, psycopg.Error):
+        return False
+    if is_rolled_back(error):
+        return error.sqlstate in _PASSING
+    return isinstance(error, psycopg.OperationalError)  # the connection was lost
