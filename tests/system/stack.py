@@ -19,6 +19,7 @@ import httpx
 import psycopg
 
 from service.embedded import PostgresServer, ValkeyServer
+from service.embedded.server import EmbeddedServer
 from service.migrate import upgrade
 from tests.builders import wait_until
 
@@ -164,6 +165,20 @@ class Stack:
     def urls(self) -> list[str]:
         """Where the APIs are, e.g. http://127.0.0.1:8000."""
         return [f"http://127.0.0.1:{port}" for port in self._ports]
+
+    def crash(self, server: EmbeddedServer, number: signal.Signals = signal.SIGKILL) -> None:
+        """End a server with all its processes at once; `server.start()` finds what that has left.
+
+        SIGKILL is as near as one gets to a power cut without a disk that forgets. PostgreSQL's immediate shutdown is
+        SIGQUIT, which it hands on by itself.
+        """
+        leader = server.pid
+        children = Path(f"/proc/{leader}/task/{leader}/children").read_text().split()
+        os.kill(leader, number)
+        for child in children if number is signal.SIGKILL else ():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(child), number)
+        wait_until(lambda: not server.is_alive(), STOP_SECONDS_MAX, f"the end of {server.title}")
 
     def service(self, name: str, *arguments: str, **environment: str) -> ServiceProcess:
         """Another `orders` process on these servers, not started."""
