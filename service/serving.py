@@ -21,7 +21,6 @@ _PART_OF_SEVERAL = "ORDERS_SERVE_PART_OF_SEVERAL"
 
 def serve(settings: Settings, host: str, processes: int = 1) -> None:
     """Serve until SIGTERM or SIGINT. Raises OperatorError when the address cannot be had."""
-    logs.configure(settings.log_format, settings.log_level)
     os.environ |= settings.environment()
     config = uvicorn.Config(
         "service.serving:app",

@@ -69,6 +69,7 @@ class Settings(BaseSettings):
     database_url: PostgresUrl | None = Field(default=None, repr=False)
     redis_url: RedisUrl | None = Field(default=None, repr=False)
     query_database_url: PostgresUrl | None = Field(default=None, repr=False)  # a replica for the read side
+    allow_unsafe_database: bool = False  # start on a server that may lose what it has acknowledged
     port: Annotated[int, Field(ge=1, le=65535)] = 8000
     data_dir: Path = Path("./data")
     log_format: Annotated[Literal["text", "json"], BeforeValidator(_lower)] = "text"

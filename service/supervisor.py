@@ -11,6 +11,7 @@ from urllib.request import urlopen
 
 from service.child import Child, Kept, say, say_bare
 from service.cli import connect
+from service.durability import refuse_unsafe
 from service.embedded import PostgresServer, ValkeyServer
 from service.errors import OperatorError
 from service.listener import listen
@@ -94,6 +95,7 @@ class Supervisor:
             say("DATABASE_URL and REDIS_URL are set, but `orders up` uses servers of its own")
         self._postgres.start()
         self._valkey.start()
+        refuse_unsafe(self._settings.model_copy(update={"database_url": self._postgres.url}))
         upgrade(self._postgres.url)
 
     def _start_children(self) -> None:

@@ -40,14 +40,21 @@ def serve(
 ) -> None:
     """Run the API alone."""
     from service import serving
+    from service.durability import refuse_unsafe
 
     settings = connect.settings(data_dir, port=port)
+    logs.configure(settings.log_format, settings.log_level)
+    refuse_unsafe(settings)
     serving.serve(settings, host, processes)
 
 
 def work(data_dir: DataDir = None) -> None:
     """Run the worker alone: it carries events from the log into the read tables."""
+    from service.durability import refuse_unsafe
+
     settings = connect.settings(data_dir)
+    logs.configure(settings.log_format, settings.log_level)
+    refuse_unsafe(settings)
     os.environ |= settings.environment()
     os.environ.setdefault("dramatiq_worker_timeout", str(WORKER_TIMEOUT_MS))
     options = {

@@ -78,7 +78,9 @@ def running(database_url: str, redis_url: str, place: Path, **roles: str) -> Ite
     `roles` are further variables of the API alone.
     """
     port = _free_port()
-    common = {"PATH": os.environ["PATH"], "REDIS_URL": redis_url, "LOG_LEVEL": "warning"}
+    # The tests' server is set up to be fast, not to keep anything.
+    unsafe = {"ALLOW_UNSAFE_DATABASE": "1"}
+    common = {"PATH": os.environ["PATH"], "REDIS_URL": redis_url, "LOG_LEVEL": "warning"} | unsafe
     worker = common | {"DATABASE_URL": database_url}
     with contextlib.ExitStack() as stack:
         for arguments, environment in (

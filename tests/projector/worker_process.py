@@ -22,7 +22,8 @@ class WorkerProcess:
 
     def __init__(self, database_url: str, redis_url: str, directory: Path) -> None:
         self._database_url = database_url
-        self._environment = {"PATH": os.defpath, "DATABASE_URL": database_url, "REDIS_URL": redis_url}
+        urls = {"DATABASE_URL": database_url, "REDIS_URL": redis_url}
+        self._environment = {"PATH": os.defpath, "ALLOW_UNSAFE_DATABASE": "1", **urls}
         self._directory = directory
         self._log = directory / "worker.log"
 

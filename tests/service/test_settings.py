@@ -7,7 +7,7 @@ import pytest
 from service.errors import OperatorError
 from service.settings import Settings
 
-VARIABLES = ("DATABASE_URL", "REDIS_URL", "QUERY_DATABASE_URL", "PORT", "DATA_DIR", "LOG_FORMAT", "LOG_LEVEL")
+VARIABLES = tuple(name.upper() for name in Settings.model_fields)
 
 
 @pytest.fixture(autouse=True)
@@ -54,6 +54,7 @@ def test_every_url_that_libpq_takes_is_taken(monkeypatch: pytest.MonkeyPatch, ur
         ("REDIS_URL", "http://:hunter2@localhost"),
         ("REDIS_URL", "redis://:hunter2@localhost:port"),
         ("REDIS_URL", "redis://localhost/zero"),
+        ("ALLOW_UNSAFE_DATABASE", "perhaps"),
         ("LOG_FORMAT", "xml"),
         ("LOG_LEVEL", "loud"),
     ],

@@ -1,0 +1,57 @@
+"""Whether a PostgreSQL server keeps what it has acknowledged: refused at the start when it is set up not to."""
+
+import logging
+
+import psycopg
+from psycopg import Connection, sql
+
+from service.errors import OperatorError
+from service.settings import Settings
+
+# Each of them, switched off, may lose or damage in a crash what was answered with 201.
+_SETTINGS = ("fsync", "full_page_writes", "synchronous_commit")
+# `synchronous_commit` may differ by role, database and session: so it is asked on a session like those that write.
+SWITCHED_OFF = sql.SQL("SELECT name FROM unnest({}::text[]) AS name WHERE current_setting(name) = 'off'").format(
+    sql.Literal(list(_SETTINGS))
+)
+
+CONNECT_SECONDS_MAX = 5
+STATEMENT_TIMEOUT = "SET statement_timeout = '5s'"
+
+log = logging.getLogger(__name__)
+
+
+def switched_off(connection: Connection) -> list[str]:
+    """The settings of durability that are off for this session. Raises psycopg.Error."""
+    return [name for (name,) in connection.execute(SWITCHED_OFF).fetchall()]
+
+
+def remedy(names: list[str]) -> str:
+    """What to do about them."""
+    return f"set {' and '.join(f'{name} = on' for name in names)} in PostgreSQL, or it loses orders when it crashes"
+
+
+def refuse_unsafe(settings: Settings) -> None:
+    """Raise OperatorError when the server of `database_url` may lose what it acknowledges and that was not allowed.
+
+    A server that cannot be reached is left to the processes, which wait for it; `/readyz` asks the same again.
+    """
+    if settings.allow_unsafe_database or settings.database_url is None:
+        return
+    try:
+        with psycopg.connect(
+            settings.database_url,
+            autocommit=True,
+            application_name="orders start",
+            connect_timeout=CONNECT_SECONDS_MAX,
+        ) as connection:
+            connection.execute(STATEMENT_TIMEOUT)
+            names = switched_off(connection)
+    except psycopg.OperationalError as error:
+        log.warning("whether the database is durable is not known yet: %s", str(error).partition("\n")[0])
+        return
+    if names:
+        raise OperatorError(
+            f"the database is not durable ({', '.join(names)} off): {remedy(names)}; "
+            "ALLOW_UNSAFE_DATABASE=1 starts all the same, for tests and throw-away data"
+        )
