@@ -38,6 +38,16 @@ SELECT '[' || string_agg(event, ',') || ']' FROM (
 ) AS page
 """
 
+_ROWS = b"""
+SELECT position, stream, version, type, schema_version, occurred_at::text, data::text FROM log.events
+WHERE log_id = 0 AND position > %s AND position <= %s ORDER BY position
+"""
+
+_STREAM_ROWS = b"""
+SELECT position, stream, version, type, schema_version, occurred_at::text, data::text FROM log.events
+WHERE log_id = 0 AND stream = %s AND version >= %s AND position <= %s ORDER BY version LIMIT %s
+"""
+
 
 class PastEvent(NamedTuple):
     """An event as it is stored, in its stream."""
@@ -100,4 +110,22 @@ async def claims(connection: AsyncConnection, wanted: Iterable[str]) -> dict[str
 def page(connection: Connection, after: int, up_to: int) -> list[StoredEvent]:
     """The events at positions after < position <= up_to, in order."""
     row = connection.execute(_PAGE, (after, up_to), binary=True).fetchone()
-    return _decode_page(row[0]) if row and row[0] else []
+    if not row or not row[0]:
+        return []
+    try:
+        return _decode_page(row[0])
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        # PostgreSQL takes JSON that is none, such as half a surrogate pair. One by one, each is as good as it is.
+        return [_stored(*event) for event in connection.execute(_ROWS, (after, up_to)).fetchall()]
+
+
+def stream_page(connection: Connection, stream: str, version: int, up_to: int, limit: int) -> list[StoredEvent]:
+    """The stream's first `limit` events from `version` on, in order, up to position `up_to`."""
+    rows = connection.execute(_STREAM_ROWS, (stream, version, up_to, limit)).fetchall()
+    return [_stored(*event) for event in rows]
+
+
+def _stored(
+    position: int, stream: str, version: int, type_name: str, schema_version: int, occurred_at: str, data: str
+) -> StoredEvent:
+    return StoredEvent(position, stream, version, type_name, schema_version, occurred_at, msgspec.Raw(data.encode()))

@@ -92,3 +92,23 @@ idempotency_keys = Table(
     Column("created_at", _time, nullable=False, server_default=text("now()")),
     Index("idempotency_keys_created_at_idx", "created_at"),
 )
+
+# Events that an operator has the read tables do without: beside the log, because every replay is to heed them.
+skips = Table(
+    "skips",
+    metadata,
+    Column("log_id", _log, primary_key=True, server_default=text("0"), autoincrement=False),
+    Column(
+        "position",
+        BigInteger,
+        primary_key=True,
+        autoincrement=False,
+        comment="of the event that the read tables are to do without",
+    ),
+    Column("stream", _key, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("skipped_by", Text, nullable=False),
+    Column("skipped_at", _time, nullable=False, server_default=text("now()")),
+    CheckConstraint("reason <> ''", name="a_skip_has_a_reason"),
+)

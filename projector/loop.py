@@ -3,22 +3,27 @@
 Look; lock the checkpoint; read the events behind it; fold them into row changes; write those; move the checkpoint;
 commit. Rows and checkpoint are in one transaction, so every event takes effect exactly once, whoever crashes, and a
 projector that was presumed dead cannot commit what another has done meanwhile.
+
+An event that cannot be projected parks its stream (see projector/parking.py). If it is the tables that refuse what a
+batch comes to, the batch is tried again in halves until one event is left: that one it is.
 """
 
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import psycopg
 from psycopg import Connection, sql
 
-from eventlog import arrays, read
+from eventlog import arrays, read, skips
 from eventlog.codec import Codec, UnreadableEvent
 from eventlog.read import StoredEvent
+from projector.parking import Parked, Parking
 from projector.projections import PROJECTIONS
 from projector.projections.envelope import Envelope
-from projector.rows import Rows
+from projector.rows import RowMissing, Rows
 from readmodel import tables
 
 CHECKPOINT = "read_tables"
@@ -37,8 +42,16 @@ WORKER = f"{socket.gethostname()}:{os.getpid()}"
 ReadPage = Callable[[Connection, int, int], list[StoredEvent]]
 
 
-class ProjectionFailed(Exception):
-    """An event cannot be projected; the batch it is in was rolled back."""
+class NotParked(Exception):
+    """There is no such stream among the parked ones."""
+
+
+class _Refused(Exception):
+    """One of `events` events cannot be projected, the one at `position` if that is known; the batch was rolled back."""
+
+    def __init__(self, reason: str, events: int, position: int | None = None) -> None:
+        super().__init__(reason)
+        self.reason, self.events, self.position = reason, events, position
 
 
 class Fenced(Exception):
@@ -47,11 +60,15 @@ class Fenced(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Where the read tables are after a batch, and where they are to go: the log's head, or the end that was set."""
+    """Where the read tables are after a batch, and where they are to go: the log's head, or the end that was set.
+
+    `parked` are the streams that the batch has parked.
+    """
 
     position: int
     head: int
     events: int
+    parked: tuple[Parked, ...] = ()
 
     @property
     def lag(self) -> int:
@@ -71,6 +88,14 @@ def connect(database_url: str) -> Connection:
     return connection
 
 
+@dataclass(frozen=True, slots=True)
+class Drained:
+    """What became of a parked stream: how many of its events were projected, and where it is parked still, if it is."""
+
+    events: int
+    parked: Parked | None
+
+
 class Loop:
     """Projects the log into the read tables of one schema."""
 
@@ -81,18 +106,24 @@ class Loop:
         self._read_page = read_page
         self._codec = codec or Codec()
         self._rows = Rows()
+        # After a batch was refused: how large the next may be, and which events are to be parked, with the error.
+        self._careful: int | None = None
+        self._given_up: dict[int, str] = {}
         checkpoint = sql.Identifier(schema, "checkpoint")
         self._look = sql.SQL(
-            "SELECT checkpoint.position, head.position FROM {} AS checkpoint, log.head AS head "
-            "WHERE checkpoint.name = %s AND head.log_id = 0"
-        ).format(checkpoint)
+            "SELECT checkpoint.position, head.position, checkpoint.parked, {last_skip} "
+            "FROM {checkpoint} AS checkpoint, log.head AS head WHERE checkpoint.name = %s AND head.log_id = 0"
+        ).format(checkpoint=checkpoint, last_skip=sql.SQL(skips.LAST_POSITION))
         self._lock = sql.SQL("SELECT FROM {} WHERE name = %s AND position = %s FOR UPDATE SKIP LOCKED").format(
             checkpoint
         )
+        self._hold = sql.SQL("SELECT position FROM {} WHERE name = %s FOR UPDATE").format(checkpoint)
         self._move = sql.SQL(
             "UPDATE {} SET position = %s, updated_at = clock_timestamp(), seen_at = clock_timestamp(), worker = %s, "
-            "error = NULL WHERE name = %s AND position = %s"
+            "error = NULL, parked = %s WHERE name = %s AND position = %s"
         ).format(checkpoint)
+        self._forget = sql.SQL("DELETE FROM {} WHERE stream = %s").format(sql.Identifier(schema, "parked"))
+        self._one_less = sql.SQL("UPDATE {} SET parked = parked - 1 WHERE name = %s").format(checkpoint)
         self._see = sql.SQL(
             "UPDATE {0} SET seen_at = clock_timestamp(), worker = %s, "
             "error = CASE WHEN position < %s THEN error END "
@@ -104,52 +135,77 @@ class Loop:
 
     def look(self, connection: Connection) -> Progress:
         """Where the read tables and the log are. Costs no lock, and no write as one would."""
-        row = connection.execute(self._look, (CHECKPOINT,)).fetchone()
-        assert row is not None, "the migration made the checkpoint"
-        return Progress(row[0], row[1], 0)
+        position, head, _, _ = self._seen(connection)
+        return Progress(position, head, 0)
 
     def project(self, connection: Connection, limit: int, until: int | None = None) -> Progress:
-        """Project the next `limit` events, or those up to position `until`.
+        """Project the next `limit` events, or those up to position `until`; what cannot be projected is parked.
 
         No events with a lag left means that another projector is at it, or has just been; waiting for it would only
-        find its work done. Raises ProjectionFailed, Fenced and psycopg.Error; then nothing has changed.
+        find its work done. Raises Fenced and psycopg.Error; then nothing has changed.
         """
-        seen = self.look(connection)
-        position = seen.position
-        head = seen.head if until is None else min(seen.head, until)
-        up_to = min(position + limit, head)
-        if up_to <= position:
-            return Progress(position, head, 0)
-        try:
-            with connection.transaction():
-                if not connection.execute(self._lock, (CHECKPOINT, position)).rowcount:
-                    return Progress(position, head, 0)
-                for after in range(position, up_to, PAGE_EVENTS_MAX):
-                    page_end = min(after + PAGE_EVENTS_MAX, up_to)
-                    self.fold(self._read_page(connection, after, page_end))
-                    self._write(connection, after, page_end, last=page_end == up_to)
-                moved = connection.execute(self._move, (up_to, WORKER, CHECKPOINT, position))
-                if moved.rowcount != 1:
-                    raise Fenced(f"the checkpoint is no longer at {position}")
-                return Progress(up_to, head, up_to - position)
-        except BaseException:
-            # What was folded is of a batch that never was.
-            self._rows = Rows()
-            raise
+        while True:
+            try:
+                progress = self._project(connection, min(limit, self._careful or limit), until)
+            except _Refused as refused:
+                self._narrow_down(refused)
+                continue
+            if self._careful is not None and progress.events:
+                # Growing again, not at once as large as before: bad events come in crowds.
+                self._careful = self._careful * 2 if self._careful < limit else None
+            return progress
 
-    def fold(self, events: list[StoredEvent]) -> None:
-        """Turn events into row changes. Raises ProjectionFailed."""
+    def drain(self, connection: Connection, stream: str) -> Drained:
+        """Project the events that a parked stream was held back from, in order, as far as the tables have come.
+
+        Raises NotParked and psycopg.Error; what was projected by then stays.
+        """
+        events, parked = 0, None
+        while True:
+            try:
+                done, parked, more = self._drain(
+                    connection, stream, min(PAGE_EVENTS_MAX, self._careful or PAGE_EVENTS_MAX)
+                )
+            except _Refused as refused:
+                self._narrow_down(refused)
+                continue
+            events += done
+            if not more:
+                self._careful = None
+                return Drained(events, parked)
+
+    def skip(self, connection: Connection, stream: str, reason: str, by: str) -> Parked:
+        """Have the tables do without the event that a stream is parked at; `drain` then projects the rest.
+
+        Returns that event. Raises NotParked and psycopg.Error.
+        """
+        with self._transaction(connection):
+            _, _, parked = self._parked(connection, stream)
+            skips.add(connection, parked.position, stream, parked.version, reason, by)
+        return parked
+
+    def fold(self, events: list[StoredEvent], parking: Parking) -> None:
+        """Turn events into row changes, but for those that are held back."""
         rows = self._rows
         decode = self._codec.decode
-        for position, stream, version, type_name, schema_version, occurred_at, data in events:
+        for number, stored in enumerate(events, 1):
+            if parking.any and parking.holds_back(stored):
+                continue
+            position, stream, version, type_name, schema_version, occurred_at, data = stored
             try:
                 event = decode(type_name, schema_version, data)
+            except UnreadableEvent as error:
+                parking.park(stored, str(error))
+                continue
+            if parking.any and (missing := parking.missing(event)):
+                parking.park(stored, f"refers to a row that is not there: {missing} is parked", behind=missing)
+                continue
+            try:
                 # "order-0190..." is the kind, a hyphen, and an id of 36 characters.
                 PROJECTIONS[type(event)](event, Envelope(stream[-36:], version, occurred_at), rows)
             except Exception as error:
-                # Whatever it is, it is this event's. It stops the projection here; its stream alone could be parked.
-                reason = str(error) if isinstance(error, UnreadableEvent) else f"{type(error).__name__}: {error}"
-                raise ProjectionFailed(f"event {position} ({type_name} of {stream}): {reason}") from error
+                # Whatever it is, it is this event's. It may have left some rows, so the batch begins anew without it.
+                raise _Refused(f"{type(error).__name__}: {error}", number, position) from error
 
     def beat(self, connection: Connection, head: int) -> None:
         """Leave word that a projector is alive and had nothing to project.
@@ -164,14 +220,105 @@ class Loop:
         with connection.transaction():
             connection.execute(self._fail, (error, WORKER, CHECKPOINT))
 
-    def _write(self, connection: Connection, position: int, up_to: int, *, last: bool) -> None:
-        """Write a page's new rows, and after the last page all rows that the batch has changed."""
+    @contextmanager
+    def _transaction(self, connection: Connection) -> Iterator[None]:
+        """Rows and checkpoint, all or nothing."""
         try:
-            if last:
-                self._rows.write(connection, self._schema)
+            with connection.transaction():
+                yield
+        except BaseException:
+            # What was folded is of a batch that never was.
+            self._rows = Rows()
+            raise
+
+    def _project(self, connection: Connection, limit: int, until: int | None) -> Progress:
+        position, end, parked, last_skip = self._seen(connection)
+        head = end if until is None else min(end, until)
+        up_to = min(position + limit, head)
+        if up_to <= position:
+            return Progress(position, head, 0)
+        with self._transaction(connection):
+            if not connection.execute(self._lock, (CHECKPOINT, position)).rowcount:
+                return Progress(position, head, 0)
+            if parked or last_skip > position:
+                parking = Parking.load(connection, self._schema, position, up_to, self._given_up)
             else:
-                self._rows.write_new(connection, self._schema)
-        except (psycopg.IntegrityError, psycopg.DataError) as error:
+                parking = Parking(given_up=self._given_up)
+            for after in range(position, up_to, PAGE_EVENTS_MAX):
+                page_end = min(after + PAGE_EVENTS_MAX, up_to)
+                self.fold(self._read_page(connection, after, page_end), parking)
+                if page_end < up_to:
+                    with _refusing(page_end - after, after + 1):
+                        self._rows.write_new(connection, self._schema)
+            with _refusing(up_to - position, position + 1):
+                self._rows.write(connection, self._schema)
+            parking.write(connection, self._schema)
+            moved = connection.execute(self._move, (up_to, WORKER, parking.count, CHECKPOINT, position))
+            if moved.rowcount != 1:
+                raise Fenced(f"the checkpoint is no longer at {position}")
+        self._given_up = {bad: error for bad, error in self._given_up.items() if bad > up_to}
+        return Progress(up_to, head, up_to - position, tuple(parking.new))
+
+    def _drain(self, connection: Connection, stream: str, limit: int) -> tuple[int, Parked | None, bool]:
+        """How many events were projected, where the stream is parked now, and whether it may be drained further."""
+        with self._transaction(connection):
+            up_to, parking, parked = self._parked(connection, stream)
+            if parked.skipped:
+                return 0, parked, False
+            parking.release(stream)
+            # One more than is projected tells where to go on.
+            events = read.stream_page(connection, stream, parked.version, up_to, limit + 1)
+            taken, left = events[:limit], events[limit:]
+            self.fold(taken, parking)
+            with _refusing(len(taken), parked.position):
+                self._rows.write(connection, self._schema)
+            now = parking.get(stream)
+            if now is None and left:
+                parking.park(left[0], "drained as far as this; a retry goes on")
+            elif now is None:
+                connection.execute(self._forget, (stream,))
+                connection.execute(self._one_less, (CHECKPOINT,))
+            parking.write(connection, self._schema)
+        self._given_up.clear()
+        done = sum(now is None or event.version < now.version for event in taken)
+        return done, now, now is None and bool(left)
+
+    def _seen(self, connection: Connection) -> tuple[int, int, int, int]:
+        row = connection.execute(self._look, (CHECKPOINT,)).fetchone()
+        assert row is not None, "the migration made the checkpoint"
+        return row
+
+    def _parked(self, connection: Connection, stream: str) -> tuple[int, Parking, Parked]:
+        """Hold the checkpoint; return where it is, and a stream that is parked, with what matters to its events."""
+        row = connection.execute(self._hold, (CHECKPOINT,)).fetchone()
+        assert row is not None, "the migration made the checkpoint"
+        parking = Parking.load_for(connection, self._schema, stream, row[0], self._given_up)
+        parked = parking.get(stream)
+        if parked is None:
+            raise NotParked(f"{stream} is not parked")
+        return row[0], parking, parked
+
+    def _narrow_down(self, refused: _Refused) -> None:
+        """Look for the event that a batch was refused for, or end the next batch with it."""
+        if refused.position is None:
+            self._careful = refused.events // 2
+        else:
+            self._given_up[refused.position] = refused.reason
+            self._careful = refused.events
+
+
+@contextmanager
+def _refusing(events: int, position: int) -> Iterator[None]:
+    """Raise _Refused when the tables do not take the rows of `events` events, the first of them at `position`.
+
+    All else, such as a full disk or a right that is missing, is no event's fault.
+    """
+    try:
+        yield
+    except (psycopg.IntegrityError, psycopg.DataError, RowMissing, UnicodeError) as error:
+        if isinstance(error, psycopg.Error):
             # Not the detail: that quotes the row, and with it perhaps a person.
             reason = error.diag.message_primary or type(error).__name__
-            raise ProjectionFailed(f"one of the events {position + 1} to {up_to}: {reason}") from error
+        else:
+            reason = f"{type(error).__name__}: {error}"
+        raise _Refused(reason, events, position if events == 1 else None) from error

@@ -56,7 +56,7 @@ class SwapRefused(Exception):
 def replay(database_url: str, report: Report) -> Progress:
     """Rebuild all read tables. Returns where they then are.
 
-    `report` is called after each batch. Raises Busy, SwapRefused, ProjectionFailed and psycopg.Error; then the old
+    `report` is called after each batch. Raises Busy, SwapRefused and psycopg.Error; then the old
     tables go on serving, and what was built is dropped.
     """
     with building(database_url) as connection, ReadAhead(database_url) as ahead:
@@ -97,6 +97,7 @@ def _swap(connection: Connection, shadow: Shadow) -> Progress:
         # Not behind what readers have already seen. What comes while we do this, the worker projects afterwards.
         while (progress := shadow.loop.project(connection, BATCH_EVENTS)).position < row[0]:
             pass
+        shadow.heed_skips()
         for (grant,) in connection.execute(_GRANTS, {"old": tables.SCHEMA, "new": shadow.schema}).fetchall():
             connection.execute(grant)
         for old, new in ((tables.SCHEMA, _RETIRED), (shadow.schema, tables.SCHEMA)):

@@ -28,6 +28,10 @@ _COPY_ROWS = 1_000
 _DIALECT = postgresql.dialect()  # type: ignore[no-untyped-call]
 
 
+class RowMissing(Exception):
+    """A row that is to be changed is not there."""
+
+
 class Changes:
     """The changes of one batch to one table. Keys are a row's primary key: a text, or a tuple of values."""
 
@@ -95,7 +99,10 @@ class Changes:
             same_key=sql.SQL(" AND ").join(sql.SQL("row.{0} = new.{0}").format(sql.Identifier(it)) for it in self._key),
         )
         columns_of_values = zip(*rows, strict=True)
-        connection.execute(statement, [arrays.of_nullable_text(map(_text, values)) for values in columns_of_values])
+        values = [arrays.of_nullable_text(map(_text, values)) for values in columns_of_values]
+        changed = connection.execute(statement, values).rowcount
+        if changed != len(rows):
+            raise RowMissing(f"{len(rows) - changed} of the rows to change are not in {self._name}")
 
 
 class Rows:

@@ -44,6 +44,32 @@ WHERE pid = %s AND datname = current_database() AND application_name = current_s
 END_MS_MAX = 5_000
 
 
+_PARK_ORPHANS = """
+WITH orphans AS (
+    SELECT id FROM {orders} AS placed WHERE NOT EXISTS (SELECT FROM {users} WHERE id = placed.user_id)
+    UNION
+    SELECT order_id FROM {order_items} AS item WHERE NOT EXISTS (SELECT FROM {products} WHERE id = item.product_id)
+), newly_parked AS (
+    INSERT INTO {parked} (stream, position, version, type, error, skipped, parked_at)
+    SELECT stream, position, version, type, 'refers to a row that is not there', false, clock_timestamp()
+    FROM log.events WHERE log_id = 0 AND version = 1 AND stream IN (SELECT 'order-' || id FROM orphans)
+    ON CONFLICT (stream) DO UPDATE SET position = excluded.position, version = excluded.version,
+        type = excluded.type, error = excluded.error
+    RETURNING old.stream IS NULL AS is_new
+), without_items AS (
+    DELETE FROM {order_items} WHERE order_id IN (SELECT id FROM orphans)
+), without_orders AS (
+    DELETE FROM {orders} WHERE id IN (SELECT id FROM orphans)
+)
+UPDATE {checkpoint} SET parked = parked + (SELECT count(*) FROM newly_parked WHERE is_new)
+"""
+
+_SKIPPED_MEANWHILE = """
+SELECT parked.stream FROM {parked} AS parked JOIN log.skips AS skip ON skip.position = parked.position
+WHERE skip.log_id = 0 AND NOT parked.skipped ORDER BY parked.position
+"""
+
+
 class Busy(Exception):
     """Another replay or verify is running."""
 
@@ -113,9 +139,9 @@ class Shadow:
                 for column in table.columns:
                     if column.comment:
                         self._run(SetColumnComment(column))
-            start = sql.SQL("INSERT INTO {} (name, position, updated_at, seen_at) VALUES (%s, 0, now(), now())")
+            start = "INSERT INTO {} (name, position, updated_at, seen_at, parked) VALUES (%s, 0, now(), now(), 0)"
             checkpoint = sql.Identifier(self.schema, "checkpoint")
-            self._connection.execute(start.format(checkpoint), (CHECKPOINT,))
+            self._connection.execute(sql.SQL(start).format(checkpoint), (CHECKPOINT,))
         return self
 
     def __exit__(
@@ -135,14 +161,34 @@ class Shadow:
 
     def finish(self) -> None:
         """Add foreign keys and indexes, and tell the planner what is there."""
+        try:
+            self._add_keys_and_indexes()
+        except psycopg.errors.ForeignKeyViolation:
+            self.park_orphans()
+            self._add_keys_and_indexes()
+        for table in self._metadata.sorted_tables:
+            self._connection.execute(sql.SQL("ANALYZE {}").format(sql.Identifier(self.schema, table.name)))
+
+    def park_orphans(self) -> None:
+        """Park orders that refer to what never was: the serving tables' foreign keys do so at once."""
+        self._connection.execute(self._named(_PARK_ORPHANS))
+
+    def heed_skips(self) -> None:
+        """Drain the streams that were parked here before an operator had their event skipped."""
+        for (stream,) in self._connection.execute(self._named(_SKIPPED_MEANWHILE)).fetchall():
+            self.loop.drain(self._connection, stream)
+
+    def _named(self, statement: str) -> sql.Composed:
+        names = {table.name: sql.Identifier(self.schema, table.name) for table in tables.metadata.sorted_tables}
+        return sql.SQL(statement).format(**names)
+
+    def _add_keys_and_indexes(self) -> None:
         with self._connection.transaction():
             for table in self._metadata.sorted_tables:
                 for index in sorted(table.indexes, key=lambda index: str(index.name)):
                     self._run(CreateIndex(index))
                 for constraint in table.foreign_key_constraints:
                     self._run(AddConstraint(constraint))
-        for table in self._metadata.sorted_tables:
-            self._connection.execute(sql.SQL("ANALYZE {}").format(sql.Identifier(self.schema, table.name)))
 
     def _run(self, ddl: ExecutableDDLElement) -> None:
         self._connection.execute(str(ddl.compile(dialect=_DIALECT)).encode())

@@ -16,6 +16,7 @@ from psycopg import Connection
 
 from projector import bell
 from projector.loop import Loop, Progress, connect
+from projector.parked import retry
 
 BATCH_EVENTS_MAX = 5_000
 SWEEP_SECONDS = 1.0
@@ -65,7 +66,7 @@ class Projector:
     def catch_up(self) -> Progress:
         """Project until a look finds nothing to do, or somebody else doing it.
 
-        Raises psycopg.Error, ProjectionFailed and Fenced.
+        Raises psycopg.Error and Fenced.
         """
         events = 0
         while True:
@@ -85,6 +86,11 @@ class Projector:
             self._reporting(self._follow)
         finally:
             self._busy.release()
+
+    def retry_parked(self) -> None:
+        """Try parked streams again: this worker may be of the release that mends them."""
+        with self._busy:
+            self._reporting(self._retry_parked)
 
     def sweep(self) -> None:
         """Project what the bell has not told of, and leave word of being alive."""
@@ -120,7 +126,18 @@ class Projector:
         if not progress.events:
             self._loop.beat(self._connected(), progress.head)
 
+    def _retry_parked(self) -> None:
+        for outcome in retry(self._connected(), loop=self._loop):
+            if outcome.drained.parked is None:
+                log.info("%s is parked no more: %d events projected", outcome.stream, outcome.drained.events)
+
     def _project(self) -> Progress:
+        progress = self._project_batch()
+        for parked in progress.parked:
+            log.error("%s is parked at event %d (%s): %s", parked.stream, parked.position, parked.type, parked.error)
+        return progress
+
+    def _project_batch(self) -> Progress:
         try:
             return self._loop.project(self._connected(), BATCH_EVENTS_MAX)
         except psycopg.OperationalError:
@@ -184,6 +201,7 @@ class _Sweeper(Middleware):
             self._projector.close()
 
     def _run(self) -> None:
+        self._projector.retry_parked()
         while not self._stopping.is_set():
             self._projector.sweep()
             self._stopping.wait(SWEEP_SECONDS)

@@ -52,6 +52,31 @@ checkpoint = Table(
     Column("seen_at", _time, nullable=False, comment="when a worker last looked at the log"),
     Column("worker", Text, comment="the process that last looked, as host:pid"),
     Column("error", Text, comment="why the last batch failed; null when it did not"),
+    Column("parked", Integer, nullable=False, comment="how many streams are in the table of that name"),
+)
+
+# The streams whose events the tables are without, from one that could not be projected on.
+parked = Table(
+    "parked",
+    metadata,
+    Column("stream", Text, primary_key=True),
+    Column(
+        "position",
+        BigInteger,
+        nullable=False,
+        comment="of its first event that the tables are without, like version and type",
+    ),
+    Column("version", Integer, nullable=False),
+    Column("type", Text, nullable=False),
+    Column("error", Text, nullable=False),
+    Column("behind", Text, comment="the stream whose row this one has to wait for"),
+    Column(
+        "skipped",
+        Boolean,
+        nullable=False,
+        comment="its first event was skipped: nothing is to come of the rest either",
+    ),
+    Column("parked_at", _time, nullable=False),
 )
 
 users = Table(

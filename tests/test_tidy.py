@@ -15,12 +15,12 @@ LINES_MAX = 400
 # Who may end a transaction, and of what kind it is. "commit": what everybody relies on; there are exactly three.
 TRANSACTIONS = {
     "eventlog/append.py:append": "commit",  # the writer's: events, claims, keys
-    "projector/loop.py:Loop.project": "commit",  # rows and checkpoint
+    "projector/loop.py:Loop._transaction": "commit",  # rows and checkpoint
     "projector/replay.py:_swap": "commit",  # the last mile, and the schemas' names
     "projector/loop.py:Loop.beat": "note",  # who looked last; no row, no position
     "projector/loop.py:Loop.report": "note",  # why nothing is projected
     "projector/shadow.py:Shadow.__enter__": "shadow",  # empty tables that nobody reads yet
-    "projector/shadow.py:Shadow.finish": "shadow",  # their keys and indexes
+    "projector/shadow.py:Shadow._add_keys_and_indexes": "shadow",  # their keys and indexes
     "projector/verify.py:verify": "read",  # one snapshot, compared
     "projector/verify.py:_same_position": "read",  # a lock held for a moment
     "migrations/env.py:run": "migration",
@@ -30,8 +30,10 @@ TRANSACTIONS = {
 WRITING = {
     "eventlog/append.py",
     "eventlog/idempotency.py",
+    "eventlog/skips.py",
     "migrations/versions",
     "projector/loop.py",
+    "projector/parking.py",
     "projector/replay.py",
     "projector/rows.py",
     "projector/shadow.py",

@@ -1,6 +1,6 @@
 """Events to rows: for each event type, the function that says what becomes of the read tables. No discovery."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from eventlog.events import (
@@ -39,3 +39,8 @@ PROJECTIONS: Mapping[type[Any], Projection] = {
     OrderLinesCancelled: orders.lines_cancelled,
     OrderCancelled: orders.cancelled,
 }
+
+# The streams whose rows an event's own rows refer to, for each event type that makes such rows: those have to be there.
+REFERENCES: Mapping[type[Any], Callable[[Any], Iterator[str]]] = {OrderPlaced: orders.references}
+# The kinds of those streams.
+REFERRED_TO = ("user", "product")

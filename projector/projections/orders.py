@@ -1,5 +1,7 @@
 """Orders and their items, as rows."""
 
+from collections.abc import Iterator
+
 from eventlog.events import OrderCancelled, OrderLinesCancelled, OrderPlaced
 from projector.projections.envelope import Envelope
 from projector.rows import Rows
@@ -39,6 +41,13 @@ def placed(event: OrderPlaced, of: Envelope, rows: Rows) -> None:
                 "amount": item.amount,
             },
         )
+
+
+def references(event: OrderPlaced) -> Iterator[str]:
+    """The streams of the user and the products, which the order's foreign keys want to find."""
+    yield f"user-{event.user_id}"
+    for item in event.items:
+        yield f"product-{item.product_id}"
 
 
 def lines_cancelled(event: OrderLinesCancelled, of: Envelope, rows: Rows) -> None:

@@ -56,6 +56,18 @@ def replay(
     seconds = time.monotonic() - started
     rate = reached.position / seconds
     print(f"rebuilt {PROJECTION} from {reached.position:,} events in {seconds:.1f} s ({rate:,.0f} events/s)")
+    _tell_parked(url)
+
+
+def _tell_parked(url: str) -> None:
+    import psycopg
+
+    from projector.parked import held_back
+
+    with psycopg.connect(url, autocommit=True) as connection:
+        held = held_back(connection)
+    if held:
+        print(f"{len(held):,} streams are parked, because an event of theirs cannot be projected: orders parked")
 
 
 def verify(
@@ -80,6 +92,7 @@ def verify(
                 "equal": not verdict.differences,
                 "position": verdict.position,
                 "rows": verdict.rows,
+                "parked": verdict.parked,
                 "differences": verdict.differences,
             }
         )
@@ -135,6 +148,8 @@ def _print(verdict: "Verdict") -> None:
     counted = ", ".join(f"{name} {number:,}" for name, number in verdict.rows.items())
     said = f"{len(differences):,} differences between" if differences else "no difference between"
     print(f"{said} the read tables and the log, at position {verdict.position:,} (rows: {counted})")
+    if verdict.parked:
+        print(f"{verdict.parked:,} streams are parked, with what they still lack: orders parked")
     if differences:
         print("rebuild them with: orders replay")
 
@@ -159,13 +174,12 @@ def _explained(interrupted: str) -> Iterator[None]:
 
     # What an interrupted statement leaves behind is tidied up, and not worth a line.
     logging.getLogger("psycopg").addHandler(logging.NullHandler())
-    from projector.loop import ProjectionFailed
     from projector.replay import SwapRefused
     from projector.shadow import Busy
 
     try:
         yield
-    except (Busy, SwapRefused, ProjectionFailed) as error:
+    except (Busy, SwapRefused) as error:
         raise OperatorError(str(error)) from error
     except InsufficientPrivilege as error:
         raise OperatorError(f"{error.diag.message_primary}: it takes a role that may create schemas") from error

@@ -4,12 +4,10 @@ import psycopg
 import pytest
 from psycopg import Connection
 
-from command.ids import new_id
-from eventlog.events import CancelledLine, OrderCancelled, OrderItem, OrderPlaced, ProductAdded, UserRegistered
 from projector import loop
-from projector.loop import Fenced, Loop, Progress, ProjectionFailed, connect
+from projector.loop import Fenced, Loop, Progress, connect
 from projector.shadow import Shadow
-from tests.builders import Writing, append_events, new_event
+from tests.builders import Writing
 from tests.projector.read_tables import contents, error, head, position
 
 ALL = 10_000
@@ -32,12 +30,6 @@ def on_moving_the_checkpoint(connection: Connection, do: str) -> None:
 
 def nothing_happens_any_more(connection: Connection) -> None:
     connection.execute("DROP TRIGGER meanwhile ON read.checkpoint")
-
-
-def append_unreadable(database_url: str) -> None:
-    """An event of a type that this release does not know."""
-    unknown = new_event(f"user-{new_id()}", 1, UserRegistered("Ada", "ada@example.org", None))
-    append_events(database_url, [unknown._replace(type="UserTeleported")])
 
 
 def test_batches_of_every_size_come_to_the_same_tables(writing: Writing, connection: Connection) -> None:
@@ -165,60 +157,11 @@ def test_an_idle_look_writes_nothing(connection: Connection) -> None:
     assert connection.execute("SELECT xmax::text FROM read.checkpoint").fetchone() == ("0",)
 
 
-def test_an_event_that_cannot_be_read_is_named_and_rolls_back_its_batch(
-    writing: Writing, database_url: str, connection: Connection
-) -> None:
-    writing.user()
-    writing.user()
-    append_unreadable(database_url)
-    writing.user()
-    projecting = Loop()
-    with pytest.raises(ProjectionFailed, match=r"event 3 \(UserTeleported of user-.*\): .*not known to this release"):
-        projecting.project(connection, ALL)
-    assert (position(connection), contents(connection)["users"]) == (0, [])
-
-    # What the failed batch had folded is not written with the next one.
-    assert projecting.project(connection, 1).events == 1
-    assert len(contents(connection)["users"]) == 1
-
-
-def test_an_event_that_breaks_a_rule_of_the_tables_is_reported_without_the_row(
-    writing: Writing, database_url: str, connection: Connection
-) -> None:
-    writing.user()
-    order, user, product = new_id(), new_id(), new_id()
-    items = (OrderItem(1, product, "CUP", "Cup", 1, "2.50", "2.50"),)
-    append_events(
-        database_url,
-        [
-            new_event(f"user-{user}", 1, UserRegistered("Ada", "ada@example.org", None)),
-            new_event(f"product-{product}", 1, ProductAdded("CUP", "Cup", "2.50", "EUR", False)),
-            new_event(f"order-{order}", 1, OrderPlaced(user, None, "EUR", "2.50", "a secret", items)),
-            new_event(f"order-{order}", 2, OrderCancelled(user, None, None, (CancelledLine(1, 1, 1),), "2.50", "9.00")),
-        ],
-    )
-    projecting = Loop()
-    assert projecting.project(connection, 3).events == 3
-    with pytest.raises(ProjectionFailed, match=r"events 4 to 5: .*orders_cancelled_total_check") as failed:
-        projecting.project(connection, ALL)
-    assert "secret" not in str(failed.value)
-    assert position(connection) == 3
-
-
-def test_a_fault_in_a_projection_names_the_event(database_url: str, connection: Connection) -> None:
-    stream = f"product-{new_id()}"
-    append_events(database_url, [new_event(stream, 1, ProductAdded("CUP", "Cup", "2.50", "EUR", True))])
-    projecting = Loop()
-    projecting._rows.products = None  # type: ignore[assignment]
-    with pytest.raises(ProjectionFailed, match=rf"event 1 \(ProductAdded of {stream}\): AttributeError"):
-        projecting.project(connection, ALL)
-
-
 def test_a_failure_is_forgotten_when_the_tables_are_at_the_head(writing: Writing, connection: Connection) -> None:
     writing.user()
-    Loop().report(connection, "ProjectionFailed: event 1")
+    Loop().report(connection, "DiskFull: no space left")
     Loop().beat(connection, head=1)
-    assert error(connection) == "ProjectionFailed: event 1"
+    assert error(connection) == "DiskFull: no space left"
     Loop().project(connection, ALL)
     assert error(connection) is None
 

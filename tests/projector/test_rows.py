@@ -6,7 +6,7 @@ import pytest
 from psycopg import Connection
 
 from command.ids import new_id
-from projector.rows import Rows
+from projector.rows import RowMissing, Rows
 
 AT = "2026-01-02 03:04:05.678901+00"
 LATER = "2026-01-02 03:04:06+00"
@@ -188,10 +188,19 @@ def test_what_was_written_is_forgotten(connection: Connection) -> None:
     first = new_id()
     rows = Rows()
     rows.products.insert(first, product(first))
-    rows.products.set(new_id(), {"stock": 1})
+    rows.products.set(first, {"stock": 1})
     write(connection, rows)
     write(connection, rows)  # a second COPY of the row would be refused
     assert connection.execute("SELECT count(*) FROM read.products").fetchone() == (1,)
+
+
+def test_a_change_to_a_row_that_is_not_there_is_refused(connection: Connection) -> None:
+    first = new_id()
+    rows = Rows()
+    rows.products.insert(first, product(first))
+    rows.products.set(new_id(), {"stock": 1})
+    with pytest.raises(RowMissing, match="1 of the rows to change are not in products"):
+        write(connection, rows)
 
 
 def test_a_row_that_breaks_a_rule_is_refused(connection: Connection) -> None:

@@ -1,13 +1,13 @@
 import pytest
 from psycopg import Connection
 
-from projector.loop import Loop, Progress, ProjectionFailed
+from projector.loop import Loop, Progress
 from projector.replay import replay
 from projector.shadow import Busy
 from projector.verify import Difference, verify
 from tests.builders import Writing
 from tests.projector.read_tables import contents, head, position
-from tests.projector.test_loop import ALL, append_unreadable
+from tests.projector.test_loop import ALL
 from tests.projector.test_replay import live_projection, schemas
 
 
@@ -152,11 +152,3 @@ def test_two_at_once_are_refused(shop: Writing, database_url: str) -> None:
 
     verify(database_url, report)
     assert refused
-
-
-def test_a_log_that_cannot_be_read_proves_nothing(shop: Writing, database_url: str, connection: Connection) -> None:
-    append_unreadable(database_url)
-    connection.execute("UPDATE read.checkpoint SET position = position + 1")
-    with pytest.raises(ProjectionFailed, match="UserTeleported"):
-        verify(database_url, nobody)
-    assert schemas(connection) == {"read"}

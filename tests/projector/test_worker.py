@@ -15,7 +15,6 @@ from projector.worker import LINGER_SECONDS, Projector
 from tests.builders import Writing, wait_until
 from tests.projector.read_tables import contents, error, head, position
 from tests.projector.test_loop import (
-    append_unreadable,
     nothing_happens_any_more,
     on_moving_the_checkpoint,
 )
@@ -157,10 +156,6 @@ def test_an_error_is_told_until_things_work_again(
     other.execute("UPDATE read.checkpoint SET error = 'of another worker'")
     projector.sweep()
     assert error(other) is None
-
-    append_unreadable(database_url)
-    projector.sweep()
-    assert "event 2 (UserTeleported" in (error(other) or "")
 
 
 def test_news_that_comes_during_a_sweep_is_not_lost(

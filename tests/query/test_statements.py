@@ -76,9 +76,11 @@ async def test_a_select_that_waited_for_a_swap_reads_the_new_tables(database_url
             assert (await lookup.find(order)).position == 0
         async with await psycopg.AsyncConnection.connect(database_url) as swap:
             await swap.execute("CREATE SCHEMA read_next")
-            for table in ("checkpoint", "users", "products", "orders", "order_items"):
+            for table in ("checkpoint", "users", "products", "orders", "order_items", "parked"):
                 await swap.execute(f"CREATE TABLE read_next.{table} (LIKE read.{table} INCLUDING ALL)".encode())
-            await swap.execute("INSERT INTO read_next.checkpoint VALUES ('read_tables', 99, now(), now())")
+            await swap.execute(
+                "INSERT INTO read_next.checkpoint SELECT name, 99, now(), now(), null, null, 0 FROM read.checkpoint"
+            )
             await swap.execute("LOCK TABLE read.checkpoint IN ACCESS EXCLUSIVE MODE")
             waiting = asyncio.create_task(lookup.find(order))
             await asyncio.sleep(0.2)

@@ -8,6 +8,7 @@ from eventlog.codec import encode
 from eventlog.events import SCHEMA_VERSIONS, Event
 from eventlog.read import StoredEvent
 from projector.loop import Loop
+from projector.parking import Parking
 from projector.rows import Rows
 
 ID = "01900000-0000-7000-8000-000000000001"
@@ -36,7 +37,7 @@ def fold(stream: str, *events: Event, after: int = 0) -> Rows:
         )
         for number, event in enumerate(events, after + 1)
     ]
-    loop.fold(stored)
+    loop.fold(stored, Parking())
     return loop._rows
 
 
