@@ -1,6 +1,7 @@
 """From an HTTP request to the writer and back: keys, versions, headers, and how commands are documented."""
 
 import hashlib
+import logging
 from typing import Any
 
 from pydantic import BaseModel
@@ -16,9 +17,13 @@ from command.writer import Writer
 from contract.openapi import header, problems
 from contract.problems import Problem
 from contract.requests import KEY_LENGTH_MAX, idempotency_key
-from eventlog.codec import encode
+from eventlog.codec import UnreadableEvent, encode
 
 _REQUEST_ID_LENGTH_MAX = 200
+# It takes a deployment, not a moment.
+_UNREADABLE_RETRY_SECONDS = 60
+
+log = logging.getLogger(__name__)
 
 
 class Commands:
@@ -39,10 +44,17 @@ class Commands:
             raise Problem(
                 "idempotency-key-reused", "This Idempotency-Key was used for another request; this one was not tried."
             ) from None
-        except Overloaded:
-            raise Problem("overloaded", "Too many commands are waiting; this one was not tried.") from None
+        except Overloaded as error:
+            raise Problem("overloaded", f"The command was not tried: {_one_line(error)}.") from None
         except Unavailable as error:
             raise Problem("unavailable", f"The command was not accepted: {_one_line(error)}.") from None
+        except UnreadableEvent as error:
+            log.warning("%s %s (%s) was refused: %s", request.method, request.url.path, command_id, error)
+            raise Problem(
+                "unreadable-stream",
+                f"The history cannot be read: {_one_line(error)}.",
+                headers={"Retry-After": str(_UNREADABLE_RETRY_SECONDS), "X-Request-Id": command_id},
+            ) from None
         except OutcomeUnknown as error:
             raise Problem(
                 "outcome-unknown", f"The command may or may not have been accepted: {_one_line(error)}."
@@ -107,6 +119,7 @@ _EVERY_COMMAND = (
     "validation-error",
     "overloaded",
     "unavailable",
+    "unreadable-stream",
     "outcome-unknown",
 )
 

@@ -40,7 +40,7 @@ FORGET_KEYS_EVERY_SECONDS = 1  # a thousand at most each time: that keeps up wit
 BATCH_SECONDS_MAX = 5.5
 # Until its oldest command is so old, the outcome of a broken COMMIT is looked for; then the answer is that it is not
 # known. So everybody is answered within this time.
-ANSWER_SECONDS_MAX = 7.5
+ANSWER_SECONDS_MAX = 7.0
 ASK_AGAIN_SECONDS = 0.2
 
 log = logging.getLogger(__name__)
@@ -87,10 +87,14 @@ class Writer:
     async def start(self) -> None:
         self._task = asyncio.create_task(self._run(), name="writer")
 
-    async def stop(self) -> None:
-        """Answer everything that was accepted, then end."""
+    def take_no_more(self) -> None:
+        """Refuse commands from now on; what was accepted is answered all the same."""
         self._stopping = True
         self._news.set()
+
+    async def stop(self) -> None:
+        """Answer everything that was accepted, then end."""
+        self.take_no_more()
         if self._task:
             await self._task
         await self._disconnect()
@@ -100,10 +104,12 @@ class Writer:
         """How many commands wait for their batch."""
         return len(self._waiting)
 
-    @property
-    def is_full(self) -> bool:
-        """Whether a command that came now would be refused."""
-        return len(self._waiting) >= WAITING_MAX or self._stopping
+    def refuses(self) -> bool:
+        """Whether a command would be refused as too many wait; counts it as if it had come."""
+        if len(self._waiting) >= WAITING_MAX or self._stopping:
+            self.counts["overloaded"] += 1
+            return True
+        return False
 
     def submit(self, submission: Submission) -> asyncio.Future[Answer]:
         """Hand over a command, in order.
@@ -112,8 +118,7 @@ class Writer:
         Raises Overloaded at once when too many wait, or when the writer is stopping; it may come later as well, from
         the future, when the wait gets too long.
         """
-        if self.is_full:
-            self.counts["overloaded"] += 1
+        if self.refuses():
             raise Overloaded("too many commands are waiting")
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Answer] = loop.create_future()

@@ -24,6 +24,12 @@ class ProblemType:
 
 
 PROBLEMS: dict[str, ProblemType] = {
+    "malformed-request": ProblemType(
+        400,
+        "Malformed request",
+        "What was sent is no HTTP request.",
+        "Send HTTP/1.1, with the path and the headers encoded as it demands.",
+    ),
     "malformed-json": ProblemType(
         400,
         "Malformed JSON",
@@ -60,6 +66,13 @@ PROBLEMS: dict[str, ProblemType] = {
         "Method not allowed",
         "The resource does not take this method.",
         "Use a method that the Allow header names.",
+    ),
+    "request-timeout": ProblemType(
+        408,
+        "Request timeout",
+        "The request took too long to arrive; nothing was appended.",
+        "Send it faster: headers and body within 10 seconds.",
+        True,
     ),
     "email-taken": ProblemType(
         409,
@@ -105,6 +118,9 @@ PROBLEMS: dict[str, ProblemType] = {
         "Read it again, and decide again.",
     ),
     "body-too-large": ProblemType(413, "Body too large", "The body has more than 1 MiB.", "Send less."),
+    "uri-too-long": ProblemType(
+        414, "URI too long", "The URI has more than 8 KiB.", "Send fewer or shorter parameters."
+    ),
     "unsupported-media-type": ProblemType(
         415,
         "Unsupported media type",
@@ -139,13 +155,19 @@ PROBLEMS: dict[str, ProblemType] = {
         "Place an order for each currency.",
     ),
     "unknown-line": ProblemType(422, "Unknown line", "The order has no such line.", "Name lines that the order has."),
+    "headers-too-large": ProblemType(
+        431,
+        "Headers too large",
+        "The request has more than 100 headers, or more than 32 KiB of them.",
+        "Send fewer or shorter headers.",
+    ),
     "internal-error": ProblemType(
         500, "Internal error", "The service failed; nothing was appended.", "Report it with the X-Request-Id.", True
     ),
     "overloaded": ProblemType(
         503,
         "Overloaded",
-        "Too many commands are waiting; this one was not tried.",
+        "Too many commands are waiting, or too many connections are open; this one was not tried.",
         "Repeat it after Retry-After.",
         True,
     ),
@@ -154,6 +176,13 @@ PROBLEMS: dict[str, ProblemType] = {
         "Unavailable",
         "The database cannot be reached; nothing was appended.",
         "Repeat the request after Retry-After.",
+        True,
+    ),
+    "unreadable-stream": ProblemType(
+        503,
+        "Unreadable stream",
+        "An event in the history of a resource cannot be read by this release; nothing was appended.",
+        "It takes no commands until an operator deploys a release that reads it; other resources are not affected.",
         True,
     ),
     "outcome-unknown": ProblemType(

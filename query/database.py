@@ -21,7 +21,7 @@ CONNECTIONS_MAX = 6
 # Who gets no connection by then finds the database down or overrun, and is told to come back.
 CONNECTION_SECONDS_MAX = 2.0
 # A select takes milliseconds. Whoever has not answered by then is frozen or cut off.
-READ_SECONDS_MAX = 7.0
+READ_SECONDS_MAX = 5.0
 # PostgreSQL's default of 4 is for spinning disks: it has the lines of an order fetched through a bitmap and sorted,
 # where they could be read in order. A page of orders takes a third less with this.
 SOLID_STATE = "SET random_page_cost = 1.1"
@@ -93,7 +93,8 @@ class Reads:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._pool.close()
+        # Whoever is still connecting to a server that does not answer is not waited for.
+        await self._pool.close(timeout=1)
 
     async def rows(self, statement: Statement, parameters: Mapping[str, object]) -> Sequence[tuple[Any, ...]]:
         """The rows of a select. Raises Problem `unavailable` when the database does not answer."""

@@ -9,7 +9,7 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Match
 
@@ -30,6 +30,7 @@ from projector.bell import Bell
 from query.database import Reads
 from query.sync import Sync
 from service import pages
+from service.connections import Connections
 from service.errors import OperatorError
 from service.log_reader import LogReader
 from service.settings import Settings
@@ -49,17 +50,18 @@ def create_app(settings: Settings) -> FastAPI:
     reads = Reads(settings.query_database_url or settings.database_url)
 
     @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(_: FastAPI) -> AsyncIterator[dict[str, Any]]:
         async with AsyncExitStack() as stack:
             bell.start()
             stack.callback(bell.stop)
             await writer.start()
             stack.push_async_callback(writer.stop)
             await stack.enter_async_context(reads)
+            connections = await stack.enter_async_context(Connections(writer.refuses, writer.take_no_more))
             gc.collect()
             gc.freeze()
             gc.set_threshold(*GC_THRESHOLDS)
-            yield
+            yield {"connections": connections}
 
     app = _Api(title="orders", lifespan=lifespan, redirect_slashes=False, docs_url="/docs", redoc_url=None)
     commands = Commands(writer)
@@ -113,6 +115,11 @@ def _answer_problems(app: FastAPI) -> None:
         if error.status_code == 404:
             return Problem("not-found", f"There is nothing at {request.url.path[:200]}.").response()
         return Problem("malformed-json", str(error.detail)).response()
+
+    @app.exception_handler(ClientDisconnect)
+    async def gone(_: Request, error: ClientDisconnect) -> Response:
+        # Nobody is there to read it, and nobody need read of it: a request that did not arrive is no fault of ours.
+        return Problem("request-timeout", "The request did not arrive.").response()
 
     @app.exception_handler(Exception)
     async def failed(request: Request, error: Exception) -> Response:

@@ -9,11 +9,12 @@ from fastapi import FastAPI
 from uvicorn.supervisors import Multiprocess
 
 from service import logs
+from service.connections import Connection
 from service.lifeline import die_with_parent
 from service.listener import BACKLOG, listen
 from service.settings import Settings
 
-SHUTDOWN_SECONDS = 8  # for requests in flight; then their connections are closed
+SHUTDOWN_SECONDS = 8  # for requests in flight, which are answered before; then they are cancelled
 
 # Set by us for the processes that uvicorn starts, so that none of them outlives it.
 _PART_OF_SEVERAL = "ORDERS_SERVE_PART_OF_SEVERAL"
@@ -29,7 +30,7 @@ def serve(settings: Settings, host: str, processes: int = 1) -> None:
         port=settings.port,
         workers=processes,
         loop="uvloop",
-        http="httptools",
+        http=Connection,
         ws="none",
         log_config=None,
         access_log=False,

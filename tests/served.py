@@ -13,6 +13,7 @@ import psycopg
 import uvicorn
 
 from service.app import create_app
+from service.connections import Connection
 from service.settings import Settings
 
 # Nobody listens there: commands must not care.
@@ -90,7 +91,7 @@ def problem(answer: httpx.Response) -> tuple[int, str]:
 def served(database_url: str, redis_url: str = NO_REDIS) -> Iterator[Shop]:
     """Serve the API on `database_url`, as service/serving.py does."""
     app = create_app(Settings(database_url=database_url, redis_url=redis_url))
-    config = uvicorn.Config(app, loop="uvloop", http="httptools", ws="none", log_config=None, server_header=False)
+    config = uvicorn.Config(app, loop="uvloop", http=Connection, ws="none", log_config=None, server_header=False)
     server = uvicorn.Server(config)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         host, port = listener.getsockname()

@@ -49,10 +49,10 @@ async def test_a_writer_that_stops_takes_no_more(database_url: str) -> None:
 async def test_a_commit_that_got_lost_is_told_apart_from_one_that_did_not_happen(writer: Driver) -> None:
     async with (
         Proxy(writer.database_url).running(writer.database_url) as proxy,
-        driving(proxy.url, resolve_seconds_max=0.3) as driver,
+        driving(proxy.url, answer_seconds_max=0.9) as driver,
     ):
         commands = Commands(driver.writer)
-        proxy.fault = Fault.COMMIT_LOST
+        proxy.fault, proxy.times = Fault.COMMIT_LOST, 2
         assert await told(commands.run(request(), a_user())) == (503, "unavailable", "1")
         proxy.fault = Fault.ANSWER_LOST_AND_SERVER_GONE
         assert await told(commands.run(request(), a_user())) == (503, "outcome-unknown", "1")

@@ -20,7 +20,7 @@ from query import events, parameters, sync
 from query.orders import OrdersParameters
 from query.products import ProductsParameters
 from query.users import UsersParameters
-from service import health
+from service import connections, health
 from service.app import create_app
 from service.cli import app
 from service.settings import Settings
@@ -220,6 +220,9 @@ FIGURES = {
         f"is {writer.BATCH_SECONDS_MAX:g} seconds old",
         f"is {writer.ANSWER_SECONDS_MAX:g} seconds old",
         f"waited {writer.WAITING_SECONDS_MAX:g} seconds",
+        f"A request has {connections.REQUEST_SECONDS_MAX} seconds to arrive",
+        f"dropped after {connections.ANSWER_SECONDS_MAX} seconds",
+        f"at most\n{connections.CONNECTIONS_MAX:,} connections",
         f"waits at most {replay.SWAP_LOCK_MS_MAX} ms",
     ],
     "docs/http.md": [
@@ -230,6 +233,9 @@ FIGURES = {
         f"| lines of an order | 1 to {limits.LINES_MAX:,} |",
         f"| quantity of a line | 1 to {limits.QUANTITY_MAX:,} |",
         f"| Idempotency-Key | 1 to {requests.KEY_LENGTH_MAX} printable ASCII characters |",
+        f"| URI | {connections.URL_BYTES_MAX // 1024} KiB |",
+        f"| headers | {connections.HEADERS_MAX}, and {connections.HEAD_BYTES_MAX // 1024} KiB of them |",
+        f"| time for a request to arrive | {connections.REQUEST_SECONDS_MAX} seconds |",
         f"{sync.WAIT_SECONDS_DEFAULT} seconds, or as long as",
         f"at most {sync.WAIT_SECONDS_MAX}.",
         f"1 to {parameters.PAGE_LENGTH_MAX}\n(default {parameters.PAGE_LENGTH_DEFAULT})",

@@ -1,0 +1,144 @@
+"""Three hundred connections that send slowly, or not at all, or do not read: closed in time, and nobody notices."""
+
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
+
+import httpx
+import pytest
+
+from contract.requests import BODY_BYTES_MAX
+from service.connections import ANSWER_SECONDS_MAX, HEAD_BYTES_MAX, HEADERS_MAX, REQUEST_SECONDS_MAX, URL_BYTES_MAX
+from tests.builders import wait_until
+from tests.system.slow import SlowClient
+from tests.system.stack import Stack
+from tests.system.weighing import descriptors, resident_bytes
+
+SENDERS = 300
+CLOSED_WITHIN_SECONDS = 15
+SERVED_WITHIN_SECONDS = 1.0  # an idle machine needs a hundredth; tests run side by side
+GROWTH_BYTES_MAX = 32 * 1024 * 1024
+
+HALF_A_HEAD = b"POST /users HTTP/1.1\r\nHost: x\r\nContent-Type: appl"
+BODY_TO_COME = b"POST /users HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{"
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    with Stack(tmp_path_factory.mktemp("edge"), workers=0) as stack:
+        yield stack
+
+
+def head_of(answer: bytes) -> bytes:
+    return answer.partition(b"\r\n")[0]
+
+
+def test_slow_senders_are_closed_and_others_served_meanwhile(stack: Stack) -> None:
+    (url,), pid = stack.urls, stack.apis[0].pid
+    with ExitStack() as closes, httpx.Client(base_url=url) as shop:
+        assert shop.get("/users").status_code == 200
+        memory, open_before = resident_bytes(pid), descriptors(pid)
+        began = time.monotonic()
+        clients = [closes.enter_context(closing(SlowClient(url))) for _ in range(SENDERS)]
+        # A third each: silent, half a head, and a body a byte a second.
+        for number, client in enumerate(clients):
+            client.send((b"", HALF_A_HEAD, BODY_TO_COME)[number % 3])
+        slowest, served = 0.0, 0
+        while not all(client.is_closed for client in clients):
+            assert time.monotonic() - began < CLOSED_WITHIN_SECONDS, sum(not it.is_closed for it in clients)
+            sent = time.monotonic()
+            made = shop.post("/users", json={"name": "Ada", "email": f"ada{served}@example.org"})
+            slowest, served = max(slowest, time.monotonic() - sent), served + 1
+            assert made.status_code == 201
+            for client in clients[1:]:
+                client.look()
+                if not client.is_closed and client not in clients[::3]:
+                    client.send(b" ")
+            clients[0].look()
+            assert resident_bytes(pid) - memory < GROWTH_BYTES_MAX
+            time.sleep(0.5)
+        assert time.monotonic() - began >= REQUEST_SECONDS_MAX - 1
+        assert slowest < SERVED_WITHIN_SECONDS
+        for number, client in enumerate(clients):
+            if number % 3:
+                assert head_of(client.received) == b"HTTP/1.1 408 Request Timeout", client.received
+                assert b'"code":"request-timeout"' in client.received
+            else:
+                assert client.received == b""
+        assert descriptors(pid) <= open_before + 2
+    assert stack.rows("SELECT count(*) FROM log.events") == [(served,)]
+
+
+@pytest.mark.parametrize(
+    ("request_head", "status", "code"),
+    [
+        (b"GET /" + b"x" * URL_BYTES_MAX + b" HTTP/1.1\r\nHost: x\r\n\r\n", 414, "uri-too-long"),
+        (b"GET /users HTTP/1.1\r\n" + b"a: b\r\n" * (HEADERS_MAX + 1) + b"\r\n", 431, "headers-too-large"),
+        (b"GET /users HTTP/1.1\r\nX: " + b"x" * HEAD_BYTES_MAX + b"\r\n\r\n", 431, "headers-too-large"),
+        (b"GARBAGE\r\n\r\n", 400, "malformed-request"),
+        (b"GET /\xff HTTP/1.1\r\nHost: x\r\n\r\n", 400, "malformed-request"),
+    ],
+)
+def test_a_head_has_limits(stack: Stack, request_head: bytes, status: int, code: str) -> None:
+    with closing(SlowClient(stack.urls[0])) as client:
+        client.send(request_head)
+        answer = client.answer(REQUEST_SECONDS_MAX)
+        assert head_of(answer).split()[1] == b"%d" % status
+        assert f'"code":"{code}"'.encode() in answer
+
+
+def test_a_head_that_never_ends_is_refused_before_its_end(stack: Stack) -> None:
+    pid = stack.apis[0].pid
+    memory = resident_bytes(pid)
+    with closing(SlowClient(stack.urls[0])) as client:
+        client.send(b"GET /users HTTP/1.1\r\n")
+        deadline = time.monotonic() + 5
+        while not client.is_closed:
+            assert time.monotonic() < deadline
+            client.send(b"X-More: " + b"x" * 1000 + b"\r\n")
+            client.look()
+        assert resident_bytes(pid) - memory < GROWTH_BYTES_MAX
+
+
+def test_an_answer_stays_the_answer_to_its_own_request(stack: Stack) -> None:
+    """Garbage behind a command must not make it look refused: it is carried out."""
+    body = b'{"name": "Ada", "email": "pipelined@example.org"}'
+    head = b"POST /users HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+    with closing(SlowClient(stack.urls[0])) as client:
+        client.send(head % len(body) + body + b"GARBAGE\r\n\r\n")
+        assert head_of(client.answer(5)) == b"HTTP/1.1 201 Created"
+
+
+def test_a_body_without_end_is_refused_and_held_nowhere(stack: Stack) -> None:
+    """A hundred megabytes: the answer comes early, what follows is dropped, and the sender sees the answer."""
+    pid = stack.apis[0].pid
+    memory = resident_bytes(pid)
+    chunk = b" " * BODY_BYTES_MAX
+    peak = 0
+
+    def body() -> Iterator[bytes]:
+        nonlocal peak
+        for _ in range(100):
+            peak = max(peak, resident_bytes(pid) - memory)
+            yield chunk
+
+    headers = {"Content-Type": "application/json"}
+    answer = httpx.post(f"{stack.urls[0]}/users", content=body(), headers=headers, timeout=20)
+    assert (answer.status_code, answer.json()["code"]) == (413, "body-too-large")
+    assert peak < GROWTH_BYTES_MAX
+
+
+def test_who_does_not_read_holds_nothing(stack: Stack, is_long: bool) -> None:
+    """Pipelined requests whose answers nobody takes: no more is done for him than fits into the kernel's buffers."""
+    pid = stack.apis[0].pid
+    memory, open_before = resident_bytes(pid), descriptors(pid)
+    with ExitStack() as closes:
+        clients = [closes.enter_context(closing(SlowClient(stack.urls[0]))) for _ in range(10)]
+        for _ in range(50):
+            for client in clients:
+                client.send(b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n" * 20)
+            assert resident_bytes(pid) - memory < GROWTH_BYTES_MAX
+            time.sleep(0.02)
+        assert httpx.get(f"{stack.urls[0]}/healthz").status_code == 200
+        if is_long:
+            wait_until(lambda: descriptors(pid) <= open_before + 2, ANSWER_SECONDS_MAX + 10, "they are hung up on")

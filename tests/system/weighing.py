@@ -1,0 +1,16 @@
+"""What a process holds: memory and descriptors, by the kernel's own count."""
+
+from pathlib import Path
+
+
+def resident_bytes(pid: int) -> int:
+    """The resident memory of one process."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1]) * 1024
+    raise AssertionError(f"process {pid} is gone")
+
+
+def descriptors(pid: int) -> int:
+    """How many files and sockets one process has open."""
+    return len(list(Path(f"/proc/{pid}/fd").iterdir()))
