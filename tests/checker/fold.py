@@ -36,7 +36,11 @@ class Fold:
 
     def version(self, stream: str, version: int) -> Row | None:
         """The stream's state after `version` events."""
-        return next((row for _, row in self.streams.get(stream, []) if row["version"] == version), None)
+        states = self.streams.get(stream, [])
+        # Where it belongs, unless versions are missing or double.
+        if 0 < version <= len(states) and states[version - 1].row["version"] == version:
+            return states[version - 1].row
+        return next((row for _, row in states if row["version"] == version), None)
 
     def streams_of(self, kind: str) -> Iterable[str]:
         return (stream for stream in self.streams if stream.startswith(f"{kind}-"))
