@@ -27,17 +27,17 @@ class Buyers:
         self._stopping = threading.Event()
         self._failures: list[BaseException] = []
         self._threads = [threading.Thread(target=self._run, args=(number,)) for number in range(clients)]
-        self._user = ""
-        self._products: list[str] = []
+        self.user = ""
+        self.products: list[str] = []
 
     def __enter__(self) -> Self:
         with Shopper(self.history, self._urls[0]) as shopper:
             body: dict[str, Any] = {"name": "Ada", "email": f"ada-{self._seed}@example.org"}
-            self._user = shopper.persist("POST", "/users", body, key=f"{self._seed}-user").body["id"]
+            self.user = shopper.persist("POST", "/users", body, key=f"{self._seed}-user").body["id"]
             for number in range(5):
                 sku = f"tea-{self._seed}-{number}"
                 body = {"sku": sku, "name": "Tea", "price": "2.50", "currency": "EUR", "stock": STOCK}
-                self._products.append(shopper.persist("POST", "/products", body, key=sku).body["id"])
+                self.products.append(shopper.persist("POST", "/products", body, key=sku).body["id"])
         for thread in self._threads:
             thread.start()
         return self
@@ -67,10 +67,10 @@ class Buyers:
         count = 0
         while not self._stopping.wait(self._pause):
             count += 1
-            picked = chance.sample(self._products, chance.randint(1, 3))
+            picked = chance.sample(self.products, chance.randint(1, 3))
             items = [{"product_id": product, "quantity": chance.randint(1, 3)} for product in picked]
             key = f"{self._seed}-{number}-{count}"
-            placed = shopper.persist("POST", "/orders", {"user_id": self._user, "items": items}, key)
+            placed = shopper.persist("POST", "/orders", {"user_id": self.user, "items": items}, key)
             if placed.outcome is Outcome.ACKNOWLEDGED and chance.random() < 0.3:
                 lines = {"lines": [{"line": 1, "quantity": 1}]} if chance.random() < 0.5 else {}
                 shopper.persist("POST", f"/orders/{placed.body['id']}/cancel", lines, f"{key}-cancel")
