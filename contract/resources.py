@@ -82,6 +82,7 @@ class ProjectionView(BaseModel):
     lag_events: int
     lag_ms: int
     state: Literal["live", "catching_up", "replaying", "stopped"]
+    parked: int
     updated_at: Timestamp
 
 

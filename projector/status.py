@@ -22,14 +22,15 @@ REPLAYING = (
 )
 
 _CHECKPOINTS = sql.SQL(
-    "SELECT name, position, updated_at, seen_at, worker, error, clock_timestamp() FROM {} ORDER BY name"
-).format(sql.Identifier(tables.SCHEMA, "checkpoint"))
+    "SELECT name, position, updated_at, seen_at, worker, error, "
+    "(SELECT count(*) FROM {parked} WHERE NOT skipped), clock_timestamp() FROM {checkpoint} ORDER BY name"
+).format(checkpoint=sql.Identifier(tables.SCHEMA, "checkpoint"), parked=sql.Identifier(tables.SCHEMA, "parked"))
 
 _LOG = b"SELECT log_uuid, position, recorded_at FROM log.head WHERE log_id = 0"
 
 
 class Checkpoint(NamedTuple):
-    """A projection's row of the checkpoint; `now` is the database's clock."""
+    """A projection's row of the checkpoint, and how many streams are parked; `now` is the database's clock."""
 
     name: str
     position: int
@@ -37,6 +38,7 @@ class Checkpoint(NamedTuple):
     seen_at: datetime
     worker: str | None
     error: str | None
+    parked: int
     now: datetime
 
 

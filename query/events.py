@@ -63,22 +63,43 @@ def router(log: EventReader) -> APIRouter:
         body = b'{"data":' + events.data + b',"next":"' + following.encode() + b'"}'
         return json_response(body, events.position, Link=link_to_next(request, after=following))
 
-    @get(routes, "/events", answers=EventPage, parameters=EventsParameters)
+    @get(routes, "/events", answers=EventPage, parameters=EventsParameters, of_tables=False)
     async def list_events(request: Request) -> Response:
         """The whole log in order, without holes; `next` is the `after` of the next page."""
         return await answer(request)
 
-    @get(routes, "/orders/{id}/events", answers=EventPage, errors=["not-found"], parameters=EventsParameters)
+    @get(
+        routes,
+        "/orders/{id}/events",
+        answers=EventPage,
+        errors=["not-found"],
+        parameters=EventsParameters,
+        of_tables=False,
+    )
     async def list_events_of_order(request: Request, id: str) -> Response:
         """An order's events, oldest first."""
         return await answer(request, f"order-{known_id(id)}")
 
-    @get(routes, "/users/{id}/events", answers=EventPage, errors=["not-found"], parameters=EventsParameters)
+    @get(
+        routes,
+        "/users/{id}/events",
+        answers=EventPage,
+        errors=["not-found"],
+        parameters=EventsParameters,
+        of_tables=False,
+    )
     async def list_events_of_user(request: Request, id: str) -> Response:
         """A user's events, oldest first."""
         return await answer(request, f"user-{known_id(id)}")
 
-    @get(routes, "/products/{id}/events", answers=EventPage, errors=["not-found"], parameters=EventsParameters)
+    @get(
+        routes,
+        "/products/{id}/events",
+        answers=EventPage,
+        errors=["not-found"],
+        parameters=EventsParameters,
+        of_tables=False,
+    )
     async def list_events_of_product(request: Request, id: str) -> Response:
         """A product's events, oldest first."""
         return await answer(request, f"product-{known_id(id)}")

@@ -25,6 +25,7 @@ from sqlalchemy import (
 from contract.problems import Problem
 from query.database import Reads, Statement
 from query.paging import Place, Sort, cursor_of, link_to_next, place_of, tie
+from query.parked import PARKED, any_parked, kind_of
 from query.parameters import PAGE_LENGTH_MAX, PageParameters
 from query.routes import json_response
 from query.statements import beside_checkpoint, compiled, of_read_tables
@@ -58,10 +59,11 @@ class Shape(NamedTuple):
 class Page(NamedTuple):
     """The documents of one page as JSON, as of `position`, and its last place if there is a next page.
 
-    `known` is whether there is such a list at all.
+    `known` is whether there is such a list at all; `parked`, whether some of what it is about is held back.
     """
 
     position: int
+    parked: bool
     known: bool
     documents: bytes
     last: Place | None
@@ -108,18 +110,21 @@ class Listing:
         page = await self._sync.answer(request, lambda: self._page(filters, parameters, start))
         if not page.known:
             raise Problem("not-found", f"There is no such resource as {request.url.path} lists.")
+        state = PARKED if page.parked else {}
         if page.last is None:
-            return json_response(b"".join((b'{"data":[', page.documents, b'],"next":null}')), page.position)
+            return json_response(b"".join((b'{"data":[', page.documents, b'],"next":null}')), page.position, **state)
         cursor = cursor_of(page.last, tied_to)
         body = b"".join((b'{"data":[', page.documents, b'],"next":"', cursor.encode(), b'"}'))
-        return json_response(body, page.position, Link=link_to_next(request, cursor=cursor))
+        return json_response(body, page.position, Link=link_to_next(request, cursor=cursor), **state)
 
     async def _page(self, filters: Mapping[str, object], parameters: PageParameters, start: Place | None) -> Page:
         shape, values = self._shape(filters, parameters.sort, start)
         values["limit"] = parameters.limit
-        position, known, documents, found, value, id_ = (await self._reads.rows(self._statement(shape), values))[0]
+        rows = await self._reads.rows(self._statement(shape), values)
+        position, any_stream, known, documents, found, value, id_ = rows[0]
         last = Place(value, id_) if found > parameters.limit else None
-        return Page(position, known, documents or b"", last)
+        parked = bool(any_stream) and await any_parked(self._reads, kind_of(self._table))
+        return Page(position, parked, known, documents or b"", last)
 
     def _shape(self, filters: Mapping[str, object], sort: str, start: Place | None) -> tuple[Shape, dict[str, object]]:
         values: dict[str, object] = {}
@@ -146,7 +151,9 @@ class Listing:
             joined.insert(0, (table, table.c.id == bindparam(name, type_=table.c.id.type)))
             known = table.c.id.is_not(None)
         return (
-            select(checkpoint.c.position, known, page).select_from(beside_checkpoint(*joined)).where(of_read_tables())
+            select(checkpoint.c.position, checkpoint.c.parked, known, page)
+            .select_from(beside_checkpoint(*joined))
+            .where(of_read_tables())
         )
 
     def _page_of(self, rows: Select[*tuple[object, ...]], shape: Shape) -> Select[*tuple[object, ...]]:

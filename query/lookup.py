@@ -7,6 +7,7 @@ from sqlalchemy import ColumnElement, Table, Text, Uuid, any_, bindparam, cast, 
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from query.database import Reads, Statement
+from query.parked import kind_of, parked_ids
 from query.statements import beside_checkpoint, compiled, of_read_tables
 from query.views import JsonText, as_bytes
 from readmodel.tables import checkpoint
@@ -16,12 +17,16 @@ IDS_A_QUERY_MAX = 256
 
 
 class Found(NamedTuple):
-    """A resource as of `position`. `body` is None when there is no such resource; `gone` when it was deleted."""
+    """A resource as of `position`. `body` is None when there is no such resource; `gone` when it was deleted.
+
+    `parked`: later events of it, or all, are held back.
+    """
 
     position: int
     version: int
     gone: bool
     body: bytes | None
+    parked: bool = False
 
 
 class Lookup:
@@ -30,6 +35,7 @@ class Lookup:
     def __init__(self, reads: Reads, table: Table, view: JsonText, gone: ColumnElement[bool] | None = None):
         self._reads = reads
         self._statement = _statement(table, view, gone)
+        self._kind = kind_of(table)
         self._waiting: dict[str, asyncio.Future[Found]] = {}
         self._flight: asyncio.Task[None] | None = None
 
@@ -55,16 +61,17 @@ class Lookup:
     async def _answer(self, asked: dict[str, asyncio.Future[Found]]) -> None:
         try:
             rows = await self._reads.rows(self._statement, {"ids": "{" + ",".join(asked) + "}"})
+            parked = await parked_ids(self._reads, self._kind, asked) if rows[0][1] else ()
         except Exception as error:  # noqa: BLE001 - it is everybody's who asked, and the next flight must go
             for future in asked.values():
                 future.set_exception(error)
             return
         position = rows[0][0]
-        for _, id_, version, gone, body in rows:
+        for _, _, id_, version, gone, body in rows:
             if id_ is not None:  # the LEFT JOIN's own row, when none was found
-                asked.pop(id_).set_result(Found(position, version, gone, body))
-        for future in asked.values():
-            future.set_result(Found(position, 0, False, None))
+                asked.pop(id_).set_result(Found(position, version, gone, body, id_ in parked))
+        for id_, future in asked.items():
+            future.set_result(Found(position, 0, False, None, id_ in parked))
 
 
 def _statement(table: Table, view: JsonText, gone: ColumnElement[bool] | None) -> Statement:
@@ -73,6 +80,7 @@ def _statement(table: Table, view: JsonText, gone: ColumnElement[bool] | None) -
     wanted = cast(select(bindparam("ids", type_=Text)).scalar_subquery(), ARRAY(Uuid))
     columns = (
         checkpoint.c.position,
+        checkpoint.c.parked,
         cast(table.c.id, Text),
         table.c.version,
         (false() if gone is None else gone).label("gone"),

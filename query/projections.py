@@ -13,7 +13,7 @@ from query.database import Reads
 from query.routes import get, json_response
 from query.statements import compiled
 from query.views import timestamp
-from readmodel.tables import checkpoint
+from readmodel.tables import checkpoint, parked
 
 # A worker looks at the log about every second, whether or not it is told to.
 STOPPED_AFTER = timedelta(seconds=10)
@@ -48,6 +48,7 @@ class Projection(NamedTuple):
     seen_at: datetime
     worker: str | None
     error: str | None
+    parked: int
     now: datetime
 
 
@@ -60,6 +61,8 @@ _CHECKPOINTS = compiled(
         _row.seen_at,
         _row.worker,
         _row.error,
+        # Not those that an operator has given up: nothing is to come of them.
+        select(func.count()).select_from(parked).where(~parked.c.skipped).scalar_subquery(),
         func.clock_timestamp(),
     ).order_by(_row.name)
 )
@@ -98,6 +101,7 @@ def view(projection: Projection, head: Head, replaying: bool) -> dict[str, objec
         "lag_events": max(0, head.position - projection.position),
         "lag_ms": lag_ms,
         "state": state(projection, lag_ms, replaying),
+        "parked": projection.parked,
         "updated_at": timestamp(projection.updated_at),
     }
 

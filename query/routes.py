@@ -24,6 +24,12 @@ _IF_NONE_MATCH = header("If-None-Match", '`"3"`: 304 if that still is the versio
 _SHOWN_SYNC_TOKEN = {
     "Sync-Token": {"description": "the log position that the answer is as of", "schema": {"type": "integer"}}
 }
+_SHOWN_STATE = {
+    "Projection-State": {
+        "description": "`parked`: an event of it could not be projected, and what came since is held back",
+        "schema": {"type": "string", "const": "parked"},
+    }
+}
 _SHOWN_ETAG = {"ETag": {"description": "the resource's version, in quotes", "schema": {"type": "string"}}}
 _SHOWN_LINK = {"Link": {"description": 'the next page, as rel="next"', "schema": {"type": "string"}}}
 
@@ -37,14 +43,16 @@ def get(
     parameters: type[Parameters] | None = None,
     synced: bool = True,
     versioned: bool = False,
+    of_tables: bool = True,
 ) -> Callable[[Endpoint[Given]], Endpoint[Given]]:
     """A decorator that serves `path` with GET and HEAD.
 
     `answers` is the model of a 200, `errors` are the codes of the problems that are the route's own. `synced`: it waits
-    for a Sync-Token. `versioned`: it has an ETag.
+    for a Sync-Token. `versioned`: it has an ETag. `of_tables`: it reads what may be parked, not the log.
     """
     headers = [*((_SYNC_TOKEN, _PREFER) if synced else ()), *((_IF_NONE_MATCH,) if versioned else ())]
-    shown = _SHOWN_SYNC_TOKEN | (_SHOWN_ETAG if versioned else {}) | (_SHOWN_LINK if parameters else {})
+    shown = _SHOWN_SYNC_TOKEN | (_SHOWN_STATE if of_tables and synced else {})
+    shown |= (_SHOWN_ETAG if versioned else {}) | (_SHOWN_LINK if parameters else {})
     codes = [
         *errors,
         *(("unknown-parameter", "invalid-parameter") if parameters else ("unknown-parameter",)),

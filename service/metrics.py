@@ -58,6 +58,9 @@ def _of_projection(projection: Projection, head: int) -> Iterator[Metric]:
     reached = GaugeMetricFamily("orders_projection_position", "How far it has come", labels=["projection"])
     reached.add_metric([projection.name], projection.position)
     yield reached
+    parked = GaugeMetricFamily("orders_projection_parked_streams", "Streams held back", labels=["projection"])
+    parked.add_metric([projection.name], projection.parked)
+    yield parked
     lag = GaugeMetricFamily("orders_projection_lag_events", "Events not projected yet", labels=["projection"])
     lag.add_metric([projection.name], head - projection.position)
     yield lag

@@ -145,6 +145,7 @@ async def test_a_projection_that_keeps_up_is_live(api: httpx.AsyncClient, log: L
         "lag_events": 0,
         "lag_ms": 0,
         "state": "live",
+        "parked": 0,
         "updated_at": now.isoformat().replace("+00:00", "Z"),
     }
 

@@ -49,3 +49,12 @@ def project(database_url: str) -> None:
     projector = Projector(database_url)
     projector.sweep()
     projector.close()
+
+
+def one_line(done: subprocess.CompletedProcess[str], exit_code: int) -> str:
+    """What a command said that could not do what it was asked."""
+    assert done.returncode == exit_code, done.stderr
+    assert done.stdout == ""
+    assert done.stderr.count("\n") == 1, done.stderr
+    assert done.stderr.startswith("orders: ")
+    return done.stderr

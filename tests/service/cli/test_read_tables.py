@@ -12,7 +12,7 @@ from eventlog.events import UserDeleted
 from projector.shadow import REPLAY_SCHEMA, only_one
 from service.cli.read_tables import DIFFERENCES_SHOWN_MAX
 from tests.builders import Writing, append_events, new_event, wait_until
-from tests.service.cli.conftest import Run
+from tests.service.cli.conftest import Run, one_line
 
 SOON = 30
 
@@ -21,15 +21,6 @@ def execute(database_url: str, statement: str) -> list[tuple[object, ...]]:
     with psycopg.connect(database_url, autocommit=True) as connection:
         cursor = connection.execute(statement.encode())
         return cursor.fetchall() if cursor.description else []
-
-
-def one_line(done: subprocess.CompletedProcess[str], exit_code: int) -> str:
-    """What a command said that could not do what it was asked."""
-    assert done.returncode == exit_code, done.stderr
-    assert done.stdout == ""
-    assert done.stderr.count("\n") == 1, done.stderr
-    assert done.stderr.startswith("orders: ")
-    return done.stderr
 
 
 def schemas(database_url: str) -> set[object]:

@@ -1,0 +1,104 @@
+import json
+import subprocess
+
+import pytest
+
+from command.ids import new_id
+from eventlog.events import UserChanged, UserRegistered
+from projector.loop import Loop, connect
+from tests.builders import append_events, new_event
+from tests.service.cli.conftest import Run, one_line
+
+
+@pytest.fixture
+def stream(database_url: str) -> str:
+    """A user who is parked at the second of three events."""
+    name = f"user-{new_id()}"
+    events = [new_event(name, 1, UserRegistered("Ada", "ada@example.org", None))]
+    events += [new_event(name, version, UserChanged(f"Ada {version}", None)) for version in (2, 3)]
+    events[1] = events[1]._replace(type="UserTeleported")
+    append_events(database_url, events)
+    with connect(database_url) as connection:
+        Loop().project(connection, 100)
+    return name
+
+
+def mend(database_url: str) -> None:
+    with connect(database_url) as connection:
+        connection.execute("ALTER TABLE log.events DISABLE TRIGGER refuse_rewriting")
+        connection.execute("UPDATE log.events SET type = 'UserChanged' WHERE version = 2")
+        connection.execute("ALTER TABLE log.events ENABLE ALWAYS TRIGGER refuse_rewriting")
+
+
+def names(database_url: str) -> list[tuple[str]]:
+    with connect(database_url) as connection:
+        return connection.execute("SELECT name FROM read.users").fetchall()
+
+
+def documents(answer: subprocess.CompletedProcess[str]) -> list[dict[str, object]]:
+    data: list[dict[str, object]] = json.loads(answer.stdout)["data"]
+    return data
+
+
+def test_what_is_parked_is_listed_with_its_event_error_and_age(run: Run, stream: str) -> None:
+    listed = run("parked")
+    assert listed.returncode == 0
+    for part in (stream, "UserTeleported", "2 events", "not known to this release", "orders parked retry"):
+        assert part in listed.stdout
+    (document,) = documents(run("parked", "--json"))
+    assert document.pop("parked_at")
+    assert 0 <= float(str(document.pop("age_seconds"))) < 60
+    assert document == {
+        "stream": stream,
+        "position": 2,
+        "version": 2,
+        "type": "UserTeleported",
+        "error": "UserTeleported version 1 is not known to this release",
+        "behind": None,
+        "events_held_back": 2,
+    }
+    status = json.loads(run("status", "--json").stdout)
+    assert status["projections"][0]["parked"] == 1
+    assert "1 streams are parked: orders parked" in run("status").stdout
+
+
+def test_a_retry_before_the_cause_is_mended_changes_nothing_and_says_so(
+    run: Run, stream: str, database_url: str
+) -> None:
+    again = run("parked", "retry")
+    assert again.returncode == 1
+    assert "parked at version 2: UserTeleported version 1 is not known" in again.stdout
+    assert names(database_url) == [("Ada",)]
+
+
+@pytest.mark.parametrize("which", ["all", "one"])
+def test_after_the_cause_is_mended_a_retry_projects_what_was_held_back(
+    run: Run, stream: str, database_url: str, which: str
+) -> None:
+    mend(database_url)
+    again = run("parked", "retry", *([stream] if which == "one" else []), "--json")
+    assert again.returncode == 0
+    assert documents(again) == [{"stream": stream, "events_projected": 2, "parked_at_version": None, "error": None}]
+    assert names(database_url) == [("Ada 3",)]
+    assert run("parked").stdout == "nothing is parked\n"
+    assert run("parked", "retry").stdout == "nothing is parked\n"
+
+
+def test_an_event_is_skipped_with_a_reason_that_is_recorded(run: Run, stream: str, database_url: str) -> None:
+    skipped = run("parked", "skip", stream, "--reason", "nobody needs it")
+    assert skipped.returncode == 0, skipped.stderr
+    assert skipped.stdout.splitlines() == [
+        f"skipped event 2 (UserTeleported, version 2 of {stream})",
+        f"{stream} is parked no more",
+    ]
+    assert names(database_url) == [("Ada 3",)]
+    with connect(database_url) as connection:
+        assert connection.execute("SELECT position, reason FROM log.skips").fetchall() == [(2, "nobody needs it")]
+    assert run("verify").returncode == 0
+
+
+def test_misuse_is_told_in_one_line(run: Run, stream: str) -> None:
+    assert "Missing option '--reason'" in run("parked", "skip", stream).stderr
+    assert "--reason must not be empty" in one_line(run("parked", "skip", stream, "--reason", " "), 2)
+    for command in (("retry", "user-x"), ("skip", "user-x", "--reason", "why not")):
+        assert "user-x is not parked; what is: orders parked" in one_line(run("parked", *command), 1)
