@@ -1,0 +1,94 @@
+"""More than there is room for: refused at once, and everybody else is answered in bounded time."""
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
+
+import httpx
+import pytest
+
+from command.writer import ANSWER_SECONDS_MAX, BATCH_COMMANDS_MAX, WAITING_MAX
+from tests.builders import wait_until
+from tests.system.freezing import frozen
+from tests.system.slow import SlowClient
+from tests.system.stack import Stack
+
+REFUSED_WITHIN_SECONDS = 0.05
+ANSWERED_WITHIN_SECONDS = 10
+PROBES = 40
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    with Stack(tmp_path_factory.mktemp("overload"), workers=0) as stack:
+        yield stack
+
+
+def registration(number: int) -> bytes:
+    body = json.dumps({"name": "Ada", "email": f"ada{number}@example.org"}).encode()
+    head = f"POST /users HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    return head.encode() + body
+
+
+def status_of(client: SlowClient) -> tuple[int, str]:
+    """The status and the code of a whole answer; a 503 must say when to come back."""
+    head, _, body = client.received.partition(b"\r\n\r\n")
+    status = int(head.split()[1])
+    assert (b"retry-after: " in head) == (status == 503)
+    return status, json.loads(body).get("code", "")
+
+
+def test_a_full_queue_refuses_at_once_and_all_that_wait_are_answered(stack: Stack) -> None:
+    (url,) = stack.urls
+    with ExitStack() as closes, httpx.Client(base_url=url, timeout=20) as shop:
+        clients = [closes.enter_context(closing(SlowClient(url))) for _ in range(WAITING_MAX + BATCH_COMMANDS_MAX)]
+        assert shop.post("/users", json={"name": "First", "email": "first@example.org"}).status_code == 201
+        with frozen(stack.postgres.pid):
+            began = time.monotonic()
+            for number, client in enumerate(clients):
+                client.send(registration(number))
+            took = []
+            for number in range(PROBES):
+                sent = time.monotonic()
+                refused = shop.post("/users", json={"name": "Late", "email": f"late{number}@example.org"})
+                if number >= PROBES // 2:  # the first ones stand behind those that were just sent
+                    took.append(time.monotonic() - sent)
+                assert (refused.status_code, refused.json()["code"]) == (503, "overloaded")
+                assert refused.headers["retry-after"]
+            assert time.monotonic() - began < 2, "the machine is too slow to tell"
+            # Nine of ten: the machine may have other things to do.
+            assert sorted(took)[-len(took) // 10] < REFUSED_WITHIN_SECONDS
+            assert shop.get("/healthz").status_code == 200
+
+            def all_answered() -> bool:
+                for client in clients:
+                    client.look()
+                return all(client.received for client in clients)
+
+            wait_until(all_answered, ANSWERED_WITHIN_SECONDS, "everybody is answered")
+            assert time.monotonic() - began < ANSWERED_WITHIN_SECONDS
+        told = [status_of(client) for client in clients]
+        assert {status for status, _ in told} == {503}
+        assert {code for _, code in told} <= {"overloaded", "unavailable"}
+        again = shop.post("/users", json={"name": "Second", "email": "second@example.org"})
+        assert again.status_code == 201, again.text
+    assert stack.rows("SELECT count(*) FROM log.events") == [(2,)]
+
+
+def test_a_frozen_database_is_told_within_ten_seconds_and_reads_too(stack: Stack) -> None:
+    with httpx.Client(base_url=stack.urls[0], timeout=20) as shop:
+        assert shop.get("/users").status_code == 200
+        with frozen(stack.postgres.pid):
+            for ask in (
+                lambda: shop.post("/users", json={"name": "Ada", "email": "frozen@example.org"}),
+                lambda: shop.get("/users"),
+                lambda: shop.post("/users", json={"name": "Ada", "email": "frozen2@example.org"}),
+            ):
+                sent = time.monotonic()
+                answer = ask()
+                assert time.monotonic() - sent < ANSWERED_WITHIN_SECONDS
+                assert answer.status_code == 503
+                assert answer.headers["retry-after"]
+        wait_until(lambda: shop.get("/users").status_code == 200, ANSWER_SECONDS_MAX, "it reads again")
+        assert shop.post("/users", json={"name": "Ada", "email": "thawed@example.org"}).status_code == 201

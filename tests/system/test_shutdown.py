@@ -1,0 +1,101 @@
+"""SIGTERM: what was accepted is answered, the rest is refused, and the end comes in time, whoever is in the way."""
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.system.freezing import frozen
+from tests.system.slow import SlowClient
+from tests.system.stack import Stack
+
+ENDS_WITHIN_SECONDS = 10
+CLIENTS = 8
+BODY_TO_COME = b"POST /users HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{"
+
+
+@pytest.fixture
+def stack(tmp_path: Path) -> Iterator[Stack]:
+    with Stack(tmp_path, workers=0) as stack:
+        yield stack
+
+
+def test_what_was_answered_is_in_the_log_and_nothing_else(stack: Stack) -> None:
+    (url,) = stack.urls
+    answered: list[int] = []
+    unanswered: list[str] = []
+
+    def client(name: int) -> None:
+        with httpx.Client(base_url=url, timeout=20) as shop:
+            for number in range(100_000):
+                email = f"u{name}-{number}@example.org"
+                try:
+                    answer = shop.post("/users", json={"name": "Ada", "email": email})
+                except httpx.TransportError:
+                    unanswered.append(email)
+                    return
+                answered.append(answer.status_code)
+                if answer.status_code != 201:
+                    assert answer.headers["retry-after"]
+                    return
+
+    threads = [threading.Thread(target=client, args=(name,)) for name in range(CLIENTS)]
+    for thread in threads:
+        thread.start()
+    time.sleep(1)
+    stack.apis[0].terminate()
+    began = time.monotonic()
+    code = stack.apis[0].wait()
+    for thread in threads:
+        thread.join()
+    assert time.monotonic() - began < ENDS_WITHIN_SECONDS
+    assert code in {0, -15}, stack.apis[0].log
+    assert set(answered) <= {201, 503}
+    ((registered,),) = stack.rows("SELECT count(*) FROM log.events")
+    assert registered == answered.count(201) > 0
+    claimed = {str(claim) for (claim,) in stack.rows("SELECT claim FROM log.claims")}
+    assert not claimed & {f"email:{email}" for email in unanswered}
+    assert "Traceback" not in stack.apis[0].log
+
+
+def test_neither_slow_clients_nor_a_frozen_database_hold_it_up(stack: Stack) -> None:
+    (url,) = stack.urls
+    assert httpx.get(f"{url}/users").status_code == 200
+    told: list[httpx.Response] = []
+
+    def ask(method: str, path: str, headers: dict[str, str], json: object = None) -> None:
+        told.append(httpx.request(method, url + path, headers=headers, json=json, timeout=20))
+
+    waiting = {"Sync-Token": "1000000", "Prefer": "wait=30"}
+    user = {"name": "Ada", "email": "ada@example.org"}
+    asked = [
+        threading.Thread(target=ask, args=("POST", "/users", {"Idempotency-Key": "one"}, user)),
+        threading.Thread(target=ask, args=("GET", "/users", {})),
+        threading.Thread(target=ask, args=("GET", "/users", waiting)),
+    ]
+    with ExitStack() as closes:
+        clients = [closes.enter_context(closing(SlowClient(url))) for _ in range(20)]
+        for client in clients[:10]:
+            client.send(b"GET /users HTT")
+        for client in clients[10:]:
+            client.send(BODY_TO_COME)
+        asked[2].start()
+        time.sleep(0.5)
+        with frozen(stack.postgres.pid):
+            for thread in asked[:2]:
+                thread.start()
+            time.sleep(0.5)
+            stack.apis[0].terminate()
+            began = time.monotonic()
+            stack.apis[0].wait()
+            took = time.monotonic() - began
+        for thread in asked:
+            thread.join()
+    assert took < ENDS_WITHIN_SECONDS, stack.apis[0].log
+    assert [answer.status_code for answer in told] == [503] * 3
+    assert all(answer.headers["retry-after"] for answer in told)
+    assert stack.rows("SELECT count(*) FROM log.events") == [(0,)]
