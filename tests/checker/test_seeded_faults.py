@@ -3,12 +3,10 @@
 The same shopping that leaves a healthy service without a finding brings each of them to light.
 """
 
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import httpx
 import pytest
 
 from projector.loop import Loop, connect
@@ -19,9 +17,7 @@ from tests.checker.shopper import Shopper
 from tests.sabotage import faults
 from tests.sabotage.imports import environment
 from tests.served import NO_REDIS, served
-from tests.system.stack import ServiceProcess, Stack
-
-START_SECONDS_MAX = 60
+from tests.system.stack import START_SECONDS_MAX, ServiceProcess, Stack, answers, free_port
 
 WRITING = {
     "stock_is_not_looked_at": "leaves a negative stock",
@@ -74,27 +70,22 @@ def go_shopping(here: Shopper, elsewhere: Shopper) -> None:
 @contextmanager
 def api(directory: Path, database_url: str, fault: str) -> Iterator[tuple[ServiceProcess, str]]:
     """An API process with a fault, and its URL."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-    urls = {"DATABASE_URL": database_url, "REDIS_URL": NO_REDIS}
-    process = ServiceProcess(
-        "api", ["serve", "--port", str(port)], urls | environment(**{faults.VARIABLE: fault}), directory
-    )
+    port = free_port()
+    process = ServiceProcess("api", ["serve", "--port", str(port)], having(fault, database_url, NO_REDIS), directory)
     process.start()
     url = f"http://127.0.0.1:{port}"
     try:
-        with httpx.Client() as client:
-            wait_until(lambda: _answers(client, url), START_SECONDS_MAX, process.log)
+        wait_until(lambda: answers(f"{url}/healthz"), START_SECONDS_MAX, f"an answer, see {process.log_path}")
         yield process, url
     finally:
         process.kill()
 
 
-def _answers(client: httpx.Client, url: str) -> bool:
-    try:
-        return client.get(f"{url}/healthz").status_code == 200
-    except httpx.TransportError:
-        return False
+def having(fault: str, database_url: str, redis_url: str) -> dict[str, str]:
+    """The environment of a process with a fault."""
+    urls = {"DATABASE_URL": database_url, "REDIS_URL": redis_url}
+    # The server that the tests share forgets what it is told, and is meant to.
+    return urls | environment(**{faults.VARIABLE: fault, "ALLOW_UNSAFE_DATABASE": "1"})
 
 
 def shopped(database_url: str, url: str | None = None) -> History:
@@ -130,12 +121,11 @@ def test_a_fault_of_the_projector_is_seen(
     fault: str, expected: str, database_url: str, redis_url: str, tmp_path: Path
 ) -> None:
     history = shopped(database_url)
-    urls = {"DATABASE_URL": database_url, "REDIS_URL": redis_url}
-    worker = ServiceProcess("worker", ["work"], urls | environment(**{faults.VARIABLE: fault}), tmp_path)
+    worker = ServiceProcess("worker", ["work"], having(fault, database_url, redis_url), tmp_path)
     worker.start()
     try:
         with connect(database_url) as connection:
-            wait_until(lambda: Loop().look(connection).lag == 0, START_SECONDS_MAX, worker.log)
+            wait_until(lambda: Loop().look(connection).lag == 0, START_SECONDS_MAX, f"projected, see {worker.log_path}")
     finally:
         worker.kill()
     seen(fault, expected, findings(database_url, history))

@@ -116,7 +116,7 @@ class Stack:
         self.postgres = PostgresServer(directory / "data", settings)
         self.valkey = ValkeyServer(directory / "data")
         self._environment = dict(environment or {})
-        self._ports = [_free_port() for _ in range(apis)]
+        self._ports = [free_port() for _ in range(apis)]
         self._workers = workers
         self.apis: list[ServiceProcess] = []
         self.workers: list[ServiceProcess] = []
@@ -209,8 +209,9 @@ class Stack:
 
     def wait_until_ready(self, seconds: float = START_SECONDS_MAX) -> None:
         """Until every API answers /healthz, and if there are workers, says that it is ready."""
+        path = "/readyz" if self.workers else "/healthz"
         for url in self.urls:
-            wait_until(lambda url=url: self._answers(url), seconds, f"an API that is ready, see {self.directory}")  # type: ignore[misc]
+            wait_until(lambda url=url: answers(url + path), seconds, f"an API that is ready, see {self.directory}")  # type: ignore[misc]
 
     def wait_until_caught_up(self, seconds: float = 10) -> float:
         """Until nothing is left to project; returns how long that took."""
@@ -218,15 +219,17 @@ class Stack:
         wait_until(lambda: self.lag() == 0, seconds, f"caught up, see {self.directory}")
         return time.monotonic() - started
 
-    def _answers(self, url: str) -> bool:
-        path = "/readyz" if self.workers else "/healthz"
-        # Asked a hundred times a second: httpx would read all certificates of this machine each time.
-        with contextlib.suppress(OSError), urllib.request.urlopen(url + path, timeout=5) as answer:  # noqa: S310
-            return bool(answer.status == 200)
-        return False
+
+def answers(url: str) -> bool:
+    """Whether a GET is answered with 200."""
+    # Asked a hundred times a second: httpx would read all certificates of this machine each time.
+    with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=5) as answer:  # noqa: S310
+        return bool(answer.status == 200)
+    return False
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port that nobody listens on, to be taken soon."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port: int = listener.getsockname()[1]
         return port
