@@ -20,10 +20,11 @@ from psycopg import Connection, sql
 from eventlog import arrays, read, skips
 from eventlog.codec import Codec, UnreadableEvent
 from eventlog.read import StoredEvent
+from projector.narrowing import Narrowing, Refused, refusing
 from projector.parking import Parked, Parking
 from projector.projections import PROJECTIONS
 from projector.projections.envelope import Envelope
-from projector.rows import RowMissing, Rows
+from projector.rows import Rows
 from readmodel import tables
 
 CHECKPOINT = "read_tables"
@@ -40,18 +41,6 @@ WORKER = f"{socket.gethostname()}:{os.getpid()}"
 
 # Reads the events at positions after < position <= up_to.
 ReadPage = Callable[[Connection, int, int], list[StoredEvent]]
-
-
-class NotParked(Exception):
-    """There is no such stream among the parked ones."""
-
-
-class _Refused(Exception):
-    """One of `events` events cannot be projected, the one at `position` if that is known; the batch was rolled back."""
-
-    def __init__(self, reason: str, events: int, position: int | None = None) -> None:
-        super().__init__(reason)
-        self.reason, self.events, self.position = reason, events, position
 
 
 class Fenced(Exception):
@@ -88,27 +77,17 @@ def connect(database_url: str) -> Connection:
     return connection
 
 
-@dataclass(frozen=True, slots=True)
-class Drained:
-    """What became of a parked stream: how many of its events were projected, and where it is parked still, if it is."""
-
-    events: int
-    parked: Parked | None
-
-
 class Loop:
     """Projects the log into the read tables of one schema."""
 
     def __init__(
         self, schema: str = tables.SCHEMA, codec: Codec | None = None, read_page: ReadPage = read.page
     ) -> None:
-        self._schema = schema
+        self.schema = schema
+        self.narrowing = Narrowing()
         self._read_page = read_page
         self._codec = codec or Codec()
         self._rows = Rows()
-        # After a batch was refused: how large the next may be, and which events are to be parked, with the error.
-        self._careful: int | None = None
-        self._given_up: dict[int, str] = {}
         checkpoint = sql.Identifier(schema, "checkpoint")
         self._look = sql.SQL(
             "SELECT checkpoint.position, head.position, checkpoint.parked, {last_skip} "
@@ -117,13 +96,10 @@ class Loop:
         self._lock = sql.SQL("SELECT FROM {} WHERE name = %s AND position = %s FOR UPDATE SKIP LOCKED").format(
             checkpoint
         )
-        self._hold = sql.SQL("SELECT position FROM {} WHERE name = %s FOR UPDATE").format(checkpoint)
         self._move = sql.SQL(
             "UPDATE {} SET position = %s, updated_at = clock_timestamp(), seen_at = clock_timestamp(), worker = %s, "
             "error = NULL, parked = %s WHERE name = %s AND position = %s"
         ).format(checkpoint)
-        self._forget = sql.SQL("DELETE FROM {} WHERE stream = %s").format(sql.Identifier(schema, "parked"))
-        self._one_less = sql.SQL("UPDATE {} SET parked = parked - 1 WHERE name = %s").format(checkpoint)
         self._see = sql.SQL(
             "UPDATE {0} SET seen_at = clock_timestamp(), worker = %s, "
             "error = CASE WHEN position < %s THEN error END "
@@ -144,48 +120,10 @@ class Loop:
         No events with a lag left means that another projector is at it, or has just been; waiting for it would only
         find its work done. Raises Fenced and psycopg.Error; then nothing has changed.
         """
-        while True:
-            try:
-                progress = self._project(connection, min(limit, self._careful or limit), until)
-            except _Refused as refused:
-                self._narrow_down(refused)
-                continue
-            if self._careful is not None and progress.events:
-                # Growing again, not at once as large as before: bad events come in crowds.
-                self._careful = self._careful * 2 if self._careful < limit else None
-            return progress
-
-    def drain(self, connection: Connection, stream: str) -> Drained:
-        """Project the events that a parked stream was held back from, in order, as far as the tables have come.
-
-        Raises NotParked and psycopg.Error; what was projected by then stays.
-        """
-        events, parked = 0, None
-        while True:
-            try:
-                done, parked, more = self._drain(
-                    connection, stream, min(PAGE_EVENTS_MAX, self._careful or PAGE_EVENTS_MAX)
-                )
-            except _Refused as refused:
-                self._narrow_down(refused)
-                continue
-            events += done
-            if not more:
-                self._careful = None
-                return Drained(events, parked)
-
-    def skip(self, connection: Connection, stream: str, reason: str, by: str) -> Parked:
-        """Have the tables do without the event that a stream is parked at; `drain` then projects the rest.
-
-        Returns that event. Raises NotParked and psycopg.Error.
-        """
-        with self._transaction(connection):
-            _, _, parked = self._parked(connection, stream)
-            skips.add(connection, parked.position, stream, parked.version, reason, by)
-        return parked
+        return self.narrowing.run(lambda events: self._project(connection, events, until), limit)
 
     def fold(self, events: list[StoredEvent], parking: Parking) -> None:
-        """Turn events into row changes, but for those that are held back."""
+        """Turn events into row changes, but for those that are held back. Raises Refused."""
         rows = self._rows
         decode = self._codec.decode
         for number, stored in enumerate(events, 1):
@@ -205,7 +143,12 @@ class Loop:
                 PROJECTIONS[type(event)](event, Envelope(stream[-36:], version, occurred_at), rows)
             except Exception as error:
                 # Whatever it is, it is this event's. It may have left some rows, so the batch begins anew without it.
-                raise _Refused(f"{type(error).__name__}: {error}", number, position) from error
+                raise Refused(f"{type(error).__name__}: {error}", number, position) from error
+
+    def write(self, connection: Connection, events: int, position: int) -> None:
+        """Write what was folded of `events` events, the first of them at `position`. Raises Refused, psycopg.Error."""
+        with refusing(events, position):
+            self._rows.write(connection, self.schema)
 
     def beat(self, connection: Connection, head: int) -> None:
         """Leave word that a projector is alive and had nothing to project.
@@ -221,7 +164,7 @@ class Loop:
             connection.execute(self._fail, (error, WORKER, CHECKPOINT))
 
     @contextmanager
-    def _transaction(self, connection: Connection) -> Iterator[None]:
+    def all_or_nothing(self, connection: Connection) -> Iterator[None]:
         """Rows and checkpoint, all or nothing."""
         try:
             with connection.transaction():
@@ -237,88 +180,28 @@ class Loop:
         up_to = min(position + limit, head)
         if up_to <= position:
             return Progress(position, head, 0)
-        with self._transaction(connection):
+        with self.all_or_nothing(connection):
             if not connection.execute(self._lock, (CHECKPOINT, position)).rowcount:
                 return Progress(position, head, 0)
             if parked or last_skip > position:
-                parking = Parking.load(connection, self._schema, position, up_to, self._given_up)
+                parking = Parking.load(connection, self.schema, position, up_to, self.narrowing.given_up)
             else:
-                parking = Parking(given_up=self._given_up)
+                parking = Parking(given_up=self.narrowing.given_up)
             for after in range(position, up_to, PAGE_EVENTS_MAX):
                 page_end = min(after + PAGE_EVENTS_MAX, up_to)
                 self.fold(self._read_page(connection, after, page_end), parking)
                 if page_end < up_to:
-                    with _refusing(page_end - after, after + 1):
-                        self._rows.write_new(connection, self._schema)
-            with _refusing(up_to - position, position + 1):
-                self._rows.write(connection, self._schema)
-            parking.write(connection, self._schema)
+                    with refusing(page_end - after, after + 1):
+                        self._rows.write_new(connection, self.schema)
+            self.write(connection, up_to - position, position + 1)
+            parking.write(connection, self.schema)
             moved = connection.execute(self._move, (up_to, WORKER, parking.count, CHECKPOINT, position))
             if moved.rowcount != 1:
                 raise Fenced(f"the checkpoint is no longer at {position}")
-        self._given_up = {bad: error for bad, error in self._given_up.items() if bad > up_to}
+        self.narrowing.passed(up_to)
         return Progress(up_to, head, up_to - position, tuple(parking.new))
-
-    def _drain(self, connection: Connection, stream: str, limit: int) -> tuple[int, Parked | None, bool]:
-        """How many events were projected, where the stream is parked now, and whether it may be drained further."""
-        with self._transaction(connection):
-            up_to, parking, parked = self._parked(connection, stream)
-            if parked.skipped:
-                return 0, parked, False
-            parking.release(stream)
-            # One more than is projected tells where to go on.
-            events = read.stream_page(connection, stream, parked.version, up_to, limit + 1)
-            taken, left = events[:limit], events[limit:]
-            self.fold(taken, parking)
-            with _refusing(len(taken), parked.position):
-                self._rows.write(connection, self._schema)
-            now = parking.get(stream)
-            if now is None and left:
-                parking.park(left[0], "drained as far as this; a retry goes on")
-            elif now is None:
-                connection.execute(self._forget, (stream,))
-                connection.execute(self._one_less, (CHECKPOINT,))
-            parking.write(connection, self._schema)
-        self._given_up.clear()
-        done = sum(now is None or event.version < now.version for event in taken)
-        return done, now, now is None and bool(left)
 
     def _seen(self, connection: Connection) -> tuple[int, int, int, int]:
         row = connection.execute(self._look, (CHECKPOINT,)).fetchone()
         assert row is not None, "the migration made the checkpoint"
         return row
-
-    def _parked(self, connection: Connection, stream: str) -> tuple[int, Parking, Parked]:
-        """Hold the checkpoint; return where it is, and a stream that is parked, with what matters to its events."""
-        row = connection.execute(self._hold, (CHECKPOINT,)).fetchone()
-        assert row is not None, "the migration made the checkpoint"
-        parking = Parking.load_for(connection, self._schema, stream, row[0], self._given_up)
-        parked = parking.get(stream)
-        if parked is None:
-            raise NotParked(f"{stream} is not parked")
-        return row[0], parking, parked
-
-    def _narrow_down(self, refused: _Refused) -> None:
-        """Look for the event that a batch was refused for, or end the next batch with it."""
-        if refused.position is None:
-            self._careful = refused.events // 2
-        else:
-            self._given_up[refused.position] = refused.reason
-            self._careful = refused.events
-
-
-@contextmanager
-def _refusing(events: int, position: int) -> Iterator[None]:
-    """Raise _Refused when the tables do not take the rows of `events` events, the first of them at `position`.
-
-    All else, such as a full disk or a right that is missing, is no event's fault.
-    """
-    try:
-        yield
-    except (psycopg.IntegrityError, psycopg.DataError, RowMissing, UnicodeError) as error:
-        if isinstance(error, psycopg.Error):
-            # Not the detail: that quotes the row, and with it perhaps a person.
-            reason = error.diag.message_primary or type(error).__name__
-        else:
-            reason = f"{type(error).__name__}: {error}"
-        raise _Refused(reason, events, position if events == 1 else None) from error

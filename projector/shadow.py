@@ -18,6 +18,7 @@ from sqlalchemy.schema import AddConstraint, CreateIndex, CreateTable, Executabl
 
 from eventlog import read
 from projector.loop import CHECKPOINT, Loop, Progress, ReadPage, connect
+from projector.parked import drain
 from readmodel import tables
 
 REPLAY_SCHEMA = "read_next"
@@ -176,7 +177,7 @@ class Shadow:
     def heed_skips(self) -> None:
         """Drain the streams that were parked here before an operator had their event skipped."""
         for (stream,) in self._connection.execute(self._named(_SKIPPED_MEANWHILE)).fetchall():
-            self.loop.drain(self._connection, stream)
+            drain(self.loop, self._connection, stream)
 
     def _named(self, statement: str) -> sql.Composed:
         names = {table.name: sql.Identifier(self.schema, table.name) for table in tables.metadata.sorted_tables}

@@ -127,9 +127,9 @@ class Projector:
             self._loop.beat(self._connected(), progress.head)
 
     def _retry_parked(self) -> None:
-        for outcome in retry(self._connected(), loop=self._loop):
-            if outcome.drained.parked is None:
-                log.info("%s is parked no more: %d events projected", outcome.stream, outcome.drained.events)
+        for drained in retry(self._connected(), loop=self._loop):
+            if drained.parked is None:
+                log.info("%s is parked no more: %d events projected", drained.stream, drained.events)
 
     def _project(self) -> Progress:
         progress = self._project_batch()

@@ -15,7 +15,7 @@ LINES_MAX = 400
 # Who may end a transaction, and of what kind it is. "commit": what everybody relies on; there are exactly three.
 TRANSACTIONS = {
     "eventlog/append.py:append": "commit",  # the writer's: events, claims, keys
-    "projector/loop.py:Loop._transaction": "commit",  # rows and checkpoint
+    "projector/loop.py:Loop.all_or_nothing": "commit",  # rows and checkpoint
     "projector/replay.py:_swap": "commit",  # the last mile, and the schemas' names
     "projector/loop.py:Loop.beat": "note",  # who looked last; no row, no position
     "projector/loop.py:Loop.report": "note",  # why nothing is projected
@@ -23,6 +23,8 @@ TRANSACTIONS = {
     "projector/shadow.py:Shadow._add_keys_and_indexes": "shadow",  # their keys and indexes
     "projector/verify.py:verify": "read",  # one snapshot, compared
     "projector/verify.py:_same_position": "read",  # a lock held for a moment
+    "service/doctor/__init__.py:examine": "read",  # one snapshot, looked at
+    "service/doctor/__init__.py:_findings": "read",  # a savepoint in it
     "migrations/env.py:run": "migration",
 }
 
@@ -33,6 +35,7 @@ WRITING = {
     "eventlog/skips.py",
     "migrations/versions",
     "projector/loop.py",
+    "projector/parked.py",
     "projector/parking.py",
     "projector/replay.py",
     "projector/rows.py",

@@ -17,7 +17,7 @@ from service.errors import OperatorError
 if TYPE_CHECKING:
     from psycopg import Connection
 
-    from projector.parked import HeldBack, Outcome
+    from projector.parked import Drained, HeldBack
 
 ERROR_SHOWN_MAX = 80
 
@@ -54,14 +54,14 @@ def retry(
     from service.cli import output
 
     with _database(data_dir) as connection:
-        outcomes = again(connection, stream)
+        drained = again(connection, stream)
     if as_json:
-        output.json({"data": [_outcome(it) for it in outcomes]})
-    elif outcomes:
-        output.table("stream", "events projected", "now", rows=[_tell(it) for it in outcomes])
+        output.json({"data": [_outcome(it) for it in drained]})
+    elif drained:
+        output.table("stream", "events projected", "now", rows=[_tell(it) for it in drained])
     else:
         print("nothing is parked")
-    if any(it.drained.parked for it in outcomes):
+    if any(it.parked for it in drained):
         raise typer.Exit(NOT_TRUE)
 
 
@@ -95,8 +95,8 @@ def _database(data_dir: DataDir) -> "Iterator[Connection]":
     url = connect.database_url(data_dir)
     from psycopg.errors import LockNotAvailable
 
-    from projector.loop import NotParked
     from projector.loop import connect as connection_to
+    from projector.parked import NotParked
 
     try:
         with connection_to(url) as connection:
@@ -130,20 +130,20 @@ def _row(held: "HeldBack") -> list[str]:
     return [it.stream, f"{it.position:,}", str(it.version), it.type, f"{held.events:,} events", age, _reason(it.error)]
 
 
-def _outcome(outcome: "Outcome") -> dict[str, object]:
-    parked = outcome.drained.parked
+def _outcome(drained: "Drained") -> dict[str, object]:
+    parked = drained.parked
     return {
-        "stream": outcome.stream,
-        "events_projected": outcome.drained.events,
+        "stream": drained.stream,
+        "events_projected": drained.events,
         "parked_at_version": parked.version if parked else None,
         "error": parked.error if parked else None,
     }
 
 
-def _tell(outcome: "Outcome") -> list[str]:
-    parked = outcome.drained.parked
+def _tell(drained: "Drained") -> list[str]:
+    parked = drained.parked
     now = "projected" if parked is None else f"parked at version {parked.version}: {_reason(parked.error)}"
-    return [outcome.stream, f"{outcome.drained.events:,}", now]
+    return [drained.stream, f"{drained.events:,}", now]
 
 
 def _reason(error: str) -> str:
