@@ -1,0 +1,220 @@
+"""A disk that fails, and one that is full: what was acknowledged is durable, what was not is answered honestly.
+
+PostgreSQL may die of it. Then this test starts it again, as a supervisor does, and API and worker go on by themselves.
+"""
+
+import contextlib
+import os
+import random
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from service.embedded.account import account_for
+from tests.builders import wait_until
+from tests.checker.check import assert_nothing_wrong
+from tests.checker.history import Attempt, Outcome
+from tests.system.buyers import Buyers
+from tests.system.stack import Stack
+
+GOES_ON_SECONDS_MAX = 30
+ATTACH_SECONDS_MAX = 10
+PAUSE_SECONDS = 0.02
+FULL_SECONDS = 1
+DISK_BYTES = 160 * 1024**2
+WAL = {"max_wal_size": "32MB", "min_wal_size": "32MB"}
+# With less, PostgreSQL cannot write on in a segment of its write-ahead log.
+FILE_BYTES_MAX = 1024**2
+# The answers to a command while the disk fails: it was not done, or nobody knows, or nobody came to it.
+HONEST = {"unavailable", "outcome-unknown", "overloaded"}
+
+
+def failed(buyers: Buyers) -> list[Attempt]:
+    """The attempts that were not answered with success."""
+    commands = list(buyers.history.commands.values())
+    return [it for command in commands for it in list(command.attempts) if it.outcome is not Outcome.ACKNOWLEDGED]
+
+
+def goes_on(stack: Stack, buyers: Buyers) -> None:
+    """PostgreSQL runs, and orders are taken again."""
+    before = buyers.acknowledged
+
+    def bought() -> bool:
+        if not stack.postgres.is_alive():
+            stack.postgres.start()
+        return buyers.acknowledged > before + 10
+
+    wait_until(bought, GOES_ON_SECONDS_MAX, f"orders are taken again, see {stack.directory}")
+
+
+def wait_until_refused(buyers: Buyers) -> None:
+    before = len(failed(buyers))
+    wait_until(lambda: len(failed(buyers)) > before + 5, GOES_ON_SECONDS_MAX, "orders to be refused")
+
+
+def wrongly_denied(buyers: Buyers) -> list[str]:
+    """The commands that were done by an attempt that was told that nothing was done."""
+    found = []
+    for command in buyers.history.commands.values():
+        outcomes = [it.outcome for it in command.attempts]
+        replayed = [it.headers.get("idempotency-replayed") == "true" for it in command.attempts]
+        if any(replayed) and set(outcomes[: replayed.index(True)]) == {Outcome.REJECTED}:
+            found.append(f"{command}: {[(it.status, it.code) for it in command.attempts]}")
+    return found
+
+
+def judge(stack: Stack, buyers: Buyers) -> None:
+    """All was answered honestly, and all is as it was answered."""
+    dishonest = [(it.status, it.code) for it in failed(buyers) if it.code not in HONEST]
+    assert not dishonest
+    assert not wrongly_denied(buyers)
+    stack.wait_until_caught_up()
+    assert_nothing_wrong(stack.database_url, buyers.history)
+
+
+@contextlib.contextmanager
+def failing_sync(process: int, call: int) -> Iterator[None]:
+    """The `call`-th time from here on that the process waits for the disk, it is told of an error."""
+    if shutil.which("strace") is None:
+        pytest.skip("strace, which makes fsync fail, is not installed: apt-get install strace")
+    sync = "fsync,fdatasync,sync_file_range"
+    command = [
+        "strace",
+        "-o",
+        os.devnull,
+        "-e",
+        f"trace={sync}",
+        "-e",
+        f"inject={sync}:error=EIO:when={call}",
+        "-p",
+        str(process),
+    ]
+    tracer = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    assert tracer.stderr is not None
+    try:
+        if "attached" not in tracer.stderr.readline():
+            pytest.skip("strace may not attach: run as root, or set kernel.yama.ptrace_scope to 0")
+        yield
+    finally:
+        tracer.send_signal(signal.SIGINT)  # lets the process go
+        tracer.communicate(timeout=ATTACH_SECONDS_MAX)
+
+
+def backend(stack: Stack, condition: str) -> int:
+    ((process,),) = stack.rows(f"SELECT min(pid) FROM pg_stat_activity WHERE {condition}")
+    return int(str(process))
+
+
+WRITER = "backend_type = 'client backend' AND application_name = '' AND pid <> pg_backend_pid()"
+CHECKPOINTER = "backend_type = 'checkpointer'"
+
+
+def test_an_error_of_the_disk_loses_nothing_and_repeats_nothing(tmp_path: Path, is_long: bool) -> None:
+    """At a COMMIT, which may be durable all the same, and at a checkpoint. PostgreSQL panics and recovers."""
+    seed = random.randrange(10_000)  # noqa: S311 - no secret
+    print(f"seed {seed}")
+    chance = random.Random(seed)  # noqa: S311
+    with Stack(tmp_path) as stack:
+        with Buyers(stack.urls, seed, pause=PAUSE_SECONDS) as buyers:
+            for _ in range(10 if is_long else 1):
+                goes_on(stack, buyers)
+                with failing_sync(backend(stack, WRITER), chance.randint(1, 20)):
+                    wait_for_panic(stack)
+                goes_on(stack, buyers)
+                with failing_sync(backend(stack, CHECKPOINTER), chance.randint(1, 5)):
+                    with contextlib.suppress(psycopg.Error):
+                        stack.rows("CHECKPOINT")
+                    wait_for_panic(stack)
+            goes_on(stack, buyers)
+        judge(stack, buyers)
+
+
+def wait_for_panic(stack: Stack) -> None:
+    """Wait until PostgreSQL has found out, and forget what it said."""
+    log = stack.postgres.log_path
+    wait_until(lambda: b"PANIC:" in log.read_bytes(), GOES_ON_SECONDS_MAX, "a panic")
+    log.write_bytes(b"")
+
+
+@contextlib.contextmanager
+def full_disk(stack: Stack) -> Iterator[None]:
+    """No byte is left, neither for tables nor for the write-ahead log."""
+    ballast = stack.postgres.data_dir / "ballast"
+    with ballast.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        for size in (1024**2, 4096):
+            with contextlib.suppress(OSError):
+                while file.write(bytes(size)) == size:
+                    pass
+    assert shutil.disk_usage(ballast).free < 4096
+    try:
+        yield
+    finally:
+        ballast.unlink()
+
+
+@contextlib.contextmanager
+def no_large_files(stack: Stack) -> Iterator[None]:
+    """No file grows beyond some size, as if a quota were used up. PostgreSQL does not survive that."""
+    if shutil.which("prlimit") is None:
+        pytest.skip("prlimit, which sets the limit, is not installed: apt-get install util-linux")
+    limit_files(stack, FILE_BYTES_MAX)
+    try:
+        yield
+    finally:
+        limit_files(stack, "unlimited")
+
+
+def limit_files(stack: Stack, size: int | str) -> None:
+    """For all processes of PostgreSQL, and those to come."""
+    if not stack.postgres.is_alive():
+        return  # the next one has our own limits
+    server = stack.postgres.pid
+    user, group = account_for(stack.postgres.directory).user or (None, None)
+    for process in (str(server), *Path(f"/proc/{server}/task/{server}/children").read_text().split()):
+        # As the user whose processes they are: root may not everywhere. One may have ended meanwhile.
+        command = ["prlimit", "--pid", process, f"--fsize={size}:"]
+        subprocess.run(command, user=user, group=group, extra_groups=[] if user else None, check=False)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A directory whose data is on a file system of its own."""
+    data = tmp_path / "data"
+    data.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES},mode=755", "orders-test", str(data)]
+    try:
+        subprocess.run(mount, check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        pytest.skip(f"a small disk cannot be mounted here: run as root, with the right to mount ({error})")
+    yield tmp_path
+    subprocess.run(["umount", str(data)], check=True)
+
+
+def test_a_full_disk_refuses_honestly_and_space_is_all_that_it_takes(small_disk: Path, is_long: bool) -> None:
+    out_of_room_again_and_again(small_disk, full_disk, 5 if is_long else 1)
+
+
+def test_a_quota_that_is_used_up_loses_nothing(tmp_path: Path, is_long: bool) -> None:
+    out_of_room_again_and_again(tmp_path, no_large_files, 5 if is_long else 1)
+
+
+def out_of_room_again_and_again(
+    directory: Path, no_room: Callable[[Stack], contextlib.AbstractContextManager[None]], times: int
+) -> None:
+    seed = random.randrange(10_000)  # noqa: S311 - no secret
+    print(f"seed {seed}")
+    with Stack(directory, settings=WAL) as stack:
+        with Buyers(stack.urls, seed, pause=PAUSE_SECONDS) as buyers:
+            for _ in range(times):
+                goes_on(stack, buyers)
+                with no_room(stack):
+                    wait_until_refused(buyers)
+                    time.sleep(FULL_SECONDS)
+                goes_on(stack, buyers)
+        judge(stack, buyers)
