@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from service.cli import importing, log, read_tables, run
+from service.cli import doctor, importing, log, read_tables, run
 from service.cli.failures import explain
 
 app = typer.Typer(
@@ -24,6 +24,7 @@ app.command("import", epilog="Example: orders import shop/ --currency GBP")(impo
 app.command(epilog="Example: orders status --json")(log.status)
 app.command(epilog="Example: orders replay")(read_tables.replay)
 app.command(epilog="Example: orders verify --json")(read_tables.verify)
+app.command(epilog="Example: orders doctor --json")(doctor.doctor)
 app.command(epilog="Example: orders events --stream order-0190... --limit 20")(log.events)
 
 

@@ -2,14 +2,24 @@
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from service.errors import OperatorError
 from service.locks import is_held
 from service.settings import Settings
 
+if TYPE_CHECKING:
+    from psycopg import Connection
+
 FILE_NAME = "up.json"
+
+CONNECT_SECONDS_MAX = 5
+# A page of the log or a row of the checkpoint takes milliseconds.
+STATEMENT_SECONDS_MAX = 30
+LOCK_SECONDS_MAX = 5
 
 
 def settings(data_dir: Path | None = None, **overrides: Any) -> Settings:
@@ -43,6 +53,19 @@ def database_url(data_dir: Path | None = None) -> str:
     """
     given = Settings.load(data_dir=data_dir)
     return given.database_url or _running(given.data_dir)["database_url"]
+
+
+@contextmanager
+def asking(url: str, name: str) -> Iterator["Connection"]:
+    """A connection in autocommit for questions to a server that may be slow, locked or away. Raises psycopg.Error."""
+    import psycopg
+
+    with psycopg.connect(
+        url, autocommit=True, application_name=name, connect_timeout=CONNECT_SECONDS_MAX
+    ) as connection:
+        connection.execute(f"SET statement_timeout = '{STATEMENT_SECONDS_MAX}s'")
+        connection.execute(f"SET lock_timeout = '{LOCK_SECONDS_MAX}s'")
+        yield connection
 
 
 def announce(data_dir: Path, *, database_url: str, redis_url: str, api_url: str) -> None:

@@ -28,12 +28,11 @@ def events(
 ) -> None:
     """Print the log, oldest first."""
     url = connect.database_url(data_dir)
-    import psycopg
     from msgspec import json
 
     from eventlog.walk import exists, walk
 
-    with psycopg.connect(url, autocommit=True) as connection:
+    with connect.asking(url, "orders events") as connection:
         if stream is not None and not exists(connection, stream):
             raise OperatorError(f"there is no stream {stream}")
         printed, last = 0, after
@@ -51,13 +50,11 @@ def events(
 def status(as_json: AsJson = False, data_dir: DataDir = None) -> None:
     """Print the log's head, each projection's position and lag, who works on it, and its last error."""
     url, redis_url = _urls(data_dir)
-    import psycopg
-
     from projector.status import status as ask
     from query.views import timestamp
     from service.cli import output
 
-    with psycopg.connect(url, autocommit=True) as connection:
+    with connect.asking(url, "orders status") as connection:
         found = ask(connection)
     workers, silence = _workers(redis_url)
     if as_json:

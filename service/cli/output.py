@@ -1,7 +1,7 @@
 """How commands print: tables for people, JSON for programs, progress on stderr, where it is in nobody's way."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import msgspec
@@ -43,6 +43,17 @@ class EventsBar:
     def at(self, position: int, head: int) -> None:
         """Show that `position` of `head` is reached."""
         self._progress.update(self._task, completed=position, total=head)
+
+
+@contextmanager
+def steps() -> Iterator[Callable[[str], None]]:
+    """Yield what shows the name of the step that is under way; invisible when stderr is no terminal."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield lambda _: None
+        return
+    with console.status("") as status:
+        yield status.update
 
 
 @contextmanager

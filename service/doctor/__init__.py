@@ -1,0 +1,86 @@
+"""`orders doctor`: whether what is stored is consistent, the server safe, and nobody in the way.
+
+All checks see one snapshot, read only, and hold no lock that the service waits for: they run beside full traffic. The
+snapshot keeps dead versions of rows for as long as the examination takes, like a pg_dump.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from itertools import islice
+
+import psycopg
+from psycopg import Connection, IsolationLevel
+
+from service.doctor import claims, history, orders, server, snapshots, stock
+from service.doctor.finding import Check, Finding
+
+# Of the same kind there may be millions; the first ones tell.
+FINDINGS_MAX = 20
+CHECK_SECONDS_MAX = 600
+TELLING_EVENTS_MIN = 10_000
+
+CHECKS: tuple[Check, ...] = (
+    *server.CHECKS,
+    *history.CHECKS,
+    *stock.CHECKS,
+    *orders.CHECKS,
+    *claims.CHECKS,
+    *snapshots.CHECKS,
+)
+
+
+@dataclass(slots=True)
+class Examination:
+    """What was looked at, how long it took, and what was found, by check."""
+
+    events: int = 0
+    seconds: float = 0.0
+    took: dict[str, float] = field(default_factory=dict)
+    findings: dict[str, list[Finding]] = field(default_factory=dict)
+
+    @property
+    def seconds_per_million_events(self) -> float | None:
+        """What the same would take on a million events; None for a log too short to tell."""
+        return self.seconds / self.events * 1_000_000 if self.events >= TELLING_EVENTS_MIN else None
+
+
+def examine(
+    connection: Connection,
+    report: Callable[[str], None] = lambda _: None,
+    check_seconds_max: float = CHECK_SECONDS_MAX,
+) -> Examination:
+    """Make all checks on an idle connection in autocommit; `report` hears the name of each before it begins.
+
+    Raises psycopg.Error; a check that takes longer than `check_seconds_max` is itself a finding.
+    """
+    found = Examination()
+    started = time.monotonic()
+    projected = history.projected(connection)
+    connection.isolation_level = IsolationLevel.REPEATABLE_READ
+    connection.read_only = True
+    with connection.transaction():
+        connection.execute(f"SET LOCAL statement_timeout = {round(check_seconds_max * 1_000)}")
+        connection.execute("SET LOCAL lock_timeout = '2s'")
+        # Sorts and joins of the whole log; the default is meant for requests.
+        connection.execute("SET LOCAL work_mem = '64MB'")
+        found.events = history.head(connection)
+        for check in (*CHECKS, history.checkpoint_check(projected)):
+            report(check.name)
+            begun = time.monotonic()
+            found.findings[check.name] = _findings(connection, check, check_seconds_max)
+            found.took[check.name] = time.monotonic() - begun
+    found.seconds = time.monotonic() - started
+    return found
+
+
+def _findings(connection: Connection, check: Check, seconds_max: float) -> list[Finding]:
+    try:
+        # A savepoint: a check that is given up does not end the others.
+        with connection.transaction():
+            found = list(islice(check.run(connection), FINDINGS_MAX + 1))
+    except psycopg.errors.QueryCanceled:
+        return [Finding(f"was given up after {seconds_max:.0f} s", "repeat it when the server has less to do")]
+    if len(found) > FINDINGS_MAX:
+        found[FINDINGS_MAX:] = [Finding("there are more of the same kind", "begin with the first ones")]
+    return found

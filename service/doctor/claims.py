@@ -1,0 +1,68 @@
+"""Claims: who has an e-mail address, a SKU or an external_id is who the events say, and nobody else."""
+
+from collections.abc import Iterator
+from typing import LiteralString
+
+from psycopg import Connection, sql
+
+from service.doctor.finding import Check, Finding
+
+# The claims' words are those of command/domain: `email:`, `user:`, `sku:`, `order:`, `cancellation:`. Addresses are
+# claimed in lower case, by Unicode's full mapping, which PostgreSQL calls pg_unicode_fast.
+_CLAIMS = """
+WITH gone AS (SELECT stream FROM log.events WHERE log_id = 0 AND type = 'UserDeleted'),
+wanted AS (
+    SELECT 'email:' || lower(email.value COLLATE "pg_unicode_fast") COLLATE "C" AS claim, email.stream
+    FROM (
+        SELECT DISTINCT ON (stream) stream, data->>'email' AS value FROM log.events
+        WHERE log_id = 0 AND type IN ('UserRegistered', 'UserChanged') AND data->>'email' IS NOT NULL
+        ORDER BY stream, version DESC
+    ) AS email
+    WHERE stream NOT IN (TABLE gone)
+    UNION ALL
+    SELECT 'user:' || (data->>'external_id'), stream FROM log.events
+    WHERE log_id = 0 AND type = 'UserRegistered' AND data->>'external_id' IS NOT NULL AND stream NOT IN (TABLE gone)
+    UNION ALL
+    SELECT 'sku:' || (data->>'sku'), stream FROM log.events WHERE log_id = 0 AND type = 'ProductAdded'
+    UNION ALL
+    SELECT 'order:' || (data->>'external_id'), stream FROM log.events
+    WHERE log_id = 0 AND type = 'OrderPlaced' AND data->>'external_id' IS NOT NULL
+    UNION ALL
+    SELECT * FROM (
+        -- A document may cancel pieces of several orders: its claim is the first one's.
+        SELECT DISTINCT ON (data->>'external_id') 'cancellation:' || (data->>'external_id'), stream FROM log.events
+        WHERE log_id = 0 AND type IN ('OrderLinesCancelled', 'OrderCancelled') AND data->>'external_id' IS NOT NULL
+        ORDER BY data->>'external_id', position
+    ) AS document
+),
+had AS (SELECT claim, stream FROM log.claims WHERE log_id = 0)
+SELECT claim, stream, wanted.claim IS NOT NULL FROM wanted FULL JOIN had USING (claim, stream)
+WHERE wanted.claim IS NULL OR had.claim IS NULL -- What is to be deleted first: another may have the claim then.
+ORDER BY 1, 3
+"""
+
+
+def _claims(connection: Connection) -> Iterator[Finding]:
+    for claim, stream, is_wanted in connection.execute(_CLAIMS):
+        kind = claim.partition(":")[0]
+        if is_wanted:
+            yield Finding(
+                f"{stream} has no claim on its {kind}, so another may take it",
+                _statement(
+                    "as the tables' owner: INSERT INTO log.claims (claim, stream) VALUES ({}, {})", claim, stream
+                ),
+            )
+        else:
+            yield Finding(
+                f"{stream} has a claim on a {kind} that no event gives it, so nobody else can take it",
+                _statement(
+                    "as the tables' owner: DELETE FROM log.claims WHERE claim = {} AND stream = {}", claim, stream
+                ),
+            )
+
+
+def _statement(template: LiteralString, *values: str) -> str:
+    return sql.SQL(template).format(*map(sql.Literal, values)).as_string()
+
+
+CHECKS = (Check("claims", _claims),)

@@ -1,0 +1,22 @@
+"""What an examination comes to: findings, each with its remedy."""
+
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+from psycopg import Connection
+
+RESTORE = "nothing of ours writes that: find out who did, and restore the log from a backup"
+
+
+class Finding(NamedTuple):
+    """Something that is not as it should be, and what to do about it. A sentence each, without full stops."""
+
+    what: str
+    remedy: str
+
+
+class Check(NamedTuple):
+    """A look at one thing, in the examination's snapshot. It yields as many findings as there are."""
+
+    name: str
+    run: Callable[[Connection], Iterable[Finding]]

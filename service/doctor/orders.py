@@ -1,0 +1,77 @@
+"""Money: totals are the sums of their lines, and what is cancelled adds up and is no more than was ordered."""
+
+from collections.abc import Iterator
+
+from psycopg import Connection
+
+from service.doctor.fields import CANCELLED, ITEM, decimal
+from service.doctor.finding import RESTORE, Check, Finding
+
+_TOTALS = f"""
+WITH {ITEM},
+placed AS (
+    SELECT right(stream, 36) AS order_id, {decimal("data", "total")} AS total
+    FROM log.events WHERE log_id = 0 AND type = 'OrderPlaced'
+)
+SELECT order_id, total, sum(amount), count(*) FILTER (WHERE amount IS DISTINCT FROM quantity * unit_price)
+FROM placed LEFT JOIN item USING (order_id) GROUP BY order_id, total
+HAVING total IS DISTINCT FROM sum(amount) OR count(*) FILTER (WHERE amount IS DISTINCT FROM quantity * unit_price) > 0
+ORDER BY order_id
+"""  # noqa: S608 - put together from constants
+
+_CANCELLED_TOTALS = f"""
+WITH {ITEM}, {CANCELLED},
+worth AS (
+    SELECT order_id, cancelled.version, sum(cancelled.quantity * unit_price) AS worth
+    FROM cancelled LEFT JOIN item USING (order_id, line) GROUP BY 1, 2
+),
+total AS (
+    SELECT right(stream, 36) AS order_id, version, {decimal("data", "amount")} AS amount,
+        {decimal("data", "cancelled_total_after")} AS after,
+        sum({decimal("data", "amount")}) OVER (PARTITION BY stream ORDER BY version) AS running
+    FROM log.events WHERE log_id = 0 AND type IN ('OrderLinesCancelled', 'OrderCancelled')
+)
+SELECT order_id, version, amount, worth, after, running FROM total LEFT JOIN worth USING (order_id, version)
+WHERE amount IS DISTINCT FROM worth OR after IS DISTINCT FROM running ORDER BY 1, 2
+"""  # noqa: S608
+
+_CANCELLED_LINES = f"""
+WITH {ITEM}, {CANCELLED}
+SELECT order_id, version, line, ordered, cancelled_after, running FROM (
+    SELECT order_id, cancelled.version, line, item.quantity AS ordered, cancelled_after,
+        sum(cancelled.quantity) OVER (PARTITION BY order_id, line ORDER BY cancelled.version) AS running
+    FROM cancelled LEFT JOIN item USING (order_id, line)
+) AS line
+WHERE cancelled_after IS DISTINCT FROM running OR ordered IS NULL OR running > ordered ORDER BY 1, 2, 3
+"""  # noqa: S608
+
+
+def _totals(connection: Connection) -> Iterator[Finding]:
+    for order, total, amounts, wrong in connection.execute(_TOTALS.encode()):
+        what = f"{wrong} of its lines are not quantity x unit_price" if wrong else f"its lines come to {amounts}"
+        yield Finding(f"order-{order} has the total {total}, but {what}", RESTORE)
+
+
+def _cancelled_totals(connection: Connection) -> Iterator[Finding]:
+    for order, version, amount, worth, after, running in connection.execute(_CANCELLED_TOTALS.encode()):
+        yield Finding(
+            f"order-{order} version {version} cancels {amount} and comes to {after}, but its lines are worth {worth} "
+            f"and all cancellations come to {running}",
+            RESTORE,
+        )
+
+
+def _cancelled_lines(connection: Connection) -> Iterator[Finding]:
+    for order, version, line, ordered, after, running in connection.execute(_CANCELLED_LINES.encode()):
+        yield Finding(
+            f"order-{order} version {version} says that {after} of line {line} are cancelled, but it is {running} of "
+            f"{ordered or 0} ordered",
+            RESTORE,
+        )
+
+
+CHECKS = (
+    Check("totals", _totals),
+    Check("cancelled totals", _cancelled_totals),
+    Check("cancelled lines", _cancelled_lines),
+)

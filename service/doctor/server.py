@@ -1,0 +1,89 @@
+"""PostgreSQL itself: is it durable, who stands in the way, and what keeps it from cleaning up."""
+
+from collections.abc import Iterator
+
+from psycopg import Connection
+
+from service import durability
+from service.doctor.finding import Check, Finding
+from service.holders import HOLDERS, Holder, session
+
+# Batches hold the head and the checkpoint for milliseconds.
+HELD_SECONDS_MAX = 2
+IDLE_SECONDS_MAX = 60
+# Whatever is open for so long keeps dead versions of log.head and of the checkpoint, which are written all the time.
+OPEN_SECONDS_MAX = 900
+PREPARED_SECONDS_MAX = 60
+SLOT_BYTES_MAX = 1024**3
+
+_LONG = """
+SELECT pid, application_name, state, round(extract(epoch FROM clock_timestamp() - xact_start))::integer, query, datname
+FROM pg_stat_activity
+WHERE pid <> pg_backend_pid() AND backend_type = 'client backend'
+    AND (xact_start < clock_timestamp() - make_interval(secs => %(open)s)
+        OR (state LIKE 'idle in transaction%%' AND datname = current_database()
+            AND state_change < clock_timestamp() - make_interval(secs => %(idle)s)))
+ORDER BY xact_start
+"""
+
+_PREPARED = """
+SELECT gid, database, round(extract(epoch FROM clock_timestamp() - prepared))::integer FROM pg_prepared_xacts
+WHERE prepared < clock_timestamp() - make_interval(secs => %s) ORDER BY prepared
+"""
+
+_SLOTS = """
+SELECT slot_name, wal_status, pg_wal_lsn_diff(
+    CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END, restart_lsn)::bigint
+FROM pg_replication_slots WHERE NOT active AND restart_lsn IS NOT NULL ORDER BY slot_name
+"""
+
+
+def _durable(connection: Connection) -> Iterator[Finding]:
+    for name in durability.switched_off(connection):
+        yield Finding(f"{name} is off", durability.remedy([name]))
+
+
+def _in_the_way(connection: Connection) -> Iterator[Finding]:
+    for row in connection.execute(HOLDERS, {"seconds": HELD_SECONDS_MAX}):
+        holder = Holder(*row)
+        yield Finding(str(holder), _end(holder.pid))
+
+
+def _left_open(connection: Connection) -> Iterator[Finding]:
+    parameters = {"open": OPEN_SECONDS_MAX, "idle": IDLE_SECONDS_MAX}
+    for pid, application, state, seconds, query, database in connection.execute(_LONG, parameters):
+        yield Finding(
+            f"{session(pid, application, state, seconds, query)} has a transaction open in {database}, "
+            "which keeps dead versions of rows",
+            _end(pid),
+        )
+
+
+def _prepared(connection: Connection) -> Iterator[Finding]:
+    for gid, database, seconds in connection.execute(_PREPARED, (PREPARED_SECONDS_MAX,)):
+        yield Finding(
+            f"the transaction {gid!r} was prepared in {database} {seconds} s ago and neither committed nor rolled back",
+            f"in {database}: COMMIT PREPARED or ROLLBACK PREPARED {gid!r}",
+        )
+
+
+def _slots(connection: Connection) -> Iterator[Finding]:
+    for name, status, kept in connection.execute(_SLOTS):
+        if kept > SLOT_BYTES_MAX or status in {"unreserved", "lost"}:
+            yield Finding(
+                f"the replication slot {name!r}, which nobody uses, keeps {kept / 1024**2:,.0f} MiB of WAL ({status})",
+                f"start its standby again, or: SELECT pg_drop_replication_slot('{name}')",
+            )
+
+
+def _end(pid: int) -> str:
+    return f"end it, if it is nobody's any more: SELECT pg_terminate_backend({pid})"
+
+
+CHECKS = (
+    Check("durability", _durable),
+    Check("in the way", _in_the_way),
+    Check("left open", _left_open),
+    Check("prepared transactions", _prepared),
+    Check("replication slots", _slots),
+)

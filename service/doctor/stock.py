@@ -1,0 +1,85 @@
+"""Stock: every product's is the sum of what happened to it, and what happened to it belongs to an order."""
+
+from collections.abc import Iterator
+
+from psycopg import Connection
+
+from service.doctor.fields import CANCELLED, ITEM, KEPT, integer
+from service.doctor.finding import RESTORE, Check, Finding
+
+_SUMS = f"""
+SELECT stream, version, position, before, delta, after FROM (
+    SELECT stream, version, position, delta, after,
+        lag(after, 1, 0::bigint) OVER (PARTITION BY stream ORDER BY version) AS before
+    FROM (
+        SELECT stream, version, position, {integer("data", "stock_after")} AS after,
+            CASE type WHEN 'StockReserved' THEN -1 ELSE 1 END
+                * coalesce({integer("data", "delta")}, {integer("data", "quantity")}) AS delta
+        FROM log.events WHERE log_id = 0 AND type IN ('StockAdjusted', 'StockReserved', 'StockReleased')
+    ) AS event
+) AS change
+WHERE before + delta IS DISTINCT FROM after OR after < 0 ORDER BY position
+"""  # noqa: S608 - put together from constants
+
+_RESERVED = f"""
+WITH {ITEM}, {KEPT},
+wanted AS (
+    SELECT order_id, product_id, sum(quantity) AS quantity FROM item JOIN kept USING (product_id) GROUP BY 1, 2
+),
+reserved AS (
+    SELECT data->>'order_id' AS order_id, right(stream, 36) AS product_id,
+        sum({integer("data", "quantity")}) AS quantity, count(*) AS times
+    FROM log.events WHERE log_id = 0 AND type = 'StockReserved' GROUP BY 1, 2
+)
+SELECT order_id, product_id, coalesce(wanted.quantity, 0), coalesce(reserved.quantity, 0), coalesce(times, 0)
+FROM wanted FULL JOIN reserved USING (order_id, product_id)
+WHERE wanted.quantity IS DISTINCT FROM reserved.quantity OR times <> 1
+ORDER BY 1, 2
+"""  # noqa: S608
+
+_RELEASED = f"""
+WITH {ITEM}, {KEPT}, {CANCELLED},
+wanted AS (
+    SELECT order_id, product_id, sum(cancelled.quantity) AS quantity, count(DISTINCT cancelled.version) AS times
+    FROM cancelled JOIN item USING (order_id, line) JOIN kept USING (product_id) GROUP BY 1, 2
+),
+released AS (
+    SELECT data->>'order_id' AS order_id, right(stream, 36) AS product_id,
+        sum({integer("data", "quantity")}) AS quantity, count(*) AS times
+    FROM log.events WHERE log_id = 0 AND type = 'StockReleased' GROUP BY 1, 2
+)
+SELECT order_id, product_id, coalesce(wanted.quantity, 0), coalesce(wanted.times, 0),
+    coalesce(released.quantity, 0), coalesce(released.times, 0)
+FROM wanted FULL JOIN released USING (order_id, product_id)
+WHERE (wanted.quantity, wanted.times) IS DISTINCT FROM (released.quantity, released.times)
+ORDER BY 1, 2
+"""  # noqa: S608
+
+
+def _sums(connection: Connection) -> Iterator[Finding]:
+    for stream, version, position, before, delta, after in connection.execute(_SUMS.encode()):
+        wrong = "is below zero" if before is not None and delta is not None and before + delta == after else "is wrong"
+        yield Finding(
+            f"the stock of {stream} {wrong} at version {version} (event {position}): "
+            f"{before} and {delta} came to {after}",
+            RESTORE,
+        )
+
+
+def _reserved(connection: Connection) -> Iterator[Finding]:
+    for order, product, wanted, reserved, times in connection.execute(_RESERVED.encode()):
+        yield Finding(
+            f"order-{order} wants {wanted} of product-{product}, but reserved {reserved} in {times} events", RESTORE
+        )
+
+
+def _released(connection: Connection) -> Iterator[Finding]:
+    for order, product, wanted, cancellations, released, times in connection.execute(_RELEASED.encode()):
+        yield Finding(
+            f"order-{order} cancelled {wanted} of product-{product} in {cancellations} events, "
+            f"but released {released} in {times}",
+            RESTORE,
+        )
+
+
+CHECKS = (Check("stock", _sums), Check("reservations", _reserved), Check("releases", _released))

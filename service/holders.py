@@ -1,0 +1,56 @@
+"""Who stands in the way: sessions of PostgreSQL that hold what the service waits for."""
+
+import re
+from typing import NamedTuple
+
+# log.head and read.checkpoint are one row each: whoever has locked a row there, even without changing it, keeps writers
+# or projectors out. Of the other tables only locks that keep out whoever changes rows are told. VACUUM and ANALYZE hold
+# neither. Who waits for a lock himself is not the one to blame.
+HOLDERS = b"""
+WITH held AS (
+    SELECT lock.pid, schema.nspname || '.' || class.relname AS name
+    FROM pg_locks AS lock
+    JOIN pg_class AS class ON class.oid = lock.relation
+    JOIN pg_namespace AS schema ON schema.oid = class.relnamespace
+    WHERE lock.granted AND lock.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+        AND schema.nspname IN ('log', 'read') AND class.relkind = 'r'
+        AND (lock.mode IN ('ShareLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock')
+            OR (class.relname IN ('head', 'checkpoint') AND lock.mode IN ('RowShareLock', 'RowExclusiveLock')))
+    UNION
+    SELECT blocker, 'what ' || coalesce(nullif(waiting.application_name, ''), 'process ' || waiting.pid) || ' waits for'
+    FROM pg_stat_activity AS waiting, unnest(pg_blocking_pids(waiting.pid)) AS blocker
+    WHERE waiting.wait_event_type = 'Lock' AND waiting.datname = current_database()
+)
+SELECT session.pid, session.application_name, session.state, session.query, string_agg(DISTINCT held.name, ', '),
+    round(extract(epoch FROM clock_timestamp() - session.xact_start))::integer
+FROM held JOIN pg_stat_activity AS session USING (pid)
+WHERE session.pid <> pg_backend_pid() AND session.wait_event_type IS DISTINCT FROM 'Lock'
+    AND session.xact_start < clock_timestamp() - make_interval(secs => %(seconds)s::float8)
+GROUP BY session.pid, session.application_name, session.state, session.query, session.xact_start
+ORDER BY session.xact_start
+"""
+
+QUERY_LENGTH_MAX = 80
+
+_LITERAL = re.compile(r"'(?:[^']|'')*'?")
+
+
+class Holder(NamedTuple):
+    """A session, what it holds, and how long its transaction has been open, in seconds."""
+
+    pid: int
+    application: str
+    state: str
+    query: str
+    holds: str
+    seconds: int
+
+    def __str__(self) -> str:
+        return f"{session(self.pid, self.application, self.state, self.seconds, self.query)} holds {self.holds}"
+
+
+def session(pid: int, application: str, state: str, seconds: int, query: str) -> str:
+    """A session in words; without the literals of its query, which may tell of people."""
+    words = " ".join(_LITERAL.sub("'...'", query).split())
+    short = words if len(words) <= QUERY_LENGTH_MAX else words[: QUERY_LENGTH_MAX - 3] + "..."
+    return f"PostgreSQL process {pid} ({application or 'unnamed'}, {state} for {seconds} s: {short})"

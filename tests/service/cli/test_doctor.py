@@ -1,0 +1,125 @@
+"""What the doctor says of PostgreSQL itself and of those who stand in the service's way."""
+
+import json
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from service.doctor import examine, server
+from service.embedded import PostgresServer
+from service.migrate import upgrade
+from tests.service.cli.conftest import Run
+
+
+@pytest.fixture(scope="module")
+def durable_url() -> Iterator[str]:
+    """A server as it should be, with tables and room for prepared transactions."""
+    with tempfile.TemporaryDirectory() as place:
+        # As root the server runs as another user, who must get through.
+        Path(place).chmod(0o755)
+        with PostgresServer(Path(place), {"max_prepared_transactions": "2"}) as postgres:
+            upgrade(postgres.url)
+            yield postgres.url
+
+
+def findings(url: str, check: str) -> list[str]:
+    with psycopg.connect(url, autocommit=True) as connection:
+        found = examine(connection).findings[check]
+    assert all(it.remedy for it in found)
+    return [it.what for it in found]
+
+
+def test_a_healthy_service_is_told_so_and_ends_with_0(run: Run, durable_url: str) -> None:
+    done = run("doctor", DATABASE_URL=durable_url)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("all well: 18 checks of 0 events in ")
+    document = json.loads(run("doctor", "--json", DATABASE_URL=durable_url).stdout)
+    assert document["healthy"] is True
+    assert len(document["checks"]) == 18
+
+
+def test_settings_that_endanger_what_was_answered_are_findings_and_end_with_1(run: Run, database_url: str) -> None:
+    done = run("doctor")
+    assert done.returncode == 1
+    assert [line for line in done.stdout.splitlines() if line.startswith("durability: ")] == [
+        f"durability: {name} is off; set {name} = on in PostgreSQL, or it loses orders when it crashes"
+        for name in ("fsync", "full_page_writes", "synchronous_commit")
+    ]
+    document = json.loads(run("doctor", "--json").stdout)
+    assert document["healthy"] is False
+    assert [len(check["findings"]) for check in document["checks"] if check["name"] == "durability"] == [3]
+
+
+def test_a_role_that_may_not_read_the_log_is_told_so_in_one_line(run: Run, database_url: str) -> None:
+    name = "doctor_" + psycopg.conninfo.conninfo_to_dict(database_url)["dbname"]  # type: ignore[operator]
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute(f'CREATE ROLE "{name}" LOGIN'.encode())
+        try:
+            done = run("doctor", DATABASE_URL=database_url.replace("orders@", f"{name}@", 1))
+        finally:
+            connection.execute(f'DROP ROLE "{name}"'.encode())
+    assert done.returncode == 1
+    assert done.stderr.startswith("orders: permission denied for schema read")
+    assert done.stderr.count("\n") == 1
+
+
+def test_who_holds_what_the_service_waits_for_is_named(database_url: str) -> None:
+    held = {
+        "log.head": "SELECT FROM log.head FOR UPDATE",
+        "read.checkpoint": "SELECT FROM read.checkpoint WHERE name <> 'it''s secret' FOR SHARE",
+        "read.orders": "LOCK TABLE read.orders IN SHARE MODE",
+    }
+    pids = {}
+    with ExitStack() as stack:
+        for name, statement in held.items():
+            session = stack.enter_context(psycopg.connect(database_url, application_name="psql of Ada"))
+            session.execute(statement.encode())
+            pids[name] = session.info.backend_pid
+        # Who only reads is in nobody's way.
+        reader = stack.enter_context(psycopg.connect(database_url))
+        reader.execute("SELECT FROM log.head, read.checkpoint, read.orders")
+        time.sleep(server.HELD_SECONDS_MAX + 0.2)
+        told = findings(database_url, "in the way")
+    assert len(told) == len(held), told
+    for name, pid in pids.items():
+        (line,) = [line for line in told if line.endswith(f"holds {name}")]
+        assert line.startswith(f"PostgreSQL process {pid} (psql of Ada, idle in transaction for 2 s: ")
+        assert "secret" not in line
+
+
+def test_who_left_a_transaction_open_is_named(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "IDLE_SECONDS_MAX", 0)
+    with psycopg.connect(database_url, application_name="psql of Bob") as session:
+        session.execute("SELECT 1")
+        told = findings(database_url, "left open")
+    assert [line for line in told if "psql of Bob, idle in transaction" in line and "SELECT 1" in line]
+
+
+def test_a_prepared_transaction_that_nobody_ends_is_named(durable_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "PREPARED_SECONDS_MAX", 0)
+    with psycopg.connect(durable_url, autocommit=True) as connection:
+        connection.execute("BEGIN; SELECT FROM log.head FOR UPDATE; PREPARE TRANSACTION 'forgotten'")
+        try:
+            (told,) = findings(durable_url, "prepared transactions")
+        finally:
+            connection.execute("ROLLBACK PREPARED 'forgotten'")
+    assert "'forgotten' was prepared in orders" in told
+
+
+def test_a_slot_that_nobody_uses_and_that_keeps_the_log_of_writes_is_named(
+    durable_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with psycopg.connect(durable_url, autocommit=True) as connection:
+        connection.execute("SELECT pg_create_physical_replication_slot('away', true)")
+        try:
+            assert findings(durable_url, "replication slots") == [], "a little is nothing to tell"
+            monkeypatch.setattr(server, "SLOT_BYTES_MAX", -1)
+            (told,) = findings(durable_url, "replication slots")
+        finally:
+            connection.execute("SELECT pg_drop_replication_slot('away')")
+    assert "'away', which nobody uses, keeps " in told

@@ -1,0 +1,196 @@
+"""Each kind of damage, done behind the triggers' back, is found as what it is, and nothing else is."""
+
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+
+from service.doctor import FINDINGS_MAX, Examination, Finding, examine
+from tests.builders import Writing
+from tests.conftest import Servers, copy_of_template
+
+ODD_ADDRESSES = ["ADA@EXAMPLE.ORG", "ÅSA.ΣΑΣ@example.org", "İstanbul.ẞ@example.org", "ǅ@example.org"]
+NOBODY = "01a203bc-74ac-725f-92ed-08497719d4bb"
+
+# The last event of a product that has no snapshot, and a cancellation of one line.
+OF_A_SHORT_STREAM = "stream NOT IN (SELECT stream FROM log.snapshots)"
+LAST_STOCK = f"""position = (
+    SELECT max(position) FROM log.events
+    WHERE type = 'StockAdjusted' AND {OF_A_SHORT_STREAM} AND data->>'reason' = 'last'
+)"""
+
+
+def first(type_name: str) -> str:
+    return f"position = (SELECT min(position) FROM log.events WHERE type = '{type_name}' AND {OF_A_SHORT_STREAM})"
+
+
+def change(type_name: str, path: str, value: str, where: str | None = None) -> str:
+    """A statement that sets a member of an event's data to a JSON value."""
+    data = f"jsonb_set(data::jsonb, '{{{path}}}', '{value}')::json"
+    return f"UPDATE log.events SET data = {data} WHERE {where or first(type_name)}"
+
+
+# A user who is nothing but registered.
+REGISTERED = """position = (
+    SELECT min(position) FROM log.events
+    WHERE type = 'UserRegistered' AND stream NOT IN (SELECT stream FROM log.events WHERE version > 1)
+)"""
+
+
+@pytest.fixture(scope="module")
+def template(servers: Servers) -> Iterator[str]:
+    """A database with a history of everything, projected to its end, from which each test gets a copy."""
+    for url in copy_of_template(servers):
+        with Writing(url) as writing:
+            writing.history(orders=30)
+            for address in ODD_ADDRESSES:
+                writing.user(email=address)
+            often = writing.product()
+            for _ in range(40):
+                writing.adjust_stock(often, -1)
+            writing.adjust_stock(writing.product(stock=5), -1, "last")
+        with psycopg.connect(url) as connection:
+            connection.execute("UPDATE read.checkpoint SET position = (SELECT position FROM log.head)")
+        yield psycopg.conninfo.conninfo_to_dict(url)["dbname"]  # type: ignore[misc]
+
+
+@pytest.fixture
+def damaged(servers: Servers, template: str) -> Iterator[psycopg.Connection]:
+    """A copy, for a superuser who has switched off what refuses to rewrite history."""
+    for url in copy_of_template(servers, template):
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute("ALTER TABLE log.events DISABLE TRIGGER refuse_rewriting")
+            yield connection
+
+
+def found_by(connection: psycopg.Connection) -> dict[str, list[Finding]]:
+    examination: Examination = examine(connection)
+    connection.isolation_level, connection.read_only = None, None
+    # The tests' server is not durable, and others use it.
+    of_the_server = {"durability", "left open"}
+    return {name: it for name, it in examination.findings.items() if it and name not in of_the_server}
+
+
+def test_a_whole_log_gives_no_finding(damaged: psycopg.Connection) -> None:
+    assert found_by(damaged) == {}
+
+
+A_HOLE = """
+    UPDATE log.events SET position = position + 7 WHERE position = (SELECT max(position) FROM log.events);
+    UPDATE log.head SET position = position + 7
+"""
+
+DAMAGES = [
+    ("UPDATE log.head SET position = position + 3", "positions", "log.head is at position"),
+    ("DELETE FROM log.head", "positions checkpoint", "no row"),
+    (A_HOLE, "positions", "there is no event at positions"),
+    ("UPDATE log.events SET recorded_at = recorded_at - interval '1 day' WHERE position = 5", "time", "event 5 was"),
+    (
+        f"UPDATE log.events SET version = 9 WHERE {LAST_STOCK}",
+        "versions",
+        "3 events with versions from 1 to 9, not from",
+    ),
+    (
+        f"UPDATE log.events SET version = version + 1 WHERE {REGISTERED}",
+        "versions",
+        "1 events with versions from 2 to 2",
+    ),
+    (
+        f"UPDATE log.events SET type = 'ProductPainted' WHERE {first('ProductChanged')}",
+        "readable",
+        "is not known to this",
+    ),
+    (change("ProductChanged", "name", "7"), "readable", "Expected `str`, got `int`"),
+    (change("StockAdjusted", "stock_after", "3", LAST_STOCK), "stock", "is wrong at version 3"),
+    (
+        change("StockAdjusted", "stock_after", "-1", LAST_STOCK)
+        + ";"
+        + change("StockAdjusted", "delta", "-6", LAST_STOCK),
+        "stock",
+        "is below zero at version 3",
+    ),
+    (change("StockReserved", "order_id", f'"{NOBODY}"'), "reservations", f"order-{NOBODY} wants 0 of"),
+    (change("StockReserved", "quantity", "999"), "reservations stock", "but reserved 999 in 1 events"),
+    (change("StockReleased", "order_id", f'"{NOBODY}"'), "releases", f"order-{NOBODY} cancelled 0 of"),
+    (change("OrderPlaced", "total", '"999.00"'), "totals", "has the total 999.00, but its lines come to"),
+    (change("OrderPlaced", "items,0,amount", '"999.00"'), "totals", "1 of its lines are not quantity x unit_price"),
+    (change("OrderLinesCancelled", "cancelled_total_after", '"999.00"'), "cancelled totals", "comes to 999.00"),
+    (change("OrderLinesCancelled", "amount", '"999.00"'), "cancelled totals", "cancels 999.00 and comes to"),
+    (change("OrderLinesCancelled", "lines,0,cancelled_after", "99"), "cancelled lines", "says that 99 of line 1"),
+    ("DELETE FROM log.claims WHERE claim = 'email:ada@example.org'", "claims", "has no claim on its email"),
+    ("DELETE FROM log.claims WHERE claim = 'order:o1-3'", "claims", "has no claim on its order"),
+    (
+        "INSERT INTO log.claims (claim, stream) VALUES ('sku:ghost', 'product-none')",
+        "claims",
+        "product-none has a claim on a sku that no event gives it",
+    ),
+    (
+        "UPDATE log.claims SET stream = 'user-other' WHERE claim = 'user:u1-2'",
+        "claims",
+        "user-other has a claim on a user that",
+    ),
+    (
+        "UPDATE log.snapshots SET state = jsonb_set(state::jsonb, '{stock}', '1')::json",
+        "snapshots",
+        "is not what its 32 events come to",
+    ),
+    ("UPDATE log.snapshots SET version = 400", "snapshots", "is of version 400, but the stream ends at 42"),
+    ("UPDATE log.snapshots SET state = '{}'", "snapshots", "cannot be read"),
+    ("UPDATE read.checkpoint SET position = 10000", "checkpoint", "has projected up to position 10000, but the log"),
+]
+
+
+@pytest.mark.parametrize(("damage", "checks", "words"), DAMAGES)
+def test_damage_is_found_as_what_it_is(damaged: psycopg.Connection, damage: str, checks: str, words: str) -> None:
+    damaged.execute(damage.encode())
+    found = found_by(damaged)
+    findings = [finding for them in found.values() for finding in them]
+    assert set(found) in ({checks}, set(checks.split())), found
+    assert any(words in finding.what for finding in findings), found
+    assert all(finding.remedy for finding in findings)
+
+
+def test_the_statement_that_repairs_a_claim_repairs_it(damaged: psycopg.Connection) -> None:
+    damaged.execute("UPDATE log.claims SET stream = 'user-o''brien' WHERE claim = 'user:u1-2'")
+    for finding in found_by(damaged)["claims"]:
+        damaged.execute(finding.remedy.removeprefix("as the tables' owner: ").encode())
+    assert found_by(damaged) == {}
+
+
+def test_of_many_findings_of_a_kind_the_first_ones_are_told(damaged: psycopg.Connection) -> None:
+    damaged.execute("DELETE FROM log.claims")
+    told = found_by(damaged)["claims"]
+    assert len(told) == FINDINGS_MAX + 1
+    assert told[-1].what == "there are more of the same kind"
+
+
+def test_a_check_that_takes_too_long_is_given_up_and_the_others_go_on(damaged: psycopg.Connection) -> None:
+    damaged.execute(
+        "CREATE FUNCTION log.slow(bigint) RETURNS bigint LANGUAGE sql VOLATILE AS 'SELECT pg_sleep(9); SELECT $1'"
+    )
+    damaged.execute("ALTER TABLE log.snapshots RENAME TO hidden")
+    damaged.execute(
+        "CREATE VIEW log.snapshots AS "
+        "SELECT log_id, stream, log.slow(version)::integer AS version, shape, state FROM log.hidden"
+    )
+    examination = examine(damaged, check_seconds_max=1)
+    assert [it.what for it in examination.findings["snapshots"]] == ["was given up after 1 s"]
+    assert examination.findings["checkpoint"] == []
+
+
+def test_an_examination_leaves_no_lock_and_no_transaction_behind(damaged: psycopg.Connection) -> None:
+    seen: list[set[str]] = []
+
+    def look(_: str) -> None:
+        with psycopg.connect(damaged.info.dsn, autocommit=True) as other:
+            locks = other.execute(
+                "SELECT relation::regclass::text FROM pg_locks WHERE pid = %s AND locktype = 'relation' AND granted "
+                "AND (mode <> 'AccessShareLock' OR relation = 'read.checkpoint'::regclass)",
+                (damaged.info.backend_pid,),
+            ).fetchall()
+            seen.append({name for (name,) in locks})
+
+    examine(damaged, look)
+    assert seen
+    assert not set().union(*seen), "a replay changes the places of the tables meanwhile, and writers write"
+    assert damaged.info.transaction_status == psycopg.pq.TransactionStatus.IDLE
