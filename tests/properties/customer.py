@@ -27,8 +27,8 @@ class Customer:
 
     def __init__(self, shop: Shop, projecting: Connection) -> None:
         self.model = Model()
-        # Requests that were sent with an Idempotency-Key, and the first answer to each that was accepted.
-        self.keyed: list[tuple[tuple[str, str, Json | None], str]] = []
+        # All new requests with their Idempotency-Keys, if they had one, and the first answer to each accepted key.
+        self.sent: list[tuple[tuple[str, str, Json | None], str | None]] = []
         # The ids of what was made, whatever became of it.
         self.made: dict[str, list[str]] = {"users": [], "products": [], "orders": []}
         self.works = True
@@ -62,7 +62,8 @@ class Customer:
         """
         if with_key:
             key = f"key-{next(self._keys)}"
-            self.keyed.append(((method, path, body), key))
+        if method == "POST" and not caller:
+            self.sent.append(((method, path, body), key))
         version = None if stale is None else self._version(path) + stale
         expected_tag = None if version is None else f'"{version}"'
         headers = {"Idempotency-Key": key, "Authorization": caller or None, "If-Match": expected_tag}

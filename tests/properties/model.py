@@ -66,7 +66,7 @@ class Model:
 
     def __init__(self) -> None:
         self.users: dict[str, Json] = {}
-        self.deleted: set[str] = set()
+        self.deleted: dict[str, Json] = {}
         self.products: dict[str, Json] = {}
         self.orders: dict[str, Json] = {}
         self.position = 0
@@ -160,8 +160,7 @@ class Model:
 
     def delete_user(self, user: Json) -> Answer:
         """Its address and external_id are free again."""
-        self.deleted.add(user["id"])
-        del self.users[user["id"]]
+        self.deleted[user["id"]] = self.users.pop(user["id"])
         return Done(204, None, ((f"/users/{user['id']}", "UserDeleted"),))
 
     def _email_taken(self, email: str, by_other_than: str | None) -> list[Problem]:
