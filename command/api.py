@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+import re
 from typing import Any
 
 from pydantic import BaseModel
@@ -20,6 +21,7 @@ from contract.requests import KEY_LENGTH_MAX, idempotency_key
 from eventlog.codec import UnreadableEvent, encode
 
 _REQUEST_ID_LENGTH_MAX = 200
+_TRACED = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f][13579bdf]")
 # It takes a deployment, not a moment.
 _UNREADABLE_RETRY_SECONDS = 60
 
@@ -141,7 +143,7 @@ def _metadata(request: Request, command_id: str) -> bytes:
     if request_id := headers.get("x-request-id"):
         metadata["request_id"] = request_id[:_REQUEST_ID_LENGTH_MAX]
     # W3C Trace Context: the last byte's lowest bit says that the caller records this trace.
-    if (trace := headers.get("traceparent", "")) and len(trace) == 55 and trace[-1] in "13579bdf":
+    if (trace := headers.get("traceparent", "")) and _TRACED.fullmatch(trace):
         metadata["traceparent"] = trace
     return encode(metadata)
 

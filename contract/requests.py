@@ -132,7 +132,7 @@ def refuse_parameters(request: Request) -> None:
     """Raise Problem `unknown-parameter` if the query string has any parameter."""
     for name, _ in parse_qsl(request.url.query, keep_blank_values=True):
         raise Problem(
-            "unknown-parameter", f"{request.url.path} takes no query parameter {name[:100]!r}.", parameter=name
+            "unknown-parameter", f"{request.url.path} takes no query parameter {name[:100]!r}.", parameter=name[:100]
         )
 
 
