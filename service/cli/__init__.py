@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from service.cli import doctor, importing, log, read_tables, run
+from service.cli import doctor, importing, log, parked, read_tables, run
 from service.cli.failures import explain
 
 app = typer.Typer(
@@ -26,6 +26,12 @@ app.command(epilog="Example: orders replay")(read_tables.replay)
 app.command(epilog="Example: orders verify --json")(read_tables.verify)
 app.command(epilog="Example: orders doctor --json")(doctor.doctor)
 app.command(epilog="Example: orders events --stream order-0190... --limit 20")(log.events)
+
+of_parked = typer.Typer()
+of_parked.callback(invoke_without_command=True, epilog="Example: orders parked --json")(parked.parked)
+of_parked.command(epilog="Example: orders parked retry order-0190...")(parked.retry)
+of_parked.command(epilog='Example: orders parked skip order-0190... --reason "an order of the load test"')(parked.skip)
+app.add_typer(of_parked, name="parked")
 
 
 def main() -> None:

@@ -127,6 +127,8 @@ def _print(found: "Status") -> None:
     for standing in found.projections:
         if error := standing.checkpoint.error:
             print(f"{standing.checkpoint.name}: {error}")
+        if parked := standing.checkpoint.parked:
+            print(f"{standing.checkpoint.name}: {parked:,} streams are parked: orders parked")
 
 
 def _line(event: dict[str, object]) -> str:
