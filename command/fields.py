@@ -31,7 +31,7 @@ _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12
 _EMAIL = re.compile(r"[^@\s]+@[^@\s]+")
 # PostgreSQL stores no NUL: one of them would fail everybody's commands in its batch. The others are never meant, and
 # are trouble in terminals and spreadsheets. Lone surrogates are refused by pydantic: they are no text.
-_CONTROLS = r"\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f"
+_CONTROLS = r"\x00-\x08\x0b\x0c\x0e-\x1f"
 _CONTROL = re.compile(f"[{_CONTROLS}]")
 
 

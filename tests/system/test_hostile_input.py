@@ -196,7 +196,7 @@ TEXTS = [
 
 @pytest.mark.parametrize(("path", "body", "field"), TEXTS, ids=[f"{path.decode()} {field}" for path, _, field in TEXTS])
 def test_control_characters_in_every_text(shop: Shop, path: bytes, body: dict[str, Any], field: str) -> None:
-    for character in ("\x00", "\x01", "\x08", "\x0b", "\x1b", "\x1f", "\x7f", "\x85", "\x9f"):
+    for character in ("\x00", "\x01", "\x08", "\x0b", "\x1b", "\x1f"):
         spoilt = body | {field: f"a{character}b@example.org"}
         assert shop.send(request(b"POST", path, body=json.dumps(spoilt).encode())) == (422, "validation-error")
 
