@@ -1,0 +1,149 @@
+"""One Idempotency-Key, sent by everybody at once and repeated across crashes: one order, and one answer for all."""
+
+import asyncio
+import os
+import random
+import signal
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from tests.checker.check import assert_nothing_wrong
+from tests.checker.history import Attempt, Command, History, Outcome
+from tests.system.crowd import Crowd, counts
+from tests.system.stack import Stack
+
+pytestmark = pytest.mark.anyio
+
+# A failure prints it.
+SEED = int(os.environ.get("ORDERS_TEST_SEED") or time.time())
+SENDERS = 100
+CRASHES, CRASHES_LONG = 4, 120
+# While a part is killed: so many orders, each sent by so many.
+ORDERS, REPEATERS = 20, 3
+PAUSE_SECONDS = 0.1
+ANSWERED_SECONDS_MAX = 60
+# What a client may be told while parts are down; it then tries again.
+PASSING = {"no-connection", "unavailable", "outcome-unknown", "overloaded"}
+
+
+@dataclass
+class Service:
+    """Two API processes, and all that was ever said to them."""
+
+    stack: Stack
+    history: History = field(default_factory=History)
+
+    def crowd(self) -> Crowd:
+        return Crowd(self.stack.urls, self.history)
+
+    def check(self) -> None:
+        self.stack.wait_until_caught_up()
+        assert_nothing_wrong(self.stack.database_url, self.history)
+
+    def kill_apis(self, *numbers: int) -> None:
+        for number in numbers:
+            self.stack.apis[number].kill()
+        for number in numbers:
+            self.stack.apis[number].start()
+
+    def kill_postgres(self, number: signal.Signals) -> None:
+        self.stack.crash(self.stack.postgres, number)
+        self.stack.postgres.start()
+
+    def ways(self) -> list[Callable[[], None]]:
+        """Each way to be killed, and to come back."""
+        return [
+            lambda: self.kill_apis(0),
+            lambda: self.kill_apis(0, 1),
+            lambda: self.kill_postgres(signal.SIGQUIT),
+            lambda: self.kill_postgres(signal.SIGKILL),
+        ]
+
+
+@pytest.fixture(scope="module")
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    directory: Path = tmp_path_factory.mktemp("same-key")
+    with Stack(directory, apis=2) as stack:
+        yield Service(stack)
+
+
+def check_one_answer(attempts: list[Attempt]) -> None:
+    """All that was answered is one answer, byte for byte; one at most is the first of them."""
+    told = {(it.status, it.content, it.version, it.location, it.position) for it in attempts}
+    assert len(told) == 1
+    first = [it for it in attempts if "idempotency-replayed" not in it.headers]
+    assert len(first) <= 1
+    assert all(it.headers["idempotency-replayed"] == "true" for it in attempts if it not in first)
+
+
+async def test_a_hundred_at_once_are_one_order(service: Service) -> None:
+    async with service.crowd() as crowd:
+        user, tea = await crowd.user(), await crowd.product(10)
+        order = crowd.order(user, (tea, 2), key="a hundred times")
+        attempts = await crowd.all_at_once([order] * SENDERS)
+        assert counts(attempts) == {(201, None): SENDERS}
+        check_one_answer(attempts)
+        assert sum("idempotency-replayed" in it.headers for it in attempts) == SENDERS - 1
+    service.check()
+
+
+async def test_callers_with_the_same_key_never_see_each_others_orders(service: Service) -> None:
+    async with service.crowd() as crowd:
+        tea = await crowd.product(10)
+        orders = {caller: crowd.order(await crowd.user(), (tea, 1), key="ours") for caller in ("ada", "bob", "eve")}
+        sendings = [
+            crowd.send(order, {"Authorization": f"Bearer {caller}"})
+            for _ in range(20)
+            for caller, order in orders.items()
+        ]
+        await asyncio.gather(*sendings)
+        for order in orders.values():
+            check_one_answer(order.attempts)
+            assert order.body is not None
+            assert order.attempts[0].body["user_id"] == order.body["user_id"]
+        assert len({order.attempts[0].body["id"] for order in orders.values()}) == 3
+    service.check()
+
+
+async def test_a_key_is_repeated_across_crashes_until_it_is_answered(service: Service, is_long: bool) -> None:
+    chance = random.Random(SEED)  # noqa: S311 - to be repeated, not to be secret
+    print(f"ORDERS_TEST_SEED={SEED}")
+    ways = service.ways()
+    crashes = CRASHES_LONG if is_long else CRASHES
+    async with service.crowd() as crowd:
+        user, tea = await crowd.user(), await crowd.product(crashes * ORDERS)
+        for number in range(crashes):
+            orders = [crowd.order(user, (tea, 1), key=f"crash-{number}-{count}") for count in range(ORDERS)]
+            repeating = [asyncio.create_task(repeat(crowd, order)) for order in orders for _ in range(REPEATERS)]
+            await asyncio.sleep(chance.uniform(0, 0.2))
+            await asyncio.to_thread(ways[number % len(ways)])
+            await asyncio.gather(*repeating)
+            for order in orders:
+                assert len(order.acknowledged) == REPEATERS
+                check_one_answer(order.acknowledged)
+    attempts = [attempt for command in service.history.commands.values() for attempt in command.attempts]
+    assert any(attempt.outcome is Outcome.UNKNOWN for attempt in attempts), "nobody was ever in doubt"
+    service.stack.wait_until_ready()
+    service.check()
+    sold = service.stack.rows(
+        "SELECT count(*) FROM log.events WHERE stream = %s AND type = 'StockReserved'", f"product-{tea}"
+    )
+    assert sold == [(crashes * ORDERS,)]
+
+
+async def repeat(crowd: Crowd, order: Command) -> None:
+    """Send it until it is accepted; nothing but a part that is down may be in the way."""
+    deadline = time.monotonic() + ANSWERED_SECONDS_MAX
+    while (attempt := await crowd.send(order)).outcome is not Outcome.ACKNOWLEDGED:
+        assert attempt.outcome is Outcome.UNKNOWN or attempt.code in PASSING, attempt
+        assert time.monotonic() < deadline, attempt
+        await asyncio.sleep(PAUSE_SECONDS)
