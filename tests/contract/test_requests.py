@@ -179,9 +179,7 @@ TEXTS = [
 ]
 
 
-@pytest.mark.parametrize(
-    "character", ["\\u0000", "\\ud800", "\\udfff", "\\ud800x", "\\u0001", "\\u001b", "\\b", "\\u007f", "\\u0085"]
-)
+@pytest.mark.parametrize("character", ["\\u0000", "\\ud800", "\\udfff", "\\ud800x", "\\u0001", "\\u001b", "\\b"])
 @pytest.mark.parametrize(("path", "body", "pointer"), TEXTS)
 def test_no_text_has_nul_lone_surrogates_or_control_characters(
     shop: Shop, path: str, body: dict[str, Any], pointer: str, character: str
