@@ -164,10 +164,31 @@ class Customer:
         self.start_worker(None)
         self.verify()
         self.check_tables()
+        self.check_filters()
         before = contents(self._projecting)
         self.replay()
         assert contents(self._projecting) == before
         self.check_tables()
+
+    def check_filters(self) -> None:
+        """Every filter, with values that some have and others do not."""
+        for user in [*self.model.users.values()][:2]:
+            self.check_list("/users", "-created_at", {"email": user["email"].upper()}, 100)
+            self.check_list("/users", "created_at", {"external_id": user["external_id"]}, 100)
+            self.check_list("/orders", "total", {"user_id": user["id"]}, 100)
+            self.check_list(f"/users/{user['id']}/orders", "-total", {}, 100)
+        for product in [*self.model.products.values()][:3]:
+            self.check_list("/products", "name", {"sku": product["sku"]}, 100)
+            self.check_list("/products", "-price", {"price[gt]": product["price"]}, 100)
+            self.check_list("/orders", "-placed_at", {"product_id": product["id"]}, 100)
+        for name, value in itertools.product(("in_stock", "discontinued"), ("true", "false")):
+            self.check_list("/products", "-sku", {name: value}, 100)
+        for status in ("placed", "partially_cancelled", "cancelled"):
+            self.check_list("/orders", "-total", {"status": status}, 100)
+        for order in [*self.model.orders.values()][:2]:
+            self.check_list("/orders", "placed_at", {"external_id": order["external_id"]}, 100)
+            self.check_list("/orders", "placed_at", {"placed_at[gt]": order["placed_at"]}, 100)
+            self.check_list("/orders", "total", {"total[lte]": order["total"]}, 100)
 
     def check_tables(self) -> None:
         for path, sort in (("/users", "created_at"), ("/products", "sku"), ("/orders", "placed_at")):
