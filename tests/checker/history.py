@@ -66,6 +66,11 @@ class Attempt:
         return int(self.headers["sync-token"])
 
     @property
+    def replayed(self) -> bool:
+        """Whether this is the answer to an earlier attempt."""
+        return "idempotency-replayed" in self.headers
+
+    @property
     def location(self) -> str | None:
         return self.headers.get("location")
 

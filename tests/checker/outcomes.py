@@ -78,6 +78,10 @@ def _key(command: Command, events: list[StoredEvent], kept: list[Row]) -> Iterat
     answers = {(it.status, it.content, it.version, it.position) for it in command.acknowledged}
     if len(answers) > 1:
         yield f"{command} got {len(answers)} different answers under the key {command.key}"
+    done = [it for it in command.attempts if it.outcome is not Outcome.REJECTED and not it.replayed]
+    if command.acknowledged and not done:
+        codes = ", ".join(str(attempt.code) for attempt in command.attempts if attempt.code)
+        yield f"rejected but there: {command} was refused ({codes}), and its repetition found it done"
     if len(kept) > 1:
         return  # of several callers: which is whose cannot be told here
     if command.acknowledged and not kept:

@@ -43,6 +43,10 @@ def _around_append(append: ModuleType) -> None:
             await connection.execute(b"COMMIT")
         else:
             await original(connection, batch, *rest, **options)
+        if is_armed("commit-unheard"):
+            reach("commit-unheard")
+            # Should the server be gone by now, this is how it looks when it goes before its answer has come.
+            await connection.execute(b"SELECT")
         reach("before-answer")
 
     append.append = stopping  # type: ignore[attr-defined]
