@@ -8,6 +8,7 @@ import logging
 import threading
 import time
 import uuid
+from typing import Any
 
 import redis
 from dramatiq import Message
@@ -32,6 +33,8 @@ PAUSE_SECONDS = 0.005
 # LINGER_SECONDS): so a pause is over before it goes to sleep.
 PAUSE_WHILE_KNOWN_SECONDS = 0.1
 PAUSE_AFTER_ERROR_SECONDS = 0.5
+# How often it is looked whether somebody hears the bell. Workers sign the heartbeats many times a second.
+LOOK_SECONDS = 2.0
 
 # Every broker signs Dramatiq's list of heartbeats, also one that only rings: this tells those that work.
 _WORKER_PREFIX = "worker/"
@@ -80,7 +83,10 @@ class Bell:
         self._news = threading.Event()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="bell", daemon=True)
+        self._heartbeats: dict[bytes, float] | None = None
         self.failures = 0
+        # Why news may take until the projector's own look, a second; None when the bell is heard.
+        self.trouble: str | None = None
 
     def start(self) -> None:
         """Begin to listen to `ring`."""
@@ -98,18 +104,34 @@ class Bell:
         self._news.set()
 
     def _run(self) -> None:
+        looked = -LOOK_SECONDS
         while True:
-            self._news.wait()
+            woken = self._news.wait(LOOK_SECONDS)
             if self._stopping.is_set():
                 return
-            self._news.clear()
             try:
-                self._stopping.wait(PAUSE_SECONDS if self._ring() else PAUSE_WHILE_KNOWN_SECONDS)
+                if woken:
+                    self._news.clear()
+                    self._stopping.wait(PAUSE_SECONDS if self._ring() else PAUSE_WHILE_KNOWN_SECONDS)
+                if time.monotonic() - looked >= LOOK_SECONDS:
+                    looked = time.monotonic()
+                    self._look()
             except (redis.RedisError, OSError) as error:
                 self.failures += 1
+                self.trouble = (
+                    f"Redis cannot be reached ({error}), so a projector hears of news only when it looks itself"
+                )
                 if self.failures == 1 or self.failures % 100 == 0:
                     log.warning("the bell cannot ring, the projector will look by itself: %s", error)
                 self._stopping.wait(PAUSE_AFTER_ERROR_SECONDS)
+
+    def _look(self) -> None:
+        """See whether a worker has signed since the last look. Times are not compared: clocks of machines differ."""
+        signed: Any = self._redis.zrange(_HEARTBEATS, 0, -1, withscores=True)
+        heartbeats: dict[bytes, float] = {name: at for name, at in signed if name.startswith(_WORKER_PREFIX.encode())}
+        before, self._heartbeats = self._heartbeats, heartbeats
+        heard = before is None or any(before.get(name) != at for name, at in heartbeats.items())
+        self.trouble = None if heard else "no worker hears the bell, so a projector only looks by itself, every second"
 
     def _ring(self) -> bool:
         """Ring unless somebody knows already; whether nobody did."""

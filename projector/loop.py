@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-import psycopg
 from psycopg import Connection, sql
 
 from eventlog import arrays, read, skips
@@ -33,6 +32,8 @@ STALLED_SECONDS_MAX = 5
 # Tables are locked for moments only: by a swap, or by a migration.
 LOCK_SECONDS_MAX = 10
 CONNECT_SECONDS_MAX = 5
+# A server whose machine is gone says nothing, however long we wait: the kernel gives up on it after this.
+VANISHED_MS_MAX = 20_000
 # A batch is read, folded and its new rows written in pages, so that a large one takes no more memory.
 PAGE_EVENTS_MAX = 10_000
 
@@ -65,10 +66,15 @@ class Progress:
         return max(0, self.head - self.position)
 
 
-def connect(database_url: str) -> Connection:
+def connect(database_url: str, connection_class: type[Connection] = Connection) -> Connection:
     """A connection for projecting."""
-    connection = psycopg.connect(
-        database_url, autocommit=True, application_name="orders projector", connect_timeout=CONNECT_SECONDS_MAX
+    connection = connection_class.connect(
+        database_url,
+        autocommit=True,
+        application_name="orders projector",
+        connect_timeout=CONNECT_SECONDS_MAX,
+        tcp_user_timeout=VANISHED_MS_MAX,
+        keepalives_idle=VANISHED_MS_MAX // 2_000,
     )
     arrays.register(connection)
     connection.execute("SET timezone = 'UTC'")

@@ -17,8 +17,11 @@ from psycopg import Connection
 from projector import bell
 from projector.loop import Loop, Progress, connect
 from projector.parked import retry
+from projector.patience import PatientConnection
 
 BATCH_EVENTS_MAX = 5_000
+STATEMENT_SECONDS_MAX = 12
+BATCH_SECONDS_MAX = 60
 SWEEP_SECONDS = 1.0
 # Awake, the projector looks again after this long.
 LOOK_AGAIN_SECONDS = 0.005
@@ -167,7 +170,11 @@ class Projector:
 
     def _connected(self) -> Connection:
         if self._connection is None or self._connection.closed:
-            self._connection = connect(self._database_url)
+            self._connection = connect(self._database_url, PatientConnection)
+            # Should this process be stopped or cut off, the server is not to go on for it, nor to keep its locks. A
+            # COMMIT that is cancelled while it waits for a standby is no loss: the tables follow from the log.
+            self._connection.execute(f"SET statement_timeout = '{STATEMENT_SECONDS_MAX}s'")
+            self._connection.execute(f"SET transaction_timeout = '{BATCH_SECONDS_MAX}s'")
         return self._connection
 
     def _answer_bell(self) -> None:

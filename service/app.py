@@ -32,6 +32,7 @@ from query.sync import Sync
 from service import pages
 from service.connections import Connections
 from service.errors import OperatorError
+from service.health import Health
 from service.log_reader import LogReader
 from service.settings import Settings
 
@@ -48,6 +49,7 @@ def create_app(settings: Settings) -> FastAPI:
     bell = Bell(settings.redis_url)
     writer = Writer(settings.database_url, bell.ring)
     reads = Reads(settings.query_database_url or settings.database_url)
+    health = Health(settings, bell)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[dict[str, Any]]:
@@ -57,6 +59,7 @@ def create_app(settings: Settings) -> FastAPI:
             await writer.start()
             stack.push_async_callback(writer.stop)
             await stack.enter_async_context(reads)
+            await stack.enter_async_context(health)
             connections = await stack.enter_async_context(Connections(writer.refuses, writer.take_no_more))
             gc.collect()
             gc.freeze()
@@ -78,7 +81,7 @@ def create_app(settings: Settings) -> FastAPI:
         command.users.router(commands),
         query.events.router(log_reader),
         query.projections.router(reads, log_reader),
-        pages.router(reads, log_reader, writer),
+        pages.router(reads, log_reader, writer, health),
     ):
         app.router.routes.extend(routes.routes)
     _answer_problems(app)

@@ -1,31 +1,109 @@
-"""Whether the service can do its work: what /readyz answers, measured against the log's head."""
+"""Whether the service can do its work, and what is in its way, measured against the log's head: /readyz."""
 
+from contextlib import AsyncExitStack
 from datetime import timedelta
+from types import TracebackType
+from typing import NamedTuple, Self
 
 import psycopg
 
 from contract.problems import Problem
-from query.database import Reads
-from query.projections import Projection, projections_of
+from projector.bell import Bell
+from query.database import Reads, Statement
+from query.projections import Head, Projection, projections_of
+from service.durability import SWITCHED_OFF, remedy
+from service.holders import HOLDERS, Holder
 from service.log_reader import LogReader
+from service.settings import Settings
 
 # A projector looks at the log every second, and leaves word of it.
 SILENT_AFTER = timedelta(seconds=5)
+# Who asks wants to know soon, even when the database is frozen.
+ANSWER_SECONDS_MAX = 2.0
+# Batches hold the checkpoint for milliseconds; whoever holds it for so long may be the reason.
+HELD_SECONDS_MIN = 2
+
+_SWITCHED_OFF = Statement(SWITCHED_OFF.as_bytes())
+_STANDBY = Statement(b"SELECT pg_is_in_recovery()")
+_HOLDERS = Statement(HOLDERS)
 
 
-async def not_ready(reads: Reads, log: LogReader) -> dict[str, str]:
-    """What is not ready, each with the reason; empty when all is."""
-    try:
-        projections = await projections_of(reads)
-    except Problem as problem:
-        return {"database": problem.detail}
-    except psycopg.errors.UndefinedTable:
-        return {"database": "its tables are missing; run `orders migrate`"}
-    reasons = [reason for it in projections if (reason := await _trouble(it, log))]
-    return {"projector": "; ".join(reasons)} if reasons else {}
+class Condition(NamedTuple):
+    """By name, what keeps the service from its work, and what only makes it slower or incomplete."""
+
+    not_ready: dict[str, str]
+    degraded: dict[str, str]
 
 
-async def _trouble(projection: Projection, log: LogReader) -> str | None:
+class Health:
+    """Asks on connections of its own, so that an answer waits for no other request. Open it with `async with`."""
+
+    def __init__(self, settings: Settings, bell: Bell) -> None:
+        assert settings.database_url is not None
+        self._bell = bell
+        self._unsafe_is_allowed = settings.allow_unsafe_database
+        self._primary = _connection(settings.database_url)
+        replica_url = settings.query_database_url
+        self._has_replica = replica_url not in (None, settings.database_url)
+        self._reads = _connection(replica_url) if replica_url and self._has_replica else self._primary
+        self._log = LogReader(self._reads)
+        self._stack = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        for connection in {self._primary, self._reads}:
+            await self._stack.enter_async_context(connection)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._stack.aclose()
+
+    async def condition(self) -> Condition:
+        """How things stand now."""
+        not_ready: dict[str, str] = {}
+        if reason := await self._of_primary():
+            not_ready["database"] = reason
+        projections: list[Projection] = []
+        try:
+            projections = await projections_of(self._reads)
+        except Problem as problem:
+            name = "replica" if self._has_replica else "database"
+            not_ready.setdefault(name, "; ".join([problem.detail, *await self._holders()]))
+        except psycopg.errors.UndefinedTable:
+            not_ready["database"] = "its tables are missing; run `orders migrate`"
+        if reasons := [reason for it in projections if (reason := trouble(it, await self._log.head(it.position)))]:
+            not_ready["projector"] = "; ".join([*reasons, *await self._holders()])
+        degraded: dict[str, str] = {}
+        if parked := sum(it.parked for it in projections):
+            degraded["projector"] = f"{parked} streams are parked; see `orders parked`"
+        if self._bell.trouble:
+            degraded["bell"] = self._bell.trouble
+        return Condition(not_ready, degraded)
+
+    async def _of_primary(self) -> str | None:
+        """Why no commands are taken."""
+        try:
+            if (await self._primary.rows(_STANDBY, {}))[0][0]:
+                return "DATABASE_URL leads to a standby, which takes no commands"
+            off = [name for (name,) in await self._primary.rows(_SWITCHED_OFF, {})]
+        except Problem as problem:
+            return problem.detail
+        if off and not self._unsafe_is_allowed:
+            return f"it is not durable ({', '.join(off)} off): {remedy(off)}"
+        return None
+
+    async def _holders(self) -> list[str]:
+        """Who holds what a projector or reader waits for, if that can be asked."""
+        try:
+            found = await self._primary.rows(_HOLDERS, {"seconds": HELD_SECONDS_MIN})
+        except Problem:
+            return []
+        return [str(Holder(*row)) for row in found]
+
+
+def trouble(projection: Projection, head: Head) -> str | None:
+    """Why a projection does not follow the log; None when it does."""
     # All times are the database's: the clocks of several machines are never quite the same.
     silence = projection.now - projection.seen_at
     if silence > SILENT_AFTER:
@@ -33,7 +111,10 @@ async def _trouble(projection: Projection, log: LogReader) -> str | None:
         return f"no worker has looked at the log for {silence.total_seconds():.0f} s; the last was {last}"
     if projection.error:
         return projection.error
-    head = await log.head(projection.position)
     if head.waiting_since is not None and projection.now - head.waiting_since > SILENT_AFTER:
         return f"{head.position - projection.position} events behind the log's head"
     return None
+
+
+def _connection(url: str) -> Reads:
+    return Reads(url, connections_max=1, seconds_max=ANSWER_SECONDS_MAX)

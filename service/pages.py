@@ -12,7 +12,7 @@ from contract.problems import PROBLEMS, Problem
 from contract.requests import StrictRoute
 from query.database import Reads
 from query.routes import get
-from service.health import not_ready
+from service.health import Health
 from service.log_reader import LogReader
 from service.metrics import metrics_text
 
@@ -24,10 +24,11 @@ class Alive(BaseModel):
 
 
 class Readiness(BaseModel):
-    """Whether commands are taken and projected, and by name what is in the way."""
+    """Whether commands are taken and projected, and by name what is in the way; `degraded` is only slower."""
 
-    status: Literal["ok", "not ready"]
+    status: Literal["ok", "degraded", "not ready"]
     not_ready: dict[str, str]
+    degraded: dict[str, str]
 
 
 class ProblemMeaning(BaseModel):
@@ -42,7 +43,7 @@ class ProblemMeaning(BaseModel):
     fix: str
 
 
-def router(reads: Reads, log: LogReader, writer: Writer) -> APIRouter:
+def router(reads: Reads, log: LogReader, writer: Writer, health: Health) -> APIRouter:
     """The routes."""
     routes = APIRouter(route_class=StrictRoute, tags=["operations"])
 
@@ -54,8 +55,9 @@ def router(reads: Reads, log: LogReader, writer: Writer) -> APIRouter:
     @get(routes, "/readyz", answers=Readiness, synced=False)
     async def ready() -> Response:
         """Say whether commands are taken and projected; 503 with the reasons when not."""
-        reasons = await not_ready(reads, log)
-        return JSONResponse({"status": "not ready" if reasons else "ok", "not_ready": reasons}, 503 if reasons else 200)
+        found = await health.condition()
+        status = "not ready" if found.not_ready else "degraded" if found.degraded else "ok"
+        return JSONResponse({"status": status, **found._asdict()}, 503 if found.not_ready else 200)
 
     @routes.head("/metrics", include_in_schema=False)
     @routes.get("/metrics", response_class=Response)

@@ -89,8 +89,15 @@ def problem(answer: httpx.Response) -> tuple[int, str]:
 
 @contextlib.contextmanager
 def served(database_url: str, redis_url: str = NO_REDIS) -> Iterator[Shop]:
-    """Serve the API on `database_url`, as service/serving.py does."""
-    app = create_app(Settings(database_url=database_url, redis_url=redis_url))
+    """Serve the API on `database_url`, which need not be durable."""
+    with served_with(Settings(database_url=database_url, redis_url=redis_url, allow_unsafe_database=True)) as shop:
+        yield shop
+
+
+@contextlib.contextmanager
+def served_with(settings: Settings) -> Iterator[Shop]:
+    """Serve the API, as service/serving.py does."""
+    app = create_app(settings)
     config = uvicorn.Config(app, loop="uvloop", http=Connection, ws="none", log_config=None, server_header=False)
     server = uvicorn.Server(config)
     with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -99,7 +106,7 @@ def served(database_url: str, redis_url: str = NO_REDIS) -> Iterator[Shop]:
         thread.start()
         try:
             with httpx.Client(base_url=f"http://{host}:{port}", timeout=30) as client:
-                yield Shop(client, database_url)
+                yield Shop(client, str(settings.database_url))
         finally:
             server.should_exit = True
             thread.join(START_SECONDS_MAX)

@@ -1,0 +1,154 @@
+"""What /readyz says is wrong, and that it says it soon."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import psycopg
+import pytest
+
+from projector import bell
+from projector.worker import Projector
+from service.health import SILENT_AFTER
+from service.settings import Settings
+from tests.builders import wait_until
+from tests.served import NO_REDIS, Shop, served, served_with
+
+NOWHERE = "postgresql://orders@127.0.0.1:1/orders"
+VISIBLE_SECONDS_MAX = 10
+
+
+def is_silent(url: str) -> None:
+    """As if the last worker had died a while ago."""
+    with psycopg.connect(url) as connection:
+        connection.execute("UPDATE read.checkpoint SET seen_at = now() - interval '1 minute', worker = 'shop-7:123'")
+
+
+def swept(url: str) -> None:
+    projector = Projector(url)
+    projector.sweep()
+    projector.close()
+
+
+@pytest.fixture
+def shop(database_url: str) -> Iterator[Shop]:
+    with served(database_url) as shop:
+        yield shop
+
+
+def ready(shop: Shop) -> dict[str, Any]:
+    answer: dict[str, Any] = shop.get("/readyz").json()
+    return answer
+
+
+def seconds_until(shop: Shop, so: Callable[[dict[str, Any]], bool]) -> float:
+    started = time.monotonic()
+    wait_until(lambda: so(ready(shop)), VISIBLE_SECONDS_MAX, f"a reason in {ready(shop)}")
+    return time.monotonic() - started
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "SELECT FROM read.checkpoint FOR UPDATE",
+        "LOCK TABLE read.checkpoint",
+        "LOCK TABLE read.orders IN SHARE MODE",
+    ],
+)
+def test_who_keeps_the_projector_out_is_named_with_the_query(shop: Shop, statement: str) -> None:
+    swept(shop.database_url)
+    is_silent(shop.database_url)
+    with psycopg.connect(shop.database_url, application_name="psql of Ada") as holder:
+        holder.execute(statement.encode())
+        assert seconds_until(shop, lambda found: "psql of Ada" in str(found["not_ready"])) < VISIBLE_SECONDS_MAX
+        told = " ".join(ready(shop)["not_ready"].values())
+        assert f"PostgreSQL process {holder.info.backend_pid} (psql of Ada, idle in transaction for" in told
+        assert statement in told
+
+
+def test_a_row_that_somebody_else_has_changed_is_told_with_the_process(shop: Shop) -> None:
+    user = shop.user()
+    swept(shop.database_url)
+    shop.put(f"/users/{user['id']}", json={"name": "Another", "email": user["email"]})
+    waiting = Projector(shop.database_url)
+    with psycopg.connect(shop.database_url, application_name="psql of Ada") as holder:
+        holder.execute("UPDATE read.users SET name = 'mine'")
+        sweeping = threading.Thread(target=waiting.sweep)
+        sweeping.start()
+        assert (
+            seconds_until(shop, lambda found: "holds what orders projector waits for" in str(found["not_ready"])) < 10
+        )
+    sweeping.join(VISIBLE_SECONDS_MAX)
+    waiting.close()
+    assert ready(shop)["not_ready"] == {}
+
+
+def test_with_a_replica_a_primary_that_is_gone_is_told(database_url: str) -> None:
+    swept(database_url)
+    settings = Settings(database_url=NOWHERE, query_database_url=database_url, redis_url=NO_REDIS)
+    with served_with(settings) as shop:
+        started = time.monotonic()
+        answer = shop.get("/readyz")
+        assert time.monotonic() - started < VISIBLE_SECONDS_MAX
+        assert answer.status_code == 503
+        assert answer.json()["not_ready"] == {"database": "The database cannot be read at the moment."}
+
+
+def test_with_a_replica_that_is_gone_the_replica_is_told(database_url: str) -> None:
+    settings = Settings(
+        database_url=database_url, query_database_url=NOWHERE, redis_url=NO_REDIS, allow_unsafe_database=True
+    )
+    with served_with(settings) as shop:
+        assert ready(shop)["not_ready"] == {"replica": "The database cannot be read at the moment."}
+
+
+def test_a_server_that_is_not_durable_is_not_ready_unless_that_is_allowed(database_url: str) -> None:
+    swept(database_url)
+    with served_with(Settings(database_url=database_url, redis_url=NO_REDIS)) as shop:
+        assert "fsync = on" in ready(shop)["not_ready"]["database"]
+
+
+def test_without_redis_the_service_is_ready_but_slower(database_url: str) -> None:
+    projector = Projector(database_url)
+    with served(database_url) as shop:
+        projector.sweep()
+        wait_until(lambda: "bell" in ready(shop)["degraded"], VISIBLE_SECONDS_MAX, "a Redis that is missed")
+        projector.sweep()
+        answer = shop.get("/readyz")
+        assert answer.status_code == 200
+        assert answer.json()["status"] == "degraded"
+        assert "Redis cannot be reached" in answer.json()["degraded"]["bell"]
+    projector.close()
+
+
+def test_a_bell_that_no_worker_hears_is_told_until_one_does(database_url: str, redis_url: str) -> None:
+    broker = bell.broker(redis_url)
+    with served(database_url, redis_url) as shop:
+        wait_until(lambda: "no worker hears" in str(ready(shop)["degraded"]), VISIBLE_SECONDS_MAX, "a silence")
+
+        def hears() -> bool:
+            # What a worker does all the time: it asks for messages, and thereby signs.
+            broker.do_qsize(bell.QUEUE)  # type: ignore[attr-defined]
+            return not ready(shop)["degraded"]
+
+        wait_until(hears, VISIBLE_SECONDS_MAX, "a worker that hears")
+    broker.close()
+
+
+def test_parked_streams_are_told_and_nothing_is_stopped_for_them(shop: Shop) -> None:
+    with psycopg.connect(shop.database_url) as connection:
+        connection.execute(
+            "INSERT INTO read.parked (stream, version, position, type, error, parked_at, skipped) "
+            "VALUES ('order-x', 1, 1, 'OrderPlaced', 'no', now(), false)"
+        )
+    swept(shop.database_url)
+    answer = shop.get("/readyz")
+    assert (answer.status_code, answer.json()["degraded"]["projector"]) == (
+        200,
+        "1 streams are parked; see `orders parked`",
+    )
+
+
+def test_a_worker_that_fell_silent_is_told_in_time() -> None:
+    assert SILENT_AFTER.total_seconds() < VISIBLE_SECONDS_MAX
