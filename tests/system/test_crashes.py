@@ -160,6 +160,7 @@ def test_whatever_is_killed_nothing_is_lost_and_nothing_happens_twice(tmp_path: 
         slowest = max(crashes.recovered_in)
         print(f"{counts}, in doubt were {len(in_doubt)}; all was ready and projected after {slowest:.1f} s at most")
         assert_nothing_wrong(stack.database_url, history)
-        verified = stack.run("verify")
-        assert verified.returncode == 0, verified.stdout + verified.stderr
+        for command in ("verify", "doctor"):
+            done = stack.run(command)
+            assert done.returncode == 0, done.stdout + done.stderr
     assert in_doubt, "nobody was ever in doubt: the kills came at harmless moments"
