@@ -6,12 +6,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help up test torture bench lint clean lock
+.PHONY: help up test torture guards bench lint clean lock
 
 help:
 	@echo "make up      the whole service in this terminal (PORT=$(PORT) DATA_DIR=$(DATA_DIR))"
 	@echo "make test    the test suite, in parallel, on real PostgreSQL and Valkey"
 	@echo "make torture the system tests in their long form: hundreds of kills, thousands of cases"
+	@echo "make guards  break every guard of the promises once, and see that a test fails"
 	@echo "make bench   the measurements of bench/"
 	@echo "make lint    ruff, mypy, import-linter"
 	@echo "make lock    compile requirements/*.txt anew from pyproject.toml"
@@ -25,6 +26,9 @@ test: $(VENV)/.project
 
 torture: $(VENV)/.project
 	$(BIN)/pytest tests/system tests/properties --long -n auto $(ARGS)
+
+guards: $(VENV)/.project
+	$(BIN)/python -m tests.guards.breaking $(ARGS)
 
 bench: $(VENV)/.bench
 	$(BIN)/python -m bench $(ARGS)

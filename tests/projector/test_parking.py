@@ -244,6 +244,19 @@ def test_a_skipped_event_is_left_out_for_good(writing: Writing, database_url: st
     assert parked(connection) == {}
 
 
+def test_a_replay_leaves_out_what_was_skipped_though_it_could_take_it_now(
+    writing: Writing, database_url: str, connection: Connection
+) -> None:
+    buyer = writing.user(name="Ada")
+    append_events(database_url, [broken(new_event(f"user-{buyer}", 2, UserChanged("Bea", None)), "of another shape")])
+    project(connection)
+    skip(connection, f"user-{buyer}", "nobody needs it", "me")
+    mend(connection, f"user-{buyer}", 2, UserChanged("Bea", None))
+    replay(database_url, lambda _: None)
+    assert connection.execute("SELECT name FROM read.users").fetchall() == [("Ada",)]
+    assert verify(database_url, lambda _: None).differences == []
+
+
 def test_without_its_first_event_a_stream_stays_out_and_what_depends_on_it_waits(
     order: dict[str, str], database_url: str, connection: Connection
 ) -> None:

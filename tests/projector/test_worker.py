@@ -196,6 +196,21 @@ def test_whoever_is_awake_stays_awake_while_events_come_and_then_lets_others_rin
         assert all_is_projected(other)
 
 
+def test_news_that_comes_while_a_projector_falls_asleep_rings(
+    projector: Projector, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever appends after the last look must find the bell answered, or nobody is woken for it."""
+    with redis.Redis.from_url(redis_url) as client:
+        client.set(bell.KEY, 1)
+        known_at_last_look: list[object] = []
+        last_look = projector.catch_up
+        monkeypatch.setattr(
+            projector, "catch_up", lambda: (known_at_last_look.append(client.exists(bell.KEY)), last_look())[1]
+        )
+        projector.stay_awake()
+    assert known_at_last_look == [0]
+
+
 def test_a_projector_that_is_to_stop_stops_after_its_batch(
     projector: Projector, writing: Writing, other: Connection
 ) -> None:
