@@ -14,6 +14,10 @@ from tests.checker.history import TAG_HEADER, Attempt, Command, History, Outcome
 
 ANSWER_SECONDS_MAX = 60
 CONNECTIONS_MAX = 300
+# What a client may be told while parts are down. It tries again, with the same key.
+PASSING = {"no-connection", "unavailable", "outcome-unknown", "overloaded"}
+PAUSE_SECONDS = 0.1
+PERSIST_SECONDS_MAX = 60
 
 
 class Crowd:
@@ -57,6 +61,15 @@ class Crowd:
 
     async def all_at_once(self, commands: Iterable[Command]) -> list[Attempt]:
         return await asyncio.gather(*map(self.send, commands))
+
+    async def persist(self, command: Command) -> Attempt:
+        """Send a command with a key until it is accepted; nothing but a part that is down may be in the way."""
+        deadline = time.monotonic() + PERSIST_SECONDS_MAX
+        while (attempt := await self.send(command)).outcome is not Outcome.ACKNOWLEDGED:
+            assert attempt.outcome is Outcome.UNKNOWN or attempt.code in PASSING, attempt
+            assert time.monotonic() < deadline, attempt
+            await asyncio.sleep(PAUSE_SECONDS)
+        return attempt
 
     async def done(self, method: str, path: str, body: dict[str, Any] | None = None) -> Attempt:
         """Send a new command that must be accepted."""

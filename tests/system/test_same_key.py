@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.checker.check import assert_nothing_wrong
-from tests.checker.history import Attempt, Command, History, Outcome
+from tests.checker.history import Attempt, History, Outcome
 from tests.system.crowd import Crowd, counts
 from tests.system.stack import Stack
 
@@ -24,10 +24,6 @@ SENDERS = 100
 CRASHES, CRASHES_LONG = 4, 120
 # While a part is killed: so many orders, each sent by so many.
 ORDERS, REPEATERS = 20, 3
-PAUSE_SECONDS = 0.1
-ANSWERED_SECONDS_MAX = 60
-# What a client may be told while parts are down; it then tries again.
-PASSING = {"no-connection", "unavailable", "outcome-unknown", "overloaded"}
 
 
 @dataclass
@@ -107,6 +103,7 @@ async def test_callers_with_the_same_key_never_see_each_others_orders(service: S
         ]
         await asyncio.gather(*sendings)
         for order in orders.values():
+            assert counts(order.attempts) == {(201, None): 20}
             check_one_answer(order.attempts)
             assert order.body is not None
             assert order.attempts[0].body["user_id"] == order.body["user_id"]
@@ -123,7 +120,7 @@ async def test_a_key_is_repeated_across_crashes_until_it_is_answered(service: Se
         user, tea = await crowd.user(), await crowd.product(crashes * ORDERS)
         for number in range(crashes):
             orders = [crowd.order(user, (tea, 1), key=f"crash-{number}-{count}") for count in range(ORDERS)]
-            repeating = [asyncio.create_task(repeat(crowd, order)) for order in orders for _ in range(REPEATERS)]
+            repeating = [asyncio.create_task(crowd.persist(order)) for order in orders for _ in range(REPEATERS)]
             await asyncio.sleep(chance.uniform(0, 0.2))
             await asyncio.to_thread(ways[number % len(ways)])
             await asyncio.gather(*repeating)
@@ -138,12 +135,3 @@ async def test_a_key_is_repeated_across_crashes_until_it_is_answered(service: Se
         "SELECT count(*) FROM log.events WHERE stream = %s AND type = 'StockReserved'", f"product-{tea}"
     )
     assert sold == [(crashes * ORDERS,)]
-
-
-async def repeat(crowd: Crowd, order: Command) -> None:
-    """Send it until it is accepted; nothing but a part that is down may be in the way."""
-    deadline = time.monotonic() + ANSWERED_SECONDS_MAX
-    while (attempt := await crowd.send(order)).outcome is not Outcome.ACKNOWLEDGED:
-        assert attempt.outcome is Outcome.UNKNOWN or attempt.code in PASSING, attempt
-        assert time.monotonic() < deadline, attempt
-        await asyncio.sleep(PAUSE_SECONDS)
