@@ -15,9 +15,10 @@ from dramatiq.brokers.redis import RedisBroker
 from psycopg import Connection
 
 from projector import bell
-from projector.loop import Loop, Progress, connect
+from projector.loop import STALLED_SECONDS_MAX, Loop, Progress, connect
 from projector.parked import retry
 from projector.patience import PatientConnection
+from readmodel.tables import SCHEMA
 
 BATCH_EVENTS_MAX = 5_000
 STATEMENT_SECONDS_MAX = 12
@@ -35,6 +36,19 @@ AWAKE_SECONDS_MAX = 30.0
 # How long a message waits for a sweep that is under way.
 SWEEP_WAIT_SECONDS_MAX = 2.0
 KEY_RENEWED_SECONDS = 1.0
+
+# PostgreSQL ends a session that stands still in its transaction, but not one whose client does not take what it sends:
+# that waits, with its lock, for as long as the client is stopped. Only a termination gets through to it.
+_END_STALLED = f"""
+SELECT pg_terminate_backend(session.pid)
+FROM pg_stat_activity AS session JOIN pg_locks AS lock USING (pid) JOIN pg_class AS class ON class.oid = lock.relation
+WHERE session.datname = current_database() AND session.pid <> pg_backend_pid()
+    AND session.application_name = current_setting('application_name')
+    AND session.wait_event = 'ClientWrite'
+    AND session.query_start < clock_timestamp() - interval '{STALLED_SECONDS_MAX} s'
+    AND lock.database = session.datid AND lock.mode = 'RowShareLock' AND lock.granted
+    AND class.relname = 'checkpoint' AND class.relnamespace = to_regnamespace('{SCHEMA}')
+"""  # noqa: S608 - put together from constants
 
 log = logging.getLogger(__name__)
 
@@ -115,6 +129,7 @@ class Projector:
                 break
             if now - renewed > KEY_RENEWED_SECONDS:
                 self._with_redis(lambda client: client.expire(bell.KEY, bell.KEY_SECONDS))
+                self._end_stalled(progress)
                 renewed = now
             if not (progress.events and progress.lag):
                 busy = progress.events >= BUSY_BATCH_EVENTS
@@ -127,7 +142,15 @@ class Projector:
     def _sweep(self) -> None:
         progress = self.catch_up()
         if not progress.events:
+            self._end_stalled(progress)
             self._loop.beat(self._connected(), progress.head)
+
+    def _end_stalled(self, progress: Progress) -> None:
+        """Take the checkpoint from a projector that was stopped in the middle of a batch; the next look has it."""
+        if progress.lag and not progress.events:
+            ended = self._connected().execute(_END_STALLED.encode()).rowcount
+            if ended:
+                log.warning("a projector that did not take what it was sent was ended")
 
     def _retry_parked(self) -> None:
         for drained in retry(self._connected(), loop=self._loop):
