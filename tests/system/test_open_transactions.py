@@ -1,0 +1,59 @@
+"""Transactions that somebody leaves open: positions are in commit order without them, so they delay nobody."""
+
+import contextlib
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+from psycopg import Connection
+
+from projector.loop import Loop, connect
+from projector.replay import replay
+from projector.verify import verify
+from tests.builders import Writing
+from tests.command.driving import check_log
+from tests.projector.read_tables import contents, head, position
+
+# More than PostgreSQL keeps on a page: versions of the head's row that a long snapshot does not let go.
+COMMANDS = 300
+IN_ORDERS = "CREATE TABLE public.elsewhere (id integer)"
+ELSEWHERE = "SELECT pg_current_xact_id()"
+SNAPSHOT = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM log.events"
+
+
+@contextlib.contextmanager
+def left_open(database_url: str, statement: str) -> Iterator[None]:
+    with psycopg.connect(database_url) as connection:
+        connection.execute(statement.encode())
+        yield
+        connection.rollback()
+
+
+@pytest.mark.parametrize("statement", [IN_ORDERS, SNAPSHOT], ids=["one that writes", "a long snapshot"])
+def test_a_transaction_that_stays_open_delays_nobody(database_url: str, statement: str) -> None:
+    with left_open(database_url, statement), Writing(database_url) as writing, connect(database_url) as projecting:
+        check_that_all_goes_on(database_url, writing, projecting)
+
+
+def test_nor_does_one_in_another_database(database_url: str, empty_database_url: str) -> None:
+    """It holds back what a reader by transaction ids would wait for, in the whole cluster."""
+    with (
+        left_open(empty_database_url, ELSEWHERE),
+        Writing(database_url) as writing,
+        connect(database_url) as projecting,
+    ):
+        check_that_all_goes_on(database_url, writing, projecting)
+
+
+def check_that_all_goes_on(database_url: str, writing: Writing, projecting: Connection) -> None:
+    tea = writing.product(stock=COMMANDS)
+    ada = writing.user()
+    for _ in range(COMMANDS):
+        writing.order(ada, {tea: 1})
+    loop = Loop()
+    while loop.project(projecting, COMMANDS).lag:
+        pass
+    assert position(projecting) == head(projecting) == check_log(database_url)
+    assert len(contents(projecting)["orders"]) == COMMANDS
+    replay(database_url, lambda _: None)
+    assert verify(database_url, lambda _: None).differences == []
