@@ -11,17 +11,26 @@ from readmodel.tables import metadata
 # the steps done. A transaction's lock, not a session's, because PgBouncer hands sessions around.
 MIGRATION_LOCK = 0x6F72_6465_7273  # "orders" in ASCII
 
+CONNECT_SECONDS_MAX = 5
+OTHERS_SECONDS_MAX = 600  # for a migration that another process runs
+# Requests queue behind a migration that waits for a table: it gives up, and is repeated when who holds the table is gone.
+LOCK_SECONDS_MAX = 10
+
 
 def run(database_url: str) -> None:
     """Migrate the database at a libpq URL to what the context asks for."""
     # psycopg connects, not SQLAlchemy, which refuses some URLs that libpq takes (sockets, several hosts).
     engine = create_engine(
         "postgresql+psycopg://",
-        creator=lambda: psycopg.connect(database_url, prepare_threshold=None),
+        creator=lambda: psycopg.connect(
+            database_url, prepare_threshold=None, application_name="orders migrate", connect_timeout=CONNECT_SECONDS_MAX
+        ),
         poolclass=NullPool,
     )
     with engine.begin() as connection:
+        connection.execute(text(f"SET LOCAL lock_timeout = '{OTHERS_SECONDS_MAX}s'"))
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": MIGRATION_LOCK})
+        connection.execute(text(f"SET LOCAL lock_timeout = '{LOCK_SECONDS_MAX}s'"))
         context.configure(connection=connection, target_metadata=metadata, include_schemas=True)
         context.run_migrations()
 

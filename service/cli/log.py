@@ -13,6 +13,8 @@ from service.errors import OperatorError
 from service.settings import Settings
 
 if TYPE_CHECKING:
+    from psycopg import Connection
+
     from projector.status import Standing, Status
 
 EVENTS_SHOWN = 100
@@ -50,21 +52,47 @@ def events(
 def status(as_json: AsJson = False, data_dir: DataDir = None) -> None:
     """Print the log's head, each projection's position and lag, who works on it, and its last error."""
     url, redis_url = _urls(data_dir)
+    import psycopg
+
     from projector.status import status as ask
     from query.views import timestamp
     from service.cli import output
 
     with connect.asking(url, "orders status") as connection:
-        found = ask(connection)
+        holders = _holders(connection)
+        try:
+            found = ask(connection)
+        except psycopg.errors.LockNotAvailable:
+            reason = "; ".join(holders) or "by whom is not known"
+            raise OperatorError(f"the checkpoint cannot be read, somebody has locked it: {reason}") from None
     workers, silence = _workers(redis_url)
     if as_json:
         log = {"log_uuid": found.log_uuid, "head": found.head, "recorded_at": timestamp(found.recorded_at)}
         projections = [_view(standing, found.replaying) for standing in found.projections]
-        output.json({"log": log, "projections": projections, "workers": workers, "redis_error": silence})
+        told = {"log": log, "projections": projections, "in_the_way": holders}
+        output.json(told | {"workers": workers, "redis_error": silence})
     else:
         _print(found)
+        for holder in holders:
+            print(f"in the way: {holder}")
         listening = ", ".join(workers or []) or "none"
         print(f"workers that the bell reaches: {silence or listening}")
+
+
+def _holders(connection: "Connection") -> list[str]:
+    """Who holds what projectors, readers or writers wait for."""
+    from service.health import HELD_SECONDS_MIN
+    from service.holders import HOLDERS, Holder
+
+    return [str(Holder(*row)) for row in connection.execute(HOLDERS, {"seconds": HELD_SECONDS_MIN})]
+
+
+def _reason(standing: "Standing") -> str | None:
+    """Why the projection does not follow the log, as /readyz tells it."""
+    from query.projections import Head, Projection
+    from service.health import trouble
+
+    return trouble(Projection(*standing.checkpoint), Head(standing.head, standing.waiting_since))
 
 
 def _urls(data_dir: DataDir) -> tuple[str, str | None]:
@@ -100,7 +128,8 @@ def _view(standing: "Standing", replaying: bool) -> dict[str, object]:
         Head(standing.head, standing.waiting_since),
         replaying,
     )
-    return seen | {"worker": at.worker, "seen_at": timestamp(at.seen_at), "error": at.error}
+    told = {"worker": at.worker, "seen_at": timestamp(at.seen_at), "error": at.error}
+    return seen | told | {"reason": _reason(standing)}
 
 
 def _print(found: "Status") -> None:
@@ -125,8 +154,8 @@ def _print(found: "Status") -> None:
         )
     output.table("projection", "position", "events behind", "time behind", "state", "last looked", rows=rows)
     for standing in found.projections:
-        if error := standing.checkpoint.error:
-            print(f"{standing.checkpoint.name}: {error}")
+        if reason := _reason(standing):
+            print(f"{standing.checkpoint.name}: {reason}")
         if parked := standing.checkpoint.parked:
             print(f"{standing.checkpoint.name}: {parked:,} streams are parked: orders parked")
 

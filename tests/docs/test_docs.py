@@ -223,6 +223,8 @@ FIGURES = {
         f"is {writer.BATCH_SECONDS_MAX:g} seconds old",
         f"is {writer.ANSWER_SECONDS_MAX:g} seconds old",
         f"waited {writer.WAITING_SECONDS_MAX:g} seconds",
+        f"waited for {writer.QUEUE_SECONDS_MAX:g} second",
+        f"and {connections.REQUESTS_MAX} requests under way",
         f"A request has {connections.REQUEST_SECONDS_MAX} seconds to arrive",
         f"dropped after {connections.ANSWER_SECONDS_MAX} seconds",
         f"at most\n{connections.CONNECTIONS_MAX:,} connections",
@@ -245,7 +247,7 @@ FIGURES = {
         f"(`limit` 1 to {events.EVENTS_MAX:,}, default {events.EVENTS_DEFAULT})",
     ],
     "docs/operating.md": [
-        f"no worker has looked for {health.SILENT_AFTER.seconds}\nseconds",
+        f"no worker has looked for {health.SILENT_AFTER.seconds} seconds",
         f"waited for more than {health.SILENT_AFTER.seconds} seconds",
         f"{writer.WAITING_MAX:,} is full",
     ],
