@@ -13,7 +13,7 @@ MIGRATION_LOCK = 0x6F72_6465_7273  # "orders" in ASCII
 
 CONNECT_SECONDS_MAX = 5
 OTHERS_SECONDS_MAX = 600  # for a migration that another process runs
-# Requests queue behind a migration that waits for a table: it gives up, and is repeated when who holds the table is gone.
+# Requests queue behind a migration that waits for a table: it gives up, to be repeated when the table is free.
 LOCK_SECONDS_MAX = 10
 
 
