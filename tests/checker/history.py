@@ -116,10 +116,14 @@ class Read:
 
 
 class History:
-    """All commands and reads of a run. `prefix` keeps the tags of several histories of one log apart."""
+    """All commands and reads of a run, and how many commands have been acknowledged so far.
+
+    `prefix` keeps the tags of several histories of one log apart.
+    """
 
     def __init__(self, prefix: str = "") -> None:
         self.commands: dict[str, Command] = {}
+        self.acknowledged = 0
         self.reads: list[Read] = []
         self._prefix = prefix
         self._numbers = itertools.count(1)
@@ -135,6 +139,8 @@ class History:
 
     def record(self, command: Command, attempt: Attempt) -> Attempt:
         with self._lock:
+            if attempt.outcome is Outcome.ACKNOWLEDGED and not command.acknowledged:
+                self.acknowledged += 1
             command.attempts.append(attempt)
         return attempt
 

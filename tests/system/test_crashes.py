@@ -10,7 +10,8 @@ import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from itertools import chain, repeat
+from functools import partial
+from itertools import chain, count, islice
 from pathlib import Path
 
 from tests.builders import wait_until
@@ -112,27 +113,27 @@ class Crashes:
 
     def matrix(self) -> dict[str, Callable[[], None]]:
         """Every way to be killed, by name."""
-        postgres = self.kill_postgres, self.start_postgres
+        api, worker = (self.kill_api, self.start_api), (self.kill_worker, self.start_worker)
+        postgres, valkey = (self.kill_postgres, self.start_postgres), (self.kill_valkey, self.start_valkey)
+        replay = ServiceProcess.kill, lambda: None
+        postgres_in_replay = (lambda _: self.kill_postgres()), self.start_postgres
         ways: dict[str, Callable[[], None]] = {}
         for step in ("before-append", "before-commit", "before-answer", "before-bell"):
-            ways[f"API {step}"] = lambda step=step: self.kill_at(step, self.kill_api, self.start_api)  # type: ignore[misc]
-            ways[f"PostgreSQL {step}"] = lambda step=step: self.kill_at(step, *postgres)  # type: ignore[misc]
-        ways["PostgreSQL commit-unheard"] = lambda: self.kill_at("commit-unheard", *postgres)
-        ways["worker mid-batch"] = lambda: self.kill_at("mid-batch", self.kill_worker, self.start_worker)
-        ways["PostgreSQL mid-batch"] = lambda: self.kill_at("mid-batch", *postgres)
+            ways[f"API {step}"] = partial(self.kill_at, step, *api)
+            ways[f"PostgreSQL {step}"] = partial(self.kill_at, step, *postgres)
+        ways["PostgreSQL commit-unheard"] = partial(self.kill_at, "commit-unheard", *postgres)
+        ways["worker mid-batch"] = partial(self.kill_at, "mid-batch", *worker)
+        ways["PostgreSQL mid-batch"] = partial(self.kill_at, "mid-batch", *postgres)
         for step in ("mid-replay", "mid-swap"):
-            ways[f"replay {step}"] = lambda step=step: self.kill_in_replay(step, ServiceProcess.kill, lambda: None)  # type: ignore[misc]
-            ways[f"PostgreSQL {step}"] = lambda step=step: self.kill_in_replay(  # type: ignore[misc]
-                step, lambda _: self.kill_postgres(), self.start_postgres
-            )
-        ways["API"] = lambda: self.kill_some_time(self.kill_api, self.start_api)
-        ways["worker"] = lambda: self.kill_some_time(self.kill_worker, self.start_worker)
-        ways["Valkey"] = lambda: self.kill_some_time(self.kill_valkey, self.start_valkey)
-        ways["PostgreSQL"] = lambda: self.kill_some_time(*postgres)
-        ways["PostgreSQL, immediate shutdown"] = lambda: self.kill_some_time(
-            self.shut_postgres_down_at_once, self.start_postgres
-        )
-        ways["everything"] = lambda: self.kill_some_time(self.kill_everything, self.start_everything)
+            ways[f"replay {step}"] = partial(self.kill_in_replay, step, *replay)
+            ways[f"PostgreSQL {step}"] = partial(self.kill_in_replay, step, *postgres_in_replay)
+        ways["API"] = partial(self.kill_some_time, *api)
+        ways["worker"] = partial(self.kill_some_time, *worker)
+        ways["Valkey"] = partial(self.kill_some_time, *valkey)
+        ways["PostgreSQL"] = partial(self.kill_some_time, *postgres)
+        shut_down = self.shut_postgres_down_at_once, self.start_postgres
+        ways["PostgreSQL, immediate shutdown"] = partial(self.kill_some_time, *shut_down)
+        ways["everything"] = partial(self.kill_some_time, self.kill_everything, self.start_everything)
         return ways
 
 
@@ -145,9 +146,9 @@ def test_whatever_is_killed_nothing_is_lost_and_nothing_happens_twice(tmp_path: 
         crashes = Crashes(stack, steps, chance)
         matrix = crashes.matrix()
         kills = KILLS_LONG if is_long else len(matrix)
-        ways = list(chain.from_iterable(chance.sample(list(names), len(matrix)) for names in repeat(matrix, kills)))[
-            :kills
-        ]
+        # Round after round, each in another order.
+        rounds = (chance.sample(list(matrix), len(matrix)) for _ in count())
+        ways = islice(chain.from_iterable(rounds), kills)
         with Traffic(stack.urls, history, SEED) as traffic:
             for number, way in enumerate(ways, 1):
                 traffic.wait_for(COMMANDS_BETWEEN)

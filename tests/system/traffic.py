@@ -140,8 +140,8 @@ class Traffic:
 
     def wait_for(self, commands: int, seconds: float = 30) -> None:
         """Until so many more commands have been acknowledged."""
-        goal = self.history.count(Outcome.ACKNOWLEDGED) + commands
+        goal = self.history.acknowledged + commands
         deadline = time.monotonic() + seconds
-        while self.history.count(Outcome.ACKNOWLEDGED) < goal:
+        while self.history.acknowledged < goal:
             assert time.monotonic() < deadline, f"{commands} commands were not acknowledged within {seconds} s"
             time.sleep(0.02)
