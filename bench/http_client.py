@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 class Answer:
     status: int
     body: bytes
+    head: bytes = b""  # in lower case
 
 
 class Connection:
@@ -42,9 +43,10 @@ class Connection:
         self._writer.write(request)
         head = await self._reader.readuntil(b"\r\n\r\n")
         status = int(head[9:12])
-        _, _, rest = head.lower().partition(b"\r\ncontent-length:")
+        head = head.lower()
+        _, _, rest = head.partition(b"\r\ncontent-length:")
         length = int(rest.partition(b"\r\n")[0]) if rest else 0
-        return Answer(status, await self._reader.readexactly(length) if length else b"")
+        return Answer(status, await self._reader.readexactly(length) if length else b"", head)
 
 
 class Pool:

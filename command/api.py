@@ -110,7 +110,7 @@ _IDEMPOTENCY_KEY = header(
 _IF_MATCH = header(
     "If-Match",
     "Do it only if the resource still has this version: the ETag of an earlier answer.",
-    {"type": "string", "examples": ['"3"']},
+    {"type": "string", "pattern": r'^(\*|(W/)?"[ !#-~]*")$', "examples": ['"3"']},
 )
 _EVERY_COMMAND = (
     "malformed-json",

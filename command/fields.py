@@ -84,33 +84,38 @@ def _not_blank(value: str) -> str:
     return value
 
 
+_number_schema = {"minimum": 0, "exclusiveMaximum": 10**12, "multipleOf": 0.0001}
 _money_schema = {
-    "anyOf": [{"type": "string", "pattern": r"^[0-9]{1,12}(\.[0-9]{1,4})?$"}, {"type": "number", "minimum": 0}],
+    "anyOf": [{"type": "string", "pattern": r"^[0-9]{1,12}(\.[0-9]{1,4})?$"}, {"type": "number", **_number_schema}],
     "examples": ["49.99"],
     "description": "0 or more, below 10^12, at most 4 decimals",
 }
 
 
-def _length(least: int, most: int) -> Any:
+def _length(least: int, most: int, pattern: str = f"^[^{_CONTROLS}]*$") -> Any:
     """Limits of a text, which is documented as one without control characters."""
-    return Field(min_length=least, max_length=most, json_schema_extra={"pattern": f"^[^{_CONTROLS}]*$"})
+    return Field(min_length=least, max_length=most, json_schema_extra={"pattern": pattern})
 
+
+# Documented, not checked by pydantic: Python's white space is what counts.
+_NOT_BLANK = rf"^[^{_CONTROLS}]*[^\s{_CONTROLS}\x85][^{_CONTROLS}]*$"
+_ADDRESS = rf"^[^@\s{_CONTROLS}\x85]+@[^@\s{_CONTROLS}\x85]+$"
 
 NO_CONTROL = AfterValidator(_no_control)
 NOT_BLANK = AfterValidator(_not_blank)
 
-Name = Annotated[str, _length(1, NAME_LENGTH_MAX), NO_CONTROL, NOT_BLANK]
-Sku = Annotated[str, _length(1, KEY_LENGTH_MAX), NO_CONTROL, NOT_BLANK]
-ExternalId = Annotated[str, _length(1, KEY_LENGTH_MAX), NO_CONTROL, NOT_BLANK]
-Email = Annotated[str, _length(3, EMAIL_LENGTH_MAX), NO_CONTROL, AfterValidator(_email)]
+Name = Annotated[str, _length(1, NAME_LENGTH_MAX, _NOT_BLANK), NO_CONTROL, NOT_BLANK]
+Sku = Annotated[str, _length(1, KEY_LENGTH_MAX, _NOT_BLANK), NO_CONTROL, NOT_BLANK]
+ExternalId = Annotated[str, _length(1, KEY_LENGTH_MAX, _NOT_BLANK), NO_CONTROL, NOT_BLANK]
+Email = Annotated[str, _length(3, EMAIL_LENGTH_MAX, _ADDRESS), NO_CONTROL, AfterValidator(_email)]
 Text = Annotated[str, _length(0, TEXT_LENGTH_MAX), NO_CONTROL]
-RequiredText = Annotated[str, _length(1, TEXT_LENGTH_MAX), NO_CONTROL, NOT_BLANK]
+RequiredText = Annotated[str, _length(1, TEXT_LENGTH_MAX, _NOT_BLANK), NO_CONTROL, NOT_BLANK]
 Id = Annotated[str, BeforeValidator(_uuid), WithJsonSchema({"type": "string", "format": "uuid"})]
 Money = Annotated[Decimal, PlainValidator(_money), PlainSerializer(str, return_type=str), WithJsonSchema(_money_schema)]
 Currency = Annotated[
-    str, AfterValidator(_currency), WithJsonSchema({"type": "string", "pattern": "^[A-Z]{3}$", "examples": ["EUR"]})
+    str, AfterValidator(_currency), WithJsonSchema({"type": "string", "enum": sorted(CURRENCIES), "examples": ["EUR"]})
 ]
 Quantity = Annotated[int, Field(ge=1, le=QUANTITY_MAX)]
 Stock = Annotated[int, Field(ge=0, le=STOCK_MAX)]
-StockDelta = Annotated[int, Field(ge=-STOCK_MAX, le=STOCK_MAX)]
+StockDelta = Annotated[int, Field(ge=-STOCK_MAX, le=STOCK_MAX, json_schema_extra={"not": {"const": 0}})]
 LineNumber = Annotated[int, Field(ge=1, le=LINES_MAX)]

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import Annotated
 
 from fastapi import APIRouter
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 from starlette.requests import Request
 from starlette.responses import Response
@@ -29,6 +29,12 @@ from eventlog.events.record import record
 
 class ItemBody(Body):
     """A line; its product by id or by SKU."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "oneOf": [{"required": [key], "properties": {key: {"type": "string"}}} for key in ("product_id", "sku")]
+        }
+    )
 
     product_id: Id | None = None
     sku: Sku | None = None

@@ -30,6 +30,9 @@ BATCH_COMMANDS_MAX = 256
 # Lines of orders, roughly events: bounds how long a batch of large orders holds the head.
 BATCH_WEIGHT_MAX = 4_000
 WAITING_MAX = 2_000
+# When the first in the queue has waited so long, who comes now is refused at once: so the queue is as long as what is
+# done in that time, however fast that is.
+QUEUE_SECONDS_MAX = 1.0
 # Who has waited so long for his batch is refused: a server that is that slow would not answer him in time either.
 WAITING_SECONDS_MAX = 2.5
 # When other processes have appended more than this, starting afresh is cheaper than looking at what they did.
@@ -56,7 +59,9 @@ class _Failure(NamedTuple):
 class Writer:
     """The one place of a process that appends to the log.
 
-    `rang` is called after each commit, to tell that there is news; it must not block.
+    `is_patient`: nobody is refused because he waits, and batches have their time from when they begin; for whoever
+    bounds by himself what is under way. `rang` is called after each commit, to tell that there is news, and must not
+    block.
     """
 
     def __init__(
@@ -67,12 +72,14 @@ class Writer:
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         batch_seconds_max: float = BATCH_SECONDS_MAX,
         answer_seconds_max: float = ANSWER_SECONDS_MAX,
+        is_patient: bool = False,
     ) -> None:
         self._database_url = database_url
         self._rang = rang
         self._now = now
         self._batch_seconds_max = batch_seconds_max
         self._answer_seconds_max = answer_seconds_max
+        self._is_patient = is_patient
         self._states = States(codec or Codec())
         self._waiting: deque[Waiting] = deque()
         self._news = asyncio.Event()
@@ -106,10 +113,12 @@ class Writer:
 
     def refuses(self) -> bool:
         """Whether a command would be refused as too many wait; counts it as if it had come."""
-        if len(self._waiting) >= WAITING_MAX or self._stopping:
-            self.counts["overloaded"] += 1
-            return True
-        return False
+        waiting = self._waiting
+        is_full = len(waiting) >= WAITING_MAX or self._stopping
+        if not is_full and waiting and not self._is_patient:
+            is_full = waiting[0].since < asyncio.get_running_loop().time() - QUEUE_SECONDS_MAX
+        self.counts["overloaded"] += is_full
+        return is_full
 
     def submit(self, submission: Submission) -> asyncio.Future[Answer]:
         """Hand over a command, in order.
@@ -140,13 +149,16 @@ class Writer:
     def _take(self) -> list[Waiting]:
         taken: list[Waiting] = []
         weight = 0
-        too_old = asyncio.get_running_loop().time() - min(WAITING_SECONDS_MAX, self._batch_seconds_max)
+        now = asyncio.get_running_loop().time()
+        too_old = now - min(WAITING_SECONDS_MAX, self._batch_seconds_max)
         while self._waiting and len(taken) < BATCH_COMMANDS_MAX and weight < BATCH_WEIGHT_MAX:
             waiting = self._waiting.popleft()
             # A caller who has hung up before anything was done is not served.
             if waiting.future.done():
                 continue
-            if waiting.since < too_old:
+            if self._is_patient:
+                waiting.since = now
+            elif waiting.since < too_old:
                 self.counts["overloaded"] += 1
                 waiting.future.set_exception(Overloaded("it waited too long for its turn"))
                 continue

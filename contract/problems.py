@@ -167,7 +167,7 @@ PROBLEMS: dict[str, ProblemType] = {
     "overloaded": ProblemType(
         503,
         "Overloaded",
-        "Too many commands are waiting, or too many connections are open; this one was not tried.",
+        "Too many requests or connections are open, or commands waiting; this one was not tried.",
         "Repeat it after Retry-After.",
         True,
     ),

@@ -43,7 +43,9 @@ class EventReader(Protocol):
 class EventsParameters(Parameters):
     """What the lists of events take."""
 
-    after: Number = Field(0, description="only events behind this one: a version in a stream, a position in the log")
+    after: Number = Field(
+        0, ge=0, lt=10**18, description="only events behind this one: a version in a stream, a position in the log"
+    )
     limit: Number = Field(EVENTS_DEFAULT, ge=1, le=EVENTS_MAX, description="the most events that the page may have")
 
 

@@ -16,7 +16,7 @@ PAGE_LENGTH_MAX = 100
 PAGE_LENGTH_DEFAULT = 25
 
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?(Z|[+-]\d\d:\d\d)", re.ASCII)
-_MONEY = re.compile(r"\d{1,24}(\.\d{1,4})?", re.ASCII)
+_MONEY = re.compile(r"[0-9]{1,24}(\.[0-9]{1,4})?")
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.ASCII | re.IGNORECASE)
 _WHOLE_NUMBER = re.compile(r"\d{1,18}", re.ASCII)
 
@@ -66,10 +66,12 @@ def _number_of(text: str) -> int:
 
 Id = Annotated[str, BeforeValidator(id_of), WithJsonSchema({"type": "string", "format": "uuid"})]
 Time = Annotated[datetime, BeforeValidator(time_of), WithJsonSchema({"type": "string", "format": "date-time"})]
-Money = Annotated[Decimal, BeforeValidator(money_of), WithJsonSchema({"type": "string", "pattern": _MONEY.pattern})]
+Money = Annotated[
+    Decimal, BeforeValidator(money_of), WithJsonSchema({"type": "string", "pattern": f"^{_MONEY.pattern}$"})
+]
 Flag = Annotated[bool, BeforeValidator(_flag_of), WithJsonSchema({"type": "boolean"})]
 Number = Annotated[int, BeforeValidator(_number_of)]
-Name = Annotated[str, BeforeValidator(text_of), Field(max_length=254)]
+Name = Annotated[str, BeforeValidator(text_of), Field(min_length=1, max_length=254)]
 
 
 class Parameters(BaseModel):
@@ -112,7 +114,9 @@ class PageParameters(Parameters):
     limit: Number = Field(
         PAGE_LENGTH_DEFAULT, ge=1, le=PAGE_LENGTH_MAX, description="the most resources that the page may have"
     )
-    cursor: str | None = Field(None, description="`next` of the page before, with the same sort and filters")
+    cursor: str | None = Field(
+        None, min_length=1, description="`next` of the page before, with the same sort and filters"
+    )
 
     paging: ClassVar[frozenset[str]] = frozenset({"sort", "limit", "cursor"})
 

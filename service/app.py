@@ -60,7 +60,9 @@ def create_app(settings: Settings) -> FastAPI:
             stack.push_async_callback(writer.stop)
             await stack.enter_async_context(reads)
             await stack.enter_async_context(health)
-            connections = await stack.enter_async_context(Connections(writer.refuses, writer.take_no_more))
+            connections = await stack.enter_async_context(
+                Connections(lambda: writer.waiting, writer.refuses, writer.take_no_more)
+            )
             gc.collect()
             gc.freeze()
             gc.set_threshold(*GC_THRESHOLDS)

@@ -30,6 +30,9 @@ LOOK_EVERY_SECONDS = 1
 URL_BYTES_MAX = 8 * 1024
 HEADERS_MAX = 100
 HEAD_BYTES_MAX = 32 * 1024
+# Requests under way beside the commands that wait for the writer. Each is work for the one loop, so more of them would
+# make everybody wait, those who are refused as well.
+REQUESTS_MAX = 500
 
 _READING = {b"GET", b"HEAD", b"OPTIONS"}
 
@@ -38,8 +41,13 @@ class Connections:
     """What all connections of a process share: their number, the look at them, and whether commands are taken."""
 
     def __init__(
-        self, refuses_command: Callable[[], bool], closing: Callable[[], None], most: int | None = None
+        self,
+        commands_waiting: Callable[[], int],
+        refuses_command: Callable[[], bool],
+        closing: Callable[[], None],
+        most: int | None = None,
     ) -> None:
+        self.commands_waiting = commands_waiting
         self.refuses_command = refuses_command
         self._closing = closing
         self.most = most or connections_max()
@@ -128,6 +136,8 @@ class Connection(HttpToolsProtocol):
             and sum(len(name) + len(value) for name, value in self.headers) > HEAD_BYTES_MAX
         ):
             return _headers_too_large().response()
+        if len(self.tasks) - self._shared.commands_waiting() > REQUESTS_MAX:
+            return Problem("overloaded", "Too many requests are under way; this one was not tried.").response()
         if self.parser.get_method() not in _READING and self._shared.refuses_command():
             return Problem("overloaded", "Too many commands are waiting; this one was not tried.").response()
         return None

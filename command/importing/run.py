@@ -111,7 +111,7 @@ async def import_files(
     """
     settled = [Settled(each.file, 0) if retry else each for each in await _settled(database_url, paths)]
     # No bell is rung: workers look by themselves every second, and an import needs no broker.
-    writer = Writer(database_url, lambda: None)
+    writer = Writer(database_url, lambda: None, is_patient=True)
     await writer.start()
     try:
         importer = Importer(writer, rejects, currency, has_read)

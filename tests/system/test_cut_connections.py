@@ -25,6 +25,7 @@ AWAY_SECONDS, AWAY_TOO_LONG_SECONDS = 0.3, 9.0
 TOO_LONG_EVERY = 20
 ANSWERED_WITHIN_SECONDS = 10.5
 TRIES_MAX = 20
+SECONDS_A_CUT_MAX = 4
 REFUSALS = {(503, "unavailable"), (503, "overloaded"), (503, "outcome-unknown")}
 
 
@@ -86,7 +87,10 @@ def judge(told: Told, positions: list[int]) -> None:
 async def cut_again_and_again(stack: Stack, cuts: int, chance: random.Random) -> list[Told]:
     url = f"http://127.0.0.1:{free_port()}"
     told: list[Told] = []
-    async with Proxy(stack.database_url).running(stack.database_url) as proxy:
+    async with (
+        asyncio.timeout(cuts * SECONDS_A_CUT_MAX),
+        Proxy(stack.database_url).running(stack.database_url) as proxy,
+    ):
         api = stack.service("cut", "serve", "--port", url.rpartition(":")[2], DATABASE_URL=as_url(proxy))
         api.start()
         try:

@@ -1,5 +1,7 @@
 """What a process holds: memory and descriptors, by the kernel's own count."""
 
+import contextlib
+import os
 from pathlib import Path
 
 
@@ -14,3 +16,13 @@ def resident_bytes(pid: int) -> int:
 def descriptors(pid: int) -> int:
     """How many files and sockets one process has open."""
     return len(list(Path(f"/proc/{pid}/fd").iterdir()))
+
+
+def session_bytes(leader: int) -> int:
+    """The resident memory of a process and of all that it started."""
+    total = 0
+    for process in Path("/proc").iterdir():
+        with contextlib.suppress(OSError, ValueError, AssertionError):
+            if os.getsid(int(process.name)) == leader:
+                total += resident_bytes(int(process.name))
+    return total
