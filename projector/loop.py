@@ -44,6 +44,10 @@ WORKER = f"{socket.gethostname()}:{os.getpid()}"
 ReadPage = Callable[[Connection, int, int], list[StoredEvent]]
 
 
+class AheadOfLog(Exception):
+    """The read tables have come further than the log goes: it was restored without them."""
+
+
 class Fenced(Exception):
     """The checkpoint was moved by somebody else in the middle of a batch; this batch was rolled back."""
 
@@ -124,7 +128,7 @@ class Loop:
         """Project the next `limit` events, or those up to position `until`; what cannot be projected is parked.
 
         No events with a lag left means that another projector is at it, or has just been; waiting for it would only
-        find its work done. Raises Fenced and psycopg.Error; then nothing has changed.
+        find its work done. Raises AheadOfLog, Fenced and psycopg.Error; then nothing has changed.
         """
         return self.narrowing.run(lambda events: self._project(connection, events, until), limit)
 
@@ -182,6 +186,8 @@ class Loop:
 
     def _project(self, connection: Connection, limit: int, until: int | None) -> Progress:
         position, end, parked, last_skip = self._seen(connection)
+        if position > end:
+            raise AheadOfLog(f"the read tables are at position {position}, the log ends at {end}: run `orders replay`")
         head = end if until is None else min(end, until)
         up_to = min(position + limit, head)
         if up_to <= position:

@@ -12,6 +12,7 @@ import time
 import psycopg
 from psycopg import Connection, sql
 
+from projector import dependents
 from projector.loop import Progress
 from projector.read_ahead import ReadAhead
 from projector.shadow import BATCH_EVENTS, REPLAY_SCHEMA, Report, Shadow, building, drop_schema
@@ -56,12 +57,13 @@ class SwapRefused(Exception):
 def replay(database_url: str, report: Report) -> Progress:
     """Rebuild all read tables. Returns where they then are.
 
-    `report` is called after each batch. Raises Busy, SwapRefused and psycopg.Error; then the old
-    tables go on serving, and what was built is dropped.
+    `report` is called after each batch. Raises Busy, SwapRefused, InTheWay and psycopg.Error; then the old tables go on
+    serving, and what was built is dropped.
     """
     with building(database_url) as connection, ReadAhead(database_url) as ahead:
         _drop_retired(connection)
         with Shadow(connection, REPLAY_SCHEMA, read_page=ahead.page) as shadow:
+            dependents.look(connection, tables.SCHEMA, shadow.schema)  # before all the work; and once more after it
             shadow.fill(report)
             shadow.finish()
             progress = _swap_when_free(connection, shadow, report)
@@ -94,14 +96,19 @@ def _swap(connection: Connection, shadow: Shadow) -> Progress:
         connection.execute(sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(serving))
         row = connection.execute(sql.SQL("SELECT max(position) FROM {}").format(serving)).fetchone()
         assert row is not None, "an aggregate has a row"
-        # Not behind what readers have already seen. What comes while we do this, the worker projects afterwards.
-        while (progress := shadow.loop.project(connection, BATCH_EVENTS)).position < row[0]:
+        dependents.look(connection, tables.SCHEMA, shadow.schema)
+        # Not behind what readers have already seen, unless the log itself is: it was restored without the read tables.
+        # What comes while we do this, the worker projects afterwards.
+        while (progress := shadow.loop.project(connection, BATCH_EVENTS)).position < min(row[0], progress.head):
             pass
         shadow.heed_skips()
         for (grant,) in connection.execute(_GRANTS, {"old": tables.SCHEMA, "new": shadow.schema}).fetchall():
             connection.execute(grant)
+        views = dependents.views(connection, tables.SCHEMA)
         for old, new in ((tables.SCHEMA, _RETIRED), (shadow.schema, tables.SCHEMA)):
             connection.execute(sql.SQL("ALTER SCHEMA {} RENAME TO {}").format(sql.Identifier(old), sql.Identifier(new)))
+        for view in views:
+            connection.execute(view.encode())
     return progress
 
 

@@ -174,12 +174,13 @@ def _explained(interrupted: str) -> Iterator[None]:
 
     # What an interrupted statement leaves behind is tidied up, and not worth a line.
     logging.getLogger("psycopg").addHandler(logging.NullHandler())
+    from projector.dependents import InTheWay
     from projector.replay import SwapRefused
     from projector.shadow import Busy
 
     try:
         yield
-    except (Busy, SwapRefused) as error:
+    except (Busy, InTheWay, SwapRefused) as error:
         raise OperatorError(str(error)) from error
     except InsufficientPrivilege as error:
         raise OperatorError(f"{error.diag.message_primary}: it takes a role that may create schemas") from error

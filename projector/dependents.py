@@ -1,0 +1,77 @@
+"""What others have built on the read tables: views follow the tables of their names, for all else there is no swap.
+
+A view belongs to the tables that it was made on, not to their names: after a swap it would show the retired ones, and
+be dropped with them.
+"""
+
+from psycopg import Connection
+
+# Whatever refers to a relation of the schema, or to its row type, from outside: each once.
+_FROM_OUTSIDE = """
+WITH relations AS (
+    SELECT class.oid, class.reltype FROM pg_class AS class JOIN pg_namespace AS schema ON schema.oid = relnamespace
+    WHERE nspname = %(schema)s AND relkind IN ('r', 'p', 'v', 'm')
+), dependents AS (
+    SELECT DISTINCT depend.classid, depend.objid, view.oid AS view, view.reloptions,
+        view.relkind = 'v' AND pg_has_role(view.relowner, 'USAGE') AS follows
+    FROM pg_depend AS depend
+        JOIN relations ON (depend.refclassid = 'pg_class'::regclass AND depend.refobjid = relations.oid)
+            OR (depend.refclassid = 'pg_type'::regclass AND depend.refobjid = relations.reltype)
+        LEFT JOIN pg_rewrite AS rule ON depend.classid = 'pg_rewrite'::regclass AND depend.objid = rule.oid
+        LEFT JOIN pg_class AS view ON view.oid = rule.ev_class
+        LEFT JOIN pg_constraint AS con ON depend.classid = 'pg_constraint'::regclass AND depend.objid = con.oid
+    WHERE depend.deptype = 'n'
+        AND coalesce(view.oid, con.conrelid, 0) NOT IN (SELECT oid FROM relations)
+)
+"""
+
+# Needs the view's owner. In place: it stays the same view, with its grants and with the views that are built on it.
+_VIEWS = """
+SELECT format('CREATE OR REPLACE VIEW %%s%%s AS %%s', view::regclass,
+              ' WITH (' || array_to_string(reloptions, ', ') || ')', pg_get_viewdef(view))
+FROM dependents WHERE follows ORDER BY view
+"""
+
+_OTHERS = """
+SELECT pg_describe_object(classid, objid, 0) FROM dependents WHERE follows IS NOT TRUE ORDER BY 1
+"""
+
+# A column, or a whole table or view, that the serving schema has and the new one has not.
+_LOST = """
+SELECT format('%%s.%%s', table_name, column_name) FROM (
+    SELECT table_name, column_name FROM information_schema.columns WHERE table_schema = %(old)s
+    EXCEPT SELECT table_name, column_name FROM information_schema.columns WHERE table_schema = %(new)s
+) AS lost ORDER BY 1
+"""
+
+
+class InTheWay(Exception):
+    """Something is built on the read tables, or has been added to them, that would not survive a swap."""
+
+
+def look(connection: Connection, old: str, new: str) -> None:
+    """Raise InTheWay if a swap of schema `old` for `new` would lose what others have made."""
+    others = _names(connection, _FROM_OUTSIDE + _OTHERS, schema=old)
+    if others:
+        raise InTheWay(f"what is built on the read tables would be lost: {others}; drop it, replay, and make it again")
+    lost = _names(connection, _LOST, old=old, new=new)
+    if lost:
+        raise InTheWay(
+            f"the read tables have what this release does not make: {lost}; "
+            "replay with the release that has migrated them, or drop it"
+        )
+
+
+def views(connection: Connection, schema: str) -> list[str]:
+    """Statements that make all views on the schema's tables anew, in place, on the tables that have its name by then.
+
+    To be asked for in the transaction of the swap.
+    """
+    # So that names are told in full.
+    connection.execute("SET LOCAL search_path = pg_catalog")
+    found = connection.execute((_FROM_OUTSIDE + _VIEWS).encode(), {"schema": schema})
+    return [statement for (statement,) in found.fetchall()]
+
+
+def _names(connection: Connection, query: str, **parameters: str) -> str:
+    return ", ".join(name for (name,) in connection.execute(query.encode(), parameters).fetchall())

@@ -1,0 +1,112 @@
+"""What others have built on the read tables survives a replay, or there is none."""
+
+import pytest
+from psycopg import Connection
+
+from projector.dependents import InTheWay
+from projector.loop import AheadOfLog, Loop
+from projector.replay import replay
+from projector.verify import verify
+from projector.worker import Projector
+from tests.builders import Writing
+from tests.projector.read_tables import contents, error
+from tests.projector.test_loop import ALL
+from tests.projector.test_replay import nobody, schemas
+
+
+@pytest.fixture
+def shop(writing: Writing, connection: Connection) -> Writing:
+    """A shop with some history, projected."""
+    writing.history(orders=12)
+    while Loop().project(connection, ALL).events:
+        pass
+    return writing
+
+
+def test_views_follow_the_tables_of_their_names(shop: Writing, database_url: str, connection: Connection) -> None:
+    role = f"reporting_{connection.info.dbname}"
+    connection.execute(
+        f"""
+        CREATE SCHEMA report;
+        CREATE VIEW report.totals WITH (security_invoker = true) AS
+            SELECT "placed_by".name, sum(total) FROM read.orders JOIN read.users AS placed_by ON user_id = placed_by.id
+            GROUP BY placed_by.name;
+        CREATE VIEW report."Of %s totals" AS SELECT count(*) FROM report.totals;
+        CREATE VIEW public.where_it_stands AS SELECT position FROM read.checkpoint;
+        CREATE ROLE "{role}";
+        GRANT SELECT ON public.where_it_stands TO "{role}"
+        """.encode()
+    )
+    try:
+        for number in range(2):
+            replay(database_url, nobody)
+            assert schemas(connection) == {"read"}
+            shop.user(name=f"Somebody {number}")
+            user = shop.user(name=f"Somebody else {number}")
+            shop.order(user, {shop.product(): 1})
+            Loop().project(connection, ALL)
+            rows = connection.execute("SELECT count(*) FROM report.totals").fetchone()
+            assert rows == connection.execute(b'SELECT * FROM report."Of %s totals"').fetchone()
+            assert rows == connection.execute("SELECT count(DISTINCT user_id) FROM read.orders").fetchone()
+        connection.execute(f'SET ROLE "{role}"'.encode())
+        assert connection.execute("SELECT * FROM public.where_it_stands").fetchone()
+    finally:
+        connection.execute("RESET ROLE")
+        connection.execute(f'DROP OWNED BY "{role}"; DROP ROLE "{role}"'.encode())
+    options = connection.execute("SELECT reloptions FROM pg_class WHERE oid = 'report.totals'::regclass").fetchone()
+    assert options == (["security_invoker=true"],)
+
+
+@pytest.mark.parametrize(
+    ("made", "told"),
+    [
+        ("CREATE MATERIALIZED VIEW report.sales AS SELECT total FROM read.orders", "materialized view report.sales"),
+        ("CREATE TABLE report.stars (user_id uuid REFERENCES read.users)", "constraint stars_user_id_fkey on table"),
+        (
+            "CREATE FUNCTION report.best() RETURNS numeric BEGIN ATOMIC SELECT max(total) FROM read.orders; END",
+            "function report.best()",
+        ),
+        ("CREATE TABLE report.kept (was read.orders)", "table report.kept"),
+        ("ALTER TABLE read.users ADD COLUMN nickname text", "users.nickname"),
+        ("CREATE VIEW read.mine AS SELECT name FROM read.users", "mine.name"),
+    ],
+)
+def test_what_would_be_lost_is_told_and_nothing_is_replayed(
+    shop: Writing, database_url: str, connection: Connection, made: str, told: str
+) -> None:
+    before = contents(connection)
+    connection.execute(f"CREATE SCHEMA report; {made}".encode())
+    with pytest.raises(InTheWay) as refused:
+        replay(database_url, nobody)
+    assert told in str(refused.value)
+    assert schemas(connection) == {"read"}
+    assert contents(connection).keys() == before.keys()
+
+
+def test_tables_that_were_migrated_meanwhile_are_not_replaced_by_older_ones(
+    shop: Writing, database_url: str, connection: Connection
+) -> None:
+    def migrate(_: object) -> None:
+        connection.execute("ALTER TABLE read.users ADD COLUMN IF NOT EXISTS nickname text")
+
+    with pytest.raises(InTheWay, match=r"users\.nickname"):
+        replay(database_url, migrate)
+    assert connection.execute("SELECT nickname FROM read.users").fetchall()
+
+
+def test_tables_that_are_ahead_of_a_restored_log_are_noticed_and_replayed(
+    shop: Writing, database_url: str, connection: Connection
+) -> None:
+    """As when an older log is restored beside them: they show what it no longer holds, and would miss what comes."""
+    connection.execute("UPDATE read.checkpoint SET position = position + 3")
+    with pytest.raises(AheadOfLog, match="run `orders replay`"):
+        Loop().project(connection, ALL)
+    projector = Projector(database_url)
+    projector.sweep()
+    projector.close()
+    assert "the log ends at" in str(error(connection))
+    replay(database_url, nobody)
+    shop.user()
+    Loop().project(connection, ALL)
+    assert error(connection) is None
+    assert verify(database_url, nobody).differences == []
