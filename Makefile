@@ -6,13 +6,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help up test torture guards bench lint clean lock
+.PHONY: help up test torture soak guards bench lint clean lock
 
 help:
 	@echo "make up      the whole service in this terminal (PORT=$(PORT) DATA_DIR=$(DATA_DIR))"
 	@echo "make test    the test suite, in parallel, on real PostgreSQL and Valkey"
 	@echo "make torture the system tests in their long form: hundreds of kills, thousands of cases"
 	@echo "make guards  break every guard of the promises once, and see that a test fails"
+	@echo "make soak    half an hour of load, then too much of it; ARGS=\"--seconds 60 --overload-seconds 20\""
 	@echo "make bench   the measurements of bench/"
 	@echo "make lint    ruff, mypy, import-linter"
 	@echo "make lock    compile requirements/*.txt anew from pyproject.toml"
@@ -29,6 +30,9 @@ torture: $(VENV)/.project
 
 guards: $(VENV)/.project
 	$(BIN)/python -m tests.guards.breaking $(ARGS)
+
+soak: $(VENV)/.project
+	$(BIN)/python -m tests.system.soak $(ARGS)
 
 bench: $(VENV)/.bench
 	$(BIN)/python -m bench $(ARGS)

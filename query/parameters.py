@@ -71,7 +71,9 @@ Money = Annotated[
 ]
 Flag = Annotated[bool, BeforeValidator(_flag_of), WithJsonSchema({"type": "boolean"})]
 Number = Annotated[int, BeforeValidator(_number_of)]
-Name = Annotated[str, BeforeValidator(text_of), Field(min_length=1, max_length=254)]
+Name = Annotated[
+    str, BeforeValidator(text_of), Field(min_length=1, max_length=254, json_schema_extra={"pattern": r"^[^\x00]*$"})
+]
 
 
 class Parameters(BaseModel):

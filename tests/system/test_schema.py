@@ -1,0 +1,104 @@
+"""The OpenAPI document against the service: what it lets a client send is answered as it says, never with a 5xx."""
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import httpx
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis.errors import Unsatisfiable
+from hypothesis.strategies import booleans
+from schemathesis import GenerationMode
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import positive_data_acceptance
+
+from tests.system.stack import Stack
+
+EXAMPLES, EXAMPLES_LONG = 6, 200  # of each operation, that keep to the document and that do not
+CASES_MIN, CASES_LONG_MIN = 200, 5_000
+# A Sync-Token of the future is a 503, and rightly; and 422 is for the rules of the shop as well.
+JUDGED_HERE = [not_a_server_error, positive_data_acceptance]
+# What a request cannot be told that keeps to the document. A rule of the shop, unknown-user say, it can break.
+NOT_AS_DOCUMENTED = {"malformed-json", "unknown-parameter", "invalid-parameter", "invalid-header"}
+
+
+@dataclass
+class Api:
+    """A running service, its document, and the id of something of each kind."""
+
+    stack: Stack
+    schema: schemathesis.BaseSchema
+    ids: dict[str, str]
+
+
+@pytest.fixture(scope="module")
+def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
+    with Stack(tmp_path_factory.mktemp("schema")) as stack:
+        (url,) = stack.urls
+        with httpx.Client(base_url=url, timeout=10) as client:
+            user = client.post("/users", json={"name": "Ada", "email": "ada@example.org"}).json()
+            tea = {"sku": "tea", "name": "Tea", "price": "2.5", "currency": "EUR", "stock": 10**6}
+            product = client.post("/products", json=tea).json()
+            items = [{"sku": "tea", "quantity": 1000}]
+            order = client.post("/orders", json={"user_id": user["id"], "items": items}).json()
+        stack.wait_until_caught_up()
+        ids = {"users": user["id"], "products": product["id"], "orders": order["id"]}
+        yield Api(stack, schemathesis.openapi.from_url(f"{url}/openapi.json"), ids)
+
+
+def breaks_the_document(answer: schemathesis.Response) -> bool:
+    """Whether a request that keeps to the document is told that it does not.
+
+    JSON Schema has no word for how a number is spelt: 1.0 is an integer to it, and 1e-05 has four decimals or none.
+    """
+    if answer.status_code < 400:
+        return False
+    document = answer.json()
+    if document["code"] == "validation-error":
+        return any(error["code"] not in {"int-type", "money"} for error in document["errors"])
+    is_spelling = "whole number" in document["detail"] or document["detail"].startswith("Sync-Token")
+    return document["code"] in NOT_AS_DOCUMENTED and not is_spelling
+
+
+def test_every_answer_is_as_the_document_says(api: Api, is_long: bool) -> None:
+    cases = 0
+    for found in api.schema.get_all_operations():
+        for mode in GenerationMode:
+            # What carries nothing has nothing that could be wrong with it.
+            with contextlib.suppress(Unsatisfiable):
+                cases += try_out(api, found.ok(), mode, is_long)
+    print(f"{cases} cases")
+    assert cases >= (CASES_LONG_MIN if is_long else CASES_MIN)
+    assert api.stack.run("verify").returncode == 0
+
+
+def try_out(api: Api, operation: schemathesis.APIOperation, mode: GenerationMode, is_long: bool) -> int:
+    """Send what the document lets one send, or what it does not, and judge the answers; returns how many."""
+    cases = 0
+    known = api.ids.get(operation.path.split("/")[1])
+
+    @given(case=operation.as_strategy(generation_mode=mode), is_known=booleans())
+    @settings(
+        max_examples=EXAMPLES_LONG if is_long else EXAMPLES,
+        deadline=None,
+        database=None,
+        phases=[Phase.explicit, Phase.generate],
+        suppress_health_check=list(HealthCheck),
+        report_multiple_bugs=False,
+    )
+    def answers(case: schemathesis.Case, is_known: bool) -> None:
+        nonlocal cases
+        cases += 1
+        if is_known and known and "id" in case.path_parameters:
+            case.path_parameters["id"] = known
+        if "Prefer" in case.headers:
+            case.headers["Prefer"] = "wait=0"  # nobody has half a minute for each
+        answer = case.call_and_validate(timeout=20, excluded_checks=JUDGED_HERE)
+        assert answer.status_code < 500 or answer.json()["code"] == "projection-behind", case.as_curl_command()
+        if mode is GenerationMode.POSITIVE:
+            assert not breaks_the_document(answer), f"{case.as_curl_command()}: {answer.text}"
+
+    answers()
+    return cases
