@@ -10,6 +10,8 @@ from command.api import Commands
 from command.ids import new_id
 from command.users import RegisterUser
 from contract.problems import Problem
+from eventlog.events.product import ProductDiscontinued
+from tests.builders import append_events, new_event
 from tests.command.driving import Driver, driving
 from tests.command.proxy import Fault, Proxy
 from tests.served import problem, served
@@ -67,3 +69,17 @@ def test_without_a_database_commands_are_unavailable_and_can_be_repeated() -> No
         assert "\n" not in answer.json()["detail"]
         invalid = shop.post("/users", json={"name": "Ada"})
         assert problem(invalid) == (422, "validation-error")
+
+
+def test_a_stream_that_cannot_be_read_refuses_its_own_commands_and_says_so(database_url: str) -> None:
+    with served(database_url) as shop:
+        broken, well = shop.product(), shop.product()
+        unknown = new_event(f"product-{broken['id']}", 3, ProductDiscontinued())._replace(type="ProductPainted")
+        append_events(database_url, [unknown])
+        head = shop.head()
+        restock = {"delta": 1, "reason": "found"}
+        answer = shop.post(f"/products/{broken['id']}/stock", json=restock)
+        assert problem(answer) == (503, "unreadable-stream")
+        assert answer.headers["retry-after"] == "60"
+        assert shop.head() == head
+        assert shop.post(f"/products/{well['id']}/stock", json=restock).status_code == 200
