@@ -110,6 +110,7 @@ def state(projection: Projection, lag_ms: int, replaying: bool) -> State:
     """What the projection is doing. A replay is told even when the worker that serves meanwhile has stopped."""
     if replaying:
         return "replaying"
-    if projection.now - projection.seen_at > STOPPED_AFTER:
+    # The clock may have been set back since: a worker that looks leaves the new time within a second.
+    if abs(projection.now - projection.seen_at) > STOPPED_AFTER:
         return "stopped"
     return "live" if lag_ms <= LIVE_LAG_MS_MAX else "catching_up"

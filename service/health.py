@@ -61,9 +61,13 @@ class Health:
 
     async def condition(self) -> Condition:
         """How things stand now."""
+        degraded = {"bell": self._bell.trouble} if self._bell.trouble else {}
         not_ready: dict[str, str] = {}
         if reason := await self._of_primary():
             not_ready["database"] = reason
+            if not self._has_replica:
+                # Whoever has just waited for it in vain need not ask it anything else.
+                return Condition(not_ready, degraded)
         projections: list[Projection] = []
         try:
             projections = await projections_of(self._reads)
@@ -74,11 +78,8 @@ class Health:
             not_ready["database"] = "its tables are missing; run `orders migrate`"
         if reasons := [reason for it in projections if (reason := trouble(it, await self._log.head(it.position)))]:
             not_ready["projector"] = "; ".join([*reasons, *await self._holders()])
-        degraded: dict[str, str] = {}
         if parked := sum(it.parked for it in projections):
             degraded["projector"] = f"{parked} streams are parked; see `orders parked`"
-        if self._bell.trouble:
-            degraded["bell"] = self._bell.trouble
         return Condition(not_ready, degraded)
 
     async def _of_primary(self) -> str | None:
@@ -106,8 +107,11 @@ def trouble(projection: Projection, head: Head) -> str | None:
     """Why a projection does not follow the log; None when it does."""
     # All times are the database's: the clocks of several machines are never quite the same.
     silence = projection.now - projection.seen_at
+    last = projection.worker or "none"
+    if silence < -SILENT_AFTER:
+        # A worker that looks leaves the new time within a second.
+        return f"no worker has looked at the log since the clock was set back; the last was {last}"
     if silence > SILENT_AFTER:
-        last = projection.worker or "none"
         return f"no worker has looked at the log for {silence.total_seconds():.0f} s; the last was {last}"
     if projection.error:
         return projection.error

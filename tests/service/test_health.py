@@ -150,5 +150,15 @@ def test_parked_streams_are_told_and_nothing_is_stopped_for_them(shop: Shop) -> 
     )
 
 
+def test_a_clock_that_was_set_back_hides_no_dead_worker(shop: Shop) -> None:
+    swept(shop.database_url)
+    with psycopg.connect(shop.database_url) as connection:
+        connection.execute("UPDATE read.checkpoint SET seen_at = now() + interval '1 hour', worker = 'shop-7:123'")
+    assert "since the clock was set back; the last was shop-7:123" in ready(shop)["not_ready"]["projector"]
+    assert shop.get("/projections").json()["data"][0]["state"] == "stopped"
+    swept(shop.database_url)
+    assert ready(shop)["not_ready"] == {}
+
+
 def test_a_worker_that_fell_silent_is_told_in_time() -> None:
     assert SILENT_AFTER.total_seconds() < VISIBLE_SECONDS_MAX
