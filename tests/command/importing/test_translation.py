@@ -61,6 +61,12 @@ def test_times_are_rfc_3339(text, time):
     assert wanted.occurred_at == time
 
 
+def test_a_time_without_a_zone_is_refused_not_guessed():
+    reason = translate(b'{"id": "1", "first_seen": "2011-12-09T12:50:00"}', "users", None)
+    assert isinstance(reason, Reason)
+    assert reason.detail == "/first_seen: must be a time with its zone such as 2010-12-01T08:26:00Z"
+
+
 @pytest.mark.parametrize("price", ["2.5", '"2.50"', "2.5000", "25e-1"])
 def test_a_price_is_exact_however_it_is_written(price):
     row = '{"sku": "tea", "description": "Tea", "min_initial_stock": 1, "unit_price": ' + price + "}"
