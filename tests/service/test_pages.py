@@ -29,7 +29,7 @@ def test_ready_means_that_a_projector_has_just_looked_at_the_log(shop: Shop) -> 
     projector = Projector(shop.database_url)
     projector.sweep()
     projector.close()
-    assert shop.get("/readyz").json() ["not_ready"] == {}
+    assert shop.get("/readyz").json()["not_ready"] == {}
 
 
 def test_a_silent_projector_is_told_with_the_time_and_its_name(shop: Shop) -> None:
