@@ -25,8 +25,8 @@ from sqlalchemy import (
 from contract.problems import Problem
 from query.database import Reads, Statement
 from query.paging import Place, Sort, cursor_of, link_to_next, place_of, tie
-from query.parked import PARKED, any_parked, kind_of
 from query.parameters import PAGE_LENGTH_MAX, PageParameters
+from query.parked import PARKED, any_parked, kind_of
 from query.routes import json_response
 from query.statements import beside_checkpoint, compiled, of_read_tables
 from query.sync import Sync
