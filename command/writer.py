@@ -199,6 +199,8 @@ class Writer:
             broken = began and (self._connection is None or self._connection.broken)
             self._states.clear()
             await self._disconnect()  # ends whatever was begun
+            if isinstance(error, append.Unreplicated):
+                return _Failure(OutcomeUnknown(str(error)))
             if not broken and not failures.is_outage(error):
                 return _Failure(error)
             if committing and decided and decided.batch.events and not failures.is_rolled_back(error):

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from psycopg import AsyncConnection
 from psycopg.conninfo import conninfo_to_dict
+from psycopg.errors import Diagnostic
 
 from eventlog import arrays, idempotency
 from eventlog.deadline import hung_up_after
@@ -57,6 +58,10 @@ DO UPDATE SET version = excluded.version, shape = excluded.shape, state = exclud
 _LANDED = b"""
 SELECT FROM log.events WHERE log_id = 0 AND stream = %s AND version = %s AND metadata::text = %s
 """
+
+
+# A plain warning, beside a COMMIT that is reported as done. Nothing else that appends gives one.
+CANCELLED_WAIT = "01000"
 
 
 class Head(NamedTuple):
@@ -160,16 +165,32 @@ async def changed_streams(connection: AsyncConnection, after: int, up_to: int) -
     return [stream for (stream,) in await cursor.fetchall()]
 
 
+class Unreplicated(Exception):
+    """Somebody had a COMMIT not wait for its standby: it is done here, and lost should the standby take over."""
+
+
 async def append(connection: AsyncConnection, batch: Batch) -> None:
     """Append `batch` behind the head, which must be held (`take_head`), and commit.
 
     When this returns, all of it is durable. All goes out in one round trip: PostgreSQL skips the COMMIT when a
-    statement before it failed. Raises psycopg.Error; what a lost connection means is `landed`'s to tell.
+    statement before it failed. Raises psycopg.Error, and Unreplicated; what a lost connection means is `landed`'s to
+    tell.
     """
-    async with connection.pipeline():
-        for query, params in _statements(batch):
-            await connection.execute(query, params)
-        await connection.execute(b"COMMIT")
+    warnings: list[str | None] = []
+
+    def hear(warning: Diagnostic) -> None:
+        warnings.append(warning.sqlstate)  # gone when this returns
+
+    connection.add_notice_handler(hear)
+    try:
+        async with connection.pipeline():
+            for query, params in _statements(batch):
+                await connection.execute(query, params)
+            await connection.execute(b"COMMIT")
+    finally:
+        connection.remove_notice_handler(hear)
+    if CANCELLED_WAIT in warnings:
+        raise Unreplicated("somebody had the commit not wait for its standby")
 
 
 async def landed(connection: AsyncConnection, event: NewEvent) -> bool:
