@@ -2,6 +2,8 @@
 
 PORT ?= 8000
 DATA_DIR ?= ./data
+# Many tests wait for processes to start, die or be missed: two at a time for each core.
+TESTS_AT_ONCE ?= $(shell expr 2 \* `nproc 2>/dev/null || echo 2`)
 VENV := .venv
 BIN := $(VENV)/bin
 
@@ -23,7 +25,7 @@ up: $(VENV)/.project
 	@exec $(BIN)/orders up --port "$(PORT)" --data-dir "$(DATA_DIR)"
 
 test: $(VENV)/.project
-	$(BIN)/pytest -n auto $(ARGS)
+	$(BIN)/pytest -n $(TESTS_AT_ONCE) --dist loadfile $(ARGS)
 
 torture: $(VENV)/.project
 	$(BIN)/pytest tests/system tests/properties --long -n auto $(ARGS)

@@ -150,8 +150,8 @@ GUARDS = (
     Guard(
         "what cannot be found out is not guessed",
         "command/writer.py",
-        "            return _Failure(OutcomeUnknown(str(error)))",
-        "            return _Failure(Unavailable(str(error)))",
+        "is not known\n            return _Failure(OutcomeUnknown(str(error)))",
+        "is not known\n            return _Failure(Unavailable(str(error)))",
         ("tests/command/test_lost_connections.py::test_when_the_server_cannot_be_asked_the_outcome_is_unknown",),
     ),
     Guard(

@@ -338,7 +338,7 @@ def test_requests_are_answered_as_the_contract_says(database_url: str, is_long: 
     run_state_machine_as_test(
         Here,
         settings=settings(
-            max_examples=3_000 if is_long else 24,
+            max_examples=3_000 if is_long else 12,
             stateful_step_count=60 if is_long else 40,
             derandomize=not is_long,
             database=None,

@@ -205,7 +205,9 @@ def test_a_full_disk_refuses_honestly_and_space_is_all_that_it_takes(small_disk:
 
 
 def test_a_quota_that_is_used_up_loses_nothing(tmp_path: Path, is_long: bool) -> None:
-    """PostgreSQL dies of it, and cannot recover before there is room."""
+    """PostgreSQL dies of it, and cannot recover before there is room. Needs no root, as a small disk does."""
+    if not is_long and os.geteuid() == 0:
+        pytest.skip("the small disk has shown the same: --long")
     out_of_room_again_and_again(tmp_path, no_large_files, {200, 503}, 5 if is_long else 1)
 
 

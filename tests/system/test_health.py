@@ -92,7 +92,9 @@ def test_a_worker_that_cannot_reach_redis_is_told(stack: Stack) -> None:
 
 
 @pytest.mark.parametrize("statement", ["LOCK TABLE read.users", "SELECT FROM read.checkpoint FOR UPDATE"])
-def test_whoever_holds_up_the_projection_is_named(stack: Stack, statement: str) -> None:
+def test_whoever_holds_up_the_projection_is_named(stack: Stack, statement: str, is_long: bool) -> None:
+    if not is_long and statement.startswith("LOCK"):
+        pytest.skip("one of two kinds will do: --long")
     with psycopg.connect(stack.database_url, application_name="psql of Ada") as holder:
         holder.execute(statement.encode())
         email = f"{len(statement)}@example.org"

@@ -177,8 +177,12 @@ def test_a_slow_redis_is_not_waited_for(stack: Stack, history: History, is_long:
         api = stack.service("api-late", "serve", "--port", str(api_port), **through)
         worker = stack.service("worker-late", "work", **through)
         try:
+            before = stack.rows("SELECT worker FROM read.checkpoint")
             api.start()
             worker.start()
+            wait_until(
+                lambda: stack.rows("SELECT worker FROM read.checkpoint") != before, START_SECONDS_MAX, "the late worker"
+            )
             url = f"http://127.0.0.1:{api_port}"
             wait_until(lambda: answers(f"{url}/readyz"), START_SECONDS_MAX, "an API that is ready")
             shop = Shop(stack, history, url)

@@ -16,8 +16,8 @@ from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 from tests.system.stack import Stack
 
-EXAMPLES, EXAMPLES_LONG = 6, 200  # of each operation, that keep to the document and that do not
-CASES_MIN, CASES_LONG_MIN = 200, 5_000
+EXAMPLES, EXAMPLES_LONG = 4, 200  # of each operation, that keep to the document and that do not
+CASES_MIN, CASES_LONG_MIN = 150, 5_000
 # A Sync-Token of the future is a 503, and rightly; and 422 is for the rules of the shop as well.
 JUDGED_HERE = [not_a_server_error, positive_data_acceptance]
 # What a request cannot be told that keeps to the document. A rule of the shop, unknown-user say, it can break.
@@ -51,13 +51,15 @@ def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
 def breaks_the_document(answer: schemathesis.Response) -> bool:
     """Whether a request that keeps to the document is told that it does not.
 
-    JSON Schema has no word for how a number is spelt: 1.0 is an integer to it, and 1e-05 has four decimals or none.
+    JSON Schema has no word for how a number is spelt: 1.0 is an integer to it, and 1e-05 has four decimals or none; nor
+    for the stock that a change comes to.
     """
     if answer.status_code < 400:
         return False
     document = answer.json()
     if document["code"] == "validation-error":
-        return any(error["code"] not in {"int-type", "money"} for error in document["errors"])
+        errors = [error for error in document["errors"] if not error["detail"].startswith("the stock would be")]
+        return any(error["code"] not in {"int-type", "money"} for error in errors)
     is_spelling = "whole number" in document["detail"] or document["detail"].startswith("Sync-Token")
     return document["code"] in NOT_AS_DOCUMENTED and not is_spelling
 
@@ -84,6 +86,7 @@ def try_out(api: Api, operation: schemathesis.APIOperation, mode: GenerationMode
         max_examples=EXAMPLES_LONG if is_long else EXAMPLES,
         deadline=None,
         database=None,
+        derandomize=not is_long,
         phases=[Phase.explicit, Phase.generate],
         suppress_health_check=list(HealthCheck),
         report_multiple_bugs=False,
