@@ -85,6 +85,32 @@ class Connections:
                 connection.look(loop.time())
 
 
+class _Answered:
+    """In the place of a request's cycle: it has been answered, and nothing more is done about it."""
+
+    response_complete = True
+    response_started = True
+    more_body = False
+    keep_alive = True
+
+    def __init__(self, scope: object) -> None:
+        self.scope = scope
+        self.message_event = asyncio.Event()
+
+
+def _no_room() -> Problem:
+    return Problem("overloaded", "Too many commands are waiting; this one was not tried.")
+
+
+def _ready_made(problem: Problem) -> bytes:
+    """The problem's headers, but for those that every answer has, and its body."""
+    response = problem.response()
+    return b"".join([*(b"%b: %b\r\n" % header for header in response.raw_headers), b"\r\n", bytes(response.body)])
+
+
+_NO_ROOM = _ready_made(_no_room())
+
+
 class Connection(HttpToolsProtocol):
     """One connection. The lifespan's state has its `Connections`."""
 
@@ -116,6 +142,8 @@ class Connection(HttpToolsProtocol):
         self._patient_since = self.loop.time()
 
     def on_headers_complete(self) -> None:
+        if self._refuses_command():
+            return
         refusal = self._refusal()
         if refusal is None:
             super().on_headers_complete()
@@ -126,6 +154,23 @@ class Connection(HttpToolsProtocol):
             super().on_headers_complete()
         finally:
             self.app = application
+
+    def _refuses_command(self) -> bool:
+        """Refuse a command for which there is no room, if nothing else is under way on this connection.
+
+        Of these there are most when there is least time for them. So it takes no task and no application, and what
+        comes of the body is passed over.
+        """
+        if self.parser.get_method() in _READING or not (self._last is None or self._last.response_complete):
+            return False
+        if self.flow.write_paused or self.expect_100_continue or not self.parser.should_keep_alive():
+            return False
+        if len(self.headers) > HEADERS_MAX or not self._shared.refuses_command():
+            return False
+        self.cycle = _Answered(self.scope)  # type: ignore[assignment]
+        dates = [b"%b: %b\r\n" % header for header in self.server_state.default_headers]
+        self.transport.write(b"".join([STATUS_LINE[503], *dates, _NO_ROOM]))
+        return True
 
     def _refusal(self) -> ASGIApp | None:
         """What answers this request in the application's place, before anything of its body is read."""
@@ -139,7 +184,7 @@ class Connection(HttpToolsProtocol):
         if len(self.tasks) - self._shared.commands_waiting() > REQUESTS_MAX:
             return Problem("overloaded", "Too many requests are under way; this one was not tried.").response()
         if self.parser.get_method() not in _READING and self._shared.refuses_command():
-            return Problem("overloaded", "Too many commands are waiting; this one was not tried.").response()
+            return _no_room().response()
         return None
 
     def send_400_response(self, msg: str) -> None:
