@@ -102,6 +102,8 @@ async def cut_again_and_again(stack: Stack, cuts: int, chance: random.Random) ->
                     cutting = asyncio.create_task(cut(proxy, chance, too_long=number % TOO_LONG_EVERY == 0))
                     await asyncio.gather(*[ask(shop, each) for each in asked])
                     await cutting
+                    # A COMMIT that came later than the cut has waited for is not to shut the server off for good.
+                    proxy.fault, proxy.refusing = Fault.NONE, False
                     for each in asked:
                         if each.key:
                             await settle(shop, each)
