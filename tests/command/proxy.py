@@ -85,13 +85,16 @@ class Proxy:
     async def _to_client(
         self, reader: asyncio.StreamReader, client: asyncio.StreamWriter, server: asyncio.StreamWriter
     ) -> None:
-        while chunk := await reader.read(CHUNK_BYTES):
-            if self._silent:
-                if b"COMMIT\0" in chunk:
-                    self._answered.set()
-                continue
-            client.write(chunk)
-            await client.drain()
+        try:
+            while chunk := await reader.read(CHUNK_BYTES):
+                if self._silent:
+                    if b"COMMIT\0" in chunk:
+                        self._answered.set()
+                    continue
+                client.write(chunk)
+                await client.drain()
+        finally:
+            self._answered.set()  # or there will be no answer to lose
         client.close()
         server.close()
 
@@ -100,6 +103,10 @@ class Proxy:
         if host.startswith("/"):
             return await asyncio.open_unix_connection(f"{host}/.s.PGSQL.{port}")
         return await asyncio.open_connection(host, port)
+
+    def heal(self) -> None:
+        """From now on all that comes goes through."""
+        self.fault, self.refusing, self._silent = Fault.NONE, False, False
 
     def cut(self) -> None:
         """Drop all connections, as a server that dies does."""

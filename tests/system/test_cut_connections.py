@@ -103,7 +103,7 @@ async def cut_again_and_again(stack: Stack, cuts: int, chance: random.Random) ->
                     await asyncio.gather(*[ask(shop, each) for each in asked])
                     await cutting
                     # A COMMIT that came later than the cut has waited for is not to shut the server off for good.
-                    proxy.fault, proxy.refusing = Fault.NONE, False
+                    proxy.heal()
                     for each in asked:
                         if each.key:
                             await settle(shop, each)
