@@ -1,7 +1,7 @@
 """An HTTP client that costs next to nothing, for measurements where the client shares the machine with the server."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -14,39 +14,91 @@ class Answer:
     head: bytes = b""  # in lower case
 
 
-class Connection:
+def get(host: str, path: str) -> bytes:
+    """A request."""
+    return f"GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode()
+
+
+def post(host: str, path: str, body: bytes) -> bytes:
+    """A request."""
+    head = f"POST {path} HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\n"
+    return f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
+
+
+class Connection(asyncio.Protocol):
     """One HTTP/1.1 connection, one request at a time."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, host: str) -> None:
-        self._reader = reader
-        self._writer = writer
+    def __init__(self, host: str) -> None:
         self._host = host
+        self._transport: asyncio.WriteTransport | None = None
+        self._received = b""
+        self._answered: Callable[[Answer | None], None] | None = None
 
     @classmethod
     async def open(cls, base_url: str) -> "Connection":
         parts = urlsplit(base_url)
         assert parts.hostname is not None
-        reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
-        return cls(reader, writer, parts.netloc)
+        assert parts.port is not None
+        loop = asyncio.get_running_loop()
+        _, connection = await loop.create_connection(lambda: cls(parts.netloc), parts.hostname, parts.port)
+        return connection
+
+    def connection_made(self, transport: asyncio.WriteTransport) -> None:  # type: ignore[override]
+        self._transport = transport
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._transport = None
+        self._tell(None)
+
+    def data_received(self, data: bytes) -> None:
+        self._received += data
+        end = self._received.find(b"\r\n\r\n") + 4
+        if end < 4:
+            return
+        head = self._received[:end].lower()
+        _, _, rest = head.partition(b"\r\ncontent-length:")
+        end += int(rest.partition(b"\r\n")[0]) if rest else 0
+        if len(self._received) < end:
+            return
+        body, self._received = self._received[len(head) : end], self._received[end:]
+        self._tell(Answer(int(head[9:12]), body, head))
+
+    @property
+    def is_open(self) -> bool:
+        return self._transport is not None
+
+    def exchange(self, request: bytes, answered: Callable[[Answer | None], None]) -> None:
+        """Send what `get` or `post` made; `answered` hears the answer, or None when there will be none."""
+        if self._transport is None:
+            answered(None)
+            return
+        self._answered = answered
+        self._transport.write(request)
 
     async def get(self, path: str) -> Answer:
-        return await self._exchange(f"GET {path} HTTP/1.1\r\nHost: {self._host}\r\n\r\n".encode())
+        """Raises ConnectionError when there is no answer."""
+        return await self._answer(get(self._host, path))
 
     async def post(self, path: str, body: bytes) -> Answer:
-        head = f"POST {path} HTTP/1.1\r\nHost: {self._host}\r\nContent-Type: application/json\r\n"
-        return await self._exchange(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+        """Raises ConnectionError when there is no answer."""
+        return await self._answer(post(self._host, path, body))
 
     def close(self) -> None:
-        self._writer.close()
+        if self._transport is not None:
+            self._transport.close()
 
-    async def _exchange(self, request: bytes) -> Answer:
-        self._writer.write(request)
-        head = await self._reader.readuntil(b"\r\n\r\n")
-        status = int(head[9:12])
-        head = head.lower()
-        _, _, rest = head.partition(b"\r\ncontent-length:")
-        length = int(rest.partition(b"\r\n")[0]) if rest else 0
-        return Answer(status, await self._reader.readexactly(length) if length else b"", head)
+    async def _answer(self, request: bytes) -> Answer:
+        waiting: asyncio.Future[Answer | None] = asyncio.get_running_loop().create_future()
+        self.exchange(request, lambda answer: None if waiting.done() else waiting.set_result(answer))
+        answer = await waiting
+        if answer is None:
+            raise ConnectionResetError("the connection was closed before the answer came")
+        return answer
+
+    def _tell(self, answer: Answer | None) -> None:
+        answered, self._answered = self._answered, None
+        if answered is not None:
+            answered(answer)
 
 
 class Pool:

@@ -98,17 +98,18 @@ class _Answered:
         self.message_event = asyncio.Event()
 
 
-def _no_room() -> Problem:
-    return Problem("overloaded", "Too many commands are waiting; this one was not tried.")
+class _NoRoom:
+    """A refusal, with its bytes ready: the headers, but for those that every answer has, and the body."""
+
+    def __init__(self, detail: str) -> None:
+        self.problem = Problem("overloaded", detail)
+        response = self.problem.response()
+        headers = [b"%b: %b\r\n" % header for header in response.raw_headers]
+        self.ready_made = b"".join([*headers, b"\r\n", bytes(response.body)])
 
 
-def _ready_made(problem: Problem) -> bytes:
-    """The problem's headers, but for those that every answer has, and its body."""
-    response = problem.response()
-    return b"".join([*(b"%b: %b\r\n" % header for header in response.raw_headers), b"\r\n", bytes(response.body)])
-
-
-_NO_ROOM = _ready_made(_no_room())
+_TOO_MANY_REQUESTS = _NoRoom("Too many requests are under way; this one was not tried.")
+_TOO_MANY_COMMANDS = _NoRoom("Too many commands are waiting; this one was not tried.")
 
 
 class Connection(HttpToolsProtocol):
@@ -142,9 +143,11 @@ class Connection(HttpToolsProtocol):
         self._patient_since = self.loop.time()
 
     def on_headers_complete(self) -> None:
-        if self._refuses_command():
+        no_room = self._no_room()
+        if no_room and self._can_refuse_at_once:
+            self._refuse_at_once(no_room)
             return
-        refusal = self._refusal()
+        refusal = self._refusal(no_room)
         if refusal is None:
             super().on_headers_complete()
             return
@@ -155,24 +158,35 @@ class Connection(HttpToolsProtocol):
         finally:
             self.app = application
 
-    def _refuses_command(self) -> bool:
-        """Refuse a command for which there is no room, if nothing else is under way on this connection.
+    def _no_room(self) -> _NoRoom | None:
+        """Why there is no room for this request; None when there is."""
+        if len(self.tasks) - self._shared.commands_waiting() > REQUESTS_MAX:
+            return _TOO_MANY_REQUESTS
+        if self.parser.get_method() not in _READING and self._shared.refuses_command():
+            return _TOO_MANY_COMMANDS
+        return None
 
-        Of these there are most when there is least time for them. So it takes no task and no application, and what
-        comes of the body is passed over.
+    @property
+    def _can_refuse_at_once(self) -> bool:
+        """Whether nothing else is under way on this connection, and nothing about this request needs a closer look."""
+        return (
+            (self._last is None or self._last.response_complete)
+            and not (self.flow.write_paused or self.expect_100_continue)
+            and self.parser.should_keep_alive()
+            and self.parser.get_method() != b"HEAD"
+            and len(self.headers) <= HEADERS_MAX
+        )
+
+    def _refuse_at_once(self, no_room: _NoRoom) -> None:
+        """Refuse with neither task nor application: most must be refused when there is least time for it.
+
+        What comes of the body is passed over.
         """
-        if self.parser.get_method() in _READING or not (self._last is None or self._last.response_complete):
-            return False
-        if self.flow.write_paused or self.expect_100_continue or not self.parser.should_keep_alive():
-            return False
-        if len(self.headers) > HEADERS_MAX or not self._shared.refuses_command():
-            return False
-        self.cycle = _Answered(self.scope)  # type: ignore[assignment]
+        self.cycle = _Answered(self.scope)  # type: ignore[assignment] # it stands in for uvicorn's
         dates = [b"%b: %b\r\n" % header for header in self.server_state.default_headers]
-        self.transport.write(b"".join([STATUS_LINE[503], *dates, _NO_ROOM]))
-        return True
+        self.transport.write(b"".join([STATUS_LINE[503], *dates, no_room.ready_made]))
 
-    def _refusal(self) -> ASGIApp | None:
+    def _refusal(self, no_room: _NoRoom | None) -> ASGIApp | None:
         """What answers this request in the application's place, before anything of its body is read."""
         if len(self.url) > URL_BYTES_MAX:
             return Problem("uri-too-long", f"The URI has more than {URL_BYTES_MAX} bytes.").response()
@@ -181,11 +195,7 @@ class Connection(HttpToolsProtocol):
             and sum(len(name) + len(value) for name, value in self.headers) > HEAD_BYTES_MAX
         ):
             return _headers_too_large().response()
-        if len(self.tasks) - self._shared.commands_waiting() > REQUESTS_MAX:
-            return Problem("overloaded", "Too many requests are under way; this one was not tried.").response()
-        if self.parser.get_method() not in _READING and self._shared.refuses_command():
-            return _no_room().response()
-        return None
+        return no_room.problem.response() if no_room else None
 
     def send_400_response(self, msg: str) -> None:
         if self._is_at_work:

@@ -6,6 +6,10 @@ import socket
 from service.errors import OperatorError
 
 BACKLOG = 2048
+# libuv accepts one connection of a listening socket in each turn of its loop (https://github.com/libuv/libuv/pull/3696).
+# When turns take tens of milliseconds, under load, that is less than arrives: the backlog overflows, and who finds it
+# full is heard again after one, three and seven seconds. So the loop listens on the same socket so many times.
+ACCEPTS_A_TURN = 32
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -24,3 +28,8 @@ def listen(host: str, port: int) -> socket.socket:
             ) from None
         raise OperatorError(f"cannot listen on {host}:{port}: {error.strerror}") from None
     return listener
+
+
+def often(listener: socket.socket) -> list[socket.socket]:
+    """The listener and duplicates of it, so that a turn of the loop accepts ACCEPTS_A_TURN connections."""
+    return [listener, *(listener.dup() for _ in range(ACCEPTS_A_TURN - 1))]

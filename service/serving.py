@@ -11,7 +11,7 @@ from uvicorn.supervisors import Multiprocess
 from service import logs
 from service.connections import Connection
 from service.lifeline import die_with_parent
-from service.listener import BACKLOG, listen
+from service.listener import BACKLOG, listen, often
 from service.settings import Settings
 
 SHUTDOWN_SECONDS = 8  # for requests in flight, which are answered before; then they are cancelled
@@ -40,13 +40,14 @@ def serve(settings: Settings, host: str, processes: int = 1) -> None:
         backlog=BACKLOG,
     )
     server = uvicorn.Server(config)
-    with contextlib.closing(listen(host, settings.port)) as listener:
+    with contextlib.ExitStack() as closes:
+        listeners = [closes.enter_context(it) for it in often(listen(host, settings.port))]
         if processes > 1:
             os.environ[_PART_OF_SEVERAL] = "1"
-            Multiprocess(config, sockets=[listener]).run()
+            Multiprocess(config, sockets=listeners).run()
             return
         with contextlib.suppress(KeyboardInterrupt):
-            server.run(sockets=[listener])
+            server.run(sockets=listeners)
     if not server.started:
         sys.exit(1)
 

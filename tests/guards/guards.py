@@ -266,4 +266,18 @@ GUARDS = (
         "if False:",
         ("tests/query/test_parked.py::test_what_has_not_made_it_into_the_tables_is_not_called_not_found",),
     ),
+    Guard(
+        "all who knock are let in, also when a turn of the loop takes long",
+        "service/listener.py",
+        "range(ACCEPTS_A_TURN - 1)",
+        "range(0)",
+        ("tests/service/test_listener.py::test_a_turn_of_the_loop_accepts_many_connections",),
+    ),
+    Guard(
+        "requests under way are bounded, reads as well",
+        "service/connections.py",
+        "if len(self.tasks) - self._shared.commands_waiting() > REQUESTS_MAX:",
+        "if False:",
+        ("tests/system/test_overload.py::test_reads_that_there_is_no_room_for_are_refused_at_once",),
+    ),
 )

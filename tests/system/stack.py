@@ -23,6 +23,8 @@ from service.embedded.server import EmbeddedServer
 from service.migrate import upgrade
 from tests.builders import wait_until
 
+# The processes are of the same tree as the tests, whatever is installed.
+SURROUNDINGS = {"PATH": os.defpath, "PYTHONPATH": str(Path(__file__).parents[2])}
 START_SECONDS_MAX = 60
 STOP_SECONDS_MAX = 20
 
@@ -30,9 +32,9 @@ STOP_SECONDS_MAX = 20
 class ServiceProcess:
     """`orders <arguments>` in a session of its own, with its output in a file."""
 
-    def __init__(self, name: str, arguments: list[str], environment: Mapping[str, str], directory: Path) -> None:
+    def __init__(self, name: str, arguments: list[str], environment: dict[str, str], directory: Path) -> None:
         self.name = name
-        self.environment = {"PATH": os.defpath, **environment}
+        self.environment = SURROUNDINGS | environment
         self.log_path = directory / f"{name}.log"
         self._arguments = arguments
         self._directory = directory
@@ -190,7 +192,7 @@ class Stack:
         urls = {"DATABASE_URL": self.database_url, "REDIS_URL": self.redis_url}
         return subprocess.run(
             [sys.executable, "-P", "-m", "service.cli", *arguments],
-            env={"PATH": os.defpath, **urls, **self._environment},
+            env=SURROUNDINGS | urls | self._environment,
             cwd=self.directory,
             capture_output=True,
             text=True,

@@ -9,6 +9,8 @@ import httpx
 import pytest
 
 from command.writer import ANSWER_SECONDS_MAX, BATCH_COMMANDS_MAX, BATCH_SECONDS_MAX, QUEUE_SECONDS_MAX, WAITING_MAX
+from query.database import CONNECTION_SECONDS_MAX
+from service.connections import REQUESTS_MAX
 from tests.builders import wait_until
 from tests.system.freezing import frozen
 from tests.system.slow import SlowClient
@@ -75,6 +77,23 @@ def test_a_full_queue_refuses_at_once_and_all_that_wait_are_answered(stack: Stac
         again = shop.post("/users", json={"name": "Second", "email": "second@example.org"})
         assert again.status_code == 201, again.text
     assert stack.rows("SELECT count(*) FROM log.events") == [(2,)]
+
+
+def test_reads_that_there_is_no_room_for_are_refused_at_once(stack: Stack) -> None:
+    (url,) = stack.urls
+    with ExitStack() as closes, httpx.Client(base_url=url, timeout=20) as shop:
+        clients = [closes.enter_context(closing(SlowClient(url))) for _ in range(REQUESTS_MAX + PROBES)]
+        assert shop.get("/users").status_code == 200
+        with frozen(stack.postgres.pid):
+            for client in clients:
+                client.send(b"GET /users HTTP/1.1\r\nHost: x\r\n\r\n")
+            sent = time.monotonic()
+            refused = shop.get("/users")
+            assert time.monotonic() - sent < CONNECTION_SECONDS_MAX, "it waited for the database"
+            assert (refused.status_code, refused.json()["code"]) == (503, "overloaded")
+            assert refused.headers["retry-after"]
+            assert shop.head("/users").status_code == 503
+        wait_until(lambda: shop.get("/users").status_code == 200, ANSWERED_WITHIN_SECONDS, "it reads again")
 
 
 def test_a_frozen_database_is_told_within_ten_seconds_and_reads_too(stack: Stack) -> None:
