@@ -111,12 +111,14 @@ def _one_order(stage: Stage, options: Options, report: Report, ours: Orders, cru
 
 def _page(stage: Stage, options: Options, report: Report, ours: Orders, crud: Baseline) -> None:
     path = paths_in(stage, "page", [PAGE])
-    results = _load(options, {"ours": (ours.url, path), "crud": (crud.url, path)}, 16)
+    others = paths_in(stage, "pages", (f"{PAGE}&{until}" for until in _until_some_time(ours)))
+    targets = {"ours": (ours.url, path), "crud": (crud.url, path), "ours, each another page": (ours.url, others)}
+    results = _load(options, targets, 16)
     report.keep("page of 50, 16 connections", results)
-    ratios = {"crud": ratio(results["ours"], results["crud"], _rate)}
-    report.tables.append(
-        Table("GET the newest 50 orders with their items", LOAD_COLUMNS, load_rows(16, results, ratios))
-    )
+    ratios = {name: ratio(results["ours"], results[name], _rate) for name in results if name != "ours"}
+    note = "All ask for the same page, and equal reads share one. `each another page`: 50 orders up to a random time."
+    table = Table("GET the newest 50 orders with their items", LOAD_COLUMNS, load_rows(16, results, ratios), note=note)
+    report.tables.append(table)
     report.figures["read.page_vs_crud"] = ratios["crud"]
 
 
@@ -154,13 +156,18 @@ def _user_paths(service: Orders) -> Iterable[str]:
 
 
 def _cancelled_paths(service: Orders) -> Iterable[str]:
+    return (f"/orders?limit=25&status=cancelled&{until}" for until in _until_some_time(service))
+
+
+def _until_some_time(service: Orders) -> Iterable[str]:
+    """Filters for the orders until a time at which there are many."""
     bounds = "SELECT percentile_disc(ARRAY[0.2, 1]) WITHIN GROUP (ORDER BY placed_at) FROM read.orders"
     first, last = execute(service.database_url, bounds)[0][0]
     chance = random.Random(1)
     times: list[datetime] = [
         first + timedelta(seconds=(last - first).total_seconds() * chance.random()) for _ in range(PATHS)
     ]
-    return (f"/orders?limit=25&status=cancelled&placed_at%5Blte%5D={quote(at.isoformat())}" for at in times)
+    return (f"placed_at%5Blte%5D={quote(at.isoformat())}" for at in times)
 
 
 def _load(options: Options, targets: dict[str, tuple[str, Path]], connections: int) -> dict[str, list[Load]]:

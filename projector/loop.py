@@ -13,6 +13,7 @@ import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 from psycopg import Connection, sql
 
@@ -23,7 +24,8 @@ from projector.narrowing import Narrowing, Refused, refusing
 from projector.parking import Parked, Parking
 from projector.projections import PROJECTIONS
 from projector.projections.envelope import Envelope
-from projector.rows import Rows
+from projector.rows import NewRows, Rows, write_new
+from projector.write_behind import WriteBehind
 from readmodel import tables
 
 CHECKPOINT = "read_tables"
@@ -35,7 +37,7 @@ CONNECT_SECONDS_MAX = 5
 # A server whose machine is gone says nothing, however long we wait: the kernel gives up on it after this.
 VANISHED_MS_MAX = 20_000
 # A batch is read, folded and its new rows written in pages, so that a large one takes no more memory.
-PAGE_EVENTS_MAX = 10_000
+PAGE_EVENTS_MAX = 5_000
 
 WORKER = f"{socket.gethostname()}:{os.getpid()}"
 
@@ -199,12 +201,7 @@ class Loop:
                 parking = Parking.load(connection, self.schema, position, up_to, self.narrowing.given_up)
             else:
                 parking = Parking(given_up=self.narrowing.given_up)
-            for after in range(position, up_to, PAGE_EVENTS_MAX):
-                page_end = min(after + PAGE_EVENTS_MAX, up_to)
-                self.fold(self._read_page(connection, after, page_end), parking)
-                if page_end < up_to:
-                    with refusing(page_end - after, after + 1):
-                        self._rows.write_new(connection, self.schema)
+            self._fold_pages(connection, position, up_to, parking)
             self.write(connection, up_to - position, position + 1)
             parking.write(connection, self.schema)
             moved = connection.execute(self._move, (up_to, WORKER, parking.count, CHECKPOINT, position))
@@ -212,6 +209,26 @@ class Loop:
                 raise Fenced(f"the checkpoint is no longer at {position}")
         self.narrowing.passed(up_to)
         return Progress(up_to, head, up_to - position, tuple(parking.new))
+
+    def _fold_pages(self, connection: Connection, position: int, up_to: int, parking: Parking) -> None:
+        """Fold the events at positions after < position <= up_to. Of all pages but the last the new rows are written.
+
+        That is done while the next page is folded.
+        """
+        with WriteBehind() as behind:
+            for after in range(position, up_to, PAGE_EVENTS_MAX):
+                page_end = min(after + PAGE_EVENTS_MAX, up_to)
+                behind.wait()
+                events = self._read_page(connection, after, page_end)
+                if after > position:
+                    behind.start(partial(self._write_new, connection, self._rows.take_new(), after))
+                self.fold(events, parking)
+            behind.wait()
+
+    def _write_new(self, connection: Connection, new: list[NewRows], up_to: int) -> None:
+        """Write the new rows of the page that ends at position `up_to`."""
+        with refusing(PAGE_EVENTS_MAX, up_to - PAGE_EVENTS_MAX + 1):
+            write_new(new, connection, self.schema)
 
     def _seen(self, connection: Connection) -> tuple[int, int, int, int]:
         row = connection.execute(self._look, (CHECKPOINT,)).fetchone()

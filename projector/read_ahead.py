@@ -8,7 +8,6 @@ from psycopg import Connection
 
 from eventlog import read
 from eventlog.read import StoredEvent
-from projector.loop import connect
 
 
 class _Fetch(NamedTuple):
@@ -18,13 +17,13 @@ class _Fetch(NamedTuple):
 
 
 class ReadAhead:
-    """A reader for the loop with a connection and a thread of its own, so PostgreSQL reads while Python folds.
+    """A reader for the loop with a thread and a connection of its own, so PostgreSQL reads while Python folds.
 
-    Only for a log that is long compared to a page: a replay's or verify's.
+    Only where there is much to read: for a replay, for verify, for whoever is far behind. Closes the connection.
     """
 
-    def __init__(self, database_url: str) -> None:
-        self._connection = connect(database_url)
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="read-ahead")
         self._next: _Fetch | None = None
 
@@ -34,6 +33,10 @@ class ReadAhead:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the thread and the connection."""
         self._thread.shutdown(cancel_futures=True)
         self._connection.close()
 

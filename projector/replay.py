@@ -13,7 +13,7 @@ import psycopg
 from psycopg import Connection, sql
 
 from projector import dependents
-from projector.loop import Progress
+from projector.loop import Progress, connect
 from projector.read_ahead import ReadAhead
 from projector.shadow import BATCH_EVENTS, REPLAY_SCHEMA, Report, Shadow, building, drop_schema
 from readmodel import tables
@@ -60,7 +60,7 @@ def replay(database_url: str, report: Report) -> Progress:
     `report` is called after each batch. Raises Busy, SwapRefused, InTheWay and psycopg.Error; then the old tables go on
     serving, and what was built is dropped.
     """
-    with building(database_url) as connection, ReadAhead(database_url) as ahead:
+    with building(database_url) as connection, ReadAhead(connect(database_url)) as ahead:
         _drop_retired(connection)
         with Shadow(connection, REPLAY_SCHEMA, read_page=ahead.page) as shadow:
             dependents.look(connection, tables.SCHEMA, shadow.schema)  # before all the work; and once more after it

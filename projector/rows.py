@@ -4,9 +4,9 @@ A projection says `insert` and `set`; it runs no SQL. A row that is inserted and
 """
 
 import re
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 from psycopg import Connection, sql
 from sqlalchemy import Table
@@ -32,6 +32,26 @@ class RowMissing(Exception):
     """A row that is to be changed is not there."""
 
 
+class NewRows(NamedTuple):
+    """Rows that one table does not have yet, each with all of `columns`."""
+
+    table: str
+    columns: Sequence[str]
+    rows: Collection[dict[str, Any]]
+
+    def write(self, connection: Connection, schema: str) -> None:
+        """Write them."""
+        if not self.rows:
+            return
+        statement = sql.SQL("COPY {} ({}) FROM STDIN (NULL {})").format(
+            sql.Identifier(schema, self.table), sql.SQL(", ").join(map(sql.Identifier, self.columns)), _NULL
+        )
+        with connection.cursor().copy(statement) as copy:
+            rows = iter(self.rows)
+            while lines := [_copy_line(list(row.values())) for row in islice(rows, _COPY_ROWS)]:
+                copy.write("\n".join(lines) + "\n")
+
+
 class Changes:
     """The changes of one batch to one table. Keys are a row's primary key: a text, or a tuple of values."""
 
@@ -55,11 +75,10 @@ class Changes:
         else:
             row.update(columns)
 
-    def write_new(self, connection: Connection, schema: str) -> None:
-        """Write the new rows and forget them."""
-        if self._inserted:
-            self._copy(connection, schema)
-            self._inserted.clear()
+    def take_new(self) -> "NewRows":
+        """The new rows, which are forgotten here."""
+        taken, self._inserted = self._inserted, {}
+        return NewRows(self._name, self.columns, taken.values())
 
     def write_changed(self, connection: Connection, schema: str) -> None:
         """Write the changed rows and forget them; the new ones have to be written by then."""
@@ -67,15 +86,6 @@ class Changes:
             for columns, rows in self._by_columns():
                 self._update(connection, schema, columns, rows)
             self._set.clear()
-
-    def _copy(self, connection: Connection, schema: str) -> None:
-        statement = sql.SQL("COPY {} ({}) FROM STDIN (NULL {})").format(
-            sql.Identifier(schema, self._name), sql.SQL(", ").join(map(sql.Identifier, self.columns)), _NULL
-        )
-        with connection.cursor().copy(statement) as copy:
-            rows = iter(self._inserted.values())
-            while lines := [_copy_line(list(row.values())) for row in islice(rows, _COPY_ROWS)]:
-                copy.write("\n".join(lines) + "\n")
 
     def _by_columns(self) -> Iterator[tuple[tuple[str, ...], list[tuple[Any, ...]]]]:
         """Rows whose same columns change go into one statement: (columns, [key values + new values])."""
@@ -116,17 +126,22 @@ class Rows:
 
     def write(self, connection: Connection, schema: str) -> None:
         """Write all changes and forget them."""
-        self.write_new(connection, schema)
+        write_new(self.take_new(), connection, schema)
         for changes in self._tables():
             changes.write_changed(connection, schema)
 
-    def write_new(self, connection: Connection, schema: str) -> None:
-        """Write the new rows alone: they are many, while of one that changes often only the last state counts."""
-        for changes in self._tables():
-            changes.write_new(connection, schema)
+    def take_new(self) -> list[NewRows]:
+        """The new rows alone, to be written now: they are many, while of one that changes often only the end counts."""
+        return [changes.take_new() for changes in self._tables()]
 
     def _tables(self) -> tuple[Changes, ...]:
         return (self.users, self.products, self.orders, self.order_items)
+
+
+def write_new(new: Iterable[NewRows], connection: Connection, schema: str) -> None:
+    """Write what `Rows.take_new` returned."""
+    for rows in new:
+        rows.write(connection, schema)
 
 
 def _text(value: object) -> str | None:

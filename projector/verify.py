@@ -52,7 +52,7 @@ def verify(database_url: str, report: Report) -> Verdict:
     with building(database_url) as connection:
         live = Loop()
         with (
-            ReadAhead(database_url) as ahead,
+            ReadAhead(connect(database_url)) as ahead,
             Shadow(connection, VERIFY_SCHEMA, read_page=ahead.page, logged=False) as shadow,
             connect(database_url) as snapshot,
         ):

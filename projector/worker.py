@@ -14,13 +14,17 @@ from dramatiq import Broker, Middleware, Worker
 from dramatiq.brokers.redis import RedisBroker
 from psycopg import Connection
 
+from eventlog import read
+from eventlog.read import StoredEvent
 from projector import bell
 from projector.loop import STALLED_SECONDS_MAX, Loop, Progress, connect
 from projector.parked import retry
 from projector.patience import PatientConnection
+from projector.read_ahead import ReadAhead
 from readmodel.tables import SCHEMA
 
-BATCH_EVENTS_MAX = 5_000
+# Whoever is further behind reads ahead as well.
+BATCH_EVENTS_MAX = 20_000
 STATEMENT_SECONDS_MAX = 12
 BATCH_SECONDS_MAX = 60
 SWEEP_SECONDS = 1.0
@@ -59,11 +63,12 @@ class Projector:
     Several processes may do so beside each other: the checkpoint lets one of them work, the others look again later.
     """
 
-    def __init__(self, database_url: str, client: redis.Redis | None = None, loop: Loop | None = None) -> None:
+    def __init__(self, database_url: str, client: redis.Redis | None = None) -> None:
         self._database_url = database_url
         self._redis = client
-        self._loop = loop or Loop()
+        self._loop = Loop(read_page=self._page)
         self._connection: Connection | None = None
+        self._ahead: ReadAhead | None = None
         self._busy = threading.Lock()
         self._stopping = threading.Event()
         self._error: str | None = None
@@ -75,6 +80,7 @@ class Projector:
     def close(self) -> None:
         """Give the connections back, after `stop`."""
         with self._busy:
+            self._end_reading_ahead()
             if self._connection is not None:
                 self._connection.close()
             if self._redis is not None:
@@ -165,13 +171,29 @@ class Projector:
 
     def _project_batch(self) -> Progress:
         try:
-            return self._loop.project(self._connected(), BATCH_EVENTS_MAX)
+            progress = self._loop.project(self._connected(), BATCH_EVENTS_MAX)
         except psycopg.OperationalError:
-            if self._connection is None or not self._connection.closed:
+            read_ahead = self._ahead is not None
+            self._end_reading_ahead()
+            if not read_ahead and (self._connection is None or not self._connection.closed):
                 raise
             # The server was restarted, or has ended a session that stood still for too long. Whatever was not
             # committed was rolled back, so it is simply done again.
-            return self._loop.project(self._connected(), BATCH_EVENTS_MAX)
+            progress = self._loop.project(self._connected(), BATCH_EVENTS_MAX)
+        if progress.lag <= BATCH_EVENTS_MAX:
+            self._end_reading_ahead()
+        elif self._ahead is None:
+            with contextlib.suppress(psycopg.OperationalError):  # without it is slower, and that is all
+                self._ahead = ReadAhead(self._connect())
+        return progress
+
+    def _page(self, connection: Connection, after: int, up_to: int) -> list[StoredEvent]:
+        return (self._ahead.page if self._ahead else read.page)(connection, after, up_to)
+
+    def _end_reading_ahead(self) -> None:
+        if self._ahead is not None:
+            self._ahead.close()
+            self._ahead = None
 
     def _reporting(self, work: Callable[[], None]) -> None:
         """Do the work; leave word of its failure where `orders status` finds it, and try again on the next occasion."""
@@ -193,12 +215,16 @@ class Projector:
 
     def _connected(self) -> Connection:
         if self._connection is None or self._connection.closed:
-            self._connection = connect(self._database_url, PatientConnection)
-            # Should this process be stopped or cut off, the server is not to go on for it, nor to keep its locks. A
-            # COMMIT that is cancelled while it waits for a standby is no loss: the tables follow from the log.
-            self._connection.execute(f"SET statement_timeout = '{STATEMENT_SECONDS_MAX}s'")
-            self._connection.execute(f"SET transaction_timeout = '{BATCH_SECONDS_MAX}s'")
+            self._connection = self._connect()
         return self._connection
+
+    def _connect(self) -> Connection:
+        connection = connect(self._database_url, PatientConnection)
+        # Should this process be stopped or cut off, the server is not to go on for it, nor to keep its locks. A COMMIT
+        # that is cancelled while it waits for a standby is no loss: the tables follow from the log.
+        connection.execute(f"SET statement_timeout = '{STATEMENT_SECONDS_MAX}s'")
+        connection.execute(f"SET transaction_timeout = '{BATCH_SECONDS_MAX}s'")
+        return connection
 
     def _answer_bell(self) -> None:
         """From here on, news rings again. To be called before a last look at the log."""

@@ -28,6 +28,7 @@ from query.paging import Place, Sort, cursor_of, link_to_next, place_of, tie
 from query.parameters import PAGE_LENGTH_MAX, PageParameters
 from query.parked import PARKED, any_parked, kind_of
 from query.routes import json_response
+from query.sharing import Sharing
 from query.statements import beside_checkpoint, compiled, of_read_tables
 from query.sync import Sync
 from query.views import JsonText, as_bytes
@@ -97,6 +98,7 @@ class Listing:
         self._visible = true() if visible is None else visible
         self._owner = owner
         self._statement = lru_cache(SHAPES_MAX)(self._compiled)
+        self._sharing: Sharing[Page] = Sharing()
 
     async def answer(self, request: Request, parameters: PageParameters, **fixed: object) -> Response:
         """The page that the request asks for; `fixed` are filters that its path sets.
@@ -120,9 +122,12 @@ class Listing:
     async def _page(self, filters: Mapping[str, object], parameters: PageParameters, start: Place | None) -> Page:
         shape, values = self._shape(filters, parameters.sort, start)
         values["limit"] = parameters.limit
+        return await self._sharing.read((shape, *values.values()), lambda: self._read(shape, values, parameters.limit))
+
+    async def _read(self, shape: Shape, values: Mapping[str, object], limit: int) -> Page:
         rows = await self._reads.rows(self._statement(shape), values)
         position, any_stream, known, documents, found, value, id_ = rows[0]
-        last = Place(value, id_) if found > parameters.limit else None
+        last = Place(value, id_) if found > limit else None
         parked = bool(any_stream) and await any_parked(self._reads, kind_of(self._table))
         return Page(position, parked, known, documents or b"", last)
 

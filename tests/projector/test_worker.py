@@ -8,7 +8,7 @@ import pytest
 import redis
 from psycopg import Connection
 
-from projector import bell
+from projector import bell, loop, worker
 from projector.bell import Bell
 from projector.verify import verify
 from projector.worker import LINGER_SECONDS, Projector
@@ -134,6 +134,42 @@ def test_a_session_that_is_ended_in_a_batch_is_made_again(
     projector.sweep()
     assert (position(other), contents(other)["users"]) == (0, [])
     nothing_happens_any_more(other)
+    projector.sweep()
+    assert all_is_projected(other)
+    assert error(other) is None
+
+
+@pytest.fixture
+def small_batches(monkeypatch: pytest.MonkeyPatch) -> int:
+    monkeypatch.setattr(worker, "BATCH_EVENTS_MAX", 20)
+    monkeypatch.setattr(loop, "PAGE_EVENTS_MAX", 5)
+    return 20
+
+
+SESSIONS = (
+    "SELECT count(*) FROM pg_stat_activity "
+    "WHERE datname = current_database() AND application_name = 'orders projector' AND pid <> pg_backend_pid()"
+)
+
+
+def test_whoever_is_far_behind_reads_ahead_and_comes_to_the_same_tables(
+    projector: Projector, writing: Writing, other: Connection, database_url: str, small_batches: int
+) -> None:
+    writing.history(orders=60)
+    projector._project()
+    assert other.execute(SESSIONS).fetchone() == (2,)
+    assert projector.catch_up().events == head(other) - small_batches
+    assert other.execute(SESSIONS).fetchone() == (1,)
+    assert verify(database_url, lambda _: None).differences == []
+
+
+def test_a_lost_connection_for_reading_ahead_is_no_failure(
+    projector: Projector, writing: Writing, other: Connection, small_batches: int
+) -> None:
+    writing.history(orders=60)
+    projector._project()
+    assert projector._ahead is not None
+    projector._ahead._connection.close()
     projector.sweep()
     assert all_is_projected(other)
     assert error(other) is None
