@@ -103,6 +103,7 @@ def positions_come_from_a_sequence(append: Any) -> None:
     async def connect(*args: Any, **more: Any) -> Any:
         connection = await original(*args, **more)
         await connection.execute(b"CREATE SEQUENCE IF NOT EXISTS log.positions CACHE 8")
+        await connection.execute(b"SELECT nextval('log.positions')")  # somebody was rolled back
         return connection
 
     append.connect = connect
