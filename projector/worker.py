@@ -25,6 +25,7 @@ from readmodel.tables import SCHEMA
 
 # Whoever is further behind reads ahead as well.
 BATCH_EVENTS_MAX = 20_000
+RETRIED_EVENTS_MAX = 1_000
 STATEMENT_SECONDS_MAX = 12
 BATCH_SECONDS_MAX = 60
 SWEEP_SECONDS = 1.0
@@ -177,9 +178,9 @@ class Projector:
             self._end_reading_ahead()
             if not read_ahead and (self._connection is None or not self._connection.closed):
                 raise
-            # The server was restarted, or has ended a session that stood still for too long. Whatever was not
-            # committed was rolled back, so it is simply done again.
-            progress = self._loop.project(self._connected(), BATCH_EVENTS_MAX)
+            # The server was restarted, or has ended a session that took too long. Whatever was not committed was rolled
+            # back, so it is simply done again, with less at a time for a server that is slow.
+            progress = self._loop.project(self._connected(), RETRIED_EVENTS_MAX)
         if progress.lag <= BATCH_EVENTS_MAX:
             self._end_reading_ahead()
         elif self._ahead is None:

@@ -35,6 +35,8 @@ HEAD_BYTES_MAX = 32 * 1024
 REQUESTS_MAX = 500
 
 _READING = {b"GET", b"HEAD", b"OPTIONS"}
+# Whoever watches is to see an overload, not to be refused by it: a process that is busy is not to be killed as dead.
+_WATCHING = {b"/healthz", b"/readyz", b"/metrics"}
 
 
 class Connections:
@@ -160,7 +162,7 @@ class Connection(HttpToolsProtocol):
 
     def _no_room(self) -> _NoRoom | None:
         """Why there is no room for this request; None when there is."""
-        if len(self.tasks) - self._shared.commands_waiting() > REQUESTS_MAX:
+        if len(self.tasks) - self._shared.commands_waiting() > REQUESTS_MAX and self.url not in _WATCHING:
             return _TOO_MANY_REQUESTS
         if self.parser.get_method() not in _READING and self._shared.refuses_command():
             return _TOO_MANY_COMMANDS

@@ -142,6 +142,7 @@ def test_a_session_that_is_ended_in_a_batch_is_made_again(
 @pytest.fixture
 def small_batches(monkeypatch: pytest.MonkeyPatch) -> int:
     monkeypatch.setattr(worker, "BATCH_EVENTS_MAX", 20)
+    monkeypatch.setattr(worker, "RETRIED_EVENTS_MAX", 5)
     monkeypatch.setattr(loop, "PAGE_EVENTS_MAX", 5)
     return 20
 
@@ -170,6 +171,19 @@ def test_a_lost_connection_for_reading_ahead_is_no_failure(
     projector._project()
     assert projector._ahead is not None
     projector._ahead._connection.close()
+    projector.sweep()
+    assert all_is_projected(other)
+    assert error(other) is None
+
+
+def test_a_server_that_is_too_slow_for_a_batch_gets_smaller_ones(
+    projector: Projector, writing: Writing, other: Connection, small_batches: int
+) -> None:
+    writing.history(orders=60)
+    on_moving_the_checkpoint(
+        other,
+        "IF NEW.position > OLD.position + 5 THEN PERFORM pg_terminate_backend(pg_backend_pid()); END IF; RETURN NEW;",
+    )
     projector.sweep()
     assert all_is_projected(other)
     assert error(other) is None

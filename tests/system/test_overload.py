@@ -93,6 +93,7 @@ def test_reads_that_there_is_no_room_for_are_refused_at_once(stack: Stack) -> No
             assert (refused.status_code, refused.json()["code"]) == (503, "overloaded")
             assert refused.headers["retry-after"]
             assert shop.head("/users").status_code == 503
+            assert shop.get("/healthz").status_code == 200, "whoever watches is not refused"
         wait_until(lambda: shop.get("/users").status_code == 200, ANSWERED_WITHIN_SECONDS, "it reads again")
 
 
