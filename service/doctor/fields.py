@@ -39,4 +39,4 @@ CANCELLED = f"""cancelled AS (
         {integer("element", "quantity")} AS quantity, {integer("element", "cancelled_after")} AS cancelled_after
     FROM log.events AS event, {elements("event.data", "lines")} AS element
     WHERE event.log_id = 0 AND event.type IN ('OrderLinesCancelled', 'OrderCancelled')
-)"""  # noqa: S608
+)"""  # noqa: S608 - put together from constants

@@ -33,7 +33,7 @@ total AS (
 )
 SELECT order_id, version, amount, worth, after, running FROM total LEFT JOIN worth USING (order_id, version)
 WHERE amount IS DISTINCT FROM worth OR after IS DISTINCT FROM running ORDER BY 1, 2
-"""  # noqa: S608
+"""  # noqa: S608 - put together from constants
 
 _CANCELLED_LINES = f"""
 WITH {ITEM}, {CANCELLED}
@@ -43,7 +43,7 @@ SELECT order_id, version, line, ordered, cancelled_after, running FROM (
     FROM cancelled LEFT JOIN item USING (order_id, line)
 ) AS line
 WHERE cancelled_after IS DISTINCT FROM running OR ordered IS NULL OR running > ordered ORDER BY 1, 2, 3
-"""  # noqa: S608
+"""  # noqa: S608 - put together from constants
 
 
 def _totals(connection: Connection) -> Iterator[Finding]:
