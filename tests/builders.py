@@ -34,10 +34,12 @@ T = TypeVar("T")
 
 def wait_until(condition: Callable[[], bool], seconds: float, what: str) -> None:
     """Look again and again until it is so; fail when the time is up."""
-    deadline = time.monotonic() + seconds
+    began = time.monotonic()
     while not condition():
-        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
-        time.sleep(0.01)
+        waited = time.monotonic() - began
+        assert waited < seconds, f"not within {seconds} s: {what}"
+        # A look is work for what is waited for, and for the tests beside.
+        time.sleep(min(max(0.01, waited / 10), 0.1))
 
 
 def new_event(stream: str, version: int, event: Event, at: datetime = LONG_AGO) -> NewEvent:

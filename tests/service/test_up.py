@@ -17,6 +17,8 @@ from urllib.request import urlopen
 
 import pytest
 
+from tests.builders import wait_until
+
 READY_SECONDS_MAX = 60
 STOP_SECONDS_MAX = 40
 OURS = ("DATABASE_URL", "REDIS_URL", "QUERY_DATABASE_URL", "PORT", "DATA_DIR", "LOG_FORMAT", "LOG_LEVEL")
@@ -37,13 +39,6 @@ def free_port() -> int:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return int(listener.getsockname()[1])
-
-
-def wait_for(what: str, condition: Callable[[], bool], seconds: float) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
-        time.sleep(0.05)
 
 
 class Up:
@@ -87,7 +82,7 @@ class Up:
             assert self.process.poll() is None, self.output
             return "ready: " in self.output
 
-        wait_for(f"ready; it said {self.output}", ready, READY_SECONDS_MAX)
+        wait_until(ready, READY_SECONDS_MAX, f"ready; it said {self.output}")
 
     def stop(self, number: signal.Signals = signal.SIGINT) -> int:
         self.process.send_signal(number)
@@ -98,7 +93,7 @@ class Up:
     def close(self) -> None:
         if self.process.poll() is None:
             self.stop(signal.SIGTERM)
-        wait_for("nothing is left", lambda: not self.processes(), STOP_SECONDS_MAX)
+        wait_until(lambda: not self.processes(), STOP_SECONDS_MAX, "nothing is left")
         self._reader.join(STOP_SECONDS_MAX)
         assert self.process.stdout is not None
         self.process.stdout.close()
@@ -240,9 +235,9 @@ def kill_and_wait_until_it_runs_again(up: Up, command: str) -> None:
         return bool(running) and pid not in running
 
     os.kill(pid, signal.SIGKILL)
-    wait_for("seen", lambda: up.output.count("died, starting it again") > deaths, READY_SECONDS_MAX)
-    wait_for(f"{command} started again", another_runs, READY_SECONDS_MAX)
-    wait_for("healthy again", lambda: up.health() == 200, READY_SECONDS_MAX)
+    wait_until(lambda: up.output.count("died, starting it again") > deaths, READY_SECONDS_MAX, "seen")
+    wait_until(another_runs, READY_SECONDS_MAX, f"{command} started again")
+    wait_until(lambda: up.health() == 200, READY_SECONDS_MAX, "healthy again")
 
 
 def test_what_dies_again_and_again_ends_it_with_exit_code_1(start: Callable[[], Up]) -> None:
@@ -255,7 +250,7 @@ def test_what_dies_again_and_again_ends_it_with_exit_code_1(start: Callable[[], 
                 os.kill(pid, signal.SIGKILL)
         return up.process.poll() is not None
 
-    wait_for("gives up", gave_up, STOP_SECONDS_MAX)
+    wait_until(gave_up, STOP_SECONDS_MAX, "gives up")
     assert up.process.returncode == 1
     assert up.processes() == []
     assert up.lines[-1].startswith("orders: api died 5 times in 60 s")
