@@ -43,6 +43,7 @@ class Connection(asyncio.Protocol):
         _, connection = await loop.create_connection(lambda: cls(parts.netloc), parts.hostname, parts.port)
         return connection
 
+    # uvloop's transports are none of asyncio's classes, so this cannot be asked of a BaseTransport.
     def connection_made(self, transport: asyncio.WriteTransport) -> None:  # type: ignore[override]
         self._transport = transport
 
