@@ -1,10 +1,14 @@
 """An HTTP client that costs next to nothing, for measurements where the client shares the machine with the server."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from urllib.parse import urlsplit
+
+# Servers hang up on connections that rest: ours after five seconds.
+REST_SECONDS_MAX = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,16 +111,23 @@ class Pool:
 
     def __init__(self, base_url: str, most: int) -> None:
         self._base_url = base_url
-        self._free: list[Connection] = []
+        self._free: list[tuple[Connection, float]] = []
         self._most = asyncio.Semaphore(most)
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:
         async with self._most:
-            connection = self._free.pop() if self._free else await Connection.open(self._base_url)
+            connection = self._last_used() or await Connection.open(self._base_url)
             yield connection
-            self._free.append(connection)
+            self._free.append((connection, time.monotonic()))
 
     def close(self) -> None:
-        for connection in self._free:
+        for connection, _ in self._free:
             connection.close()
+        self._free.clear()
+
+    def _last_used(self) -> Connection | None:
+        """The one that was used last, unless it has rested too long: then all have."""
+        if self._free and time.monotonic() - self._free[-1][1] > REST_SECONDS_MAX:
+            self.close()
+        return self._free.pop()[0] if self._free else None

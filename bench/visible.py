@@ -111,18 +111,23 @@ async def _drive(service: Orders, rate: int, seconds: float, seed: int = 0) -> S
                 await _until_seen(connection, f"/orders/{json.loads(answer.body)['id']}", answered)
                 seen.visible_ms.append((time.perf_counter() - answered) * 1000)
 
-    async with asyncio.TaskGroup() as tasks:
-        start = time.perf_counter()
-        for number in range(round(rate * seconds)):
-            items = [{"product_id": it, "quantity": 1} for it in chance.sample(products, 2)]
-            body = json.dumps({"user_id": chance.choice(users), "items": items}).encode()
-            due = start + number / rate
-            if (wait := due - time.perf_counter()) > 0:
-                await asyncio.sleep(wait)
-            elif number % 16 == 0:
-                await asyncio.sleep(0)
-            # From when it was due, not from when we got round to it: a server that stalls us is not excused.
-            tasks.create_task(order(body, due, number % every == 0))
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            start = time.perf_counter()
+            for number in range(round(rate * seconds)):
+                items = [{"product_id": it, "quantity": 1} for it in chance.sample(products, 2)]
+                body = json.dumps({"user_id": chance.choice(users), "items": items}).encode()
+                due = start + number / rate
+                if (wait := due - time.perf_counter()) > 0:
+                    await asyncio.sleep(wait)
+                elif number % 16 == 0:
+                    await asyncio.sleep(0)
+                # From when it was due, not from when we got round to it: a server that stalls us is not excused.
+                tasks.create_task(order(body, due, number % every == 0))
+    except ExceptionGroup as group:
+        if group.split((BenchError, OSError))[1]:
+            raise
+        raise BenchError(str(group.exceptions[0])) from group
     pool.close()
     return seen
 

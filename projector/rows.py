@@ -3,11 +3,11 @@
 A projection says `insert` and `set`; it runs no SQL. A row that is inserted and changed in one batch is written once.
 """
 
-import re
 from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, NamedTuple
 
+import msgspec
 from psycopg import Connection, sql
 from sqlalchemy import Table
 from sqlalchemy.dialects import postgresql
@@ -17,14 +17,10 @@ from readmodel import tables
 
 Key = Hashable
 
-# Stands for null in COPY's text format. The usual one has a backslash in it, and would look like a text to escape.
-_NULL = "\x02"
-# What ends a value, a row, or is taken for null or for an escape in COPY's text format, and how it is written instead.
-_ESCAPES = {"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r", _NULL: f"\\{_NULL}"}
-_SPECIAL = re.compile("[" + re.escape("".join(_ESCAPES)) + "]")
 # Rows that go out together: enough to be worth a call, few enough to be written while the next are made.
 _COPY_ROWS = 1_000
 
+_json = msgspec.json.Encoder().encode
 _DIALECT = postgresql.dialect()  # type: ignore[no-untyped-call]
 
 
@@ -43,13 +39,13 @@ class NewRows(NamedTuple):
         """Write them."""
         if not self.rows:
             return
-        statement = sql.SQL("COPY {} ({}) FROM STDIN (NULL {})").format(
-            sql.Identifier(schema, self.table), sql.SQL(", ").join(map(sql.Identifier, self.columns)), _NULL
+        statement = sql.SQL(r"COPY {} ({}) FROM STDIN (FORMAT csv, ESCAPE '\', NULL 'null', ENCODING 'UTF8')").format(
+            sql.Identifier(schema, self.table), sql.SQL(", ").join(map(sql.Identifier, self.columns))
         )
         with connection.cursor().copy(statement) as copy:
             rows = iter(self.rows)
-            while lines := [_copy_line(list(row.values())) for row in islice(rows, _COPY_ROWS)]:
-                copy.write("\n".join(lines) + "\n")
+            while some := [list(row.values()) for row in islice(rows, _COPY_ROWS)]:
+                copy.write(_csv(some))
 
 
 class Changes:
@@ -149,23 +145,22 @@ def _text(value: object) -> str | None:
     return value if value is None or value.__class__ is str else str(value)
 
 
-def _copy_line(values: list[object]) -> str:
-    """A row in COPY's text format.
+def _csv(rows: list[list[object]]) -> bytes:
+    """Rows in COPY's CSV format, with a backslash for its escape and a bare `null` for its null.
 
-    Source: PostgreSQL's documentation of COPY, "Text Format". Hardly any row has anything to escape, so all is joined
-    first and looked at as a whole; if there is more special in it than we put there, it is done again with care.
+    Sources: PostgreSQL's documentation of COPY, "CSV Format"; RFC 8259. An array in JSON is such a row already: texts
+    in quotes, with a backslash before quotes and backslashes, all else without. So the rows are encoded together, which
+    is several times as fast as doing it by hand. Where JSON escapes other characters, or a text has in it what is
+    between rows, it is done by hand.
     """
-    line = "\t".join([_NULL if it is None else it if it.__class__ is str else str(it) for it in values])
-    if (
-        line.count("\t") == len(values) - 1
-        and line.count(_NULL) == values.count(None)
-        and "\\" not in line
-        and "\n" not in line
-        and "\r" not in line
-    ):
-        return line
-    return "\t".join([_NULL if it is None else _SPECIAL.sub(_escape, str(it)) for it in values])
+    encoded = _json(rows)
+    has_other_escapes = b"\\" in encoded.replace(rb"\\", b"").replace(rb"\"", b"")
+    if has_other_escapes or encoded.count(b"],[") != len(rows) - 1:
+        return "".join(",".join(map(_csv_value, row)) + "\n" for row in rows).encode()
+    return encoded[2:-2].replace(b"],[", b"\n") + b"\n"
 
 
-def _escape(special: re.Match[str]) -> str:
-    return _ESCAPES[special[0]]
+def _csv_value(value: object) -> str:
+    if value is None:
+        return "null"
+    return '"' + str(value).replace("\\", r"\\").replace('"', r"\"") + '"'

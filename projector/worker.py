@@ -30,7 +30,7 @@ STATEMENT_SECONDS_MAX = 12
 BATCH_SECONDS_MAX = 60
 SWEEP_SECONDS = 1.0
 # Awake, the projector looks again after this long.
-LOOK_AGAIN_SECONDS = 0.005
+LOOK_AGAIN_SECONDS = 0.001
 # On a busy log it waits a little longer, so that a batch is worth its statements and its commit.
 BUSY_BATCH_EVENTS = 50
 LOOK_AGAIN_BUSY_SECONDS = 0.03

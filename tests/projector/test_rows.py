@@ -26,6 +26,15 @@ ODD_TEXTS = [
     "NULL",
     "null",
     '"quoted"',
+    '"',
+    '\\"',
+    '"\\',
+    "\\\\n",
+    "a],[b",
+    '"],["',
+    '\\"],["\\',
+    "a\n\\.\nb",
+    "\b\f",
     "it's",
     "{1,2}",
     ",",
@@ -63,12 +72,16 @@ def read(connection: Connection, table: str, columns: str, row_id: str) -> tuple
     return connection.execute(f"SELECT {columns} FROM read.{table} WHERE id = %s".encode(), (row_id,)).fetchone()
 
 
+@pytest.mark.parametrize("together", [1, 2, len(ODD_TEXTS)])
 @pytest.mark.parametrize("column", ["name", "external_id"])
-def test_new_rows_keep_every_text(connection: Connection, column: str) -> None:
+def test_new_rows_keep_every_text(connection: Connection, column: str, together: int) -> None:
+    """Also beside others: rows that go out together are looked at together."""
     rows = Rows()
     ids = {new_id(): text for text in ODD_TEXTS}
-    for user_id, text in ids.items():
+    for number, (user_id, text) in enumerate(ids.items(), 1):
         rows.users.insert(user_id, user(user_id, **{column: text}))
+        if number % together == 0:
+            write(connection, rows)
     write(connection, rows)
     stored = connection.execute(f"SELECT id::text, {column} FROM read.users".encode()).fetchall()
     assert dict(stored) == ids
