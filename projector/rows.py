@@ -71,7 +71,7 @@ class Changes:
         else:
             row.update(columns)
 
-    def take_new(self) -> "NewRows":
+    def take_new(self) -> NewRows:
         """The new rows, which are forgotten here."""
         taken, self._inserted = self._inserted, {}
         return NewRows(self._name, self.columns, taken.values())
@@ -150,8 +150,8 @@ def _csv(rows: list[list[object]]) -> bytes:
 
     Sources: PostgreSQL's documentation of COPY, "CSV Format"; RFC 8259. An array in JSON is such a row already: texts
     in quotes, with a backslash before quotes and backslashes, all else without. So the rows are encoded together, which
-    is several times as fast as doing it by hand. Where JSON escapes other characters, or a text has in it what is
-    between rows, it is done by hand.
+    takes less time than value by value. Where JSON escapes other characters, or a text has in it what is between rows,
+    that is done all the same.
     """
     encoded = _json(rows)
     has_other_escapes = b"\\" in encoded.replace(rb"\\", b"").replace(rb"\"", b"")

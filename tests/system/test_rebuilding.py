@@ -193,7 +193,7 @@ def killed(stack: Stack, number: int, after: float) -> None:
     with long_report(stack):
         process.start()
         wait_until(lambda: "read_next" in schemas(stack), REPLAY_SECONDS_MAX, "the new tables")
-        time.sleep(after)
+        time.sleep(after)  # to be killed at any moment from there on
         process.kill()
 
 
