@@ -111,14 +111,14 @@ class Writer:
         """How many commands wait for their batch."""
         return len(self._waiting)
 
-    def refuses(self) -> bool:
-        """Whether a command would be refused as too many wait; counts it as if it had come."""
+    def is_full(self) -> bool:
+        """Whether a command would be refused, as too many wait or the writer is stopping."""
         waiting = self._waiting
-        is_full = len(waiting) >= WAITING_MAX or self._stopping
-        if not is_full and waiting and not self._is_patient:
-            is_full = waiting[0].since < asyncio.get_running_loop().time() - QUEUE_SECONDS_MAX
-        self.counts["overloaded"] += is_full
-        return is_full
+        if len(waiting) >= WAITING_MAX or self._stopping:
+            return True
+        if not waiting or self._is_patient:
+            return False
+        return waiting[0].since < asyncio.get_running_loop().time() - QUEUE_SECONDS_MAX
 
     def submit(self, submission: Submission) -> asyncio.Future[Answer]:
         """Hand over a command, in order.
@@ -127,7 +127,8 @@ class Writer:
         Raises Overloaded at once when too many wait, or when the writer is stopping; it may come later as well, from
         the future, when the wait gets too long.
         """
-        if self.refuses():
+        if self.is_full():
+            self.counts["overloaded"] += 1
             raise Overloaded("too many commands are waiting")
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Answer] = loop.create_future()

@@ -50,6 +50,7 @@ def create_app(settings: Settings) -> FastAPI:
     writer = Writer(settings.database_url, bell.ring)
     reads = Reads(settings.query_database_url or settings.database_url)
     health = Health(settings, bell)
+    connections = Connections(lambda: writer.waiting, writer.is_full, writer.take_no_more)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[dict[str, Any]]:
@@ -60,9 +61,7 @@ def create_app(settings: Settings) -> FastAPI:
             stack.push_async_callback(writer.stop)
             await stack.enter_async_context(reads)
             await stack.enter_async_context(health)
-            connections = await stack.enter_async_context(
-                Connections(lambda: writer.waiting, writer.refuses, writer.take_no_more)
-            )
+            await stack.enter_async_context(connections)
             gc.collect()
             gc.freeze()
             gc.set_threshold(*GC_THRESHOLDS)
@@ -83,7 +82,7 @@ def create_app(settings: Settings) -> FastAPI:
         command.users.router(commands),
         query.events.router(log_reader),
         query.projections.router(reads, log_reader),
-        pages.router(reads, log_reader, writer, health),
+        pages.router(reads, log_reader, writer, connections, health),
     ):
         app.router.routes.extend(routes.routes)
     _answer_problems(app)

@@ -6,6 +6,7 @@ and no more.
 
 import asyncio
 import resource
+from collections import Counter
 from collections.abc import Callable
 from typing import Self
 
@@ -13,6 +14,8 @@ from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from contract.problems import Problem
+from service import refusing
+from service.refusing import Glance, NoRoom
 
 CONNECTIONS_MAX = 4_000
 # Files and sockets of everything else: databases, broker, logs.
@@ -40,20 +43,26 @@ _WATCHING = {b"/healthz", b"/readyz", b"/metrics"}
 
 
 class Connections:
-    """What all connections of a process share: their number, the look at them, and whether commands are taken."""
+    """What all connections of a process share: their number, the look at them, and what there is room for.
+
+    `commands_waiting` is how many wait for the writer, and `commands_are_full` whether it takes no more. `refused`
+    counts what there was no room for, by reason.
+    """
 
     def __init__(
         self,
         commands_waiting: Callable[[], int],
-        refuses_command: Callable[[], bool],
+        commands_are_full: Callable[[], bool],
         closing: Callable[[], None],
         most: int | None = None,
     ) -> None:
-        self.commands_waiting = commands_waiting
-        self.refuses_command = refuses_command
+        self._commands_waiting = commands_waiting
+        self._commands_are_full = commands_are_full
         self._closing = closing
         self.most = most or connections_max()
         self.closing_since: float | None = None
+        self.refused = Counter[str](dict.fromkeys(refusing.REASONS, 0))
+        self.glance = Glance()
         self._open: set[Connection] = set()
         self._watching: asyncio.Task[None] | None = None
 
@@ -72,6 +81,18 @@ class Connections:
 
     def lost(self, connection: "Connection") -> None:
         self._open.discard(connection)
+
+    def has_room(self, under_way: int) -> bool:
+        """Whether there is room for whatever is asked for, when so many requests are under way."""
+        return under_way - self._commands_waiting() <= REQUESTS_MAX and not self._commands_are_full()
+
+    def no_room(self, under_way: int, method: bytes, url: bytes) -> NoRoom | None:
+        """Why there is no room for this request; None when there is."""
+        if under_way - self._commands_waiting() > REQUESTS_MAX and url not in _WATCHING:
+            return refusing.REQUESTS
+        if method not in _READING and self._commands_are_full():
+            return refusing.COMMANDS
+        return None
 
     def closing(self) -> None:
         """The process is to end: whoever has got in is answered, and nobody else."""
@@ -94,24 +115,7 @@ class _Answered:
     response_started = True
     more_body = False
     keep_alive = True
-
-    def __init__(self, scope: object) -> None:
-        self.scope = scope
-        self.message_event = asyncio.Event()
-
-
-class _NoRoom:
-    """A refusal, with its bytes ready: the headers, but for those that every answer has, and the body."""
-
-    def __init__(self, detail: str) -> None:
-        self.problem = Problem("overloaded", detail)
-        response = self.problem.response()
-        headers = [b"%b: %b\r\n" % header for header in response.raw_headers]
-        self.ready_made = b"".join([*headers, b"\r\n", bytes(response.body)])
-
-
-_TOO_MANY_REQUESTS = _NoRoom("Too many requests are under way; this one was not tried.")
-_TOO_MANY_COMMANDS = _NoRoom("Too many commands are waiting; this one was not tried.")
+    message_event = asyncio.Event()  # nobody waits for it
 
 
 class Connection(HttpToolsProtocol):
@@ -122,16 +126,19 @@ class Connection(HttpToolsProtocol):
         self._shared: Connections = self.app_state["connections"]
         self._patient_since = self.loop.time()
         self._head_bytes = 0
-        self._begun: object = None  # the scope of the request that is arriving, or arrived last
+        self._is_arriving = self._is_in_head = False  # a request, or its head, whose end has not come
         self._unread: tuple[float, object] | None = None
         if not self._shared.opened(self):
-            self._refuse(Problem("overloaded", "Too many connections are open; this one is closed."))
+            self._shared.refused[refusing.CONNECTIONS.reason] += 1
+            self._refuse(refusing.CONNECTIONS.problem)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._shared.lost(self)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
+        if not self._shared.has_room(len(self.tasks)) and self._refuses_at_a_glance(data):
+            return
         self._head_bytes += len(data)
         super().data_received(data)
         if not self._is_in_head:
@@ -141,13 +148,17 @@ class Connection(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        self._begun = self.scope
+        self._is_arriving = self._is_in_head = True
         self._patient_since = self.loop.time()
 
     def on_headers_complete(self) -> None:
-        no_room = self._no_room()
-        if no_room and self._can_refuse_at_once:
+        self._is_in_head = False
+        method = self.parser.get_method()
+        no_room = self._shared.no_room(len(self.tasks), method, self.url)
+        if no_room and self._can_refuse_at_once(method):
             self._refuse_at_once(no_room)
+            # What comes of the body is passed over.
+            self.cycle = _Answered()  # type: ignore[assignment] # it stands in for uvicorn's
             return
         refusal = self._refusal(no_room)
         if refusal is None:
@@ -160,35 +171,43 @@ class Connection(HttpToolsProtocol):
         finally:
             self.app = application
 
-    def _no_room(self) -> _NoRoom | None:
-        """Why there is no room for this request; None when there is."""
-        if len(self.tasks) - self._shared.commands_waiting() > REQUESTS_MAX and self.url not in _WATCHING:
-            return _TOO_MANY_REQUESTS
-        if self.parser.get_method() not in _READING and self._shared.refuses_command():
-            return _TOO_MANY_COMMANDS
-        return None
+    def on_message_complete(self) -> None:
+        super().on_message_complete()
+        self._is_arriving = False
+
+    def _refuses_at_a_glance(self, data: bytes) -> bool:
+        """Refuse a whole request that there is no room for, unread. False when it needs a closer look."""
+        if self._is_arriving or self._is_answering:
+            return False
+        asked = self._shared.glance.at(data)
+        no_room = asked and self._shared.no_room(len(self.tasks), *asked)
+        if not asked or not no_room or asked[0] == b"HEAD":
+            return False
+        self._unset_keepalive_if_required()
+        self._patient_since = self.loop.time()
+        self._refuse_at_once(no_room)
+        return True
+
+    def _refuse_at_once(self, no_room: NoRoom) -> None:
+        """Refuse with neither task nor application: most must be refused when there is least time for it."""
+        self._shared.refused[no_room.reason] += 1
+        self.transport.write(no_room.answer(self.server_state.default_headers))
 
     @property
-    def _can_refuse_at_once(self) -> bool:
-        """Whether nothing else is under way on this connection, and nothing about this request needs a closer look."""
+    def _is_answering(self) -> bool:
+        """Whether an earlier request's answer is not out yet."""
+        return (self._last is not None and not self._last.response_complete) or self.flow.write_paused
+
+    def _can_refuse_at_once(self, method: bytes) -> bool:
+        """Whether nothing about a request calls for a closer look."""
         return (
-            (self._last is None or self._last.response_complete)
-            and not (self.flow.write_paused or self.expect_100_continue)
+            not (self._is_answering or self.expect_100_continue)
             and self.parser.should_keep_alive()
-            and self.parser.get_method() != b"HEAD"
+            and method != b"HEAD"
             and len(self.headers) <= HEADERS_MAX
         )
 
-    def _refuse_at_once(self, no_room: _NoRoom) -> None:
-        """Refuse with neither task nor application: most must be refused when there is least time for it.
-
-        What comes of the body is passed over.
-        """
-        self.cycle = _Answered(self.scope)  # type: ignore[assignment] # it stands in for uvicorn's
-        dates = [b"%b: %b\r\n" % header for header in self.server_state.default_headers]
-        self.transport.write(b"".join([STATUS_LINE[503], *dates, no_room.ready_made]))
-
-    def _refusal(self, no_room: _NoRoom | None) -> ASGIApp | None:
+    def _refusal(self, no_room: NoRoom | None) -> ASGIApp | None:
         """What answers this request in the application's place, before anything of its body is read."""
         if len(self.url) > URL_BYTES_MAX:
             return Problem("uri-too-long", f"The URI has more than {URL_BYTES_MAX} bytes.").response()
@@ -197,7 +216,10 @@ class Connection(HttpToolsProtocol):
             and sum(len(name) + len(value) for name, value in self.headers) > HEAD_BYTES_MAX
         ):
             return _headers_too_large().response()
-        return no_room.problem.response() if no_room else None
+        if no_room:
+            self._shared.refused[no_room.reason] += 1
+            return no_room.problem.response()
+        return None
 
     def send_400_response(self, msg: str) -> None:
         if self._is_at_work:
@@ -246,11 +268,6 @@ class Connection(HttpToolsProtocol):
     def _last(self) -> RequestResponseCycle | None:
         """The last request whose headers are complete, and its answer."""
         return self.cycle
-
-    @property
-    def _is_in_head(self) -> bool:
-        """Whether a request has begun whose headers are not complete."""
-        return self._begun is not None and (self._last is None or self._last.scope is not self._begun)
 
     @property
     def _is_at_work(self) -> bool:

@@ -11,18 +11,19 @@ from command.writer import Writer
 from contract.problems import Problem
 from query.database import Reads
 from query.projections import Projection, projections_of
+from service.connections import Connections
 from service.log_reader import LogReader
 
 log = logging.getLogger(__name__)
 
 
-async def metrics_text(writer: Writer, reads: Reads, log_reader: LogReader) -> bytes:
+async def metrics_text(writer: Writer, connections: Connections, reads: Reads, log_reader: LogReader) -> bytes:
     """The metrics of this API process in Prometheus' text format.
 
     They are read off when asked for, and cost nothing otherwise. What the database knows is left out while it is away:
     the process's own figures are worth most then.
     """
-    families = [*_of_writer(writer)]
+    families = [*_of_writer(writer), _of_connections(connections)]
     try:
         for projection in await projections_of(reads):
             families += _of_projection(projection, (await log_reader.head(projection.position)).position)
@@ -51,6 +52,13 @@ def _of_writer(writer: Writer) -> Iterator[Metric]:
     yield CounterMetricFamily("orders_batches", "Transactions that commands were committed in", writer.batches)
     yield CounterMetricFamily("orders_events_appended", "Events appended by this process", writer.events)
     yield GaugeMetricFamily("orders_commands_waiting", "Commands that wait for their batch", writer.waiting)
+
+
+def _of_connections(connections: Connections) -> Metric:
+    refused = CounterMetricFamily("orders_requests_refused", "Refused before they were read", labels=["no_room_for"])
+    for reason, number in connections.refused.items():
+        refused.add_metric([reason], number)
+    return refused
 
 
 def _of_projection(projection: Projection, head: int) -> Iterator[Metric]:

@@ -12,6 +12,7 @@ from contract.problems import PROBLEMS, Problem
 from contract.requests import StrictRoute
 from query.database import Reads
 from query.routes import get
+from service.connections import Connections
 from service.health import Health
 from service.log_reader import LogReader
 from service.metrics import metrics_text
@@ -43,7 +44,7 @@ class ProblemMeaning(BaseModel):
     fix: str
 
 
-def router(reads: Reads, log: LogReader, writer: Writer, health: Health) -> APIRouter:
+def router(reads: Reads, log: LogReader, writer: Writer, connections: Connections, health: Health) -> APIRouter:
     """The routes."""
     routes = APIRouter(route_class=StrictRoute, tags=["operations"])
 
@@ -63,7 +64,7 @@ def router(reads: Reads, log: LogReader, writer: Writer, health: Health) -> APIR
     @routes.get("/metrics", response_class=Response)
     async def metrics() -> Response:
         """Metrics in Prometheus' text format."""
-        return Response(await metrics_text(writer, reads, log), media_type=CONTENT_TYPE_PLAIN_0_0_4)
+        return Response(await metrics_text(writer, connections, reads, log), media_type=CONTENT_TYPE_PLAIN_0_0_4)
 
     @get(routes, "/problems/{code}", answers=ProblemMeaning, errors=["not-found"], synced=False)
     async def problem_type(code: str) -> Response:

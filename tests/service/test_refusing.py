@@ -1,18 +1,58 @@
 """What a process answers that has no room: cheaply, in step, and not to whoever watches it."""
 
+import time
+from contextlib import closing
+
 import pytest
 
 from service import connections
+from service.refusing import Glance
+from tests.builders import wait_until
 from tests.served import problem, served
+from tests.system.slow import SlowClient
 
 WATCHED = ["/healthz", "/readyz", "/metrics"]
 
+GET = b"GET /users?limit=1 HTTP/1.1\r\nHost: x\r\n\r\n"
+POST = b"POST /users HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}"
+CHUNKED = b"POST /users HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n"
 
-@pytest.fixture(autouse=True)
+
+@pytest.mark.parametrize(
+    ("data", "asked"),
+    [(GET, (b"GET", b"/users?limit=1")), (POST, (b"POST", b"/users")), (CHUNKED, (b"POST", b"/users"))],
+)
+def test_a_glance_tells_what_a_whole_request_asks_for(data: bytes, asked: tuple[bytes, bytes]) -> None:
+    assert Glance().at(data) == asked
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        GET[:-1],
+        POST[:-1],
+        CHUNKED[:-2],
+        GET + POST,
+        POST + GET[:5],
+        GET.replace(b"Host", b"Connection: close\r\nHost"),
+        GET.replace(b"1.1", b"1.0"),
+        GET.replace(b"Host", b"Connection: upgrade\r\nUpgrade: websocket\r\nHost"),
+        POST.replace(b"Host", b"Content-Length: 3\r\nHost"),
+        b"{}",
+    ],
+)
+def test_a_glance_tells_nothing_of_what_must_be_read_and_has_forgotten_it_afterwards(data: bytes) -> None:
+    glance = Glance()
+    assert glance.at(data) is None
+    assert glance.at(POST) == (b"POST", b"/users")
+
+
+@pytest.fixture
 def no_room(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connections, "REQUESTS_MAX", -1)
 
 
+@pytest.mark.usefixtures("no_room")
 def test_reads_and_commands_are_refused_and_the_connection_stays_in_step(module_database_url: str) -> None:
     with served(module_database_url) as shop:
         for _ in range(3):
@@ -23,6 +63,51 @@ def test_reads_and_commands_are_refused_and_the_connection_stays_in_step(module_
             assert problem(shop.http.get("/users", headers={"Connection": "close"})) == (503, "overloaded")
 
 
+@pytest.mark.usefixtures("no_room")
+@pytest.mark.parametrize(
+    ("pieces", "answers"),
+    [
+        ([POST, GET], 2),
+        ([POST + GET], 2),
+        ([POST[:30], POST[30:], GET], 2),
+        ([POST[:-1], POST[-1:], GET], 2),
+        ([POST.replace(b" 2", b" %d" % len(GET))[:-2], GET, POST], 2),  # a body that looks like a request
+    ],
+)
+def test_however_it_arrives_it_is_refused_once_and_counted(
+    module_database_url: str, pieces: list[bytes], answers: int
+) -> None:
+    with served(module_database_url) as shop, closing(SlowClient(str(shop.http.base_url))) as client:
+        for piece in pieces:
+            client.send(piece)
+            time.sleep(0.05)
+
+        def all_answered() -> bool:
+            client.look()
+            return client.received.count(b"HTTP/1.1 ") >= answers
+
+        wait_until(all_answered, 5, "everything is answered")
+        assert client.received.count(b"HTTP/1.1 503 ") == client.received.count(b"HTTP/1.1 ") == answers
+        refused = f'orders_requests_refused_total{{no_room_for="requests"}} {answers}.0'
+        assert refused in shop.http.get("/metrics").text
+
+
+@pytest.mark.usefixtures("no_room")
+def test_a_refusal_does_not_overtake_an_earlier_answer(module_database_url: str) -> None:
+    with served(module_database_url) as shop, closing(SlowClient(str(shop.http.base_url))) as client:
+        client.send(GET.replace(b"/users?limit=1", b"/metrics"))
+        time.sleep(0.001)
+        client.send(GET)
+
+        def both_answered() -> bool:
+            client.look()
+            return b"HTTP/1.1 503 " in client.received
+
+        wait_until(both_answered, 5, "both are answered")
+        assert client.received.startswith(b"HTTP/1.1 200 ")
+
+
+@pytest.mark.usefixtures("no_room")
 def test_whoever_watches_is_not_refused(module_database_url: str) -> None:
     with served(module_database_url) as shop:
         answers = {path: shop.http.get(path) for path in WATCHED}

@@ -132,6 +132,11 @@ class Load:
         seen.seconds = time.perf_counter() - start
         return seen
 
+    @property
+    def connections(self) -> int:
+        """How many are open while nothing is under way."""
+        return sum(connection.is_open for connection in self._free)
+
     def close(self) -> None:
         while self._free:
             self._free.pop().close()

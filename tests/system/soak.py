@@ -2,10 +2,12 @@
 
 Prints a table, and fails when memory, latency, descriptors or connections are not flat, when less than 80 % of the peak
 gets through an overload, when refusals are slow or do not say when to come back, or when it is not over soon after.
+What a machine does in a second changes within minutes, so an overload is judged by the peaks right before and after.
 """
 
 import argparse
 import asyncio
+import gc
 import statistics
 import sys
 import tempfile
@@ -21,18 +23,18 @@ from tests.system.weighing import descriptors, resident_bytes, session_bytes
 
 SECONDS, OVERLOAD_SECONDS = 1_800, 120
 SAMPLES_MIN = 6
-PEAK_SECONDS, CLIENTS = 8, 32
+PEAK_SECONDS, CLIENTS = 20, 128  # with fewer clients it is not saturated, with more it only takes longer
 CONNECTIONS_MAX = 3_500  # more than the writer's queue has room for
 RECOVERY_SECONDS = 5
 CATCH_UP_SECONDS_MAX = 60
 
 GOODPUT_OF_PEAK_MIN = 0.8
-REFUSED_MS_MAX = 50
+REFUSED_MS_MAX = 50  # for 19 of 20
 # From the first third of the samples to the last. Less is noise, and allocators that keep a little more.
 GROWTH_BYTES_MAX = 24 * 1024 * 1024
 GROWTH_OF_BYTES_MAX = 1.15
 GROWTH_OF_P99_MAX, P99_MS_ALLOWED = 2.0, 25
-MORE_DESCRIPTORS_MAX = 64  # the load opens some when it stumbles
+MORE_DESCRIPTORS_MAX = 4
 
 
 @dataclass
@@ -42,7 +44,7 @@ class Sample:
     seen: Seen
     api_bytes: int
     worker_bytes: int
-    descriptors: int
+    descriptors: int  # but for those of the load's connections
     connections: int
 
     @property
@@ -81,7 +83,12 @@ def soak(directory: Path, seconds: float, overload_seconds: float, seed: int) ->
         load = Load(stack.urls[0], seed)
         load.prepare()
         verdict = Verdict()
-        uvloop.run(_soak(stack, load, seconds, overload_seconds, verdict))
+        # The collector would look through all that was measured so far, and the service would seem to stall.
+        gc.disable()
+        try:
+            uvloop.run(_soak(stack, load, seconds, overload_seconds, verdict))
+        finally:
+            gc.enable()
         stack.wait_until_caught_up(CATCH_UP_SECONDS_MAX)
         verdict.expect(stack.run("verify").returncode == 0, "the read tables are not the fold of the log")
         verdict.expect("Traceback" not in stack.apis[0].log + stack.workers[0].log, "there are tracebacks in the logs")
@@ -89,8 +96,7 @@ def soak(directory: Path, seconds: float, overload_seconds: float, seed: int) ->
 
 
 async def _soak(stack: Stack, load: Load, seconds: float, overload_seconds: float, verdict: Verdict) -> None:
-    await load.at_full_speed(PEAK_SECONDS / 2, CLIENTS)
-    peak = (await load.at_full_speed(PEAK_SECONDS, CLIENTS)).goodput
+    peak = await _peak(load)
     print(f"peak {peak:,.0f} requests/s; half of it for {seconds:.0f} s")
     print(
         f"{'s':>6} {'req/s':>7} {'p50 ms':>7} {'p99 ms':>7} {'API MiB':>8} {'worker MiB':>10} {'fds':>5} {'conns':>5}"
@@ -98,40 +104,51 @@ async def _soak(stack: Stack, load: Load, seconds: float, overload_seconds: floa
     each = min(60.0, seconds / SAMPLES_MIN)
     samples = []
     for number in range(round(seconds / each)):
-        samples.append(_sample(stack, await load.at_rate(peak / 2, each, CONNECTIONS_MAX)))
+        samples.append(_sample(stack, load, await load.at_rate(peak / 2, each, CONNECTIONS_MAX)))
         _show(round((number + 1) * each), samples[-1])
     _judge_flat(samples, verdict)
-    await _overload(load, peak, overload_seconds, statistics.median(it.p99 for it in samples), verdict)
+    await _overload(load, overload_seconds, statistics.median(it.p99 for it in samples), verdict)
     load.close()
 
 
-async def _overload(load: Load, peak: float, seconds: float, usual_p99: float, verdict: Verdict) -> None:
-    over = await load.at_rate(3 * peak, seconds, CONNECTIONS_MAX)
-    refused = percentile(over.refused_ms, 50)
+async def _peak(load: Load) -> float:
+    """Requests a second, as many as get done."""
+    return (await load.at_full_speed(PEAK_SECONDS, CLIENTS)).goodput
+
+
+async def _overload(load: Load, seconds: float, usual_p99: float, verdict: Verdict) -> None:
+    before = await _peak(load)
+    over = await load.at_rate(3 * before, seconds, CONNECTIONS_MAX)
+    await asyncio.sleep(RECOVERY_SECONDS)
+    recovered = await load.at_rate(before / 2, min(10.0, seconds), CONNECTIONS_MAX)
+    after = await _peak(load)
+    peak = (before + after) / 2
+    p50, p95, p99 = (percentile(over.refused_ms, percent) for percent in (50, 95, 99))
+    recovered_p99 = percentile(recovered.accepted_ms, 99)
     offered = (len(over.accepted_ms) + len(over.refused_ms)) / over.seconds
     print(
-        f"overload, {offered:,.0f} requests/s of {3 * peak:,.0f} sent: {over.goodput:,.0f}/s accepted "
-        f"in p99 {percentile(over.accepted_ms, 99):.0f} ms; {len(over.refused_ms):,} refused, "
-        f"p50 {refused:.0f} ms, p99 {percentile(over.refused_ms, 99):.0f} ms"
+        f"overload, {offered:,.0f} requests/s of {3 * before:,.0f} sent: {over.goodput:,.0f}/s accepted, "
+        f"{over.goodput / peak:.0%} of the peak ({before:,.0f} before, {after:,.0f} after), "
+        f"in p99 {percentile(over.accepted_ms, 99):.0f} ms; "
+        f"{len(over.refused_ms):,} refused, p50 {p50:.0f} ms, p95 {p95:.0f} ms, p99 {p99:.0f} ms\n"
+        f"{RECOVERY_SECONDS} s later: p99 {recovered_p99:.0f} ms, {len(recovered.refused_ms)} refused"
     )
     verdict.expect(over.goodput >= GOODPUT_OF_PEAK_MIN * peak, f"goodput {over.goodput:,.0f}/s of {peak:,.0f}/s")
-    verdict.expect(refused < REFUSED_MS_MAX, f"refusals took {refused:.0f} ms")
+    verdict.expect(p95 < REFUSED_MS_MAX, f"of the refusals, one of twenty took {p95:.0f} ms")
     verdict.expect(not over.refusals_without_retry_after, "refusals do not say when to come back")
     verdict.expect(not over.failed, f"under overload: {dict(over.failed)}")
-    await asyncio.sleep(RECOVERY_SECONDS)
-    after = await load.at_rate(peak / 2, min(10.0, seconds), CONNECTIONS_MAX)
-    p99 = percentile(after.accepted_ms, 99)
-    print(f"{RECOVERY_SECONDS} s later: p99 {p99:.0f} ms, {len(after.refused_ms)} refused")
-    verdict.expect(not after.refused_ms and not after.failed, "it refuses after the overload is over")
+    verdict.expect(not recovered.refused_ms and not recovered.failed, "it refuses after the overload is over")
     verdict.expect(
-        p99 < GROWTH_OF_P99_MAX * usual_p99 + P99_MS_ALLOWED, f"p99 {p99:.0f} ms after {usual_p99:.0f} before"
+        recovered_p99 < GROWTH_OF_P99_MAX * usual_p99 + P99_MS_ALLOWED,
+        f"p99 {recovered_p99:.0f} ms after {usual_p99:.0f} before",
     )
 
 
-def _sample(stack: Stack, seen: Seen) -> Sample:
+def _sample(stack: Stack, load: Load, seen: Seen) -> Sample:
     api, worker = stack.apis[0].pid, stack.workers[0].pid
     ((connections,),) = stack.rows("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()")
-    return Sample(seen, resident_bytes(api), session_bytes(worker), descriptors(api), int(str(connections)))
+    held = descriptors(api) - load.connections
+    return Sample(seen, resident_bytes(api), session_bytes(worker), held, int(str(connections)))
 
 
 def _show(second: int, sample: Sample) -> None:
