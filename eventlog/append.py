@@ -5,6 +5,7 @@ cannot change under it, positions follow commit order, and there are no holes fo
 """
 
 import asyncio
+import logging
 import select
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
@@ -15,12 +16,10 @@ from psycopg import AsyncConnection
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.errors import Diagnostic
 
-from eventlog import arrays, idempotency
+from eventlog import arrays, idempotency, stalled
 from eventlog.deadline import hung_up_after
 from eventlog.idempotency import KeptAnswer
 
-# Who holds the head and then stalls (a stopped process, a paused machine) is cut off, or nobody would append any more.
-STALLED_SECONDS_MAX = 5
 # Where the URL does not say otherwise. Of several hosts one that does not answer must leave time for the next.
 HOST_SECONDS_MAX = 2
 
@@ -59,6 +58,8 @@ _LANDED = b"""
 SELECT FROM log.events WHERE log_id = 0 AND stream = %s AND version = %s AND metadata::text = %s
 """
 
+
+log = logging.getLogger(__name__)
 
 # A plain warning, beside a COMMIT that is reported as done. Nothing else that appends gives one.
 CANCELLED_WAIT = "01000"
@@ -112,14 +113,20 @@ async def connect(database_url: str, seconds_max: float = 10) -> AsyncConnection
     until = asyncio.get_running_loop().time() + seconds_max
     async with asyncio.timeout_at(until):
         connection = await AsyncConnection.connect(
-            database_url, autocommit=True, connect_timeout=int(given.get("connect_timeout") or HOST_SECONDS_MAX)
+            database_url,
+            autocommit=True,
+            application_name="orders writer",
+            connect_timeout=int(given.get("connect_timeout") or HOST_SECONDS_MAX),
         )
     try:
         arrays.register(connection)
         connection.prepare_threshold = 0
         with hung_up_after(until - asyncio.get_running_loop().time(), connection):
             await connection.execute("SET timezone = 'UTC'")
-            await connection.execute(f"SET idle_in_transaction_session_timeout = '{STALLED_SECONDS_MAX}s'")
+            await connection.execute(stalled.TIMEOUT)
+            # Whoever waited in vain for the head hangs up and comes here.
+            if (await connection.execute(stalled.END, ("log.head",))).rowcount:
+                log.warning("a writer that did not take what it was sent was ended")
     except BaseException:
         await connection.close()
         raise

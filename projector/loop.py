@@ -17,7 +17,7 @@ from functools import partial
 
 from psycopg import Connection, sql
 
-from eventlog import arrays, read, skips
+from eventlog import arrays, read, skips, stalled
 from eventlog.codec import Codec, UnreadableEvent
 from eventlog.read import StoredEvent
 from projector.narrowing import Narrowing, Refused, refusing
@@ -29,8 +29,6 @@ from projector.write_behind import WriteBehind
 from readmodel import tables
 
 CHECKPOINT = "read_tables"
-# A projector that stops in the middle of a batch holds the checkpoint no longer than this, so another can take over.
-STALLED_SECONDS_MAX = 5
 # Tables are locked for moments only: by a swap, or by a migration.
 LOCK_SECONDS_MAX = 10
 CONNECT_SECONDS_MAX = 5
@@ -84,7 +82,7 @@ def connect(database_url: str, connection_class: type[Connection] = Connection) 
     )
     arrays.register(connection)
     connection.execute("SET timezone = 'UTC'")
-    connection.execute(f"SET idle_in_transaction_session_timeout = '{STALLED_SECONDS_MAX}s'")
+    connection.execute(stalled.TIMEOUT)
     connection.execute(f"SET lock_timeout = '{LOCK_SECONDS_MAX}s'")
     return connection
 

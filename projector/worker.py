@@ -14,10 +14,10 @@ from dramatiq import Broker, Middleware, Worker
 from dramatiq.brokers.redis import RedisBroker
 from psycopg import Connection
 
-from eventlog import read
+from eventlog import read, stalled
 from eventlog.read import StoredEvent
 from projector import bell
-from projector.loop import STALLED_SECONDS_MAX, Loop, Progress, connect
+from projector.loop import Loop, Progress, connect
 from projector.parked import retry
 from projector.patience import PatientConnection
 from projector.read_ahead import ReadAhead
@@ -41,19 +41,6 @@ AWAKE_SECONDS_MAX = 30.0
 # How long a message waits for a sweep that is under way.
 SWEEP_WAIT_SECONDS_MAX = 2.0
 KEY_RENEWED_SECONDS = 1.0
-
-# PostgreSQL ends a session that stands still in its transaction, but not one whose client does not take what it sends:
-# that waits, with its lock, for as long as the client is stopped. Only a termination gets through to it.
-_END_STALLED = f"""
-SELECT pg_terminate_backend(session.pid)
-FROM pg_stat_activity AS session JOIN pg_locks AS lock USING (pid) JOIN pg_class AS class ON class.oid = lock.relation
-WHERE session.datname = current_database() AND session.pid <> pg_backend_pid()
-    AND session.application_name = current_setting('application_name')
-    AND session.wait_event = 'ClientWrite'
-    AND session.query_start < clock_timestamp() - interval '{STALLED_SECONDS_MAX} s'
-    AND lock.database = session.datid AND lock.mode = 'RowShareLock' AND lock.granted
-    AND class.relname = 'checkpoint' AND class.relnamespace = to_regnamespace('{SCHEMA}')
-"""  # noqa: S608 - put together from constants
 
 log = logging.getLogger(__name__)
 
@@ -155,7 +142,7 @@ class Projector:
     def _end_stalled(self, progress: Progress) -> None:
         """Take the checkpoint from a projector that was stopped in the middle of a batch; the next look has it."""
         if progress.lag and not progress.events:
-            ended = self._connected().execute(_END_STALLED.encode()).rowcount
+            ended = self._connected().execute(stalled.END, (f"{SCHEMA}.checkpoint",)).rowcount
             if ended:
                 log.warning("a projector that did not take what it was sent was ended")
 

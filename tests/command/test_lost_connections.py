@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from command.domain.refusals import OutOfStock
@@ -16,9 +17,10 @@ from command.ids import new_id
 from command.states import States
 from command.submission import Answer, Command, Key, Outcome, OutcomeUnknown, Unavailable
 from command.users import RegisterUser
-from eventlog import append
+from eventlog import append, stalled
 from service.embedded import PostgresServer
 from service.migrate import upgrade
+from tests.builders import wait_until
 from tests.command.driving import Driver, check_log, driving, execute, place, restock, rows, stock_of
 from tests.command.proxy import Fault, Proxy
 
@@ -176,15 +178,29 @@ async def test_a_session_that_is_terminated_while_it_decides_appends_nothing(wri
 
 
 async def test_who_stalls_with_the_head_in_hand_is_cut_off(writer: Driver) -> None:
-    stalled = await append.connect(writer.database_url)
+    holder = await append.connect(writer.database_url)
     try:
-        cursor = await stalled.execute("SHOW idle_in_transaction_session_timeout")
-        assert await cursor.fetchone() == (f"{append.STALLED_SECONDS_MAX}s",)
-        await stalled.execute("SET idle_in_transaction_session_timeout = '300ms'")
-        await append.take_head(stalled)
+        cursor = await holder.execute("SHOW idle_in_transaction_session_timeout")
+        assert await cursor.fetchone() == (f"{stalled.SECONDS_MAX}s",)
+        await holder.execute("SET idle_in_transaction_session_timeout = '300ms'")
+        await append.take_head(holder)
         assert (await writer.do(a_user())).position == 1
     finally:
-        await stalled.close()
+        await holder.close()
+
+
+async def test_who_holds_the_head_and_does_not_take_what_it_is_sent_is_ended(writer: Driver) -> None:
+    """The server's own timeout does not reach a session that waits for its client."""
+    with contextlib.closing(psycopg.connect(writer.database_url, application_name="orders writer")) as stopped:
+        stopped.execute("SELECT FROM log.head FOR UPDATE")
+        stopped.pgconn.send_query(b"SELECT repeat('x', 100000000)")  # and never reads it
+        waits = "SELECT wait_event FROM pg_stat_activity WHERE pid = %s"
+        wait_until(
+            lambda: rows(writer.database_url, waits, stopped.info.backend_pid) == [("ClientWrite",)], 10, "it is stuck"
+        )
+        with pytest.raises(Unavailable):
+            await writer.do(a_user())
+        assert (await writer.do(a_user())).position == 1
 
 
 async def test_who_waits_too_long_for_the_head_is_told_that_nothing_happened(database_url: str) -> None:

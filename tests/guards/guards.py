@@ -157,16 +157,23 @@ GUARDS = (
     Guard(
         "a full queue refuses at once",
         "command/writer.py",
-        "is_full = len(waiting) >= WAITING_MAX or self._stopping",
-        "is_full = self._stopping",
+        "if len(waiting) >= WAITING_MAX or self._stopping:",
+        "if self._stopping:",
         ("tests/command/test_writer.py::test_too_many_are_refused_at_once",),
     ),
     Guard(
         "whoever stalls with the head in hand is cut off",
-        "eventlog/append.py",
-        "SET idle_in_transaction_session_timeout = '{STALLED_SECONDS_MAX}s'",
-        "SET idle_in_transaction_session_timeout = 0",
+        "eventlog/stalled.py",
+        "SET idle_in_transaction_session_timeout = '%ds'\" % SECONDS_MAX",
+        'SET idle_in_transaction_session_timeout = 0"',
         ("tests/command/test_lost_connections.py::test_who_stalls_with_the_head_in_hand_is_cut_off",),
+    ),
+    Guard(
+        "whoever holds the head and does not take what it is sent is ended",
+        "eventlog/append.py",
+        '.execute(stalled.END, ("log.head",))',
+        '.execute(stalled.END, ("log.nothing",))',
+        ("tests/command/test_lost_connections.py::test_who_holds_the_head_and_does_not_take_what_it_is_sent_is_ended",),
     ),
     Guard(
         "rows and checkpoint are one transaction",

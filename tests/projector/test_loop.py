@@ -4,6 +4,7 @@ import psycopg
 import pytest
 from psycopg import Connection
 
+from eventlog import stalled
 from projector import loop
 from projector.loop import Fenced, Loop, Progress, connect
 from projector.shadow import Shadow
@@ -103,9 +104,7 @@ def test_a_projector_that_dies_in_a_batch_leaves_it_to_the_next(
 
 def test_a_stalled_projector_is_ended_by_the_database(connection: Connection) -> None:
     """Its lock on the checkpoint goes with it; how PostgreSQL does that is PostgreSQL's to test."""
-    assert connection.execute("SHOW idle_in_transaction_session_timeout").fetchone() == (
-        f"{loop.STALLED_SECONDS_MAX}s",
-    )
+    assert connection.execute("SHOW idle_in_transaction_session_timeout").fetchone() == (f"{stalled.SECONDS_MAX}s",)
 
 
 def test_a_checkpoint_that_was_moved_meanwhile_fences_the_batch(

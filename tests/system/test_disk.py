@@ -112,7 +112,7 @@ def backend(stack: Stack, condition: str) -> int:
     return int(str(process))
 
 
-WRITER = "backend_type = 'client backend' AND application_name = '' AND pid <> pg_backend_pid()"
+WRITER = "backend_type = 'client backend' AND application_name = 'orders writer' AND pid <> pg_backend_pid()"
 CHECKPOINTER = "backend_type = 'checkpointer'"
 
 
