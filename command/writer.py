@@ -87,6 +87,7 @@ class Writer:
         self._task: asyncio.Task[None] | None = None
         self._stopping = False
         self._keys_forgotten_at: datetime | None = None
+        self.trouble: str | None = None  # why the last batch is not in the log, for whoever watches
         self.batches = 0
         self.events = 0
         self.counts = {"accepted": 0, "replayed": 0, "refused": 0, "failed": 0, "overloaded": 0}
@@ -177,6 +178,8 @@ class Writer:
             verdict = failure.verdict
             log.warning("a batch of %d commands failed: %s: %s", len(taken), type(verdict).__name__, verdict)
             self.counts["failed"] += len(taken)
+            reason = str(verdict).strip().partition("\n")[0]
+            self.trouble = f"the last commands failed at {self._now():%Y-%m-%dT%H:%M:%SZ}: {reason}"
             for waiting in taken:
                 if not waiting.future.done():
                     waiting.future.set_exception(verdict)
@@ -287,6 +290,8 @@ class Writer:
 
     def _answer(self, decided: Decided) -> None:
         """Tell everyone what became of their commands, and count them."""
+        if decided.batch.events:
+            self.trouble = None
         self.batches += 1
         self.events += len(decided.batch.events)
         self.counts["refused"] += len(decided.refusals)

@@ -49,7 +49,7 @@ def create_app(settings: Settings) -> FastAPI:
     bell = Bell(settings.redis_url)
     writer = Writer(settings.database_url, bell.ring)
     reads = Reads(settings.query_database_url or settings.database_url)
-    health = Health(settings, bell)
+    health = Health(settings, bell, writer)
     connections = Connections(lambda: writer.waiting, writer.is_full, writer.take_no_more)
 
     @asynccontextmanager

@@ -7,6 +7,7 @@ from typing import NamedTuple, Self
 
 import psycopg
 
+from command.writer import Writer
 from contract.problems import Problem
 from projector.bell import Bell
 from query.database import Reads, Statement
@@ -38,9 +39,10 @@ class Condition(NamedTuple):
 class Health:
     """Asks on connections of its own, so that an answer waits for no other request. Open it with `async with`."""
 
-    def __init__(self, settings: Settings, bell: Bell) -> None:
+    def __init__(self, settings: Settings, bell: Bell, writer: Writer) -> None:
         assert settings.database_url is not None
         self._bell = bell
+        self._writer = writer
         self._unsafe_is_allowed = settings.allow_unsafe_database
         self._primary = _connection(settings.database_url)
         replica_url = settings.query_database_url
@@ -61,7 +63,8 @@ class Health:
 
     async def condition(self) -> Condition:
         """How things stand now."""
-        degraded = {"bell": self._bell.trouble} if self._bell.trouble else {}
+        troubles = {"bell": self._bell.trouble, "commands": self._writer.trouble}
+        degraded = {name: trouble for name, trouble in troubles.items() if trouble}
         not_ready: dict[str, str] = {}
         if reason := await self._of_primary():
             not_ready["database"] = reason

@@ -48,6 +48,25 @@ def seconds_until(shop: Shop, so: Callable[[dict[str, Any]], bool]) -> float:
     return time.monotonic() - started
 
 
+def test_commands_that_fail_are_told_until_one_succeeds(shop: Shop) -> None:
+    """As they do when the disk is full: whatever else is asked of the database is answered."""
+    swept(shop.database_url)
+    with psycopg.connect(shop.database_url, autocommit=True) as connection:
+        connection.execute(
+            "CREATE FUNCTION public.full() RETURNS trigger LANGUAGE plpgsql AS "
+            "$$ BEGIN RAISE 'could not extend file: No space left on device' USING ERRCODE = 'disk_full'; END $$;"
+            "CREATE TRIGGER no_room BEFORE INSERT ON log.events EXECUTE FUNCTION public.full()"
+        )
+        user = {"name": "Ada", "email": "full@example.org"}
+        assert shop.post("/users", json=user).status_code == 503
+        answer = shop.get("/readyz")
+        assert (answer.status_code, answer.json()["status"]) == (200, "degraded")
+        assert "could not extend file: No space left on device" in answer.json()["degraded"]["commands"]
+        connection.execute("DROP TRIGGER no_room ON log.events")
+    assert shop.post("/users", json=user).status_code == 201
+    assert "commands" not in ready(shop)["degraded"]
+
+
 @pytest.mark.parametrize(
     "statement",
     [
