@@ -126,7 +126,7 @@ async def connect(database_url: str, seconds_max: float = 10) -> AsyncConnection
             await connection.execute(stalled.TIMEOUT)
             # Whoever waited in vain for the head hangs up and comes here.
             if (await connection.execute(stalled.END, ("log.head",))).rowcount:
-                log.warning("a writer that did not take what it was sent was ended")
+                log.warning("a writer that had stopped in the middle of a statement was ended")
     except BaseException:
         await connection.close()
         raise

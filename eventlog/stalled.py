@@ -1,8 +1,9 @@
 """Sessions that stand still with a lock that everybody needs, and that PostgreSQL ends by itself only half the time.
 
 A process that is stopped, or a machine that is paused, keeps what it holds. PostgreSQL's own timeout ends a session
-that stands still between two statements, but not one whose client does not take what it is sent: that waits for as long
-as the client is stopped. Only a termination gets through to it.
+that stands still between two statements, but not one in the middle of a statement, whose client does not take what it
+is sent or does not send the rest of what it began (the rows of a COPY, the other statements of a pipeline): that waits
+for as long as the client is stopped. Only a termination gets through to it.
 """
 
 SECONDS_MAX = 5
@@ -16,7 +17,7 @@ SELECT pg_terminate_backend(session.pid)
 FROM pg_stat_activity AS session JOIN pg_locks AS lock USING (pid)
 WHERE session.datname = current_database() AND session.pid <> pg_backend_pid()
     AND session.usename = current_user AND session.application_name = current_setting('application_name')
-    AND session.wait_event = 'ClientWrite'
+    AND session.state = 'active' AND session.wait_event IN ('ClientRead', 'ClientWrite')
     AND session.query_start < clock_timestamp() - interval '%d s'
     AND lock.database = session.datid AND lock.mode = 'RowShareLock' AND lock.granted
     AND lock.relation = to_regclass(%%s)

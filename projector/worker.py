@@ -144,7 +144,7 @@ class Projector:
         if progress.lag and not progress.events:
             ended = self._connected().execute(stalled.END, (f"{SCHEMA}.checkpoint",)).rowcount
             if ended:
-                log.warning("a projector that did not take what it was sent was ended")
+                log.warning("a projector that had stopped in the middle of a statement was ended")
 
     def _retry_parked(self) -> None:
         for drained in retry(self._connected(), loop=self._loop):

@@ -189,15 +189,17 @@ async def test_who_stalls_with_the_head_in_hand_is_cut_off(writer: Driver) -> No
         await holder.close()
 
 
-async def test_who_holds_the_head_and_does_not_take_what_it_is_sent_is_ended(writer: Driver) -> None:
-    """The server's own timeout does not reach a session that waits for its client."""
+@pytest.mark.parametrize("statement", ["SELECT repeat('x', 100000000)", "COPY log.claims FROM STDIN"])
+async def test_who_holds_the_head_and_stops_in_the_middle_of_a_statement_is_ended(
+    writer: Driver, statement: str
+) -> None:
+    """The server's own timeout does not reach a session that waits for its client to read or to write."""
     with contextlib.closing(psycopg.connect(writer.database_url, application_name="orders writer")) as stopped:
         stopped.execute("SELECT FROM log.head FOR UPDATE")
-        stopped.pgconn.send_query(b"SELECT repeat('x', 100000000)")  # and never reads it
-        waits = "SELECT wait_event FROM pg_stat_activity WHERE pid = %s"
-        wait_until(
-            lambda: rows(writer.database_url, waits, stopped.info.backend_pid) == [("ClientWrite",)], 10, "it is stuck"
-        )
+        stopped.pgconn.send_query(statement.encode())  # and goes no further
+        waits = "SELECT wait_event_type FROM pg_stat_activity WHERE state = 'active' AND pid = %s"
+        pid = stopped.info.backend_pid
+        wait_until(lambda: rows(writer.database_url, waits, pid) == [("Client",)], 10, "it is stuck")
         with pytest.raises(Unavailable):
             await writer.do(a_user())
         assert (await writer.do(a_user())).position == 1

@@ -1,6 +1,7 @@
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import psycopg
@@ -8,6 +9,7 @@ import pytest
 import redis
 from psycopg import Connection
 
+from eventlog import stalled
 from projector import bell, loop, worker
 from projector.bell import Bell
 from projector.verify import verify
@@ -145,6 +147,23 @@ def small_batches(monkeypatch: pytest.MonkeyPatch) -> int:
     monkeypatch.setattr(worker, "RETRIED_EVENTS_MAX", 5)
     monkeypatch.setattr(loop, "PAGE_EVENTS_MAX", 5)
     return 20
+
+
+@pytest.mark.parametrize("statement", ["SELECT repeat('x', 100000000)", "COPY read.users FROM STDIN"])
+def test_the_checkpoint_is_taken_from_whoever_stops_in_the_middle_of_a_statement(
+    projector: Projector, writing: Writing, other: Connection, database_url: str, statement: str
+) -> None:
+    """The server's own timeout does not reach a session that waits for its client to read or to write."""
+    writing.user()
+    with closing(psycopg.connect(database_url, application_name="orders projector")) as stopped:
+        stopped.execute("SELECT FROM read.checkpoint FOR UPDATE")
+        stopped.pgconn.send_query(statement.encode())  # and goes no further
+
+        def taken() -> bool:
+            projector.sweep()
+            return all_is_projected(other)
+
+        wait_until(taken, stalled.SECONDS_MAX + SOON, "it to be taken")
 
 
 SESSIONS = (
