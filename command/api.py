@@ -13,7 +13,17 @@ from command.domain.refusals import Refused
 from command.fields import uuid_text
 from command.ids import new_id
 from command.problems import problem_of
-from command.submission import Answer, Command, Key, KeyReused, OutcomeUnknown, Overloaded, Submission, Unavailable
+from command.submission import (
+    Answer,
+    Command,
+    Key,
+    KeyReused,
+    OutcomeUnknown,
+    Overloaded,
+    Submission,
+    Unavailable,
+    one_line,
+)
 from command.writer import Writer
 from contract.openapi import header, problems
 from contract.problems import Problem
@@ -47,19 +57,19 @@ class Commands:
                 "idempotency-key-reused", "This Idempotency-Key was used for another request; this one was not tried."
             ) from None
         except Overloaded as error:
-            raise Problem("overloaded", f"The command was not tried: {_one_line(error)}.") from None
+            raise Problem("overloaded", f"The command was not tried: {one_line(error)}.") from None
         except Unavailable as error:
-            raise Problem("unavailable", f"The command was not accepted: {_one_line(error)}.") from None
+            raise Problem("unavailable", f"The command was not accepted: {one_line(error)}.") from None
         except UnreadableEvent as error:
             log.warning("%s %s (%s) was refused: %s", request.method, request.url.path, command_id, error)
             raise Problem(
                 "unreadable-stream",
-                f"The history cannot be read: {_one_line(error)}.",
+                f"The history cannot be read: {one_line(error)}.",
                 headers={"Retry-After": str(_UNREADABLE_RETRY_SECONDS), "X-Request-Id": command_id},
             ) from None
         except OutcomeUnknown as error:
             raise Problem(
-                "outcome-unknown", f"The command may or may not have been accepted: {_one_line(error)}."
+                "outcome-unknown", f"The command may or may not have been accepted: {one_line(error)}."
             ) from None
         return _response(answer, command_id)
 
@@ -157,7 +167,3 @@ def _response(answer: Answer, command_id: str) -> Response:
     if answer.replayed:
         headers["Idempotency-Replayed"] = "true"
     return Response(answer.body, answer.status, headers, "application/json" if answer.body else None)
-
-
-def _one_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")

@@ -86,3 +86,8 @@ class Unavailable(Exception):
 
 class OutcomeUnknown(Exception):
     """The connection broke at COMMIT and the log cannot be asked: the command may or may not have been accepted."""
+
+
+def one_line(error: Exception) -> str:
+    """What an error says first, without a full stop."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")

@@ -20,7 +20,7 @@ from psycopg import AsyncConnection
 
 from command.deciding import Decided, Waiting, decide, missing
 from command.states import States
-from command.submission import Answer, OutcomeUnknown, Overloaded, Submission, Unavailable
+from command.submission import Answer, OutcomeUnknown, Overloaded, Submission, Unavailable, one_line
 from eventlog import append, failures
 from eventlog.append import NewEvent
 from eventlog.codec import Codec
@@ -178,8 +178,7 @@ class Writer:
             verdict = failure.verdict
             log.warning("a batch of %d commands failed: %s: %s", len(taken), type(verdict).__name__, verdict)
             self.counts["failed"] += len(taken)
-            reason = str(verdict).strip().partition("\n")[0]
-            self.trouble = f"the last commands failed at {self._now():%Y-%m-%dT%H:%M:%SZ}: {reason}"
+            self.trouble = f"the last commands failed at {self._now():%Y-%m-%dT%H:%M:%SZ}: {one_line(verdict)}"
             for waiting in taken:
                 if not waiting.future.done():
                     waiting.future.set_exception(verdict)

@@ -84,15 +84,18 @@ class Connections:
 
     def has_room(self, under_way: int) -> bool:
         """Whether there is room for whatever is asked for, when so many requests are under way."""
-        return under_way - self._commands_waiting() <= REQUESTS_MAX and not self._commands_are_full()
+        return not (self._is_crowded(under_way) or self._commands_are_full())
 
     def no_room(self, under_way: int, method: bytes, url: bytes) -> NoRoom | None:
         """Why there is no room for this request; None when there is."""
-        if under_way - self._commands_waiting() > REQUESTS_MAX and url not in _WATCHING:
+        if self._is_crowded(under_way) and url not in _WATCHING:
             return refusing.REQUESTS
         if method not in _READING and self._commands_are_full():
             return refusing.COMMANDS
         return None
+
+    def _is_crowded(self, under_way: int) -> bool:
+        return under_way - self._commands_waiting() > REQUESTS_MAX
 
     def closing(self) -> None:
         """The process is to end: whoever has got in is answered, and nobody else."""
@@ -180,8 +183,10 @@ class Connection(HttpToolsProtocol):
         if self._is_arriving or self._is_answering:
             return False
         asked = self._shared.glance.at(data)
-        no_room = asked and self._shared.no_room(len(self.tasks), *asked)
-        if not asked or not no_room or asked[0] == b"HEAD":
+        if asked is None or asked[0] == b"HEAD":
+            return False
+        no_room = self._shared.no_room(len(self.tasks), *asked)
+        if no_room is None:
             return False
         self._unset_keepalive_if_required()
         self._patient_since = self.loop.time()

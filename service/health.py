@@ -30,7 +30,7 @@ _HOLDERS = Statement(HOLDERS)
 
 
 class Condition(NamedTuple):
-    """By name, what keeps the service from its work, and what only makes it slower or incomplete."""
+    """By name, what keeps the service from its work, and what the reads go on beside."""
 
     not_ready: dict[str, str]
     degraded: dict[str, str]

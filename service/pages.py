@@ -25,7 +25,7 @@ class Alive(BaseModel):
 
 
 class Readiness(BaseModel):
-    """Whether commands are taken and projected, and by name what is in the way; `degraded` is only slower."""
+    """Whether commands are taken and projected, and by name what is in the way; with `degraded`, reads go on."""
 
     status: Literal["ok", "degraded", "not ready"]
     not_ready: dict[str, str]

@@ -80,7 +80,7 @@ def test_however_it_arrives_it_is_refused_once_and_counted(
     with served(module_database_url) as shop, closing(SlowClient(str(shop.http.base_url))) as client:
         for piece in pieces:
             client.send(piece)
-            time.sleep(0.05)
+            time.sleep(0.05)  # so that the server reads the pieces one by one
 
         def all_answered() -> bool:
             client.look()
@@ -96,7 +96,7 @@ def test_however_it_arrives_it_is_refused_once_and_counted(
 def test_a_refusal_does_not_overtake_an_earlier_answer(module_database_url: str) -> None:
     with served(module_database_url) as shop, closing(SlowClient(str(shop.http.base_url))) as client:
         client.send(GET.replace(b"/users?limit=1", b"/metrics"))
-        time.sleep(0.001)
+        time.sleep(0.001)  # so that they are two reads, the second before the first is answered
         client.send(GET)
 
         def both_answered() -> bool:
