@@ -23,7 +23,7 @@ from tests.system.weighing import descriptors, resident_bytes, session_bytes
 
 SECONDS, OVERLOAD_SECONDS = 1_800, 120
 SAMPLES_MIN = 6
-PEAK_SECONDS, CLIENTS = 20, 128  # fewer do not saturate it
+PEAK_SECONDS, CLIENTS = 20, 256  # fewer do not saturate it, and of 512 it refuses some
 CONNECTIONS_MAX = 3_500  # more than the writer's queue has room for
 RECOVERY_SECONDS = 5
 CATCH_UP_SECONDS_MAX = 60
