@@ -22,6 +22,9 @@ from eventlog.idempotency import KeptAnswer
 
 # Where the URL does not say otherwise. Of several hosts one that does not answer must leave time for the next.
 HOST_SECONDS_MAX = 2
+# Whoever waits for longer has hung up, which a session that waits for a lock does not notice: without this, one more
+# would be left behind with each attempt, for as long as somebody holds the head. A COMMIT is not bounded by either.
+LOCK_SECONDS_MAX, TRANSACTION_SECONDS_MAX = 8, 15
 
 _HEAD = b"SELECT position, recorded_at FROM log.head WHERE log_id = 0 FOR UPDATE"
 
@@ -124,6 +127,8 @@ async def connect(database_url: str, seconds_max: float = 10) -> AsyncConnection
         with hung_up_after(until - asyncio.get_running_loop().time(), connection):
             await connection.execute("SET timezone = 'UTC'")
             await connection.execute(stalled.TIMEOUT)
+            await connection.execute(b"SET lock_timeout = '%ds'" % LOCK_SECONDS_MAX)
+            await connection.execute(b"SET transaction_timeout = '%ds'" % TRANSACTION_SECONDS_MAX)
             # Whoever waited in vain for the head hangs up and comes here.
             if (await connection.execute(stalled.END, ("log.head",))).rowcount:
                 log.warning("a writer that had stopped in the middle of a statement was ended")

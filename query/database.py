@@ -25,6 +25,9 @@ READ_SECONDS_MAX = 5.0
 # PostgreSQL's default of 4 is for spinning disks: it has the lines of an order fetched through a bitmap and sorted,
 # where they could be read in order. A page of orders takes a third less with this.
 SOLID_STATE = "SET random_page_cost = 1.1"
+# A session that waits for a lock does not notice that its caller has hung up. It is gone so much later, instead of
+# being left behind, one more with each attempt, until the server has no connections left.
+LEFT_BEHIND_SECONDS_MAX = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,14 +52,6 @@ class _AsItIsBinary(_AsItIs):
     format = Format.BINARY
 
 
-async def _configure(connection: psycopg.AsyncConnection[Any]) -> None:
-    connection.adapters.register_loader("json", _AsItIs)
-    connection.adapters.register_loader("json", _AsItIsBinary)
-    if connection.prepare_threshold is not None:
-        # Not behind a pooler, which would hand the setting to others: there it belongs on the database or the role.
-        await connection.execute(SOLID_STATE)
-
-
 class Reads:
     """A small pool of connections that only read. Open it with `async with`.
 
@@ -77,7 +72,7 @@ class Reads:
             min_size=1,
             max_size=connections_max,
             open=False,
-            configure=_configure,
+            configure=self._configure,
             timeout=CONNECTION_SECONDS_MAX,
             # It tries at ever longer intervals, and from the start again after this: so a database is soon found back.
             reconnect_timeout=10,
@@ -107,6 +102,15 @@ class Reads:
                 return await self._rows(statement, parameters)
         except (psycopg.OperationalError, PoolTimeout) as error:
             raise Problem("unavailable", "The database cannot be read at the moment.") from error
+
+    async def _configure(self, connection: psycopg.AsyncConnection[Any]) -> None:
+        connection.adapters.register_loader("json", _AsItIs)
+        connection.adapters.register_loader("json", _AsItIsBinary)
+        if connection.prepare_threshold is not None:
+            # Not behind a pooler, which would hand them to others: there they belong on the database or the role.
+            await connection.execute(SOLID_STATE)
+            milliseconds = round((self._seconds_max + LEFT_BEHIND_SECONDS_MAX) * 1_000)
+            await connection.execute(f"SET statement_timeout = {milliseconds}")
 
     async def _rows(self, statement: Statement, parameters: Mapping[str, object]) -> Sequence[tuple[Any, ...]]:
         connection = await self._pool.getconn()

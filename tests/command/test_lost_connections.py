@@ -17,7 +17,7 @@ from command.ids import new_id
 from command.states import States
 from command.submission import Answer, Command, Key, Outcome, OutcomeUnknown, Unavailable
 from command.users import RegisterUser
-from eventlog import append, stalled
+from eventlog import append, failures, stalled
 from service.embedded import PostgresServer
 from service.migrate import upgrade
 from tests.builders import wait_until
@@ -216,6 +216,40 @@ async def test_who_waits_too_long_for_the_head_is_told_that_nothing_happened(dat
             assert (await driver.do(a_user())).position == 1
     finally:
         await holder.close()
+
+
+async def test_who_gave_up_on_the_head_leaves_no_session_behind(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that waits for a lock does not notice that nobody waits for it."""
+    monkeypatch.setattr(append, "LOCK_SECONDS_MAX", 1)
+    left = (
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() "
+        "AND application_name = 'orders writer' AND wait_event_type = 'Lock'"
+    )
+    with psycopg.connect(database_url) as holder:
+        holder.execute("SELECT FROM log.head FOR UPDATE")
+        async with driving(database_url, batch_seconds_max=0.2) as driver:
+            for _ in range(3):
+                with pytest.raises(Unavailable):
+                    await driver.do(a_user())
+            assert rows(database_url, left) != [(0,)]
+            wait_until(lambda: rows(database_url, left) == [(0,)], 5, "those that hung up are gone")
+
+
+async def test_a_transaction_that_takes_too_long_is_ended_as_an_outage(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(append, "TRANSACTION_SECONDS_MAX", 1)
+    connection = await append.connect(database_url)
+    try:
+        await append.take_head(connection)
+        with pytest.raises(psycopg.Error) as raised:
+            await connection.execute("SELECT pg_sleep(5)")
+        assert raised.value.sqlstate == "25P04"
+        assert failures.is_outage(raised.value)
+    finally:
+        await connection.close()
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from contract.problems import Problem
 from query import orders
 from query.database import Reads, Statement
 from query.sync import Sync
+from tests.builders import wait_until
 from tests.query.conftest import application, client_of
 from tests.query.rows import Rows
 
@@ -33,6 +34,22 @@ async def test_a_select_that_takes_too_long_is_given_up_and_the_next_one_works(d
         assert raised.value.response().headers["retry-after"]
         assert 0.3 <= time.monotonic() - started < 0.6
         assert await reads.rows(Statement(b"SELECT 1"), {}) == [(1,)]
+
+
+async def test_selects_that_were_given_up_leave_no_sessions_behind(database_url: str) -> None:
+    """One that waits for a lock does not notice that nobody waits for it."""
+    left = (
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() "
+        "AND application_name = 'orders reads' AND wait_event_type = 'Lock'"
+    )
+    with psycopg.connect(database_url) as holder, psycopg.connect(database_url, autocommit=True) as looking:
+        holder.execute("LOCK TABLE read.orders")
+        async with Reads(database_url, seconds_max=0.2) as reads:
+            for _ in range(3):
+                with pytest.raises(Problem):
+                    await reads.rows(Statement(b"SELECT count(*) FROM read.orders"), {})
+            assert looking.execute(left).fetchone() != (0,)
+            wait_until(lambda: looking.execute(left).fetchone() == (0,), 5, "those that were given up are gone")
 
 
 async def test_json_stays_bytes_and_numbers_become_numbers(database_url: str) -> None:
