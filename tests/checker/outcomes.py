@@ -82,6 +82,11 @@ def _key(command: Command, events: list[StoredEvent], kept: list[Row]) -> Iterat
     if command.acknowledged and not done:
         codes = ", ".join(str(attempt.code) for attempt in command.attempts if attempt.code)
         yield f"rejected but there: {command} was refused ({codes}), and its repetition found it done"
+    may_have_done = [it for it in done if events]
+    for attempt in command.attempts:
+        by_the_rules = attempt.outcome is Outcome.REJECTED and attempt.status is not None and attempt.status < 500
+        if by_the_rules and may_have_done and all(it.ended_at <= attempt.sent_at for it in may_have_done):
+            yield f"rejected but there: {command} had been done when its repetition was refused ({attempt.code})"
     if len(kept) > 1:
         return  # of several callers: which is whose cannot be told here
     if command.acknowledged and not kept:

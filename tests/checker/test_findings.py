@@ -102,6 +102,16 @@ def acknowledged_only(taken: Snapshot, history: History) -> Snapshot:
     return taken
 
 
+def refused_when_repeated(taken: Snapshot, history: History) -> Snapshot:
+    """Nobody knew what became of it, and the repetition under its key was refused, although it had been done."""
+    attempts = history.commands["place-order-3"].attempts
+    unheard = replace(attempts[0], outcome=Outcome.UNKNOWN, status=None, headers={}, body=None)
+    sent_at = unheard.ended_at + 1
+    refused = Attempt(sent_at, sent_at + 1, Outcome.REJECTED, 409, "insufficient-stock")
+    attempts[:] = [unheard, refused]
+    return taken
+
+
 def answer_header(name: str, value: str) -> Callable[[Attempt], Attempt]:
     return lambda it: replace(it, headers={**it.headers, name: value})
 
@@ -132,6 +142,7 @@ ALTERATIONS: dict[str, Alteration] = {
     "nobody asked for": unsent,
     "doubled: place-order-3": event(lambda it: it._replace(metadata=it.metadata | {"command_id": "2"}), "OrderPlaced"),
     "rejected but there: place-order-3": attempt("place-order-3", lambda it: replace(it, outcome=Outcome.REJECTED)),
+    "had been done when its repetition was refused": refused_when_repeated,
     "lost: new": acknowledged_only,
     "was sent after": attempt("place-order-3", sent_later),
     "was answered with version 2 of": attempt("place-order-3", answer_header("etag", '"2"')),
