@@ -28,7 +28,8 @@ test: $(VENV)/.project
 	$(BIN)/pytest -n $(TESTS_AT_ONCE) --dist loadfile $(ARGS)
 
 torture: $(VENV)/.project
-	$(BIN)/pytest tests/system tests/properties --long -n auto $(ARGS)
+	$(BIN)/pytest tests/system tests/properties --long -n auto -m "not alone" $(ARGS)
+	$(BIN)/pytest tests/system --long -m alone $(ARGS)
 
 guards: $(VENV)/.project
 	$(BIN)/python -m tests.guards.breaking $(ARGS)

@@ -32,6 +32,7 @@ class Proxy:
         self._silent = False
         self.fault = Fault.NONE
         self.times = 1  # how many COMMITs it happens to
+        self.hits = 0  # how many COMMITs it has happened to
         self.refusing = False
         self.cancel_requests = 0
         self.url = ""
@@ -60,6 +61,7 @@ class Proxy:
             self.cancel_requests += chunk[4:8] == CANCEL_REQUEST
             if b"COMMIT" in chunk and self.fault is not Fault.NONE:
                 fault, self.times = self.fault, self.times - 1
+                self.hits += 1
                 if self.times == 0:
                     self.fault, self.times = Fault.NONE, 1
                 if fault is Fault.COMMIT_LOST:

@@ -141,6 +141,20 @@ GUARDS = (
         ("tests/command/test_writer.py::test_what_waits_together_is_committed_together",),
     ),
     Guard(
+        "the bell does not ring before the commit",
+        "command/writer.py",
+        "                    committing = True\n",
+        "                    committing = True\n                    self._rang()\n",
+        ("tests/command/test_lost_connections.py::test_a_commit_that_never_arrived_twice_appends_nothing",),
+    ),
+    Guard(
+        "what waits for the head, and was given up, leaves no session behind",
+        "eventlog/append.py",
+        "            await connection.execute(b\"SET lock_timeout = '%ds'\" % LOCK_SECONDS_MAX)\n",
+        "",
+        ("tests/command/test_lost_connections.py::test_who_gave_up_on_the_head_leaves_no_session_behind",),
+    ),
+    Guard(
         "after a broken COMMIT the log itself is asked",
         "command/writer.py",
         "                    return await append.landed(connection, event)",

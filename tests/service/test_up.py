@@ -222,12 +222,13 @@ def test_whatever_is_killed_is_started_again(start: Callable[[], Up]) -> None:
     up = start()
     up.wait_until_ready()
     for command in ("service.cli serve", "dramatiq", "bin/postgres -D", "valkey-server"):
-        kill_and_wait_until_it_runs_again(up, command)
+        # The oldest: dramatiq's parent; the postmaster.
+        kill_and_wait_until_it_runs_again(up, command, min(up.running(command)))
+    # Its worker, which it does not survive.
+    kill_and_wait_until_it_runs_again(up, "dramatiq", max(up.running("dramatiq")))
 
 
-def kill_and_wait_until_it_runs_again(up: Up, command: str) -> None:
-    # The oldest: dramatiq's parent, not its worker; the postmaster.
-    pid = min(found for found in up.running(command))
+def kill_and_wait_until_it_runs_again(up: Up, command: str, pid: int) -> None:
     deaths = up.output.count("died, starting it again")
 
     def another_runs() -> bool:

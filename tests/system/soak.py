@@ -28,6 +28,7 @@ CONNECTIONS_MAX = 3_500  # more than the writer's queue has room for
 RECOVERY_SECONDS = 5
 CATCH_UP_SECONDS_MAX = 60
 
+OFFERED_OF_PEAK_MIN = 2.8  # of 3
 GOODPUT_OF_PEAK_MIN = 0.8
 REFUSED_MS_MAX = 50  # for 19 of 20
 # From the first third of the samples to the last. Less is noise, and allocators that keep a little more.
@@ -133,6 +134,7 @@ async def _overload(load: Load, seconds: float, usual_p99: float, verdict: Verdi
         f"{len(over.refused_ms):,} refused, p50 {p50:.0f} ms, p95 {p95:.0f} ms, p99 {p99:.0f} ms\n"
         f"{RECOVERY_SECONDS} s later: p99 {recovered_p99:.0f} ms, {len(recovered.refused_ms)} refused"
     )
+    verdict.expect(offered >= OFFERED_OF_PEAK_MIN * before, f"only {offered:,.0f} requests/s were sent")
     verdict.expect(over.goodput >= GOODPUT_OF_PEAK_MIN * peak, f"goodput {over.goodput:,.0f}/s of {peak:,.0f}/s")
     verdict.expect(p95 < REFUSED_MS_MAX, f"of the refusals, one of twenty took {p95:.0f} ms")
     verdict.expect(not over.refusals_without_retry_after, "refusals do not say when to come back")

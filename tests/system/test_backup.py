@@ -16,6 +16,7 @@ from projector.loop import Loop
 from service.embedded import PostgresServer, postgres_program
 from service.embedded.account import account_for
 from tests.builders import wait_until
+from tests.chance import chosen_seed
 from tests.checker.check import assert_nothing_wrong
 from tests.checker.history import Attempt, History, Outcome
 from tests.checker.shopper import Shopper
@@ -123,9 +124,8 @@ def go_on(history: History, url: str) -> None:
 
 
 def test_every_moment_can_be_restored_and_the_service_goes_on_from_there(tmp_path: Path, is_long: bool) -> None:
-    seed = random.randrange(10_000)  # noqa: S311 - no secret
-    print(f"seed {seed}")
-    chance = random.Random(seed)  # noqa: S311
+    seed = chosen_seed()
+    chance = random.Random(seed)  # noqa: S311 - to be repeated, not to be secret
     with Stack(tmp_path) as stack:
         operator = Operator(tmp_path / "backups", stack.postgres.data_dir, DATABASE_URL=stack.database_url)
         operator.does(ARCHIVE, 0, as_postgres=True)

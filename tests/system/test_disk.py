@@ -19,6 +19,7 @@ import pytest
 
 from service.embedded.account import account_for
 from tests.builders import wait_until
+from tests.chance import chosen_seed
 from tests.checker.check import assert_nothing_wrong
 from tests.checker.history import Attempt, Outcome
 from tests.system.buyers import Buyers
@@ -118,9 +119,8 @@ CHECKPOINTER = "backend_type = 'checkpointer'"
 
 def test_an_error_of_the_disk_loses_nothing_and_repeats_nothing(tmp_path: Path, is_long: bool) -> None:
     """At a COMMIT, which may be durable all the same, and at a checkpoint. PostgreSQL panics and recovers."""
-    seed = random.randrange(10_000)  # noqa: S311 - no secret
-    print(f"seed {seed}")
-    chance = random.Random(seed)  # noqa: S311
+    seed = chosen_seed()
+    chance = random.Random(seed)  # noqa: S311 - to be repeated, not to be secret
     with Stack(tmp_path) as stack:
         with Buyers(stack.urls, seed, pause=PAUSE_SECONDS) as buyers:
             for _ in range(10 if is_long else 1):
@@ -214,8 +214,7 @@ def test_a_quota_that_is_used_up_loses_nothing(tmp_path: Path, is_long: bool) ->
 def out_of_room_again_and_again(
     directory: Path, no_room: Callable[[Stack], contextlib.AbstractContextManager[None]], reads: set[int], times: int
 ) -> None:
-    seed = random.randrange(10_000)  # noqa: S311 - no secret
-    print(f"seed {seed}")
+    seed = chosen_seed()
     with Stack(directory, settings=WAL) as stack:
         with Buyers(stack.urls, seed, pause=PAUSE_SECONDS) as buyers:
             for _ in range(times):

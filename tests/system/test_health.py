@@ -63,6 +63,7 @@ def test_a_worker_that_died_is_missed(stack: Stack) -> None:
 def test_a_worker_that_is_stuck_is_missed(stack: Stack) -> None:
     stack.workers[0].signal(signal.SIGSTOP)
     becomes_visible(stack, "not_ready", "no worker has looked at the log for")
+    assert "no worker has looked at the log for" in status(stack)
     stack.workers[0].signal(signal.SIGCONT)
 
 

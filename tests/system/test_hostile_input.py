@@ -332,10 +332,32 @@ HEADERS_AND_PATHS: dict[str, tuple[bytes, int, str]] = {
     "TLS": (bytes.fromhex("160301020001000001fc0303"), 400, "malformed-request"),
 }
 
+# Whatever the service reads, and one that it does not.
+HEADERS = [
+    b"Accept",
+    b"Authorization",
+    b"Content-Type",
+    b"Idempotency-Key",
+    b"If-Match",
+    b"If-None-Match",
+    b"Prefer",
+    b"Sync-Token",
+    b"Traceparent",
+    b"X-Request-Id",
+    b"X-Whatever",
+]
+
 
 @pytest.mark.parametrize(("raw", "status", "code"), HEADERS_AND_PATHS.values(), ids=HEADERS_AND_PATHS.keys())
 def test_a_header_or_a_path(shop: Shop, raw: bytes, status: int, code: str) -> None:
     assert shop.send(raw) == (status, code)
+
+
+@pytest.mark.parametrize("name", HEADERS)
+def test_a_control_character_in_any_header(shop: Shop, name: bytes) -> None:
+    for character in (b"\x00", b"\x01", b"\x08", b"\x0b", b"\x1b", b"\x1f", b"\x7f"):
+        raw = request(PUT, b"/users/@user", name + b": a" + character + b"b", body=ANY_USER)
+        assert shop.send(raw) == (400, "malformed-request"), (name, character)
 
 
 def test_what_looks_the_same_is_not_the_same(shop: Shop) -> None:

@@ -5,15 +5,14 @@ by the log.
 """
 
 import asyncio
-import os
 import random
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
+from tests.chance import chosen_seed
 from tests.checker.check import assert_nothing_wrong
 from tests.checker.history import Attempt, Command, History
 from tests.system.crowd import Crowd, counts
@@ -22,7 +21,6 @@ from tests.system.stack import Stack
 pytestmark = pytest.mark.anyio
 
 # A failure prints it.
-SEED = int(os.environ.get("ORDERS_TEST_SEED") or time.time())
 BUYERS = 500
 WON = 201, None
 LOST = 409, "insufficient-stock"
@@ -35,7 +33,7 @@ class Shop:
     stack: Stack
     rounds: int
     history: History = field(default_factory=History)
-    chance: random.Random = field(default_factory=lambda: random.Random(SEED))  # noqa: S311 - to be repeated
+    chance: random.Random = field(default_factory=lambda: random.Random(chosen_seed()))  # noqa: S311 - to be repeated
 
     def crowd(self) -> Crowd:
         return Crowd(self.stack.urls, self.history)
@@ -70,7 +68,6 @@ def anyio_backend() -> str:
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory, is_long: bool) -> Iterator[Shop]:
     directory: Path = tmp_path_factory.mktemp("last-unit")
-    print(f"ORDERS_TEST_SEED={SEED}")
     with Stack(directory, apis=2) as stack:
         yield Shop(stack, rounds=5 if is_long else 1)
 

@@ -9,7 +9,7 @@ import pytest
 from command.ids import new_id
 from eventlog.append import NewEvent
 from eventlog.codec import encode
-from eventlog.events import Event, OrderItem, OrderPlaced, ProductRepriced, StockReserved, UserRegistered
+from eventlog.events import Event, OrderItem, OrderPlaced, ProductRepriced, StockReserved, UserChanged, UserRegistered
 from projector.loop import connect
 from projector.parked import held_back
 from projector.replay import replay
@@ -47,6 +47,8 @@ class Poison:
             (f"user-{self.user_id}", 1, UserRegistered("Ada", f"{self.user_id}@example.org", None)),
             (f"order-{self.order_id}", 1, OrderPlaced(self.user_id, None, "EUR", "5.00", None, (item,))),
             (f"product-{cup['id']}", cup["version"] + 1, reserved),
+            (f"user-{self.user_id}", 2, UserChanged(name="Ada L.")),
+            (f"user-{self.user_id}", 3, UserChanged(name="Ada King")),
         ]
         events = [new_event(*event) for event in self.meant]
         append_events(shop.database_url, [self._spoilt(event, how) for event in events[:2]] + events[2:])
@@ -54,6 +56,8 @@ class Poison:
     def _spoilt(self, event: NewEvent, how: str) -> NewEvent:
         if how == "unknown type":
             return event._replace(type="Teleported")
+        if how == "truncated":
+            return event._replace(data=b"{}")
         return event._replace(data=b'{"price": {"amount"' + b": 3}, " + b'"name": 7}')
 
     def mend(self, database_url: str) -> None:
@@ -85,7 +89,9 @@ def read(shop: Shop, path: str, token: str) -> httpx.Response:
     return shop.get(path, headers={"Sync-Token": token, "Prefer": f"wait={SOON}"})
 
 
-@pytest.mark.parametrize(("how", "fix"), [("unknown type", "retry"), ("another shape", "restart")])
+@pytest.mark.parametrize(
+    ("how", "fix"), [("unknown type", "retry"), ("another shape", "restart"), ("truncated", "retry")]
+)
 def test_poison_parks_its_streams_and_all_others_are_current(stack: Stack, shop: Shop, how: str, fix: str) -> None:
     before = shop.order()
     poison = Poison(shop, how)
@@ -127,7 +133,7 @@ def test_poison_parks_its_streams_and_all_others_are_current(stack: Stack, shop:
         stack.workers[0].start()
     wait_until(lambda: not parked(stack), SOON, "nothing parked")
     assert read(shop, f"/products/{poison.product['id']}", token).json()["price"] == "3.00"
-    assert read(shop, f"/users/{poison.user_id}", token).json()["name"] == "Ada"
+    assert read(shop, f"/users/{poison.user_id}", token).json()["name"] == "Ada King"
     assert read(shop, f"/orders/{poison.order_id}", token).json()["total"] == "5.00"
     assert "projection-state" not in read(shop, "/orders", token).headers
     assert equal(stack)

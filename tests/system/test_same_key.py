@@ -1,16 +1,15 @@
 """One Idempotency-Key, sent by everybody at once and repeated across crashes: one order, and one answer for all."""
 
 import asyncio
-import os
 import random
 import signal
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
+from tests.chance import chosen_seed
 from tests.checker.check import assert_nothing_wrong
 from tests.checker.history import Attempt, History, Outcome
 from tests.system.crowd import Crowd, counts
@@ -19,7 +18,6 @@ from tests.system.stack import Stack
 pytestmark = pytest.mark.anyio
 
 # A failure prints it.
-SEED = int(os.environ.get("ORDERS_TEST_SEED") or time.time())
 SENDERS = 100
 CRASHES, CRASHES_LONG = 4, 120
 # While a part is killed: so many orders, each sent by so many.
@@ -112,8 +110,7 @@ async def test_callers_with_the_same_key_never_see_each_others_orders(service: S
 
 
 async def test_a_key_is_repeated_across_crashes_until_it_is_answered(service: Service, is_long: bool) -> None:
-    chance = random.Random(SEED)  # noqa: S311 - to be repeated, not to be secret
-    print(f"ORDERS_TEST_SEED={SEED}")
+    chance = random.Random(chosen_seed())  # noqa: S311 - to be repeated, not to be secret
     ways = service.ways()
     crashes = CRASHES_LONG if is_long else CRASHES
     async with service.crowd() as crowd:

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 import httpx
 import pytest
 import schemathesis
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis.errors import Unsatisfiable
 from hypothesis.strategies import booleans
 from schemathesis import GenerationMode
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
+from tests.chance import chosen_seed
 from tests.system.stack import Stack
 
 EXAMPLES, EXAMPLES_LONG = 4, 200  # of each operation, that keep to the document and that do not
@@ -103,5 +104,7 @@ def try_out(api: Api, operation: schemathesis.APIOperation, mode: GenerationMode
         if mode is GenerationMode.POSITIVE:
             assert not breaks_the_document(answer), f"{case.as_curl_command()}: {answer.text}"
 
+    if is_long:
+        seed(chosen_seed())(answers)
     answers()
     return cases

@@ -7,14 +7,19 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 
 import httpx
+import psycopg
 import pytest
 
+from command.ids import new_id
+from eventlog.events import UserRegistered
+from tests.builders import append_events, new_event, wait_until
 from tests.system.freezing import frozen
 from tests.system.slow import SlowClient
 from tests.system.stack import Stack
 
 ENDS_WITHIN_SECONDS = 10
 CLIENTS = 8
+USERS = 1_000
 BODY_TO_COME = b"POST /users HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{"
 
 
@@ -99,3 +104,29 @@ def test_neither_slow_clients_nor_a_frozen_database_hold_it_up(stack: Stack) -> 
     assert [answer.status_code for answer in told] == [503] * 3
     assert all(answer.headers["retry-after"] for answer in told)
     assert stack.rows("SELECT count(*) FROM log.events") == [(0,)]
+
+
+def test_a_worker_stops_in_the_middle_of_its_work_and_the_next_one_goes_on(tmp_path: Path) -> None:
+    with Stack(tmp_path, apis=0) as stack:
+        (worker,) = stack.workers
+        with psycopg.connect(stack.database_url) as holder:
+            holder.execute("LOCK TABLE read.users")
+            append_events(
+                stack.database_url,
+                [
+                    new_event(f"user-{new_id()}", 1, UserRegistered("Ada", f"ada{number}@example.org", None))
+                    for number in range(USERS)
+                ],
+            )
+            waiting = "SELECT count(*) FROM pg_locks WHERE relation = 'read.users'::regclass AND NOT granted"
+            wait_until(lambda: stack.rows(waiting) == [(1,)], ENDS_WITHIN_SECONDS, "in the middle of a batch")
+            began = time.monotonic()
+            worker.terminate()
+            code = worker.wait()
+            assert time.monotonic() - began < ENDS_WITHIN_SECONDS
+            assert code == 0, worker.log
+            assert stack.lag() == USERS
+        assert "Traceback" not in worker.log
+        worker.start()
+        stack.wait_until_caught_up()
+        assert stack.run("verify").returncode == 0
