@@ -6,7 +6,7 @@ import os
 import socket
 from collections.abc import Iterator
 
-from psycopg import AsyncConnection
+from psycopg import AsyncConnection, Connection, OperationalError
 
 
 @contextlib.contextmanager
@@ -16,14 +16,15 @@ def hung_up_after(seconds: float, connection: AsyncConnection) -> Iterator[None]
     asyncio.timeout would have psycopg cancel the statement, and then wait again for a server that may be frozen. And a
     COMMIT must never be cancelled: one that waits for its standby then reports success without it.
     """
-    timer = asyncio.get_running_loop().call_later(seconds, _hang_up, connection)
+    timer = asyncio.get_running_loop().call_later(seconds, hang_up, connection)
     try:
         yield
     finally:
         timer.cancel()
 
 
-def _hang_up(connection: AsyncConnection) -> None:
+def hang_up(connection: AsyncConnection | Connection) -> None:
+    """End a conversation whoever waits in it, on whatever thread: it raises psycopg.OperationalError there."""
     # The descriptor stays libpq's to close; a copy of it is enough to end the conversation.
-    with contextlib.suppress(OSError), socket.socket(fileno=os.dup(connection.fileno())) as copy:
+    with contextlib.suppress(OSError, OperationalError), socket.socket(fileno=os.dup(connection.fileno())) as copy:
         copy.shutdown(socket.SHUT_RDWR)

@@ -7,6 +7,7 @@ from typing import NamedTuple, Self
 from psycopg import Connection
 
 from eventlog import read
+from eventlog.deadline import hang_up
 from eventlog.read import StoredEvent
 
 
@@ -39,6 +40,10 @@ class ReadAhead:
         """End the thread and the connection."""
         self._thread.shutdown(cancel_futures=True)
         self._connection.close()
+
+    def hang_up(self) -> None:
+        """Have whoever waits for a page get an error instead."""
+        hang_up(self._connection)
 
     def page(self, connection: Connection, after: int, up_to: int) -> list[StoredEvent]:
         """The events at positions after < position <= up_to, and a guess at what will be asked for next.

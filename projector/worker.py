@@ -15,6 +15,7 @@ from dramatiq.brokers.redis import RedisBroker
 from psycopg import Connection
 
 from eventlog import read, stalled
+from eventlog.deadline import hang_up
 from eventlog.read import StoredEvent
 from projector import bell
 from projector.loop import Loop, Progress, connect
@@ -41,6 +42,8 @@ AWAKE_SECONDS_MAX = 30.0
 # How long a message waits for a sweep that is under way.
 SWEEP_WAIT_SECONDS_MAX = 2.0
 KEY_RENEWED_SECONDS = 1.0
+# To be stopped: for the end of a batch, and again for the end of a wait that was cut off.
+CUT_OFF_SECONDS_MAX = 1.0
 
 log = logging.getLogger(__name__)
 
@@ -66,13 +69,22 @@ class Projector:
         self._stopping.set()
 
     def close(self) -> None:
-        """Give the connections back, after `stop`."""
-        with self._busy:
+        """Give the connections back, after `stop`. Whoever still waits for the database in a batch is cut off."""
+        if not self._busy.acquire(timeout=CUT_OFF_SECONDS_MAX):
+            if self._connection is not None:
+                hang_up(self._connection)
+            if self._ahead is not None:
+                self._ahead.hang_up()
+            if not self._busy.acquire(timeout=CUT_OFF_SECONDS_MAX):
+                return  # it waits for a new connection; the process ends without it
+        try:
             self._end_reading_ahead()
             if self._connection is not None:
                 self._connection.close()
             if self._redis is not None:
                 self._redis.close()
+        finally:
+            self._busy.release()
 
     def catch_up(self) -> Progress:
         """Project until a look finds nothing to do, or somebody else doing it.
@@ -207,6 +219,8 @@ class Projector:
         return self._connection
 
     def _connect(self) -> Connection:
+        if self._stopping.is_set():
+            raise psycopg.OperationalError("the worker stops, and connects no more")
         connection = connect(self._database_url, PatientConnection)
         # Should this process be stopped or cut off, the server is not to go on for it, nor to keep its locks. A COMMIT
         # that is cancelled while it waits for a standby is no loss: the tables follow from the log.
@@ -240,9 +254,7 @@ class _Sweeper(Middleware):
         self._stopping.set()
 
     def after_worker_shutdown(self, broker: Broker, worker: Worker) -> None:
-        self._thread.join(timeout=SWEEP_SECONDS)
-        if not self._thread.is_alive():
-            self._projector.close()
+        self._projector.close()
 
     def _run(self) -> None:
         self._projector.retry_parked()

@@ -13,8 +13,9 @@ from service.settings import Settings
 
 # More threads than projections and sweeps would only wait for each other.
 WORKER_THREADS = 2
-# dramatiq looks at its flag once a second, so a stop takes up to a second more; ten in all.
-WORKER_SHUTDOWN_MS = 8_000
+# How long a batch may take to its end when the worker is to stop. With what dramatiq and the parent process wait for
+# beside, each up to a second at a time, a stop takes ten seconds at most.
+WORKER_SHUTDOWN_MS = 4_000
 # How long a worker thread waits for a message before it looks again: the default of 1 s showed in p99.
 WORKER_TIMEOUT_MS = 20
 

@@ -341,7 +341,7 @@ def test_requests_are_answered_as_the_contract_says(database_url: str, is_long: 
     run_state_machine_as_test(
         Here,
         settings=settings(
-            max_examples=100 if is_long else 12,
+            max_examples=300 if is_long else 12,
             stateful_step_count=60 if is_long else 40,
             derandomize=not is_long,
             database=None,
