@@ -119,6 +119,7 @@ class Crashes:
         for step in ("before-append", "before-commit", "before-answer", "before-bell"):
             ways[f"API {step}"] = partial(self.kill_at, step, *api)
             ways[f"PostgreSQL {step}"] = partial(self.kill_at, step, *postgres)
+        ways["Valkey before-bell"] = partial(self.kill_at, "before-bell", *valkey)
         ways["PostgreSQL commit-unheard"] = partial(self.kill_at, "commit-unheard", *postgres)
         ways["worker mid-batch"] = partial(self.kill_at, "mid-batch", *worker)
         ways["PostgreSQL mid-batch"] = partial(self.kill_at, "mid-batch", *postgres)

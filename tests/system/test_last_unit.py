@@ -20,7 +20,6 @@ from tests.system.stack import Stack
 
 pytestmark = pytest.mark.anyio
 
-# A failure prints it.
 BUYERS = 500
 WON = 201, None
 LOST = 409, "insufficient-stock"
