@@ -82,11 +82,8 @@ def _key(command: Command, events: list[StoredEvent], kept: list[Row]) -> Iterat
     if command.acknowledged and not done:
         codes = ", ".join(str(attempt.code) for attempt in command.attempts if attempt.code)
         yield f"rejected but there: {command} was refused ({codes}), and its repetition found it done"
-    may_have_done = [it for it in done if events]
-    for attempt in command.attempts:
-        by_the_rules = attempt.outcome is Outcome.REJECTED and attempt.status is not None and attempt.status < 500
-        if by_the_rules and may_have_done and all(it.ended_at <= attempt.sent_at for it in may_have_done):
-            yield f"rejected but there: {command} had been done when its repetition was refused ({attempt.code})"
+    if events and done:
+        yield from _refused_afterwards(command, max(it.ended_at for it in done))
     if len(kept) > 1:
         return  # of several callers: which is whose cannot be told here
     if command.acknowledged and not kept:
@@ -97,6 +94,13 @@ def _key(command: Command, events: list[StoredEvent], kept: list[Row]) -> Iterat
         last = command.acknowledged[-1]
         if (kept[0]["status"], kept[0]["body"], kept[0]["position"]) != (last.status, last.content, last.position):
             yield f"the key {command.key} of {command} keeps another answer than was given"
+
+
+def _refused_afterwards(command: Command, done_at: float) -> Iterator[str]:
+    for attempt in command.attempts:
+        by_the_rules = attempt.outcome is Outcome.REJECTED and attempt.status is not None and attempt.status < 500
+        if by_the_rules and attempt.sent_at >= done_at:
+            yield f"rejected but there: {command} had been done when its repetition was refused ({attempt.code})"
 
 
 def _real_time(commands: Iterable[Command], effects: dict[str, list[StoredEvent]]) -> Iterator[str]:
