@@ -5,11 +5,11 @@ from typing import NamedTuple, Protocol
 from fastapi import APIRouter, Request, Response
 from pydantic import Field
 
-from contract.problems import Problem
 from contract.requests import StrictRoute
 from contract.resources import EventPage
 from query.paging import link_to_next
 from query.parameters import Number, Parameters
+from query.parked import absent
 from query.routes import get, json_response, known_id
 from query.sync import Sync
 
@@ -58,7 +58,7 @@ def router(log: EventReader) -> APIRouter:
         parameters = EventsParameters.of(request)
         events = await sync.answer(request, lambda: log.page(stream, parameters.after, parameters.limit))
         if events.data is None:
-            raise Problem("not-found", f"There is no {request.url.path.removesuffix('/events')}.")
+            raise absent(request.url.path.removesuffix("/events"), events.position, parked=False)
         if not events.more:
             return json_response(b'{"data":' + events.data + b',"next":null}', events.position)
         following = str(events.last)

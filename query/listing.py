@@ -22,11 +22,10 @@ from sqlalchemy import (
     tuple_,
 )
 
-from contract.problems import Problem
 from query.database import Reads, Statement
 from query.paging import Place, Sort, cursor_of, link_to_next, place_of, tie
 from query.parameters import PAGE_LENGTH_MAX, PageParameters
-from query.parked import PARKED, any_parked, kind_of
+from query.parked import PARKED, absent, any_parked, kind_of, parked_ids
 from query.routes import json_response
 from query.sharing import Sharing
 from query.statements import beside_checkpoint, compiled, of_read_tables
@@ -60,7 +59,8 @@ class Shape(NamedTuple):
 class Page(NamedTuple):
     """The documents of one page as JSON, as of `position`, and its last place if there is a next page.
 
-    `known` is whether there is such a list at all; `parked`, whether some of what it is about is held back.
+    `known` is whether its owner is in the tables; `parked`, whether some of what it lists is held back, or the owner
+    that is not known.
     """
 
     position: int
@@ -111,7 +111,7 @@ class Listing:
         start = None if parameters.cursor is None else place_of(parameters.cursor, sort, tied_to)
         page = await self._sync.answer(request, lambda: self._page(filters, parameters, start))
         if not page.known:
-            raise Problem("not-found", f"There is no such resource as {request.url.path} lists.")
+            raise absent(request.url.path.rpartition("/")[0], page.position, page.parked)
         state = PARKED if page.parked else {}
         if page.last is None:
             return json_response(b"".join((b'{"data":[', page.documents, b'],"next":null}')), page.position, **state)
@@ -128,8 +128,14 @@ class Listing:
         rows = await self._reads.rows(self._statement(shape), values)
         position, any_stream, known, documents, found, value, id_ = rows[0]
         last = Place(value, id_) if found > limit else None
-        parked = bool(any_stream) and await any_parked(self._reads, kind_of(self._table))
+        parked = bool(any_stream) and await self._is_parked(known, values)
         return Page(position, parked, known, documents or b"", last)
+
+    async def _is_parked(self, known: bool, values: Mapping[str, object]) -> bool:
+        if known or self._owner is None:
+            return await any_parked(self._reads, kind_of(self._table))
+        table, name = self._owner
+        return bool(await parked_ids(self._reads, kind_of(table), [str(values[name])]))
 
     def _shape(self, filters: Mapping[str, object], sort: str, start: Place | None) -> tuple[Shape, dict[str, object]]:
         values: dict[str, object] = {}

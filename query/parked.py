@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from sqlalchemy import Table, Text, any_, bindparam, cast, func, literal_column, select
 from sqlalchemy.dialects.postgresql import ARRAY
 
+from contract.problems import Problem
 from query.database import Reads
 from query.statements import beside_checkpoint, compiled, of_read_tables
 from readmodel.tables import parked
@@ -33,6 +34,16 @@ _OF_KIND = compiled(
 def kind_of(table: Table) -> str:
     """The kind of streams that a table has a row for each of: `order` of `orders`."""
     return str(table.name).removesuffix("s")
+
+
+def absent(path: str, position: int, parked: bool) -> Problem:
+    """Why the resource at `path` is not in what was read, as of `position`."""
+    headers = {"Sync-Token": str(position)}
+    if parked:
+        # It is there; saying "not found" would have its owner do it again.
+        detail = f"{path} is not in the read tables: its events are parked until their cause is mended."
+        return Problem("projection-behind", detail, headers=headers | PARKED | {"Retry-After": "5"})
+    return Problem("not-found", f"There is no {path}.", headers=headers)
 
 
 async def parked_ids(reads: Reads, kind: str, ids: Iterable[str]) -> set[str]:

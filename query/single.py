@@ -5,7 +5,7 @@ from fastapi import Request, Response
 from contract.problems import Problem
 from contract.requests import none_match
 from query.lookup import Lookup
-from query.parked import PARKED
+from query.parked import PARKED, absent
 from query.routes import json_response, known_id
 from query.sync import Sync
 
@@ -14,14 +14,10 @@ async def answer(request: Request, lookup: Lookup, sync: Sync, id_: str) -> Resp
     """The resource. Raises Problem `not-found`, `gone`, `projection-behind`, `unavailable`."""
     wanted = known_id(id_)
     found = await sync.answer(request, lambda: lookup.find(wanted))
+    if found.body is None:
+        raise absent(request.url.path, found.position, found.parked)
     state = PARKED if found.parked else {}
     headers = {"Sync-Token": str(found.position)} | state
-    if found.body is None and found.parked:
-        # It is there; saying "not found" would have its owner do it again.
-        detail = f"{request.url.path} is not in the read tables: its events are parked until their cause is mended."
-        raise Problem("projection-behind", detail, headers=headers | {"Retry-After": "5"})
-    if found.body is None:
-        raise Problem("not-found", f"There is no {request.url.path}.", headers=headers)
     if found.gone:
         raise Problem("gone", f"{request.url.path} was deleted.", headers=headers)
     etag = f'"{found.version}"'

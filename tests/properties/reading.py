@@ -23,9 +23,11 @@ def single(model: Model, path: str) -> Json | Problem:
     return _all(model, kind).get(id_) or Problem(404, "not-found")
 
 
-def listed(model: Model, path: str, sort: str, filters: Mapping[str, str]) -> list[Json]:
+def listed(model: Model, path: str, sort: str, filters: Mapping[str, str]) -> list[Json] | Problem:
     """All that GET of a list answers, over all its pages; `filters` are query parameters as they are sent."""
     owner, _, kind = path.strip("/").rpartition("/")
+    if owner and owner.removeprefix("users/") not in {*model.users, *model.deleted}:
+        return Problem(404, "not-found")
     own = {"user_id": owner.removeprefix("users/")} if owner else {}
     resources = [
         resource

@@ -45,6 +45,19 @@ async def test_what_has_not_made_it_into_the_tables_is_not_called_not_found(
     assert "projection-state" not in other.headers
 
 
+async def test_the_orders_of_a_user_who_has_not_made_it_into_the_tables_are_not_called_not_found(
+    api: httpx.AsyncClient, rows: Rows
+) -> None:
+    park(rows, f"user-{NOBODY}")
+    answer = await api.get(f"/users/{NOBODY}/orders")
+    assert problem(answer) == (503, "projection-behind")
+    assert (answer.headers["projection-state"], answer.headers["sync-token"]) == ("parked", "7")
+    other = await api.get(f"/users/{NOBODY.replace('f', 'e')}/orders")
+    assert problem(other) == (404, "not-found")
+    assert "projection-state" not in other.headers
+    assert other.headers["sync-token"] == "7"
+
+
 async def test_a_deleted_user_that_is_parked_is_gone_and_says_that_it_is_parked(
     api: httpx.AsyncClient, rows: Rows
 ) -> None:

@@ -16,7 +16,8 @@ from pathlib import Path
 from tests.builders import wait_until
 from tests.chance import chosen_seed
 from tests.checker.check import assert_nothing_wrong
-from tests.checker.history import History, Outcome
+from tests.checker.history import Command, History, Outcome
+from tests.checker.shopper import RETRIED
 from tests.sabotage.steps import Steps
 from tests.system.stack import ServiceProcess, Stack
 from tests.system.traffic import Traffic
@@ -136,6 +137,12 @@ class Crashes:
         return ways
 
 
+def is_settled(command: Command) -> bool:
+    """Whether its sender knows what became of it."""
+    last = command.attempts[-1]
+    return bool(command.acknowledged) or (last.outcome is Outcome.REJECTED and last.code not in RETRIED)
+
+
 def test_whatever_is_killed_nothing_is_lost_and_nothing_happens_twice(tmp_path: Path, is_long: bool) -> None:
     # The same seed kills in the same order.
     seed = chosen_seed()
@@ -157,10 +164,12 @@ def test_whatever_is_killed_nothing_is_lost_and_nothing_happens_twice(tmp_path: 
                 crashes.recover()
         stack.wait_until_caught_up(CATCH_UP_SECONDS_MAX)
         in_doubt = [it for it in history.commands.values() if any(at.outcome is Outcome.UNKNOWN for at in it.attempts)]
+        unsettled = [str(it) for it in in_doubt if it.key and not is_settled(it)]
         counts = {outcome.name: history.count(outcome) for outcome in Outcome}
         slowest = max(crashes.recovered_in)
         print(f"{counts}, in doubt were {len(in_doubt)}; all was ready and projected after {slowest:.1f} s at most")
         assert_nothing_wrong(stack.database_url, history)
+        assert not unsettled, f"their keys did not settle them: {unsettled}"
         for command in ("verify", "doctor"):
             done = stack.run(command)
             assert done.returncode == 0, done.stdout + done.stderr

@@ -81,6 +81,7 @@ def request(method: bytes, path: bytes, *headers: bytes, body: bytes = b"") -> b
     return b"\r\n".join(lines) + b"\r\n\r\n" + body
 
 
+GET, POST, PUT = b"GET", b"POST", b"PUT"
 JSON = b"Content-Type: application/json"
 USER: dict[str, Any] = {"name": "Eve", "email": "eve@example.org"}
 TEA: dict[str, Any] = {"sku": "eve", "name": "Tea", "price": "1", "currency": "EUR", "stock": 1}
@@ -182,30 +183,43 @@ def test_a_body(shop: Shop, path: bytes, body: bytes, status: int, code: str) ->
 
 
 TEXTS = [
-    (b"/users", USER, "name"),
-    (b"/users", USER, "email"),
-    (b"/users", USER | {"external_id": "x"}, "external_id"),
-    (b"/products", TEA, "sku"),
-    (b"/products", TEA, "name"),
-    (b"/products/@product/stock", {"delta": 1, "reason": "x"}, "reason"),
-    (b"/orders", {"user_id": "@user", "items": [{"sku": "tea", "quantity": 1}], "note": "x"}, "note"),
-    (b"/orders", {"user_id": "@user", "items": [{"sku": "tea", "quantity": 1}], "external_id": "x"}, "external_id"),
-    (b"/orders/@order/cancel", {"reason": "x"}, "reason"),
+    (POST, b"/users", USER, "name"),
+    (POST, b"/users", USER, "email"),
+    (POST, b"/users", USER | {"external_id": "x"}, "external_id"),
+    (POST, b"/products", TEA, "sku"),
+    (POST, b"/products", TEA, "name"),
+    (POST, b"/products/@product/stock", {"delta": 1, "reason": "x"}, "reason"),
+    (POST, b"/orders", {"user_id": "@user", "items": [{"sku": "tea", "quantity": 1}], "note": "x"}, "note"),
+    (
+        POST,
+        b"/orders",
+        {"user_id": "@user", "items": [{"sku": "tea", "quantity": 1}], "external_id": "x"},
+        "external_id",
+    ),
+    (POST, b"/orders/@order/cancel", {"reason": "x"}, "reason"),
+    (PUT, b"/users/@user", USER, "name"),
+    (PUT, b"/users/@user", USER, "email"),
+    (PUT, b"/products/@product", {"name": "Tea", "price": "1"}, "name"),
 ]
 
 
-@pytest.mark.parametrize(("path", "body", "field"), TEXTS, ids=[f"{path.decode()} {field}" for path, _, field in TEXTS])
-def test_control_characters_in_every_text(shop: Shop, path: bytes, body: dict[str, Any], field: str) -> None:
+@pytest.mark.parametrize(
+    ("method", "path", "body", "field"),
+    TEXTS,
+    ids=[f"{method.decode()} {path.decode()} {field}" for method, path, _, field in TEXTS],
+)
+def test_control_characters_in_every_text(
+    shop: Shop, method: bytes, path: bytes, body: dict[str, Any], field: str
+) -> None:
     for character in ("\x00", "\x01", "\x08", "\x0b", "\x1b", "\x1f"):
         spoilt = body | {field: f"a{character}b@example.org"}
-        assert shop.send(request(b"POST", path, body=json.dumps(spoilt).encode())) == (422, "validation-error")
+        assert shop.send(request(method, path, body=json.dumps(spoilt).encode())) == (422, "validation-error")
 
 
 def cursor(*content: object) -> bytes:
     return base64.urlsafe_b64encode(json.dumps(content).encode()).rstrip(b"=")
 
 
-GET, POST, PUT = b"GET", b"POST", b"PUT"
 ANY_USER = json.dumps(USER).encode()
 HEADERS_AND_PATHS: dict[str, tuple[bytes, int, str]] = {
     "If-Match of garbage": (request(PUT, b"/users/@user", b"If-Match: garbage", body=ANY_USER), 400, "invalid-header"),
