@@ -101,7 +101,9 @@ async def test_a_stream_is_read_by_version(api: httpx.AsyncClient, log: Log, kin
 async def test_an_unknown_stream_is_not_found(api: httpx.AsyncClient, log: Log, kind: str) -> None:
     log.streams = [f"order-{USER}", f"user-{USER}", f"product-{USER}"]
     for id_ in (ORDER, "x", "%00"):
-        assert problem(await api.get(f"/{kind}/{id_}/events")) == (404, "not-found")
+        answer = await api.get(f"/{kind}/{id_}/events")
+        assert problem(answer) == (404, "not-found")
+        assert ("sync-token" in answer.headers) == (id_ == ORDER)  # for the others nothing was read
 
 
 @pytest.mark.parametrize("query", ["limit=0", "limit=1001", "after=-1", "after=x", "after=", "limit=1&limit=1"])
