@@ -284,9 +284,9 @@ GUARDS = (
     ),
     Guard(
         "what is parked is not called not found",
-        "query/single.py",
-        "if found.body is None and found.parked:",
-        "if False:",
+        "query/parked.py",
+        "    if parked:\n        # It is there",
+        "    if False:\n        # It is there",
         ("tests/query/test_parked.py::test_what_has_not_made_it_into_the_tables_is_not_called_not_found",),
     ),
     Guard(
