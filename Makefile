@@ -29,7 +29,7 @@ test: $(VENV)/.project
 
 torture: $(VENV)/.project
 	$(BIN)/pytest tests/system tests/properties --long -n auto -m "not alone" $(ARGS)
-	$(BIN)/pytest tests/system --long -m alone $(ARGS)
+	$(BIN)/pytest tests/system --long -m alone $(ARGS) || [ $$? -eq 5 ]  # 5: ARGS leave none of them
 
 guards: $(VENV)/.project
 	$(BIN)/python -m tests.guards.breaking $(ARGS)

@@ -19,6 +19,9 @@ FAILED = 1  # pytest's exit code when tests ran and failed; another means that t
 
 def main(words: list[str]) -> int:
     chosen = [guard for guard in GUARDS if not words or any(word in guard.what for word in words)]
+    if not chosen:
+        print(f"no guard's description has one of: {', '.join(words)}")
+        return 1
     survived = 0
     with tempfile.TemporaryDirectory() as directory:
         copy = Path(directory) / "copy"
