@@ -8,11 +8,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help up test torture soak guards bench lint clean lock
+.PHONY: help up test check torture soak guards bench lint clean lock
 
 help:
 	@echo "make up      the whole service in this terminal (PORT=$(PORT) DATA_DIR=$(DATA_DIR))"
 	@echo "make test    the test suite, in parallel, on real PostgreSQL and Valkey"
+	@echo "make check   the linters, and the tests that need no server"
 	@echo "make torture the system tests in their long form: hundreds of kills, thousands of cases"
 	@echo "make guards  break every guard of the promises once, and see that a test fails"
 	@echo "make soak    half an hour of load, then too much of it; ARGS=\"--seconds 60 --overload-seconds 20\""
@@ -26,6 +27,10 @@ up: $(VENV)/.project
 
 test: $(VENV)/.project
 	$(BIN)/pytest -n $(TESTS_AT_ONCE) --dist loadfile $(ARGS)
+
+check: lint
+	$(BIN)/pytest -q tests/command/domain tests/contract tests/projector/projections tests/eventlog/test_codec.py \
+		tests/test_tidy.py tests/test_boundaries.py $(ARGS)
 
 torture: $(VENV)/.project
 	$(BIN)/pytest tests/system tests/properties --long -n auto -m "not alone" $(ARGS)
