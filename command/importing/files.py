@@ -1,38 +1,33 @@
-"""JSON lines as they come: plain or gzipped, cut off or damaged, with lines of any length; each with its number."""
+"""Import files as they come: JSON lines or CSV, plain or gzipped, cut off or damaged; each row with its number."""
 
+import codecs
+import csv
 import gzip
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO
 
-# What a request's body may have. A longer line is counted and named, never held in memory.
-LINE_BYTES_MAX = 1024 * 1024
+from command.importing import csv_rows
+from command.importing.line import LINE_BYTES_MAX, Line
+
 CHUNK_BYTES = 256 * 1024
 
 # A folder is imported in this order, because commands name users and products.
 KINDS = ("users", "products", "commands")
-SUFFIXES = (".jsonl", ".jsonl.gz")
+# How the names of files begin that hold rows of a kind.
+_PREFIXES = {"users": ("users",), "products": ("products",), "commands": ("commands", "orders")}
+_CSV = (".csv", ".csv.gz")
+SUFFIXES = (".jsonl", ".jsonl.gz", *_CSV)
 
 _GZIP_MAGIC = b"\x1f\x8b"
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-
-
-class Line(NamedTuple):
-    """A line of a file, counted from 1. `damage` says why it and what follows it cannot be read, where that is so."""
-
-    number: int
-    content: bytes
-    damage: str | None = None
-
-    @property
-    def too_long(self) -> bool:
-        """Whether only its beginning is in `content`."""
-        return len(self.content) > LINE_BYTES_MAX
+_ZIP_MAGIC = b"PK\x03\x04"
+_PEEK_BYTES = 64 * 1024
 
 
 def find(path: Path) -> list[Path]:
-    """The files to import: `path` itself, or a folder's users*, products* and commands*, in that order.
+    """The files to import: `path` itself, or a folder's users*, products*, and commands* or orders*.
 
     Raises FileNotFoundError with one line when there are none.
     """
@@ -41,26 +36,91 @@ def find(path: Path) -> list[Path]:
     if not path.is_dir():
         raise FileNotFoundError(f"there is no file or folder {path}")
     entries = sorted(entry for entry in path.iterdir() if entry.name.endswith(SUFFIXES) and entry.is_file())
-    found = [entry for kind in KINDS for entry in entries if entry.name.startswith(kind)]
+    found = [entry for kind in KINDS for entry in entries if entry.name.startswith(_PREFIXES[kind])]
     if not found:
-        raise FileNotFoundError(f"{path} has no users*, products* or commands* files ending in .jsonl or .jsonl.gz")
+        raise FileNotFoundError(
+            f"{path} has no users*, products*, commands* or orders* files ending in {', '.join(SUFFIXES)}"
+        )
     return found
 
 
 def kind_of(path: Path) -> str | None:
     """What a file's rows are, if its name says so."""
-    return next((kind for kind in KINDS if path.name.startswith(kind)), None)
+    return next((kind for kind in KINDS if path.name.startswith(_PREFIXES[kind])), None)
+
+
+def is_csv(path: Path) -> bool:
+    """Whether a file's name says that it is CSV."""
+    return path.name.lower().endswith(_CSV)
+
+
+def misfit(path: Path) -> str | None:
+    """Why a file has none of the formats that are read, and what to do, in one line; None when it may have one."""
+    try:
+        beginning = next(_chunks(path, lambda _: None, _PEEK_BYTES), b"")
+    except (OSError, EOFError, zlib.error):
+        return None  # reading it says which line is damaged
+    if beginning.startswith(_ZIP_MAGIC):
+        return f"{path} is a workbook or a zip archive: save it as CSV UTF-8, or as JSON lines"
+    if beginning.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return f"{path} is UTF-16: save it as UTF-8"
+    if is_csv(path):
+        return _misfit_of_csv(path, beginning)
+    if beginning.lstrip()[:1] == b"[" and beginning.lstrip()[1:].lstrip()[:1] == b"{":
+        return f"{path} is one JSON array: write one object a line, for example with jq -c '.[]'"
+    return None
+
+
+def _misfit_of_csv(path: Path, beginning: bytes) -> str | None:
+    header = [line.decode(errors="replace") for line in beginning.splitlines(keepends=True)[:2]]
+    try:
+        next(csv_rows.rows(header), None)
+    except csv_rows.NoHeader as error:
+        return f"{path} cannot be read: {error}; see orders import --template orders"
+    except csv.Error:
+        return None
+    return None
 
 
 def read(path: Path, has_read: Callable[[int], None] = lambda _: None) -> Iterator[Line]:
-    """The lines of a file that are not blank, without their line ends. `has_read` is told the file's bytes read so far.
+    """The rows of a file. Blank lines are left out. Calls `has_read` with the bytes of the file that were read so far.
 
-    What cannot be read does not raise: the last line then carries the damage, with as much of it as there was.
+    Damage does not raise: the last line then carries it, with as much of that line as there was.
     """
+    chunks = _chunks(path, has_read)
+    return _csv_lines(chunks) if is_csv(path) else _json_lines(chunks)
+
+
+def _csv_lines(chunks: Iterable[bytes]) -> Iterator[Line]:
+    number = 0
+    try:
+        for line in csv_rows.rows(_text_lines(chunks)):
+            number = line.rows[-1]
+            yield line
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError, csv.Error, csv_rows.NoHeader) as error:
+        yield Line(number + 1, b"", damage=_damage(error))
+
+
+def _text_lines(chunks: Iterable[bytes]) -> Iterator[str]:
+    """Lines with their ends, which a quoted cell may have inside it."""
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    rest = ""
+    for chunk in chunks:
+        *whole, rest = (rest + decoder.decode(chunk)).split("\n")
+        for line in whole:
+            yield line + "\n"
+        if len(rest) > LINE_BYTES_MAX:
+            raise csv.Error(f"a line has more than {LINE_BYTES_MAX} characters")
+    rest += decoder.decode(b"", final=True)
+    if rest:
+        yield rest
+
+
+def _json_lines(chunks: Iterable[bytes]) -> Iterator[Line]:
     number = 0
     rest = b""
     try:
-        for chunk in _chunks(path, has_read):
+        for chunk in chunks:
             *whole, rest = (rest + chunk).split(b"\n")
             for content in whole:
                 number += 1
@@ -69,22 +129,26 @@ def read(path: Path, has_read: Callable[[int], None] = lambda _: None) -> Iterat
             # What is cut off here belongs to a line that is too long anyway.
             rest = rest[: LINE_BYTES_MAX + 1]
     except (OSError, EOFError, zlib.error) as error:
-        reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
-        yield Line(number + 1, rest, damage=f"the file cannot be read from here on: {reason}")
+        yield Line(number + 1, rest, damage=_damage(error))
         return
     if stripped := rest.strip():
         yield Line(number + 1, stripped)
 
 
-def _chunks(path: Path, has_read: Callable[[int], None]) -> Iterator[bytes]:
-    """The file's content. Told by its first bytes, not its name, whether it is compressed."""
+def _damage(error: Exception) -> str:
+    reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
+    return f"the file cannot be read from here on: {reason}"
+
+
+def _chunks(path: Path, has_read: Callable[[int], None], size: int = CHUNK_BYTES) -> Iterator[bytes]:
+    """The file's content, in pieces of at most `size` bytes. Its first bytes, not its name, tell a compressed file."""
     with path.open("rb") as file:
         zipped = file.read(len(_GZIP_MAGIC)) == _GZIP_MAGIC
         file.seek(0)
         # read1 hands over all that could be read before it raises what could not.
         source: IO[bytes] = gzip.GzipFile(fileobj=file) if zipped else file  # type: ignore[assignment]
-        chunk = source.read1(CHUNK_BYTES).removeprefix(_BYTE_ORDER_MARK)  # type: ignore[attr-defined]
+        chunk = source.read1(size).removeprefix(_BYTE_ORDER_MARK)  # type: ignore[attr-defined]
         while chunk:
             has_read(file.tell())
             yield chunk
-            chunk = source.read1(CHUNK_BYTES)  # type: ignore[attr-defined]
+            chunk = source.read1(size)  # type: ignore[attr-defined]

@@ -22,7 +22,7 @@ _DIGEST_BYTES = 8
 class _Document(msgspec.Struct):
     """The one member of a command that its claim is made of."""
 
-    order: str
+    order: str | int
 
 
 class Settled(NamedTuple):
@@ -40,7 +40,7 @@ async def look(connection: AsyncConnection, path: Path) -> Settled:
     for line in files.read(path):
         digest.update(b"%d:%b\n" % (line.number, line.content))
         try:
-            documents.add(decode(line.content).order)
+            documents.add(str(decode(line.content).order))
         except (msgspec.MsgspecError, UnicodeDecodeError):
             continue  # a user, a product, or something that will be refused
     claims = [claim(it) for it in documents if "\0" not in it for claim in _CLAIMS]

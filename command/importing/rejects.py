@@ -6,7 +6,7 @@ from typing import IO, Self
 
 import msgspec
 
-from command.importing.files import Line
+from command.importing.line import Line
 from command.importing.reasons import Reason
 from eventlog.codec import encode
 

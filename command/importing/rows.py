@@ -4,7 +4,7 @@ import re
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, PlainValidator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, model_validator
 from pydantic_core import PydanticCustomError
 
 from command.fields import LINES_MAX, Currency, Email, ExternalId, Money, Name, Quantity, Sku, Stock
@@ -24,7 +24,14 @@ def _time(value: Any) -> datetime:
         raise PydanticCustomError("time", "is a time that does not exist") from None
 
 
+def _text_of_number(value: Any) -> Any:
+    """Many systems number their users and orders: a number is taken as the text of its digits."""
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
 Time = Annotated[datetime, PlainValidator(_time)]
+Key = Annotated[ExternalId, BeforeValidator(_text_of_number)]
+SkuKey = Annotated[Sku, BeforeValidator(_text_of_number)]
 
 
 class Row(BaseModel):
@@ -36,7 +43,7 @@ class Row(BaseModel):
 class UserRow(Row):
     """A user. Name and e-mail address are made from the id where there are none."""
 
-    id: ExternalId
+    id: Key
     name: Name | None = None
     email: Email | None = None
     first_seen: Time | None = None
@@ -45,7 +52,7 @@ class UserRow(Row):
 class ProductRow(Row):
     """A product; any other `kind` (postage, a fee, a discount) is sold without being kept in stock."""
 
-    sku: Sku
+    sku: SkuKey
     description: Name
     unit_price: Money
     currency: Currency
@@ -68,7 +75,7 @@ class ProductRow(Row):
 class OrderedLine(Row):
     """`unit_price` was agreed with the customer, whatever the product costs today."""
 
-    sku: Sku
+    sku: SkuKey
     quantity: Quantity
     unit_price: Money
 
@@ -77,8 +84,8 @@ class PlaceOrderRow(Row):
     """An order of a user, both by the file's own keys."""
 
     at: Time
-    order: ExternalId
-    customer: ExternalId
+    order: Key
+    customer: Key
     lines: Annotated[list[OrderedLine], Field(min_length=1, max_length=LINES_MAX)]
     currency: Currency | None = None
 
@@ -87,21 +94,21 @@ class CancelOrderRow(Row):
     """`order` is the number of the cancellation, `target` of the order: all that is left of it is cancelled."""
 
     at: Time
-    order: ExternalId
-    target: ExternalId
+    order: Key
+    target: Key
 
 
 class Source(Row):
     """How many pieces come back of which order."""
 
-    order: ExternalId
+    order: Key
     quantity: Quantity
 
 
 class ReturnedLine(Row):
     """`unit_price` only tells which line is meant, where an order has several of the SKU."""
 
-    sku: Sku
+    sku: SkuKey
     quantity: Quantity
     unit_price: Money | None = None
     sources: Annotated[list[Source], Field(alias="from", min_length=1, max_length=LINES_MAX)]
@@ -119,5 +126,5 @@ class ReturnItemsRow(Row):
     """`order` is the number of the return."""
 
     at: Time
-    order: ExternalId
+    order: Key
     lines: Annotated[list[ReturnedLine], Field(min_length=1, max_length=LINES_MAX)]

@@ -9,9 +9,9 @@ from typing import NamedTuple
 
 from command.domain.refusals import ExternalIdTaken, Refused, SkuTaken
 from command.ids import new_id
-from command.importing import files, history, reasons
-from command.importing.files import Line
+from command.importing import csv_rows, files, history, reasons
 from command.importing.history import Settled
+from command.importing.line import LINE_BYTES_MAX, Line
 from command.importing.reasons import Reason
 from command.importing.rejects import Rejects
 from command.importing.returning import AlreadyCancelled
@@ -169,9 +169,13 @@ class Importer:
             self.summary.damaged.append(str(path))
             return _Pending(path, line, Reason("damaged-file", line.damage))
         if line.too_long:
-            return _Pending(path, line, Reason("row-too-large", f"The row has more than {files.LINE_BYTES_MAX} bytes."))
+            return _Pending(path, line, Reason("row-too-large", f"The row has more than {LINE_BYTES_MAX} bytes."))
+        if line.fault is not None:
+            return _Pending(path, line, Reason("validation-error", line.fault))
         wanted = translate(line.content, files.kind_of(path), self._currency)
         if isinstance(wanted, Reason):
+            if line.rows:
+                wanted = wanted._replace(detail=csv_rows.columns_named(wanted.detail, line))
             return _Pending(path, line, wanted)
         command = _InOrder(wanted.command, self, settled=line.number <= settled.up_to_line)
         metadata = {"actor": "import", "command_id": new_id(), **origins.origin(settled.file, line.number)}

@@ -25,12 +25,34 @@ GC_THRESHOLDS = (50_000, 20, 50)
 
 SHOW_EVERY_SECONDS = 0.2
 
-Files = Annotated[Path, typer.Argument(help="A file of JSON lines, or a folder of them; .gz too")]
+Files = Annotated[Path, typer.Argument(help="A file of JSON lines or CSV, or a folder of them; .gz too")]
 Currency = Annotated[str | None, typer.Option(help="Currency of rows that carry none, such as GBP")]
 RejectsPath = Annotated[Path, typer.Option("--rejects", help="Where refused rows go; written anew")]
 Strict = Annotated[bool, typer.Option("--strict", help="Exit with 1 if any row was refused")]
 Retry = Annotated[bool, typer.Option("--retry", help="Take rows that an earlier import of this file refused")]
 Json = Annotated[bool, typer.Option("--json", help="Print the summary as JSON")]
+
+
+def _print_template(kind: str | None) -> None:
+    if kind is None:
+        return
+    from command.importing.csv_rows import TEMPLATES
+
+    if kind not in TEMPLATES:
+        raise OperatorError(f"there is no template {kind}; there are {', '.join(TEMPLATES)}", exit_code=MISUSE)
+    print(TEMPLATES[kind], end="")
+    raise typer.Exit
+
+
+Template = Annotated[
+    str | None,
+    typer.Option(
+        "--template",
+        callback=_print_template,
+        is_eager=True,
+        help="Print a CSV file to begin with: users, products, orders",
+    ),
+]
 
 
 def import_(
@@ -41,11 +63,14 @@ def import_(
     retry: Retry = False,
     as_json: Json = False,
     data_dir: DataDir = None,
+    template: Template = None,
 ) -> None:
-    """Import users, products and commands from JSON lines, by the rules that HTTP keeps. Safe to repeat.
+    """Import users, products and orders from JSON lines or CSV, by the rules that HTTP keeps. Safe to repeat.
 
-    Of a folder: its users*, products* and commands* files. A refused row goes to the rejects file with its reason,
-    and the rest goes on.
+    Of a folder: its users*, products*, commands* and orders* files. A refused row goes to the rejects file with its
+    reason, and the rest goes on.
+
+    Example: orders import shop/ --currency EUR
     """
     from command.importing import files
 
@@ -54,6 +79,9 @@ def import_(
         paths = files.find(path)
     except OSError as error:
         raise OperatorError(error.strerror or str(error), exit_code=MISUSE) from None
+    for each in paths:
+        if reason := files.misfit(each):
+            raise OperatorError(reason, exit_code=MISUSE)
     if rejects.exists() and any(rejects.samefile(each) for each in paths):
         raise OperatorError(f"{rejects} is imported itself: name another file with --rejects", exit_code=MISUSE)
     database_url = connect.database_url(data_dir)

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from command.importing.files import LINE_BYTES_MAX, find, kind_of, read
+from command.importing.files import find, kind_of, read
+from command.importing.line import LINE_BYTES_MAX
 
 # Digests do not compress well, so that a share of the file is about the same share of the lines.
 ROWS = [b'{"row": "%b"}' % hashlib.sha256(b"%d" % number).hexdigest().encode() for number in range(20_000)]
@@ -112,13 +113,16 @@ def test_of_a_folder_users_products_and_commands_are_taken_in_this_order(tmp_pat
         "users.jsonl",
         "dirty.jsonl",
         "users.csv",
+        "users.txt",
+        "orders.csv",
     ):
         (tmp_path / name).touch()
     (tmp_path / "users.jsonl.d").mkdir()
     assert [path.name for path in find(tmp_path)] == [
-        "users.jsonl", "products-1.jsonl", "products-2.jsonl", "commands.jsonl.gz"
+        "users.csv", "users.jsonl", "products-1.jsonl", "products-2.jsonl", "commands.jsonl.gz", "orders.csv"
     ]  # fmt: skip
-    assert [kind_of(path) for path in find(tmp_path)] == ["users", "products", "products", "commands"]
+    kinds = ["users", "users", "products", "products", "commands", "commands"]
+    assert [kind_of(path) for path in find(tmp_path)] == kinds
 
 
 def test_a_named_file_is_taken_whatever_its_name(tmp_path):

@@ -79,7 +79,9 @@ def test_a_file_that_ends_too_early_was_not_read_to_its_end(orders, tmp_path):
     ("arguments", "exit_code", "says"),
     [
         (["nothing"], 2, "there is no file or folder nothing"),
-        (["."], 2, "has no users*, products* or commands* files"),
+        (["."], 2, "has no users*, products*, commands* or orders* files"),
+        (["array.jsonl"], 2, "array.jsonl is one JSON array"),
+        (["--template", "shops"], 2, "there is no template shops; there are users, products, orders"),
         (["rows.jsonl", "--currency", "gbp"], 2, "--currency gbp is no ISO 4217 code"),
         (["rows.jsonl", "--rejects", "rows.jsonl"], 2, "rows.jsonl is imported itself"),
         (["rows.jsonl", "--rejects", "nowhere/rejects.jsonl"], 1, "cannot write nowhere/rejects.jsonl"),
@@ -87,6 +89,7 @@ def test_a_file_that_ends_too_early_was_not_read_to_its_end(orders, tmp_path):
 )
 def test_what_an_operator_can_cause_is_one_line(orders, tmp_path, arguments, exit_code, says):
     (tmp_path / "rows.jsonl").write_text(USER)
+    (tmp_path / "array.jsonl").write_text(f"[{USER}]")
     done = orders(*arguments)
     assert done.returncode == exit_code
     assert done.stderr.count("\n") == 1
@@ -104,3 +107,9 @@ def test_no_database_and_no_tables_are_one_line(orders, users, empty_database_ur
 
 def test_help_has_an_example(orders):
     assert "orders import shop/ --currency GBP" in orders("--help").stdout
+
+
+def test_a_template_is_printed_without_a_database(orders):
+    done = orders("--template", "orders")
+    assert done.returncode == 0
+    assert done.stdout.splitlines()[0] == "order,at,customer,sku,quantity,unit_price"

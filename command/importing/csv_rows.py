@@ -1,0 +1,121 @@
+"""CSV files as rows: a header names the columns, and consecutive rows of one order become one place_order.
+
+Reads what spreadsheets write (RFC 4180 with `,`, `;` or tabs; a first line `sep=;`; UTF-8 with or without a byte order
+mark). Each row leaves here as the JSON object that a file of JSON lines would have, so all that follows is the same.
+"""
+
+import csv
+import re
+from collections.abc import Iterable, Iterator
+from itertools import groupby, islice
+
+import msgspec
+
+from command.fields import LINES_MAX
+from command.importing.line import Line
+
+# Columns of an order's line; the other columns of its rows belong to the order.
+LINE_COLUMNS = ("sku", "quantity", "unit_price")
+NUMBERS = frozenset({"quantity", "min_initial_stock"})
+KEYS = frozenset({"id", "sku", "order"})
+DELIMITERS = (",", ";", "\t")
+
+TEMPLATES = {
+    "users": "id,name,email\nada,Ada Lovelace,ada@example.org\n",
+    "products": "sku,description,unit_price,currency,min_initial_stock,kind\n"
+    'tea,"Assam, 250 g",7.20,EUR,10,product\nPOST,Postage,2.00,EUR,,postage\n',
+    "orders": "order,at,customer,sku,quantity,unit_price\n"
+    "T1,2024-02-01T08:26:00Z,ada,tea,3,7.20\nT1,2024-02-01T08:26:00Z,ada,POST,1,2.00\n",
+}
+
+_DECIMAL_COMMA = re.compile(r"\d+,(\d{1,2}|\d{4})", re.ASCII)
+_NUMBER = re.compile(r"-?\d{1,15}", re.ASCII)
+_LINE_POINTER = re.compile(r"/lines/(\d+)/?(\w*)")
+_POINTER = re.compile(r"(?:^|(?<=; ))/(\w+)")
+
+Cells = dict[str, str]
+
+
+class NoHeader(Exception):
+    """The first row names none of the columns that a row is known by."""
+
+
+def rows(text: Iterable[str]) -> Iterator[Line]:
+    """The rows of a CSV file, from its lines of text. Blank rows are left out. Raises NoHeader and csv.Error."""
+    lines = iter(text)
+    first = next(lines, "").removeprefix("\ufeff")
+    skipped = 1
+    if first.lower().startswith("sep="):
+        delimiter = first[4:5]
+        first = next(lines, "")
+        skipped = 2
+    else:
+        delimiter = max(DELIMITERS, key=first.count)
+    header = [name.strip().lower() for name in next(csv.reader([first], delimiter=delimiter), [])]
+    if not KEYS & set(header):
+        raise NoHeader(f"its first row must name the columns; it has none of {', '.join(sorted(KEYS))}")
+    numbered = _cells(lines, header, delimiter, skipped)
+    if "order" not in header:
+        for number, cells, fault in numbered:
+            yield Line(number, msgspec.json.encode(_members(cells)), fault=fault, rows=(number,))
+        return
+    for _, group in groupby(numbered, key=lambda row: (row[1].get("kind"), row[1].get("order"))):
+        yield _order(group)
+
+
+def columns_named(detail: str, line: Line) -> str:
+    """`detail` with rows and columns of the file in place of JSON pointers."""
+
+    def of_line(found: re.Match[str]) -> str:
+        number = int(found[1])
+        row = line.rows[number] if number < len(line.rows) else line.number
+        return f"row {row}, column {found[2]}" if found[2] else f"row {row}"
+
+    return _POINTER.sub(r"column \1", _LINE_POINTER.sub(of_line, detail))
+
+
+def _cells(
+    lines: Iterator[str], header: list[str], delimiter: str, skipped: int
+) -> Iterator[tuple[int, Cells, str | None]]:
+    """Each row's line number in the file, its cells that are not empty, and what is wrong with it."""
+    reader = csv.reader(lines, delimiter=delimiter, strict=True)
+    number = skipped + 1
+    for values in reader:
+        cells = {name: _decimal(value, delimiter) for name, value in zip(header, values, strict=False) if value.strip()}
+        fault = None
+        if len(values) > len(header):
+            fault = f"The row has {len(values)} cells, and the header names {len(header)} columns."
+        if cells:
+            yield number, cells, fault
+        number = skipped + reader.line_num + 1
+
+
+def _decimal(value: str, delimiter: str) -> str:
+    """A price with a decimal comma, in JSON's way. Three digits behind a comma might be thousands: left as they are."""
+    return value.replace(",", ".") if delimiter != "," and _DECIMAL_COMMA.fullmatch(value) else value
+
+
+def _members(cells: Cells) -> dict[str, str | int]:
+    return {name: int(it) if name in NUMBERS and _NUMBER.fullmatch(it) else it for name, it in cells.items()}
+
+
+def _order(group: Iterable[tuple[int, Cells, str | None]]) -> Line:
+    """One order from the rows of its lines; one row too many is kept, so that the limit of lines is noticed."""
+    taken = list(islice(group, LINES_MAX + 1))
+    number, first, _ = taken[0]
+    members: dict[str, object] = {"kind": "place_order"}
+    members |= _members({name: value for name, value in first.items() if name not in LINE_COLUMNS})
+    if members["kind"] == "place_order":
+        members["lines"] = [_members({name: it[name] for name in LINE_COLUMNS if name in it}) for _, it, _ in taken]
+    fault = next((fault for _, _, fault in taken if fault), None) or _difference(taken)
+    return Line(number, msgspec.json.encode(members), fault=fault, rows=tuple(row for row, _, _ in taken))
+
+
+def _difference(taken: list[tuple[int, Cells, str | None]]) -> str | None:
+    """What two rows of one order say differently."""
+    number, first, _ = taken[0]
+    for other, cells, _ in taken[1:]:
+        for name in (first.keys() | cells.keys()) - set(LINE_COLUMNS):
+            if first.get(name) != cells.get(name):
+                return f"Rows {number} and {other} are of one order, but differ in column {name}."
+    return None

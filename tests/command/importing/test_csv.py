@@ -1,0 +1,165 @@
+"""CSV as people and their spreadsheets write it, imported into a real database."""
+
+import codecs
+import gzip
+import json
+
+import pytest
+
+from command.importing.csv_rows import TEMPLATES
+from command.importing.files import misfit, read
+
+HEADER = "order,at,customer,sku,quantity,unit_price\n"
+AT = "2024-03-01T08:00:00Z"
+USERS = "id,name,email\nada,Ada,ada@example.org\n"
+PRODUCTS = "sku,description,unit_price,min_initial_stock\ntea,Tea,4.50,10\nmilk,Milk,1,10\n"
+
+
+def write(shop, name, content):
+    path = shop.place / name
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return path
+
+
+@pytest.fixture
+def stocked(shop):
+    shop.load(write(shop, "users.csv", USERS), write(shop, "products.csv", PRODUCTS))
+    return shop
+
+
+def test_the_templates_make_a_shop_with_one_order(shop):
+    paths = [write(shop, f"{kind}.csv", template) for kind, template in TEMPLATES.items()]
+    assert [misfit(path) for path in paths] == [None, None, None]
+    summary = shop.load(*paths)
+    assert (summary.accepted, summary.refused.total()) == (4, 0)
+    (data,) = shop.ask("SELECT data FROM log.events WHERE type = 'OrderPlaced'")[0]
+    assert data["total"] == "23.60"
+    assert [item["quantity"] for item in data["items"]] == [3, 1]
+
+
+def test_rows_of_one_order_become_its_lines(stocked):
+    content = HEADER + f"T1,{AT},ada,tea,2,4.50\nT1,{AT},ada,milk,1,1\nT2,{AT},ada,tea,1,4.50\n"
+    summary = stocked.load(write(stocked, "orders.csv", content))
+    assert summary.accepted == 2
+    orders = stocked.ask(
+        "SELECT data->>'external_id', data->>'total' FROM log.events WHERE type = 'OrderPlaced' ORDER BY position"
+    )
+    assert orders == [("T1", "10.00"), ("T2", "4.50")]
+
+
+@pytest.mark.parametrize("mark", [b"", codecs.BOM_UTF8], ids=["plain", "with byte order mark"])
+@pytest.mark.parametrize("separator", ["", "sep=;\r\n"], ids=["", "with sep"])
+def test_semicolons_decimal_commas_and_carriage_returns_of_a_spreadsheet_are_read(stocked, mark, separator):
+    content = f"{separator}Order;At;Customer;SKU;Quantity;Unit_price\r\nT1;{AT};ada;tea;2;4,50\r\n;;;;;\r\n"
+    summary = stocked.load(write(stocked, "orders.csv", mark + content.encode()))
+    assert (summary.accepted, summary.total) == (1, 1)
+    assert stocked.ask("SELECT data->>'total' FROM log.events WHERE type = 'OrderPlaced'") == [("9.00",)]
+
+
+def test_a_quoted_cell_may_have_delimiters_quotes_and_line_ends(shop):
+    name = 'Tea, "the best"\nof all'
+    quoted = name.replace('"', '""')
+    path = write(shop, "products.csv", f'sku,description,unit_price,kind\ntea,"{quoted}",1,fee\nx,y,z,fee\n')
+    shop.load(path)
+    assert shop.ask("SELECT data->>'name' FROM log.events") == [(name,)]
+    assert [(it["line"], it["detail"][:20]) for it in shop.rejected] == [(4, "column unit_price: m")]
+
+
+def test_an_error_names_the_row_and_the_column(stocked):
+    content = HEADER + f"T1,{AT},ada,tea,2,4.50\nT1,{AT},ada,milk,many,1\nT2,yesterday,ada,tea,1,1\n"
+    stocked.load(write(stocked, "orders.csv", content))
+    first, second = stocked.rejected
+    assert first["line"] == 2
+    assert first["detail"].startswith("row 3, column quantity: ")
+    assert second["line"] == 4
+    assert second["detail"].startswith("column at: ")
+
+
+def test_rows_of_one_order_that_contradict_each_other_are_refused(stocked):
+    content = HEADER + f"T1,{AT},ada,tea,2,4.50\nT1,{AT},bob,milk,1,1\n"
+    stocked.load(write(stocked, "orders.csv", content))
+    assert [it["detail"] for it in stocked.rejected] == [
+        "Rows 2 and 3 are of one order, but differ in column customer."
+    ]
+    assert not stocked.ask("SELECT FROM log.events WHERE type = 'OrderPlaced'")
+
+
+def test_a_row_with_more_cells_than_columns_is_refused(shop):
+    shop.load(write(shop, "users.csv", "id,name\nada,Ada,Lovelace\nbob,Bob\n"))
+    assert [(it["line"], it["detail"]) for it in shop.rejected] == [
+        (2, "The row has 3 cells, and the header names 2 columns.")
+    ]
+    assert shop.events == 1
+
+
+def test_a_thousand_and_one_rows_are_one_order_too_large(stocked):
+    content = HEADER + f"T1,{AT},ada,tea,1,1\n" * 1_001 + f"T2,{AT},ada,tea,1,1\n"
+    summary = stocked.load(write(stocked, "orders.csv", content))
+    assert summary.accepted == 1
+    assert [it["line"] for it in stocked.rejected] == [2]
+
+
+def test_a_second_import_of_a_csv_file_appends_nothing(stocked):
+    path = write(stocked, "orders.csv", HEADER + f"T1,{AT},ada,tea,2,4.50\nT2,{AT},ada,tea,99,4.50\n")
+    stocked.load(path)
+    events = stocked.events
+    summary = stocked.load(path)
+    assert stocked.events == events
+    assert (summary.already_there, summary.refused.total()) == (1, 1)
+
+
+def test_a_rejected_row_can_be_imported_again_as_json(stocked):
+    stocked.load(write(stocked, "orders.csv", HEADER + f"T1,{AT},ada,tea,99,4.50\n"))
+    row = stocked.rejected[0]["row"]
+    row["lines"][0]["quantity"] = 1
+    assert stocked.load(stocked.file("again.jsonl", row)).accepted == 1
+
+
+def test_numbers_as_ids_are_taken_as_their_digits(shop):
+    users = shop.file("users.jsonl", {"id": 17})
+    products = shop.file("products.jsonl", {"sku": 4711, "description": "Tea", "unit_price": 1, "kind": "fee"})
+    lines = [{"sku": 4711, "quantity": 1, "unit_price": 1}]
+    order = {"kind": "place_order", "order": 1, "customer": 17, "at": AT, "lines": lines}
+    orders = shop.file("orders.jsonl", order)
+    assert shop.load(users, products, orders).accepted == 3
+    assert shop.load(users, products, orders).already_there == 3
+
+
+def test_a_compressed_csv_file_is_read(shop):
+    assert shop.load(write(shop, "users.csv.gz", gzip.compress(USERS.encode()))).accepted == 1
+
+
+@pytest.mark.parametrize("content", [b"id,name\nada,\xff\n", b'id,name\nada,"never closed\n'])
+def test_a_damaged_csv_file_is_named(shop, content):
+    summary = shop.load(write(shop, "users.csv", content))
+    assert len(summary.damaged) == 1
+    assert [it["code"] for it in shop.rejected] == ["damaged-file"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("rows.jsonl", json.dumps([{"id": 1}, {"id": 2}]).encode(), "is one JSON array: write one object a line"),
+        ("rows.jsonl", b'[\n  {"id": 1}\n]', "is one JSON array"),
+        ("rows.jsonl", '{"id": "a"}\n'.encode("utf-16"), "is UTF-16: save it as UTF-8"),
+        ("users.csv", "id\na\n".encode("utf-16-le").join([codecs.BOM_UTF16_LE, b""]), "is UTF-16"),
+        ("users.csv", b"PK\x03\x04rest", "is a workbook or a zip archive: save it as CSV UTF-8"),
+        ("users.csv", b"Ada;ada@example.org\n", "its first row must name the columns"),
+        ("users.csv", b"", "its first row must name the columns"),
+    ],
+)
+def test_a_file_of_another_format_is_refused_in_one_line(shop, name, content, says):
+    reason = misfit(write(shop, name, content))
+    assert reason
+    assert says in reason
+    assert "\n" not in reason
+
+
+def test_a_file_that_fits_is_not_refused(shop):
+    for name, content in (("a.jsonl", b'{"id": "a"}\n'), ("b.jsonl", b""), ("c.csv", b"id\n"), ("d.jsonl", b"[1]\n")):
+        assert misfit(write(shop, name, content)) is None
+
+
+def test_line_numbers_are_those_of_the_file(shop):
+    path = write(shop, "users.csv", 'sep=,\nid,name\n\nada,"A\nda"\nbob,Bob\n')
+    assert [line.number for line in read(path)] == [4, 6]
