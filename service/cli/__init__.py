@@ -21,11 +21,11 @@ app.command(epilog="Example: DATABASE_URL=postgresql://... REDIS_URL=redis://...
 app.command(epilog="Example: DATABASE_URL=postgresql://... REDIS_URL=redis://... orders work")(run.work)
 app.command(epilog="Example: DATABASE_URL=postgresql://... orders migrate")(run.migrate)
 app.command("import", epilog="Example: orders import shop/ --currency GBP")(importing.import_)
-app.command(epilog="Example: orders status --json")(log.status)
+app.command(epilog="Example: orders status --watch")(log.status)
 app.command(epilog="Example: orders replay")(read_tables.replay)
 app.command(epilog="Example: orders verify --json")(read_tables.verify)
 app.command(epilog="Example: orders doctor --json")(doctor.doctor)
-app.command(epilog="Example: orders events --stream order-0190... --limit 20")(log.events)
+app.command(epilog="Example: orders events --follow")(log.events)
 
 of_parked = typer.Typer()
 of_parked.callback(invoke_without_command=True, epilog="Example: orders parked --json")(parked.parked)

@@ -1,7 +1,10 @@
 """`orders events` and `orders status`: the log as it is, and how far behind it the projections are."""
 
+import contextlib
 import shutil
 import sys
+import time
+from collections.abc import Iterator
 from datetime import UTC
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,22 +16,30 @@ from service.errors import OperatorError
 from service.settings import Settings
 
 if TYPE_CHECKING:
+    from msgspec import Raw
     from psycopg import Connection
 
     from projector.status import Standing, Status
 
 EVENTS_SHOWN = 100
+FOLLOW_SECONDS = 0.2
+WATCH_SECONDS = 2.0
+# Moves a terminal's cursor to the top left, and clears what is below it (ECMA-48: CUP, ED).
+_CLEAR = "\x1b[H\x1b[J"
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON")]
 
 
 def events(
     stream: Annotated[str | None, typer.Option(help="Only this stream, such as order-<id>")] = None,
-    after: Annotated[int, typer.Option(help="Only what is behind this position; with --stream, version", min=0)] = 0,
+    after: Annotated[
+        int | None, typer.Option(help="Only events behind this position; with --stream, behind this version", min=0)
+    ] = None,
     limit: Annotated[int, typer.Option(help="How many at most; 0: all", min=0)] = EVENTS_SHOWN,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Print new events as they come, until Ctrl-C")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a line")] = False,
     data_dir: DataDir = None,
 ) -> None:
-    """Print the log, oldest first."""
+    """Print the log, oldest first. With --follow: from the end of the log on, or from --after."""
     url = connect.database_url(data_dir)
     from msgspec import json
 
@@ -37,20 +48,55 @@ def events(
     with connect.asking(url, "orders events") as connection:
         if stream is not None and not exists(connection, stream):
             raise OperatorError(f"there is no stream {stream}")
-        printed, last = 0, after
+        if follow:
+            with contextlib.suppress(KeyboardInterrupt):
+                for event in _following(connection, stream, after):
+                    print(_shown(event, as_json), flush=True)
+            return
+        printed, last = 0, after or 0
         # One more than is printed tells whether there is more.
-        for event in walk(connection, stream, after, limit + 1 if limit else None):
+        for event in walk(connection, stream, last, limit + 1 if limit else None):
             if limit and printed == limit:
                 where = f"--stream {stream} --after {last}" if stream else f"--after {last}"
                 print(f"there is more: orders events {where}", file=sys.stderr)
                 break
-            fields = json.decode(event)
-            print(json.format(event, indent=-1).decode() if as_json else _line(fields))
-            printed, last = printed + 1, fields["version" if stream else "position"]
+            print(_shown(event, as_json))
+            printed, last = printed + 1, json.decode(event)["version" if stream else "position"]
 
 
-def status(as_json: AsJson = False, data_dir: DataDir = None) -> None:
-    """Print the log's head, each projection's position and lag, who works on it, and its last error."""
+def _following(connection: "Connection", stream: str | None, after: int | None) -> Iterator["Raw"]:
+    """Events behind `after` (None: the end), and those that are appended later, for ever. Raises psycopg.Error."""
+    from msgspec import json
+
+    from eventlog.walk import end, walk
+
+    last = end(connection, stream) if after is None else after
+    while True:
+        for event in walk(connection, stream, last):
+            last = json.decode(event)["version" if stream else "position"]
+            yield event
+        time.sleep(FOLLOW_SECONDS)
+
+
+def status(
+    as_json: AsJson = False,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Print it again and again, until Ctrl-C")] = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Print the log's head, each projection's position and lag, its worker, and its last error."""
+    if not watch:
+        _print_status(as_json, data_dir)
+        return
+    with contextlib.suppress(KeyboardInterrupt):
+        while True:
+            if sys.stdout.isatty():
+                print(_CLEAR, end="")
+            _print_status(as_json, data_dir)
+            sys.stdout.flush()
+            time.sleep(WATCH_SECONDS)
+
+
+def _print_status(as_json: bool, data_dir: DataDir) -> None:
     url, redis_url = _urls(data_dir)
     import psycopg
 
@@ -158,6 +204,12 @@ def _print(found: "Status") -> None:
             print(f"{standing.checkpoint.name}: {reason}")
         if parked := standing.checkpoint.parked:
             print(f"{standing.checkpoint.name}: {parked:,} streams are parked: orders parked")
+
+
+def _shown(event: "Raw", as_json: bool) -> str:
+    from msgspec import json
+
+    return json.format(event, indent=-1).decode() if as_json else _line(json.decode(event))
 
 
 def _line(event: dict[str, object]) -> str:

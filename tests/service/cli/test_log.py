@@ -1,5 +1,12 @@
 import json
+import os
+import signal
 import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import IO
 
 import psycopg
 import pytest
@@ -139,3 +146,59 @@ def test_without_redis_status_says_so_and_tells_the_rest(run: Run, shop: Writing
     assert document["workers"] is None
     assert "Redis cannot be asked" in document["redis_error"]
     assert len(document["projections"]) == 1
+
+
+@contextmanager
+def running(database_url: str, *arguments: str) -> Iterator[IO[str]]:
+    """What a command that runs until Ctrl-C prints; it must then end with exit code 0, and with nothing on stderr."""
+    environment = {**os.environ, "DATABASE_URL": database_url, "REDIS_URL": NO_REDIS}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "service.cli", *arguments],
+        env=environment,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    try:
+        yield process.stdout
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=10)
+        assert (process.returncode, said) == (0, "")
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_followed_events_are_printed_as_they_come(database_url: str, shop: Writing) -> None:
+    with running(database_url, "events", "--follow", "--after", "0") as printed:
+        assert printed.readline().split()[0] == "1"
+        user_id = shop.user()
+        assert any(line.split()[2] == f"user-{user_id}" for line in printed)
+
+
+def test_a_followed_stream_begins_at_its_end(database_url: str, shop: Writing) -> None:
+    user_id = shop.user()
+    with running(database_url, "events", "-f", "--json", "--stream", f"user-{user_id}") as printed:
+        # The command has no way to say that it is at the end: change until it has seen a change.
+        changed = threading.Event()
+
+        def change() -> None:
+            with Writing(database_url) as another:
+                for number in range(100):
+                    another.change_user(user_id, f"Ada {number}", "ada@example.org")
+                    if changed.wait(0.2):
+                        return
+
+        changing = threading.Thread(target=change)
+        changing.start()
+        event = json.loads(printed.readline())
+        changed.set()
+        changing.join()
+    assert (event["type"], event["version"] > 1) == ("UserChanged", True)
+
+
+def test_watched_status_is_printed_again(database_url: str, shop: Writing) -> None:
+    with running(database_url, "status", "--watch") as printed:
+        heads = [line for line in (printed.readline() for _ in range(10)) if line.startswith("log ")]
+        assert len(heads) >= 2
