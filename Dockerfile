@@ -9,6 +9,7 @@ RUN pip install --require-hashes -r requirements/runtime.txt
 
 COPY command command
 COPY contract contract
+COPY database database
 COPY eventlog eventlog
 COPY migrations migrations
 COPY projector projector

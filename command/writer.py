@@ -21,10 +21,10 @@ from psycopg import AsyncConnection
 from command.deciding import Decided, Waiting, decide, missing
 from command.states import States
 from command.submission import Answer, OutcomeUnknown, Overloaded, Submission, Unavailable, one_line
+from database.deadline import hung_up_after
 from eventlog import append, failures
 from eventlog.append import NewEvent
 from eventlog.codec import Codec
-from eventlog.deadline import hung_up_after
 
 BATCH_COMMANDS_MAX = 256
 # Lines of orders, roughly events: bounds how long a batch of large orders holds the head.

@@ -13,18 +13,17 @@ from datetime import datetime
 from typing import NamedTuple
 
 from psycopg import AsyncConnection
-from psycopg.conninfo import conninfo_to_dict
 from psycopg.errors import Diagnostic
 
+from database.deadline import hung_up_after
+from database.sessions import Limits, connect_async
 from eventlog import arrays, idempotency, stalled
-from eventlog.deadline import hung_up_after
 from eventlog.idempotency import KeptAnswer
 
-# Where the URL does not say otherwise. Of several hosts one that does not answer must leave time for the next.
-HOST_SECONDS_MAX = 2
 # Whoever waits for longer has hung up, which a session that waits for a lock does not notice: without this, one more
 # would be left behind with each attempt, for as long as somebody holds the head. A COMMIT is not bounded by either.
 LOCK_SECONDS_MAX, TRANSACTION_SECONDS_MAX = 8, 15
+LIMITS = Limits(lock=LOCK_SECONDS_MAX, transaction=TRANSACTION_SECONDS_MAX, idle_in_transaction=stalled.SECONDS_MAX)
 
 _HEAD = b"SELECT position, recorded_at FROM log.head WHERE log_id = 0 FOR UPDATE"
 
@@ -112,23 +111,12 @@ async def connect(database_url: str, seconds_max: float = 10) -> AsyncConnection
 
     Raises psycopg.OperationalError, or TimeoutError after `seconds_max`.
     """
-    given = conninfo_to_dict(database_url)
     until = asyncio.get_running_loop().time() + seconds_max
-    async with asyncio.timeout_at(until):
-        connection = await AsyncConnection.connect(
-            database_url,
-            autocommit=True,
-            application_name="orders writer",
-            connect_timeout=int(given.get("connect_timeout") or HOST_SECONDS_MAX),
-        )
+    connection = await connect_async(database_url, "orders writer", LIMITS, seconds_max=seconds_max)
     try:
         arrays.register(connection)
         connection.prepare_threshold = 0
         with hung_up_after(until - asyncio.get_running_loop().time(), connection):
-            await connection.execute("SET timezone = 'UTC'")
-            await connection.execute(stalled.TIMEOUT)
-            await connection.execute(b"SET lock_timeout = '%ds'" % LOCK_SECONDS_MAX)
-            await connection.execute(b"SET transaction_timeout = '%ds'" % TRANSACTION_SECONDS_MAX)
             # Whoever waited in vain for the head hangs up and comes here.
             if (await connection.execute(stalled.END, ("log.head",))).rowcount:
                 log.warning("a writer that had stopped in the middle of a statement was ended")

@@ -6,9 +6,8 @@ is sent or does not send the rest of what it began (the rows of a COPY, the othe
 for as long as the client is stopped. Only a termination gets through to it.
 """
 
+# Also the idle_in_transaction_session_timeout of the sessions that write.
 SECONDS_MAX = 5
-
-TIMEOUT = b"SET idle_in_transaction_session_timeout = '%ds'" % SECONDS_MAX
 
 # Its parameter is the table whose row they have locked. Only sessions of the same role and application are ended.
 END = (
@@ -16,7 +15,7 @@ END = (
 SELECT pg_terminate_backend(session.pid)
 FROM pg_stat_activity AS session JOIN pg_locks AS lock USING (pid)
 WHERE session.datname = current_database() AND session.pid <> pg_backend_pid()
-    AND session.usename = current_user AND session.application_name = current_setting('application_name')
+    AND session.usename = session_user AND session.application_name = current_setting('application_name')
     AND session.state = 'active' AND session.wait_event IN ('ClientRead', 'ClientWrite')
     AND session.query_start < clock_timestamp() - interval '%d s'
     AND lock.database = session.datid AND lock.mode = 'RowShareLock' AND lock.granted

@@ -17,6 +17,8 @@ from functools import partial
 
 from psycopg import Connection, sql
 
+from database import sessions
+from database.sessions import Limits
 from eventlog import arrays, read, skips, stalled
 from eventlog.codec import Codec, UnreadableEvent
 from eventlog.read import StoredEvent
@@ -31,7 +33,7 @@ from readmodel import tables
 CHECKPOINT = "read_tables"
 # Tables are locked for moments only: by a swap, or by a migration.
 LOCK_SECONDS_MAX = 10
-CONNECT_SECONDS_MAX = 5
+LIMITS = Limits(lock=LOCK_SECONDS_MAX, idle_in_transaction=stalled.SECONDS_MAX)
 # A server whose machine is gone says nothing, however long we wait: the kernel gives up on it after this.
 VANISHED_MS_MAX = 20_000
 # A batch is read, folded and its new rows written in pages, so that a large one takes no more memory.
@@ -70,20 +72,17 @@ class Progress:
         return max(0, self.head - self.position)
 
 
-def connect(database_url: str, connection_class: type[Connection] = Connection) -> Connection:
+def connect(database_url: str, connection_class: type[Connection] = Connection, limits: Limits = LIMITS) -> Connection:
     """A connection for projecting."""
-    connection = connection_class.connect(
+    connection = sessions.connect(
         database_url,
-        autocommit=True,
-        application_name="orders projector",
-        connect_timeout=CONNECT_SECONDS_MAX,
+        "orders projector",
+        limits,
+        connection_class=connection_class,
         tcp_user_timeout=VANISHED_MS_MAX,
         keepalives_idle=VANISHED_MS_MAX // 2_000,
     )
     arrays.register(connection)
-    connection.execute("SET timezone = 'UTC'")
-    connection.execute(stalled.TIMEOUT)
-    connection.execute(f"SET lock_timeout = '{LOCK_SECONDS_MAX}s'")
     return connection
 
 

@@ -6,8 +6,8 @@ from typing import NamedTuple, Self
 
 from psycopg import Connection
 
+from database.deadline import hang_up
 from eventlog import read
-from eventlog.deadline import hang_up
 from eventlog.read import StoredEvent
 
 

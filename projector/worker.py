@@ -14,10 +14,10 @@ from dramatiq import Broker, Middleware, Worker
 from dramatiq.brokers.redis import RedisBroker
 from psycopg import Connection
 
+from database.deadline import hang_up
 from eventlog import read, stalled
-from eventlog.deadline import hang_up
 from eventlog.read import StoredEvent
-from projector import bell
+from projector import bell, loop
 from projector.loop import Loop, Progress, connect
 from projector.parked import retry
 from projector.patience import PatientConnection
@@ -29,6 +29,9 @@ BATCH_EVENTS_MAX = 20_000
 RETRIED_EVENTS_MAX = 1_000
 STATEMENT_SECONDS_MAX = 12
 BATCH_SECONDS_MAX = 60
+# If this process is stopped or cut off, the server ends its work and frees its locks. A COMMIT that is cancelled while
+# it waits for a standby loses nothing: the tables follow from the log.
+LIMITS = replace(loop.LIMITS, statement=STATEMENT_SECONDS_MAX, transaction=BATCH_SECONDS_MAX)
 SWEEP_SECONDS = 1.0
 # Awake, the projector looks again after this long.
 LOOK_AGAIN_SECONDS = 0.001
@@ -221,12 +224,7 @@ class Projector:
     def _connect(self) -> Connection:
         if self._stopping.is_set():
             raise psycopg.OperationalError("the worker stops, and connects no more")
-        connection = connect(self._database_url, PatientConnection)
-        # Should this process be stopped or cut off, the server is not to go on for it, nor to keep its locks. A COMMIT
-        # that is cancelled while it waits for a standby is no loss: the tables follow from the log.
-        connection.execute(f"SET statement_timeout = '{STATEMENT_SECONDS_MAX}s'")
-        connection.execute(f"SET transaction_timeout = '{BATCH_SECONDS_MAX}s'")
-        return connection
+        return connect(self._database_url, PatientConnection, LIMITS)
 
     def _answer_bell(self) -> None:
         """From here on, news rings again. To be called before a last look at the log."""

@@ -12,9 +12,10 @@ import psycopg
 from psycopg.abc import Buffer
 from psycopg.adapt import Loader
 from psycopg.pq import Format
-from psycopg_pool import AsyncConnectionPool, PoolTimeout
+from psycopg_pool import PoolTimeout
 
 from contract.problems import Problem
+from database.sessions import Limits, pool, settle
 
 # Joined look-ups need few connections: one flies while the others wait for it.
 CONNECTIONS_MAX = 6
@@ -24,7 +25,7 @@ CONNECTION_SECONDS_MAX = 2.0
 READ_SECONDS_MAX = 5.0
 # PostgreSQL's default of 4 is for spinning disks: it has the lines of an order fetched through a bitmap and sorted,
 # where they could be read in order. A page of orders takes a third less with this.
-SOLID_STATE = "SET random_page_cost = 1.1"
+SOLID_STATE = {"random_page_cost": "1.1"}
 # A session that waits for a lock does not notice that its caller has hung up. It is gone so much later, instead of
 # being left behind, one more with each attempt, until the server has no connections left.
 LEFT_BEHIND_SECONDS_MAX = 1.0
@@ -67,17 +68,16 @@ class Reads:
         seconds_max: float = READ_SECONDS_MAX,
     ) -> None:
         self._seconds_max = seconds_max
-        self._pool = AsyncConnectionPool(
+        self._pool = pool(
             url,
+            "orders reads",
+            self._configure,
+            parameters={"prepare_threshold": prepare_threshold},
             min_size=1,
             max_size=connections_max,
-            open=False,
-            configure=self._configure,
             timeout=CONNECTION_SECONDS_MAX,
             # It tries at ever longer intervals, and from the start again after this: so a database is soon found back.
             reconnect_timeout=10,
-            name="reads",
-            kwargs={"autocommit": True, "prepare_threshold": prepare_threshold, "application_name": "orders reads"},
         )
 
     async def __aenter__(self) -> Self:
@@ -108,9 +108,7 @@ class Reads:
         connection.adapters.register_loader("json", _AsItIsBinary)
         if connection.prepare_threshold is not None:
             # Not behind a pooler, which would hand them to others: there they belong on the database or the role.
-            await connection.execute(SOLID_STATE)
-            milliseconds = round((self._seconds_max + LEFT_BEHIND_SECONDS_MAX) * 1_000)
-            await connection.execute(f"SET statement_timeout = {milliseconds}")
+            await settle(connection, Limits(statement=self._seconds_max + LEFT_BEHIND_SECONDS_MAX), **SOLID_STATE)
 
     async def _rows(self, statement: Statement, parameters: Mapping[str, object]) -> Sequence[tuple[Any, ...]]:
         connection = await self._pool.getconn()

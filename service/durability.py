@@ -5,6 +5,7 @@ import logging
 import psycopg
 from psycopg import Connection, sql
 
+from database.sessions import Limits, Unsuitable, connect
 from service.errors import OperatorError
 from service.settings import Settings
 
@@ -15,8 +16,7 @@ SWITCHED_OFF = sql.SQL("SELECT name FROM unnest({}::text[]) AS name WHERE curren
     sql.Literal(list(_SETTINGS))
 )
 
-CONNECT_SECONDS_MAX = 5
-STATEMENT_TIMEOUT = "SET statement_timeout = '5s'"
+STATEMENT_SECONDS_MAX = 5
 
 log = logging.getLogger(__name__)
 
@@ -34,23 +34,21 @@ def remedy(names: list[str]) -> str:
 def refuse_unsafe(settings: Settings) -> None:
     """Raise OperatorError when the server of `database_url` may lose what it acknowledges and that was not allowed.
 
+    Also when the database cannot be used at all, which nothing allows: its encoding is not UTF8, say.
+
     A server that cannot be reached is left to the processes, which wait for it; `/readyz` asks the same again.
     """
-    if settings.allow_unsafe_database or settings.database_url is None:
+    if settings.database_url is None:
         return
     try:
-        with psycopg.connect(
-            settings.database_url,
-            autocommit=True,
-            application_name="orders start",
-            connect_timeout=CONNECT_SECONDS_MAX,
-        ) as connection:
-            connection.execute(STATEMENT_TIMEOUT)
+        with connect(settings.database_url, "orders start", Limits(statement=STATEMENT_SECONDS_MAX)) as connection:
             names = switched_off(connection)
+    except Unsuitable as error:
+        raise OperatorError(str(error)) from error
     except psycopg.OperationalError as error:
         log.warning("whether the database is durable is not known yet: %s", str(error).partition("\n")[0])
         return
-    if names:
+    if names and not settings.allow_unsafe_database:
         raise OperatorError(
             f"the database is not durable ({', '.join(names)} off): {remedy(names)}; "
             "ALLOW_UNSAFE_DATABASE=1 starts all the same, for tests and throw-away data"

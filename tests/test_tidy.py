@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PACKAGES = ("command", "contract", "eventlog", "migrations", "projector", "query", "readmodel", "service")
+PACKAGES = ("command", "contract", "database", "eventlog", "migrations", "projector", "query", "readmodel", "service")
 LINES_MAX = 400
 
 # Who may end a transaction, and of what kind it is. "commit": what everybody relies on; there are exactly three.
@@ -33,6 +33,7 @@ WRITING = {
     "eventlog/append.py",
     "eventlog/idempotency.py",
     "eventlog/skips.py",
+    "migrations/env.py",
     "migrations/versions",
     "projector/loop.py",
     "projector/parked.py",
@@ -141,6 +142,13 @@ def test_statements_that_write_stand_in_few_places() -> None:
                 name = name_of(path)
                 found.add("migrations/versions" if name.startswith("migrations/versions/") else name)
     assert found == WRITING
+
+
+def test_only_database_connects_to_postgresql() -> None:
+    """Elsewhere a session would inherit settings that the code does not expect."""
+    connects = re.compile(r"\bpsycopg\.connect\(|Connection\.connect\(|connection_class\.connect\(|ConnectionPool\(")
+    found = {path.relative_to(ROOT).parts[0] for path in modules(*PACKAGES) if connects.search(path.read_text())}
+    assert found == {"database"}
 
 
 def test_nobody_hands_a_projection_a_connection() -> None:

@@ -8,7 +8,7 @@ branch_labels = None
 depends_on = None
 
 UP = r"""
-CREATE SCHEMA log;
+CREATE SCHEMA IF NOT EXISTS log; -- env.py has made it, for the table of the revisions
 
 CREATE TABLE log.events (
     log_id smallint NOT NULL DEFAULT 0,

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
 FILE_NAME = "up.json"
 
-CONNECT_SECONDS_MAX = 5
 # A page of the log or a row of the checkpoint takes milliseconds.
 STATEMENT_SECONDS_MAX = 30
 LOCK_SECONDS_MAX = 5
@@ -58,13 +57,9 @@ def database_url(data_dir: Path | None = None) -> str:
 @contextmanager
 def asking(url: str, name: str) -> Iterator["Connection"]:
     """A connection in autocommit for questions to a server that may be slow, locked or away. Raises psycopg.Error."""
-    import psycopg
+    from database.sessions import Limits, connect
 
-    with psycopg.connect(
-        url, autocommit=True, application_name=name, connect_timeout=CONNECT_SECONDS_MAX
-    ) as connection:
-        connection.execute(f"SET statement_timeout = '{STATEMENT_SECONDS_MAX}s'")
-        connection.execute(f"SET lock_timeout = '{LOCK_SECONDS_MAX}s'")
+    with connect(url, name, Limits(statement=STATEMENT_SECONDS_MAX, lock=LOCK_SECONDS_MAX)) as connection:
         yield connection
 
 

@@ -24,12 +24,24 @@ def _of_postgres(error: BaseException) -> tuple[str, int] | None:
     if "psycopg" not in sys.modules:
         return None
     from psycopg import OperationalError
-    from psycopg.errors import InvalidSchemaName, UndefinedTable
+    from psycopg.errors import InsufficientPrivilege, InvalidSchemaName, ReadOnlySqlTransaction, UndefinedTable
+
+    from database.sessions import Unsuitable
 
     cause = getattr(error, "orig", None) or error  # SQLAlchemy wraps them
     said = str(cause).partition("\n")[0]  # the lines below it are a programmer's hints
     if isinstance(cause, UndefinedTable | InvalidSchemaName):
         return f"the database lacks tables of ours ({said}): run `orders migrate` first", NOT_TRUE
+    if isinstance(cause, InsufficientPrivilege):
+        return (
+            f"PostgreSQL: {said}: use the role that owns the tables, or grant it what docs/deploying.md lists",
+            NOT_TRUE,
+        )
+    if isinstance(cause, ReadOnlySqlTransaction):
+        hint = "DATABASE_URL leads to a standby, or default_transaction_read_only is on"
+        return f"PostgreSQL: {said}: {hint}; use a server and a role that may write", NOT_TRUE
+    if isinstance(cause, Unsuitable):
+        return said, NOT_TRUE
     if isinstance(cause, OperationalError):
         # With a SQLSTATE the server itself has spoken (a full disk, a lock that is held): then it can be reached.
         hint = "" if cause.sqlstate else "; check DATABASE_URL, and that the server runs"

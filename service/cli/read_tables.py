@@ -60,11 +60,9 @@ def replay(
 
 
 def _tell_parked(url: str) -> None:
-    import psycopg
-
     from projector.parked import held_back
 
-    with psycopg.connect(url, autocommit=True) as connection:
+    with connect.asking(url, "orders replay") as connection:
         held = held_back(connection)
     if held:
         print(f"{len(held):,} streams are parked, because an event of theirs cannot be projected: orders parked")

@@ -6,7 +6,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import AsyncIterator, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import psycopg
@@ -222,7 +222,7 @@ async def test_who_gave_up_on_the_head_leaves_no_session_behind(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One that waits for a lock does not notice that nobody waits for it."""
-    monkeypatch.setattr(append, "LOCK_SECONDS_MAX", 1)
+    monkeypatch.setattr(append, "LIMITS", replace(append.LIMITS, lock=1))
     left = (
         "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() "
         "AND application_name = 'orders writer' AND wait_event_type = 'Lock'"
@@ -240,7 +240,7 @@ async def test_who_gave_up_on_the_head_leaves_no_session_behind(
 async def test_a_transaction_that_takes_too_long_is_ended_as_an_outage(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(append, "TRANSACTION_SECONDS_MAX", 1)
+    monkeypatch.setattr(append, "LIMITS", replace(append.LIMITS, transaction=1))
     connection = await append.connect(database_url)
     try:
         await append.take_head(connection)

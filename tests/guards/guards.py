@@ -150,8 +150,8 @@ GUARDS = (
     Guard(
         "what waits for the head, and was given up, leaves no session behind",
         "eventlog/append.py",
-        "            await connection.execute(b\"SET lock_timeout = '%ds'\" % LOCK_SECONDS_MAX)\n",
-        "",
+        "lock=LOCK_SECONDS_MAX, transaction=",
+        "transaction=",
         ("tests/command/test_lost_connections.py::test_who_gave_up_on_the_head_leaves_no_session_behind",),
     ),
     Guard(
@@ -177,9 +177,9 @@ GUARDS = (
     ),
     Guard(
         "whoever stalls with the head in hand is cut off",
-        "eventlog/stalled.py",
-        "SET idle_in_transaction_session_timeout = '%ds'\" % SECONDS_MAX",
-        'SET idle_in_transaction_session_timeout = 0"',
+        "eventlog/append.py",
+        ", idle_in_transaction=stalled.SECONDS_MAX",
+        "",
         ("tests/command/test_lost_connections.py::test_who_stalls_with_the_head_in_hand_is_cut_off",),
     ),
     Guard(

@@ -114,7 +114,8 @@ def database(module_database_url: str) -> Iterator[psycopg.Connection]:
         # Of all rows, not of a sample: the plans must be the same in every run.
         connection.execute("SET default_statistics_target = 1000")
         connection.execute("VACUUM ANALYZE")
-        connection.execute(SOLID_STATE)
+        for name, value in SOLID_STATE.items():
+            connection.execute(f"SET {name} = {value}".encode())
         yield connection
 
 

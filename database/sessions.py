@@ -1,0 +1,186 @@
+"""The only place that connects to PostgreSQL: every session has the settings that the code depends on.
+
+A session inherits settings from the server, the database, the role, the URL and the environment. Some of them change
+what is stored (client_encoding), what a value looks like (DateStyle), or whether a warning arrives at all
+(client_min_messages). So each session sets them itself, in one round trip after it has connected. SET works everywhere;
+a pooler such as PgBouncer refuses most of them as startup parameters.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+from psycopg import AsyncConnection, Connection, OperationalError
+from psycopg.conninfo import conninfo_to_dict
+from psycopg_pool import AsyncConnectionPool
+
+from database.deadline import hung_up_after
+
+# If the URL names several hosts, libpq tries each of them for so long.
+CONNECT_SECONDS_MAX = 5
+HOST_SECONDS_MAX = 2  # for the API's writer, which has to answer a client in time
+SERVER_VERSION_MIN = 18
+# It must be right from the first statement on; every server and pooler takes this startup parameter.
+ENCODING = "UTF8"
+
+# Not here, because the operator decides: synchronous_commit (service/durability.py refuses `off`),
+# default_transaction_read_only (a way to freeze a database), role, tablespaces, memory, the planner's methods, logging.
+_SETTINGS = {
+    # What values look like on their way in and out.
+    "array_nulls": "on",
+    "bytea_output": "hex",
+    "datestyle": "ISO, YMD",
+    "extra_float_digits": "1",
+    "intervalstyle": "postgres",
+    "quote_all_identifiers": "off",
+    "timezone": "UTC",
+    # How statements are read. All names in our statements have their schema: nobody else's objects are found.
+    "backslash_quote": "safe_encoding",
+    "search_path": "pg_catalog, pg_temp",
+    "standard_conforming_strings": "on",
+    "transform_null_equals": "off",
+    # How transactions behave.
+    "default_transaction_deferrable": "off",
+    "default_transaction_isolation": "read committed",
+    "exit_on_error": "off",
+    "idle_session_timeout": "0",
+    "plan_cache_mode": "auto",
+    "row_security": "on",
+    # A COMMIT whose wait for its standby was cancelled is reported by a warning alone.
+    "client_min_messages": "notice",
+}
+
+_LOOK = (
+    "SELECT current_setting('server_encoding'), current_setting('server_version_num')::int / 10000, "
+    "current_setting('server_version'), current_setting('session_replication_role')"
+)
+
+
+class Unsuitable(OperationalError):
+    """The server answers, but the service must not work on this database; the message says what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Seconds after which PostgreSQL ends a statement, a wait for a lock, a transaction or an idle transaction.
+
+    None: never, whatever the server, the database or the role says.
+    """
+
+    statement: float | None = None
+    lock: float | None = None
+    transaction: float | None = None
+    idle_in_transaction: float | None = None
+
+    def settings(self) -> dict[str, str]:
+        """The limits as PostgreSQL's settings, in milliseconds."""
+        limits = {
+            "statement_timeout": self.statement,
+            "lock_timeout": self.lock,
+            "transaction_timeout": self.transaction,
+            "idle_in_transaction_session_timeout": self.idle_in_transaction,
+        }
+        return {name: str(round(1_000 * seconds)) if seconds else "0" for name, seconds in limits.items()}
+
+
+NO_LIMITS = Limits()
+
+
+def connect(
+    url: str,
+    name: str,
+    limits: Limits = NO_LIMITS,
+    *,
+    autocommit: bool = True,
+    connection_class: type[Connection] = Connection,
+    **parameters: str | int | None,
+) -> Connection:
+    """A connection whose session is called `name`; `parameters` are libpq's and psycopg's.
+
+    Raises psycopg.OperationalError; as Unsuitable when the database must not be used.
+    """
+    given: dict[str, Any] = {"connect_timeout": CONNECT_SECONDS_MAX, **parameters, "client_encoding": ENCODING}
+    connection = connection_class.connect(url, autocommit=True, application_name=name, **given)
+    try:
+        cursor = connection.execute(_statements(limits), prepare=False)
+        while cursor.nextset():
+            pass
+        _refuse_unsuitable(*cursor.fetchall()[0])
+        connection.autocommit = autocommit
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+async def connect_async(url: str, name: str, limits: Limits = NO_LIMITS, *, seconds_max: float) -> AsyncConnection:
+    """A connection in autocommit. Of several hosts one that does not answer leaves time for the next.
+
+    Raises psycopg.OperationalError, as Unsuitable when the database must not be used, or TimeoutError.
+    """
+    host_seconds = int(conninfo_to_dict(url).get("connect_timeout") or HOST_SECONDS_MAX)
+    until = asyncio.get_running_loop().time() + seconds_max
+    async with asyncio.timeout_at(until):
+        connection = await AsyncConnection.connect(
+            url,
+            autocommit=True,
+            application_name=name,
+            connect_timeout=host_seconds,
+            client_encoding=ENCODING,
+        )
+    try:
+        with hung_up_after(until - asyncio.get_running_loop().time(), connection):
+            await settle(connection, limits)
+    except BaseException:
+        await connection.close()
+        raise
+    return connection
+
+
+def pool(
+    url: str,
+    name: str,
+    configure: Callable[[AsyncConnection], Awaitable[None]],
+    *,
+    parameters: Mapping[str, Any],
+    **options: Any,
+) -> AsyncConnectionPool:
+    """A pool of connections in autocommit, not open yet; `configure` is called with each, and must call `settle`."""
+    given = {**parameters, "autocommit": True, "application_name": name, "client_encoding": ENCODING}
+    return AsyncConnectionPool(url, name=name, kwargs=given, configure=configure, open=False, **options)
+
+
+async def settle(connection: AsyncConnection, limits: Limits, **settings: str) -> None:
+    """Give the session its settings, in one round trip. Raises psycopg.OperationalError."""
+    cursor = await connection.execute(_statements(limits, settings), prepare=False)
+    while cursor.nextset():
+        pass
+    _refuse_unsuitable(*(await cursor.fetchall())[0])
+
+
+def _statements(limits: Limits, settings: Mapping[str, str] = MappingProxyType({})) -> bytes:
+    # The time-outs come first: the server's own may be shorter than the rest takes.
+    wanted = limits.settings() | _SETTINGS | dict(settings)
+    return "; ".join([*(_set(name, value) for name, value in wanted.items()), _LOOK]).encode()
+
+
+def _set(name: str, value: str) -> str:
+    # A list: every name in it is quoted on its own.
+    return f"SET {name} = " + ", ".join(f"'{part.strip()}'" for part in value.split(","))
+
+
+def _refuse_unsuitable(encoding: str, major: int, version: str, replication_role: str) -> None:
+    if major < SERVER_VERSION_MIN:
+        raise Unsuitable(f"the server is PostgreSQL {version}: orders needs PostgreSQL {SERVER_VERSION_MIN} or newer")
+    if encoding != ENCODING:
+        raise Unsuitable(
+            f"the database's encoding is {encoding}: make another one with ENCODING 'UTF8' TEMPLATE template0, "
+            "and set DATABASE_URL to it"
+        )
+    if replication_role != "origin":
+        raise Unsuitable(
+            f"session_replication_role is {replication_role} for this database or role, which switches triggers and "
+            "foreign keys off: reset it with ALTER DATABASE or ALTER ROLE ... RESET session_replication_role"
+        )
