@@ -77,9 +77,9 @@ class Limits:
     def settings(self) -> dict[str, str]:
         """The limits as PostgreSQL's settings, in milliseconds."""
         limits = {
+            "transaction_timeout": self.transaction,
             "statement_timeout": self.statement,
             "lock_timeout": self.lock,
-            "transaction_timeout": self.transaction,
             "idle_in_transaction_session_timeout": self.idle_in_transaction,
         }
         return {name: str(round(1_000 * seconds)) if seconds else "0" for name, seconds in limits.items()}

@@ -175,5 +175,5 @@ def test_connecting_takes_one_statement_more(module_database_url: str) -> None:
         query = "SELECT query FROM pg_stat_activity WHERE pid = %s"
         with psycopg.connect(module_database_url) as onlooker:
             ((last,),) = onlooker.execute(query, [connection.info.backend_pid]).fetchall()
-    assert last.startswith("SET statement_timeout")
+    assert last.startswith("SET transaction_timeout")
     assert "session_replication_role" in last

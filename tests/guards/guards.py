@@ -176,6 +176,13 @@ GUARDS = (
         ("tests/command/test_writer.py::test_too_many_are_refused_at_once",),
     ),
     Guard(
+        "a session sets what the code depends on",
+        "database/sessions.py",
+        "wanted = limits.settings() | _SETTINGS | dict(settings)",
+        "wanted = limits.settings() | dict(settings)",
+        ("tests/database/test_sessions.py::test_every_way_to_connect_has_the_same_settings",),
+    ),
+    Guard(
         "whoever stalls with the head in hand is cut off",
         "eventlog/append.py",
         ", idle_in_transaction=stalled.SECONDS_MAX",
