@@ -36,9 +36,9 @@ _SETTINGS = {
     "intervalstyle": "postgres",
     "quote_all_identifiers": "off",
     "timezone": "UTC",
-    # How statements are read. All names in our statements have their schema: nobody else's objects are found.
+    # How statements are read. PostgreSQL's own objects are found first; public is for triggers that an operator added.
     "backslash_quote": "safe_encoding",
-    "search_path": "pg_catalog, pg_temp",
+    "search_path": "pg_catalog, public, pg_temp",
     "standard_conforming_strings": "on",
     "transform_null_equals": "off",
     # How transactions behave.

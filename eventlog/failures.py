@@ -6,6 +6,9 @@ import psycopg
 # one (25006), and a session that was ended because it stood still or took too long (25P03, 25P04).
 _OUTAGES_BY_ANOTHER_NAME = {"25006", "25P03", "25P04"}
 
+# A database that nobody has migrated (3F000, 42P01), or a role without its grants (42501): an operator can mend it.
+_SET_UP_WRONG = {"3F000", "42501", "42P01"}
+
 # Another transaction was in the way, or the server takes no writes any more: on a new connection it may go well.
 _PASSING = {"40001", "40P01", "25006"}
 
@@ -14,11 +17,12 @@ def is_outage(error: BaseException) -> bool:
     """Whether the server is the reason and not what it was asked: later the same may succeed.
 
     Connections refused or lost, time-outs (55P03, 57014), conflicts (40001, 40P01), a server that starts or stops
-    (57P01 to 57P03), that has no connection, memory or disk left (class 53), or that only reads.
+    (57P01 to 57P03), that has no connection, memory or disk left (class 53), or that only reads; tables
+    or grants that are missing.
     """
     if isinstance(error, psycopg.OperationalError | TimeoutError | OSError):
         return True
-    return isinstance(error, psycopg.Error) and error.sqlstate in _OUTAGES_BY_ANOTHER_NAME
+    return isinstance(error, psycopg.Error) and error.sqlstate in _OUTAGES_BY_ANOTHER_NAME | _SET_UP_WRONG
 
 
 def is_rolled_back(error: BaseException) -> bool:

@@ -23,6 +23,8 @@ CONNECTIONS_MAX = 6
 CONNECTION_SECONDS_MAX = 2.0
 # A select takes milliseconds. Whoever has not answered by then is frozen or cut off.
 READ_SECONDS_MAX = 5.0
+TABLES_ARE_MISSING = "The service's tables are missing: run `orders migrate`, or correct QUERY_DATABASE_URL."
+NEEDED_GRANTS = "give it what docs/deploying.md lists under roles and grants"
 # PostgreSQL's default of 4 is for spinning disks: it has the lines of an order fetched through a bitmap and sorted,
 # where they could be read in order. A page of orders takes a third less with this.
 SOLID_STATE = {"random_page_cost": "1.1"}
@@ -92,7 +94,7 @@ class Reads:
         await self._pool.close(timeout=1)
 
     async def rows(self, statement: Statement, parameters: Mapping[str, object]) -> Sequence[tuple[Any, ...]]:
-        """The rows of a select. Raises Problem `unavailable` when the database does not answer."""
+        """The rows of a select. Raises Problem `unavailable` when the database does not answer or is not set up."""
         try:
             try:
                 return await self._rows(statement, parameters)
@@ -100,6 +102,10 @@ class Reads:
                 # After a restart of the server every idle connection is dead: throw those out, and try once more.
                 await self._pool.check()
                 return await self._rows(statement, parameters)
+        except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName) as error:
+            raise Problem("unavailable", TABLES_ARE_MISSING) from error
+        except psycopg.errors.InsufficientPrivilege as error:
+            raise Problem("unavailable", f"The service's role lacks a grant: {NEEDED_GRANTS}.") from error
         except (psycopg.OperationalError, PoolTimeout) as error:
             raise Problem("unavailable", "The database cannot be read at the moment.") from error
 

@@ -5,12 +5,10 @@ from datetime import timedelta
 from types import TracebackType
 from typing import NamedTuple, Self
 
-import psycopg
-
 from command.writer import Writer
 from contract.problems import Problem
 from projector.bell import Bell
-from query.database import Reads, Statement
+from query.database import NEEDED_GRANTS, Reads, Statement
 from query.projections import Head, Projection, projections_of
 from service.durability import SWITCHED_OFF, remedy
 from service.holders import HOLDERS, Holder
@@ -25,7 +23,10 @@ ANSWER_SECONDS_MAX = 2.0
 HELD_SECONDS_MIN = 2
 
 _SWITCHED_OFF = Statement(SWITCHED_OFF.as_bytes())
-_STANDBY = Statement(b"SELECT pg_is_in_recovery()")
+_PRIMARY = Statement(
+    b"SELECT pg_is_in_recovery(), current_setting('default_transaction_read_only')::boolean, "
+    b"to_regclass('log.events') IS NULL, has_table_privilege(to_regclass('log.events'), 'INSERT')"
+)
 _HOLDERS = Statement(HOLDERS)
 
 
@@ -72,14 +73,15 @@ class Health:
                 # Whoever has just waited for it in vain need not ask it anything else.
                 return Condition(not_ready, degraded)
         projections: list[Projection] = []
+        reasons: list[str] = []
         try:
             projections = await projections_of(self._reads)
+            heads = [await self._log.head(it.position) for it in projections]
+            reasons = [reason for it, head in zip(projections, heads, strict=True) if (reason := trouble(it, head))]
         except Problem as problem:
             name = "replica" if self._has_replica else "database"
             not_ready.setdefault(name, "; ".join([problem.detail, *await self._holders()]))
-        except psycopg.errors.UndefinedTable:
-            not_ready["database"] = "its tables are missing; run `orders migrate`"
-        if reasons := [reason for it in projections if (reason := trouble(it, await self._log.head(it.position)))]:
+        if reasons:
             not_ready["projector"] = "; ".join([*reasons, *await self._holders()])
         if parked := sum(it.parked for it in projections):
             degraded["projector"] = f"{parked} streams are parked; see `orders parked`"
@@ -88,8 +90,15 @@ class Health:
     async def _of_primary(self) -> str | None:
         """Why no commands are taken."""
         try:
-            if (await self._primary.rows(_STANDBY, {}))[0][0]:
+            ((is_standby, is_frozen, lacks_tables, may_append),) = await self._primary.rows(_PRIMARY, {})
+            if is_standby:
                 return "DATABASE_URL leads to a standby, which takes no commands"
+            if is_frozen:
+                return "it only reads: default_transaction_read_only is on for the server, the database or the role"
+            if lacks_tables:
+                return "its tables are missing: run `orders migrate`"
+            if not may_append:
+                return f"the role of DATABASE_URL may not append to log.events: {NEEDED_GRANTS}"
             off = [name for (name,) in await self._primary.rows(_SWITCHED_OFF, {})]
         except Problem as problem:
             return problem.detail

@@ -72,8 +72,17 @@ async def test_nothing_is_prepared_or_set_when_a_pooler_could_not_keep_it(databa
 
 async def test_a_mistake_of_ours_is_not_called_a_database_that_is_away(database_url: str) -> None:
     async with Reads(database_url) as reads:
-        with pytest.raises(psycopg.errors.UndefinedTable):
-            await reads.rows(Statement(b"SELECT * FROM read.nothing"), {})
+        with pytest.raises(psycopg.errors.UndefinedColumn):
+            await reads.rows(Statement(b"SELECT nothing FROM read.users"), {})
+
+
+async def test_missing_tables_and_rights_are_an_operators_to_mend(database_url: str) -> None:
+    for statement, remedy in ((b"SELECT FROM read.nothing", "run `orders migrate`"), (b"TABLE pg_authid", "grant")):
+        async with Reads(database_url, connections_max=1) as reads:
+            if remedy == "grant":
+                await reads.rows(Statement(b"SELECT set_config('role', 'pg_monitor', false)"), {})
+            with pytest.raises(Problem, match=remedy):
+                await reads.rows(Statement(statement), {})
 
 
 async def test_prepared_statements_are_planned_five_times_and_then_never_again(database_url: str, rows: Rows) -> None:

@@ -1,0 +1,131 @@
+"""A database that lacks tables or rights, or only reads: every part says so in plain words, and what to do."""
+
+import contextlib
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+from psycopg.conninfo import conninfo_to_dict
+
+from service.cli import main
+from service.settings import Settings
+from tests.conftest import Servers
+from tests.served import NO_REDIS, Shop, problem, served, served_with
+
+USER = {"name": "Ada", "email": "ada@example.org"}
+COMMANDS = ["replay", "verify", "doctor", "status", "events", "parked", "import tests/fixtures/shop"]
+
+Run = Callable[[str, str], subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
+    """An `orders` command on a database, from the command line to the exit code, in this process."""
+
+    def run(url: str, command: str) -> subprocess.CompletedProcess[str]:
+        arguments = command.replace("tests/", f"{Path(__file__).parents[1]}/").split()
+        with monkeypatch.context() as patch:
+            patch.setenv("DATABASE_URL", url)
+            patch.setenv("REDIS_URL", NO_REDIS)
+            patch.chdir(tmp_path)
+            patch.setattr(sys, "argv", ["orders", *arguments])
+            capsys.readouterr()
+            with pytest.raises(SystemExit) as ended:
+                main()
+        said = capsys.readouterr()
+        return subprocess.CompletedProcess(arguments, int(ended.value.code or 0), said.out, said.err)
+
+    return run
+
+
+def line_of(done: subprocess.CompletedProcess[str]) -> str:
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1), done.stderr
+    assert done.stderr.startswith("orders: ")
+    return done.stderr
+
+
+def not_ready(shop: Shop) -> dict[str, str]:
+    answer = shop.get("/readyz")
+    assert answer.status_code == 503, answer.text
+    reasons: dict[str, str] = answer.json()["not_ready"]
+    return reasons
+
+
+@pytest.fixture
+def powerless_url(servers: Servers, database_url: str) -> Iterator[str]:
+    """The database as a role that may connect, and nothing else."""
+    role = f"powerless_{os.getpid()}"
+    with psycopg.connect(servers.postgres_url, autocommit=True) as admin:
+        admin.execute(f"CREATE ROLE {role} LOGIN PASSWORD 'secret'".encode())
+        given = conninfo_to_dict(database_url) | {"user": role, "password": "secret"}
+        yield f"postgresql://{role}:secret@/{given['dbname']}?host={given['host']}&port={given['port']}"
+        admin.execute(f"DROP ROLE {role}".encode())
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_command_names_the_missing_tables_in_one_line(command: str, empty_database_url: str, run: Run) -> None:
+    assert "run `orders migrate` first" in line_of(run(empty_database_url, command))
+
+
+@pytest.mark.parametrize("command", [*COMMANDS, "migrate"])
+def test_a_command_names_the_missing_rights_in_one_line(command: str, powerless_url: str, run: Run) -> None:
+    said = line_of(run(powerless_url, command))
+    assert "permission denied" in said
+    assert "role" in said
+
+
+@pytest.mark.parametrize("command", ["replay", "verify", "migrate", "import tests/fixtures/shop"])
+def test_a_command_that_writes_says_that_the_database_only_reads(command: str, database_url: str, run: Run) -> None:
+    freeze(database_url)
+    said = line_of(run(database_url, command))
+    assert "read-only" in said
+    assert command.startswith("import") or "default_transaction_read_only is on" in said
+
+
+def freeze(url: str) -> None:
+    with psycopg.connect(url, autocommit=True) as connection:
+        name = conninfo_to_dict(url)["dbname"]
+        connection.execute(f'ALTER DATABASE "{name}" SET default_transaction_read_only = on'.encode())
+
+
+def test_the_api_says_that_the_database_only_reads(database_url: str) -> None:
+    freeze(database_url)
+    with served(database_url) as shop:
+        assert problem(shop.post("/users", json=USER)) == (503, "unavailable")
+        assert shop.get("/users").status_code == 200
+        assert "default_transaction_read_only is on" in not_ready(shop)["database"]
+
+
+def test_the_api_says_that_tables_are_missing(empty_database_url: str) -> None:
+    with served(empty_database_url) as shop:
+        assert problem(shop.post("/users", json=USER)) == (503, "unavailable")
+        assert problem(shop.get("/users")) == (503, "unavailable")
+        assert problem(shop.get("/events")) == (503, "unavailable")
+        assert "run `orders migrate`" in not_ready(shop)["database"]
+
+
+def test_the_api_says_that_the_replica_lacks_tables(database_url: str, empty_database_url: str) -> None:
+    with served_on(database_url, empty_database_url) as shop:
+        assert shop.post("/users", json=USER).status_code == 201
+        assert problem(shop.get("/users")) == (503, "unavailable")
+        assert "QUERY_DATABASE_URL" in not_ready(shop)["replica"]
+
+
+def test_the_api_says_that_its_roles_lack_rights(database_url: str, powerless_url: str) -> None:
+    with served_on(powerless_url, powerless_url) as shop:
+        assert problem(shop.post("/users", json=USER)) == (503, "unavailable")
+        assert problem(shop.get("/users")) == (503, "unavailable")
+        assert "docs/deploying.md" in not_ready(shop)["database"]
+    with served_on(database_url, powerless_url) as shop:
+        assert shop.post("/users", json=USER).status_code == 201
+        assert problem(shop.get("/events")) == (503, "unavailable")
+        assert "docs/deploying.md" in not_ready(shop)["replica"]
+
+
+def served_on(database_url: str, query_database_url: str) -> contextlib.AbstractContextManager[Shop]:
+    given = {"database_url": database_url, "query_database_url": query_database_url}
+    return served_with(Settings(**given, redis_url=NO_REDIS, allow_unsafe_database=True))
