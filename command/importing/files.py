@@ -3,6 +3,7 @@
 import codecs
 import csv
 import gzip
+import re
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -20,6 +21,7 @@ _PREFIXES = {"users": ("users",), "products": ("products",), "commands": ("comma
 _CSV = (".csv", ".csv.gz")
 SUFFIXES = (".jsonl", ".jsonl.gz", *_CSV)
 
+_DIGITS = re.compile(r"([^0-9]*)([0-9]*)")
 _GZIP_MAGIC = b"\x1f\x8b"
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _ZIP_MAGIC = b"PK\x03\x04"
@@ -29,13 +31,15 @@ _PEEK_BYTES = 64 * 1024
 def find(path: Path) -> list[Path]:
     """The files to import: `path` itself, or a folder's users*, products*, and commands* or orders*.
 
-    Raises FileNotFoundError with one line when there are none.
+    Files of one kind are in natural order: commands-2 before commands-10. Raises FileNotFoundError with one line
+    when there are none.
     """
     if path.is_file():
         return [path]
     if not path.is_dir():
         raise FileNotFoundError(f"there is no file or folder {path}")
-    entries = sorted(entry for entry in path.iterdir() if entry.name.endswith(SUFFIXES) and entry.is_file())
+    entries = [entry for entry in path.iterdir() if entry.name.endswith(SUFFIXES) and entry.is_file()]
+    entries.sort(key=lambda entry: _natural(entry.name))
     found = [entry for kind in KINDS for entry in entries if entry.name.startswith(_PREFIXES[kind])]
     if not found:
         raise FileNotFoundError(
@@ -133,6 +137,13 @@ def _json_lines(chunks: Iterable[bytes]) -> Iterator[Line]:
         return
     if stripped := rest.strip():
         yield Line(number + 1, stripped)
+
+
+def _natural(name: str) -> tuple[list[tuple[str, int]], str]:
+    """A sort key that compares digits as numbers. The name itself decides between `1` and `01`."""
+    stem = name.removesuffix(".gz").removesuffix(".jsonl").removesuffix(".csv")
+    parts = _DIGITS.findall(stem)
+    return [(text, int(digits or -1)) for text, digits in parts], name
 
 
 def _damage(error: Exception) -> str:

@@ -9,7 +9,7 @@ from service.doctor.finding import RESTORE, Check, Finding
 
 _TOTALS = f"""
 WITH {ITEM},
-placed AS (
+placed AS MATERIALIZED (
     SELECT right(stream, 36) AS order_id, {decimal("data", "total")} AS total
     FROM log.events WHERE log_id = 0 AND type = 'OrderPlaced'
 )

@@ -125,6 +125,14 @@ def test_of_a_folder_users_products_and_commands_are_taken_in_this_order(tmp_pat
     assert [kind_of(path) for path in find(tmp_path)] == kinds
 
 
+def test_numbered_parts_of_a_folder_are_read_in_the_order_of_their_numbers(tmp_path):
+    names = ["commands.jsonl", *(f"commands-{number}.jsonl" for number in range(1, 13))]
+    names += ["commands-2026-9-30.jsonl.gz", "commands-2026-10-1.jsonl"]
+    for name in sorted(names):
+        (tmp_path / name).touch()
+    assert [path.name for path in find(tmp_path)] == names
+
+
 def test_a_named_file_is_taken_whatever_its_name(tmp_path):
     dirty = tmp_path / "dirty.jsonl"
     dirty.touch()
