@@ -25,6 +25,8 @@ ACTOR = "project"
 # die, it clears itself.
 KEY = "orders:bell"
 KEY_SECONDS = 3
+# A health check writes this key: a full Redis and a read-only replica answer reads and reject writes.
+PROBE_KEY = "orders:bell:probe"
 
 # A Redis that is slow or gone costs the ringing thread this much, and no command anything.
 REDIS_SECONDS_MAX = 0.5
@@ -118,15 +120,18 @@ class Bell:
                     self._look()
             except (redis.RedisError, OSError) as error:
                 self.failures += 1
-                self.trouble = (
-                    f"Redis cannot be reached ({error}), so a projector hears of news only when it looks itself"
-                )
+                what = "rejects writes" if isinstance(error, redis.ResponseError) else "cannot be reached"
+                self.trouble = f"Redis {what} ({error}), so a projector hears of news only when it looks itself"
                 if self.failures == 1 or self.failures % 100 == 0:
                     log.warning("the bell cannot ring, the projector will look by itself: %s", error)
                 self._stopping.wait(PAUSE_AFTER_ERROR_SECONDS)
 
     def _look(self) -> None:
-        """See whether a worker has signed since the last look. Times are not compared: clocks of machines differ."""
+        """See whether Redis takes writes, and whether a worker has signed since the last look.
+
+        Times are not compared: clocks of machines differ.
+        """
+        self._redis.set(PROBE_KEY, 1, ex=KEY_SECONDS)
         signed: Any = self._redis.zrange(_HEARTBEATS, 0, -1, withscores=True)
         heartbeats: dict[bytes, float] = {name: at for name, at in signed if name.startswith(_WORKER_PREFIX.encode())}
         before, self._heartbeats = self._heartbeats, heartbeats

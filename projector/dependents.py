@@ -6,6 +6,8 @@ be dropped with them.
 
 from psycopg import Connection
 
+from projector import heritage
+
 # Whatever refers to a relation of the schema, or to its row type, from outside: each once.
 _FROM_OUTSIDE = """
 WITH relations AS (
@@ -20,8 +22,11 @@ WITH relations AS (
         LEFT JOIN pg_rewrite AS rule ON depend.classid = 'pg_rewrite'::regclass AND depend.objid = rule.oid
         LEFT JOIN pg_class AS view ON view.oid = rule.ev_class
         LEFT JOIN pg_constraint AS con ON depend.classid = 'pg_constraint'::regclass AND depend.objid = con.oid
+        LEFT JOIN pg_policy AS policy ON depend.classid = 'pg_policy'::regclass AND depend.objid = policy.oid
+        LEFT JOIN pg_publication_rel AS published
+            ON depend.classid = 'pg_publication_rel'::regclass AND depend.objid = published.oid
     WHERE depend.deptype = 'n'
-        AND coalesce(view.oid, con.conrelid, 0) NOT IN (SELECT oid FROM relations)
+        AND coalesce(view.oid, con.conrelid, policy.polrelid, published.prrelid, 0) NOT IN (SELECT oid FROM relations)
 )
 """
 
@@ -54,6 +59,8 @@ def look(connection: Connection, old: str, new: str) -> None:
     others = _names(connection, _FROM_OUTSIDE + _OTHERS, schema=old)
     if others:
         raise InTheWay(f"what is built on the read tables would be lost: {others}; drop it, replay, and make it again")
+    if uncarried := ", ".join(heritage.not_carried(connection, old, new)):
+        raise InTheWay(f"a replay cannot carry over: {uncarried}; drop or change it, replay, and make it again")
     lost = _names(connection, _LOST, old=old, new=new)
     if lost:
         raise InTheWay(

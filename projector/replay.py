@@ -12,7 +12,7 @@ import time
 import psycopg
 from psycopg import Connection, sql
 
-from projector import dependents
+from projector import dependents, heritage
 from projector.loop import Progress, connect
 from projector.read_ahead import ReadAhead
 from projector.shadow import BATCH_EVENTS, REPLAY_SCHEMA, Report, Shadow, building, drop_schema
@@ -24,22 +24,6 @@ _RETIRED = "read_retired"
 SWAP_LOCK_MS_MAX = 300
 SWAP_PAUSE_SECONDS = 0.5
 SWAP_TRIES_MAX = 120
-
-# Privileges belong to a table, not to its name: the new tables get what the old ones granted.
-_GRANTS = """
-SELECT format('GRANT %%s ON SCHEMA %%I TO %%s%%s', acl.privilege_type, %(new)s::text,
-              CASE acl.grantee WHEN 0 THEN 'PUBLIC' ELSE acl.grantee::regrole::text END,
-              CASE WHEN acl.is_grantable THEN ' WITH GRANT OPTION' ELSE '' END)
-FROM pg_namespace AS schema, aclexplode(schema.nspacl) AS acl
-WHERE schema.nspname = %(old)s AND acl.grantee <> schema.nspowner
-UNION ALL
-SELECT format('GRANT %%s ON %%I.%%I TO %%s%%s', acl.privilege_type, %(new)s::text, class.relname,
-              CASE acl.grantee WHEN 0 THEN 'PUBLIC' ELSE acl.grantee::regrole::text END,
-              CASE WHEN acl.is_grantable THEN ' WITH GRANT OPTION' ELSE '' END)
-FROM pg_class AS class JOIN pg_namespace AS schema ON schema.oid = class.relnamespace, aclexplode(class.relacl) AS acl
-WHERE schema.nspname = %(old)s AND class.relkind = 'r' AND acl.grantee <> class.relowner
-"""
-
 
 _USERS = """
 SELECT string_agg(DISTINCT pid::text, ', ')
@@ -102,13 +86,12 @@ def _swap(connection: Connection, shadow: Shadow) -> Progress:
         while (progress := shadow.loop.project(connection, BATCH_EVENTS)).position < min(row[0], progress.head):
             pass
         shadow.heed_skips()
-        for (grant,) in connection.execute(_GRANTS, {"old": tables.SCHEMA, "new": shadow.schema}).fetchall():
-            connection.execute(grant)
+        inherited = heritage.statements(connection, tables.SCHEMA, shadow.schema)
         views = dependents.views(connection, tables.SCHEMA)
         for old, new in ((tables.SCHEMA, _RETIRED), (shadow.schema, tables.SCHEMA)):
             connection.execute(sql.SQL("ALTER SCHEMA {} RENAME TO {}").format(sql.Identifier(old), sql.Identifier(new)))
-        for view in views:
-            connection.execute(view.encode())
+        for statement in (*views, *inherited):
+            connection.execute(statement.encode())
     return progress
 
 

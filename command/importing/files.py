@@ -31,8 +31,8 @@ _PEEK_BYTES = 64 * 1024
 def find(path: Path) -> list[Path]:
     """The files to import: `path` itself, or a folder's users*, products*, and commands* or orders*.
 
-    Files of one kind are in natural order: commands-2 before commands-10. Raises FileNotFoundError with one line
-    when there are none.
+    Files of one kind are in natural order: commands-2 before commands-10.
+    Raises FileNotFoundError with one line when there are none.
     """
     if path.is_file():
         return [path]

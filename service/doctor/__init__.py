@@ -59,7 +59,8 @@ def examine(
 ) -> Examination:
     """Make all checks on an idle connection in autocommit; `report` hears the name of each before it begins.
 
-    A check with a statement that takes longer than `check_seconds_max` is listed in `not_checked`. Raises psycopg.Error.
+    A check with a statement that takes longer than `check_seconds_max` is listed in `not_checked`.
+    Raises psycopg.Error.
     """
     found = Examination()
     started = time.monotonic()

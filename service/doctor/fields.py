@@ -21,7 +21,7 @@ def _typed(of: str, name: str, type_name: str) -> str:
     return f"CASE WHEN pg_input_is_valid({text}, '{type_name}') THEN {text}::{type_name} ELSE NULL END"
 
 
-# Every ordered line. PostgreSQL must compute it once: inlined into a join, it parses an order's JSON again for each line.
+# Every ordered line. MATERIALIZED, because a join that inlines it parses the order's JSON again for each line.
 ITEM = f"""item AS MATERIALIZED (
     SELECT right(event.stream, 36) AS order_id, {integer("element", "line")} AS line,
         element->>'product_id' AS product_id, {integer("element", "quantity")} AS quantity,

@@ -3,13 +3,16 @@
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
+import redis
 
 from projector import bell
 from projector.worker import Projector
+from service.embedded import ValkeyServer
 from service.health import SILENT_AFTER
 from service.settings import Settings
 from tests.builders import wait_until
@@ -139,6 +142,28 @@ def test_without_redis_the_service_is_ready_but_slower(database_url: str) -> Non
         assert answer.json()["status"] == "degraded"
         assert "Redis cannot be reached" in answer.json()["degraded"]["bell"]
     projector.close()
+
+
+@pytest.mark.parametrize(("setting", "reason"), [("maxmemory", "maxmemory"), ("replicaof", "read only replica")])
+def test_a_redis_that_rejects_writes_is_degraded_with_the_reason(
+    database_url: str, place: Path, setting: str, reason: str
+) -> None:
+    with ValkeyServer(place) as valkey, redis.Redis.from_url(valkey.url) as client:
+        if setting == "maxmemory":
+            client.config_set("maxmemory", 1)
+        else:
+            client.replicaof("127.0.0.1", "1")
+        with served(database_url, valkey.url) as shop:
+
+            def told() -> bool:
+                return reason in str(ready(shop)["degraded"].get("bell"))
+
+            wait_until(told, VISIBLE_SECONDS_MAX, reason)
+            # Two more looks of the bell's thread.
+            until = time.monotonic() + 2.5 * bell.LOOK_SECONDS
+            while time.monotonic() < until:
+                assert told(), ready(shop)
+                time.sleep(0.2)
 
 
 def test_a_bell_that_no_worker_hears_is_told_until_one_does(database_url: str, redis_url: str) -> None:

@@ -18,7 +18,7 @@ def test_orders_of_a_thousand_lines_are_checked_in_linear_time(database_url: str
         user = writing.user()
         products = [writing.product(name=f"{number:0>200}", stock=None) for number in range(LINES)]
         for _ in range(ORDERS):
-            writing.cancel(writing.order(user, dict.fromkeys(products, 2)), {line: 1 for line in range(1, LINES + 1)})
+            writing.cancel(writing.order(user, dict.fromkeys(products, 2)), dict.fromkeys(range(1, LINES + 1), 1))
     with psycopg.connect(database_url, autocommit=True) as connection:
         began = time.monotonic()
         examination = examine(connection)

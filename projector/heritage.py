@@ -1,0 +1,214 @@
+"""What others have set on the read tables, which a replay carries over to the new ones.
+
+Owner, privileges, row security, publications, storage options, statistics, comments and replica identity belong to a
+table, not to its name. The swap reads each of them from the serving tables as a statement, before it renames the
+schemas, and runs the statements on the new tables, after it has renamed them: so a policy's subquery means the new
+tables. What cannot be carried over is named before the work begins.
+"""
+
+from psycopg import Connection
+from sqlalchemy import Index, PrimaryKeyConstraint, UniqueConstraint
+
+from readmodel import tables
+
+# The serving schema is %(old)s. The new tables are in %(new)s, and have the name of %(old)s when the statements run.
+_TABLES = """
+WITH tables AS (
+    SELECT class.*, format('%%I.%%I', %(old)s::text, class.relname) AS new_name,
+        new.oid AS new_oid, new.relowner AS new_owner, new.relacl AS new_acl
+    FROM pg_class AS class JOIN pg_class AS new USING (relname)
+    WHERE class.relnamespace = to_regnamespace(%(old)s::text) AND new.relnamespace = to_regnamespace(%(new)s::text)
+        AND class.relkind = 'r'
+)
+"""
+
+# The order matters: privileges before the owner, because the role that made the tables then still owns them.
+_STATEMENTS = (
+    # Default privileges of the role that runs the replay. The privileges of the serving tables follow.
+    """
+SELECT DISTINCT format('REVOKE ALL ON %%s FROM %%s', new_name,
+    CASE acl.grantee WHEN 0 THEN 'PUBLIC' ELSE acl.grantee::regrole::text END)
+FROM tables, aclexplode(new_acl) AS acl WHERE acl.grantee <> new_owner
+UNION
+SELECT DISTINCT format('REVOKE ALL ON SCHEMA %%I FROM %%s', %(old)s::text,
+    CASE acl.grantee WHEN 0 THEN 'PUBLIC' ELSE acl.grantee::regrole::text END)
+FROM pg_namespace AS schema, aclexplode(nspacl) AS acl WHERE nspname = %(new)s::text AND acl.grantee <> nspowner
+""",
+    # Options of storage, of the table and of its TOAST table.
+    """
+SELECT format('ALTER TABLE %%s SET (%%s)', new_name, (
+    SELECT string_agg(format('%%s%%s=%%L', prefix, option_name, option_value), ', ') FROM (
+        SELECT '' AS prefix, * FROM pg_options_to_table(tables.reloptions)
+        UNION ALL
+        SELECT 'toast.', options.* FROM pg_class AS toast, pg_options_to_table(toast.reloptions) AS options
+        WHERE toast.oid = tables.reltoastrelid
+    ) AS option))
+FROM tables LEFT JOIN pg_class AS toast ON toast.oid = tables.reltoastrelid
+WHERE tables.reloptions IS NOT NULL OR toast.reloptions IS NOT NULL
+""",
+    # Columns: statistics targets, options, storage, compression, comments.
+    """
+SELECT format('ALTER TABLE %%s ALTER COLUMN %%I %%s', new_name, attname, change)
+FROM tables JOIN pg_attribute AS old ON attrelid = tables.oid AND attnum > 0 AND NOT attisdropped
+    JOIN pg_type AS type ON type.oid = old.atttypid,
+    LATERAL (VALUES
+        (CASE WHEN attstattarget IS NOT NULL THEN format('SET STATISTICS %%s', attstattarget) END),
+        (CASE WHEN attoptions IS NOT NULL THEN format('SET (%%s)', array_to_string(attoptions, ', ')) END),
+        (CASE WHEN attstorage <> typstorage THEN 'SET STORAGE ' || CASE attstorage
+            WHEN 'p' THEN 'PLAIN' WHEN 'e' THEN 'EXTERNAL' WHEN 'm' THEN 'MAIN' ELSE 'EXTENDED' END END),
+        (CASE attcompression WHEN 'p' THEN 'SET COMPRESSION pglz' WHEN 'l' THEN 'SET COMPRESSION lz4' END)
+    ) AS changes (change)
+WHERE change IS NOT NULL
+""",
+    """
+SELECT format('COMMENT ON SCHEMA %%I IS %%L', %(old)s::text, obj_description(oid, 'pg_namespace'))
+FROM pg_namespace WHERE nspname = %(old)s::text AND obj_description(oid, 'pg_namespace') IS NOT NULL
+UNION ALL
+SELECT format('COMMENT ON TABLE %%s IS %%L', new_name, obj_description(oid, 'pg_class'))
+FROM tables WHERE obj_description(oid, 'pg_class') IS NOT NULL
+UNION ALL
+SELECT format('COMMENT ON COLUMN %%s.%%I IS %%L', new_name, attname, col_description(tables.oid, attnum))
+FROM tables JOIN pg_attribute ON attrelid = tables.oid AND attnum > 0 AND NOT attisdropped
+WHERE col_description(tables.oid, attnum) IS NOT NULL
+""",
+    # Replica identity by index cannot be carried over by name here: see _NOT_CARRIED.
+    """
+SELECT format('ALTER TABLE %%s REPLICA IDENTITY %%s', new_name,
+    CASE relreplident WHEN 'f' THEN 'FULL' ELSE 'NOTHING' END)
+FROM tables WHERE relreplident IN ('f', 'n')
+""",
+    """
+SELECT format('ALTER TABLE %%s ENABLE ROW LEVEL SECURITY', new_name) FROM tables WHERE relrowsecurity
+UNION ALL
+SELECT format('ALTER TABLE %%s FORCE ROW LEVEL SECURITY', new_name) FROM tables WHERE relforcerowsecurity
+UNION ALL
+SELECT format('CREATE POLICY %%I ON %%s AS %%s FOR %%s TO %%s%%s%%s', polname, new_name,
+    CASE WHEN polpermissive THEN 'PERMISSIVE' ELSE 'RESTRICTIVE' END,
+    CASE polcmd WHEN 'r' THEN 'SELECT' WHEN 'a' THEN 'INSERT' WHEN 'w' THEN 'UPDATE'
+        WHEN 'd' THEN 'DELETE' ELSE 'ALL' END,
+    (SELECT string_agg(CASE role WHEN 0 THEN 'PUBLIC' ELSE role::regrole::text END, ', ') FROM unnest(polroles)
+    AS role),
+    ' USING (' || pg_get_expr(polqual, polrelid) || ')',
+    ' WITH CHECK (' || pg_get_expr(polwithcheck, polrelid) || ')')
+FROM tables JOIN pg_policy ON polrelid = tables.oid
+""",
+    # The membership of the retired table ends when it is dropped.
+    """
+SELECT format('ALTER PUBLICATION %%I ADD TABLE %%s%%s%%s', pubname, new_name,
+    (SELECT ' (' || string_agg(format('%%I', attname), ', ') || ')' FROM pg_attribute
+     WHERE attrelid = tables.oid AND attnum = ANY (prattrs)),
+    ' WHERE (' || pg_get_expr(prqual, prrelid) || ')')
+FROM tables JOIN pg_publication_rel ON prrelid = tables.oid
+    JOIN pg_publication AS publication ON publication.oid = prpubid
+UNION ALL
+SELECT format('ALTER PUBLICATION %%I ADD TABLES IN SCHEMA %%I', pubname, %(old)s::text)
+FROM pg_publication_namespace JOIN pg_publication AS publication ON publication.oid = pnpubid
+WHERE pnnspid = to_regnamespace(%(old)s::text)
+""",
+    """
+SELECT format('GRANT %%s ON SCHEMA %%I TO %%s%%s', acl.privilege_type, %(old)s::text,
+    CASE acl.grantee WHEN 0 THEN 'PUBLIC' ELSE acl.grantee::regrole::text END,
+    CASE WHEN acl.is_grantable THEN ' WITH GRANT OPTION' ELSE '' END)
+FROM pg_namespace AS schema, aclexplode(schema.nspacl) AS acl
+WHERE schema.nspname = %(old)s::text AND acl.grantee <> schema.nspowner
+UNION ALL
+SELECT format('GRANT %%s ON %%s TO %%s%%s', acl.privilege_type, new_name,
+    CASE acl.grantee WHEN 0 THEN 'PUBLIC' ELSE acl.grantee::regrole::text END,
+    CASE WHEN acl.is_grantable THEN ' WITH GRANT OPTION' ELSE '' END)
+FROM tables, aclexplode(relacl) AS acl WHERE acl.grantee <> relowner
+UNION ALL
+SELECT format('GRANT %%s (%%I) ON %%s TO %%s%%s', acl.privilege_type, attname, new_name,
+    CASE acl.grantee WHEN 0 THEN 'PUBLIC' ELSE acl.grantee::regrole::text END,
+    CASE WHEN acl.is_grantable THEN ' WITH GRANT OPTION' ELSE '' END)
+FROM tables JOIN pg_attribute ON attrelid = tables.oid AND NOT attisdropped, aclexplode(attacl) AS acl
+""",
+    # Default privileges of the schema. They come after the tables, which must not get them.
+    """
+SELECT format('ALTER DEFAULT PRIVILEGES FOR ROLE %%s IN SCHEMA %%I GRANT %%s ON %%s TO %%s%%s', defaclrole::regrole,
+    %(old)s::text, acl.privilege_type, CASE defaclobjtype WHEN 'r' THEN 'TABLES' WHEN 'S' THEN 'SEQUENCES'
+    WHEN 'f' THEN 'FUNCTIONS' ELSE 'TYPES' END,
+    CASE acl.grantee WHEN 0 THEN 'PUBLIC' ELSE acl.grantee::regrole::text END,
+    CASE WHEN acl.is_grantable THEN ' WITH GRANT OPTION' ELSE '' END)
+FROM pg_default_acl, aclexplode(defaclacl) AS acl WHERE defaclnamespace = to_regnamespace(%(old)s::text)
+""",
+    """
+SELECT format('ALTER TABLE %%s OWNER TO %%s', new_name, relowner::regrole) FROM tables WHERE new_owner <> relowner
+UNION ALL
+SELECT format('ALTER SCHEMA %%I OWNER TO %%s', %(old)s::text, old.nspowner::regrole)
+FROM pg_namespace AS old, pg_namespace AS new
+WHERE old.nspname = %(old)s::text AND new.nspname = %(new)s::text AND old.nspowner <> new.nspowner
+""",
+)
+
+# What has no statement above, as a description. Whatever a release itself makes is in both schemas once it is finished.
+_NOT_CARRIED = """
+WITH tables AS (
+    SELECT class.* FROM pg_class AS class JOIN pg_namespace AS schema ON schema.oid = relnamespace
+    WHERE nspname = %(old)s::text AND relkind = 'r'
+)
+SELECT pg_describe_object('pg_trigger'::regclass, trigger.oid, 0)
+FROM pg_trigger AS trigger JOIN tables ON tables.oid = tgrelid WHERE NOT tgisinternal
+UNION ALL
+SELECT pg_describe_object('pg_rewrite'::regclass, rule.oid, 0)
+FROM pg_rewrite AS rule JOIN tables ON tables.oid = ev_class
+UNION ALL
+SELECT pg_describe_object('pg_statistic_ext'::regclass, statistics.oid, 0)
+FROM pg_statistic_ext AS statistics JOIN tables ON tables.oid = stxrelid
+UNION ALL
+SELECT 'the replica identity index of ' || tables.oid::regclass FROM tables WHERE relreplident = 'i'
+UNION ALL
+SELECT 'the tablespace of ' || tables.oid::regclass FROM tables WHERE reltablespace <> 0
+UNION ALL
+SELECT 'the inheritance of ' || inhrelid::regclass FROM pg_inherits JOIN tables ON tables.oid IN (inhrelid, inhparent)
+UNION ALL
+SELECT format('the security label of %%s', objoid::regclass) FROM pg_seclabel JOIN tables ON tables.oid = objoid
+WHERE classoid = 'pg_class'::regclass
+UNION ALL
+SELECT 'the owner ' || relowner::regrole || ' of ' || oid::regclass FROM tables
+WHERE NOT pg_has_role(relowner, 'SET')
+UNION ALL
+SELECT 'publication ' || quote_ident(pubname) || ' of another owner' FROM pg_publication AS publication
+WHERE NOT pg_has_role(pubowner, 'USAGE') AND (
+    EXISTS (SELECT FROM pg_publication_rel JOIN tables ON tables.oid = prrelid WHERE prpubid = publication.oid)
+    OR EXISTS (SELECT FROM pg_publication_namespace
+        WHERE pnpubid = publication.oid AND pnnspid = to_regnamespace(%(old)s::text)))
+UNION ALL
+SELECT DISTINCT 'default privileges of role ' || defaclrole::regrole FROM pg_default_acl
+WHERE defaclnamespace = to_regnamespace(%(old)s::text) AND NOT pg_has_role(defaclrole, 'USAGE')
+UNION ALL
+SELECT pg_describe_object('pg_class'::regclass, indexrelid, 0) FROM pg_index JOIN tables ON tables.oid = indrelid
+    JOIN pg_class AS index ON index.oid = indexrelid
+WHERE index.relname <> ALL (%(indexes)s)
+UNION ALL
+SELECT pg_describe_object('pg_constraint'::regclass, con.oid, 0)
+FROM pg_constraint AS con JOIN tables ON tables.oid = conrelid
+WHERE contype = 'c' AND NOT EXISTS (
+    SELECT FROM pg_constraint AS new
+    WHERE new.connamespace = to_regnamespace(%(new)s::text) AND new.contype = 'c' AND new.conname = con.conname)
+ORDER BY 1
+"""
+
+
+def not_carried(connection: Connection, old: str, new: str) -> list[str]:
+    """Name what is set on the tables of schema `old` and cannot be carried over to `new`.
+
+    The tables of `new` may still lack their indexes.
+    """
+    made = [item for table in tables.metadata.sorted_tables for item in (*table.indexes, *table.constraints)]
+    indexes = [str(item.name) for item in made if isinstance(item, Index | PrimaryKeyConstraint | UniqueConstraint)]
+    found = connection.execute(_NOT_CARRIED.encode(), {"old": old, "new": new, "indexes": indexes})
+    return [name for (name,) in found.fetchall()]
+
+
+def statements(connection: Connection, old: str, new: str) -> list[str]:
+    """Return the statements that set on the tables of `new`, once renamed to `old`, what is set on `old`.
+
+    Needs an open transaction, whose search path it changes.
+    """
+    # PostgreSQL then writes all names in full.
+    connection.execute("SET LOCAL search_path = pg_catalog")
+    found: list[str] = []
+    for query in _STATEMENTS:
+        rows = connection.execute((_TABLES + query).encode(), {"old": old, "new": new}).fetchall()
+        found += [statement for (statement,) in rows]
+    return found

@@ -1,0 +1,134 @@
+"""A replay keeps what others have set on the read tables, or refuses before the work and names it."""
+
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+from psycopg import Connection
+
+from projector.dependents import InTheWay
+from projector.loop import Loop, Progress
+from projector.replay import replay
+from tests.builders import Writing
+
+ALL = 100_000
+
+SETTINGS = """
+SELECT 'schema', nspname, nspowner::regrole::text,
+    ARRAY(SELECT acl::text FROM unnest(nspacl) AS acl ORDER BY 1)::text, obj_description(oid)
+FROM pg_namespace WHERE nspname = 'read'
+UNION ALL
+SELECT 'table', relname, relowner::regrole::text
+    || ARRAY(SELECT acl::text FROM unnest(coalesce(relacl, acldefault('r', relowner))) AS acl ORDER BY 1)::text,
+    concat_ws(' ', reloptions, (SELECT reloptions FROM pg_class AS toast WHERE toast.oid = class.reltoastrelid)),
+    concat_ws(' ', relrowsecurity, relforcerowsecurity, relreplident, obj_description(oid))
+FROM pg_class AS class WHERE relnamespace = 'read'::regnamespace AND relkind = 'r'
+UNION ALL
+SELECT 'column', attrelid::regclass || '.' || attname, concat_ws(' ', attstattarget, attoptions, attstorage,
+    attcompression), attacl::text, col_description(attrelid, attnum)
+FROM pg_attribute JOIN pg_class AS class ON class.oid = attrelid
+WHERE relnamespace = 'read'::regnamespace AND relkind = 'r' AND attnum > 0
+UNION ALL
+SELECT 'policy', tablename || '.' || policyname, roles::text || permissive || cmd, qual, with_check
+FROM pg_policies WHERE schemaname = 'read'
+UNION ALL
+SELECT 'publication', pubname, tablename, attnames::text, rowfilter FROM pg_publication_tables
+WHERE schemaname = 'read'
+UNION ALL
+SELECT 'default', defaclrole::regrole::text, defaclobjtype::text, defaclacl::text, ''
+FROM pg_default_acl WHERE defaclnamespace = 'read'::regnamespace
+ORDER BY 1, 2, 3
+"""
+
+
+def nobody(_: Progress) -> None:
+    """Reports go to nobody."""
+
+
+@pytest.fixture
+def reporter(connection: Connection) -> Iterator[str]:
+    """A role without rights of its own."""
+    name = f"reporter_{connection.info.dbname}"
+    connection.execute(f"CREATE ROLE {name}".encode())
+    yield name
+    connection.execute("RESET ROLE")
+    connection.execute(f"REASSIGN OWNED BY {name} TO CURRENT_USER; DROP OWNED BY {name}; DROP ROLE {name}".encode())
+
+
+@pytest.fixture
+def shop(writing: Writing, connection: Connection) -> Writing:
+    """A shop with some history, projected."""
+    writing.history(orders=5)
+    while Loop().project(connection, ALL).events:
+        pass
+    return writing
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "GRANT USAGE ON SCHEMA read TO {role}; GRANT SELECT (id, name), UPDATE (name) ON read.users TO {role}",
+        "ALTER TABLE read.orders ENABLE ROW LEVEL SECURITY; ALTER TABLE read.orders FORCE ROW LEVEL SECURITY",
+        """ALTER TABLE read.users ENABLE ROW LEVEL SECURITY;
+        CREATE POLICY "mine only" ON read.users AS RESTRICTIVE FOR SELECT TO {role} USING (name = current_user);
+        CREATE POLICY changes ON read.users FOR UPDATE USING (true) WITH CHECK (name <> '')""",
+        "CREATE POLICY joined ON read.orders USING (EXISTS (SELECT FROM read.users WHERE users.id = user_id))",
+        "CREATE PUBLICATION p FOR TABLE read.users (id, name), read.orders WHERE (id IS NOT NULL)",
+        "CREATE PUBLICATION p FOR TABLES IN SCHEMA read",
+        "ALTER DEFAULT PRIVILEGES IN SCHEMA read GRANT SELECT ON TABLES TO {role} WITH GRANT OPTION",
+        "ALTER DEFAULT PRIVILEGES GRANT SELECT ON TABLES TO {role}",
+        """ALTER TABLE read.orders SET (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02,
+        toast.autovacuum_enabled = false)""",
+        """ALTER TABLE read.orders ALTER note SET STATISTICS 500, ALTER note SET (n_distinct = 9),
+        ALTER note SET STORAGE EXTERNAL""",
+        """COMMENT ON TABLE read.orders IS 'it''s ours'; COMMENT ON COLUMN read.orders.note IS 'a %s';
+        COMMENT ON SCHEMA read IS 'tables'""",
+        "ALTER TABLE read.orders REPLICA IDENTITY FULL; ALTER TABLE read.users REPLICA IDENTITY NOTHING",
+        """ALTER TABLE read.orders OWNER TO {role}; ALTER SCHEMA read OWNER TO {role};
+        GRANT SELECT ON read.orders TO PUBLIC""",
+    ],
+)
+def test_a_replay_keeps_what_others_set_on_the_read_tables(
+    shop: Writing, database_url: str, connection: Connection, reporter: str, setting: str
+) -> None:
+    untouched = connection.execute(SETTINGS.encode()).fetchall()
+    connection.execute(setting.replace("{role}", reporter).encode())
+    before = connection.execute(SETTINGS.encode()).fetchall()
+    assert before != untouched or "DEFAULT" in setting
+    for _ in range(2):
+        replay(database_url, nobody)
+        assert connection.execute(SETTINGS.encode()).fetchall() == before
+
+
+@pytest.mark.parametrize(
+    ("setting", "named"),
+    [
+        ("CREATE INDEX by_note ON read.orders (note)", "index read.by_note"),
+        ("ALTER TABLE read.orders ADD CONSTRAINT short CHECK (length(note) < 9999)", "constraint short on table"),
+        ("CREATE STATISTICS read.pair ON id, user_id FROM read.orders", "statistics object read.pair"),
+        (
+            "CREATE TRIGGER t BEFORE TRUNCATE ON read.orders EXECUTE FUNCTION suppress_redundant_updates_trigger()",
+            "trigger t on table read.orders",
+        ),
+        ("CREATE RULE r AS ON DELETE TO read.orders DO ALSO NOTIFY gone", "rule r on table read.orders"),
+    ],
+)
+def test_a_replay_refuses_before_the_work_what_it_cannot_carry_over(
+    shop: Writing, database_url: str, connection: Connection, setting: str, named: str
+) -> None:
+    connection.execute(setting.encode())
+    reports: list[Progress] = []
+    with pytest.raises(InTheWay, match=named):
+        replay(database_url, reports.append)
+    assert reports == []
+
+
+def test_a_replay_by_a_role_that_cannot_give_the_tables_to_their_owner_is_refused_before_the_work(
+    shop: Writing, database_url: str, connection: Connection, reporter: str
+) -> None:
+    connection.execute(f"ALTER ROLE {reporter} LOGIN; GRANT pg_read_all_data TO {reporter}".encode())
+    connection.execute(f'GRANT CREATE ON DATABASE "{connection.info.dbname}" TO {reporter}'.encode())
+    reports: list[Progress] = []
+    with pytest.raises((InTheWay, psycopg.errors.InsufficientPrivilege)):
+        replay(database_url.replace("orders@", f"{reporter}@", 1), reports.append)
+    assert reports == []
