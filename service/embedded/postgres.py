@@ -22,6 +22,7 @@ USER = "orders"
 DATABASE = "orders"
 PORT = 5432  # only a part of the socket's name, unless `settings` make the server listen
 SOCKET_PATH_BYTES_MAX = 107  # sun_path of sockaddr_un on Linux, without the closing NUL
+MAJOR_VERSION = "18"
 READY_LINE = 7  # of postmaster.pid, counted from 0 (PostgreSQL: src/include/utils/pidfile.h)
 
 # Durability (fsync, synchronous_commit, full_page_writes) is PostgreSQL's default and stays as it is.
@@ -79,6 +80,7 @@ class PostgresServer(EmbeddedServer):
             account.reach(path)
         if not self.directory.exists():
             self._initialise(account)
+        self._check_version()
         account.own(self.directory)
         if self.socket_dir != self.directory:
             _make_private(self.socket_dir, account)
@@ -108,6 +110,19 @@ class PostgresServer(EmbeddedServer):
             raise OperatorError(f"initdb failed on {unfinished}: {said[0] if said else f'exit code {done.returncode}'}")
         unfinished.rename(self.directory)
         _sync(self.data_dir)
+
+    def _check_version(self) -> None:
+        """Raise OperatorError for a cluster of another major version, which PostgreSQL cannot open."""
+        try:
+            version = (self.directory / "PG_VERSION").read_text(errors="replace").strip()
+        except FileNotFoundError:
+            return  # PostgreSQL says what else is missing
+        if version != MAJOR_VERSION:
+            raise OperatorError(
+                f"{self.directory} holds data of PostgreSQL {version}, "
+                f"but `orders up` runs PostgreSQL {MAJOR_VERSION}: "
+                "dump it with the release that made it and restore it into another --data-dir, or use pg_upgrade"
+            )
 
     def _forget_reused_pid(self) -> None:
         """Remove a postmaster.pid whose process id now belongs to something else, which PostgreSQL would refuse.

@@ -176,6 +176,17 @@ def test_a_pid_file_whose_number_now_belongs_to_another_process_does_not_keep_po
         stranger.kill()
 
 
+def test_data_of_another_major_version_is_refused_in_one_line_with_both_versions(place: Path) -> None:
+    with PostgresServer(place) as server:
+        directory = server.directory
+    (directory / "PG_VERSION").write_text("17\n")
+    with pytest.raises(OperatorError) as refused:
+        PostgresServer(place).start()
+    said = str(refused.value)
+    assert "data of PostgreSQL 17, but `orders up` runs PostgreSQL 18" in said
+    assert "\n" not in said
+
+
 def test_a_cluster_that_was_half_made_is_made_again(place: Path) -> None:
     (place / "postgres.unfinished").mkdir()
     (place / "postgres.unfinished" / "PG_VERSION").write_text("18\n")
