@@ -7,6 +7,7 @@ import psycopg
 from psycopg import ClientCursor
 
 from bench.stage import execute
+from command.states import KINDS
 
 HERE = Path(__file__).resolve().parent
 USERS = 1_000
@@ -33,7 +34,7 @@ WITH product AS (
     FROM head, product, generate_series(1, %(length)s) AS n
 ), snapshot AS (
     INSERT INTO log.snapshots (stream, version, shape, state)
-    SELECT 'product-' || id, version, 1,
+    SELECT 'product-' || id, version, %(shape)s,
            ('{"id":"' || id || '","sku":"LONG-%(length)s","name":"Long","price":"1.50","currency":"EUR","stock":'
             || version - 1 || ',"discontinued":false,"created_at":"2026-01-01T00:00:00.000000Z",'
             || '"updated_at":"2026-01-01T00:00:00.000000Z"}')::json
@@ -56,7 +57,8 @@ def write_history(url: str, orders: int, users: int = USERS, products: int = PRO
     """Fill an empty log with users, products and orders. Returns the number of events."""
     script = (HERE / "history.sql").read_bytes()
     with psycopg.connect(url, cursor_factory=ClientCursor) as connection:
-        connection.execute(script, {"users": users, "products": products, "orders": orders})
+        shape = KINDS["product"].shape
+        connection.execute(script, {"users": users, "products": products, "orders": orders, "shape": shape})
     # What autovacuum would do sooner or later, in the middle of a measurement.
     execute(url, "VACUUM (ANALYZE) log.events")
     return head(url)
@@ -70,7 +72,7 @@ def write_events(url: str, events: int) -> int:
 def add_long_stream(url: str, length: int) -> str:
     """Append a product whose stream has `length` events. Returns the stream."""
     with psycopg.connect(url, cursor_factory=ClientCursor) as connection:
-        row = connection.execute(_LONG_STREAM.encode(), {"length": length}).fetchone()
+        row = connection.execute(_LONG_STREAM.encode(), {"length": length, "shape": KINDS["product"].shape}).fetchone()
     assert row is not None
     return str(row[0])
 

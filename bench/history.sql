@@ -1,7 +1,7 @@
 -- A log as the service itself would have written it: users, products with stock, orders of two products each (three
 -- events), and every 33rd order cancelled (three more), some 20,000 orders later. Versions, stock_after, snapshots and
 -- the head are all as they must be: the service goes on from here.
--- Parameters: users, products, orders.
+-- Parameters: users, products, orders, shape (of the snapshots of products).
 
 SET LOCAL work_mem = '512MB';
 SET LOCAL maintenance_work_mem = '1GB';
@@ -107,7 +107,7 @@ ALTER TABLE log.events
 
 -- The writer takes a snapshot every 32 events, and keeps the last.
 INSERT INTO log.snapshots (stream, version, shape, state)
-SELECT DISTINCT ON (article.n) 'product-' || article.id, event.version, 1,
+SELECT DISTINCT ON (article.n) 'product-' || article.id, event.version, %(shape)s,
        ('{"id":"' || article.id || '","sku":"' || sku || '","name":"' || name || '","price":"' || price
         || '","currency":"EUR","stock":' || stock - taken_so_far || ',"discontinued":false,"created_at":"'
         || to_char((start + 0.001 * (%(users)s + 2 * article.n - 1) * interval '1 s') AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')

@@ -6,12 +6,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from command.states import States, rfc3339, shape_of
+from command.states import NotLoaded, States, rfc3339, shape_of
 from command.submission import Answer, KeyReused, Outcome, Submission
-from eventlog.append import Batch, NewEvent, Snapshot
+from eventlog.append import Batch, NewEvent
 from eventlog.codec import UnreadableEvent, encode
 from eventlog.events import SCHEMA_VERSIONS
 from eventlog.idempotency import KeptAnswer
+from eventlog.snapshots import Snapshot
 
 # A stream is loaded from its last snapshot and what came after: so many events at the most.
 SNAPSHOT_EVERY_EVENTS = 32
@@ -33,6 +34,8 @@ class Decided:
     batch: Batch = field(default_factory=Batch)
     answers: list[tuple[Waiting, Answer]] = field(default_factory=list)
     refusals: list[tuple[Waiting, Exception]] = field(default_factory=list)
+    # Commands that were not decided, each with the streams that have to be loaded first.
+    deferred: list[tuple[Waiting, set[str]]] = field(default_factory=list)
 
 
 def missing(taken: Iterable[Waiting], states: States) -> set[str]:
@@ -40,19 +43,30 @@ def missing(taken: Iterable[Waiting], states: States) -> set[str]:
     keys: set[str] = set()
     for waiting in taken:
         # What cannot be read concerns its own command alone, whose decision says so.
-        with contextlib.suppress(UnreadableEvent):
+        with contextlib.suppress(UnreadableEvent, NotLoaded):
             keys.update(key for key in waiting.submission.command.reads(states) if key not in states)
     return keys
 
 
-def decide(taken: Iterable[Waiting], states: States, kept: Iterable[KeptAnswer], base: int, now: datetime) -> Decided:
+def decide(
+    taken: Iterable[Waiting],
+    states: States,
+    kept: Iterable[KeptAnswer],
+    base: int,
+    now: datetime,
+    in_order: bool = False,
+) -> Decided:
     """Decide the commands in order, letting each see what the earlier ones did.
 
-    `kept` are the answers that the log has under their Idempotency-Keys, `base` is the log's last position.
+    `kept` are the answers that the log has under their Idempotency-Keys, `base` is the log's last position. A command
+    whose streams are not loaded yet is deferred; with `in_order`, all commands behind it are deferred too.
     """
     decided = Decided()
     answered = {(answer.caller, answer.key): answer for answer in kept}
     for waiting in taken:
+        if in_order and decided.deferred:
+            decided.deferred.append((waiting, set()))
+            continue
         _decide_one(waiting, decided, states, answered, base, now)
     return decided
 
@@ -77,6 +91,9 @@ def _decide_one(
 
     try:
         outcome = submission.command.decide(states)
+    except NotLoaded as error:
+        decided.deferred.append((waiting, _not_loaded(submission, states) | {error.stream}))
+        return
     except Exception as refusal:  # noqa: BLE001 - a decision changes nothing: what ails one ails no other
         decided.refusals.append((waiting, refusal))
         return
@@ -87,6 +104,13 @@ def _decide_one(
         new = KeptAnswer(*key, answer.status, answer.location, answer.version, answer.position, answer.body)
         answered[key.caller, key.key] = new
         decided.batch.answers.append(new)
+
+
+def _not_loaded(submission: Submission, states: States) -> set[str]:
+    """All streams that the command reads and that are not loaded yet."""
+    with contextlib.suppress(UnreadableEvent, NotLoaded):
+        return {key for key in submission.command.reads(states) if states.is_not_loaded(key)}
+    return set()
 
 
 def _apply(outcome: Outcome, batch: Batch, states: States, occurred_at: datetime, metadata: bytes) -> None:

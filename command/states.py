@@ -4,7 +4,7 @@ A cache in front of the log. The writer keeps it honest: it holds the log's head
 stream that somebody else has appended to. What is not here is loaded from a snapshot and the events behind it.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -17,13 +17,17 @@ from command.domain import order, product, user
 from command.domain.order import Order
 from command.domain.product import Product
 from command.domain.user import User
+from command.shapes import shape_of_class
 from eventlog import read
 from eventlog.codec import Codec, UnreadableEvent
-from eventlog.read import History
+from eventlog.read import PastEvent
 
 # Streams kept from one batch to the next: about 500 bytes each.
 STREAMS_MAX = 50_000
 SKUS_MAX = 200_000
+# A batch reads so many events behind a snapshot: twice as many as there usually are at most, as two releases that run
+# side by side share the writing of snapshots. A stream with more is loaded outside the batch (command/loading.py).
+TAIL_EVENTS_MAX = 64
 
 State = TypeVar("State", User, Product, Order)
 
@@ -35,25 +39,41 @@ class Entity(NamedTuple, Generic[State]):
     state: State
 
 
+class NotLoaded(Exception):
+    """A stream has too many events behind its snapshot, or its snapshot cannot be read: the loader must load it."""
+
+    def __init__(self, stream: str) -> None:
+        super().__init__(f"{stream} is not loaded yet")
+        self.stream = stream
+
+
 @dataclass(frozen=True, slots=True)
 class Kind:
     """How one kind of stream becomes a state.
 
-    Another `shape` number makes old snapshots unread: raise it when the state's fields or what `evolve` makes of them
-    change.
+    `shape` stands for the state's fields. A release reads only snapshots of its own shape.
     """
 
     shape: int
     evolve: Callable[[str, Any, Any, str], Any]
     decode: Callable[[str], Any]
-    kept: bool = True
+    kept: bool
+
+    @classmethod
+    def of(cls, state: type[Any], evolve: Callable[..., Any], kept: bool = True, meaning: int = 1) -> "Kind":
+        """The kind whose states are of the class `state`.
+
+        Another `meaning` makes another shape. It is needed only when `evolve` makes something else of the same events
+        and the fields do not show it.
+        """
+        return cls(shape_of_class(state, meaning), evolve, msgspec.json.Decoder(state).decode, kept)
 
 
 KINDS: dict[str, Kind] = {
-    "user": Kind(1, user.evolve, msgspec.json.Decoder(User).decode),
-    "product": Kind(1, product.evolve, msgspec.json.Decoder(Product).decode),
+    "user": Kind.of(User, user.evolve),
+    "product": Kind.of(Product, product.evolve),
     # Orders are many, large, and seldom asked for again: they are loaded when they are.
-    "order": Kind(1, order.evolve, msgspec.json.Decoder(Order).decode, kept=False),
+    "order": Kind.of(Order, order.evolve, kept=False),
 }
 
 
@@ -70,7 +90,7 @@ def split(stream: str) -> tuple[str, str]:
 
 
 def shape_of(stream: str) -> int:
-    """The number of the shape that the stream's state has in this release."""
+    """The shape that the stream's state has in this release."""
     return KINDS[split(stream)[0]].shape
 
 
@@ -81,7 +101,8 @@ class States:
         self.position = 0
         self._codec = codec
         self._streams: dict[str, Entity[Any] | None] = {}
-        self._unreadable: dict[str, UnreadableEvent] = {}
+        # Why streams cannot be used in this batch.
+        self._unreadable: dict[str, UnreadableEvent | NotLoaded] = {}
         self._claims: dict[str, str | None] = {}
         # What is not to be kept from one batch to the next.
         self._passing: list[str] = []
@@ -89,6 +110,10 @@ class States:
     def __contains__(self, key: str) -> bool:
         """Whether a stream, or a claim, is known (to be there or not)."""
         return key in self._streams or key in self._claims or key in self._unreadable
+
+    def is_not_loaded(self, stream: str) -> bool:
+        """Whether the loader has to load the stream first."""
+        return isinstance(self._unreadable.get(stream), NotLoaded)
 
     def user(self, user_id: str) -> Entity[User] | None:
         return self._entity(user.stream(user_id))
@@ -100,7 +125,7 @@ class States:
         return self._entity(order.stream(order_id))
 
     def _entity(self, stream: str) -> Entity[Any] | None:
-        """Raises UnreadableEvent for a stream that cannot be read: it takes no commands until it can."""
+        """Raises NotLoaded, or UnreadableEvent for a stream that cannot be read: it takes no commands until it can."""
         if stream in self._unreadable:
             raise self._unreadable[stream]
         return self._streams[stream]
@@ -148,37 +173,57 @@ class States:
         _drop_oldest(self._streams, STREAMS_MAX)
         _drop_oldest(self._claims, SKUS_MAX)
 
-    async def load(self, connection: AsyncConnection, keys: Iterable[str]) -> None:
-        """Make the streams and claims `keys` known."""
+    async def load(self, connection: AsyncConnection, keys: Iterable[str], loading: Container[str] = ()) -> None:
+        """Make the streams and claims `keys` known. Streams in `loading` are not read: they are not loaded yet."""
         claims = [key for key in keys if ":" in key]
-        streams = {key: shape_of(key) for key in keys if ":" not in key}
+        self._unreadable.update((key, NotLoaded(key)) for key in keys if key in loading)
+        streams = {key: shape_of(key) for key in keys if ":" not in key and key not in loading}
         if claims:
             found = await read.claims(connection, claims)
             self._claims.update((claim, found.get(claim)) for claim in claims)
             # A SKU is never given up, so who has one can be kept; of all else another process may make something new.
             self._passing += [claim for claim in claims if claim not in found or not claim.startswith("sku:")]
         if streams:
-            histories = await read.histories(connection, streams)
+            histories = await read.histories(connection, streams, TAIL_EVENTS_MAX + 1)
             self._passing += [it for it in streams if it not in histories or not KINDS[split(it)[0]].kept]
             for stream in streams:
                 history = histories.get(stream)
                 try:
-                    self._streams[stream] = self._fold(stream, history) if history else None
+                    self._streams[stream] = self._entity_of(stream, history) if history else None
+                except NotLoaded as error:
+                    self._unreadable[stream] = error
                 except Exception as error:  # noqa: BLE001 - whatever is wrong with a stream, others are not to suffer
                     self._unreadable[stream] = UnreadableEvent(f"{stream}: {str(error) or type(error).__name__}")
 
-    def _fold(self, stream: str, history: History) -> Entity[Any]:
-        name, entity_id = split(stream)
-        kind = KINDS[name]
-        version = history.version
-        state = kind.decode(history.state) if history.state else None
-        for past in history.events:
-            event = self._codec.decode(past.type, past.schema_version, past.data)
-            state = kind.evolve(entity_id, state, event, rfc3339(past.occurred_at))
-            if state is None:
-                raise UnreadableEvent(f"{past.type} does not belong into such a stream")
-            version = past.version
-        return Entity(version, state)
+    def _entity_of(self, stream: str, history: read.History) -> Entity[Any]:
+        base = base_of(stream, history)
+        if base is None or len(history.events) > TAIL_EVENTS_MAX:
+            raise NotLoaded(stream)
+        return fold(self._codec, stream, base, history.events)
+
+
+def base_of(stream: str, history: read.History) -> Entity[Any] | None:
+    """The state in the history's snapshot, or version 0 without one. None: there is a snapshot that cannot be read."""
+    if history.state is None:
+        return Entity(0, None)
+    try:
+        return Entity(history.version, KINDS[split(stream)[0]].decode(history.state))
+    except msgspec.MsgspecError:
+        return None
+
+
+def fold(codec: Codec, stream: str, base: Entity[Any], events: Iterable[PastEvent]) -> Entity[Any]:
+    """The stream's state after the next `events`. Raises UnreadableEvent, and whatever `evolve` raises."""
+    name, entity_id = split(stream)
+    evolve = KINDS[name].evolve
+    version, state = base
+    for past in events:
+        event = codec.decode(past.type, past.schema_version, past.data)
+        state = evolve(entity_id, state, event, rfc3339(past.occurred_at))
+        if state is None:
+            raise UnreadableEvent(f"{past.type} does not belong into such a stream")
+        version = past.version
+    return Entity(version, state)
 
 
 def _drop_oldest(known: dict[str, Any], most: int) -> None:

@@ -19,6 +19,7 @@ import psycopg
 from psycopg import AsyncConnection
 
 from command.deciding import Decided, Waiting, decide, missing
+from command.loading import Loader
 from command.states import States
 from command.submission import Answer, OutcomeUnknown, Overloaded, Submission, Unavailable, one_line
 from database.deadline import hung_up_after
@@ -80,8 +81,12 @@ class Writer:
         self._batch_seconds_max = batch_seconds_max
         self._answer_seconds_max = answer_seconds_max
         self._is_patient = is_patient
-        self._states = States(codec or Codec())
+        codec = codec or Codec()
+        self._states = States(codec)
         self._waiting: deque[Waiting] = deque()
+        # Commands that waited for a long stream, which has been loaded: they come before those in the queue.
+        self._loaded: deque[Waiting] = deque()
+        self._loader = Loader(database_url, codec, self._take_back, None if is_patient else WAITING_SECONDS_MAX)
         self._news = asyncio.Event()
         self._connection: AsyncConnection | None = None
         self._task: asyncio.Task[None] | None = None
@@ -139,22 +144,31 @@ class Writer:
 
     async def _run(self) -> None:
         while True:
-            if not self._waiting:
+            if not self._waiting and not self._loaded:
                 if self._stopping:
-                    return
+                    await self._loader.stop()
+                    if not self._loaded:
+                        return
+                    continue
                 self._news.clear()
                 await self._news.wait()
                 continue
             if taken := self._take():
                 await self._write(taken)
+                if self._is_patient:
+                    await self._loader.finish()  # commands keep their order
+
+    def _take_back(self, waiting: Waiting) -> None:
+        self._loaded.append(waiting)
+        self._news.set()
 
     def _take(self) -> list[Waiting]:
         taken: list[Waiting] = []
         weight = 0
         now = asyncio.get_running_loop().time()
         too_old = now - min(WAITING_SECONDS_MAX, self._batch_seconds_max)
-        while self._waiting and len(taken) < BATCH_COMMANDS_MAX and weight < BATCH_WEIGHT_MAX:
-            waiting = self._waiting.popleft()
+        while (self._loaded or self._waiting) and len(taken) < BATCH_COMMANDS_MAX and weight < BATCH_WEIGHT_MAX:
+            waiting = (self._loaded or self._waiting).popleft()
             # A caller who has hung up before anything was done is not served.
             if waiting.future.done():
                 continue
@@ -273,9 +287,9 @@ class Writer:
                 states.forget(await append.changed_streams(connection, states.position, head.position))
             states.position = head.position
         while unknown := missing(taken, states):
-            await states.load(connection, unknown)
+            await states.load(connection, unknown, self._loader)
         now = self._now()
-        decided = decide(taken, states, kept, head.position, now)
+        decided = decide(taken, states, kept, head.position, now, in_order=self._is_patient)
         if decided.answers and self._time_to_forget_keys(now):
             decided.batch.forget_keys_at = now
         return decided
@@ -301,6 +315,8 @@ class Writer:
         for waiting, refusal in decided.refusals:
             if not waiting.future.done():
                 waiting.future.set_exception(refusal)
+        for waiting, streams in decided.deferred:
+            self._loader.hold(waiting, streams)
 
 
 def _remaining(until: float) -> float:

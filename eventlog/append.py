@@ -17,8 +17,9 @@ from psycopg.errors import Diagnostic
 
 from database.deadline import hung_up_after
 from database.sessions import Limits, connect_async
-from eventlog import arrays, idempotency, stalled
+from eventlog import arrays, idempotency, snapshots, stalled
 from eventlog.idempotency import KeptAnswer
+from eventlog.snapshots import Snapshot
 
 # Whoever waits for longer has hung up, which a session that waits for a lock does not notice: without this, one more
 # would be left behind with each attempt, for as long as somebody holds the head. A COMMIT is not bounded by either.
@@ -47,13 +48,6 @@ FROM head, unnest(%b, %b, %b, %b, %b, %b, %b)
 _CLAIM = b"INSERT INTO log.claims (claim, stream) SELECT * FROM unnest(%b, %b)"
 
 _RELEASE = b"DELETE FROM log.claims WHERE log_id = 0 AND claim = ANY(%b)"
-
-_SNAPSHOT = b"""
-INSERT INTO log.snapshots (stream, version, shape, state)
-SELECT * FROM unnest(%b, %b, %b, %b)
-ON CONFLICT ON CONSTRAINT snapshots_pkey
-DO UPDATE SET version = excluded.version, shape = excluded.shape, state = excluded.state
-"""
 
 # The command id in the metadata tells this event from one that another command put at the same version.
 _LANDED = b"""
@@ -84,14 +78,6 @@ class NewEvent(NamedTuple):
     occurred_at: datetime
     data: bytes
     metadata: bytes
-
-
-class Snapshot(NamedTuple):
-    """The state that a stream's first `version` events come to, as JSON."""
-
-    version: int
-    shape: int
-    state: bytes
 
 
 @dataclass(slots=True)
@@ -217,11 +203,7 @@ def _statements(batch: Batch) -> list[tuple[bytes, Sequence[object]]]:
     if batch.claimed:
         statements.append((_CLAIM, (arrays.of_text(batch.claimed), arrays.of_text(batch.claimed.values()))))
     if batch.snapshots:
-        versions, shapes, states = zip(*batch.snapshots.values(), strict=True)
-        numbers = (arrays.of_integers(arrays.INT4, versions), arrays.of_integers(arrays.INT2, shapes))
-        statements.append(
-            (_SNAPSHOT, (arrays.of_text(batch.snapshots), *numbers, arrays.of_bytes(arrays.JSON, states)))
-        )
+        statements.append(snapshots.keep(batch.snapshots))
     if batch.answers:
         statements.append(idempotency.keep(batch.answers))
     if batch.forget_keys_at:

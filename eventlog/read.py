@@ -1,6 +1,6 @@
 """Reading the log: a stream's history for the write side, pages in order for everybody else."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
@@ -9,9 +9,9 @@ from psycopg import AsyncConnection, Connection
 
 from eventlog import arrays
 
-# For each stream: its snapshot, if one of the right shape is there, and the events behind it. One look-up in an index
-# each, whose cost is bounded by how often snapshots are taken, not by the stream's length. LATERAL with LIMIT or ORDER
-# BY leaves the planner no other way, whatever it believes of tables that it has no statistics of yet.
+# For each stream: its snapshot, if one of the right shape is there, and the first events behind it. One look-up in an
+# index each, of bounded cost however long the stream is. LATERAL with LIMIT or ORDER BY leaves the planner no other
+# way, whatever it believes of tables that it has no statistics of yet.
 _HISTORIES = b"""
 SELECT wanted.stream, snapshot.version, snapshot.state::text, event.version, event.type, event.schema_version,
        event.occurred_at, event.data::text
@@ -23,7 +23,28 @@ LEFT JOIN LATERAL (
 LEFT JOIN LATERAL (
     SELECT version, type, schema_version, occurred_at, data FROM log.events
     WHERE log_id = 0 AND stream = wanted.stream AND version > coalesce(snapshot.version, 0) ORDER BY version
+    LIMIT %b
 ) AS event ON true
+"""
+
+# The version that a stream has reached, and its snapshot.
+_BASE = b"""
+SELECT coalesce(last.version, 0), coalesce(snapshot.version, 0), snapshot.state::text
+FROM (SELECT max(version) AS version FROM log.events WHERE log_id = 0 AND stream = %s) AS last
+LEFT JOIN log.snapshots AS snapshot ON log_id = 0 AND stream = %s AND shape = %s
+"""
+
+# A page of a stream, bounded by events and by bytes; the first event comes however large it is.
+_PAST = b"""
+SELECT version, type, schema_version, occurred_at, data FROM (
+    SELECT version, type, schema_version, occurred_at, data,
+        sum(octet_length(data)) OVER (ORDER BY version) - octet_length(data) AS bytes_before
+    FROM (
+        SELECT version, type, schema_version, occurred_at, data::text AS data FROM log.events
+        WHERE log_id = 0 AND stream = %s AND version > %s ORDER BY version LIMIT %s
+    ) AS first
+) AS page
+WHERE bytes_before < %s ORDER BY version
 """
 
 _CLAIMS = b"SELECT claim, stream FROM log.claims WHERE log_id = 0 AND claim = ANY(%b)"
@@ -82,13 +103,15 @@ class StoredEvent(NamedTuple):
 _decode_page = msgspec.json.Decoder(list[StoredEvent]).decode
 
 
-async def histories(connection: AsyncConnection, shapes: dict[str, int]) -> dict[str, History]:
-    """The history of each stream that exists.
+async def histories(
+    connection: AsyncConnection, shapes: Mapping[str, int], events_max: int = 2**31 - 1
+) -> dict[str, History]:
+    """The history of each stream that exists, with the first `events_max` events behind its snapshot.
 
     `shapes` maps the streams wanted to the shape of state that is readable.
     """
     found: dict[str, History] = {}
-    wanted = (arrays.of_text(shapes), arrays.of_integers(arrays.INT2, list(shapes.values())))
+    wanted = (arrays.of_text(shapes), arrays.of_integers(arrays.INT8, list(shapes.values())), events_max)
     cursor = await connection.execute(_HISTORIES, wanted)
     for stream, at, state, *event in await cursor.fetchall():
         if at is None and event[0] is None:
@@ -99,6 +122,22 @@ async def histories(connection: AsyncConnection, shapes: dict[str, int]) -> dict
         if event[0] is not None:
             history.events.append(PastEvent(*event))  # type: ignore[attr-defined]
     return found
+
+
+async def base(connection: AsyncConnection, stream: str, shape: int) -> tuple[int, History]:
+    """The version that the stream has reached, and where its history begins: the snapshot without the events."""
+    row = await (await connection.execute(_BASE, (stream, stream, shape))).fetchone()
+    assert row is not None, "an aggregate is always one row"
+    last, version, state = row
+    return last, History(version, state, [])
+
+
+async def past(
+    connection: AsyncConnection, stream: str, after: int, events_max: int, bytes_max: int
+) -> list[PastEvent]:
+    """The stream's next events behind version `after`, in order: a page of so many events and about so many bytes."""
+    cursor = await connection.execute(_PAST, (stream, after, events_max, bytes_max))
+    return [PastEvent(*row) for row in await cursor.fetchall()]
 
 
 async def claims(connection: AsyncConnection, wanted: Iterable[str]) -> dict[str, str]:

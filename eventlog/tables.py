@@ -58,14 +58,21 @@ head = Table(
     Column("recorded_at", _time, nullable=False),
 )
 
-# What a stream's first `version` events come to: bounds the cost of loading a long stream. Disposable.
+# The state after a stream's first `version` events: bounds the cost of loading a long stream. Disposable. Two releases
+# whose states have different fields keep a row each; a stream has two rows at most.
 snapshots = Table(
     "snapshots",
     metadata,
     Column("log_id", _log, primary_key=True, server_default=text("0"), autoincrement=False),
     Column("stream", _key, primary_key=True),
+    Column(
+        "shape",
+        BigInteger,
+        primary_key=True,
+        autoincrement=False,
+        comment="digest of the fields of the state; a release reads only its own",
+    ),
     Column("version", Integer, nullable=False),
-    Column("shape", SmallInteger, nullable=False, comment="of the state; another number is not read"),
     Column("state", JSON, nullable=False),
 )
 

@@ -33,6 +33,7 @@ WRITING = {
     "eventlog/append.py",
     "eventlog/idempotency.py",
     "eventlog/skips.py",
+    "eventlog/snapshots.py",
     "migrations/env.py",
     "migrations/versions",
     "projector/loop.py",

@@ -43,12 +43,12 @@ INSERT INTO log.head (log_uuid, position, recorded_at) VALUES (gen_random_uuid()
 CREATE TABLE log.snapshots (
     log_id smallint NOT NULL DEFAULT 0,
     stream text COLLATE "C" NOT NULL,
+    shape bigint NOT NULL,
     version integer NOT NULL,
-    shape smallint NOT NULL,
     state json NOT NULL,
-    CONSTRAINT snapshots_pkey PRIMARY KEY (log_id, stream)
+    CONSTRAINT snapshots_pkey PRIMARY KEY (log_id, stream, shape)
 ) WITH (fillfactor = 50);
-COMMENT ON COLUMN log.snapshots.shape IS 'of the state; another number is not read';
+COMMENT ON COLUMN log.snapshots.shape IS 'digest of the fields of the state; a release reads only its own';
 
 CREATE TABLE log.claims (
     log_id smallint NOT NULL DEFAULT 0,
@@ -96,7 +96,7 @@ BEGIN
     GRANT USAGE ON SCHEMA log TO orders_writer;
     GRANT SELECT, INSERT ON log.events TO orders_writer;
     GRANT SELECT, UPDATE ON log.head TO orders_writer;
-    GRANT SELECT, INSERT, UPDATE ON log.snapshots TO orders_writer;
+    GRANT SELECT, INSERT, UPDATE, DELETE ON log.snapshots TO orders_writer;
     GRANT SELECT, INSERT, DELETE ON log.claims, log.idempotency_keys TO orders_writer;
 EXCEPTION
     WHEN insufficient_privilege THEN

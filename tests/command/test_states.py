@@ -159,14 +159,60 @@ async def test_an_order_that_cannot_be_read_hurts_its_own_commands_only(writer: 
     assert stock_of(writer.database_url, tea) == 9
 
 
-async def test_a_snapshot_that_cannot_be_read_hurts_its_own_commands_only(writer: Driver) -> None:
-    tea, cup = await popular(writer, 40), await writer.product()
-    execute(writer.database_url, """UPDATE log.snapshots SET state = '{"stock": "many"}'""")
+@pytest.mark.parametrize("state", ["{}", "[]", '{"stock": "many"}', "null", r'"\ud800"'])
+async def test_a_snapshot_that_cannot_be_read_is_ignored_and_made_again(writer: Driver, state: str) -> None:
+    tea = await popular(writer, 40)
+    before = await answers_alike(writer.database_url, tea, 39)
+    execute(writer.database_url, "UPDATE log.snapshots SET state = %s", state)
+    assert await answers_alike(writer.database_url, tea, 39) == before
+    ((version, made_again),) = rows(writer.database_url, "SELECT version, state FROM log.snapshots")
+    assert (version, made_again["stock"]) == (40, 39)
+    check_log(writer.database_url)
+
+
+async def test_releases_with_different_shapes_do_not_overwrite_each_others_snapshots(writer: Driver) -> None:
+    tea = await popular(writer, 40)
+    execute(
+        writer.database_url,
+        """INSERT INTO log.snapshots (stream, shape, version, state)
+        SELECT stream, other, other, '{}' FROM log.snapshots, (VALUES (1), (2), (3)) AS others (other)""",
+    )
+    async with driving(writer.database_url) as fresh:
+        await asyncio.gather(*[fresh.do(restock(tea, 1)) for _ in range(SNAPSHOT_EVERY_EVENTS)])
+    # The newest of the other shapes stays, and the older ones are deleted.
+    kept = "SELECT shape, version FROM log.snapshots ORDER BY version"
+    assert rows(writer.database_url, kept) == [(3, 3), (shape_of(f"product-{tea}"), 64)]
+
+
+async def test_a_batch_reads_a_bounded_tail_and_the_loader_the_rest(writer: Driver) -> None:
+    tea = await popular(writer, 300)
+    before = await answers_alike(writer.database_url, tea, 299)
+    execute(writer.database_url, "DELETE FROM log.snapshots")
+    assert await answers_alike(writer.database_url, tea, 299) == before
+    assert rows(writer.database_url, "SELECT version FROM log.snapshots") == [(300,)]
+
+
+async def test_a_long_stream_with_an_event_that_cannot_be_read_hurts_its_own_commands_only(writer: Driver) -> None:
+    tea, cup = await popular(writer, 200), await writer.product()
+    await damage(writer.database_url, f"product-{tea}", DAMAGES["an unknown type"])
+    execute(writer.database_url, "DELETE FROM log.snapshots")
     async with driving(writer.database_url) as fresh:
         answers = await asyncio.gather(*[fresh.do(restock(it, 1)) for it in (tea, cup)], return_exceptions=True)
         assert [type(it) for it in answers] == [UnreadableEvent, Answer]
-        execute(writer.database_url, "DELETE FROM log.snapshots")
-        assert (await fresh.do(restock(tea, 1))).status == 200
+    assert rows(writer.database_url, "SELECT version FROM log.snapshots") == [(200,)]
+    async with driving(writer.database_url) as fresh:
+        with pytest.raises(UnreadableEvent):
+            await fresh.do(restock(tea, 1))
+
+
+async def test_an_importer_keeps_the_order_of_its_commands_while_a_stream_is_loaded(writer: Driver) -> None:
+    ada, tea, order_id = await writer.user(), await popular(writer, 200), new_id()
+    execute(writer.database_url, "DELETE FROM log.snapshots")
+    async with driving(writer.database_url, is_patient=True) as fresh:
+        commands: list[Command] = [place(ada, (tea, 1), order_id=order_id), cancel(order_id), restock(tea, 1)]
+        answers = await asyncio.gather(*map(fresh.do, commands))
+    assert [it.status for it in answers] == [201, 200, 200]
+    assert [it.position for it in answers] == sorted(it.position for it in answers)
     check_log(writer.database_url)
 
 

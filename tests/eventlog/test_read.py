@@ -6,10 +6,11 @@ from typing import TypeVar
 from psycopg import AsyncConnection, Connection
 
 from eventlog import append, read
-from eventlog.append import Batch, NewEvent, Snapshot
+from eventlog.append import Batch, NewEvent
 from eventlog.codec import Codec
 from eventlog.events import StockReserved, UserChanged, UserDeleted, UserRegistered
 from eventlog.read import History, PastEvent
+from eventlog.snapshots import Snapshot
 from eventlog.walk import PAGE_EVENTS, exists, walk
 from tests.builders import LONG_AGO, append_events, new_event
 
