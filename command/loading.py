@@ -36,6 +36,7 @@ TURN_EVENTS = 10_000
 # The server has failed when a turn takes so long.
 TURN_SECONDS_MAX = 15
 SAVE_EVERY_EVENTS = 50_000
+HELD_MAX = 2_000
 
 log = logging.getLogger(__name__)
 
@@ -75,14 +76,21 @@ class Loader:
         """Whether the stream is being loaded."""
         return stream in self._streams
 
+    @property
+    def held(self) -> int:
+        """How many commands wait for their streams."""
+        return len(self._held)
+
     def hold(self, waiting: Waiting, streams: set[str]) -> None:
-        """Keep a command until its streams are loaded."""
+        """Keep a command until its streams are loaded. When too many are kept, it fails with Overloaded."""
         self._held[waiting] = set(streams)
         for name in streams:
             if name not in self._streams:
                 self._streams[name] = _Stream(name)
                 self._turns.append(self._streams[name])
-        if self._seconds_max is not None:
+        if self._seconds_max is not None and len(self._held) > HELD_MAX:
+            self._fail([waiting], Overloaded("too many commands wait for a history that is being loaded"))
+        elif self._seconds_max is not None:
             asyncio.get_running_loop().call_at(waiting.since + self._seconds_max, self._expire, waiting)
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._run(), name="loader")

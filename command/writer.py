@@ -114,8 +114,8 @@ class Writer:
 
     @property
     def waiting(self) -> int:
-        """How many commands wait for their batch."""
-        return len(self._waiting)
+        """How many commands wait for their batch, or for a long stream that is being loaded."""
+        return len(self._waiting) + len(self._loaded) + self._loader.held
 
     def is_full(self) -> bool:
         """Whether a command would be refused, as too many wait or the writer is stopping."""

@@ -159,7 +159,9 @@ async def test_an_order_that_cannot_be_read_hurts_its_own_commands_only(writer: 
     assert stock_of(writer.database_url, tea) == 9
 
 
-@pytest.mark.parametrize("state", ["{}", "[]", '{"stock": "many"}', "null", r'"\ud800"'])
+@pytest.mark.parametrize(
+    "state", ["{}", "[]", '{"stock": "many"}', "null", r'"\ud800"', '{"x":' + "[" * 2_000 + "]" * 2_000 + "}"]
+)
 async def test_a_snapshot_that_cannot_be_read_is_ignored_and_made_again(writer: Driver, state: str) -> None:
     tea = await popular(writer, 40)
     before = await answers_alike(writer.database_url, tea, 39)

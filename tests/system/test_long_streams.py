@@ -15,7 +15,7 @@ from tests.command.driving import driving, execute, restock, rows, submission
 from tests.served import Shop, served
 
 LONG = 200_000
-MANY, EACH, CLIENTS = 300, 1_000, 200
+MANY, EACH, CLIENTS = 300, 600, 200
 P99_SECONDS_MAX = 0.2
 
 # Products as long as wanted, whose stock is their number of events - 1.
@@ -145,3 +145,15 @@ async def test_a_writer_that_stops_while_it_loads_leaves_its_progress(database_u
     assert 0 < saved < LONG
     async with driving(database_url) as second:
         assert (await second.do(restock(tea, 1))).version == LONG + 1
+
+
+@pytest.mark.anyio
+async def test_commands_that_wait_for_a_long_stream_count_as_waiting(database_url: str) -> None:
+    """So they take no place from the other requests that are under way."""
+    (tea,) = long_products(database_url, 1, LONG // 4)
+    async with driving(database_url) as driver:
+        asked = [driver.submit(submission(restock(tea, 1))) for _ in range(3)]
+        await driver.user()
+        assert driver.writer.waiting == 3
+        assert [it.version for it in await asyncio.gather(*asked)] == [LONG // 4 + 1, LONG // 4 + 2, LONG // 4 + 3]
+        assert driver.writer.waiting == 0
