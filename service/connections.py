@@ -10,11 +10,12 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Self
 
+import httptools
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from contract.problems import Problem
-from service import refusing
+from service import framing, refusing
 from service.refusing import Glance, NoRoom
 
 CONNECTIONS_MAX = 4_000
@@ -143,11 +144,33 @@ class Connection(HttpToolsProtocol):
         if not self._shared.has_room(len(self.tasks)) and self._refuses_at_a_glance(data):
             return
         self._head_bytes += len(data)
-        super().data_received(data)
+        self._unset_keepalive_if_required()
+        self._feed(data)
         if not self._is_in_head:
             self._head_bytes = 0
         elif self._head_bytes > HEAD_BYTES_MAX and not self.transport.is_closing():
             self._refuse(_headers_too_large())
+
+    def _feed(self, data: bytes) -> None:
+        """Parse the data. A head that offers an upgrade is parsed again without the offer, so its body stays a body.
+
+        httptools stops at such a head, and takes what follows for the next request.
+        """
+        while True:
+            try:
+                self.parser.feed_data(data)
+            except httptools.HttpParserUpgrade as stop:
+                head = framing.without_upgrade(self.parser, self.url, self.headers)
+                if head is None:
+                    self.send_400_response("")
+                    return
+                data = head + data[stop.args[0] :]
+                self.parser = framing.new_parser(self)
+            except httptools.HttpParserError:
+                self.send_400_response("")
+                return
+            else:
+                return
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
@@ -155,6 +178,8 @@ class Connection(HttpToolsProtocol):
         self._patient_since = self.loop.time()
 
     def on_headers_complete(self) -> None:
+        if self.parser.should_upgrade():
+            return  # _feed parses this head again
         self._is_in_head = False
         method = self.parser.get_method()
         no_room = self._shared.no_room(len(self.tasks), method, self.url)
@@ -175,6 +200,8 @@ class Connection(HttpToolsProtocol):
             self.app = application
 
     def on_message_complete(self) -> None:
+        if self.parser.should_upgrade():
+            return
         super().on_message_complete()
         self._is_arriving = False
 
@@ -221,6 +248,8 @@ class Connection(HttpToolsProtocol):
             and sum(len(name) + len(value) for name, value in self.headers) > HEAD_BYTES_MAX
         ):
             return _headers_too_large().response()
+        if not framing.has_one_host(self.parser, self.headers):
+            return Problem("malformed-request", "The request must have exactly one Host header.").response()
         if no_room:
             self._shared.refused[no_room.reason] += 1
             return no_room.problem.response()

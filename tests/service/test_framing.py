@@ -1,0 +1,80 @@
+"""A body is never lost, and never executed as a request, whatever the head offers."""
+
+import json
+import time
+from contextlib import closing
+
+import pytest
+
+from tests.builders import wait_until
+from tests.served import Shop, served
+from tests.system.slow import SlowClient
+
+UPGRADES = [b"h2c", b"foo", b"websocket"]
+
+
+def answer(shop: Shop, *pieces: bytes) -> bytes:
+    with closing(SlowClient(str(shop.http.base_url))) as client:
+        for piece in pieces:
+            client.send(piece)
+            time.sleep(0.02)  # so that the server reads the pieces one by one
+
+        def is_answered() -> bool:
+            client.look()
+            return b"\r\n\r\n" in client.received
+
+        wait_until(is_answered, 5, "the request is answered")
+        time.sleep(0.05)
+        client.look()
+        assert client.received.count(b"HTTP/1.1 ") == 1
+        return client.received
+
+
+def post(body: bytes, upgrade: bytes, chunked: bool = False) -> bytes:
+    length = b"Transfer-Encoding: chunked" if chunked else b"Content-Length: %d" % len(body)
+    sent = b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body) if chunked else body
+    offer = b"cOnnection: Upgrade, HTTP2-Settings\r\nuPgrade: %b\r\nHTTP2-Settings: AAA\r\n" % upgrade
+    return b"POST /users HTTP/1.1\r\nHost: x\r\n%bContent-Type: application/json\r\n%b\r\n\r\n%b" % (
+        offer,
+        length,
+        sent,
+    )
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+@pytest.mark.parametrize("upgrade", UPGRADES)
+def test_a_request_that_offers_an_upgrade_keeps_its_body(
+    module_database_url: str, upgrade: bytes, chunked: bool
+) -> None:
+    with served(module_database_url) as shop:
+        for number, cut in enumerate([0, 1, 30, 60, 100, -20, -3]):
+            email = f"{upgrade.decode()}{chunked}{number}@example.org"
+            raw = post(json.dumps({"name": "Ada", "email": email}).encode(), upgrade, chunked)
+            pieces = [it for it in (raw[:cut], raw[cut:]) if it]
+            assert b" 201 " in answer(shop, *pieces).split(b"\r\n")[0]
+
+
+@pytest.mark.parametrize("upgrade", UPGRADES)
+def test_a_request_hidden_in_a_body_is_not_executed(module_database_url: str, upgrade: bytes) -> None:
+    with served(module_database_url) as shop:
+        user = shop.http.post("/users", json={"name": "Eve", "email": f"eve-{upgrade.decode()}@example.org"}).json()
+        hidden = f"DELETE /users/{user['id']} HTTP/1.1\r\nHost: x\r\n\r\n".encode()
+        raw = post(hidden, upgrade)
+        cut = len(raw) - len(hidden)
+        for pieces in ([raw], [raw[:cut], raw[cut:]]):
+            assert answer(shop, *pieces).startswith(b"HTTP/1.1 4")
+        again = shop.http.post("/users", json={"name": "Eve", "email": f"eve-{upgrade.decode()}@example.org"})
+        assert again.status_code == 409  # the address is still in use
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"GET /users HTTP/1.1\r\n\r\n",
+        b"GET /users HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n",
+        b"CONNECT x:80 HTTP/1.1\r\nHost: x:80\r\n\r\n",
+    ],
+)
+def test_no_host_two_hosts_and_connect_are_malformed(module_database_url: str, raw: bytes) -> None:
+    with served(module_database_url) as shop:
+        assert answer(shop, raw).startswith(b"HTTP/1.1 400 ")
