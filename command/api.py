@@ -25,6 +25,7 @@ from command.submission import (
     one_line,
 )
 from command.writer import Writer
+from contract.caching import NO_STORE
 from contract.openapi import header, problems
 from contract.problems import Problem
 from contract.requests import KEY_LENGTH_MAX, idempotency_key
@@ -159,7 +160,7 @@ def _metadata(request: Request, command_id: str) -> bytes:
 
 
 def _response(answer: Answer, command_id: str) -> Response:
-    headers = {"Sync-Token": str(answer.position), "X-Request-Id": command_id}
+    headers = {"Sync-Token": str(answer.position), "X-Request-Id": command_id} | NO_STORE
     if answer.version is not None:
         headers["ETag"] = f'"{answer.version}"'
     if answer.status == 201 and answer.location is not None:

@@ -9,6 +9,8 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
+from contract.caching import NO_STORE
+
 MEDIA_TYPE = "application/problem+json"
 
 
@@ -236,7 +238,7 @@ class Problem(HTTPException):
         }
         if self.errors:
             document["errors"] = self.errors
-        headers = dict(self.headers or {})
+        headers = NO_STORE | dict(self.headers or {})
         if kind.status == 503:
             headers.setdefault("Retry-After", "1")
         return Response(msgspec.json.encode(document), kind.status, headers, MEDIA_TYPE)

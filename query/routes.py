@@ -6,6 +6,7 @@ from typing import Any, ParamSpec
 from fastapi import APIRouter, Response
 from pydantic import BaseModel
 
+from contract.caching import NO_STORE
 from contract.openapi import header, problems
 from contract.problems import Problem
 from query.parameters import Parameters, id_of
@@ -86,5 +87,5 @@ def known_id(text: str) -> str:
 
 
 def json_response(body: bytes, position: int, **headers: str) -> Response:
-    """200 with a body that is JSON already, as of a log position."""
-    return Response(body, 200, {"Sync-Token": str(position), **headers}, MEDIA_TYPE)
+    """200 with a body that is JSON already, as of a log position. No cache keeps it."""
+    return Response(body, 200, {"Sync-Token": str(position), **NO_STORE, **headers}, MEDIA_TYPE)

@@ -2,11 +2,12 @@
 
 from fastapi import Request, Response
 
+from contract.caching import REVALIDATED
 from contract.problems import Problem
 from contract.requests import none_match
 from query.lookup import Lookup
 from query.parked import PARKED, absent
-from query.routes import json_response, known_id
+from query.routes import MEDIA_TYPE, known_id
 from query.sync import Sync
 
 
@@ -20,7 +21,7 @@ async def answer(request: Request, lookup: Lookup, sync: Sync, id_: str) -> Resp
     headers = {"Sync-Token": str(found.position)} | state
     if found.gone:
         raise Problem("gone", f"{request.url.path} was deleted.", headers=headers)
-    etag = f'"{found.version}"'
+    headers |= {"ETag": f'"{found.version}"'} | REVALIDATED
     if none_match(request, found.version):
-        return Response(None, 304, headers | {"ETag": etag})
-    return json_response(found.body, found.position, ETag=etag, **state)
+        return Response(None, 304, headers)
+    return Response(found.body, 200, headers, MEDIA_TYPE)

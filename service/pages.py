@@ -8,6 +8,7 @@ from pydantic import BaseModel
 from starlette.responses import JSONResponse, Response
 
 from command.writer import Writer
+from contract.caching import NO_STORE
 from contract.problems import PROBLEMS, Problem
 from contract.requests import StrictRoute
 from query.database import Reads
@@ -51,20 +52,21 @@ def router(reads: Reads, log: LogReader, writer: Writer, connections: Connection
     @get(routes, "/healthz", answers=Alive, synced=False)
     async def alive() -> Response:
         """Say that the process answers: whether it should be restarted, not whether it is ready."""
-        return JSONResponse({"status": "ok"})
+        return JSONResponse({"status": "ok"}, headers=NO_STORE)
 
     @get(routes, "/readyz", answers=Readiness, synced=False)
     async def ready() -> Response:
         """Say whether commands are taken and projected; 503 with the reasons when not."""
         found = await health.condition()
         status = "not ready" if found.not_ready else "degraded" if found.degraded else "ok"
-        return JSONResponse({"status": status, **found._asdict()}, 503 if found.not_ready else 200)
+        return JSONResponse({"status": status, **found._asdict()}, 503 if found.not_ready else 200, NO_STORE)
 
     @routes.head("/metrics", include_in_schema=False)
     @routes.get("/metrics", response_class=Response)
     async def metrics() -> Response:
         """Metrics in Prometheus' text format."""
-        return Response(await metrics_text(writer, connections, reads, log), media_type=CONTENT_TYPE_PLAIN_0_0_4)
+        text = await metrics_text(writer, connections, reads, log)
+        return Response(text, headers=NO_STORE, media_type=CONTENT_TYPE_PLAIN_0_0_4)
 
     @get(routes, "/problems/{code}", answers=ProblemMeaning, errors=["not-found"], synced=False)
     async def problem_type(code: str) -> Response:
@@ -81,6 +83,6 @@ def router(reads: Reads, log: LogReader, writer: Writer, connections: Connection
             meaning=kind.meaning,
             fix=kind.fix,
         )
-        return JSONResponse(meaning.model_dump())
+        return JSONResponse(meaning.model_dump(), headers=NO_STORE)
 
     return routes
