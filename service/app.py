@@ -29,7 +29,7 @@ from contract.problems import Problem, problem_of
 from projector.bell import Bell
 from query.database import Reads
 from query.sync import Sync
-from service import pages
+from service import api_reference, pages
 from service.connections import Connections
 from service.errors import OperatorError
 from service.health import Health
@@ -67,7 +67,8 @@ def create_app(settings: Settings) -> FastAPI:
             gc.set_threshold(*GC_THRESHOLDS)
             yield {"connections": connections}
 
-    app = _Api(title="orders", lifespan=lifespan, redirect_slashes=False, docs_url="/docs", redoc_url=None)
+    # No openapi_url: service/api_reference.py serves the document and the page that shows it.
+    app = _Api(title="orders", lifespan=lifespan, redirect_slashes=False, openapi_url=None)
     commands = Commands(writer)
     sync = Sync.of_tables(reads)
     log_reader = LogReader(reads)
@@ -83,6 +84,7 @@ def create_app(settings: Settings) -> FastAPI:
         query.events.router(log_reader),
         query.projections.router(reads, log_reader),
         pages.router(reads, log_reader, writer, connections, health),
+        api_reference.router(app.openapi),
     ):
         app.router.routes.extend(routes.routes)
     _answer_problems(app)

@@ -1,4 +1,4 @@
-"""What every service has beside its resources: the meaning of its problems, whether it is well, and its metrics."""
+"""What every service has beside its resources: a front page, the meaning of problems, health, and metrics."""
 
 from typing import Literal
 
@@ -17,6 +17,16 @@ from service.connections import Connections
 from service.health import Health
 from service.log_reader import LogReader
 from service.metrics import metrics_text
+
+
+class FrontPage(BaseModel):
+    """What this service is, and where to read on."""
+
+    service: Literal["orders"]
+    description: str
+    docs: str
+    openapi: str
+    health: str
 
 
 class Alive(BaseModel):
@@ -48,6 +58,18 @@ class ProblemMeaning(BaseModel):
 def router(reads: Reads, log: LogReader, writer: Writer, connections: Connections, health: Health) -> APIRouter:
     """The routes."""
     routes = APIRouter(route_class=StrictRoute, tags=["operations"])
+
+    @get(routes, "/", answers=FrontPage, synced=False)
+    async def front_page() -> Response:
+        """Say what this service is, and where its documentation is. The paths are relative to this one."""
+        front = FrontPage(
+            service="orders",
+            description="Users, products, stock and orders, kept as events. See docs for every route.",
+            docs="docs",
+            openapi="openapi.json",
+            health="readyz",
+        )
+        return JSONResponse(front.model_dump(), headers=NO_STORE)
 
     @get(routes, "/healthz", answers=Alive, synced=False)
     async def alive() -> Response:

@@ -179,9 +179,7 @@ def test_every_route_is_documented_and_no_other() -> None:
         for method in getattr(route, "methods", None) or ()
         if getattr(route, "include_in_schema", True) or route.path in {"/docs", "/openapi.json"}  # type: ignore[attr-defined]
     }
-    assert documented == {
-        (method, path) for method, path in served if method != "HEAD" and path != "/docs/oauth2-redirect"
-    }
+    assert documented == {(method, path) for method, path in served if method != "HEAD"}
 
 
 @pytest.mark.parametrize(
