@@ -26,7 +26,7 @@ from command.submission import (
 )
 from command.writer import Writer
 from contract.caching import NO_STORE
-from contract.openapi import header, problems
+from contract.openapi import POSITION, header, problems
 from contract.problems import Problem
 from contract.requests import KEY_LENGTH_MAX, idempotency_key
 from eventlog.codec import UnreadableEvent, encode
@@ -86,7 +86,7 @@ def path_id(value: str) -> str:
 def documented(view: type[BaseModel] | None, status: int, *codes: str) -> dict[str, Any]:
     """The route arguments that document a command: the headers it takes, its answer, and its problems."""
     headers = {
-        "Sync-Token": _text("send it with a read to read this write"),
+        "Sync-Token": {"schema": POSITION, "description": "send it with a read to read this write"},
         "X-Request-Id": _text("the id of the command, as in the metadata of its events"),
     }
     taken = []

@@ -84,9 +84,12 @@ def _not_blank(value: str) -> str:
     return value
 
 
-_number_schema = {"minimum": 0, "exclusiveMaximum": 10**12, "multipleOf": 0.0001}
+# No multipleOf for the decimals of a number: validators compute it with floats, and refuse 0.29 and 19.99.
 _money_schema = {
-    "anyOf": [{"type": "string", "pattern": r"^[0-9]{1,12}(\.[0-9]{1,4})?$"}, {"type": "number", **_number_schema}],
+    "anyOf": [
+        {"type": "string", "pattern": r"^[0-9]{1,12}(\.[0-9]{1,4})?$"},
+        {"type": "number", "minimum": 0, "exclusiveMaximum": 10**12},
+    ],
     "examples": ["49.99"],
     "description": "0 or more, below 10^12, at most 4 decimals",
 }
@@ -115,7 +118,9 @@ Money = Annotated[Decimal, PlainValidator(_money), PlainSerializer(str, return_t
 Currency = Annotated[
     str, AfterValidator(_currency), WithJsonSchema({"type": "string", "enum": sorted(CURRENCIES), "examples": ["EUR"]})
 ]
-Quantity = Annotated[int, Field(ge=1, le=QUANTITY_MAX)]
-Stock = Annotated[int, Field(ge=0, le=STOCK_MAX)]
-StockDelta = Annotated[int, Field(ge=-STOCK_MAX, le=STOCK_MAX, json_schema_extra={"not": {"const": 0}})]
-LineNumber = Annotated[int, Field(ge=1, le=LINES_MAX)]
+Quantity = Annotated[int, Field(ge=1, le=QUANTITY_MAX, json_schema_extra={"format": "int32"})]
+Stock = Annotated[int, Field(ge=0, le=STOCK_MAX, json_schema_extra={"format": "int64"})]
+StockDelta = Annotated[
+    int, Field(ge=-STOCK_MAX, le=STOCK_MAX, json_schema_extra={"format": "int64", "not": {"const": 0}})
+]
+LineNumber = Annotated[int, Field(ge=1, le=LINES_MAX, json_schema_extra={"format": "int32"})]

@@ -4,27 +4,34 @@ from collections.abc import Mapping
 from typing import Any
 
 from contract.problems import MEDIA_TYPE, PROBLEMS
-from contract.resources import BodyError, ProblemView
+from contract.resources import BodyError, ProblemLine, ProblemView
 
 _REFERENCE = "#/components/schemas/{model}"
+
+# One type for Sync-Token everywhere: what an answer carries, a generated client can send back.
+POSITION = {"type": "integer", "format": "int64", "minimum": 0, "exclusiveMaximum": 10**18}
 
 Documented = dict[int | str, dict[str, Any]]
 
 
 def problems(*codes: str) -> Documented:
     """`responses=` for a route that can answer these problems (codes of PROBLEMS). `default` covers every other."""
-    content = {MEDIA_TYPE: {"schema": {"$ref": _REFERENCE.format(model=ProblemView.__name__)}}}
-    documented: Documented = {"default": {"description": "Any other problem", "content": content}}
+    documented: Documented = {"default": {"description": "Any other problem", "content": problem_content()}}
     for code in codes:
         kind = PROBLEMS[code]
-        answer = documented.setdefault(kind.status, {"description": "", "content": content})
+        answer = documented.setdefault(kind.status, {"description": "", "content": problem_content()})
         answer["description"] = f"{answer['description']}\n- `{code}`: {kind.meaning}".lstrip()
     return documented
 
 
+def problem_content() -> dict[str, Any]:
+    """The content of an answer that is a problem document."""
+    return {MEDIA_TYPE: {"schema": {"$ref": _REFERENCE.format(model=ProblemView.__name__)}}}
+
+
 def problem_schemas() -> dict[str, Any]:
     """What the references of `problems` point to, for the document's components."""
-    models = (ProblemView, BodyError)
+    models = (ProblemView, ProblemLine, BodyError)
     schemas = {model.__name__: model.model_json_schema(ref_template=_REFERENCE) for model in models}
     schemas[ProblemView.__name__].pop("$defs")
     return schemas

@@ -236,7 +236,7 @@ class Problem(HTTPException):
             "retryable": kind.retryable,
             **self.facts,
         }
-        if self.errors:
+        if self.errors or self.code == "validation-error":
             document["errors"] = self.errors
         headers = NO_STORE | dict(self.headers or {})
         if kind.status == 503:

@@ -97,6 +97,9 @@ class StrictRoute(APIRoute):
     """
 
     def __init__(self, path: str, endpoint: Callable[..., Awaitable[Response]], **options: Any) -> None:
+        # `place_order` is placeOrder: generated clients call their methods so, and paths may change.
+        first, *others = str(getattr(endpoint, "__name__", "")).split("_")
+        options["operation_id"] = options.get("operation_id") or first + "".join(map(str.title, others))
         super().__init__(path, endpoint, **options)
         documented = (self.openapi_extra or {}).get("parameters", ())
         self._takes_query = any(one["in"] == "query" for one in documented)

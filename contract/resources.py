@@ -11,13 +11,17 @@ Id = Annotated[str, Field(description="UUIDv7", json_schema_extra={"format": "uu
 Money = Annotated[str, Field(description="exact decimal", examples=["49.99"], pattern=r"^\d{1,24}\.\d{2,4}$")]
 Timestamp = Annotated[str, Field(examples=["2026-11-22T13:51:00.000000Z"], json_schema_extra={"format": "date-time"})]
 
+# Generated clients read an integer without a format as 32 bits wide.
+Int32 = Annotated[int, Field(json_schema_extra={"format": "int32"})]
+Int64 = Annotated[int, Field(json_schema_extra={"format": "int64"})]
+
 
 class UserView(BaseModel):
     id: Id
     external_id: str | None
     name: str
     email: str
-    version: int
+    version: Int32
     created_at: Timestamp
     updated_at: Timestamp
 
@@ -28,21 +32,21 @@ class ProductView(BaseModel):
     name: str
     price: Money
     currency: str
-    stock: int | None = Field(description="null: not kept in stock, any quantity can be ordered")
+    stock: Int64 | None = Field(description="null: not kept in stock, any quantity can be ordered")
     in_stock: bool
     discontinued: bool
-    version: int
+    version: Int32
     created_at: Timestamp
     updated_at: Timestamp
 
 
 class OrderItemView(BaseModel):
-    line: int
+    line: Int32
     product_id: Id
     sku: str
     name: str
-    quantity: int
-    cancelled_quantity: int
+    quantity: Int32
+    cancelled_quantity: Int32
     unit_price: Money
     amount: Money
 
@@ -60,16 +64,16 @@ class OrderView(BaseModel):
     cancel_reason: str | None
     placed_at: Timestamp
     cancelled_at: Timestamp | None
-    version: int
+    version: Int32
     updated_at: Timestamp
 
 
 class EventView(BaseModel):
-    position: int
+    position: Int64
     stream: str
-    version: int
+    version: Int32
     type: str
-    schema_version: int
+    schema_version: Int32
     occurred_at: Timestamp
     recorded_at: Timestamp
     data: dict[str, Any]
@@ -77,12 +81,12 @@ class EventView(BaseModel):
 
 class ProjectionView(BaseModel):
     name: str
-    position: int
-    head: int
-    lag_events: int
-    lag_ms: int
+    position: Int64
+    head: Int64
+    lag_events: Int64
+    lag_ms: Int64
     state: Literal["live", "catching_up", "replaying", "stopped"]
-    parked: int
+    parked: Int32
     updated_at: Timestamp
 
 
@@ -92,16 +96,36 @@ class BodyError(BaseModel):
     detail: str
 
 
-class ProblemView(BaseModel):
-    """RFC 9457; served as application/problem+json."""
+class ProblemLine(BaseModel):
+    """What a problem says about a line of an order; `line` always, the others as the code needs them."""
 
+    line: Int32
+    product_id: Id = Field(default_factory=str)
+    sku: str = Field(default_factory=str)
+    requested: Int64 = Field(
+        default_factory=int, description="what was asked for; `insufficient-stock`: for all lines of the product"
+    )
+    available: Int64 = Field(default_factory=int, description="`insufficient-stock`: what is in stock")
+    cancellable: Int64 = Field(default_factory=int, description="`quantity-not-cancellable`: what is left to cancel")
+    expected_unit_price: Money = Field(default_factory=str, description="`price-changed`: the price of the request")
+    unit_price: Money = Field(default_factory=str, description="`price-changed`: the price that holds")
+
+
+class ProblemView(BaseModel):
+    """RFC 9457; served as application/problem+json. `errors`, `lines` and `parameter` are absent or have a value."""
+
+    # The default_factory of a member says in the document that it may be absent, and that it is never null.
     type: str
     title: str
-    status: int
+    status: Int32
     detail: str
     code: str
     retryable: bool
-    errors: list[BodyError] = []
+    errors: list[BodyError] = Field(
+        default_factory=list, description="what is wrong in the body; `validation-error` always has it"
+    )
+    lines: list[ProblemLine] = Field(default_factory=list, description="the lines of the order that are the reason")
+    parameter: str = Field(default_factory=str, description="the query parameter that is the reason")
 
 
 class UserPage(BaseModel):

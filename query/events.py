@@ -8,7 +8,7 @@ from pydantic import Field
 from contract.requests import StrictRoute
 from contract.resources import EventPage
 from query.paging import link_to_next
-from query.parameters import Number, Parameters
+from query.parameters import Number, Parameters, Position
 from query.parked import absent
 from query.routes import get, json_response, known_id
 from query.sync import Sync
@@ -43,7 +43,7 @@ class EventReader(Protocol):
 class EventsParameters(Parameters):
     """What the lists of events take."""
 
-    after: Number = Field(
+    after: Position = Field(
         0, ge=0, lt=10**18, description="only events behind this one: a version in a stream, a position in the log"
     )
     limit: Number = Field(EVENTS_DEFAULT, ge=1, le=EVENTS_MAX, description="the most events that the page may have")

@@ -70,7 +70,8 @@ Money = Annotated[
     Decimal, BeforeValidator(money_of), WithJsonSchema({"type": "string", "pattern": f"^{_MONEY.pattern}$"})
 ]
 Flag = Annotated[bool, BeforeValidator(_flag_of), WithJsonSchema({"type": "boolean"})]
-Number = Annotated[int, BeforeValidator(_number_of)]
+Number = Annotated[int, BeforeValidator(_number_of), Field(json_schema_extra={"format": "int32"})]
+Position = Annotated[int, BeforeValidator(_number_of), Field(json_schema_extra={"format": "int64"})]
 Name = Annotated[
     str, BeforeValidator(text_of), Field(min_length=1, max_length=254, json_schema_extra={"pattern": r"^[^\x00]*$"})
 ]

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Response
 from pydantic import BaseModel
 
 from contract.caching import NO_STORE
-from contract.openapi import header, problems
+from contract.openapi import POSITION, Documented, header, problems
 from contract.problems import Problem
 from query.parameters import Parameters, id_of
 
@@ -19,14 +19,12 @@ Endpoint = Callable[Given, Awaitable[Response]]
 _SYNC_TOKEN = header(
     "Sync-Token",
     "Answer from read tables that have reached this log position.",
-    {"type": "integer", "minimum": 0, "exclusiveMaximum": 10**18},
+    POSITION,
 )
 _PREFER = header("Prefer", "`wait=<seconds>`: how long to wait for the Sync-Token (2; at most 30).", {"type": "string"})
 _IF_NONE_MATCH = header("If-None-Match", '`"3"`: 304 if that still is the version.', {"type": "string"})
 
-_SHOWN_SYNC_TOKEN = {
-    "Sync-Token": {"description": "the log position that the answer is as of", "schema": {"type": "integer"}}
-}
+_SHOWN_SYNC_TOKEN = {"Sync-Token": {"description": "the log position that the answer is as of", "schema": POSITION}}
 _SHOWN_STATE = {
     "Projection-State": {
         "description": "`parked`: an event of it could not be projected, and what came since is held back",
@@ -47,11 +45,13 @@ def get(
     synced: bool = True,
     versioned: bool = False,
     of_tables: bool = True,
+    also: Documented | None = None,
 ) -> Callable[[Endpoint[Given]], Endpoint[Given]]:
     """A decorator that serves `path` with GET and HEAD.
 
     `answers` is the model of a 200, `errors` are the codes of the problems that are the route's own. `synced`: it waits
     for a Sync-Token. `versioned`: it has an ETag. `of_tables`: it reads what may be parked, not the log.
+    `also`: answers that the route documents in place of the usual ones.
     """
     headers = [*((_SYNC_TOKEN, _PREFER) if synced else ()), *((_IF_NONE_MATCH,) if versioned else ())]
     shown = _SHOWN_SYNC_TOKEN | (_SHOWN_STATE if of_tables and synced else {})
@@ -63,6 +63,7 @@ def get(
         "unavailable",
     ]
     responses: dict[int | str, dict[str, Any]] = {200: {"model": answers, "headers": shown}, **problems(*codes)}
+    responses |= also or {}
     if versioned:
         responses[304] = {"description": "The resource still has that version", "headers": shown}
     extra = {"parameters": [*(parameters.documented() if parameters else ()), *headers]}

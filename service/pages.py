@@ -9,8 +9,10 @@ from starlette.responses import JSONResponse, Response
 
 from command.writer import Writer
 from contract.caching import NO_STORE
+from contract.openapi import Documented, problem_content
 from contract.problems import PROBLEMS, Problem
 from contract.requests import StrictRoute
+from contract.resources import Int32
 from query.database import Reads
 from query.routes import get
 from service.connections import Connections
@@ -48,7 +50,7 @@ class ProblemMeaning(BaseModel):
 
     type: str
     title: str
-    status: int
+    status: Int32
     code: str
     retryable: bool
     meaning: str
@@ -60,7 +62,7 @@ def router(reads: Reads, log: LogReader, writer: Writer, connections: Connection
     routes = APIRouter(route_class=StrictRoute, tags=["operations"])
 
     @get(routes, "/", answers=FrontPage, synced=False)
-    async def front_page() -> Response:
+    async def get_front_page() -> Response:
         """Say what this service is, and where its documentation is. The paths are relative to this one."""
         front = FrontPage(
             service="orders",
@@ -72,26 +74,38 @@ def router(reads: Reads, log: LogReader, writer: Writer, connections: Connection
         return JSONResponse(front.model_dump(), headers=NO_STORE)
 
     @get(routes, "/healthz", answers=Alive, synced=False)
-    async def alive() -> Response:
+    async def get_health() -> Response:
         """Say that the process answers: whether it should be restarted, not whether it is ready."""
         return JSONResponse({"status": "ok"}, headers=NO_STORE)
 
-    @get(routes, "/readyz", answers=Readiness, synced=False)
-    async def ready() -> Response:
+    not_ready: Documented = {
+        503: {
+            "description": "Not ready, for the reasons given",
+            "model": Readiness,
+            "content": {"application/json": {}, **problem_content()},
+        }
+    }
+
+    @get(routes, "/readyz", answers=Readiness, synced=False, also=not_ready)
+    async def get_readiness() -> Response:
         """Say whether commands are taken and projected; 503 with the reasons when not."""
         found = await health.condition()
         status = "not ready" if found.not_ready else "degraded" if found.degraded else "ok"
         return JSONResponse({"status": status, **found._asdict()}, 503 if found.not_ready else 200, NO_STORE)
 
     @routes.head("/metrics", include_in_schema=False)
-    @routes.get("/metrics", response_class=Response)
-    async def metrics() -> Response:
+    @routes.get(
+        "/metrics",
+        response_class=Response,
+        responses={200: {"description": "Metrics", "content": {"text/plain": {"schema": {"type": "string"}}}}},
+    )
+    async def get_metrics() -> Response:
         """Metrics in Prometheus' text format."""
         text = await metrics_text(writer, connections, reads, log)
         return Response(text, headers=NO_STORE, media_type=CONTENT_TYPE_PLAIN_0_0_4)
 
     @get(routes, "/problems/{code}", answers=ProblemMeaning, errors=["not-found"], synced=False)
-    async def problem_type(code: str) -> Response:
+    async def get_problem_type(code: str) -> Response:
         """What a problem means, and what to do about it."""
         kind = PROBLEMS.get(code)
         if kind is None:

@@ -37,6 +37,14 @@ def document() -> dict[str, Any]:
         return app.openapi()
 
 
+def parts(part: Any) -> Iterator[dict[str, Any]]:
+    """Every object in the document."""
+    if isinstance(part, dict):
+        yield part
+    for it in part.values() if isinstance(part, dict) else part if isinstance(part, list) else ():
+        yield from parts(it)
+
+
 def operations(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
     for path, item in document["paths"].items():
         for method in METHODS & item.keys():
@@ -64,9 +72,14 @@ def test_every_endpoint_is_in_it_and_no_other(document: dict[str, Any]) -> None:
     assert documented == commanded | {(path, "get") for path in QUERIES}
 
 
-def test_operation_ids_are_unique(document: dict[str, Any]) -> None:
-    ids = [operation["operationId"] for _, _, operation in operations(document)]
-    assert len(set(ids)) == len(ids)
+def test_operation_ids_are_stable_names(document: dict[str, Any]) -> None:
+    ids = {operation["operationId"]: (method, path) for path, method, operation in operations(document)}
+    assert len(ids) == len(list(operations(document)))
+    assert ids["placeOrder"] == ("post", "/orders")
+    assert ids["cancelOrder"] == ("post", "/orders/{id}/cancel")
+    assert ids["listOrdersOfUser"] == ("get", "/users/{id}/orders")
+    assert ids["getReadiness"] == ("get", "/readyz")
+    assert all(it.isalpha() and it[0].islower() for it in ids)
 
 
 def test_every_operation_says_what_it_does(document: dict[str, Any]) -> None:
@@ -75,18 +88,7 @@ def test_every_operation_says_what_it_does(document: dict[str, Any]) -> None:
 
 
 def test_every_reference_leads_somewhere(document: dict[str, Any]) -> None:
-    def references(part: Any) -> Iterator[str]:
-        match part:
-            case dict():
-                if isinstance(part.get("$ref"), str):
-                    yield part["$ref"]
-                for it in part.values():
-                    yield from references(it)
-            case list():
-                for it in part:
-                    yield from references(it)
-
-    found = set(references(document))
+    found = {it["$ref"] for it in parts(document) if isinstance(it.get("$ref"), str)}
     assert found
     for reference in found:
         target: Any = document
@@ -142,3 +144,67 @@ def test_bodies_are_documented_with_their_limits(document: dict[str, Any]) -> No
     items = schemas["PlaceOrderBody"]["properties"]["items"]
     assert (items["minItems"], items["maxItems"]) == (1, 1_000)
     assert schemas["AddProductBody"]["properties"]["stock"]["default"] == 0
+
+
+def test_every_integer_says_how_wide_it_is(document: dict[str, Any]) -> None:
+    integers = [it for it in parts(document) if it.get("type") == "integer"]
+    for it in integers:
+        most = max(abs(it.get("maximum", 0)), abs(it.get("exclusiveMaximum", 0)))
+        assert it.get("format") in ({"int64"} if most > 2**31 else {"int32", "int64"}), it
+    schemas = document["components"]["schemas"]
+    assert schemas["ProductView"]["properties"]["stock"]["anyOf"][0]["format"] == "int64"
+    assert schemas["EventView"]["properties"]["position"]["format"] == "int64"
+    assert schemas["PlaceOrderBody"]["properties"].keys() >= {"user_id", "items"}
+
+
+def test_money_as_a_number_has_no_rule_that_floats_break(document: dict[str, Any]) -> None:
+    assert not [it for it in parts(document) if "multipleOf" in it]
+
+
+def test_a_line_of_an_order_has_plain_properties(document: dict[str, Any]) -> None:
+    line = document["components"]["schemas"]["ItemBody"]
+    assert line["properties"].keys() == {"product_id", "sku", "quantity", "expected_unit_price"}
+    for it in parts(document):
+        assert not ("properties" in it and {"oneOf", "anyOf", "allOf"} & it.keys()), it
+
+
+def test_a_sync_token_has_one_type(document: dict[str, Any]) -> None:
+    sent = [it["schema"] for it in parts(document) if it.get("name") == "Sync-Token"]
+    carried = [it["Sync-Token"]["schema"] for it in parts(document) if "Sync-Token" in it]
+    assert sent
+    assert carried
+    for schema in (*sent, *carried):
+        assert (schema["type"], schema["format"]) == ("integer", "int64")
+
+
+def test_problems_are_documented_with_all_their_members(document: dict[str, Any], shop: Shop) -> None:
+    schemas = document["components"]["schemas"]
+    members = schemas["ProblemView"]["properties"]
+    assert (members["errors"]["type"], members["lines"]["type"], members["parameter"]["type"]) == (
+        "array",
+        "array",
+        "string",
+    )
+    # Absent or a list: a default would say that it is always there.
+    assert not {"errors", "lines", "parameter"} & set(schemas["ProblemView"]["required"])
+    assert not [it for it in members.values() if "default" in it]
+
+    product = shop.product(stock=1)
+    body = {"user_id": shop.user()["id"], "items": [{"sku": product["sku"], "quantity": 2}]}
+    short = shop.post("/orders", json=body).json()
+    dear = shop.post("/orders", json={**body, "items": [{**body["items"][0], "expected_unit_price": "9"}]}).json()
+    wrong = shop.post("/orders", json={}).json()
+    unknown = shop.get("/orders?colour=red").json()
+    assert (len(short["lines"]), len(dear["lines"]), unknown["parameter"]) == (1, 1, "colour")
+    assert isinstance(wrong["errors"], list)
+    for problem in (short, dear, wrong, unknown):
+        assert problem.keys() <= members.keys()
+        for line in problem.get("lines", ()):
+            assert line.keys() <= schemas["ProblemLine"]["properties"].keys()
+
+
+def test_readiness_is_documented_in_both_of_its_answers(document: dict[str, Any]) -> None:
+    answers = document["paths"]["/readyz"]["get"]["responses"]
+    for status in ("200", "503"):
+        schema = answers[status]["content"]["application/json"]["schema"]
+        assert schema == {"$ref": "#/components/schemas/Readiness"}

@@ -68,7 +68,7 @@ def test_the_filters_are_those_of_the_contract(document: dict[str, Any], path: s
 
 def test_parameters_have_types_choices_and_defaults(document: dict[str, Any]) -> None:
     shown = {one["name"]: one["schema"] for one in document["paths"]["/orders"]["get"]["parameters"]}
-    assert shown["limit"] == {"type": "integer", "minimum": 1, "maximum": 100, "default": 25}
+    assert shown["limit"] == {"type": "integer", "format": "int32", "minimum": 1, "maximum": 100, "default": 25}
     assert shown["sort"]["enum"] == ["placed_at", "-placed_at", "total", "-total"]
     assert shown["sort"]["default"] == "-placed_at"
     assert shown["status"]["enum"] == ["placed", "partially_cancelled", "cancelled"]
@@ -94,7 +94,7 @@ def test_answers_and_problems_are_described(document: dict[str, Any]) -> None:
 
 def test_the_schemas_that_problems_refer_to_are_complete() -> None:
     schemas = problem_schemas()
-    assert set(schemas) == {"ProblemView", "BodyError"}
+    assert set(schemas) == {"ProblemView", "ProblemLine", "BodyError"}
     assert schemas["ProblemView"]["properties"]["errors"]["items"] == {"$ref": "#/components/schemas/BodyError"}
 
 
