@@ -35,9 +35,30 @@ from service.errors import OperatorError
 from service.health import Health
 from service.log_reader import LogReader
 from service.settings import Settings
+from service.version import VERSION
 
 # Long-lived objects are many (routes, models, states) and garbage in cycles is rare: the collector looks less often.
 GC_THRESHOLDS = (50_000, 20, 50)
+
+# What the OpenAPI document says of the whole.
+DESCRIBED: dict[str, Any] = {
+    "title": "orders",
+    "version": VERSION,
+    "summary": "An event-sourced order service.",
+    "description": (
+        "Commands (POST, PUT, DELETE) append events to a log. Queries (GET) read tables that follow the log a moment "
+        "later; send the `Sync-Token` of your last answer to read what you wrote. Send an `Idempotency-Key` with a "
+        "POST, and it can be repeated safely. All errors are problem documents (RFC 9457)."
+    ),
+    "license_info": {"name": "MIT", "identifier": "MIT"},
+    "openapi_tags": [
+        {"name": "orders", "description": "Place, cancel and read orders."},
+        {"name": "products", "description": "Add, change, restock, discontinue and read products."},
+        {"name": "users", "description": "Register, change, delete and read users."},
+        {"name": "events", "description": "The log, in order and without holes, and the events of one resource."},
+        {"name": "operations", "description": "Health, projections, metrics, and the meaning of problems."},
+    ],
+}
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +89,7 @@ def create_app(settings: Settings) -> FastAPI:
             yield {"connections": connections}
 
     # No openapi_url: service/api_reference.py serves the document and the page that shows it.
-    app = _Api(title="orders", lifespan=lifespan, redirect_slashes=False, openapi_url=None)
+    app = _Api(**DESCRIBED, lifespan=lifespan, redirect_slashes=False, openapi_url=None)
     commands = Commands(writer)
     sync = Sync.of_tables(reads)
     log_reader = LogReader(reads)

@@ -1,19 +1,36 @@
 """The `orders` command: every subcommand, and the end of every error that an operator can cause."""
 
 import sys
+from typing import Annotated
 
 import typer
 
-from service.cli import doctor, importing, log, parked, read_tables, run
+from service.cli import doctor, importing, log, openapi, parked, read_tables, run
 from service.cli.failures import explain
+from service.version import VERSION
 
 app = typer.Typer(
     name="orders",
-    help="An event-sourced order service. Start with: orders up",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        print(f"orders {VERSION}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", is_eager=True, callback=_print_version)
+    ] = False,
+) -> None:
+    """Run, feed and examine an event-sourced order service. Start with `orders up`."""
+
 
 # Every subcommand is registered here; the files of service/cli/ hold functions.
 app.command(epilog="Example: orders up --port 8001 --data-dir /srv/orders")(run.up)
@@ -26,6 +43,7 @@ app.command(epilog="Example: orders replay")(read_tables.replay)
 app.command(epilog="Example: orders verify --json")(read_tables.verify)
 app.command(epilog="Example: orders doctor --json")(doctor.doctor)
 app.command(epilog="Example: orders events --follow")(log.events)
+app.command(epilog="Example: orders openapi > openapi.json")(openapi.openapi)
 
 of_parked = typer.Typer()
 of_parked.callback(invoke_without_command=True, epilog="Example: orders parked --json")(parked.parked)

@@ -1,7 +1,11 @@
 """The OpenAPI document says what the API does: every endpoint, its headers, its problems."""
 
+import json
+import subprocess
+import sys
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +15,7 @@ from service.app import create_app
 from service.settings import Settings
 from tests.served import Shop
 
+ROOT = Path(__file__).parents[2]
 COMMANDS = {
     "/users": ["post"],
     "/users/{id}": ["put", "delete"],
@@ -64,6 +69,23 @@ def test_the_document_is_served_and_is_openapi_3_1(document: dict[str, Any], sho
     assert (answer.status_code, answer.json()) == (200, document)
     assert document["openapi"].startswith("3.1.")
     assert shop.get("/docs").status_code == 200
+
+
+def test_the_document_in_the_repository_is_current(document: dict[str, Any]) -> None:
+    kept = (ROOT / "openapi.json").read_text()
+    assert json.loads(kept) == document, "run: orders openapi > openapi.json"
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", "service.cli", "openapi"], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == kept
+
+
+def test_the_document_names_its_licence_its_version_and_its_tags(document: dict[str, Any]) -> None:
+    info = document["info"]
+    assert info["license"] == {"name": "MIT", "identifier": "MIT"}
+    assert f'\nversion = "{info["version"]}"\n' in (ROOT / "pyproject.toml").read_text()
+    used = {tag for _, _, operation in operations(document) for tag in operation["tags"]}
+    assert used == {tag["name"] for tag in document["tags"]}
 
 
 def test_every_endpoint_is_in_it_and_no_other(document: dict[str, Any]) -> None:

@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 from service.cli import app
 from service.cli.failures import explain
 from service.errors import OperatorError
+from service.version import VERSION
 
 COMMANDS = sorted(get_command(app).commands)  # type: ignore[attr-defined]
 NOBODY_LISTENS = "127.0.0.1:1"
@@ -70,6 +71,11 @@ def test_misuse_ends_with_exit_code_2(tmp_path: Path, arguments: list[str], vari
     done = run(*arguments, cwd=tmp_path, **variables)
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
+
+
+def test_the_version_is_told() -> None:
+    shown = CliRunner().invoke(app, ["--version"])
+    assert (shown.exit_code, shown.output) == (0, f"orders {VERSION}\n")
 
 
 def test_what_operators_cause_is_told_from_faults_of_ours() -> None:

@@ -107,7 +107,7 @@ def test_the_image_copies_what_exists_and_every_package_and_nothing_is_kept_from
 def test_the_image_installs_with_hashes_runs_as_nobody_special_and_serves() -> None:
     assert "--require-hashes -r requirements/runtime.txt" in DOCKERFILE
     lines = DOCKERFILE.splitlines()
-    assert lines.index("USER orders") < next(i for i, line in enumerate(lines) if line.startswith("CMD "))
+    assert lines.index("USER 10001") < next(i for i, line in enumerate(lines) if line.startswith("CMD "))
     assert re.search(r"^FROM python:3\.1[1-9]-slim$", DOCKERFILE, re.MULTILINE)
 
 
