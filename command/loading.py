@@ -22,9 +22,9 @@ from psycopg import AsyncConnection
 from command.deciding import Waiting
 from command.states import Entity, base_of, fold, shape_of
 from command.submission import Overloaded, Unavailable
+from database.deadline import hung_up_after
 from eventlog import append, failures, read, snapshots
 from eventlog.codec import Codec, UnreadableEvent, encode
-from eventlog.deadline import hung_up_after
 from eventlog.snapshots import Snapshot
 
 PAGE_EVENTS_MAX = 1_000
