@@ -60,7 +60,11 @@ class Commands:
         except Overloaded as error:
             raise Problem("overloaded", f"The command was not tried: {one_line(error)}.") from None
         except Unavailable as error:
-            raise Problem("unavailable", f"The command was not accepted: {one_line(error)}.") from None
+            raise Problem(
+                "unavailable",
+                f"The command was not accepted: {one_line(error)}.",
+                headers={"X-Request-Id": command_id},
+            ) from None
         except UnreadableEvent as error:
             log.warning("%s %s (%s) was refused: %s", request.method, request.url.path, command_id, error)
             raise Problem(
@@ -70,7 +74,9 @@ class Commands:
             ) from None
         except OutcomeUnknown as error:
             raise Problem(
-                "outcome-unknown", f"The command may or may not have been accepted: {one_line(error)}."
+                "outcome-unknown",
+                f"The command may or may not have been accepted: {one_line(error)}.",
+                headers={"X-Request-Id": command_id},
             ) from None
         return _response(answer, command_id)
 
@@ -143,7 +149,8 @@ def _key(request: Request, body: BaseModel | None) -> Key | None:
         return None
     # A key is its caller's: with other credentials it is another key. The service itself knows no accounts.
     caller = hashlib.blake2b(request.headers.get("authorization", "").encode("latin-1"), digest_size=16).digest()
-    content = body.model_dump_json().encode() if body is not None else b""
+    # Only the members that say something: a release that adds an optional one must not change old fingerprints.
+    content = body.model_dump_json(exclude_unset=True, exclude_defaults=True).encode() if body is not None else b""
     fingerprint = hashlib.blake2b(f"{request.method} {request.url.path}\n".encode() + content, digest_size=16).digest()
     return Key(caller, key, fingerprint)
 

@@ -120,7 +120,9 @@ class Loader:
                 except Exception as error:  # noqa: BLE001 - the commands that wait learn it, whatever it is
                     await self._disconnect()
                     log.warning("%s could not be loaded: %s: %s", stream.name, type(error).__name__, error)
-                    self._finish(stream, Unavailable(str(error)) if failures.is_outage(error) else error)
+                    self._finish(
+                        stream, Unavailable(failures.in_plain_words(error)) if failures.is_outage(error) else error
+                    )
                 else:
                     if is_loaded:
                         self._finish(stream)

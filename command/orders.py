@@ -56,8 +56,10 @@ class CancelledLineBody(Body):
 
 
 class CancelOrderBody(Body):
+    """Without `lines` the whole order is cancelled. `null` is refused: it may be a list that the client lost."""
+
     reason: RequiredText | None = None
-    lines: Annotated[list[CancelledLineBody], Field(min_length=1, max_length=LINES_MAX)] | None = None
+    lines: Annotated[list[CancelledLineBody], Field(min_length=1, max_length=LINES_MAX)] = Field(default_factory=list)
 
 
 @record
@@ -175,7 +177,7 @@ def _wanted(body: PlaceOrderBody) -> PlaceOrder:
 
 def _quantities(body: CancelOrderBody) -> dict[int, int] | None:
     """What is cancelled of each line; a line named twice is cancelled by the sum."""
-    if body.lines is None:
+    if not body.lines:
         return None
     quantities: dict[int, int] = {}
     for it in body.lines:

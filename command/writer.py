@@ -220,10 +220,12 @@ class Writer:
                 return _Failure(OutcomeUnknown(str(error)))
             if not broken and not failures.is_outage(error):
                 return _Failure(error)
+            log.warning("the database failed a batch: %s: %s", type(error).__name__, error)
             if committing and decided and decided.batch.events and not failures.is_rolled_back(error):
                 return await self._settle(decided, taken[0].since, error)
             in_time = _remaining(until) > self._batch_seconds_max / 2
-            return _Failure(Unavailable(str(error)), again=began and in_time and failures.is_passing(error))
+            again = began and in_time and failures.is_passing(error)
+            return _Failure(Unavailable(failures.in_plain_words(error)), again)
         self._accepted(decided)
         return None
 
@@ -231,11 +233,12 @@ class Writer:
         """Find out what became of a batch whose COMMIT may have gone out, and answer everyone if it is in the log."""
         try:
             landed = await self._landed(sent.batch.events[0], since + self._answer_seconds_max)
-        except Exception:  # noqa: BLE001 - whatever kept us from asking, the answer is not known
-            return _Failure(OutcomeUnknown(str(error)))
+        except Exception as unasked:  # noqa: BLE001 - whatever kept us from asking, the answer is not known
+            log.warning("the outcome of a batch is not known: %s: %s", type(unasked).__name__, unasked)
+            return _Failure(OutcomeUnknown("the connection to the database broke at COMMIT"))
         if not landed:
             in_time = _remaining(since + self._batch_seconds_max) > self._batch_seconds_max / 2
-            return _Failure(Unavailable(str(error)), again=in_time)
+            return _Failure(Unavailable(failures.in_plain_words(error)), again=in_time)
         self._rang()
         self._answer(sent)
         return None
@@ -291,7 +294,7 @@ class Writer:
         now = self._now()
         decided = decide(taken, states, kept, head.position, now, in_order=self._is_patient)
         if decided.answers and self._time_to_forget_keys(now):
-            decided.batch.forget_keys_at = now
+            decided.batch.forget_keys = True
         return decided
 
     def _time_to_forget_keys(self, now: datetime) -> bool:

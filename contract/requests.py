@@ -123,7 +123,12 @@ class StrictRoute(APIRoute):
 
     async def _read_body(self, request: StrictRequest, model: TypeAdapter[Any]) -> Any:
         """The body as its model. Raises Problem, and RequestValidationError when it breaks the model's rules."""
-        document = await request.json() if await request.body() else None
+        document = None
+        if await request.body():
+            document = await request.json()
+            if document is None:
+                error = {"pointer": "", "code": "null", "detail": "must not be null"}
+                raise Problem("validation-error", "The body must not be null: leave it out instead.", errors=[error])
         try:
             return model.validate_python(document)
         except ValidationError as error:

@@ -89,7 +89,7 @@ class Batch:
     released: set[str] = field(default_factory=set)
     snapshots: dict[str, Snapshot] = field(default_factory=dict)
     answers: list[KeptAnswer] = field(default_factory=list)
-    forget_keys_at: datetime | None = None
+    forget_keys: bool = False
 
 
 async def connect(database_url: str, seconds_max: float = 10) -> AsyncConnection:
@@ -206,8 +206,8 @@ def _statements(batch: Batch) -> list[tuple[bytes, Sequence[object]]]:
         statements.append(snapshots.keep(batch.snapshots))
     if batch.answers:
         statements.append(idempotency.keep(batch.answers))
-    if batch.forget_keys_at:
-        statements.append(idempotency.forget(batch.forget_keys_at))
+    if batch.forget_keys:
+        statements.append(idempotency.forget())
     return statements
 
 

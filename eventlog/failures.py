@@ -9,6 +9,21 @@ _OUTAGES_BY_ANOTHER_NAME = {"25006", "25P03", "25P04"}
 # A database that nobody has migrated (3F000, 42P01), or a role without its grants (42501): an operator can mend it.
 _SET_UP_WRONG = {"3F000", "42501", "42P01"}
 
+# What callers and /readyz are told, by SQLSTATE or its class. The server's own words may name hosts, users, and files.
+_PLAIN_WORDS = {
+    "53100": "the database's disk is full",
+    "53": "the database is short of memory or connections",
+    "25006": "the database is read-only",
+    "25": "the database took too long",
+    "40": "the database had a conflict",
+    "55": "a lock was held for too long",
+    "57014": "the database took too long",
+    "57": "the database is starting or stopping",
+    "3F000": "the database lacks tables of this release",
+    "42P01": "the database lacks tables of this release",
+    "42501": "the service's role lacks a grant",
+}
+
 # Another transaction was in the way, or the server takes no writes any more: on a new connection it may go well.
 _PASSING = {"40001", "40P01", "25006"}
 
@@ -40,3 +55,9 @@ def is_passing(error: BaseException) -> bool:
     if is_rolled_back(error):
         return error.sqlstate in _PASSING
     return isinstance(error, psycopg.OperationalError)  # the connection was lost
+
+
+def in_plain_words(error: BaseException) -> str:
+    """Why the database failed, in words that callers may see. The error itself belongs into the log."""
+    state = (error.sqlstate or "") if isinstance(error, psycopg.Error) else ""
+    return _PLAIN_WORDS.get(state) or _PLAIN_WORDS.get(state[:2]) or "the database cannot be reached"

@@ -1,7 +1,6 @@
 """Answers kept under their Idempotency-Key, in the same transaction as the events they answer for."""
 
 from collections.abc import Iterable, Sequence
-from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from psycopg import AsyncConnection, AsyncCursor
@@ -30,7 +29,7 @@ FROM unnest(%b, %b, %b, %b, %b, %b, %b, %b)
 
 _FORGET = b"""
 DELETE FROM log.idempotency_keys WHERE (caller, key) IN (
-    SELECT caller, key FROM log.idempotency_keys WHERE created_at < %s LIMIT %s)
+    SELECT caller, key FROM log.idempotency_keys WHERE created_at < now() - make_interval(days => %s) LIMIT %s)
 """
 
 
@@ -69,6 +68,9 @@ def keep(answers: Sequence[KeptAnswer]) -> tuple[bytes, tuple[Array, ...]]:
     )
 
 
-def forget(now: datetime) -> tuple[bytes, tuple[datetime, int]]:
-    """The statement, with its parameters, that forgets some of the answers that are older than promised."""
-    return _FORGET, (now - timedelta(days=KEPT_DAYS), _FORGET_LIMIT)
+def forget() -> tuple[bytes, tuple[int, int]]:
+    """The statement, with its parameters, that deletes some of the answers that are older than promised.
+
+    The database's clock decides: it wrote `created_at`, and an API process may have a clock that is days ahead.
+    """
+    return _FORGET, (KEPT_DAYS, _FORGET_LIMIT)

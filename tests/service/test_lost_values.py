@@ -1,0 +1,78 @@
+"""A value that a client lost is not a wish: null is refused where absence means something."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+from pydantic import BaseModel
+
+from command.orders import PlaceOrderBody
+from tests.served import Shop, served
+
+
+@pytest.fixture(scope="module")
+def shop(module_database_url: str) -> Iterator[Shop]:
+    with served(module_database_url) as shop:
+        yield shop
+
+
+def cancel(shop: Shop, body: bytes) -> tuple[httpx.Response, int]:
+    """The answer, and how many events the cancellation appended."""
+    order = shop.order()
+    before = shop.head()
+    answer = shop.post(f"/orders/{order['id']}/cancel", content=body, headers={"Content-Type": "application/json"})
+    return answer, shop.head() - before
+
+
+@pytest.mark.parametrize(
+    ("body", "pointer"),
+    [(b"null", ""), (b" null ", ""), (b'{"lines": null}', "/lines"), (b'{"lines": []}', "/lines"), (b"[]", "")],
+)
+def test_a_lost_list_of_lines_cancels_nothing(shop: Shop, body: bytes, pointer: str) -> None:
+    answer, events = cancel(shop, body)
+    assert answer.status_code == 422
+    assert [error["pointer"] for error in answer.json()["errors"]] == [pointer]
+    assert events == 0
+
+
+@pytest.mark.parametrize("body", [b"", b"{}", b'{"reason": "changed her mind"}'])
+def test_absent_lines_cancel_the_whole_order(shop: Shop, body: bytes) -> None:
+    answer, events = cancel(shop, body)
+    assert (answer.status_code, answer.json()["status"], events) == (200, "cancelled", 2)
+
+
+def test_a_null_body_is_refused_where_a_body_is_required(shop: Shop) -> None:
+    answer = shop.post("/users", content=b"null", headers={"Content-Type": "application/json"})
+    assert answer.status_code == 422
+
+
+def test_a_key_is_recognised_by_a_release_that_adds_an_optional_member(shop: Shop) -> None:
+    """A member that is absent, or has its default, leaves no trace in the fingerprint of a request."""
+    product = shop.product()
+    body = {"user_id": shop.user()["id"], "items": [{"sku": product["sku"], "quantity": 1}]}
+    headers = {"Idempotency-Key": "defaults"}
+    first = shop.post("/orders", json=body, headers=headers)
+    again: dict[str, Any] = body | {"note": None, "external_id": None}
+    second = shop.post("/orders", json=again, headers=headers)
+    assert second.headers["idempotency-replayed"] == "true"
+    assert second.content == first.content
+    another = shop.post("/orders", json=body | {"note": "another"}, headers=headers)
+    assert another.json()["code"] == "idempotency-key-reused"
+
+
+def test_no_optional_member_has_a_default_that_says_something() -> None:
+    """Else its fingerprint would change with the default."""
+    model: type[BaseModel] = PlaceOrderBody
+    assert all(it.default is None for it in model.model_fields.values() if not it.is_required())
+
+
+def test_a_database_that_is_away_is_answered_without_its_address(tmp_path: Any) -> None:
+    url = f"postgresql://secret-user@/secret-database?host={tmp_path}"
+    with served(url) as shop:
+        for answer in (shop.post("/users", json={"name": "A", "email": "a@b.c"}), shop.get("/users")):
+            assert answer.status_code == 503
+            assert answer.json()["code"] == "unavailable"
+            for inner in ("secret", str(tmp_path), "socket", "connection to server"):
+                assert inner not in answer.text
+        assert "secret" not in shop.get("/readyz").text
