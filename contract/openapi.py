@@ -37,6 +37,16 @@ def problem_schemas() -> dict[str, Any]:
     return schemas
 
 
+def refuse_null_bodies(document: dict[str, Any]) -> None:
+    """Take `null` out of the request bodies of an OpenAPI document: an optional body is left out, never null."""
+    for path in document["paths"].values():
+        for operation in path.values():
+            for media in operation.get("requestBody", {}).get("content", {}).values():
+                choices = media["schema"].get("anyOf", ())
+                if {"type": "null"} in choices:
+                    (media["schema"],) = [it for it in choices if it != {"type": "null"}]
+
+
 def header(name: str, description: str, schema: Mapping[str, Any]) -> dict[str, Any]:
     """A request header, for `openapi_extra={"parameters": [...]}`."""
     return {"name": name, "in": "header", "required": False, "description": description, "schema": dict(schema)}

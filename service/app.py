@@ -24,7 +24,7 @@ import query.users
 from command.api import Commands
 from command.ids import new_id
 from command.writer import Writer
-from contract.openapi import problem_schemas
+from contract.openapi import problem_schemas, refuse_null_bodies
 from contract.problems import Problem, problem_of
 from projector.bell import Bell
 from query.database import Reads
@@ -119,6 +119,7 @@ class _Api(FastAPI):
         """The OpenAPI document."""
         document = super().openapi()
         document["components"]["schemas"].update(problem_schemas())
+        refuse_null_bodies(document)
         return document
 
 
