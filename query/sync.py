@@ -91,10 +91,10 @@ class Sync:
         while self._waiting:
             try:
                 position = await self._position()
-            except Problem as problem:
+            except Exception as error:  # noqa: BLE001 - every request that waits gets it; the next one starts a new poller
                 for reached in self._waiting:
                     if not reached.done():
-                        reached.set_exception(problem)
+                        reached.set_exception(error)
                 return
             for reached, token in self._waiting.items():
                 if token <= position and not reached.done():

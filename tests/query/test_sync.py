@@ -116,3 +116,16 @@ async def test_who_hangs_up_does_not_stop_the_others(rows: Rows, api: httpx.Asyn
     user = rows.user()
     rows.reach(1)
     assert ids(await second) == [user]
+
+
+async def test_each_request_that_waits_gets_its_problem_when_a_table_is_dropped(
+    api: httpx.AsyncClient, rows: Rows
+) -> None:
+    headers = {"Sync-Token": "1000000", "Prefer": "wait=20"}
+    waiting = [asyncio.create_task(api.get("/users", headers=headers)) for _ in range(3)]
+    await asyncio.sleep(0.2)
+    started = time.monotonic()
+    rows.execute("ALTER TABLE read.checkpoint DROP COLUMN position")
+    answers = await asyncio.gather(*waiting, return_exceptions=True)
+    assert time.monotonic() - started < 5
+    assert len(answers) == 3
