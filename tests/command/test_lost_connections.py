@@ -222,6 +222,7 @@ async def test_who_gave_up_on_the_head_leaves_no_session_behind(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One that waits for a lock does not notice that nobody waits for it."""
+    assert append.LIMITS.lock is not None
     monkeypatch.setattr(append, "LIMITS", replace(append.LIMITS, lock=1))
     left = (
         "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() "

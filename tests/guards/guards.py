@@ -149,9 +149,9 @@ GUARDS = (
     ),
     Guard(
         "what waits for the head, and was given up, leaves no session behind",
-        "eventlog/append.py",
-        "lock=LOCK_SECONDS_MAX, transaction=",
-        "transaction=",
+        "database/sessions.py",
+        '"lock_timeout": self.lock,',
+        '"lock_timeout": None,',
         ("tests/command/test_lost_connections.py::test_who_gave_up_on_the_head_leaves_no_session_behind",),
     ),
     Guard(
