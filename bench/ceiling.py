@@ -57,7 +57,7 @@ async def healthz() -> dict[str, str]:
 
 @app.post("/orders", status_code=201)
 async def place_order(body: PlaceOrderBody) -> Response:
-    headers = {"Sync-Token": "1234567", "X-Request-Id": new_id(), "ETag": '"1"', "Location": f"/orders/{body.user_id}"}
+    headers = {"Sync-Token": "1234567", "Command-Id": new_id(), "ETag": '"1"', "Location": f"/orders/{body.user_id}"}
     return Response(ORDER, 201, headers, "application/json")
 
 

@@ -28,10 +28,9 @@ from command.writer import Writer
 from contract.caching import NO_STORE
 from contract.openapi import POSITION, header, problems
 from contract.problems import Problem
-from contract.requests import KEY_LENGTH_MAX, idempotency_key
+from contract.requests import KEY_LENGTH_MAX, idempotency_key, request_id
 from eventlog.codec import UnreadableEvent, encode
 
-_REQUEST_ID_LENGTH_MAX = 200
 _TRACED = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f][13579bdf]")
 # It takes a deployment, not a moment.
 _UNREADABLE_RETRY_SECONDS = 60
@@ -63,20 +62,20 @@ class Commands:
             raise Problem(
                 "unavailable",
                 f"The command was not accepted: {one_line(error)}.",
-                headers={"X-Request-Id": command_id},
+                headers={"Command-Id": command_id},
             ) from None
         except UnreadableEvent as error:
             log.warning("%s %s (%s) was refused: %s", request.method, request.url.path, command_id, error)
             raise Problem(
                 "unreadable-stream",
                 f"The history cannot be read: {one_line(error)}.",
-                headers={"Retry-After": str(_UNREADABLE_RETRY_SECONDS), "X-Request-Id": command_id},
+                headers={"Retry-After": str(_UNREADABLE_RETRY_SECONDS), "Command-Id": command_id},
             ) from None
         except OutcomeUnknown as error:
             raise Problem(
                 "outcome-unknown",
                 f"The command may or may not have been accepted: {one_line(error)}.",
-                headers={"X-Request-Id": command_id},
+                headers={"Command-Id": command_id},
             ) from None
         return _response(answer, command_id)
 
@@ -93,7 +92,7 @@ def documented(view: type[BaseModel] | None, status: int, *codes: str) -> dict[s
     """The route arguments that document a command: the headers it takes, its answer, and its problems."""
     headers = {
         "Sync-Token": {"schema": POSITION, "description": "send it with a read to read this write"},
-        "X-Request-Id": _text("the id of the command, as in the metadata of its events"),
+        "Command-Id": _text("the id of the command, as in the metadata of its events"),
     }
     taken = []
     if view is not None:
@@ -157,17 +156,16 @@ def _key(request: Request, body: BaseModel | None) -> Key | None:
 
 def _metadata(request: Request, command_id: str) -> bytes:
     metadata = {"actor": "api", "command_id": command_id}
-    headers = request.headers
-    if request_id := headers.get("x-request-id"):
-        metadata["request_id"] = request_id[:_REQUEST_ID_LENGTH_MAX]
+    if sent := request_id(request.scope["headers"]):
+        metadata["request_id"] = sent.decode()
     # W3C Trace Context: the last byte's lowest bit says that the caller records this trace.
-    if (trace := headers.get("traceparent", "")) and _TRACED.fullmatch(trace):
+    if (trace := request.headers.get("traceparent", "")) and _TRACED.fullmatch(trace):
         metadata["traceparent"] = trace
     return encode(metadata)
 
 
 def _response(answer: Answer, command_id: str) -> Response:
-    headers = {"Sync-Token": str(answer.position), "X-Request-Id": command_id} | NO_STORE
+    headers = {"Sync-Token": str(answer.position), "Command-Id": command_id} | NO_STORE
     if answer.version is not None:
         headers["ETag"] = f'"{answer.version}"'
     if answer.status == 201 and answer.location is not None:

@@ -224,8 +224,8 @@ class Problem(HTTPException):
         self.errors = errors
         self.facts = facts
 
-    def response(self) -> Response:
-        """The problem document. A 503 always says when to come back."""
+    def response(self, request_id: bytes | None = None) -> Response:
+        """The problem document, with the X-Request-Id of the request. A 503 always says when to come back."""
         kind = PROBLEMS[self.code]
         document: dict[str, object] = {
             "type": f"/problems/{self.code}",
@@ -241,7 +241,10 @@ class Problem(HTTPException):
         headers = NO_STORE | dict(self.headers or {})
         if kind.status == 503:
             headers.setdefault("Retry-After", "1")
-        return Response(msgspec.json.encode(document), kind.status, headers, MEDIA_TYPE)
+        response = Response(msgspec.json.encode(document), kind.status, headers, MEDIA_TYPE)
+        if request_id:
+            response.raw_headers.append((b"x-request-id", request_id))
+        return response
 
 
 def problem_of(invalid: RequestValidationError) -> Problem:

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from decimal import Decimal
 from typing import Any, NoReturn
 from urllib.parse import parse_qsl
@@ -18,9 +18,11 @@ from contract.problems import Problem
 
 BODY_BYTES_MAX = 1024 * 1024
 KEY_LENGTH_MAX = 255
+REQUEST_ID_LENGTH_MAX = 200
 
 _ETAGS = re.compile(r'\s*(?:W/)?"[^"]*"\s*(?:,\s*(?:W/)?"[^"]*"\s*)*')
 _QUOTED = re.compile(r'(?:W/)?"([^"]*)"')
+_REQUEST_ID = re.compile(rb"[ -~]{1,%d}" % REQUEST_ID_LENGTH_MAX)
 
 
 def _object_without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -119,6 +121,8 @@ class StrictRoute(APIRoute):
         if self._body is not None:
             arguments["body"] = await self._read_body(request, self._body)
         response = await self.endpoint(**arguments)
+        if sent := request_id(scope["headers"]):
+            response.raw_headers.append((b"x-request-id", sent))
         await response(scope, receive, send)
 
     async def _read_body(self, request: StrictRequest, model: TypeAdapter[Any]) -> Any:
@@ -180,6 +184,17 @@ def idempotency_key(request: Request) -> str | None:
     if not 1 <= len(key) <= KEY_LENGTH_MAX or not key.isascii() or not key.isprintable():
         raise Problem("invalid-header", f"Idempotency-Key must have 1 to {KEY_LENGTH_MAX} printable ASCII characters.")
     return key
+
+
+def request_id(headers: Iterable[tuple[bytes, bytes]]) -> bytes | None:
+    """The X-Request-Id that the caller sent; None if there is none, or one that no answer can carry.
+
+    `headers` have their names in lower case. The caller needs the answer more than its id: a bad one is ignored.
+    """
+    for name, value in headers:
+        if name == b"x-request-id":
+            return value if _REQUEST_ID.fullmatch(value) else None
+    return None
 
 
 def sync_token(request: Request) -> int | None:

@@ -26,6 +26,7 @@ from command.ids import new_id
 from command.writer import Writer
 from contract.openapi import problem_schemas, refuse_null_bodies
 from contract.problems import Problem, problem_of
+from contract.requests import request_id
 from projector.bell import Bell
 from query.database import Reads
 from query.sync import Sync
@@ -48,7 +49,8 @@ DESCRIBED: dict[str, Any] = {
     "description": (
         "Commands (POST, PUT, DELETE) append events to a log. Queries (GET) read tables that follow the log a moment "
         "later; send the `Sync-Token` of your last answer to read what you wrote. Send an `Idempotency-Key` with a "
-        "POST, and it can be repeated safely. All errors are problem documents (RFC 9457)."
+        "POST, and it can be repeated safely. An `X-Request-Id` comes back on the answer. All errors are problem "
+        "documents (RFC 9457)."
     ),
     "license_info": {"name": "MIT", "identifier": "MIT"},
     "openapi_tags": [
@@ -126,23 +128,26 @@ class _Api(FastAPI):
 def _answer_problems(app: FastAPI) -> None:
     """Make every error a problem document."""
 
+    def answer(request: Request, problem: Problem) -> Response:
+        return problem.response(request_id(request.scope["headers"]))
+
     @app.exception_handler(Problem)
-    async def problem(_: Request, error: Problem) -> Response:
-        return error.response()
+    async def problem(request: Request, error: Problem) -> Response:
+        return answer(request, error)
 
     @app.exception_handler(RequestValidationError)
-    async def invalid(_: Request, error: RequestValidationError) -> Response:
-        return problem_of(error).response()
+    async def invalid(request: Request, error: RequestValidationError) -> Response:
+        return answer(request, problem_of(error))
 
     @app.exception_handler(HTTPException)
     async def http(request: Request, error: HTTPException) -> Response:
         if error.status_code == 405:
             allowed = _methods(app, request)
             detail = f"{request.url.path} does not take {request.method}."
-            return Problem("method-not-allowed", detail, headers={"Allow": ", ".join(allowed)}).response()
+            return answer(request, Problem("method-not-allowed", detail, headers={"Allow": ", ".join(allowed)}))
         if error.status_code == 404:
-            return Problem("not-found", f"There is nothing at {request.url.path[:200]}.").response()
-        return Problem("malformed-json", str(error.detail)).response()
+            return answer(request, Problem("not-found", f"There is nothing at {request.url.path[:200]}."))
+        return answer(request, Problem("malformed-json", str(error.detail)))
 
     @app.exception_handler(ClientDisconnect)
     async def gone(_: Request, error: ClientDisconnect) -> Response:
@@ -151,10 +156,9 @@ def _answer_problems(app: FastAPI) -> None:
 
     @app.exception_handler(Exception)
     async def failed(request: Request, error: Exception) -> Response:
-        request_id = new_id()
-        log.error("%s %s failed (%s)", request.method, request.url.path, request_id, exc_info=error)
-        headers = {"X-Request-Id": request_id}
-        return Problem("internal-error", "The service failed on this request.", headers=headers).response()
+        known_as = request_id(request.scope["headers"]) or new_id().encode()
+        log.error("%s %s failed (%s)", request.method, request.url.path, known_as.decode(), exc_info=error)
+        return Problem("internal-error", "The service failed on this request.").response(known_as)
 
 
 def _methods(app: FastAPI, request: Request) -> list[str]:

@@ -15,6 +15,7 @@ from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from contract.problems import Problem
+from contract.requests import request_id
 from service import framing, refusing
 from service.refusing import Glance, NoRoom
 
@@ -184,7 +185,7 @@ class Connection(HttpToolsProtocol):
         method = self.parser.get_method()
         no_room = self._shared.no_room(len(self.tasks), method, self.url)
         if no_room and self._can_refuse_at_once(method):
-            self._refuse_at_once(no_room)
+            self._refuse_at_once(no_room, request_id(self.headers))
             # What comes of the body is passed over.
             self.cycle = _Answered()  # type: ignore[assignment] # it stands in for uvicorn's
             return
@@ -217,13 +218,13 @@ class Connection(HttpToolsProtocol):
             return False
         self._unset_keepalive_if_required()
         self._patient_since = self.loop.time()
-        self._refuse_at_once(no_room)
+        self._refuse_at_once(no_room, self._shared.glance.request_id)
         return True
 
-    def _refuse_at_once(self, no_room: NoRoom) -> None:
+    def _refuse_at_once(self, no_room: NoRoom, sent_id: bytes | None) -> None:
         """Refuse with neither task nor application: most must be refused when there is least time for it."""
         self._shared.refused[no_room.reason] += 1
-        self.transport.write(no_room.answer(self.server_state.default_headers))
+        self.transport.write(no_room.answer(self.server_state.default_headers, sent_id))
 
     @property
     def _is_answering(self) -> bool:
@@ -241,18 +242,22 @@ class Connection(HttpToolsProtocol):
 
     def _refusal(self, no_room: NoRoom | None) -> ASGIApp | None:
         """What answers this request in the application's place, before anything of its body is read."""
+        problem = self._problem(no_room)
+        return problem.response(request_id(self.headers)) if problem else None
+
+    def _problem(self, no_room: NoRoom | None) -> Problem | None:
         if len(self.url) > URL_BYTES_MAX:
-            return Problem("uri-too-long", f"The URI has more than {URL_BYTES_MAX} bytes.").response()
+            return Problem("uri-too-long", f"The URI has more than {URL_BYTES_MAX} bytes.")
         if len(self.headers) > HEADERS_MAX or (
             self._head_bytes > HEAD_BYTES_MAX
             and sum(len(name) + len(value) for name, value in self.headers) > HEAD_BYTES_MAX
         ):
-            return _headers_too_large().response()
+            return _headers_too_large()
         if not framing.has_one_host(self.parser, self.headers):
-            return Problem("malformed-request", "The request must have exactly one Host header.").response()
+            return Problem("malformed-request", "The request must have exactly one Host header.")
         if no_room:
             self._shared.refused[no_room.reason] += 1
-            return no_room.problem.response()
+            return no_room.problem
         return None
 
     def send_400_response(self, msg: str) -> None:
@@ -311,7 +316,8 @@ class Connection(HttpToolsProtocol):
     def _refuse(self, problem: Problem) -> None:
         """Answer at once, if an answer can still be given, and close."""
         if self._last is None or self._last.response_complete or not self._last.response_started:
-            response = problem.response()
+            asked = self.cycle.scope["headers"] if self._is_at_work else self.headers
+            response = problem.response(request_id(asked or ()))
             headers: list[tuple[bytes, bytes]] = [
                 *self.server_state.default_headers,
                 *response.raw_headers,

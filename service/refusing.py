@@ -6,6 +6,7 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from contract.problems import Problem
+from contract.requests import request_id
 
 _Headers = Iterable[tuple[bytes, bytes]]
 
@@ -25,12 +26,13 @@ class NoRoom:
         self._common: _Headers = ()
         self._answer = b""
 
-    def answer(self, common: _Headers) -> bytes:
+    def answer(self, common: _Headers, request_id: bytes | None = None) -> bytes:
         """The whole answer, with the headers that every answer has; they are other ones once a second."""
         if common is not self._common:
             self._common = common
-            self._answer = b"".join([STATUS_LINE[503], *_lines(common), self._ready_made])
-        return self._answer
+            self._answer = b"".join([*_lines(common), self._ready_made])
+        sent = b"x-request-id: %b\r\n" % request_id if request_id else b""
+        return STATUS_LINE[503] + sent + self._answer
 
 
 CONNECTIONS = NoRoom("connections", "Too many connections are open; this one is closed.")
@@ -47,12 +49,17 @@ class Glance:
     """
 
     def __init__(self) -> None:
+        self.request_id: bytes | None = None
         self._renew()
 
     def at(self, data: bytes) -> tuple[bytes, bytes] | None:
-        """Method and URL, when `data` is one request and nothing else, after which the connection stays open."""
+        """Method and URL, when `data` is one request and nothing else, after which the connection stays open.
+
+        `request_id` is its X-Request-Id then.
+        """
         self._begun = self._complete = 0
         self._url = b""
+        self.request_id = None
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
@@ -70,6 +77,10 @@ class Glance:
 
     def on_url(self, url: bytes) -> None:
         self._url += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if len(name) == len(b"x-request-id") and self.request_id is None:
+            self.request_id = request_id([(name.lower(), value)])
 
     def on_headers_complete(self) -> None:
         self._stays = self._parser.should_keep_alive()

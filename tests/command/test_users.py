@@ -45,7 +45,8 @@ def test_the_request_and_its_command_can_be_found_in_the_log(shop: Shop) -> None
     headers = {"X-Request-Id": "shop-17", "traceparent": trace}
     answer = shop.post("/users", json={"name": "Ada", "email": address()}, headers=headers)
     ((metadata,),) = shop.rows("SELECT metadata FROM log.events WHERE position = %s", answer.headers["sync-token"])
-    command_id = answer.headers["x-request-id"]
+    command_id = answer.headers["command-id"]
+    assert answer.headers["x-request-id"] == "shop-17"
     assert metadata == {"actor": "api", "command_id": command_id, "request_id": "shop-17", "traceparent": trace}
 
 

@@ -143,7 +143,7 @@ def test_commands_document_the_headers_of_their_answers(document: dict[str, Any]
     for path, method, operation in commands(document):
         status = {"post": "200" if "{id}" in path else "201", "put": "200", "delete": "204"}[method]
         answer = operation["responses"][status]
-        told = {"Sync-Token", "X-Request-Id"}
+        told = {"Sync-Token", "Command-Id"}
         assert told <= answer["headers"].keys()
         assert ("ETag" in answer["headers"]) == ("content" in answer) == (status != "204")
         assert ("Location" in answer["headers"]) == (status == "201")

@@ -64,6 +64,26 @@ def test_reads_and_commands_are_refused_and_the_connection_stays_in_step(module_
 
 
 @pytest.mark.usefixtures("no_room")
+def test_refusals_carry_the_request_id_of_their_own_request(module_database_url: str) -> None:
+    with served(module_database_url) as shop:
+        for number in range(3):
+            for method in ("GET", "HEAD", "POST"):
+                sent = {"X-Request-Id": f"{method} {number}"}
+                answer = shop.http.request(method, "/users", headers=sent)
+                assert answer.status_code == 503
+                assert answer.headers.get_list("x-request-id") == [sent["X-Request-Id"]]
+            assert "x-request-id" not in shop.http.get("/users", headers={b"X-Request-Id": b"\xe9"}).headers
+            assert "x-request-id" not in shop.http.get("/users").headers
+
+
+@pytest.mark.parametrize("rest", [b"X: \x01\r\n\r\n", b"\r\n", b"X: " + b"y" * 40_000])
+def test_a_broken_request_gets_its_request_id_back(module_database_url: str, rest: bytes) -> None:
+    with served(module_database_url) as shop, closing(SlowClient(str(shop.http.base_url))) as client:
+        client.send(b"GET /users HTTP/1.1\r\nX-Request-Id: a-1\r\n" + rest)
+        assert b"\r\nx-request-id: a-1\r\n" in client.answer(10)
+
+
+@pytest.mark.usefixtures("no_room")
 @pytest.mark.parametrize(
     ("pieces", "answers"),
     [
