@@ -9,9 +9,11 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Match
+from starlette.types import ASGIApp
 
 import command.orders
 import command.products
@@ -62,6 +64,23 @@ DESCRIBED: dict[str, Any] = {
     ],
 }
 
+# What a page of another origin may send, and may read of an answer.
+CORS: dict[str, Any] = {
+    "allow_methods": ("DELETE", "GET", "HEAD", "POST", "PUT"),
+    "allow_headers": ("*",),
+    "expose_headers": (
+        "Command-Id",
+        "ETag",
+        "Idempotency-Replayed",
+        "Link",
+        "Location",
+        "Projection-State",
+        "Retry-After",
+        "Sync-Token",
+        "X-Request-Id",
+    ),
+}
+
 log = logging.getLogger(__name__)
 
 
@@ -92,6 +111,7 @@ def create_app(settings: Settings) -> FastAPI:
 
     # No openapi_url: service/api_reference.py serves the document and the page that shows it.
     app = _Api(**DESCRIBED, lifespan=lifespan, redirect_slashes=False, openapi_url=None)
+    app.cors_origins = settings.cors_origins
     commands = Commands(writer)
     sync = Sync.of_tables(reads)
     log_reader = LogReader(reads)
@@ -115,7 +135,19 @@ def create_app(settings: Settings) -> FastAPI:
 
 
 class _Api(FastAPI):
-    """Documents, beside what FastAPI finds in the routes, what every route's problems look like."""
+    """Documents, beside what FastAPI finds in the routes, what every route's problems look like.
+
+    `cors_origins`: the origins whose pages may call the API, with commas between them.
+    """
+
+    cors_origins: str | None = None
+
+    def build_middleware_stack(self) -> ASGIApp:
+        """The application. CORS is around all of it, so that a page can read a 500 too; most services need none."""
+        stack = super().build_middleware_stack()
+        if not self.cors_origins:
+            return stack
+        return CORSMiddleware(stack, allow_origins=self.cors_origins.split(","), **CORS)
 
     def openapi(self) -> dict[str, Any]:
         """The OpenAPI document."""

@@ -1,5 +1,6 @@
 """The configuration: environment variables or `.env`, checked once, at the start."""
 
+import re
 import urllib.parse
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -14,6 +15,9 @@ from service.errors import OperatorError
 
 POSTGRES_SCHEMES = ("postgresql://", "postgres://")
 REDIS_SCHEMES = ("redis://", "rediss://", "unix://")
+
+_ORIGIN = re.compile(r"([a-z][a-z0-9+.-]*)://([a-z0-9._-]+|\[[0-9a-f:.]+\])(:[1-9][0-9]{0,4})?")
+_DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 
 
 def _postgres_url(value: str) -> str:
@@ -45,6 +49,22 @@ def _redis_url(value: str) -> str:
     return value
 
 
+def _origins(value: str) -> str:
+    if value.strip() == "*":
+        return "*"
+    origins = [_origin(it.strip().lower()) for it in value.split(",") if it.strip()]
+    return ",".join(origins)
+
+
+def _origin(text: str) -> str:
+    """Check an origin, and spell it as browsers do: without the port that its scheme has anyway."""
+    match = _ORIGIN.fullmatch(text)
+    if match is None:
+        raise ValueError("takes origins such as https://shop.example (no path, no slash at the end), or * alone")
+    scheme, host, port = match.groups()
+    return f"{scheme}://{host}" + (port if port and port != _DEFAULT_PORTS.get(scheme) else "")
+
+
 def _lower(value: object) -> object:
     return value.lower() if isinstance(value, str) else value
 
@@ -71,6 +91,7 @@ class Settings(BaseSettings):
     query_database_url: PostgresUrl | None = Field(default=None, repr=False)  # a replica for the read side
     allow_unsafe_database: bool = False  # start on a server that may lose what it has acknowledged
     port: Annotated[int, Field(ge=1, le=65535)] = 8000
+    cors_origins: Annotated[str, AfterValidator(_origins)] | None = None  # whose pages may call the API from a browser
     data_dir: Path = Path("./data")
     log_format: Annotated[Literal["text", "json"], BeforeValidator(_lower)] = "text"
     log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)] = "info"

@@ -1,10 +1,7 @@
 """/docs: the API reference works without internet, and runs no script of another origin."""
 
 import hashlib
-import os
 import re
-import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +9,7 @@ import pytest
 
 from service.api_reference import FILES
 from tests.served import Shop, served
+from tests.service.browser import browsed
 
 STATIC = Path(__file__).parents[2] / "service" / "static"
 _OTHER_ORIGIN = re.compile(r"""(?:https?:)?//[\w.-]+\.\w+""")
@@ -84,21 +82,7 @@ def test_the_vendored_files_are_those_of_the_note_beside_them() -> None:
 
 
 def test_a_browser_shows_every_operation(shop: Shop, tmp_path: Path) -> None:
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if chromium is None:
-        if os.environ.get("CI"):
-            pytest.fail("no Chromium: install the package chromium")
-        pytest.skip("no Chromium")
-    options = ["--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path}", "--enable-logging=stderr"]
-    # No name is resolved: a page that needed another host would stay empty.
-    options += ["--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1", "--virtual-time-budget=20000"]
-    done = subprocess.run(
-        [chromium, *options, "--dump-dom", f"{shop.http.base_url}/docs"],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=True,
-    )
+    done = browsed(f"{shop.http.base_url}/docs", tmp_path)
     shown = set(re.findall(r'data-path="([^"]+)"', done.stdout))
     assert shown == set(shop.get("/openapi.json").json()["paths"])
     assert "Content Security Policy" not in done.stderr

@@ -55,6 +55,11 @@ def test_every_url_that_libpq_takes_is_taken(monkeypatch: pytest.MonkeyPatch, ur
         ("REDIS_URL", "redis://:hunter2@localhost:port"),
         ("REDIS_URL", "redis://localhost/zero"),
         ("ALLOW_UNSAFE_DATABASE", "perhaps"),
+        ("CORS_ORIGINS", "shop.example"),
+        ("CORS_ORIGINS", "https://shop.example/"),
+        ("CORS_ORIGINS", "https://shop.example,*"),
+        ("CORS_ORIGINS", "https://user:hunter2@shop.example"),
+        ("CORS_ORIGINS", "null"),
         ("LOG_FORMAT", "xml"),
         ("LOG_LEVEL", "loud"),
     ],
@@ -70,6 +75,25 @@ def test_a_wrong_value_is_one_line_that_names_the_variable_and_keeps_the_passwor
     assert "\n" not in message
     assert "hunter2" not in message
     assert refusal.value.exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("value", "origins"),
+    [
+        (" https://Shop.Example , http://localhost:3000,", "https://shop.example,http://localhost:3000"),
+        (
+            "https://shop.example:443,http://shop.example:80,http://[::1]:443",
+            "https://shop.example,http://shop.example,http://[::1]:443",
+        ),
+        (" * ", "*"),
+        (" , ", ""),
+    ],
+)
+def test_origins_are_spelt_as_browsers_send_them(monkeypatch: pytest.MonkeyPatch, value: str, origins: str) -> None:
+    monkeypatch.setenv("CORS_ORIGINS", value)
+    settings = Settings.load()
+    assert settings.cors_origins == origins
+    assert settings.environment().get("CORS_ORIGINS", "") == origins
 
 
 def test_an_empty_variable_counts_as_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
