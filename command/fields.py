@@ -87,7 +87,7 @@ def _not_blank(value: str) -> str:
 # No multipleOf for the decimals of a number: validators compute it with floats, and refuse 0.29 and 19.99.
 _money_schema = {
     "anyOf": [
-        {"type": "string", "pattern": r"^[0-9]{1,12}(\.[0-9]{1,4})?$"},
+        {"type": "string", "pattern": r"^[0-9]{1,12}(\.[0-9]{1,4}0{0,14})?$"},
         {"type": "number", "minimum": 0, "exclusiveMaximum": 10**12},
     ],
     "examples": ["49.99"],

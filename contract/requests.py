@@ -1,5 +1,6 @@
 """Reading requests strictly: JSON without loopholes, bodies with a limit, query strings without strangers, headers."""
 
+import codecs
 import json
 import re
 from collections.abc import Awaitable, Callable, Iterable
@@ -22,6 +23,7 @@ REQUEST_ID_LENGTH_MAX = 200
 
 _ETAGS = re.compile(r'\s*(?:W/)?"[^"]*"\s*(?:,\s*(?:W/)?"[^"]*"\s*)*')
 _QUOTED = re.compile(r'(?:W/)?"([^"]*)"')
+_WHOLE = re.compile(r"-?[0-9]{1,18}\.0+")
 _REQUEST_ID = re.compile(rb"[ -~]{1,%d}" % REQUEST_ID_LENGTH_MAX)
 
 
@@ -38,19 +40,26 @@ def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
 
 
-# Numbers with a point or an exponent become Decimal from their own text: no binary float ever sees money.
+def _number(text: str) -> int | Decimal:
+    """A number with a point or an exponent, from its own text: no binary float ever sees money. 5.0 is the integer 5.
+
+    Clients whose language has one type of numbers write integers so.
+    """
+    return int(text.partition(".")[0]) if _WHOLE.fullmatch(text) else Decimal(text)
+
+
 _decoder = json.JSONDecoder(
-    object_pairs_hook=_object_without_duplicates, parse_float=Decimal, parse_constant=_refuse_constant
+    object_pairs_hook=_object_without_duplicates, parse_float=_number, parse_constant=_refuse_constant
 )
 
 
 def parse_json(body: bytes) -> Any:
-    """The JSON document in `body`, with numbers as int or Decimal.
+    """The JSON document in `body`, with numbers as int or Decimal. A byte order mark before it is skipped.
 
     Raises Problem `malformed-json` for bad UTF-8, bad syntax, duplicate keys, NaN, and nesting too deep to read.
     """
     try:
-        return _decoder.decode(body.decode())
+        return _decoder.decode(body.removeprefix(codecs.BOM_UTF8).decode())
     except RecursionError:
         raise Problem("malformed-json", "The body is nested too deeply.") from None
     except UnicodeDecodeError as error:

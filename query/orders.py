@@ -12,7 +12,7 @@ from query.database import Reads
 from query.listing import Filter, Listing, ranges
 from query.lookup import Lookup
 from query.paging import Sort
-from query.parameters import Id, Money, Name, PageParameters, Time, money_of, time_of
+from query.parameters import Id, Money, Name, PageParameters, Time, TimeRoundedUp, money_of, time_of
 from query.routes import get, known_id
 from query.single import answer
 from query.sync import Sync
@@ -31,10 +31,12 @@ class UsersOrdersParameters(PageParameters):
     status: OrderStatus | None = Field(None, description="only orders in this status")
     product_id: Id | None = Field(None, description="only orders with a line of this product")
     external_id: Name | None = Field(None, description="only the order with this external_id (case counts)")
-    placed_at__gte: Time | None = Field(None, alias="placed_at[gte]", description="placed at this time or later")
+    placed_at__gte: TimeRoundedUp | None = Field(
+        None, alias="placed_at[gte]", description="placed at this time or later"
+    )
     placed_at__gt: Time | None = Field(None, alias="placed_at[gt]", description="placed later than this")
     placed_at__lte: Time | None = Field(None, alias="placed_at[lte]", description="placed at this time or earlier")
-    placed_at__lt: Time | None = Field(None, alias="placed_at[lt]", description="placed earlier than this")
+    placed_at__lt: TimeRoundedUp | None = Field(None, alias="placed_at[lt]", description="placed earlier than this")
     total__gte: Money | None = Field(None, alias="total[gte]", description="with at least this total")
     total__gt: Money | None = Field(None, alias="total[gt]", description="with a greater total")
     total__lte: Money | None = Field(None, alias="total[lte]", description="with at most this total")

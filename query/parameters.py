@@ -2,8 +2,9 @@
 
 import re
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from functools import partial
 from typing import Annotated, Any, ClassVar, Self
 from urllib.parse import parse_qsl
 
@@ -15,8 +16,10 @@ from contract.problems import Problem
 PAGE_LENGTH_MAX = 100
 PAGE_LENGTH_DEFAULT = 25
 
-_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?(Z|[+-]\d\d:\d\d)", re.ASCII)
-_MONEY = re.compile(r"[0-9]{1,24}(\.[0-9]{1,4})?")
+_TIME = re.compile(
+    r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,6})?)(\d{0,3})(Z|[+-]\d\d:\d\d)", re.ASCII | re.IGNORECASE
+)
+_MONEY = re.compile(r"[0-9]{1,24}(\.[0-9]{1,4}0{0,14})?")
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.ASCII | re.IGNORECASE)
 _WHOLE_NUMBER = re.compile(r"\d{1,18}", re.ASCII)
 
@@ -28,12 +31,18 @@ def id_of(text: str) -> str:
     return text.lower()
 
 
-def time_of(text: str) -> datetime:
-    """An RFC 3339 time, in UTC. Raises ValueError."""
-    if not _TIME.fullmatch(text):
+def time_of(text: str, *, round_up: bool = False) -> datetime:
+    """An RFC 3339 time, in UTC, from up to nine decimals. Raises ValueError.
+
+    Times are stored with six decimals. The others are cut off, or rounded up.
+    """
+    match = _TIME.fullmatch(text)
+    if match is None:
         raise ValueError("must be an RFC 3339 time with a zone, such as 2026-11-22T13:51:00Z (a + is sent as %2B)")
     try:
-        return datetime.fromisoformat(text).astimezone(UTC)
+        micros, nanos, zone = match.groups()
+        time = datetime.fromisoformat((micros + zone).upper()).astimezone(UTC)
+        return time + timedelta(microseconds=1) if round_up and nanos.strip("0") else time
     except (ValueError, OverflowError):
         raise ValueError("is no time that the calendar has") from None
 
@@ -41,7 +50,7 @@ def time_of(text: str) -> datetime:
 def money_of(text: str) -> Decimal:
     """An amount. Raises ValueError."""
     if not _MONEY.fullmatch(text):
-        raise ValueError("must be a decimal such as 49.99: 0 or more, with at most 4 decimals")
+        raise ValueError("must be a decimal such as 49.99: 0 or more, with at most 4 decimals and zeros after them")
     return Decimal(text)
 
 
@@ -65,7 +74,10 @@ def _number_of(text: str) -> int:
 
 
 Id = Annotated[str, BeforeValidator(id_of), WithJsonSchema({"type": "string", "format": "uuid"})]
-Time = Annotated[datetime, BeforeValidator(time_of), WithJsonSchema({"type": "string", "format": "date-time"})]
+_TIME_SCHEMA = WithJsonSchema({"type": "string", "format": "date-time"})
+Time = Annotated[datetime, BeforeValidator(time_of), _TIME_SCHEMA]
+# For `>=` and `<`: no stored time lies between it and the time that was sent.
+TimeRoundedUp = Annotated[datetime, BeforeValidator(partial(time_of, round_up=True)), _TIME_SCHEMA]
 Money = Annotated[
     Decimal, BeforeValidator(money_of), WithJsonSchema({"type": "string", "pattern": f"^{_MONEY.pattern}$"})
 ]

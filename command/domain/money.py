@@ -11,13 +11,14 @@ DECIMALS_MAX = 4
 AMOUNT_LIMIT = Decimal(10) ** 12
 
 _SMALLEST = Decimal(1).scaleb(-DECIMALS_MAX)
-_AMOUNT = re.compile(r"[0-9]{1,12}(\.[0-9]{1,4})?", re.ASCII)
+# Some languages write all the decimals of a type, so zeros may follow.
+_AMOUNT = re.compile(r"[0-9]{1,12}(\.[0-9]{1,4}0{0,14})?", re.ASCII)
 
 
 def parse(value: object) -> Decimal:
     """The price that a JSON value means: a decimal string, an int, or a Decimal (a JSON number read as text).
 
-    2.5, "2.5" and "2.500" come to the very same Decimal, so that requests with them are the same request. Raises
+    2.5, "2.5" and "2.500000" come to the very same Decimal, so that requests with them are the same request. Raises
     ValueError for anything that is not an amount from 0 to below 10^12 with at most 4 decimals.
     """
     if isinstance(value, str):
@@ -27,13 +28,13 @@ def parse(value: object) -> Decimal:
     if isinstance(value, bool) or not isinstance(value, int | Decimal):
         raise ValueError("must be a decimal string or a number")  # noqa: TRY004 - one kind of error to catch
     amount = Decimal(value)
-    exponent = amount.as_tuple().exponent
-    if not isinstance(exponent, int) or exponent < -DECIMALS_MAX:
-        raise ValueError(f"must have at most {DECIMALS_MAX} decimals")
-    if amount < 0 or amount >= AMOUNT_LIMIT:
+    if not amount.is_finite() or not 0 <= amount < AMOUNT_LIMIT:
         raise ValueError("must be 0 or more and below 10^12")
+    rounded = amount.quantize(_SMALLEST)
+    if rounded != amount:
+        raise ValueError(f"must have at most {DECIMALS_MAX} decimals")
     # JSON has a -0.0, which is 0.
-    return abs(amount.quantize(_SMALLEST))
+    return abs(rounded)
 
 
 def text(amount: Decimal) -> str:

@@ -11,7 +11,7 @@ from command.fields import LINES_MAX, Currency, Email, ExternalId, Money, Name, 
 
 KEPT_IN_STOCK = "product"
 
-_RFC_3339 = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)", re.ASCII | re.IGNORECASE)
+_RFC_3339 = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)", re.ASCII | re.IGNORECASE)
 
 
 def _time(value: Any) -> datetime:

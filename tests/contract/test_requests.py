@@ -41,7 +41,7 @@ def refused(answer: httpx.Response) -> list[tuple[str, str]]:
 @pytest.mark.parametrize(
     "body",
     [
-        *["{", "[1,]", "{'sku': 1}", '{"sku": "TEA"} {}', "nul", "\ufeff{}", '{"sku": "a\nb"}', " "],
+        *["{", "[1,]", "{'sku': 1}", '{"sku": "TEA"} {}', "nul", "\ufeff", "\ufeff\ufeff{}", '{"sku": "a\nb"}', " "],
         *['{"price": NaN}', '{"price": Infinity}', '{"price": -Infinity}', '{"stock": 01}', '{"stock": +1}'],
         *['{"sku": "TEA", "sku": "TEA"}', '{"x": [{"a": 1, "a": 2}]}', '{"sku": 1, "s\\u006bu": 2}'],
         *['{"stock": ' + "9" * 5_000 + "}", '{"price": 1e99999999999999999999}'],
@@ -76,7 +76,7 @@ def test_a_body_is_needed(shop: Shop) -> None:
 @pytest.mark.parametrize(
     "number",
     [
-        *["true", "false", '"5"', "5.0", "5.5", "1e3", "[]", "{}"],
+        *["true", "false", '"5"', "5.5", "5.01", "1e3", "5.0e0", "[]", "{}"],
         *["9223372036854775808", "1" + "0" * 400, "1e400"],
     ],
 )
@@ -158,8 +158,8 @@ def test_all_errors_are_told_at_once(shop: Shop) -> None:
 @pytest.mark.parametrize(
     "price",
     [
-        *['"1e3"', '"+1"', '" 1"', '"1.00000"', '"-0"', '"-1"', '"٣"', '"1,5"', '""', '"NaN"', '"1000000000000"'],
-        *["-0.01", "-1", "1e12", "1e400", "1e-5", "1.00000", "1" + "0" * 400, "1e-400", "true", "null", "[]"],
+        *['"1e3"', '"+1"', '" 1"', '"1.00001"', '"-0"', '"-1"', '"٣"', '"1,5"', '""', '"NaN"', '"1000000000000"'],
+        *["-0.01", "-1", "1e12", "1e400", "1e-5", "1.00001", "1" + "0" * 400, "1e-400", "true", "null", "[]"],
     ],
 )
 def test_what_is_no_price_is_refused(shop: Shop, price: str) -> None:

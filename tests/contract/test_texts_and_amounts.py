@@ -18,6 +18,12 @@ from tests.served import Shop
             ("-0", "0.00"),
             ("-0.0", "0.00"),
         ],
+        *[
+            ("12.500000", "12.50"),
+            ('"12.500000"', "12.50"),
+            ("12.0", "12.00"),
+            ("12.00000000000000000000000000000", "12.00"),
+        ],
         *[("0e999999999", "0.00"), ("0.1", "0.10"), ("999999999999.9999", "999999999999.9999"), ('"007.5"', "7.50")],
     ],
 )
@@ -34,6 +40,19 @@ def test_the_same_price_in_another_form_changes_nothing(shop: Shop, price: str) 
     body = json.dumps({"name": product["name"], "price": "X"}).replace('"X"', price)
     answer = shop.put(f"/products/{product['id']}", content=body, headers={"Content-Type": "application/json"})
     assert answer.json() == product
+
+
+@pytest.mark.parametrize("number", ["3", "3.0", "3.000000", "-3.0"])
+def test_an_integer_may_have_zeros_behind_its_point(shop: Shop, number: str) -> None:
+    path = f"/products/{shop.product(stock=10)['id']}/stock"
+    body = '{"delta": X, "reason": "counted"}'.replace("X", number)
+    answer = shop.post(path, content=body, headers={"Content-Type": "application/json"})
+    assert (answer.status_code, answer.json()["stock"]) == (200, 10 + int(float(number)))
+
+
+def test_a_byte_order_mark_before_a_body_is_skipped(shop: Shop) -> None:
+    body = b'\xef\xbb\xbf{"name": "Ada", "email": "bom@example.org"}'
+    assert shop.post("/users", content=body, headers={"Content-Type": "application/json"}).status_code == 201
 
 
 @pytest.mark.parametrize(

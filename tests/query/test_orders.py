@@ -14,6 +14,27 @@ pytestmark = pytest.mark.anyio
 NOBODY = "0197c1c2-7d8e-7000-8000-ffffffffffff"
 
 
+@pytest.mark.parametrize(
+    ("condition", "shown"),
+    [
+        ("[gte]=2026-11-22T13:51:00.123456000Z", [0, 1]),
+        ("[gte]=2026-11-22T13:51:00.123456001Z", [1]),
+        ("[gt]=2026-11-22T13:51:00.123456789Z", [1]),
+        ("[lte]=2026-11-22T13:51:00.123456789Z", [0]),
+        ("[lt]=2026-11-22T13:51:00.123456789Z", [0]),
+        ("[lt]=2026-11-22T13:51:00.123456000Z", []),
+        ("[lt]=2026-11-22t13:51:00.1234570z", [0]),
+        ("[gte]=2026-11-22t14:51:00.123457%2B01:00", [1]),
+    ],
+)
+async def test_a_time_may_have_nine_decimals_and_counts_with_all_of_them(
+    api: httpx.AsyncClient, rows: Rows, condition: str, shown: list[int]
+) -> None:
+    placed = [rows.order(placed_at=START + timedelta(microseconds=123_456 + more)) for more in range(2)]
+    answer = await api.get(f"/orders?sort=placed_at&placed_at{condition}")
+    assert ids(answer) == [placed[number] for number in shown]
+
+
 async def test_an_order_is_shown_with_all_its_members_in_the_order_of_the_contract(
     api: httpx.AsyncClient, rows: Rows
 ) -> None:

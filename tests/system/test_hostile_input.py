@@ -124,7 +124,6 @@ BODIES: dict[str, tuple[bytes, bytes, int, str]] = {
     "1e999999999": (b"/orders", item(b"1e999999999"), 422, "validation-error"),
     "1e9999999999999999999": (b"/orders", item(b"1e9999999999999999999"), 400, "malformed-json"),
     "a fraction": (b"/orders", item(b"1.5"), 422, "validation-error"),
-    "a whole fraction": (b"/orders", item(b"1.0"), 422, "validation-error"),
     "true": (b"/orders", item(b"true"), 422, "validation-error"),
     "text for a number": (b"/orders", item(b'"1"'), 422, "validation-error"),
     "zero": (b"/orders", item(b"0"), 422, "validation-error"),

@@ -67,7 +67,15 @@ def test_a_time_without_a_zone_is_refused_not_guessed():
     assert reason.detail == "/first_seen: must be a time with its zone such as 2010-12-01T08:26:00Z"
 
 
-@pytest.mark.parametrize("price", ["2.5", '"2.50"', "2.5000", "25e-1"])
+def test_a_row_of_another_system_is_read_as_it_writes_numbers_and_times() -> None:
+    row = b'\xef\xbb\xbf{"id": 17.0, "first_seen": "2011-12-09t12:50:00.123456789z"}'
+    wanted = translate(row, "users", None)
+    assert isinstance(wanted, Wanted)
+    assert wanted.command.external_id == "17"  # type: ignore[attr-defined]
+    assert wanted.occurred_at == datetime(2011, 12, 9, 12, 50, 0, 123456, UTC)
+
+
+@pytest.mark.parametrize("price", ["2.5", '"2.50"', "2.500000", "25e-1"])
 def test_a_price_is_exact_however_it_is_written(price):
     row = '{"sku": "tea", "description": "Tea", "min_initial_stock": 1, "unit_price": ' + price + "}"
     wanted = translate(row.encode(), None, "GBP")
