@@ -224,11 +224,14 @@ class Problem(HTTPException):
         self.errors = errors
         self.facts = facts
 
-    def response(self, request_id: bytes | None = None) -> Response:
-        """The problem document, with the X-Request-Id of the request. A 503 always says when to come back."""
+    def response(self, request_id: bytes | None = None, prefix: str = "") -> Response:
+        """The problem document, with the X-Request-Id of the request. A 503 always says when to come back.
+
+        `prefix` is what a proxy puts in front of the API's paths.
+        """
         kind = PROBLEMS[self.code]
         document: dict[str, object] = {
-            "type": f"/problems/{self.code}",
+            "type": f"{prefix}/problems/{self.code}",
             "title": kind.title,
             "status": kind.status,
             "detail": self.detail,

@@ -37,6 +37,7 @@ from service.connections import Connections
 from service.errors import OperatorError
 from service.health import Health
 from service.log_reader import LogReader
+from service.prefix import Prefixed
 from service.settings import Settings
 from service.version import VERSION
 
@@ -92,7 +93,8 @@ def create_app(settings: Settings) -> FastAPI:
     writer = Writer(settings.database_url, bell.ring)
     reads = Reads(settings.query_database_url or settings.database_url)
     health = Health(settings, bell, writer)
-    connections = Connections(lambda: writer.waiting, writer.is_full, writer.take_no_more)
+    prefix = settings.root_path or ""
+    connections = Connections(lambda: writer.waiting, writer.is_full, writer.take_no_more, prefix=prefix)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[dict[str, Any]]:
@@ -112,6 +114,7 @@ def create_app(settings: Settings) -> FastAPI:
     # No openapi_url: service/api_reference.py serves the document and the page that shows it.
     app = _Api(**DESCRIBED, lifespan=lifespan, redirect_slashes=False, openapi_url=None)
     app.cors_origins = settings.cors_origins
+    app.prefix = prefix
     commands = Commands(writer)
     sync = Sync.of_tables(reads)
     log_reader = LogReader(reads)
@@ -126,11 +129,11 @@ def create_app(settings: Settings) -> FastAPI:
         command.users.router(commands),
         query.events.router(log_reader),
         query.projections.router(reads, log_reader),
-        pages.router(reads, log_reader, writer, connections, health),
+        pages.router(reads, log_reader, writer, connections, health, prefix),
         api_reference.router(app.openapi),
     ):
         app.router.routes.extend(routes.routes)
-    _answer_problems(app)
+    _answer_problems(app, prefix)
     return app
 
 
@@ -138,13 +141,17 @@ class _Api(FastAPI):
     """Documents, beside what FastAPI finds in the routes, what every route's problems look like.
 
     `cors_origins`: the origins whose pages may call the API, with commas between them.
+    `prefix`: what a proxy puts in front of the API's paths.
     """
 
     cors_origins: str | None = None
+    prefix = ""
 
     def build_middleware_stack(self) -> ASGIApp:
-        """The application. CORS is around all of it, so that a page can read a 500 too; most services need none."""
+        """The application. CORS is around all of it, so that a page can read a 500 too. Most services need neither."""
         stack = super().build_middleware_stack()
+        if self.prefix:
+            stack = Prefixed(stack, self.prefix)
         if not self.cors_origins:
             return stack
         return CORSMiddleware(stack, allow_origins=self.cors_origins.split(","), **CORS)
@@ -154,14 +161,16 @@ class _Api(FastAPI):
         document = super().openapi()
         document["components"]["schemas"].update(problem_schemas())
         refuse_null_bodies(document)
+        if self.prefix:
+            document["servers"] = [{"url": self.prefix}]
         return document
 
 
-def _answer_problems(app: FastAPI) -> None:
+def _answer_problems(app: FastAPI, prefix: str) -> None:
     """Make every error a problem document."""
 
     def answer(request: Request, problem: Problem) -> Response:
-        return problem.response(request_id(request.scope["headers"]))
+        return problem.response(request_id(request.scope["headers"]), prefix)
 
     @app.exception_handler(Problem)
     async def problem(request: Request, error: Problem) -> Response:
@@ -190,7 +199,7 @@ def _answer_problems(app: FastAPI) -> None:
     async def failed(request: Request, error: Exception) -> Response:
         known_as = request_id(request.scope["headers"]) or new_id().encode()
         log.error("%s %s failed (%s)", request.method, request.url.path, known_as.decode(), exc_info=error)
-        return Problem("internal-error", "The service failed on this request.").response(known_as)
+        return Problem("internal-error", "The service failed on this request.").response(known_as, prefix)
 
 
 def _methods(app: FastAPI, request: Request) -> list[str]:

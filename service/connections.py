@@ -48,7 +48,7 @@ class Connections:
     """What all connections of a process share: their number, the look at them, and what there is room for.
 
     `commands_waiting` is how many wait for the writer, and `commands_are_full` whether it takes no more. `refused`
-    counts what there was no room for, by reason.
+    counts what there was no room for, by reason. `prefix` is what a proxy puts in front of the API's paths.
     """
 
     def __init__(
@@ -57,11 +57,13 @@ class Connections:
         commands_are_full: Callable[[], bool],
         closing: Callable[[], None],
         most: int | None = None,
+        prefix: str = "",
     ) -> None:
         self._commands_waiting = commands_waiting
         self._commands_are_full = commands_are_full
         self._closing = closing
         self.most = most or connections_max()
+        self.prefix = prefix
         self.closing_since: float | None = None
         self.refused = Counter[str](dict.fromkeys(refusing.REASONS, 0))
         self.glance = Glance()
@@ -224,7 +226,7 @@ class Connection(HttpToolsProtocol):
     def _refuse_at_once(self, no_room: NoRoom, sent_id: bytes | None) -> None:
         """Refuse with neither task nor application: most must be refused when there is least time for it."""
         self._shared.refused[no_room.reason] += 1
-        self.transport.write(no_room.answer(self.server_state.default_headers, sent_id))
+        self.transport.write(no_room.answer(self.server_state.default_headers, sent_id, self._shared.prefix))
 
     @property
     def _is_answering(self) -> bool:
@@ -243,7 +245,7 @@ class Connection(HttpToolsProtocol):
     def _refusal(self, no_room: NoRoom | None) -> ASGIApp | None:
         """What answers this request in the application's place, before anything of its body is read."""
         problem = self._problem(no_room)
-        return problem.response(request_id(self.headers)) if problem else None
+        return problem.response(request_id(self.headers), self._shared.prefix) if problem else None
 
     def _problem(self, no_room: NoRoom | None) -> Problem | None:
         if len(self.url) > URL_BYTES_MAX:
@@ -317,7 +319,7 @@ class Connection(HttpToolsProtocol):
         """Answer at once, if an answer can still be given, and close."""
         if self._last is None or self._last.response_complete or not self._last.response_started:
             asked = self.cycle.scope["headers"] if self._is_at_work else self.headers
-            response = problem.response(request_id(asked or ()))
+            response = problem.response(request_id(asked or ()), self._shared.prefix)
             headers: list[tuple[bytes, bytes]] = [
                 *self.server_state.default_headers,
                 *response.raw_headers,

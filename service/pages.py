@@ -57,8 +57,10 @@ class ProblemMeaning(BaseModel):
     fix: str
 
 
-def router(reads: Reads, log: LogReader, writer: Writer, connections: Connections, health: Health) -> APIRouter:
-    """The routes."""
+def router(
+    reads: Reads, log: LogReader, writer: Writer, connections: Connections, health: Health, prefix: str
+) -> APIRouter:
+    """The routes. `prefix` is what a proxy puts in front of their paths."""
     routes = APIRouter(route_class=StrictRoute, tags=["operations"])
 
     @get(routes, "/", answers=FrontPage, synced=False)
@@ -111,7 +113,7 @@ def router(reads: Reads, log: LogReader, writer: Writer, connections: Connection
         if kind is None:
             raise Problem("not-found", f"There is no problem called {code[:100]!r}.")
         meaning = ProblemMeaning(
-            type=f"/problems/{code}",
+            type=f"{prefix}/problems/{code}",
             title=kind.title,
             status=kind.status,
             code=code,

@@ -21,16 +21,15 @@ class NoRoom:
     def __init__(self, reason: str, detail: str) -> None:
         self.reason = reason
         self.problem = Problem("overloaded", detail)
-        response = self.problem.response()
-        self._ready_made = b"".join([*_lines(response.raw_headers), b"\r\n", bytes(response.body)])
         self._common: _Headers = ()
         self._answer = b""
 
-    def answer(self, common: _Headers, request_id: bytes | None = None) -> bytes:
+    def answer(self, common: _Headers, request_id: bytes | None = None, prefix: str = "") -> bytes:
         """The whole answer, with the headers that every answer has; they are other ones once a second."""
         if common is not self._common:
             self._common = common
-            self._answer = b"".join([*_lines(common), self._ready_made])
+            response = self.problem.response(prefix=prefix)
+            self._answer = b"".join([*_lines([*common, *response.raw_headers]), b"\r\n", bytes(response.body)])
         sent = b"x-request-id: %b\r\n" % request_id if request_id else b""
         return STATUS_LINE[503] + sent + self._answer
 

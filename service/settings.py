@@ -17,6 +17,7 @@ POSTGRES_SCHEMES = ("postgresql://", "postgres://")
 REDIS_SCHEMES = ("redis://", "rediss://", "unix://")
 
 _ORIGIN = re.compile(r"([a-z][a-z0-9+.-]*)://([a-z0-9._-]+|\[[0-9a-f:.]+\])(:[1-9][0-9]{0,4})?")
+_ROOT_PATH = re.compile(r"(/(?!\.{1,2}(/|$))[A-Za-z0-9._~-]+){1,20}")
 _DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 
 
@@ -65,6 +66,13 @@ def _origin(text: str) -> str:
     return f"{scheme}://{host}" + (port if port and port != _DEFAULT_PORTS.get(scheme) else "")
 
 
+def _root_path(value: str) -> str:
+    path = value.strip().rstrip("/")
+    if path and not _ROOT_PATH.fullmatch(path):
+        raise ValueError("takes a path such as /shop, of letters, digits and - . _ ~")
+    return path
+
+
 def _lower(value: object) -> object:
     return value.lower() if isinstance(value, str) else value
 
@@ -92,6 +100,7 @@ class Settings(BaseSettings):
     allow_unsafe_database: bool = False  # start on a server that may lose what it has acknowledged
     port: Annotated[int, Field(ge=1, le=65535)] = 8000
     cors_origins: Annotated[str, AfterValidator(_origins)] | None = None  # whose pages may call the API from a browser
+    root_path: Annotated[str, AfterValidator(_root_path)] | None = None  # where a proxy serves the API
     data_dir: Path = Path("./data")
     log_format: Annotated[Literal["text", "json"], BeforeValidator(_lower)] = "text"
     log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)] = "info"

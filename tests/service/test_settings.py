@@ -60,6 +60,11 @@ def test_every_url_that_libpq_takes_is_taken(monkeypatch: pytest.MonkeyPatch, ur
         ("CORS_ORIGINS", "https://shop.example,*"),
         ("CORS_ORIGINS", "https://user:hunter2@shop.example"),
         ("CORS_ORIGINS", "null"),
+        ("ROOT_PATH", "shop"),
+        ("ROOT_PATH", "//shop"),
+        ("ROOT_PATH", "/shop/../x"),
+        ("ROOT_PATH", "/sh op"),
+        ("ROOT_PATH", "https://shop.example"),
         ("LOG_FORMAT", "xml"),
         ("LOG_LEVEL", "loud"),
     ],
@@ -75,6 +80,12 @@ def test_a_wrong_value_is_one_line_that_names_the_variable_and_keeps_the_passwor
     assert "\n" not in message
     assert "hunter2" not in message
     assert refusal.value.exit_code == 2
+
+
+@pytest.mark.parametrize(("value", "path"), [("/shop/", "/shop"), ("/", ""), ("/a/b-1.x", "/a/b-1.x")])
+def test_a_root_path_has_no_slash_at_its_end(monkeypatch: pytest.MonkeyPatch, value: str, path: str) -> None:
+    monkeypatch.setenv("ROOT_PATH", value)
+    assert Settings.load().root_path == path
 
 
 @pytest.mark.parametrize(
