@@ -91,9 +91,7 @@ def router(reads: Reads, log: HeadReader) -> APIRouter:
 
 def view(projection: Projection, head: Head, replaying: bool) -> dict[str, object]:
     """A ProjectionView."""
-    lag_ms = 0
-    if head.waiting_since is not None:
-        lag_ms = max(0, round((projection.now - head.waiting_since) / timedelta(milliseconds=1)))
+    lag_ms = round(lag(projection, head) / timedelta(milliseconds=1))
     return {
         "name": projection.name,
         "position": projection.position,
@@ -104,6 +102,16 @@ def view(projection: Projection, head: Head, replaying: bool) -> dict[str, objec
         "parked": projection.parked,
         "updated_at": timestamp(projection.updated_at),
     }
+
+
+def lag(projection: Projection, head: Head) -> timedelta:
+    """How long the first event that is not projected has been waiting, by the database's clock."""
+    if head.waiting_since is None:
+        return timedelta(0)
+    # A clock that leapt ahead once may have dated the event into the future. Then the wait is counted from when the
+    # projection last moved: the event was appended after that, or shortly before.
+    since = head.waiting_since if head.waiting_since <= projection.now else projection.updated_at
+    return max(timedelta(0), projection.now - since)
 
 
 def state(projection: Projection, lag_ms: int, replaying: bool) -> State:

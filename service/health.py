@@ -9,7 +9,7 @@ from command.writer import Writer
 from contract.problems import Problem
 from projector.bell import Bell
 from query.database import NEEDED_GRANTS, Reads, Statement
-from query.projections import Head, Projection, projections_of
+from query.projections import Head, Projection, lag, projections_of
 from service.durability import SWITCHED_OFF, remedy
 from service.holders import HOLDERS, Holder
 from service.log_reader import LogReader
@@ -127,7 +127,7 @@ def trouble(projection: Projection, head: Head) -> str | None:
         return f"no worker has looked at the log for {silence.total_seconds():.0f} s; the last was {last}"
     if projection.error:
         return projection.error
-    if head.waiting_since is not None and projection.now - head.waiting_since > SILENT_AFTER:
+    if lag(projection, head) > SILENT_AFTER:
         return f"{head.position - projection.position} events behind the log's head"
     return None
 

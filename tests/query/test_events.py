@@ -165,6 +165,19 @@ async def test_lag_is_counted_from_the_first_event_that_waits(
     assert seconds * 1000 <= projection["lag_ms"] < seconds * 1000 + 500
 
 
+async def test_an_event_from_the_future_is_a_lag_since_the_projection_last_moved(
+    api: httpx.AsyncClient, log: Log, rows: Rows
+) -> None:
+    """A clock that leapt ahead once leaves its date in the log, and must not hide a projection that stands still."""
+    log.streams = ["x"] * 9
+    now = datetime.now(UTC)
+    log.waiting_since = now + timedelta(days=1)
+    rows.reach(7, seen_at=now, updated_at=now - timedelta(seconds=7))
+    projection = await shown(api)
+    assert (projection["lag_events"], projection["state"]) == (2, "catching_up")
+    assert 7_000 <= projection["lag_ms"] < 7_500
+
+
 async def test_a_worker_that_was_not_seen_for_ten_seconds_has_stopped(
     api: httpx.AsyncClient, log: Log, rows: Rows
 ) -> None:
