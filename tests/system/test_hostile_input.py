@@ -100,7 +100,7 @@ BODIES: dict[str, tuple[bytes, bytes, int, str]] = {
     "not json": (b"/users", b"<xml/>", 400, "malformed-json"),
     "cut off": (b"/users", b'{"name": "Eve"', 400, "malformed-json"),
     "two documents": (b"/users", b"{} {}", 400, "malformed-json"),
-    "a byte order mark": (b"/users", b"\xef\xbb\xbf{}", 400, "malformed-json"),
+    "a byte order mark": (b"/users", b"\xef\xbb\xbf{}", 422, "validation-error"),
     "utf-16": (b"/users", json.dumps(USER).encode("utf-16"), 400, "malformed-json"),
     "bad utf-8": (b"/users", b'{"name": "\xff\xfe", "email": "eve@example.org"}', 400, "malformed-json"),
     "overlong utf-8": (b"/users", b'{"name": "\xc0\x80", "email": "eve@example.org"}', 400, "malformed-json"),
