@@ -4,10 +4,12 @@ import gc
 import logging
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
+from prometheus_client.core import Metric
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect, Request
@@ -37,8 +39,10 @@ from service.connections import Connections
 from service.errors import OperatorError
 from service.health import Health
 from service.log_reader import LogReader
+from service.metrics import process_families
 from service.prefix import Prefixed
 from service.settings import Settings
+from service.sharing import SharedFigures
 from service.version import VERSION
 
 # Long-lived objects are many (routes, models, states) and garbage in cycles is rare: the collector looks less often.
@@ -85,8 +89,11 @@ CORS: dict[str, Any] = {
 log = logging.getLogger(__name__)
 
 
-def create_app(settings: Settings) -> FastAPI:
-    """The application for these settings. It needs `database_url` and `redis_url`, and connects when it starts."""
+def create_app(settings: Settings, figures: Path | None = None) -> FastAPI:
+    """The application for these settings. It needs `database_url` and `redis_url`, and connects when it starts.
+
+    `figures` is the directory in which several processes behind one port share their metrics.
+    """
     if settings.database_url is None or settings.redis_url is None:
         raise OperatorError("DATABASE_URL and REDIS_URL must be set", exit_code=2)
     bell = Bell(settings.redis_url)
@@ -95,6 +102,11 @@ def create_app(settings: Settings) -> FastAPI:
     health = Health(settings, bell, writer)
     prefix = settings.root_path or ""
     connections = Connections(lambda: writer.waiting, writer.is_full, writer.take_no_more, prefix=prefix)
+
+    def counted() -> list[Metric]:
+        return process_families(writer, connections)
+
+    shared = SharedFigures(figures, counted) if figures else None
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[dict[str, Any]]:
@@ -106,6 +118,8 @@ def create_app(settings: Settings) -> FastAPI:
             await stack.enter_async_context(reads)
             await stack.enter_async_context(health)
             await stack.enter_async_context(connections)
+            if shared:
+                await stack.enter_async_context(shared.published())
             gc.collect()
             gc.freeze()
             gc.set_threshold(*GC_THRESHOLDS)
@@ -129,7 +143,7 @@ def create_app(settings: Settings) -> FastAPI:
         command.users.router(commands),
         query.events.router(log_reader),
         query.projections.router(reads, log_reader),
-        pages.router(reads, log_reader, writer, connections, health, prefix),
+        pages.router(reads, log_reader, shared.total if shared else counted, health, prefix),
         api_reference.router(app.openapi),
     ):
         app.router.routes.extend(routes.routes)

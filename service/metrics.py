@@ -17,13 +17,18 @@ from service.log_reader import LogReader
 log = logging.getLogger(__name__)
 
 
-async def metrics_text(writer: Writer, connections: Connections, reads: Reads, log_reader: LogReader) -> bytes:
-    """The metrics of this API process in Prometheus' text format.
+def process_families(writer: Writer, connections: Connections) -> list[Metric]:
+    """The figures that this process counts itself."""
+    return [*_of_writer(writer), _of_connections(connections)]
+
+
+async def metrics_text(counted: list[Metric], reads: Reads, log_reader: LogReader) -> bytes:
+    """The metrics in Prometheus' text format: what the processes counted, and the database's figures.
 
     They are read off when asked for, and cost nothing otherwise. What the database knows is left out while it is away:
     the process's own figures are worth most then.
     """
-    families = [*_of_writer(writer), _of_connections(connections)]
+    families = list(counted)
     try:
         for projection in await projections_of(reads):
             families += _of_projection(projection, (await log_reader.head(projection.position)).position)
@@ -50,7 +55,7 @@ def _of_writer(writer: Writer) -> Iterator[Metric]:
         commands.add_metric([outcome], number)
     yield commands
     yield CounterMetricFamily("orders_batches", "Transactions that commands were committed in", writer.batches)
-    yield CounterMetricFamily("orders_events_appended", "Events appended by this process", writer.events)
+    yield CounterMetricFamily("orders_events_appended", "Events appended", writer.events)
     yield GaugeMetricFamily("orders_commands_waiting", "Commands that wait for their batch", writer.waiting)
 
 

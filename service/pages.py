@@ -1,13 +1,14 @@
 """What every service has beside its resources: a front page, the meaning of problems, health, and metrics."""
 
+from collections.abc import Callable
 from typing import Literal
 
 from fastapi import APIRouter
+from prometheus_client.core import Metric
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from pydantic import BaseModel
 from starlette.responses import JSONResponse, Response
 
-from command.writer import Writer
 from contract.caching import NO_STORE
 from contract.openapi import Documented, problem_content
 from contract.problems import PROBLEMS, Problem
@@ -15,7 +16,6 @@ from contract.requests import StrictRoute
 from contract.resources import Int32
 from query.database import Reads
 from query.routes import get
-from service.connections import Connections
 from service.health import Health
 from service.log_reader import LogReader
 from service.metrics import metrics_text
@@ -57,10 +57,11 @@ class ProblemMeaning(BaseModel):
     fix: str
 
 
-def router(
-    reads: Reads, log: LogReader, writer: Writer, connections: Connections, health: Health, prefix: str
-) -> APIRouter:
-    """The routes. `prefix` is what a proxy puts in front of their paths."""
+def router(reads: Reads, log: LogReader, counted: Callable[[], list[Metric]], health: Health, prefix: str) -> APIRouter:
+    """The routes. `counted` gives the figures of this process, or of all processes behind the port.
+
+    `prefix` is what a proxy puts in front of their paths.
+    """
     routes = APIRouter(route_class=StrictRoute, tags=["operations"])
 
     @get(routes, "/", answers=FrontPage, synced=False)
@@ -103,7 +104,7 @@ def router(
     )
     async def get_metrics() -> Response:
         """Metrics in Prometheus' text format."""
-        text = await metrics_text(writer, connections, reads, log)
+        text = await metrics_text(counted(), reads, log)
         return Response(text, headers=NO_STORE, media_type=CONTENT_TYPE_PLAIN_0_0_4)
 
     @get(routes, "/problems/{code}", answers=ProblemMeaning, errors=["not-found"], synced=False)

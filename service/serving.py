@@ -3,6 +3,8 @@
 import contextlib
 import os
 import sys
+import tempfile
+from pathlib import Path
 
 import uvicorn
 from fastapi import FastAPI
@@ -10,13 +12,14 @@ from uvicorn.supervisors import Multiprocess
 
 from service import logs
 from service.connections import Connection
+from service.errors import OperatorError
 from service.lifeline import die_with_parent
 from service.listener import BACKLOG, listen, often
 from service.settings import Settings
 
 SHUTDOWN_SECONDS = 8  # for requests in flight, which are answered before; then they are cancelled
 
-# Set by us for the processes that uvicorn starts, so that none of them outlives it.
+# Set by us for the processes that uvicorn starts: the directory in which they share their metrics. None outlives it.
 _PART_OF_SEVERAL = "ORDERS_SERVE_PART_OF_SEVERAL"
 
 
@@ -43,7 +46,7 @@ def serve(settings: Settings, host: str, processes: int = 1) -> None:
     with contextlib.ExitStack() as closes:
         listeners = [closes.enter_context(it) for it in often(listen(host, settings.port))]
         if processes > 1:
-            os.environ[_PART_OF_SEVERAL] = "1"
+            os.environ[_PART_OF_SEVERAL] = closes.enter_context(_figures_directory())
             Multiprocess(config, sockets=listeners).run()
             return
         with contextlib.suppress(KeyboardInterrupt):
@@ -56,8 +59,16 @@ def app() -> FastAPI:
     """Build the application from the environment; uvicorn calls it in every process."""
     from service.app import create_app
 
-    if os.environ.get(_PART_OF_SEVERAL):
+    figures = os.environ.get(_PART_OF_SEVERAL)
+    if figures:
         die_with_parent()
     settings = Settings.load()
     logs.configure(settings.log_format, settings.log_level)
-    return create_app(settings)
+    return create_app(settings, Path(figures) if figures else None)
+
+
+def _figures_directory() -> tempfile.TemporaryDirectory[str]:
+    try:
+        return tempfile.TemporaryDirectory(prefix="orders-metrics-")
+    except OSError as error:
+        raise OperatorError(f"several processes need a temporary directory for their metrics: {error}") from None

@@ -1,0 +1,58 @@
+"""The metrics of two API processes behind one port."""
+
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.served import NO_REDIS
+from tests.system.stack import free_port
+
+COMMANDS = 40
+
+
+def counters(address: str) -> dict[str, float]:
+    """The counters, from a connection of its own, which either process may accept."""
+    text = httpx.get(f"{address}/metrics", timeout=10).text
+    return {name: float(value) for name, value in re.findall(r"^(orders_\w+_total\S*) (\S+)$", text, re.MULTILINE)}
+
+
+@pytest.fixture
+def address(database_url: str, tmp_path: Path) -> Iterator[str]:
+    port = free_port()
+    environment = {
+        "DATABASE_URL": database_url,
+        "REDIS_URL": NO_REDIS,
+        "ALLOW_UNSAFE_DATABASE": "1",
+        "TMPDIR": str(tmp_path),
+    }
+    command = [sys.executable, "-m", "service.cli", "serve", "--port", str(port), "--processes", "2"]
+    process = subprocess.Popen(command, env=environment)
+    address = f"http://127.0.0.1:{port}"
+    try:
+        until = time.monotonic() + 60
+        while len(list(tmp_path.glob("orders-metrics-*/*.json"))) < 2:
+            assert time.monotonic() < until, "two processes did not start"
+            time.sleep(0.1)
+        yield address
+    finally:
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 0
+    assert not list(tmp_path.glob("orders-metrics-*"))
+
+
+def test_two_processes_report_the_sum_of_their_counters(address: str) -> None:
+    for number in range(COMMANDS):
+        body = {"name": "Ada", "email": f"ada{number}@example.org"}
+        assert httpx.post(f"{address}/users", json=body, timeout=10).status_code == 201
+    time.sleep(2)  # each process publishes once a second
+    scrapes = [counters(address) for _ in range(10)]
+    assert scrapes == [scrapes[0]] * 10
+    assert scrapes[0]['orders_commands_total{outcome="accepted"}'] == COMMANDS
+    assert scrapes[0]["orders_events_appended_total"] == COMMANDS
