@@ -3,11 +3,13 @@
 import codecs
 import json
 import re
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from decimal import Decimal
+from inspect import signature
 from typing import Any, NoReturn
 from urllib.parse import parse_qsl
 
+from fastapi import APIRouter, FastAPI
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from pydantic import TypeAdapter, ValidationError
@@ -91,7 +93,11 @@ class StrictRequest(Request):
         return self._body
 
     async def json(self) -> Any:
-        return parse_json(await self.body())
+        document = parse_json(await self.body())
+        if document is None:
+            error = {"pointer": "", "code": "null", "detail": "must not be null"}
+            raise Problem("validation-error", "The body must not be null: leave it out instead.", errors=[error])
+        return document
 
     def _check_media_type(self) -> None:
         kind = self.headers.get("content-type", "")
@@ -100,11 +106,12 @@ class StrictRequest(Request):
 
 
 class StrictRoute(APIRoute):
-    """A route that reads its request itself: strictly, and with nothing between it and its endpoint.
+    """A route that reads its request strictly.
 
-    An endpoint takes its path parameters as text, `request`, and `body` if it has one, and answers a Response. FastAPI
-    declares and documents the route; what it would do at run time (resolving dependencies, of which there are none) is
-    left out, because it costs as much as placing an order does.
+    A plain endpoint takes its path parameters as text, `request`, and `body` if it has one, and answers a Response. The
+    route calls it directly: FastAPI's resolving of dependencies would cost as much as placing an order does. FastAPI
+    runs every other endpoint: one with dependencies, its own or those of its router or application, or with other
+    parameters. Both kinds read bodies strictly and reject query parameters that `openapi_extra` does not document.
     """
 
     def __init__(self, path: str, endpoint: Callable[..., Awaitable[Response]], **options: Any) -> None:
@@ -117,21 +124,39 @@ class StrictRoute(APIRoute):
         self._takes_request = self.dependant.request_param_name is not None
         model: Any = self.body_field.field_info.annotation if self.body_field else None
         self._body = TypeAdapter(model) if model else None
-        self.app = self._serve
+        if self._is_plain():
+            self.app = self._serve
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """FastAPI's handler, which runs dependencies, on a strict request."""
+        handler = super().get_route_handler()
+
+        async def handle(request: Request) -> Response:
+            self._check_query(request)
+            return _with_request_id(request.scope, await handler(StrictRequest(request.scope, request.receive)))
+
+        return handle
+
+    def _is_plain(self) -> bool:
+        needs = self.dependant
+        names = {"request", "body", *self.param_convertors}
+        texts = all(parameter.field_info.annotation is str for parameter in needs.path_params)
+        return texts and not needs.dependencies and signature(self.endpoint).parameters.keys() <= names
+
+    def _check_query(self, request: Request) -> None:
+        # A route that takes query parameters checks them itself: it only documents them.
+        if request.scope["query_string"] and not self._takes_query:
+            refuse_parameters(request)
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = StrictRequest(scope, receive)
-        # A route that takes query parameters checks them itself: it only documents them.
-        if scope["query_string"] and not self._takes_query:
-            refuse_parameters(request)
+        self._check_query(request)
         arguments: dict[str, Any] = dict(scope["path_params"])
         if self._takes_request:
             arguments["request"] = request
         if self._body is not None:
             arguments["body"] = await self._read_body(request, self._body)
-        response = await self.endpoint(**arguments)
-        if sent := request_id(scope["headers"]):
-            response.raw_headers.append((b"x-request-id", sent))
+        response = _with_request_id(scope, await self.endpoint(**arguments))
         await response(scope, receive, send)
 
     async def _read_body(self, request: StrictRequest, model: TypeAdapter[Any]) -> Any:
@@ -139,14 +164,30 @@ class StrictRoute(APIRoute):
         document = None
         if await request.body():
             document = await request.json()
-            if document is None:
-                error = {"pointer": "", "code": "null", "detail": "must not be null"}
-                raise Problem("validation-error", "The body must not be null: leave it out instead.", errors=[error])
         try:
             return model.validate_python(document)
         except ValidationError as error:
             errors = [{**one, "loc": ("body", *one["loc"])} for one in error.errors(include_url=False)]
             raise RequestValidationError(errors) from None
+
+
+def _with_request_id(scope: Scope, response: Response) -> Response:
+    """The response with the X-Request-Id that the caller sent."""
+    if sent := request_id(scope["headers"]):
+        response.raw_headers.append((b"x-request-id", sent))
+    return response
+
+
+def add_routes(app: FastAPI, router: APIRouter) -> None:
+    """Add the router's routes to the application, with the application's dependencies if it has any.
+
+    Without dependencies the routes are added one by one, so that a path is matched in one pass and a 405 can name all
+    its methods.
+    """
+    if app.router.dependencies:
+        app.include_router(router)
+    else:
+        app.router.routes.extend(router.routes)
 
 
 def refuse_parameters(request: Request) -> None:

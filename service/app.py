@@ -30,7 +30,7 @@ from command.ids import new_id
 from command.writer import Writer
 from contract.openapi import problem_schemas, refuse_null_bodies
 from contract.problems import Problem, problem_of
-from contract.requests import request_id
+from contract.requests import add_routes, request_id
 from projector.bell import Bell
 from query.database import Reads
 from query.sync import Sync
@@ -132,8 +132,7 @@ def create_app(settings: Settings, figures: Path | None = None) -> FastAPI:
     commands = Commands(writer)
     sync = Sync.of_tables(reads)
     log_reader = LogReader(reads)
-    # What is asked for most comes first: routes are tried in order. Their routes are taken one by one, not included
-    # router by router, so that a path is matched in one pass and a 405 can name all its methods.
+    # The most frequent requests come first: routes are tried in order.
     for routes in (
         command.orders.router(commands),
         query.orders.router(reads, sync),
@@ -146,7 +145,7 @@ def create_app(settings: Settings, figures: Path | None = None) -> FastAPI:
         pages.router(reads, log_reader, shared.total if shared else counted, health, prefix),
         api_reference.router(app.openapi),
     ):
-        app.router.routes.extend(routes.routes)
+        add_routes(app, routes)
     _answer_problems(app, prefix)
     return app
 
@@ -197,9 +196,10 @@ def _answer_problems(app: FastAPI, prefix: str) -> None:
     @app.exception_handler(HTTPException)
     async def http(request: Request, error: HTTPException) -> Response:
         if error.status_code == 405:
-            allowed = _methods(app, request)
+            # FastAPI names the methods of an included router's route in the error.
+            allowed = ", ".join(_methods(app, request)) or (error.headers or {}).get("Allow", "")
             detail = f"{request.url.path} does not take {request.method}."
-            return answer(request, Problem("method-not-allowed", detail, headers={"Allow": ", ".join(allowed)}))
+            return answer(request, Problem("method-not-allowed", detail, headers={"Allow": allowed}))
         if error.status_code == 404:
             return answer(request, Problem("not-found", f"There is nothing at {request.url.path[:200]}."))
         return answer(request, Problem("malformed-json", str(error.detail)))
