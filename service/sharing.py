@@ -32,7 +32,8 @@ class SharedFigures:
 
     def total(self) -> list[Metric]:
         """The families of this process, with the figures of all processes added up."""
-        self.publish()
+        with suppress(OSError):  # a full disk: the figures of a moment ago are shown
+            self.publish()
         sums = Counter[str]()
         for path in self._directory.glob("*.json"):
             is_alive = time.time() - path.stat().st_mtime < GAUGE_SECONDS_MAX
