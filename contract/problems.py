@@ -12,6 +12,7 @@ from starlette.responses import Response
 from contract.caching import NO_STORE
 
 MEDIA_TYPE = "application/problem+json"
+ERRORS_MAX = 100  # errors listed in a validation problem: a body can have 100,000
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +131,7 @@ PROBLEMS: dict[str, ProblemType] = {
         "Send JSON with Content-Type: application/json.",
     ),
     "validation-error": ProblemType(
-        422, "Validation error", "The body breaks rules; `errors` has each of them.", "Correct the fields named."
+        422, "Validation error", "The body breaks rules; `errors` lists the first 100.", "Correct the fields named."
     ),
     "idempotency-key-reused": ProblemType(
         422,
@@ -266,11 +267,15 @@ def problem_of(invalid: RequestValidationError) -> Problem:
     if "header" in by_place:
         error = by_place["header"][0]
         return Problem("invalid-header", f"{_shown(error['loc'][-1])}: {_message(error)}.")
+    found = by_place.get("body", ())
     errors = [
         {"pointer": _pointer(error["loc"][1:]), "code": _body_code(error["type"]), "detail": _message(error)}
-        for error in by_place.get("body", ())
+        for error in found[:ERRORS_MAX]
     ]
-    return Problem("validation-error", "The body breaks rules: see errors.", errors=errors)
+    detail = "The body breaks rules: see errors."
+    if len(found) > ERRORS_MAX:
+        detail = f"The body breaks more than {ERRORS_MAX} rules: errors lists the first {ERRORS_MAX}."
+    return Problem("validation-error", detail, errors=errors)
 
 
 def _pointer(location: Sequence[str | int]) -> str:

@@ -3,7 +3,8 @@
 import codecs
 import json
 import re
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections import Counter
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Iterator
 from decimal import Decimal
 from inspect import signature
 from typing import Any, NoReturn
@@ -17,11 +18,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from contract.problems import Problem
+from contract.problems import ERRORS_MAX, Problem
 
 BODY_BYTES_MAX = 1024 * 1024
 KEY_LENGTH_MAX = 255
 REQUEST_ID_LENGTH_MAX = 200
+_DEPTH_MAX = 8  # deeper than any body's model
 
 _ETAGS = re.compile(r'\s*(?:W/)?"[^"]*"\s*(?:,\s*(?:W/)?"[^"]*"\s*)*')
 _QUOTED = re.compile(r'(?:W/)?"([^"]*)"')
@@ -32,8 +34,7 @@ _REQUEST_ID = re.compile(rb"[ -~]{1,%d}" % REQUEST_ID_LENGTH_MAX)
 def _object_without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     members = dict(pairs)
     if len(members) != len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
+        twice, _ = Counter(name for name, _ in pairs).most_common(1)[0]
         raise ValueError(f"the key {twice[:100]!r} stands twice in one object")
     return members
 
@@ -124,6 +125,7 @@ class StrictRoute(APIRoute):
         self._takes_request = self.dependant.request_param_name is not None
         model: Any = self.body_field.field_info.annotation if self.body_field else None
         self._body = TypeAdapter(model) if model else None
+        self._names = frozenset(_names_of(self._body.json_schema())) if self._body else frozenset()
         if self._is_plain():
             self.app = self._serve
 
@@ -167,8 +169,45 @@ class StrictRoute(APIRoute):
         try:
             return model.validate_python(document)
         except ValidationError as error:
-            errors = [{**one, "loc": ("body", *one["loc"])} for one in error.errors(include_url=False)]
-            raise RequestValidationError(errors) from None
+            raise RequestValidationError(self._errors(error, model, document)) from None
+
+    def _errors(self, error: ValidationError, model: TypeAdapter[Any], document: Any) -> list[dict[str, Any]]:
+        """The errors of a body: all of them, or one more than ERRORS_MAX."""
+        if error.error_count() > ERRORS_MAX:
+            # Listing 100,000 errors takes half a second. Validate again without most of the unknown members.
+            try:
+                model.validate_python(_pruned(document, self._names, [ERRORS_MAX + 1]))
+            except ValidationError as fewer:
+                error = fewer
+        found = error.errors(include_url=False, include_context=False, include_input=False)
+        return [{**one, "loc": ("body", *one["loc"])} for one in found[: ERRORS_MAX + 1]]
+
+
+def _names_of(schema: Any) -> Iterator[str]:
+    """The names of all members in a JSON schema, at any depth."""
+    if isinstance(schema, dict):
+        yield from schema.get("properties", {})
+    if isinstance(schema, dict | list):
+        for part in schema.values() if isinstance(schema, dict) else schema:
+            yield from _names_of(part)
+
+
+def _pruned(document: Any, names: Collection[str], unknown_left: list[int], depth: int = 0) -> Any:
+    """The document with all members that have one of the `names`, and the first `unknown_left` of the others."""
+    if depth == _DEPTH_MAX:
+        return document
+    if isinstance(document, list):
+        return [_pruned(item, names, unknown_left, depth + 1) for item in document]
+    if not isinstance(document, dict):
+        return document
+    kept: dict[str, Any] = {}
+    for name, value in document.items():
+        if name in names:
+            kept[name] = _pruned(value, names, unknown_left, depth + 1)
+        elif unknown_left[0]:
+            unknown_left[0] -= 1
+            kept[name] = value
+    return kept
 
 
 def _with_request_id(scope: Scope, response: Response) -> Response:

@@ -21,7 +21,7 @@ All errors are RFC 9457 problem documents (`application/problem+json`):
 | `detail` | what was wrong with this request, in a sentence |
 | `code` | one of the codes below; programs look at this |
 | `retryable` | whether the same request may succeed later as it is |
-| `errors` | only for errors in the body: `pointer` (RFC 6901), `code`, `detail` of each |
+| `errors` | only for errors in the body: `pointer` (RFC 6901), `code`, `detail` of each; at most 100 of them |
 | others | facts: `parameter`, or `lines` with what was asked for and what there is |
 
 A 4xx and a 500 mean that nothing was appended. A 503 carries `Retry-After`. Only `outcome-unknown` leaves open whether
