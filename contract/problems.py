@@ -127,8 +127,8 @@ PROBLEMS: dict[str, ProblemType] = {
     "unsupported-media-type": ProblemType(
         415,
         "Unsupported media type",
-        "The body is not application/json.",
-        "Send JSON with Content-Type: application/json.",
+        "The body is not application/json, or it is compressed.",
+        "Send JSON with Content-Type: application/json and without a Content-Encoding.",
     ),
     "validation-error": ProblemType(
         422, "Validation error", "The body breaks rules; `errors` lists the first 100.", "Correct the fields named."

@@ -90,6 +90,7 @@ class StrictRequest(Request):
                 chunks.append(chunk)
             self._body = b"".join(chunks)
             if self._body:
+                self._check_encoding()
                 self._check_media_type()
         return self._body
 
@@ -99,6 +100,15 @@ class StrictRequest(Request):
             error = {"pointer": "", "code": "null", "detail": "must not be null"}
             raise Problem("validation-error", "The body must not be null: leave it out instead.", errors=[error])
         return document
+
+    def _check_encoding(self) -> None:
+        for encoding in self.headers.getlist("content-encoding"):
+            if encoding.strip().lower() != "identity":
+                raise Problem(
+                    "unsupported-media-type",
+                    f"The Content-Encoding is {encoding[:100]!r}. Send the body without compression.",
+                    headers={"Accept-Encoding": "identity"},
+                )
 
     def _check_media_type(self) -> None:
         kind = self.headers.get("content-type", "")

@@ -1,6 +1,7 @@
 """Hostile requests: each is refused with its own problem, and nothing is appended."""
 
 import contextlib
+import gzip
 import json
 from collections.abc import Iterator
 from typing import Any
@@ -228,6 +229,19 @@ def test_a_body_is_json_by_its_content_type(shop: Shop, kind: str) -> None:
 @pytest.mark.parametrize("kind", ["application/json; charset=utf-8", "APPLICATION/JSON"])
 def test_a_content_type_may_have_parameters_and_any_case(shop: Shop, kind: str) -> None:
     assert problem(shop.post("/products", content=b"{}", headers={"Content-Type": kind}))[0] == 422
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "br", "identity, gzip", "GZIP", "x-unknown"])
+def test_a_compressed_body_is_refused_by_the_name_of_its_encoding(shop: Shop, encoding: str) -> None:
+    answer = send(shop, gzip.compress(json.dumps(USER).encode()), "/users", **{"Content-Encoding": encoding})
+    assert problem(answer) == (415, "unsupported-media-type")
+    assert repr(encoding) in answer.json()["detail"]
+    assert answer.headers["accept-encoding"] == "identity"
+
+
+def test_a_body_whose_content_encoding_is_identity_is_read(shop: Shop) -> None:
+    answer = send(shop, "{}", "/users", **{"Content-Encoding": "Identity"})
+    assert problem(answer) == (422, "validation-error")
 
 
 @pytest.mark.parametrize("query", ["dry_run=true", "dry_run", "a=1&b=2", "%00=1", "limit=5"])
