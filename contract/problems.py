@@ -170,7 +170,7 @@ PROBLEMS: dict[str, ProblemType] = {
     "overloaded": ProblemType(
         503,
         "Overloaded",
-        "Too many requests or connections are open, or commands waiting; this one was not tried.",
+        "Too many requests or connections are open, or too many commands or reads wait; this one was not tried.",
         "Repeat it after Retry-After.",
         True,
     ),

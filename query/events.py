@@ -12,6 +12,7 @@ from query.parameters import Number, Parameters, Position
 from query.parked import absent
 from query.routes import get, json_response, known_id
 from query.sync import Sync
+from query.waiting import WaitingReads
 
 EVENTS_DEFAULT = 100
 EVENTS_MAX = 1000
@@ -49,10 +50,10 @@ class EventsParameters(Parameters):
     limit: Number = Field(EVENTS_DEFAULT, ge=1, le=EVENTS_MAX, description="the most events that the page may have")
 
 
-def router(log: EventReader) -> APIRouter:
-    """The routes."""
+def router(log: EventReader, waiting: WaitingReads | None = None) -> APIRouter:
+    """The routes. `waiting` counts the reads that wait for the log."""
     routes = APIRouter(tags=["events"], route_class=StrictRoute)
-    sync = Sync(log.position)
+    sync = Sync(log.position, waiting)
 
     async def answer(request: Request, stream: str | None = None) -> Response:
         parameters = EventsParameters.of(request)

@@ -59,7 +59,7 @@ def get(
     codes = [
         *errors,
         *(("unknown-parameter", "invalid-parameter") if parameters else ("unknown-parameter",)),
-        *(("invalid-header", "projection-behind") if synced else ()),
+        *(("invalid-header", "projection-behind", "overloaded") if synced else ()),
         "unavailable",
     ]
     responses: dict[int | str, dict[str, Any]] = {200: {"model": answers, "headers": shown}, **problems(*codes)}

@@ -2,16 +2,18 @@
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Protocol, Self, TypeVar
 
 from fastapi import Request
 from sqlalchemy import select
+from starlette.requests import ClientDisconnect
 
 from contract.problems import Problem
 from contract.requests import sync_token
 from query.database import Reads
 from query.statements import compiled, of_read_tables
+from query.waiting import WaitingReads
 from readmodel.tables import checkpoint
 
 WAIT_SECONDS_DEFAULT = 2
@@ -38,16 +40,17 @@ Answer = TypeVar("Answer", bound=Positioned)
 class Sync:
     """Waits for positions; one poller serves everybody who waits in this process.
 
-    `position` asks how far the read tables (or the log that is read) have come.
+    `position` asks how far the read tables (or the log that is read) have come. `waiting` counts the reads that wait.
     """
 
-    def __init__(self, position: Callable[[], Awaitable[int]]) -> None:
+    def __init__(self, position: Callable[[], Awaitable[int]], waiting: WaitingReads | None = None) -> None:
         self._position = position
+        self._counted = waiting or WaitingReads()
         self._waiting: dict[asyncio.Future[None], int] = {}
         self._poller: asyncio.Task[None] | None = None
 
     @classmethod
-    def of_tables(cls, reads: Reads) -> Self:
+    def of_tables(cls, reads: Reads, waiting: WaitingReads | None = None) -> Self:
         """Waits for the read tables."""
         statement = compiled(select(checkpoint.c.position).where(of_read_tables()))
 
@@ -55,20 +58,24 @@ class Sync:
             reached: int = (await reads.rows(statement, {}))[0][0]
             return reached
 
-        return cls(position)
+        return cls(position, waiting)
 
     async def answer(self, request: Request, read: Callable[[], Awaitable[Answer]]) -> Answer:
         """What `read` answers, no older than the request's Sync-Token.
 
         Most tokens have been reached when they arrive, and every answer carries its position: so it reads first, and
-        waits and reads again only if that was too early. Raises Problem `projection-behind`.
+        waits and reads again only if that was too early. Raises Problem `projection-behind` or `overloaded` (too many
+        wait), and ClientDisconnect when the client hangs up meanwhile.
         """
         token = sync_token(request)
         answer = await read()
         if token is None or answer.position >= token:
             return answer
-        await self._reach(token, wait_seconds(request))
-        answer = await read()
+        seconds = wait_seconds(request)
+        # Counted until it has read again: many that stop waiting at once must not fill the limit of requests.
+        with self._counted.one_more():
+            await _unless_hung_up(request, self._reach(token, seconds))
+            answer = await read()
         if answer.position < token:
             # Another replica answered than the one that was asked.
             raise _behind(token)
@@ -100,6 +107,25 @@ class Sync:
                 if token <= position and not reached.done():
                     reached.set_result(None)
             await asyncio.sleep(POLL_SECONDS)
+
+
+async def _unless_hung_up(request: Request, wait: Coroutine[None, None, None]) -> None:
+    """Await `wait`. Stop and raise ClientDisconnect as soon as the client has hung up."""
+    waiting = asyncio.create_task(wait)
+    watching = asyncio.create_task(_hung_up(request))
+    try:
+        await asyncio.wait((waiting, watching), return_when=asyncio.FIRST_COMPLETED)
+        if not waiting.done():
+            raise ClientDisconnect
+        waiting.result()
+    finally:
+        waiting.cancel()
+        watching.cancel()
+
+
+async def _hung_up(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
 
 
 def wait_seconds(request: Request) -> int:

@@ -34,6 +34,7 @@ from contract.requests import add_routes, request_id
 from projector.bell import Bell
 from query.database import Reads
 from query.sync import Sync
+from query.waiting import WaitingReads
 from service import api_reference, pages
 from service.connections import Connections
 from service.errors import OperatorError
@@ -101,7 +102,10 @@ def create_app(settings: Settings, figures: Path | None = None) -> FastAPI:
     reads = Reads(settings.query_database_url or settings.database_url)
     health = Health(settings, bell, writer)
     prefix = settings.root_path or ""
-    connections = Connections(lambda: writer.waiting, writer.is_full, writer.take_no_more, prefix=prefix)
+    waiting = WaitingReads()
+    connections = Connections(
+        lambda: writer.waiting + waiting.count, writer.is_full, writer.take_no_more, prefix=prefix
+    )
 
     def counted() -> list[Metric]:
         return process_families(writer, connections)
@@ -130,7 +134,7 @@ def create_app(settings: Settings, figures: Path | None = None) -> FastAPI:
     app.cors_origins = settings.cors_origins
     app.prefix = prefix
     commands = Commands(writer)
-    sync = Sync.of_tables(reads)
+    sync = Sync.of_tables(reads, waiting)
     log_reader = LogReader(reads)
     # The most frequent requests come first: routes are tried in order.
     for routes in (
@@ -140,7 +144,7 @@ def create_app(settings: Settings, figures: Path | None = None) -> FastAPI:
         query.users.router(reads, sync),
         command.products.router(commands),
         command.users.router(commands),
-        query.events.router(log_reader),
+        query.events.router(log_reader, waiting),
         query.projections.router(reads, log_reader),
         pages.router(reads, log_reader, shared.total if shared else counted, health, prefix),
         api_reference.router(app.openapi),

@@ -35,8 +35,8 @@ LOOK_EVERY_SECONDS = 1
 URL_BYTES_MAX = 8 * 1024
 HEADERS_MAX = 100
 HEAD_BYTES_MAX = 32 * 1024
-# Requests under way beside the commands that wait for the writer. Each is work for the one loop, so more of them would
-# make everybody wait, those who are refused as well.
+# Requests under way, without those that only wait: commands for the writer, reads for their Sync-Token. Each is work
+# for the one loop, so more of them would make everybody wait, those who are refused as well.
 REQUESTS_MAX = 500
 
 _READING = {b"GET", b"HEAD", b"OPTIONS"}
@@ -47,19 +47,20 @@ _WATCHING = {b"/healthz", b"/readyz", b"/metrics"}
 class Connections:
     """What all connections of a process share: their number, the look at them, and what there is room for.
 
-    `commands_waiting` is how many wait for the writer, and `commands_are_full` whether it takes no more. `refused`
-    counts what there was no room for, by reason. `prefix` is what a proxy puts in front of the API's paths.
+    `waiting` is how many requests only wait: commands for the writer, reads for their Sync-Token. `commands_are_full`
+    is whether the writer takes no more. `refused` counts what there was no room for, by reason. `prefix` is what a proxy
+    puts in front of the API's paths.
     """
 
     def __init__(
         self,
-        commands_waiting: Callable[[], int],
+        waiting: Callable[[], int],
         commands_are_full: Callable[[], bool],
         closing: Callable[[], None],
         most: int | None = None,
         prefix: str = "",
     ) -> None:
-        self._commands_waiting = commands_waiting
+        self._waiting = waiting
         self._commands_are_full = commands_are_full
         self._closing = closing
         self.most = most or connections_max()
@@ -99,7 +100,7 @@ class Connections:
         return None
 
     def _is_crowded(self, under_way: int) -> bool:
-        return under_way - self._commands_waiting() > REQUESTS_MAX
+        return under_way - self._waiting() > REQUESTS_MAX
 
     def closing(self) -> None:
         """The process is to end: whoever has got in is answered, and nobody else."""

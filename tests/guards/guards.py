@@ -306,7 +306,7 @@ GUARDS = (
     Guard(
         "requests under way are bounded, reads as well",
         "service/connections.py",
-        "return under_way - self._commands_waiting() > REQUESTS_MAX",
+        "return under_way - self._waiting() > REQUESTS_MAX",
         "return False",
         ("tests/system/test_overload.py::test_reads_that_there_is_no_room_for_are_refused_at_once",),
     ),

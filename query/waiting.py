@@ -1,0 +1,28 @@
+"""The reads of a process that wait for their Sync-Token: counted in one place, and limited."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from contract.problems import Problem
+
+# A waiting read costs a little memory and no work, so the limit of requests under way leaves it out.
+WAITING_MAX = 1_000
+
+
+class WaitingReads:
+    """Counts the reads that wait. Every `Sync` of a process shares one, and the connections' limit asks it."""
+
+    def __init__(self, most: int = WAITING_MAX) -> None:
+        self._most = most
+        self.count = 0
+
+    @contextmanager
+    def one_more(self) -> Iterator[None]:
+        """Count one read while the block runs. Raises Problem `overloaded` when too many wait already."""
+        if self.count >= self._most:
+            raise Problem("overloaded", f"{self._most} reads of this process wait for their Sync-Token already.")
+        self.count += 1
+        try:
+            yield
+        finally:
+            self.count -= 1

@@ -1,0 +1,52 @@
+"""Reads that wait for their Sync-Token have a limit of their own, and take no room from other requests."""
+
+import time
+from contextlib import ExitStack, closing
+
+from query.waiting import WAITING_MAX
+from service.connections import REQUESTS_MAX
+from tests.builders import wait_until
+from tests.served import Shop, problem, served
+from tests.system.slow import SlowClient
+
+WAITING = REQUESTS_MAX + 20
+USERS = b"GET /users HTTP/1.1\r\nHost: x\r\nSync-Token: 999999999\r\nPrefer: wait=20\r\n\r\n"
+EVENTS = USERS.replace(b"/users", b"/events")
+
+
+def _open(stack: ExitStack, shop: Shop, count: int, request: bytes) -> list[SlowClient]:
+    clients = [stack.enter_context(closing(SlowClient(str(shop.http.base_url)))) for _ in range(count)]
+    for client in clients:
+        client.send(request)
+    return clients
+
+
+def _register(shop: Shop, number: int) -> int:
+    return shop.post("/users", json={"name": "Ada", "email": f"ada{number}@example.org"}).status_code
+
+
+def _is_refused(shop: Shop) -> bool:
+    answer = shop.get("/users", headers={"Sync-Token": "999999999", "Prefer": "wait=0"})
+    return problem(answer) == (503, "overloaded")
+
+
+def test_a_command_succeeds_while_more_reads_wait_than_requests_may_be_under_way(module_database_url: str) -> None:
+    with served(module_database_url) as shop, ExitStack() as stack:
+        _open(stack, shop, WAITING, USERS)
+        time.sleep(1)
+        assert _register(shop, 1) == 201
+        assert shop.get("/users").status_code == 200
+
+
+def test_reads_of_tables_and_log_share_one_limit_and_a_hang_up_frees_its_place(module_database_url: str) -> None:
+    with served(module_database_url) as shop, ExitStack() as stack:
+        half = WAITING_MAX // 2
+        _open(stack, shop, half, USERS)
+        others = _open(stack, shop, half, EVENTS)
+        wait_until(lambda: _is_refused(shop), 10, "as many reads wait as may")
+        refused = shop.get("/users", headers={"Sync-Token": "999999999"})
+        assert refused.headers["retry-after"]
+        assert _register(shop, 2) == 201
+        assert shop.get("/users").status_code == 200
+        others[0].close()
+        wait_until(lambda: not _is_refused(shop), 2, "the place is free")
