@@ -14,6 +14,7 @@ from sqlalchemy import (
     Table,
     Text,
     bindparam,
+    case,
     cast,
     func,
     literal_column,
@@ -25,7 +26,7 @@ from sqlalchemy import (
 from query.database import Reads, Statement
 from query.paging import Place, Sort, cursor_of, link_to_next, place_of, tie
 from query.parameters import PAGE_LENGTH_MAX, PageParameters
-from query.parked import PARKED, absent, any_parked, kind_of, parked_ids
+from query.parked import PARKED, absent, any_parked, is_parked, kind_of
 from query.routes import json_response
 from query.sharing import Sharing
 from query.statements import beside_checkpoint, compiled, of_read_tables
@@ -126,16 +127,9 @@ class Listing:
 
     async def _read(self, shape: Shape, values: Mapping[str, object], limit: int) -> Page:
         rows = await self._reads.rows(self._statement(shape), values)
-        position, any_stream, known, documents, found, value, id_ = rows[0]
+        position, parked, known, documents, found, value, id_ = rows[0]
         last = Place(value, id_) if found > limit else None
-        parked = bool(any_stream) and await self._is_parked(known, values)
         return Page(position, parked, known, documents or b"", last)
-
-    async def _is_parked(self, known: bool, values: Mapping[str, object]) -> bool:
-        if known or self._owner is None:
-            return await any_parked(self._reads, kind_of(self._table))
-        table, name = self._owner
-        return bool(await parked_ids(self._reads, kind_of(table), [str(values[name])]))
 
     def _shape(self, filters: Mapping[str, object], sort: str, start: Place | None) -> tuple[Shape, dict[str, object]]:
         values: dict[str, object] = {}
@@ -157,12 +151,15 @@ class Listing:
         page = self._page_of(self._rows(shape), shape).subquery("page")
         joined: list[Any] = [page]
         known: ColumnElement[bool] = true()
+        parked = any_parked(kind_of(self._table))
         if self._owner is not None:
             table, name = self._owner
-            joined.insert(0, (table, table.c.id == bindparam(name, type_=table.c.id.type)))
+            owner = bindparam(name, type_=table.c.id.type)
+            joined.insert(0, (table, table.c.id == owner))
             known = table.c.id.is_not(None)
+            parked = case((known, parked), else_=is_parked(kind_of(table), owner))
         return (
-            select(checkpoint.c.position, checkpoint.c.parked, known, page)
+            select(checkpoint.c.position, parked, known, page)
             .select_from(beside_checkpoint(*joined))
             .where(of_read_tables())
         )

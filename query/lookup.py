@@ -7,7 +7,7 @@ from sqlalchemy import ColumnElement, Table, Text, Uuid, any_, bindparam, cast, 
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from query.database import Reads, Statement
-from query.parked import kind_of, parked_ids
+from query.parked import kind_of, parked_among
 from query.statements import beside_checkpoint, compiled, of_read_tables
 from query.views import JsonText, as_bytes
 from readmodel.tables import checkpoint
@@ -61,12 +61,12 @@ class Lookup:
     async def _answer(self, asked: dict[str, asyncio.Future[Found]]) -> None:
         try:
             rows = await self._reads.rows(self._statement, {"ids": "{" + ",".join(asked) + "}"})
-            parked = await parked_ids(self._reads, self._kind, asked) if rows[0][1] else ()
         except Exception as error:  # noqa: BLE001 - it is everybody's who asked, and the next flight must go
             for future in asked.values():
                 future.set_exception(error)
             return
-        position = rows[0][0]
+        position, parked, *_ = rows[0]
+        parked = {stream.removeprefix(f"{self._kind}-") for stream in parked} if parked else ()
         for _, _, id_, version, gone, body in rows:
             if id_ is not None:  # the LEFT JOIN's own row, when none was found
                 asked.pop(id_).set_result(Found(position, version, gone, body, id_ in parked))
@@ -80,7 +80,7 @@ def _statement(table: Table, view: JsonText, gone: ColumnElement[bool] | None) -
     wanted = cast(select(bindparam("ids", type_=Text)).scalar_subquery(), ARRAY(Uuid))
     columns = (
         checkpoint.c.position,
-        checkpoint.c.parked,
+        parked_among(kind_of(table), wanted),
         cast(table.c.id, Text),
         table.c.version,
         (false() if gone is None else gone).label("gone"),

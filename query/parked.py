@@ -1,34 +1,20 @@
-"""What is parked among the things that are read: held back since an event of theirs that could not be projected.
+"""Which of the resources that a select reads are parked: their events are held back since one that failed.
 
-Hardly ever is anything. So the checkpoint, which every select reads, counts it, and only then is looked which it is.
+A select asks this itself, so that data and parked streams are read in one snapshot: a stream that is drained meanwhile
+is either still parked or already in the tables. Parked streams are rare. The checkpoint row carries their count, and
+PostgreSQL looks into read.parked only when it is not 0.
 """
 
-from collections.abc import Iterable
+from typing import Any
 
-from sqlalchemy import Table, Text, any_, bindparam, cast, func, literal_column, select
+from sqlalchemy import ColumnElement, Table, Text, any_, case, cast, false, func, literal_column, null, select
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from contract.problems import Problem
-from query.database import Reads
-from query.statements import beside_checkpoint, compiled, of_read_tables
-from readmodel.tables import parked
+from readmodel.tables import checkpoint, parked
 
 # Said beside what may be older than its Sync-Token.
 PARKED = {"Projection-State": "parked"}
-
-_AMONG = compiled(
-    select(parked.c.stream)
-    .select_from(
-        beside_checkpoint((parked, parked.c.stream == any_(cast(bindparam("streams", type_=Text), ARRAY(Text)))))
-    )
-    .where(of_read_tables(), ~parked.c.skipped)
-)
-_OF_KIND = compiled(
-    select(parked.c.stream)
-    .select_from(beside_checkpoint((parked, func.starts_with(parked.c.stream, bindparam("prefix", type_=Text)))))
-    .where(of_read_tables(), ~parked.c.skipped)
-    .limit(literal_column("1"))
-)
 
 
 def kind_of(table: Table) -> str:
@@ -46,12 +32,27 @@ def absent(path: str, position: int, parked: bool) -> Problem:
     return Problem("not-found", f"There is no {path}.", headers=headers)
 
 
-async def parked_ids(reads: Reads, kind: str, ids: Iterable[str]) -> set[str]:
-    """Those of the ids (UUIDs) whose streams are parked. Raises Problem `unavailable`."""
-    streams = "{" + ",".join(f"{kind}-{id_}" for id_ in ids) + "}"
-    return {stream.removeprefix(f"{kind}-") for (stream,) in await reads.rows(_AMONG, {"streams": streams})}
+def parked_among(kind: str, ids: ColumnElement[Any]) -> ColumnElement[Any]:
+    """Those streams of a kind that are parked, of an array of ids (uuid[]); null when there are none."""
+    id_ = func.unnest(ids).column_valued("id")
+    streams = func.array(select(_prefix(kind) + cast(id_, Text)).scalar_subquery())
+    among = select(func.array_agg(parked.c.stream)).where(parked.c.stream == any_(streams), ~parked.c.skipped)
+    return case((checkpoint.c.parked == literal_column("0"), null()), else_=cast(among.scalar_subquery(), ARRAY(Text)))
 
 
-async def any_parked(reads: Reads, kind: str) -> bool:
-    """Whether a stream of this kind is parked. Raises Problem `unavailable`."""
-    return bool(await reads.rows(_OF_KIND, {"prefix": f"{kind}-"}))
+def is_parked(kind: str, id_: ColumnElement[Any]) -> ColumnElement[bool]:
+    """Whether the stream of this kind and id is parked."""
+    return _if_any(select(parked.c.stream).where(parked.c.stream == _prefix(kind) + cast(id_, Text)))
+
+
+def any_parked(kind: str) -> ColumnElement[bool]:
+    """Whether a stream of this kind is parked."""
+    return _if_any(select(parked.c.stream).where(func.starts_with(parked.c.stream, _prefix(kind))))
+
+
+def _if_any(streams: Any) -> ColumnElement[bool]:
+    return case((checkpoint.c.parked == literal_column("0"), false()), else_=streams.where(~parked.c.skipped).exists())
+
+
+def _prefix(kind: str) -> ColumnElement[str]:
+    return literal_column(f"'{kind}-'", Text)

@@ -1,6 +1,9 @@
 """Reads of what is parked say so; of all else, nothing changes."""
 
+import asyncio
+
 import httpx
+import psycopg
 import pytest
 
 from tests.query.answers import problem
@@ -74,3 +77,25 @@ async def test_what_an_operator_has_given_up_is_not_there_and_nobody_waits_for_i
     park(rows, f"order-{NOBODY}", skipped=True)
     assert problem(await api.get(f"/orders/{NOBODY}")) == (404, "not-found")
     assert "projection-state" not in (await api.get("/orders")).headers
+
+
+@pytest.mark.parametrize("path", ["/users/{}", "/users/{}/orders"])
+@pytest.mark.parametrize("another", [(), (f"user-{NOBODY.replace('f', 'e')}",)])
+async def test_a_stream_that_is_drained_during_a_read_is_found(
+    api: httpx.AsyncClient, rows: Rows, database_url: str, path: str, another: tuple[str, ...]
+) -> None:
+    park(rows, f"user-{NOBODY}", *another)
+    with psycopg.connect(database_url) as draining:
+        draining.execute("LOCK read.parked")
+        reading = asyncio.create_task(api.get(path.format(NOBODY)))
+        await asyncio.sleep(0.3)
+        draining.execute(
+            "INSERT INTO read.users (id, name, email, version, created_at, updated_at) "
+            "VALUES (%s, 'Ada', 'ada@example.org', 1, now(), now())",
+            (NOBODY,),
+        )
+        draining.execute("DELETE FROM read.parked WHERE stream = %s", (f"user-{NOBODY}",))
+        draining.execute("UPDATE read.checkpoint SET parked = parked - 1")
+    answer = await reading
+    assert answer.status_code == 200
+    assert "projection-state" not in answer.headers
