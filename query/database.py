@@ -98,6 +98,9 @@ class Reads:
         try:
             try:
                 return await self._rows(statement, parameters)
+            except PoolTimeout:
+                # An OperationalError too. A retry would wait as long again.
+                raise
             except psycopg.OperationalError:
                 # After a restart of the server every idle connection is dead: throw those out, and try once more.
                 await self._pool.check()

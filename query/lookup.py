@@ -62,8 +62,11 @@ class Lookup:
         try:
             rows = await self._reads.rows(self._statement, {"ids": "{" + ",".join(asked) + "}"})
         except Exception as error:  # noqa: BLE001 - it is everybody's who asked, and the next flight must go
-            for future in asked.values():
+            # Look-ups that wait for the next flight have waited for the same database. On their own they would wait a
+            # second time as long.
+            for future in (*asked.values(), *self._waiting.values()):
                 future.set_exception(error)
+            self._waiting.clear()
             return
         position, parked, *_ = rows[0]
         parked = {stream.removeprefix(f"{self._kind}-") for stream in parked} if parked else ()

@@ -35,5 +35,8 @@ class Sharing(Generic[Answer]):
                     future.set_result(await read())
                 except Exception as error:  # noqa: BLE001 - it is everybody's who asked, and the next flight must go
                     future.set_exception(error)
+                    # Those who wait for the next flight would wait a second time as long for the same database.
+                    if following := self._waiting.pop(key, None):
+                        following.set_exception(error)
         finally:
             del self._flights[key]

@@ -3,14 +3,16 @@
 import asyncio
 import time
 
+import httpx
 import psycopg
 import pytest
 
 from contract.problems import Problem
 from query import orders
-from query.database import Reads, Statement
+from query.database import CONNECTION_SECONDS_MAX, CONNECTIONS_MAX, Reads, Statement
 from query.sync import Sync
 from tests.builders import wait_until
+from tests.query.answers import problem
 from tests.query.conftest import application, client_of
 from tests.query.rows import Rows
 
@@ -105,3 +107,23 @@ async def test_prepared_statements_are_planned_five_times_and_then_never_again(d
                     assert (await api.get(url)).status_code == 200
         ((kept, made),) = await reads.rows(plans, {})
     assert (kept, made) == (4 * 30, 4 * 5)
+
+
+@pytest.mark.parametrize("path", ["/orders/0197c1c2-7d8e-7000-8000-ffffffffffff", "/orders"])
+async def test_a_read_without_a_connection_is_answered_after_one_wait(database_url: str, path: str) -> None:
+    async with Reads(database_url) as reads:
+        held = [asyncio.create_task(reads.rows(Statement(b"SELECT pg_sleep(4.5)"), {})) for _ in range(CONNECTIONS_MAX)]
+        await asyncio.sleep(0.2)
+
+        async def seconds(api: httpx.AsyncClient) -> float:
+            started = time.monotonic()
+            answer = await api.get(path)
+            assert problem(answer) == (503, "unavailable")
+            return time.monotonic() - started
+
+        async with client_of(application(orders.router(reads, Sync.of_tables(reads)))) as api:
+            first = asyncio.create_task(seconds(api))
+            await asyncio.sleep(0.5)
+            assert await seconds(api) < CONNECTION_SECONDS_MAX + 0.5
+            assert await first < CONNECTION_SECONDS_MAX + 0.5
+        await asyncio.gather(*held)

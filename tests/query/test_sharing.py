@@ -80,7 +80,7 @@ async def test_all_who_share_hear_of_a_failure_and_the_next_read_goes() -> None:
     asked += [asks(sharing, fails) for _ in range(3)]
     reading.land()
     assert [type(it) for it in await asyncio.gather(*asked, return_exceptions=True)] == [LookupError] * 4
-    assert await sharing.read("page", reading) == 3
+    assert await sharing.read("page", reading) == 2
 
 
 async def test_whoever_hangs_up_takes_nobody_along() -> None:
