@@ -1,10 +1,17 @@
 """The log as callers see it: pages of events as JSON, built by PostgreSQL; and how far the log has come."""
 
+# A page ends early once its data has this many bytes: so large events do not make large pages. It always has at least
+# one event. PostgreSQL adds up the sizes before it makes JSON of the events.
+PAGE_BYTES_MAX = 4 * 1024 * 1024
+
 _EVENT = """json_build_object(
     'position', position, 'stream', stream, 'version', version, 'type', type, 'schema_version', schema_version,
     'occurred_at', to_char(occurred_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
     'recorded_at', to_char(recorded_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
     'data', data)"""
+
+_SIZE_BEFORE = """coalesce(sum(octet_length(data::text)) OVER (
+            ORDER BY {order} ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0) AS size_before"""
 
 # Each answers one row: the head's position, the events as a JSON array, the last one's position (or version), and the
 # last that there is. Parameters: after, limit; the stream's also: stream. A stream that does not exist has no last.
@@ -12,9 +19,13 @@ LOG_PAGE = f"""
 SELECT head.position, coalesce(page.events, '[]'), coalesce(page.last, %(after)s::bigint), head.position
 FROM log.head AS head, LATERAL (
     SELECT json_agg({_EVENT} ORDER BY position) AS events, max(position) AS last
-    FROM log.events
-    WHERE log_id = 0 AND position > %(after)s::bigint
-        AND position <= least(%(after)s::bigint + %(limit)s::bigint, head.position)
+    FROM (
+        SELECT *, {_SIZE_BEFORE.format(order="position")}
+        FROM log.events
+        WHERE log_id = 0 AND position > %(after)s::bigint
+            AND position <= least(%(after)s::bigint + %(limit)s::bigint, head.position)
+    ) AS wanted
+    WHERE size_before < {PAGE_BYTES_MAX}
 ) AS page
 WHERE head.log_id = 0
 """.encode()  # noqa: S608 - put together from constants
@@ -23,9 +34,13 @@ STREAM_PAGE = f"""
 SELECT head.position, coalesce(page.events, '[]'), coalesce(page.last, %(after)s::bigint), whole.last
 FROM log.head AS head, LATERAL (
     SELECT json_agg({_EVENT} ORDER BY version) AS events, max(version) AS last
-    FROM log.events
-    WHERE log_id = 0 AND stream = %(stream)s AND version > %(after)s::bigint
-        AND version <= %(after)s::bigint + %(limit)s::bigint
+    FROM (
+        SELECT *, {_SIZE_BEFORE.format(order="version")}
+        FROM log.events
+        WHERE log_id = 0 AND stream = %(stream)s AND version > %(after)s::bigint
+            AND version <= %(after)s::bigint + %(limit)s::bigint
+    ) AS wanted
+    WHERE size_before < {PAGE_BYTES_MAX}
 ) AS page, LATERAL (
     SELECT max(version) AS last FROM log.events WHERE log_id = 0 AND stream = %(stream)s
 ) AS whole

@@ -28,11 +28,12 @@ def walk(connection: Connection, stream: str | None, after: int, limit: int | No
         row = connection.execute(statement, parameters).fetchone()
         assert row is not None, "the migration made the row of log.head"
         _, events, last, end = row
-        yield from _events(events)
+        page = _events(events)
+        yield from page
         if end is None or last >= end:
             return
         after = last
-        left = None if left is None else left - number
+        left = None if left is None else left - len(page)
 
 
 def exists(connection: Connection, stream: str) -> bool:

@@ -48,8 +48,8 @@ class Connections:
     """What all connections of a process share: their number, the look at them, and what there is room for.
 
     `waiting` is how many requests only wait: commands for the writer, reads for their Sync-Token. `commands_are_full`
-    is whether the writer takes no more. `refused` counts what there was no room for, by reason. `prefix` is what a proxy
-    puts in front of the API's paths.
+    is whether the writer takes no more. `refused` counts what there was no room for, by reason. `prefix` is what a
+    proxy puts in front of the API's paths.
     """
 
     def __init__(
