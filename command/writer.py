@@ -24,7 +24,7 @@ from command.states import States
 from command.submission import Answer, OutcomeUnknown, Overloaded, Submission, Unavailable, one_line
 from database.deadline import hung_up_after
 from eventlog import append, failures
-from eventlog.append import NewEvent
+from eventlog.append import Batch
 from eventlog.codec import Codec
 
 BATCH_COMMANDS_MAX = 256
@@ -221,7 +221,7 @@ class Writer:
             if not broken and not failures.is_outage(error):
                 return _Failure(error)
             log.warning("the database failed a batch: %s: %s", type(error).__name__, error)
-            if committing and decided and decided.batch.events and not failures.is_rolled_back(error):
+            if committing and decided and not failures.is_rolled_back(error):
                 return await self._settle(decided, taken[0].since, error)
             in_time = _remaining(until) > self._batch_seconds_max / 2
             again = began and in_time and failures.is_passing(error)
@@ -232,14 +232,15 @@ class Writer:
     async def _settle(self, sent: Decided, since: float, error: Exception) -> _Failure | None:
         """Find out what became of a batch whose COMMIT may have gone out, and answer everyone if it is in the log."""
         try:
-            landed = await self._landed(sent.batch.events[0], since + self._answer_seconds_max)
+            landed = await self._landed(sent.batch, since + self._answer_seconds_max)
         except Exception as unasked:  # noqa: BLE001 - whatever kept us from asking, the answer is not known
             log.warning("the outcome of a batch is not known: %s: %s", type(unasked).__name__, unasked)
             return _Failure(OutcomeUnknown("the connection to the database broke at COMMIT"))
         if not landed:
             in_time = _remaining(since + self._batch_seconds_max) > self._batch_seconds_max / 2
             return _Failure(Unavailable(failures.in_plain_words(error)), again=in_time)
-        self._rang()
+        if sent.batch.events:
+            self._rang()
         self._answer(sent)
         return None
 
@@ -250,13 +251,13 @@ class Writer:
             self._rang()
         self._answer(decided)
 
-    async def _landed(self, event: NewEvent, until: float) -> bool:
+    async def _landed(self, batch: Batch, until: float) -> bool:
         """Ask the log itself, until it answers or the time is up. Raises psycopg.Error, TimeoutError or OSError."""
         while True:
             try:
                 connection = await self._connected(until)
                 with hung_up_after(_remaining(until), connection):
-                    return await append.landed(connection, event)
+                    return await append.landed(connection, batch)
             except (psycopg.Error, OSError) as error:  # TimeoutError is an OSError
                 await self._disconnect()
                 if not failures.is_outage(error) or _remaining(until) < ASK_AGAIN_SECONDS:

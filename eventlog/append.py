@@ -179,14 +179,19 @@ async def append(connection: AsyncConnection, batch: Batch) -> None:
         raise Unreplicated("somebody had the commit not wait for its standby")
 
 
-async def landed(connection: AsyncConnection, event: NewEvent) -> bool:
-    """Whether `event`, and with it the batch it went out in, is in the log.
+async def landed(connection: AsyncConnection, batch: Batch) -> bool:
+    """Whether `batch`, which has an event or an answer to keep, was committed.
 
     To be asked on a new connection when the old one broke at COMMIT. Taking the head waits until the old transaction
-    has ended one way or the other, so the answer is final.
+    has ended one way or the other, so the answer is final. A batch without events is told by the first answer that it
+    keeps: a command that had nothing left to do appends nothing, but its answer is kept under its key.
     """
-    await take_head(connection)
+    first = batch.answers[:1] if not batch.events else []
+    _, kept = await take_head(connection, [(answer.caller, answer.key) for answer in first])
     try:
+        if first:
+            return kept == first
+        event = batch.events[0]
         cursor = await connection.execute(_LANDED, (event.stream, event.version, event.metadata.decode()))
         return await cursor.fetchone() is not None
     finally:

@@ -21,7 +21,7 @@ from eventlog import append, failures, stalled
 from service.embedded import PostgresServer
 from service.migrate import upgrade
 from tests.builders import wait_until
-from tests.command.driving import Driver, check_log, driving, execute, place, restock, rows, stock_of
+from tests.command.driving import Driver, cancel, check_log, driving, execute, place, restock, rows, stock_of
 from tests.command.proxy import Fault, Proxy
 
 pytestmark = pytest.mark.anyio
@@ -64,6 +64,21 @@ async def test_a_commit_whose_answer_is_lost_is_answered_with_what_happened(writ
         assert driver.rings == 1
         await driver.do(restock(tea, 5))
     assert stock_of(writer.database_url, tea) == 5
+    check_log(writer.database_url)
+
+
+async def test_a_command_with_nothing_left_to_do_is_no_repetition_when_its_commit_goes_unheard(
+    writer: Driver, proxy: Proxy
+) -> None:
+    ada, tea = await writer.user(), await writer.product(stock=1)
+    order = await writer.order(ada, (tea, 1))
+    await writer.do(cancel(order))
+    async with through(proxy) as driver:
+        proxy.fault = Fault.ANSWER_LOST
+        first = await driver.do(cancel(order), KEY)
+        assert (first.status, first.replayed, driver.rings) == (200, False, 0)
+        again = await driver.do(cancel(order), KEY)
+        assert (again.body, again.replayed) == (first.body, True)
     check_log(writer.database_url)
 
 
