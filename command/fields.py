@@ -115,6 +115,10 @@ Text = Annotated[str, _length(0, TEXT_LENGTH_MAX), NO_CONTROL]
 RequiredText = Annotated[str, _length(1, TEXT_LENGTH_MAX, _NOT_BLANK), NO_CONTROL, NOT_BLANK]
 Id = Annotated[str, BeforeValidator(_uuid), WithJsonSchema({"type": "string", "format": "uuid"})]
 Money = Annotated[Decimal, PlainValidator(_money), PlainSerializer(str, return_type=str), WithJsonSchema(_money_schema)]
+# May be left out, but is never null: a price that the client lost must not switch its check off.
+GivenMoney = Annotated[
+    Decimal | None, PlainValidator(_money), PlainSerializer(str, return_type=str), WithJsonSchema(_money_schema)
+]
 Currency = Annotated[
     str, AfterValidator(_currency), WithJsonSchema({"type": "string", "enum": sorted(CURRENCIES), "examples": ["EUR"]})
 ]

@@ -15,7 +15,7 @@ from command.domain import product, user
 from command.domain.order import WantedLine
 from command.domain.product import Product
 from command.domain.refusals import ExternalIdTaken, Missing
-from command.fields import LINES_MAX, Body, ExternalId, Id, LineNumber, Money, Quantity, RequiredText, Sku, Text
+from command.fields import LINES_MAX, Body, ExternalId, GivenMoney, Id, LineNumber, Quantity, RequiredText, Sku, Text
 from command.ids import new_id
 from command.states import Entity, States, split
 from command.submission import Answered, Outcome
@@ -34,7 +34,7 @@ class ItemBody(Body):
     product_id: Id | None = None
     sku: Sku | None = None
     quantity: Quantity
-    expected_unit_price: Money | None = None
+    expected_unit_price: GivenMoney = Field(default_factory=lambda: None)
 
     @model_validator(mode="after")
     def _one_product(self) -> "ItemBody":

@@ -51,7 +51,7 @@ def problem_of(refusal: Refused) -> Problem:  # noqa: C901, PLR0912 - a case for
             return Problem("duplicate-external-id", detail, headers={"Location": path_of(owner)})
         case UnknownUser(user_id):
             error = {"pointer": "/user_id", "code": "unknown-user", "detail": "no such user, or deleted"}
-            return Problem("unknown-user", f"There is no user {user_id}, or not any more.", errors=[error])
+            return Problem("unknown-user", f"The user {user_id} does not exist or has been deleted.", errors=[error])
         case UnknownProduct(lines):
             return Problem(
                 "unknown-product",
@@ -69,7 +69,7 @@ def problem_of(refusal: Refused) -> Problem:  # noqa: C901, PLR0912 - a case for
         case PriceChanged(changes):
             return Problem(
                 "price-changed",
-                f"The price is another than expected on {_lines([it.line for it in changes])}.",
+                f"The price differs from expected_unit_price on {_lines([it.line for it in changes])}.",
                 lines=[
                     {"line": it.line, "expected_unit_price": money.text(it.expected), "unit_price": it.actual}
                     for it in changes
@@ -82,7 +82,7 @@ def problem_of(refusal: Refused) -> Problem:  # noqa: C901, PLR0912 - a case for
             unknown = [{"line": line} for line in lines]
             return Problem("unknown-line", f"The order has no {_lines(lines)}.", lines=unknown)
         case NotCancellable(lines_asked):
-            detail = f"There is less left to cancel on {_lines([it.line for it in lines_asked])}."
+            detail = f"Fewer pieces are left to cancel than requested on {_lines([it.line for it in lines_asked])}."
             return Problem("quantity-not-cancellable", detail, lines=[asdict(it) for it in lines_asked])
         case StockNotKept(sku):
             return Problem("stock-not-kept", f"The product {sku} is not kept in stock.")

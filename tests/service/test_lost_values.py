@@ -42,6 +42,18 @@ def test_absent_lines_cancel_the_whole_order(shop: Shop, body: bytes) -> None:
     assert (answer.status_code, answer.json()["status"], events) == (200, "cancelled", 2)
 
 
+def test_a_lost_price_does_not_switch_its_check_off(shop: Shop) -> None:
+    product = shop.product()
+    item = {"sku": product["sku"], "quantity": 1, "expected_unit_price": None}
+    before = shop.head()
+    answer = shop.post("/orders", json={"user_id": shop.user()["id"], "items": [item]})
+    assert answer.status_code == 422
+    assert [error["pointer"] for error in answer.json()["errors"]] == ["/items/0/expected_unit_price"]
+    assert shop.head() == before + 1  # the user
+    del item["expected_unit_price"]
+    assert shop.post("/orders", json={"user_id": shop.user()["id"], "items": [item]}).status_code == 201
+
+
 def test_a_null_body_is_refused_where_a_body_is_required(shop: Shop) -> None:
     answer = shop.post("/users", content=b"null", headers={"Content-Type": "application/json"})
     assert answer.status_code == 422
