@@ -67,7 +67,7 @@ class Orders:
 
     def placed_since(self, mark: int) -> int | None:
         """How many orders its log has got since."""
-        placed = "SELECT count(*) FROM log.events WHERE log_id = 0 AND position > %(mark)s AND type = 'OrderPlaced'"
+        placed = "SELECT count(*) FROM log.events WHERE position > %(mark)s AND type = 'OrderPlaced'"
         return int(execute(self.database_url, placed, {"mark": mark})[0][0])
 
     def settle(self) -> None:
@@ -78,7 +78,7 @@ class Orders:
     def position(self) -> tuple[int, int]:
         """Where the read tables are, and where the log is."""
         projected, head = execute(
-            self.database_url, "SELECT checkpoint.position, head.position FROM read.checkpoint, log.head"
+            self.database_url, "SELECT checkpoint.position, head.position FROM shop.checkpoint, log.head"
         )[0]
         return int(projected), int(head)
 

@@ -93,7 +93,7 @@ def _http(stage: Stage, options: Options, report: Report, logs: dict[str, Log]) 
         file = paths_in(stage, f"growth-{name.replace(' ', '-')}", paths[name])
         return load.run(logs[name].service.url, "get.lua", 1, options.seconds, file, number)
 
-    one = {name: [f"/orders/{id_}" for id_, _ in ids_of(log.service, "read.orders")] for name, log in logs.items()}
+    one = {name: [f"/orders/{id_}" for id_, _ in ids_of(log.service, "shop.orders")] for name, log in logs.items()}
     page = {name: ["/orders?limit=50"] for name in logs}
     for what, figure, runs in (
         ("POST an order", "growth.append", {name: partial(append, log) for name, log in logs.items()}),

@@ -51,7 +51,7 @@ SELECT event.position, stream, version, type, 1, at, at, data::json,
        ('{"actor":"api","command_id":"' || uuidv7() || '"}')::json
 FROM clock, (
     SELECT n AS position, 'user-' || id AS stream, 1 AS version, 'UserRegistered' AS type,
-           '{"name":"User ' || n || '","email":"user' || n || '@example.org","external_id":null}' AS data
+           '{"name":"User ' || n || '","email":"user' || n || '@example.org","email_key":"user' || n || '@example.org","external_id":null}' AS data
     FROM shopper
     UNION ALL
     SELECT %(users)s + 2 * n - 1, 'product-' || id, 1, 'ProductAdded',
@@ -82,9 +82,11 @@ SELECT event.position,
                || '","quantity":' || second_quantity || ',"unit_price":"' || two.price
                || '","amount":"' || two.price * second_quantity || '"}]}'
            WHEN part = 3 THEN
-               '{"user_id":"' || shopper.id || '","reason":"changed my mind","external_id":null,"lines":['
-               || '{"line":1,"quantity":' || first_quantity || ',"cancelled_after":' || first_quantity || '},'
-               || '{"line":2,"quantity":' || second_quantity || ',"cancelled_after":' || second_quantity || '}],'
+               '{"user_id":"' || shopper.id || '","currency":"EUR","reason":"changed my mind","external_id":null,"lines":['
+               || '{"line":1,"product_id":"' || one.id || '","sku":"' || one.sku || '","quantity":' || first_quantity
+               || ',"amount":"' || one.price * first_quantity || '","cancelled_after":' || first_quantity || '},'
+               || '{"line":2,"product_id":"' || two.id || '","sku":"' || two.sku || '","quantity":' || second_quantity
+               || ',"amount":"' || two.price * second_quantity || '","cancelled_after":' || second_quantity || '}],'
                || '"amount":"' || one.price * first_quantity + two.price * second_quantity
                || '","cancelled_total_after":"' || one.price * first_quantity + two.price * second_quantity || '"}'
            ELSE
@@ -102,8 +104,8 @@ LATERAL (SELECT start + 0.001 * event.position * interval '1 s' AS at) AS time
 ORDER BY event.position;
 
 ALTER TABLE log.events
-    ADD CONSTRAINT events_pkey PRIMARY KEY (log_id, position),
-    ADD CONSTRAINT one_event_per_version UNIQUE (log_id, stream, version);
+    ADD CONSTRAINT events_pkey PRIMARY KEY (position),
+    ADD CONSTRAINT one_event_per_version UNIQUE (stream, version);
 
 -- The writer takes a snapshot every 32 events, and keeps the last.
 INSERT INTO log.snapshots (stream, version, shape, state)

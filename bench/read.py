@@ -26,11 +26,13 @@ WARM_UP_SECONDS = 1
 PAGE = "/orders?limit=50"
 
 _MORE_OF_READ_TABLES = {
-    "schema": "read",
-    "more_of_users": ", version, created_at, updated_at",
-    "values_of_users": ", 1, now(), now()",
+    "schema": "shop",
+    "more_of_users": ", email_key, version, created_at, updated_at",
+    "values_of_users": ", 'user' || n || '@example.org', 1, now(), now()",
     "more_of_products": ", discontinued, version, created_at, updated_at",
     "values_of_products": ", false, 1, now(), now()",
+    "more_of_items": ", placed_at",
+    "values_of_items": ", at",
 }
 _MORE_OF_CRUD = dict.fromkeys(_MORE_OF_READ_TABLES, "") | {"schema": "public"}
 
@@ -92,7 +94,7 @@ def _one_order(stage: Stage, options: Options, report: Report, ours: Orders, cru
     note = "`not modified`: the client sends the ETag that it has, and gets 304. `ours is`: ours to that contender."
     table = Table("GET one order with its items, at random", LOAD_COLUMNS, note=note)
     report.tables.append(table)
-    our_ids, their_ids = ids_of(ours, "read.orders"), ids_of(crud, "orders")
+    our_ids, their_ids = ids_of(ours, "shop.orders"), ids_of(crud, "orders")
     paths = {
         "ours": (ours.url, paths_in(stage, "one-ours", (f"/orders/{id_}" for id_, _ in our_ids))),
         "crud": (crud.url, paths_in(stage, "one-crud", (f"/orders/{id_}" for id_, _ in their_ids))),
@@ -147,11 +149,11 @@ def _growth(stage: Stage, options: Options, report: Report, few: Orders, many: O
 
 
 def _one_paths(service: Orders) -> Iterable[str]:
-    return (f"/orders/{id_}" for id_, _ in ids_of(service, "read.orders"))
+    return (f"/orders/{id_}" for id_, _ in ids_of(service, "shop.orders"))
 
 
 def _user_paths(service: Orders) -> Iterable[str]:
-    users = execute(service.database_url, "SELECT id FROM read.users ORDER BY random() LIMIT %(n)s", {"n": PATHS})
+    users = execute(service.database_url, "SELECT id FROM shop.users ORDER BY random() LIMIT %(n)s", {"n": PATHS})
     return (f"/orders?limit=25&user_id={id_}" for (id_,) in users)
 
 
@@ -161,7 +163,7 @@ def _cancelled_paths(service: Orders) -> Iterable[str]:
 
 def _until_some_time(service: Orders) -> Iterable[str]:
     """Filters for the orders until a time at which there are many."""
-    bounds = "SELECT percentile_disc(ARRAY[0.2, 1]) WITHIN GROUP (ORDER BY placed_at) FROM read.orders"
+    bounds = "SELECT percentile_disc(ARRAY[0.2, 1]) WITHIN GROUP (ORDER BY placed_at) FROM shop.orders"
     first, last = execute(service.database_url, bounds)[0][0]
     chance = random.Random(1)
     times: list[datetime] = [

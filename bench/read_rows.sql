@@ -1,4 +1,4 @@
--- Orders of two products each straight into tables of orders, without a log: what reading needs. {schema} is `read`, or
+-- Orders of two products each straight into tables of orders, without a log: what reading needs. {schema} is `shop`, or
 -- `public` for the tables of crud.py, which have the same columns. Every hundredth of the orders is one user's.
 -- Parameters: orders.
 
@@ -31,8 +31,8 @@ JOIN article AS one ON one.n = first
 JOIN article AS two ON two.n = second
 ORDER BY placed.n;
 INSERT INTO {schema}.order_items
-    (order_id, line, product_id, sku, name, quantity, cancelled_quantity, unit_price, amount)
-SELECT placed.id, line, article.id, article.sku, article.name, line, CASE WHEN cancelled THEN line ELSE 0 END, price, price * line
+    (order_id, line, product_id, sku, name, quantity, cancelled_quantity, unit_price, amount{more_of_items})
+SELECT placed.id, line, article.id, article.sku, article.name, line, CASE WHEN cancelled THEN line ELSE 0 END, price, price * line{values_of_items}
 FROM placed, generate_series(1, 2) AS line, article
 WHERE article.n = CASE line WHEN 1 THEN first ELSE second END
 ORDER BY placed.n, line;

@@ -23,7 +23,9 @@ import psycopg
 from command.importing import files
 from command.importing.rejects import Rejects
 from command.importing.run import Summary, import_files
-from projector import loop
+from projector.connecting import connect
+from projector.loop import Loop
+from projector.projections.shop import SHOP
 from service.embedded import PostgresServer
 from service.migrate import upgrade
 
@@ -34,51 +36,51 @@ CHECKS: dict[str, tuple[tuple[str, ...], str, str]] = {
     "orders": (
         ("place_order",),
         "SELECT count(*) FROM log.events WHERE type = 'OrderPlaced'",
-        "SELECT count(*) FROM read.orders",
+        "SELECT count(*) FROM shop.orders",
     ),
     "lines": (
         ("lines_place_order",),
         "SELECT sum(json_array_length(data->'items')) FROM log.events WHERE type = 'OrderPlaced'",
-        "SELECT count(*) FROM read.order_items",
+        "SELECT count(*) FROM shop.order_items",
     ),
     "pieces ordered": (
         ("units_ordered",),
         """SELECT sum((item->>'quantity')::bigint) FROM log.events, json_array_elements(data->'items') AS item
         WHERE type = 'OrderPlaced'""",
-        "SELECT sum(quantity) FROM read.order_items",
+        "SELECT sum(quantity) FROM shop.order_items",
     ),
     "pieces returned": (
         ("units_returned",),
         """SELECT sum((line->>'quantity')::bigint) FROM log.events, json_array_elements(data->'lines') AS line
         WHERE type IN ('OrderCancelled', 'OrderLinesCancelled')""",
-        "SELECT sum(cancelled_quantity) FROM read.order_items",
+        "SELECT sum(cancelled_quantity) FROM shop.order_items",
     ),
     "gross": (
         ("money", "gross"),
         "SELECT sum((data->>'total')::numeric) FROM log.events WHERE type = 'OrderPlaced'",
-        "SELECT sum(total) FROM read.orders",
+        "SELECT sum(total) FROM shop.orders",
     ),
     "whole cancellations": (
         ("money", "cancelled_orders"),
         "SELECT sum((data->>'amount')::numeric) FROM log.events WHERE data->>'external_id' = ANY(%(whole)s)",
-        "SELECT sum(total) FROM read.orders WHERE external_id = ANY(%(cancelled)s)",
+        "SELECT sum(total) FROM shop.orders WHERE external_id = ANY(%(cancelled)s)",
     ),
     # What a credit note says of prices is not looked at: what is returned is worth what it was sold for.
     "partial, at the sold price": (
         (),
         """SELECT sum((data->>'amount')::numeric) FROM log.events
         WHERE type LIKE 'Order%%Cancelled' AND data->>'external_id' <> ALL(%(whole)s)""",
-        "SELECT sum(cancelled_total) FROM read.orders WHERE external_id <> ALL(%(cancelled)s)",
+        "SELECT sum(cancelled_total) FROM shop.orders WHERE external_id <> ALL(%(cancelled)s)",
     ),
     "users": (
         ("users",),
         "SELECT count(*) FROM log.events WHERE type = 'UserRegistered'",
-        "SELECT count(*) FROM read.users",
+        "SELECT count(*) FROM shop.users",
     ),
     "products with a price": (
         ("products_taken",),
         "SELECT count(*) FROM log.events WHERE type = 'ProductAdded'",
-        "SELECT count(*) FROM read.products",
+        "SELECT count(*) FROM shop.products",
     ),
 }
 for status, event in (
@@ -91,7 +93,7 @@ for status, event in (
         """WITH ended AS (
             SELECT DISTINCT ON (stream) type FROM log.events WHERE stream LIKE 'order-%%' ORDER BY stream, version DESC
         ) SELECT count(*) FROM ended WHERE type = 'EVENT'""".replace("EVENT", event),
-        "SELECT count(*) FROM read.orders WHERE status = 'STATUS'".replace("STATUS", status),
+        "SELECT count(*) FROM shop.orders WHERE status = 'STATUS'".replace("STATUS", status),
     )
 
 
@@ -119,9 +121,9 @@ def run(url: str, folder: Path, currency: str, rejects: Path) -> int:
     print(f"imported in {seconds:.1f} s: {rate}; {count(summary)}")
     again, seconds_again = load(url, folder, currency, rejects)
     print(f"imported again in {seconds_again:.1f} s: {count(again)}")
-    with loop.connect(url) as connection:
+    with connect(url) as connection:
         started = time.perf_counter()
-        projection = loop.Loop()
+        projection = Loop(SHOP)
         while (progress := projection.project(connection, PROJECT_EVENTS)).lag:
             pass
         print(f"projected {progress.position} events in {time.perf_counter() - started:.1f} s")

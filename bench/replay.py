@@ -16,7 +16,7 @@ from bench.options import BenchError, Options
 from bench.report import Report, Table
 from bench.rounds import alternate, median_of, ratio
 from bench.stage import Stage, execute
-from readmodel import tables
+from readmodel import shop as tables
 
 SMALL, LARGE = 1_000_000, 5_000_000
 SCHEMA_OF_SQL = "read_sql"
@@ -83,7 +83,7 @@ def _row(name: str, results: list[Rebuilt], share: float | None) -> tuple[str | 
 
 def _replay(stage: Stage, url: str, _: int) -> Rebuilt:
     stage.checkpoint()
-    command = [sys.executable, "-P", "-m", "service.cli", "replay"]
+    command = [sys.executable, "-P", "-m", "service.cli", "replay", "shop"]
     process = stage.process("replay", command, {"DATABASE_URL": url, "REDIS_URL": stage.valkey.url})
     process.start()
     seconds, peak = process.wait()
@@ -105,7 +105,7 @@ def _pure_sql(stage: Stage, url: str, _: int) -> Rebuilt:
 def _indexes() -> list[str]:
     """The read tables' indexes, for the other schema."""
     moved = MetaData()
-    for table in tables.metadata.sorted_tables:
+    for table in tables.METADATA.sorted_tables:
         table.to_metadata(moved, schema=SCHEMA_OF_SQL, referred_schema_fn=lambda *_: SCHEMA_OF_SQL)
     dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
     indexes = (index for table in moved.sorted_tables for index in table.indexes)
@@ -115,8 +115,10 @@ def _indexes() -> list[str]:
 def _compare(url: str) -> None:
     """Raises BenchError unless both made the same rows."""
     for name in COMPARED:
-        columns = ", ".join(column.name for column in tables.metadata.tables[f"{tables.SCHEMA}.{name}"].columns)
-        ours, theirs = (f"SELECT {columns} FROM {schema}.{name}" for schema in (tables.SCHEMA, SCHEMA_OF_SQL))  # noqa: S608
+        columns = ", ".join(
+            column.name for column in tables.METADATA.tables[f"{tables.METADATA.schema}.{name}"].columns
+        )
+        ours, theirs = (f"SELECT {columns} FROM {schema}.{name}" for schema in (tables.METADATA.schema, SCHEMA_OF_SQL))  # noqa: S608
         differs = f"SELECT count(*) FROM (({ours} EXCEPT {theirs}) UNION ALL ({theirs} EXCEPT {ours})) AS differing"  # noqa: S608
         if rows := execute(url, differs)[0][0]:
             raise BenchError(f"`orders replay` and bench/replay.sql differ in {rows} rows of {name}")
@@ -124,7 +126,7 @@ def _compare(url: str) -> None:
 
 def _verify(stage: Stage, url: str, report: Report) -> None:
     """Raises BenchError when `orders verify` finds a difference."""
-    command = [sys.executable, "-P", "-m", "service.cli", "verify"]
+    command = [sys.executable, "-P", "-m", "service.cli", "verify", "shop"]
     process = stage.process("verify", command, {"DATABASE_URL": url, "REDIS_URL": stage.valkey.url})
     process.start()
     seconds, peak = process.wait()

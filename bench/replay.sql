@@ -7,9 +7,9 @@ DROP SCHEMA IF EXISTS read_sql CASCADE;
 CREATE SCHEMA read_sql;
 
 CREATE TABLE read_sql.users AS
-SELECT right(stream, 36)::uuid AS id, external_id, name, email, version, occurred_at AS created_at,
+SELECT right(stream, 36)::uuid AS id, external_id, name, email, email_key, version, occurred_at AS created_at,
        occurred_at AS updated_at, NULL::timestamptz AS deleted_at
-FROM log.events, json_to_record(data) AS event (name text, email text, external_id text)
+FROM log.events, json_to_record(data) AS event (name text, email text, email_key text, external_id text)
 WHERE type = 'UserRegistered';
 
 CREATE TABLE read_sql.products AS
@@ -24,7 +24,7 @@ FROM last
 JOIN log.events AS newest USING (stream, version)
 JOIN log.events AS added USING (stream),
 json_to_record(added.data) AS event (sku text, name text, price numeric, currency text, stock_kept boolean)
-WHERE newest.log_id = 0 AND added.log_id = 0 AND added.version = 1;
+WHERE added.version = 1;
 
 CREATE TABLE read_sql.orders AS
 SELECT right(placed.stream, 36)::uuid AS id, event.external_id, user_id,
@@ -40,16 +40,17 @@ WHERE placed.type = 'OrderPlaced';
 
 CREATE TABLE read_sql.order_items AS
 SELECT right(placed.stream, 36)::uuid AS order_id, item.line, item.product_id, item.sku, item.name, item.quantity,
-       CASE WHEN cancelled.stream IS NULL THEN 0 ELSE item.quantity END AS cancelled_quantity, item.unit_price, item.amount
+       CASE WHEN cancelled.stream IS NULL THEN 0 ELSE item.quantity END AS cancelled_quantity, item.unit_price, item.amount,
+       placed.occurred_at AS placed_at
 FROM log.events AS placed
 LEFT JOIN (SELECT stream FROM log.events WHERE type = 'OrderCancelled') AS cancelled ON cancelled.stream = placed.stream,
 json_to_recordset(placed.data->'items') AS item
     (line smallint, product_id uuid, sku text, name text, quantity integer, unit_price numeric, amount numeric)
 WHERE placed.type = 'OrderPlaced';
 
--- The keys, checks and indexes of readmodel/tables.py.
+-- The keys, checks and indexes of readmodel/shop.py.
 ALTER TABLE read_sql.users
-    ADD PRIMARY KEY (id), ALTER name SET NOT NULL, ALTER email SET NOT NULL, ALTER version SET NOT NULL,
+    ADD PRIMARY KEY (id), ALTER name SET NOT NULL, ALTER email SET NOT NULL, ALTER email_key SET NOT NULL, ALTER version SET NOT NULL,
     ALTER created_at SET NOT NULL, ALTER updated_at SET NOT NULL;
 ALTER TABLE read_sql.products
     ADD PRIMARY KEY (id), ALTER sku SET NOT NULL, ALTER name SET NOT NULL, ALTER price SET NOT NULL,
@@ -64,8 +65,8 @@ ALTER TABLE read_sql.orders
 ALTER TABLE read_sql.order_items
     ADD PRIMARY KEY (order_id, line), ALTER product_id SET NOT NULL, ALTER sku SET NOT NULL, ALTER name SET NOT NULL,
     ALTER quantity SET NOT NULL, ALTER cancelled_quantity SET NOT NULL, ALTER unit_price SET NOT NULL,
-    ALTER amount SET NOT NULL, ADD CHECK (cancelled_quantity BETWEEN 0 AND quantity),
+    ALTER amount SET NOT NULL, ALTER placed_at SET NOT NULL, ADD CHECK (cancelled_quantity BETWEEN 0 AND quantity),
     ADD FOREIGN KEY (order_id) REFERENCES read_sql.orders (id),
     ADD FOREIGN KEY (product_id) REFERENCES read_sql.products (id);
 
--- The indexes follow: bench/replay.py takes them from readmodel/tables.py, so that both have the same.
+-- The indexes follow: bench/replay.py takes them from readmodel/shop.py, so that both have the same.

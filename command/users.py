@@ -17,6 +17,7 @@ from command.states import Entity, States
 from command.submission import Answered, Outcome
 from command.versions import check_version
 from command.views import user_view
+from contract.emails import email_key
 from contract.requests import StrictRoute, if_match
 from contract.resources import UserView
 
@@ -41,7 +42,7 @@ class RegisterUser:
     weight: int = 1
 
     def _claims(self) -> list[str]:
-        claims = [rules.email_claim(self.email)]
+        claims = [rules.email_claim(email_key(self.email))]
         if self.external_id is not None:
             claims.append(rules.external_id_claim(self.external_id))
         return claims
@@ -53,9 +54,9 @@ class RegisterUser:
         stream = rules.stream(self.user_id)
         if self.external_id is not None and (owner := states.owner(rules.external_id_claim(self.external_id))):
             raise ExternalIdTaken(self.external_id, owner)
-        if states.owner(rules.email_claim(self.email)):
+        if states.owner(rules.email_claim(email_key(self.email))):
             raise EmailTaken(self.email)
-        events = rules.register(self.name, self.email, self.external_id)
+        events = rules.register(self.name, self.email, email_key(self.email), self.external_id)
         return Outcome(
             [(stream, event) for event in events],
             lambda states: _answer(201, states, self.user_id),
@@ -72,13 +73,14 @@ class ChangeUser:
     weight: int = 1
 
     def reads(self, states: States) -> Iterable[str]:
-        return [rules.stream(self.user_id), rules.email_claim(self.email)]
+        return [rules.stream(self.user_id), rules.email_claim(email_key(self.email))]
 
     def decide(self, states: States) -> Outcome:
         stream = rules.stream(self.user_id)
         user = _existing(states, self.user_id, self.expected_version)
-        claim, old = rules.email_claim(self.email), rules.email_claim(user.email)
-        events = rules.change(user, self.name, self.email)
+        key = email_key(self.email)
+        claim, old = rules.email_claim(key), rules.email_claim(user.email_key)
+        events = rules.change(user, self.name, self.email, key)
         if states.owner(claim) not in (None, stream):
             raise EmailTaken(self.email)
         moved = claim != old
@@ -105,7 +107,7 @@ class DeleteUser:
         if entity is not None and entity.state.deleted:
             return Outcome([], lambda states: Answered(204, None, None, b""))
         user = _existing(states, self.user_id, self.expected_version)
-        released = [rules.email_claim(user.email)]
+        released = [rules.email_claim(user.email_key)]
         if user.external_id is not None:
             released.append(rules.external_id_claim(user.external_id))
         events = rules.delete(user)

@@ -80,13 +80,17 @@ class EventView(BaseModel):
 
 
 class ProjectionView(BaseModel):
+    """Where a projection is. `progress` is that of a rebuild, from 0 to 1; null when there is none."""
+
     name: str
+    version: Int32
     position: Int64
     head: Int64
     lag_events: Int64
     lag_ms: Int64
-    state: Literal["live", "catching_up", "replaying", "stopped"]
+    state: Literal["live", "catching_up", "rebuilding", "outdated", "stopped"]
     parked: Int32
+    progress: float | None
     updated_at: Timestamp
 
 

@@ -26,20 +26,19 @@ from eventlog.snapshots import Snapshot
 LOCK_SECONDS_MAX, TRANSACTION_SECONDS_MAX = 8, 15
 LIMITS = Limits(lock=LOCK_SECONDS_MAX, transaction=TRANSACTION_SECONDS_MAX, idle_in_transaction=stalled.SECONDS_MAX)
 
-_HEAD = b"SELECT position, recorded_at FROM log.head WHERE log_id = 0 FOR UPDATE"
+_HEAD = b"SELECT position, recorded_at FROM log.head FOR UPDATE"
 
-_CHANGED_SINCE = b"SELECT DISTINCT stream FROM log.events WHERE log_id = 0 AND position > %s AND position <= %s"
+_CHANGED_SINCE = b"SELECT DISTINCT stream FROM log.events WHERE position > %s AND position <= %s"
 
 # The only statement that writes events.
 _APPEND = b"""
 WITH head AS (
     UPDATE log.head SET position = position + %s, recorded_at = greatest(recorded_at, clock_timestamp())
-    WHERE log_id = 0
     RETURNING position - %s AS base, recorded_at
 )
 INSERT INTO log.events
-    (log_id, position, stream, version, type, schema_version, occurred_at, recorded_at, data, metadata)
-SELECT 0, head.base + event.number, event.stream, event.version, event.type, event.schema_version,
+    (position, stream, version, type, schema_version, occurred_at, recorded_at, data, metadata)
+SELECT head.base + event.number, event.stream, event.version, event.type, event.schema_version,
        event.occurred_at, head.recorded_at, event.data, event.metadata
 FROM head, unnest(%b, %b, %b, %b, %b, %b, %b)
     WITH ORDINALITY AS event (stream, version, type, schema_version, occurred_at, data, metadata, number)
@@ -47,11 +46,11 @@ FROM head, unnest(%b, %b, %b, %b, %b, %b, %b)
 
 _CLAIM = b"INSERT INTO log.claims (claim, stream) SELECT * FROM unnest(%b, %b)"
 
-_RELEASE = b"DELETE FROM log.claims WHERE log_id = 0 AND claim = ANY(%b)"
+_RELEASE = b"DELETE FROM log.claims WHERE claim = ANY(%b)"
 
 # The command id in the metadata tells this event from one that another command put at the same version.
 _LANDED = b"""
-SELECT FROM log.events WHERE log_id = 0 AND stream = %s AND version = %s AND metadata::text = %s
+SELECT FROM log.events WHERE stream = %s AND version = %s AND metadata::text = %s
 """
 
 

@@ -11,8 +11,8 @@ from eventlog import arrays
 _LAST_LINE = b"""
 SELECT coalesce(max((metadata->>'line')::integer), 0)
 FROM log.events
-WHERE log_id = 0 AND metadata->>'file' = %s AND stream = ANY(ARRAY(
-    SELECT stream FROM log.claims WHERE log_id = 0 AND claim = ANY(%b)
+WHERE metadata->>'file' = %s AND stream = ANY(ARRAY(
+    SELECT stream FROM log.claims WHERE claim = ANY(%b)
 ))
 """
 

@@ -22,12 +22,11 @@ FROM log.head AS head, LATERAL (
     FROM (
         SELECT *, {_SIZE_BEFORE.format(order="position")}
         FROM log.events
-        WHERE log_id = 0 AND position > %(after)s::bigint
+        WHERE position > %(after)s::bigint
             AND position <= least(%(after)s::bigint + %(limit)s::bigint, head.position)
     ) AS wanted
     WHERE size_before < {PAGE_BYTES_MAX}
 ) AS page
-WHERE head.log_id = 0
 """.encode()  # noqa: S608 - put together from constants
 
 STREAM_PAGE = f"""
@@ -37,18 +36,13 @@ FROM log.head AS head, LATERAL (
     FROM (
         SELECT *, {_SIZE_BEFORE.format(order="version")}
         FROM log.events
-        WHERE log_id = 0 AND stream = %(stream)s AND version > %(after)s::bigint
+        WHERE stream = %(stream)s AND version > %(after)s::bigint
             AND version <= %(after)s::bigint + %(limit)s::bigint
     ) AS wanted
     WHERE size_before < {PAGE_BYTES_MAX}
 ) AS page, LATERAL (
-    SELECT max(version) AS last FROM log.events WHERE log_id = 0 AND stream = %(stream)s
+    SELECT max(version) AS last FROM log.events WHERE stream = %(stream)s
 ) AS whole
-WHERE head.log_id = 0
 """.encode()  # noqa: S608 - put together from constants
 
-# The head's position, and when the event behind position `projected` was recorded (null: there is none).
-HEAD = b"""
-SELECT head.position, (SELECT recorded_at FROM log.events WHERE log_id = 0 AND position = %(projected)s::bigint + 1)
-FROM log.head AS head WHERE head.log_id = 0
-"""
+HEAD = b"SELECT position FROM log.head"

@@ -1,6 +1,6 @@
 """Reading the log: a stream's history for the write side, pages in order for everybody else."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
@@ -18,11 +18,11 @@ SELECT wanted.stream, snapshot.version, snapshot.state::text, event.version, eve
 FROM unnest(%b, %b) AS wanted (stream, shape)
 LEFT JOIN LATERAL (
     SELECT version, state FROM log.snapshots
-    WHERE log_id = 0 AND stream = wanted.stream AND shape = wanted.shape LIMIT 1
+    WHERE stream = wanted.stream AND shape = wanted.shape LIMIT 1
 ) AS snapshot ON true
 LEFT JOIN LATERAL (
     SELECT version, type, schema_version, occurred_at, data FROM log.events
-    WHERE log_id = 0 AND stream = wanted.stream AND version > coalesce(snapshot.version, 0) ORDER BY version
+    WHERE stream = wanted.stream AND version > coalesce(snapshot.version, 0) ORDER BY version
     LIMIT %b
 ) AS event ON true
 """
@@ -30,8 +30,8 @@ LEFT JOIN LATERAL (
 # The version that a stream has reached, and its snapshot.
 _BASE = b"""
 SELECT coalesce(last.version, 0), coalesce(snapshot.version, 0), snapshot.state::text
-FROM (SELECT max(version) AS version FROM log.events WHERE log_id = 0 AND stream = %s) AS last
-LEFT JOIN log.snapshots AS snapshot ON log_id = 0 AND stream = %s AND shape = %s
+FROM (SELECT max(version) AS version FROM log.events WHERE stream = %s) AS last
+LEFT JOIN log.snapshots AS snapshot ON stream = %s AND shape = %s
 """
 
 # A page of a stream, bounded by events and by bytes; the first event comes however large it is.
@@ -41,32 +41,57 @@ SELECT version, type, schema_version, occurred_at, data FROM (
         sum(octet_length(data)) OVER (ORDER BY version) - octet_length(data) AS bytes_before
     FROM (
         SELECT version, type, schema_version, occurred_at, data::text AS data FROM log.events
-        WHERE log_id = 0 AND stream = %s AND version > %s ORDER BY version LIMIT %s
+        WHERE stream = %s AND version > %s ORDER BY version LIMIT %s
     ) AS first
 ) AS page
 WHERE bytes_before < %s ORDER BY version
 """
 
-_CLAIMS = b"SELECT claim, stream FROM log.claims WHERE log_id = 0 AND claim = ANY(%b)"
+_CLAIMS = b"SELECT claim, stream FROM log.claims WHERE claim = ANY(%b)"
 
 # One text for the whole page, read in one go: a row for each event costs several times as much on this side.
 # Neither stream nor type needs escaping, which the table's constraint `names_need_no_escaping` sees to.
-_PAGE = b"""
+_PAGE = """
 SELECT '[' || string_agg(event, ',') || ']' FROM (
     SELECT '[' || position || ',"' || stream || '",' || version || ',"' || type || '",' || schema_version || ',"'
         || occurred_at || '",' || data || ']' AS event
-    FROM log.events WHERE log_id = 0 AND position > %s AND position <= %s ORDER BY position
+    FROM log.events WHERE position > %s AND position <= %s{of_types} ORDER BY position
 ) AS page
 """
 
-_ROWS = b"""
+_ROWS = """
 SELECT position, stream, version, type, schema_version, occurred_at::text, data::text FROM log.events
-WHERE log_id = 0 AND position > %s AND position <= %s ORDER BY position
+WHERE position > %s AND position <= %s{of_types} ORDER BY position
 """
 
-_STREAM_ROWS = b"""
-SELECT position, stream, version, type, schema_version, occurred_at::text, data::text FROM log.events
-WHERE log_id = 0 AND stream = %s AND version >= %s AND position <= %s ORDER BY version LIMIT %s
+_OF_TYPES = " AND type = ANY(%s)"
+
+_HEADS = b"""
+SELECT '[' || string_agg(event, ',') || ']' FROM (
+    SELECT '[' || position || ',"' || stream || '",' || version || ',"' || type || '","' || recorded_at || '"]' AS event
+    FROM log.events WHERE position > %s AND position <= %s ORDER BY position
+) AS page
+"""
+
+# The events of some streams, each from a version on.
+_OF_STREAMS = """
+SELECT event.position, event.stream, event.version, event.type, event.schema_version, event.occurred_at::text,
+    event.data::text, event.recorded_at::text
+FROM unnest(%(streams)s::text[], %(versions)s::integer[]) AS wanted (stream, version) CROSS JOIN LATERAL (
+    SELECT * FROM log.events
+    WHERE stream = wanted.stream AND version >= wanted.version AND position > %(after)s AND position <= %(up_to)s
+        AND (%(types)s::text[] IS NULL OR type = ANY(%(types)s::text[]))
+    ORDER BY version LIMIT %(each)s
+) AS event ORDER BY event.position LIMIT %(limit)s
+"""
+
+# The last position of each page, in order: a page ends before the event that would make it larger than %(bytes)s.
+_PAGE_ENDS = b"""
+SELECT max(position) FROM (
+    SELECT position, (sum(octet_length(data::text)) OVER (ORDER BY position) - 1) / %(bytes)s AS page
+    FROM log.events WHERE position > %(after)s AND position <= %(up_to)s
+) AS sized
+GROUP BY page ORDER BY 1
 """
 
 
@@ -100,7 +125,18 @@ class StoredEvent(NamedTuple):
     data: msgspec.Raw
 
 
+class EventHead(NamedTuple):
+    """An event without its data. `recorded_at` is PostgreSQL's text, in UTC: when it was appended."""
+
+    position: int
+    stream: str
+    version: int
+    type: str
+    recorded_at: str
+
+
 _decode_page = msgspec.json.Decoder(list[StoredEvent]).decode
+_decode_heads = msgspec.json.Decoder(list[EventHead]).decode
 
 
 async def histories(
@@ -146,22 +182,62 @@ async def claims(connection: AsyncConnection, wanted: Iterable[str]) -> dict[str
     return dict(await cursor.fetchall())
 
 
-def page(connection: Connection, after: int, up_to: int) -> list[StoredEvent]:
-    """The events at positions after < position <= up_to, in order."""
-    row = connection.execute(_PAGE, (after, up_to), binary=True).fetchone()
+def page(connection: Connection, after: int, up_to: int, types: Collection[str] | None = None) -> list[StoredEvent]:
+    """The events at positions after < position <= up_to, in order; only those of `types`, if they are given."""
+    of_types = _OF_TYPES if types is not None else ""
+    parameters = (after, up_to) if types is None else (after, up_to, list(types))
+    row = connection.execute(_PAGE.format(of_types=of_types).encode(), parameters, binary=True).fetchone()
     if not row or not row[0]:
         return []
     try:
         return _decode_page(row[0])
     except (msgspec.DecodeError, UnicodeDecodeError):
         # PostgreSQL takes JSON that is none, such as half a surrogate pair. One by one, each is as good as it is.
-        return [_stored(*event) for event in connection.execute(_ROWS, (after, up_to)).fetchall()]
+        rows = connection.execute(_ROWS.format(of_types=of_types).encode(), parameters).fetchall()
+        return [_stored(*event) for event in rows]
 
 
-def stream_page(connection: Connection, stream: str, version: int, up_to: int, limit: int) -> list[StoredEvent]:
-    """The stream's first `limit` events from `version` on, in order, up to position `up_to`."""
-    rows = connection.execute(_STREAM_ROWS, (stream, version, up_to, limit)).fetchall()
-    return [_stored(*event) for event in rows]
+def heads(connection: Connection, after: int, up_to: int) -> list[EventHead]:
+    """The events at positions after < position <= up_to, in order, without their data."""
+    row = connection.execute(_HEADS, (after, up_to), binary=True).fetchone()
+    return _decode_heads(row[0]) if row and row[0] else []
+
+
+def page_ends(connection: Connection, after: int, up_to: int, bytes_max: int) -> list[int]:
+    """Cut the events at positions after < position <= up_to into pages: the last position of each page.
+
+    A page has about `bytes_max` bytes of data at most, but always one event.
+    """
+    parameters = {"after": after, "up_to": up_to, "bytes": bytes_max}
+    return [end for (end,) in connection.execute(_PAGE_ENDS, parameters).fetchall()]
+
+
+def of_streams(
+    connection: Connection,
+    versions: Mapping[str, int],
+    after: int,
+    up_to: int,
+    *,
+    each: int,
+    limit: int,
+    types: Collection[str] | None = None,
+) -> list[tuple[StoredEvent, str]]:
+    """The events of some streams in order, each with the text of its recorded_at.
+
+    `versions` maps each stream to the version to begin with. At most `each` events of a stream and `limit` in all, at
+    positions after < position <= up_to; only those of `types`, if they are given.
+    """
+    parameters = {
+        "streams": list(versions),
+        "versions": list(versions.values()),
+        "after": after,
+        "up_to": up_to,
+        "types": None if types is None else list(types),
+        "each": each,
+        "limit": limit,
+    }
+    rows = connection.execute(_OF_STREAMS, parameters).fetchall()
+    return [(_stored(*event), recorded_at) for *event, recorded_at in rows]
 
 
 def _stored(

@@ -1,24 +1,26 @@
-"""Skips: events that an operator has the read tables do without. The log keeps them, and every replay heeds them."""
+"""Skips: events that an operator had a projection leave out. The log keeps them; every replay leaves them out too."""
 
 from psycopg import Connection
 
-# A part of other statements: the last position that is skipped, or 0. The end of an index, which costs next to nothing.
-LAST_POSITION = "coalesce((SELECT max(position) FROM log.skips WHERE log_id = 0), 0)"
+# A part of other statements: the last position that is skipped, or 0. It reads the end of an index.
+LAST_POSITION = "coalesce((SELECT max(position) FROM log.skips WHERE projection = %(projection)s), 0)"
 
-_POSITIONS = b"SELECT position FROM log.skips WHERE log_id = 0 AND position > %s AND position <= %s"
+_POSITIONS = b"SELECT position FROM log.skips WHERE projection = %s AND position > %s AND position <= %s"
 
-# Twice the same is one decision: whoever was cut off in the middle repeats the command.
+# A caller that was cut off repeats the command: the same skip twice is one.
 _ADD = b"""
-INSERT INTO log.skips (position, stream, version, reason, skipped_by) VALUES (%s, %s, %s, %s, %s)
+INSERT INTO log.skips (projection, position, stream, version, reason, skipped_by) VALUES (%s, %s, %s, %s, %s, %s)
 ON CONFLICT ON CONSTRAINT skips_pkey DO NOTHING
 """
 
 
-def positions(connection: Connection, after: int, up_to: int) -> set[int]:
-    """The positions after < position <= up_to that are skipped."""
-    return {position for (position,) in connection.execute(_POSITIONS, (after, up_to)).fetchall()}
+def positions(connection: Connection, projection: str, after: int, up_to: int) -> set[int]:
+    """The positions after < position <= up_to that the projection leaves out."""
+    return {position for (position,) in connection.execute(_POSITIONS, (projection, after, up_to)).fetchall()}
 
 
-def add(connection: Connection, position: int, stream: str, version: int, reason: str, by: str) -> None:
-    """Have the read tables do without an event, for good. `reason` must not be empty."""
-    connection.execute(_ADD, (position, stream, version, reason, by))
+def add(
+    connection: Connection, projection: str, position: int, stream: str, version: int, reason: str, by: str
+) -> None:
+    """Have the projection leave an event out, for good. `reason` must not be empty."""
+    connection.execute(_ADD, (projection, position, stream, version, reason, by))

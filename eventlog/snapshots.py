@@ -16,7 +16,7 @@ WITH written AS (
     DELETE FROM log.snapshots WHERE ctid = ANY(ARRAY(
         SELECT old.ctid FROM written CROSS JOIN LATERAL (
             SELECT ctid FROM log.snapshots
-            WHERE log_id = 0 AND stream = written.stream AND shape <> written.shape ORDER BY version DESC OFFSET 1
+            WHERE stream = written.stream AND shape <> written.shape ORDER BY version DESC OFFSET 1
         ) AS old
     ))
 )

@@ -2,6 +2,7 @@
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     CheckConstraint,
     Column,
     DateTime,
@@ -25,13 +26,10 @@ metadata = MetaData(schema=SCHEMA)
 _time = DateTime(timezone=True)
 # Keys compare byte by byte: faster than any language's rules, and case counts.
 _key = Text(collation="C")
-# log_id is there for the day one log is not enough; until then there is log 0.
-_log = SmallInteger
 
 events = Table(
     "events",
     metadata,
-    Column("log_id", _log, primary_key=True, server_default=text("0")),
     Column("position", BigInteger, primary_key=True, autoincrement=False),
     Column("stream", _key, nullable=False),
     Column("version", Integer, nullable=False),
@@ -42,7 +40,7 @@ events = Table(
     # JSON, not JSONB: the bytes stay as they were written, and neither the append nor a replay pays for a conversion.
     Column("data", JSON, nullable=False),
     Column("metadata", JSON, nullable=False),
-    UniqueConstraint("log_id", "stream", "version", name="one_event_per_version"),
+    UniqueConstraint("stream", "version", name="one_event_per_version"),
     CheckConstraint("translate(stream || type, '\"\\', '') = stream || type", name="names_need_no_escaping"),
     CheckConstraint("position > 0", name="positions_start_at_one"),
     CheckConstraint("version > 0", name="versions_start_at_one"),
@@ -52,7 +50,13 @@ events = Table(
 head = Table(
     "head",
     metadata,
-    Column("log_id", _log, primary_key=True, server_default=text("0"), autoincrement=False),
+    Column(
+        "one_row",
+        Boolean,
+        CheckConstraint("one_row", name="head_one_row_check"),
+        primary_key=True,
+        server_default=text("true"),
+    ),
     Column("log_uuid", Uuid, nullable=False, comment="tells this log from every other, also after a restore"),
     Column("position", BigInteger, nullable=False),
     Column("recorded_at", _time, nullable=False),
@@ -63,7 +67,6 @@ head = Table(
 snapshots = Table(
     "snapshots",
     metadata,
-    Column("log_id", _log, primary_key=True, server_default=text("0"), autoincrement=False),
     Column("stream", _key, primary_key=True),
     Column(
         "shape",
@@ -80,7 +83,6 @@ snapshots = Table(
 claims = Table(
     "claims",
     metadata,
-    Column("log_id", _log, primary_key=True, server_default=text("0"), autoincrement=False),
     Column("claim", _key, primary_key=True, comment="kind:value"),
     Column("stream", _key, nullable=False),
 )
@@ -100,22 +102,16 @@ idempotency_keys = Table(
     Index("idempotency_keys_created_at_idx", "created_at"),
 )
 
-# Events that an operator has the read tables do without: beside the log, because every replay is to heed them.
 skips = Table(
     "skips",
     metadata,
-    Column("log_id", _log, primary_key=True, server_default=text("0"), autoincrement=False),
-    Column(
-        "position",
-        BigInteger,
-        primary_key=True,
-        autoincrement=False,
-        comment="of the event that the read tables are to do without",
-    ),
+    Column("projection", _key, primary_key=True),
+    Column("position", BigInteger, primary_key=True, autoincrement=False),
     Column("stream", _key, nullable=False),
     Column("version", Integer, nullable=False),
     Column("reason", Text, nullable=False),
     Column("skipped_by", Text, nullable=False),
     Column("skipped_at", _time, nullable=False, server_default=text("now()")),
     CheckConstraint("reason <> ''", name="a_skip_has_a_reason"),
+    comment="events that an operator had a projection leave out; every replay leaves them out too",
 )

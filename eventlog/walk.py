@@ -38,18 +38,16 @@ def walk(connection: Connection, stream: str | None, after: int, limit: int | No
 
 def exists(connection: Connection, stream: str) -> bool:
     """Whether the stream has an event."""
-    found = connection.execute("SELECT FROM log.events WHERE log_id = 0 AND stream = %s AND version = 1", (stream,))
+    found = connection.execute("SELECT FROM log.events WHERE stream = %s AND version = 1", (stream,))
     return found.rowcount > 0
 
 
 def end(connection: Connection, stream: str | None) -> int:
     """The last position of the log, or the last version of a stream that exists."""
     if stream is None:
-        row = connection.execute("SELECT position FROM log.head WHERE log_id = 0").fetchone()
+        row = connection.execute("SELECT position FROM log.head").fetchone()
     else:
-        row = connection.execute(
-            "SELECT max(version) FROM log.events WHERE log_id = 0 AND stream = %s", (stream,)
-        ).fetchone()
+        row = connection.execute("SELECT max(version) FROM log.events WHERE stream = %s", (stream,)).fetchone()
     assert row is not None, "the migration made the row of log.head"
     last: int = row[0]
     return last

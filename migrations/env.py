@@ -5,7 +5,7 @@ from sqlalchemy import create_engine, text
 from sqlalchemy.pool import NullPool
 
 from database import sessions
-from readmodel.tables import metadata
+from eventlog.tables import SCHEMA, metadata
 
 # Any constant will do, as long as no other lock of ours has it. Held until the transaction ends: who comes second finds
 # the steps done. A transaction's lock, not a session's, because PgBouncer hands sessions around.
@@ -37,6 +37,8 @@ def run(database_url: str) -> None:
             connection=connection,
             target_metadata=metadata,
             include_schemas=True,
+            # The tables of projections are no concern of Alembic: they can be rebuilt.
+            include_name=lambda name, kind, _: kind != "schema" or name == SCHEMA,
             version_table=VERSION_TABLE,
             version_table_schema=VERSION_SCHEMA,
         )

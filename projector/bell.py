@@ -16,7 +16,7 @@ from dramatiq.brokers.redis import RedisBroker
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from projector.loop import WORKER
+from projector.checkpoint import WORKER
 
 QUEUE = "projection"
 ACTOR = "project"

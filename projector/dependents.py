@@ -4,9 +4,11 @@ A view belongs to the tables that it was made on, not to their names: after a sw
 be dropped with them.
 """
 
-from psycopg import Connection
+from psycopg import Connection, sql
 
 from projector import heritage
+from projector.projection import Projection
+from projector.tables import made_by_release
 
 # Whatever refers to a relation of the schema, or to its row type, from outside: each once.
 _FROM_OUTSIDE = """
@@ -41,12 +43,13 @@ _OTHERS = """
 SELECT pg_describe_object(classid, objid, 0) FROM dependents WHERE follows IS NOT TRUE ORDER BY 1
 """
 
-# A column, or a whole table or view, that the serving schema has and the new one has not.
+# A column, or a whole table or view, that the serving schema has and the new one has not; not one that a release of
+# ours has made, because this release has dropped it.
 _LOST = """
 SELECT format('%%s.%%s', table_name, column_name) FROM (
     SELECT table_name, column_name FROM information_schema.columns WHERE table_schema = %(old)s
     EXCEPT SELECT table_name, column_name FROM information_schema.columns WHERE table_schema = %(new)s
-) AS lost ORDER BY 1
+) AS lost WHERE format('%%s.%%s', table_name, column_name) <> ALL (%(made)s) ORDER BY 1
 """
 
 
@@ -54,19 +57,18 @@ class InTheWay(Exception):
     """Something is built on the read tables, or has been added to them, that would not survive a swap."""
 
 
-def look(connection: Connection, old: str, new: str) -> None:
-    """Raise InTheWay if a swap of schema `old` for `new` would lose what others have made."""
+def look(connection: Connection, projection: Projection, new: str) -> None:
+    """Raise InTheWay if a swap of the serving tables for those in schema `new` would lose what others have made."""
+    old = projection.name
     others = _names(connection, _FROM_OUTSIDE + _OTHERS, schema=old)
     if others:
         raise InTheWay(f"what is built on the read tables would be lost: {others}; drop it, replay, and make it again")
-    if uncarried := ", ".join(heritage.not_carried(connection, old, new)):
+    row = connection.execute(sql.SQL("SELECT made FROM {}").format(sql.Identifier(old, "checkpoint"))).fetchone()
+    made = [*(row[0] if row else ()), *made_by_release(projection)]
+    if uncarried := ", ".join(heritage.not_carried(connection, old, new, made)):
         raise InTheWay(f"a replay cannot carry over: {uncarried}; drop or change it, replay, and make it again")
-    lost = _names(connection, _LOST, old=old, new=new)
-    if lost:
-        raise InTheWay(
-            f"the read tables have what this release does not make: {lost}; "
-            "replay with the release that has migrated them, or drop it"
-        )
+    if lost := _names(connection, _LOST, old=old, new=new, made=made):
+        raise InTheWay(f"the read tables have what no release of orders has made: {lost}; drop it, and replay")
 
 
 def views(connection: Connection, schema: str) -> list[str]:
@@ -80,5 +82,5 @@ def views(connection: Connection, schema: str) -> list[str]:
     return [statement for (statement,) in found.fetchall()]
 
 
-def _names(connection: Connection, query: str, **parameters: str) -> str:
+def _names(connection: Connection, query: str, **parameters: str | list[str]) -> str:
     return ", ".join(name for (name,) in connection.execute(query.encode(), parameters).fetchall())

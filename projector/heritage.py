@@ -6,10 +6,9 @@ schemas, and runs the statements on the new tables, after it has renamed them: s
 tables. What cannot be carried over is named before the work begins.
 """
 
-from psycopg import Connection
-from sqlalchemy import Index, PrimaryKeyConstraint, UniqueConstraint
+from collections.abc import Collection
 
-from readmodel import tables
+from psycopg import Connection
 
 # The serving schema is %(old)s. The new tables are in %(new)s, and have the name of %(old)s when the statements run.
 _TABLES = """
@@ -178,25 +177,21 @@ WHERE defaclnamespace = to_regnamespace(%(old)s::text) AND NOT pg_has_role(defac
 UNION ALL
 SELECT pg_describe_object('pg_class'::regclass, indexrelid, 0) FROM pg_index JOIN tables ON tables.oid = indrelid
     JOIN pg_class AS index ON index.oid = indexrelid
-WHERE index.relname <> ALL (%(indexes)s)
+WHERE index.relname <> ALL (%(made)s)
 UNION ALL
 SELECT pg_describe_object('pg_constraint'::regclass, con.oid, 0)
 FROM pg_constraint AS con JOIN tables ON tables.oid = conrelid
-WHERE contype = 'c' AND NOT EXISTS (
-    SELECT FROM pg_constraint AS new
-    WHERE new.connamespace = to_regnamespace(%(new)s::text) AND new.contype = 'c' AND new.conname = con.conname)
+WHERE contype IN ('c', 'f') AND con.conname <> ALL (%(made)s)
 ORDER BY 1
 """
 
 
-def not_carried(connection: Connection, old: str, new: str) -> list[str]:
+def not_carried(connection: Connection, old: str, new: str, made: Collection[str]) -> list[str]:
     """Name what is set on the tables of schema `old` and cannot be carried over to `new`.
 
-    The tables of `new` may still lack their indexes.
+    `made` are the names of indexes and constraints that a release of ours has made itself.
     """
-    made = [item for table in tables.metadata.sorted_tables for item in (*table.indexes, *table.constraints)]
-    indexes = [str(item.name) for item in made if isinstance(item, Index | PrimaryKeyConstraint | UniqueConstraint)]
-    found = connection.execute(_NOT_CARRIED.encode(), {"old": old, "new": new, "indexes": indexes})
+    found = connection.execute(_NOT_CARRIED.encode(), {"old": old, "new": new, "made": list(made)})
     return [name for (name,) in found.fetchall()]
 
 

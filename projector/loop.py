@@ -1,62 +1,48 @@
-"""The projection loop: the one path from the log to the read tables, for live projection, replay and verify alike.
+"""The projection loop: the one path from the log to read tables, for live projection, replay and verify alike.
 
 Look; lock the checkpoint; read the events behind it; fold them into row changes; write those; move the checkpoint;
-commit. Rows and checkpoint are in one transaction, so every event takes effect exactly once, whoever crashes, and a
-projector that was presumed dead cannot commit what another has done meanwhile.
+commit. Rows and checkpoint are in one transaction, so every event takes effect exactly once, whichever process crashes,
+and a projector that was presumed dead cannot commit work that another one has done meanwhile.
 
-An event that cannot be projected parks its stream (see projector/parking.py). If it is the tables that refuse what a
-batch comes to, the batch is tried again in halves until one event is left: that one it is.
+An event that cannot be projected parks its stream (projector/parking.py). When the tables refuse a whole batch, the
+loop tries it again in halves until one event is left, and parks the stream of that event (projector/narrowing.py).
 """
 
-import os
-import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 
-from psycopg import Connection, sql
+from psycopg import Connection
 
-from database import sessions
-from database.sessions import Limits
-from eventlog import arrays, read, skips, stalled
-from eventlog.codec import Codec, UnreadableEvent
-from eventlog.read import StoredEvent
-from projector.narrowing import Narrowing, Refused, refusing
-from projector.parking import Parked, Parking
-from projector.projections import PROJECTIONS
-from projector.projections.envelope import Envelope
-from projector.rows import NewRows, Rows, write_new
+from eventlog import read, skips
+from eventlog.codec import Codec
+from projector.checkpoint import Checkpoint, Seen
+from projector.folding import Folding, Page
+from projector.narrowing import Narrowing, refusing
+from projector.parking import Parked, ParkedStreams, Parking
+from projector.projection import Projection
+from projector.rows import NewRows, write_new
 from projector.write_behind import WriteBehind
-from readmodel import tables
 
-CHECKPOINT = "read_tables"
-# Tables are locked for moments only: by a swap, or by a migration.
-LOCK_SECONDS_MAX = 10
-LIMITS = Limits(lock=LOCK_SECONDS_MAX, idle_in_transaction=stalled.SECONDS_MAX)
-# A server whose machine is gone says nothing, however long we wait: the kernel gives up on it after this.
-VANISHED_MS_MAX = 20_000
 # A batch is read, folded and its new rows written in pages, so that a large one takes no more memory.
 PAGE_EVENTS_MAX = 5_000
+PAGE_BYTES_MAX = 8 * 1024 * 1024
+# Large events make a batch end early, so that its transaction stays short.
+BATCH_PAGES_MAX = 24
 
-WORKER = f"{socket.gethostname()}:{os.getpid()}"
-
-
-# Reads the events at positions after < position <= up_to.
-ReadPage = Callable[[Connection, int, int], list[StoredEvent]]
+# Reads the events at positions after < position <= up_to. The last argument is where the page after it will end, if
+# there is one.
+ReadPage = Callable[[Connection, int, int, int | None], Page]
 
 
 class AheadOfLog(Exception):
-    """The read tables have come further than the log goes: it was restored without them."""
-
-
-class Fenced(Exception):
-    """The checkpoint was moved by somebody else in the middle of a batch; this batch was rolled back."""
+    """The read tables are ahead of the log: it was restored without them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Where the read tables are after a batch, and where they are to go: the log's head, or the end that was set.
+    """The position of the tables after a batch, and the goal: the log's head, or the end that was set.
 
     `parked` are the streams that the batch has parked.
     """
@@ -68,109 +54,76 @@ class Progress:
 
     @property
     def lag(self) -> int:
-        """How many events there are still to project."""
+        """How many events are still to be projected."""
         return max(0, self.head - self.position)
 
 
-def connect(database_url: str, connection_class: type[Connection] = Connection, limits: Limits = LIMITS) -> Connection:
-    """A connection for projecting."""
-    connection = sessions.connect(
-        database_url,
-        "orders projector",
-        limits,
-        connection_class=connection_class,
-        tcp_user_timeout=VANISHED_MS_MAX,
-        keepalives_idle=VANISHED_MS_MAX // 2_000,
-    )
-    arrays.register(connection)
-    return connection
+def reader_of(projection: Projection) -> ReadPage:
+    """The function that reads what the projection handles of a page of the log."""
+
+    def read_page(connection: Connection, after: int, up_to: int, _: int | None = None) -> Page:
+        if projection.every is not None:
+            return read.heads(connection, after, up_to)
+        return read.page(connection, after, up_to, projection.types_read)
+
+    return read_page
 
 
 class Loop:
-    """Projects the log into the read tables of one schema."""
+    """Projects the log into the tables of one projection, in its own schema or in `schema`."""
 
     def __init__(
-        self, schema: str = tables.SCHEMA, codec: Codec | None = None, read_page: ReadPage = read.page
+        self,
+        projection: Projection,
+        schema: str | None = None,
+        codec: Codec | None = None,
+        read_page: ReadPage | None = None,
+        page_events_max: int = PAGE_EVENTS_MAX,
     ) -> None:
-        self.schema = schema
+        self.projection = projection
+        self.schema = schema or projection.name
+        self.checkpoint = Checkpoint(projection, self.schema)
+        self.folding = Folding(projection, codec or Codec())
         self.narrowing = Narrowing()
-        self._read_page = read_page
-        self._codec = codec or Codec()
-        self._rows = Rows()
-        checkpoint = sql.Identifier(schema, "checkpoint")
-        self._look = sql.SQL(
-            "SELECT checkpoint.position, head.position, checkpoint.parked, {last_skip} "
-            "FROM {checkpoint} AS checkpoint, log.head AS head WHERE checkpoint.name = %s AND head.log_id = 0"
-        ).format(checkpoint=checkpoint, last_skip=sql.SQL(skips.LAST_POSITION))
-        self._lock = sql.SQL("SELECT FROM {} WHERE name = %s AND position = %s FOR UPDATE SKIP LOCKED").format(
-            checkpoint
-        )
-        self._move = sql.SQL(
-            "UPDATE {} SET position = %s, updated_at = clock_timestamp(), seen_at = clock_timestamp(), worker = %s, "
-            "error = NULL, parked = %s WHERE name = %s AND position = %s"
-        ).format(checkpoint)
-        self._see = sql.SQL(
-            "UPDATE {0} SET seen_at = clock_timestamp(), worker = %s, "
-            "error = CASE WHEN position < %s THEN error END "
-            "WHERE name = (SELECT name FROM {0} WHERE name = %s FOR UPDATE SKIP LOCKED)"
-        ).format(checkpoint)
-        self._fail = sql.SQL(
-            "UPDATE {} SET error = %s, seen_at = clock_timestamp(), worker = %s WHERE name = %s"
-        ).format(checkpoint)
+        self.parked = ParkedStreams()
+        self._read_page = read_page or reader_of(projection)
+        self._page_events_max = page_events_max
 
     def look(self, connection: Connection) -> Progress:
-        """Where the read tables and the log are. Costs no lock, and no write as one would."""
-        position, head, _, _ = self._seen(connection)
-        return Progress(position, head, 0)
+        """Where the tables and the log are. Takes no lock and writes nothing. Raises OtherVersion."""
+        seen = self.checkpoint.look(connection)
+        return Progress(seen.position, seen.head, 0)
 
     def project(self, connection: Connection, limit: int, until: int | None = None) -> Progress:
-        """Project the next `limit` events, or those up to position `until`; what cannot be projected is parked.
+        """Project the next `limit` events, or those up to position `until`; park what cannot be projected.
 
-        No events with a lag left means that another projector is at it, or has just been; waiting for it would only
-        find its work done. Raises AheadOfLog, Fenced and psycopg.Error; then nothing has changed.
+        No events with a lag left means that another projector is working, or has just been. Raises AheadOfLog, Fenced,
+        OtherVersion and psycopg.Error; then nothing has changed.
         """
         return self.narrowing.run(lambda events: self._project(connection, events, until), limit)
 
-    def fold(self, events: list[StoredEvent], parking: Parking) -> None:
-        """Turn events into row changes, but for those that are held back. Raises Refused."""
-        rows = self._rows
-        decode = self._codec.decode
-        for number, stored in enumerate(events, 1):
-            if parking.any and parking.holds_back(stored):
-                continue
-            position, stream, version, type_name, schema_version, occurred_at, data = stored
-            try:
-                event = decode(type_name, schema_version, data)
-            except UnreadableEvent as error:
-                parking.park(stored, str(error))
-                continue
-            if parking.any and (missing := parking.missing(event)):
-                parking.park(stored, f"refers to a row that is not there: {missing} is parked", behind=missing)
-                continue
-            try:
-                # "order-0190..." is the kind, a hyphen, and an id of 36 characters.
-                PROJECTIONS[type(event)](event, Envelope(stream[-36:], version, occurred_at), rows)
-            except Exception as error:
-                # Whatever it is, it is this event's. It may have left some rows, so the batch begins anew without it.
-                raise Refused(f"{type(error).__name__}: {error}", number, position) from error
-
-    def write(self, connection: Connection, events: int, position: int) -> None:
-        """Write what was folded of `events` events, the first of them at `position`. Raises Refused, psycopg.Error."""
-        with refusing(events, position):
-            self._rows.write(connection, self.schema)
-
-    def beat(self, connection: Connection, head: int) -> None:
-        """Leave word that a projector is alive and had nothing to project.
-
-        Where the tables have reached `head`, the last failure is over.
-        """
-        with connection.transaction():
-            connection.execute(self._see, (WORKER, head, CHECKPOINT))
-
-    def report(self, connection: Connection, error: str) -> None:
-        """Leave word why nothing is projected."""
-        with connection.transaction():
-            connection.execute(self._fail, (error, WORKER, CHECKPOINT))
+    def _project(self, connection: Connection, limit: int, until: int | None) -> Progress:
+        seen = self.checkpoint.look(connection)
+        position = seen.position
+        if position > seen.head:
+            name = self.projection.name
+            raise AheadOfLog(f"{name} is at position {position}, the log ends at {seen.head}: run `orders replay`")
+        head = seen.head if until is None else min(seen.head, until)
+        if min(position + limit, head) <= position:
+            return Progress(position, head, 0)
+        with self.all_or_nothing(connection):
+            if not self.checkpoint.lock(connection, seen):
+                return Progress(position, head, 0)
+            ends = self._page_ends(connection, position, min(position + limit, head))
+            up_to = ends[-1]
+            parking = self._parking(connection, seen, up_to)
+            self._fold_pages(connection, position, ends, parking)
+            self.folding.write(connection, self.schema, up_to - position, position + 1)
+            parking.write(connection, self.schema)
+            self.checkpoint.move(connection, seen, up_to, parking.count, parking.has_changed)
+        self.parked.committed(parking, seen.parked_changes)
+        self.narrowing.passed(up_to)
+        return Progress(up_to, head, up_to - position, tuple(parking.new.values()))
 
     @contextmanager
     def all_or_nothing(self, connection: Connection) -> Iterator[None]:
@@ -179,55 +132,47 @@ class Loop:
             with connection.transaction():
                 yield
         except BaseException:
-            # What was folded is of a batch that never was.
-            self._rows = Rows()
+            self.folding.clear()
             raise
 
-    def _project(self, connection: Connection, limit: int, until: int | None) -> Progress:
-        position, end, parked, last_skip = self._seen(connection)
-        if position > end:
-            raise AheadOfLog(f"the read tables are at position {position}, the log ends at {end}: run `orders replay`")
-        head = end if until is None else min(end, until)
-        up_to = min(position + limit, head)
-        if up_to <= position:
-            return Progress(position, head, 0)
-        with self.all_or_nothing(connection):
-            if not connection.execute(self._lock, (CHECKPOINT, position)).rowcount:
-                return Progress(position, head, 0)
-            if parked or last_skip > position:
-                parking = Parking.load(connection, self.schema, position, up_to, self.narrowing.given_up)
-            else:
-                parking = Parking(given_up=self.narrowing.given_up)
-            self._fold_pages(connection, position, up_to, parking)
-            self.write(connection, up_to - position, position + 1)
-            parking.write(connection, self.schema)
-            moved = connection.execute(self._move, (up_to, WORKER, parking.count, CHECKPOINT, position))
-            if moved.rowcount != 1:
-                raise Fenced(f"the checkpoint is no longer at {position}")
-        self.narrowing.passed(up_to)
-        return Progress(up_to, head, up_to - position, tuple(parking.new))
+    def skipped(self, connection: Connection, after: int, up_to: int) -> set[int]:
+        """The positions after < position <= up_to that an operator has left out."""
+        return skips.positions(connection, self.projection.name, after, up_to)
 
-    def _fold_pages(self, connection: Connection, position: int, up_to: int, parking: Parking) -> None:
-        """Fold the events at positions after < position <= up_to. Of all pages but the last the new rows are written.
+    def _parking(self, connection: Connection, seen: Seen, up_to: int) -> Parking:
+        parked = self.parked.load(connection, self.schema, seen.parked_changes) if seen.parked else {}
+        skipped = self.skipped(connection, seen.position, up_to) if seen.last_skip > seen.position else ()
+        return Parking(parked, skipped, self.narrowing.given_up)
+
+    def _page_ends(self, connection: Connection, after: int, up_to: int) -> list[int]:
+        """The last positions of the pages of a batch."""
+        if self.projection.every is not None:
+            sized = [up_to]
+        else:
+            sized = read.page_ends(connection, after, up_to, PAGE_BYTES_MAX)
+        ends: list[int] = []
+        for end in sized:
+            ends += [*range(after + self._page_events_max, end, self._page_events_max), end]
+            after = end
+        return ends[:BATCH_PAGES_MAX]
+
+    def _fold_pages(self, connection: Connection, position: int, ends: Sequence[int], parking: Parking) -> None:
+        """Fold the pages that end at these positions. The new rows of all pages but the last are written.
 
         That is done while the next page is folded.
         """
         with WriteBehind() as behind:
-            for after in range(position, up_to, PAGE_EVENTS_MAX):
-                page_end = min(after + PAGE_EVENTS_MAX, up_to)
+            after = before = position
+            for end, then in zip(ends, (*ends[1:], None), strict=True):
                 behind.wait()
-                events = self._read_page(connection, after, page_end)
+                events = self._read_page(connection, after, end, then)
                 if after > position:
-                    behind.start(partial(self._write_new, connection, self._rows.take_new(), after))
-                self.fold(events, parking)
+                    behind.start(partial(self._write_new, connection, self.folding.take_new(), before, after))
+                self.folding.fold(events, parking)
+                before, after = after, end
             behind.wait()
 
-    def _write_new(self, connection: Connection, new: list[NewRows], up_to: int) -> None:
-        """Write the new rows of the page that ends at position `up_to`."""
-        with refusing(PAGE_EVENTS_MAX, up_to - PAGE_EVENTS_MAX + 1):
+    def _write_new(self, connection: Connection, new: list[NewRows], after: int, up_to: int) -> None:
+        """Write the new rows of the page of the events at positions after < position <= up_to."""
+        with refusing(up_to - after, after + 1):
             write_new(new, connection, self.schema)
-
-    def _seen(self, connection: Connection) -> tuple[int, int, int, int]:
-        row = connection.execute(self._look, (CHECKPOINT,)).fetchone()
-        assert row is not None, "the migration made the checkpoint"
-        return row

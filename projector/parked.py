@@ -1,25 +1,39 @@
 """What operators do about parked streams: see what is held back and why, try again, or skip an event for good."""
 
+from collections import Counter
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from psycopg import Connection, sql
 
 from eventlog import read, skips
-from projector.loop import CHECKPOINT, PAGE_EVENTS_MAX, Loop
+from eventlog.read import EventHead, StoredEvent
+from projector.loop import Loop
 from projector.parking import Parked, Parking
-from readmodel import tables
+from projector.projection import Projection
 
-_LISTED = sql.SQL(
-    "SELECT stream, position, version, type, error, behind, skipped, parked_at, clock_timestamp() - parked_at, "
-    "(SELECT max(event.version) FROM log.events AS event WHERE event.log_id = 0 AND event.stream = parked.stream) "
-    "- version + 1 FROM {} AS parked WHERE NOT skipped ORDER BY position"
-).format(sql.Identifier(tables.SCHEMA, "parked"))
+# One transaction of a retry: so many streams, so many events. It holds the checkpoint, and live projection waits.
+STREAMS_A_BATCH = 500
+EVENTS_A_BATCH = 500
 
+_LISTED = """
+SELECT stream, position, version, type, error, behind, skipped, parked_at, clock_timestamp() - parked_at,
+    (SELECT max(event.version) FROM log.events AS event WHERE event.stream = parked.stream) - version + 1
+FROM {} AS parked WHERE NOT skipped ORDER BY position
+"""
 
-_HOLD = "SELECT position FROM {checkpoint} WHERE name = %(name)s FOR UPDATE"
-_FORGET = "DELETE FROM {parked} WHERE stream = %(stream)s"
-_ONE_LESS = "UPDATE {checkpoint} SET parked = parked - 1 WHERE name = %(name)s"
+_WAITING = "SELECT stream, behind, type, {cause} FROM {table} WHERE NOT skipped ORDER BY position"
+
+# Errors that differ only in ids and numbers have one cause.
+_CAUSE = "regexp_replace(error, '[0-9a-f]{8}-[0-9a-f-]{27}|[0-9]+', '*', 'g')"
+
+_GROUPS = """
+SELECT type, {cause}, count(*), min(stream) FROM {table} WHERE NOT skipped GROUP BY 1, 2
+"""
+
+_HOLD = "SELECT position, parked_changes FROM {} FOR UPDATE"
+_RECORD = "UPDATE {} SET parked = %s, parked_changes = parked_changes + %s"
 
 
 class NotParked(Exception):
@@ -27,7 +41,7 @@ class NotParked(Exception):
 
 
 class HeldBack(NamedTuple):
-    """A parked stream, since when it is, and how many events it is without."""
+    """A parked stream, since when it is, and how many of its events are held back."""
 
     parked: Parked
     parked_at: datetime
@@ -43,92 +57,156 @@ class Drained(NamedTuple):
     parked: Parked | None
 
 
-def held_back(connection: Connection) -> list[HeldBack]:
-    """The parked streams, in the order of their first event that is missing."""
-    rows = connection.execute(_LISTED).fetchall()
+class Group(NamedTuple):
+    """Parked streams of one projection with one cause. In `error` ids and numbers are replaced by `*`."""
+
+    projection: str
+    type: str
+    error: str
+    streams: int
+    example: str
+
+
+def held_back(connection: Connection, projection: Projection) -> list[HeldBack]:
+    """The parked streams, in the order of their first event that is held back."""
+    table = sql.Identifier(projection.name, "parked")
+    rows = connection.execute(sql.SQL(_LISTED).format(table)).fetchall()
     return [HeldBack(Parked(*row[:7]), *row[7:]) for row in rows]
 
 
-def retry(connection: Connection, stream: str | None = None, loop: Loop | None = None) -> list[Drained]:
-    """Drain the parked stream (None: all of them), and what is parked behind those that get free.
+def groups(connection: Connection, projections: Sequence[Projection]) -> list[Group]:
+    """The parked streams by cause, the largest group first."""
+    found = []
+    for projection in projections:
+        statement = sql.SQL(_GROUPS).format(cause=_cause(), table=sql.Identifier(projection.name, "parked"))
+        found += [Group(projection.name, *row) for row in connection.execute(statement).fetchall()]
+    return sorted(found, key=lambda it: (-it.streams, it.projection, it.type, it.error))
 
-    Live projection goes on meanwhile. Raises NotParked and psycopg.Error.
+
+def retry(
+    connection: Connection,
+    loop: Loop,
+    stream: str | None = None,
+    *,
+    group: Group | None = None,
+    events_max: int = EVENTS_A_BATCH,
+) -> list[Drained]:
+    """Drain a parked stream or a group (None: all of them), and what is parked behind those that become free.
+
+    Set by set, in order within a stream; live projection goes on between the sets, each of `events_max` events. Raises
+    NotParked and psycopg.Error.
     """
-    loop = loop or Loop()
-    drained: list[Drained] = []
-    if stream is not None:
-        drained.append(drain(loop, connection, stream))
+    table = sql.Identifier(loop.schema, "parked")
+    waiting = sql.SQL(_WAITING).format(cause=_cause(), table=table)
+    rows = connection.execute(waiting).fetchall()
+    is_wanted = {name: group is None or (type_, cause) == (group.type, group.error) for name, _, type_, cause in rows}
+    first = [stream] if stream is not None else [name for name, wanted in is_wanted.items() if wanted]
+    drained = _drain_in_sets(loop, connection, first, events_max)
     free = {it.stream for it in drained if it.parked is None}
-    # What waits for a row was appended after it. So in the order of positions, one pass is enough.
-    waiting = [it.parked for it in held_back(connection)]
-    drained.extend(drain(loop, connection, it.stream) for it in waiting if stream is None or it.behind in free)
+    # A stream that waits for a row was appended after it. So in the order of positions, one pass is enough.
+    behind = [name for name, waits_for, _, _ in rows if waits_for in free and name not in set(first)]
+    return drained + _drain_in_sets(loop, connection, behind, events_max)
+
+
+def _drain_in_sets(loop: Loop, connection: Connection, streams: Sequence[str], events_max: int) -> list[Drained]:
+    drained: list[Drained] = []
+    for start in range(0, len(streams), STREAMS_A_BATCH):
+        drained += drain(loop, connection, streams[start : start + STREAMS_A_BATCH], events_max)
     return drained
 
 
-def skip(connection: Connection, stream: str, reason: str, by: str) -> tuple[Parked, Drained]:
-    """Have the read tables do without the event that a stream is parked at, and drain the rest.
+def skip(connection: Connection, loop: Loop, stream: str, reason: str, by: str) -> tuple[Parked, Drained]:
+    """Leave the event out that a stream is parked at, and drain the rest.
 
-    Of a first event nothing can be left out without the rest: then the whole stream stays out. Returns the event, and
-    what became of the rest. Raises NotParked and psycopg.Error.
+    Without its first event a stream stays out altogether. Returns the event, and what became of the rest. Raises
+    NotParked and psycopg.Error.
     """
-    loop = Loop()
     with loop.all_or_nothing(connection):
-        _, _, parked = _hold(loop, connection, stream)
-        skips.add(connection, parked.position, stream, parked.version, reason, by)
-    return parked, drain(loop, connection, stream)
+        _, _, parking = _hold(loop, connection)
+        parked = _parked(parking, stream)
+        skips.add(connection, loop.projection.name, parked.position, stream, parked.version, reason, by)
+    return parked, drain(loop, connection, [stream])[0]
 
 
-def drain(loop: Loop, connection: Connection, stream: str) -> Drained:
-    """Project the events that a parked stream was held back from, in order, as far as the tables have come.
+def drain(
+    loop: Loop, connection: Connection, streams: Sequence[str], events_max: int = EVENTS_A_BATCH
+) -> list[Drained]:
+    """Project the events that parked streams were held back from, in order, as far as the tables have come.
 
-    Page by page: what was projected stays, whatever comes after it. Raises NotParked and psycopg.Error.
+    Set by set: what was projected stays, even if a later event fails. Raises NotParked and psycopg.Error.
     """
-    events = 0
-    while True:
-        done, parked, is_over = loop.narrowing.run(
-            lambda limit: _drain_page(loop, connection, stream, limit), PAGE_EVENTS_MAX
-        )
-        events += done
-        if is_over:
-            return Drained(stream, events, parked)
+    done = {stream: Drained(stream, 0, None) for stream in streams}
+    left = list(streams)
+    while left:
+        some = loop.narrowing.run(lambda limit: _drain_set(loop, connection, left, limit), events_max)
+        for stream, (events, parked, is_over) in some.items():
+            done[stream] = Drained(stream, done[stream].events + events, parked)
+            if is_over:
+                left.remove(stream)
+    return list(done.values())
 
 
-def _drain_page(loop: Loop, connection: Connection, stream: str, limit: int) -> tuple[int, Parked | None, bool]:
-    """How many events were projected, where the stream is parked now, and whether that was all."""
+_Outcome = tuple[int, Parked | None, bool]
+
+
+def _drain_set(loop: Loop, connection: Connection, streams: Sequence[str], limit: int) -> dict[str, _Outcome]:
+    """For each stream: how many events were projected, where it is parked now, and whether that was all."""
     with loop.all_or_nothing(connection):
-        up_to, parking, parked = _hold(loop, connection, stream)
-        if parked.skipped:
-            return 0, parked, True
-        parking.release(stream)
-        # One more than is projected tells where to go on.
-        events = read.stream_page(connection, stream, parked.version, up_to, limit + 1)
-        taken, left = events[:limit], events[limit:]
-        loop.fold(taken, parking)
-        loop.write(connection, len(taken), parked.position)
-        now = parking.get(stream)
-        if now is None and left:
-            parking.park(left[0], "drained as far as this; a retry goes on")
-        elif now is None:
-            for statement in (_FORGET, _ONE_LESS):
-                connection.execute(_in(loop.schema, statement), {"stream": stream, "name": CHECKPOINT})
+        up_to, changes, parking = _hold(loop, connection)
+        before = {stream: _parked(parking, stream) for stream in streams}
+        open_ = {stream: it.version for stream, it in before.items() if not it.skipped}
+        for stream in open_:
+            parking.release(stream)
+        types = loop.projection.types_read
+        taken = read.of_streams(connection, open_, 0, up_to, each=limit, limit=limit, types=types)
+        last = taken[-1][0].position if taken else 0
+        left = read.of_streams(connection, open_, last, up_to, each=1, limit=len(open_), types=types)
+        loop.folding.fold(_as_read(loop.projection, taken), parking)
+        loop.folding.write(connection, loop.schema, len(taken), taken[0][0].position if taken else 0)
+        later = {event.stream: event for event, _ in left}
+        for stream, event in later.items():
+            if event.position == before[stream].position:
+                parking.keep(stream)
+            elif parking.get(stream) is None:
+                parking.park(event, "drained as far as this; a retry goes on")
         parking.write(connection, loop.schema)
+        record = sql.SQL(_RECORD).format(sql.Identifier(loop.schema, "checkpoint"))
+        connection.execute(record, (parking.count, int(parking.has_changed)))
+    loop.parked.committed(parking, changes)
     loop.narrowing.passed(up_to)
-    done = sum(now is None or event.version < now.version for event in taken)
-    return done, now, now is not None or not left
+    outcomes: dict[str, _Outcome] = {stream: (0, before[stream], True) for stream in streams}
+    projected = Counter(
+        event.stream for event, _ in taken if (it := parking.get(event.stream)) is None or event.version < it.version
+    )
+    for stream in open_:
+        now = parking.get(stream)
+        goes_on = now is not None and stream in later and now.position == later[stream].position
+        outcomes[stream] = projected[stream], now, not goes_on
+    return outcomes
 
 
-def _hold(loop: Loop, connection: Connection, stream: str) -> tuple[int, Parking, Parked]:
-    """Wait for the checkpoint and hold it; return where it is, what matters to the stream, and where that is parked."""
-    row = connection.execute(_in(loop.schema, _HOLD), {"name": CHECKPOINT}).fetchone()
-    assert row is not None, "the migration made the checkpoint"
-    parking = Parking.load_for(connection, loop.schema, stream, row[0], loop.narrowing.given_up)
+def _as_read(projection: Projection, taken: Sequence[tuple[StoredEvent, str]]) -> list[StoredEvent] | list[EventHead]:
+    """The events as the projection's handlers take them."""
+    if projection.every is None:
+        return [event for event, _ in taken]
+    return [EventHead(it.position, it.stream, it.version, it.type, recorded_at) for it, recorded_at in taken]
+
+
+def _hold(loop: Loop, connection: Connection) -> tuple[int, int, Parking]:
+    """Wait for the checkpoint and lock it: its position, its count of changes, and what is parked."""
+    row = connection.execute(sql.SQL(_HOLD).format(sql.Identifier(loop.schema, "checkpoint"))).fetchone()
+    assert row is not None, "`orders migrate` made the checkpoint"
+    position, changes = row
+    parked = loop.parked.load(connection, loop.schema, changes)
+    return position, changes, Parking(parked, loop.skipped(connection, 0, position), loop.narrowing.given_up)
+
+
+def _cause() -> sql.SQL:
+    return sql.SQL(_CAUSE)
+
+
+def _parked(parking: Parking, stream: str) -> Parked:
     parked = parking.get(stream)
     if parked is None:
         raise NotParked(f"{stream} is not parked")
-    return row[0], parking, parked
-
-
-def _in(schema: str, statement: str) -> sql.Composed:
-    return sql.SQL(statement).format(
-        checkpoint=sql.Identifier(schema, "checkpoint"), parked=sql.Identifier(schema, "parked")
-    )
+    return parked

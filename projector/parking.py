@@ -1,36 +1,38 @@
 """Parking: an event that cannot be projected holds back its own stream, and no other.
 
-From that event on the stream is parked: the tables do without its events, which lose nothing by it, because they are in
-the log. So a parked stream is one row, naming the first event that is missing. What refers to a row that is not there
-for that reason (an order of such a user) parks behind it. Once the cause is mended, a retry projects what was held
-back, in order; or an operator has the one event skipped. See docs/decisions/0013-a-bad-event-parks-its-stream.md.
+From that event on the stream is parked: the tables lack its events, which stay in the log. So a parked stream is one
+row, which names the first event that is missing. An event that refers to a missing row (an order of a parked user)
+parks its stream behind the other. When the cause is mended, a retry projects what was held back, in order; or an
+operator skips the event. See docs/decisions/0013-a-bad-event-parks-its-stream.md.
+
+Each projection parks for itself. A fault in one never shows in another.
 """
 
-from collections.abc import Iterable
-from typing import Any, NamedTuple, Self
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
 
 from psycopg import Connection, sql
 
-from eventlog import skips
-from eventlog.read import StoredEvent
-from projector.projections import REFERENCES, REFERRED_TO
+from eventlog.read import EventHead, StoredEvent
 
 _ALL = "SELECT stream, position, version, type, error, behind, skipped FROM {}"
-# Beside a stream itself: the streams that are without a row that others may refer to. Not all, which may be very many.
-_FOR_STREAM = _ALL + " WHERE stream = %s OR version = 1 AND split_part(stream, '-', 1) = ANY(%s)"
 
 _UPSERT = """
 INSERT INTO {} AS old (stream, position, version, type, error, behind, skipped, parked_at)
-VALUES (%s, %s, %s, %s, %s, %s, %s, clock_timestamp())
+SELECT *, clock_timestamp() FROM unnest(%s::text[], %s::bigint[], %s::integer[], %s::text[], %s::text[], %s::text[],
+    %s::boolean[])
 ON CONFLICT (stream) DO UPDATE SET position = excluded.position, version = excluded.version, type = excluded.type,
     error = excluded.error, behind = excluded.behind, skipped = excluded.skipped
 """
 
+_DELETE = "DELETE FROM {} WHERE stream = ANY(%s)"
+
 
 class Parked(NamedTuple):
-    """A stream that is held back, and the first of its events that the tables are without.
+    """A stream that is held back, and the first of its events that the tables lack.
 
-    `behind` is the stream whose row it waits for. `skipped`: its first event was, so nothing is to come of the rest.
+    `behind` is the parked stream whose row it refers to. `skipped`: its first event was skipped, so the stream stays
+    out for good.
     """
 
     stream: str
@@ -42,50 +44,80 @@ class Parked(NamedTuple):
     skipped: bool
 
 
+class ParkedStreams:
+    """The parked streams of a projection, kept in memory: read again only when another process has changed them."""
+
+    def __init__(self) -> None:
+        self._changes = -1
+        self._streams: dict[str, Parked] = {}
+
+    def load(self, connection: Connection, schema: str, changes: int) -> Mapping[str, Parked]:
+        """The parked streams; `changes` is the checkpoint's count of changes, which must be locked."""
+        if changes != self._changes:
+            rows = connection.execute(sql.SQL(_ALL).format(sql.Identifier(schema, "parked"))).fetchall()
+            self._streams = {stream: Parked(stream, *rest) for stream, *rest in rows}
+            self._changes = changes
+        return self._streams
+
+    def committed(self, parking: "Parking", changes: int) -> None:
+        """Take over what a transaction has changed, which is committed; `changes` is the count of before."""
+        if changes != self._changes:
+            return
+        for stream in parking.released:
+            self._streams.pop(stream, None)
+        self._streams.update(parking.new)
+        self._changes = changes + parking.has_changed
+
+
 class Parking:
-    """What is held back while one transaction projects. `any` is False as long as there is nothing to look for."""
+    """What is held back while one transaction projects.
+
+    `skipped` are positions that the operator has left out; `given_up` positions of events that turned out not to be
+    projectable, each with the error.
+    """
 
     def __init__(
-        self, parked: Iterable[Parked] = (), skipped: Iterable[int] = (), given_up: dict[int, str] | None = None
+        self,
+        parked: Mapping[str, Parked] | None = None,
+        skipped: Iterable[int] = (),
+        given_up: Mapping[int, str] | None = None,
     ) -> None:
-        self._parked = {it.stream: it for it in parked}
+        self._parked = parked or {}
         self._skipped = frozenset(skipped)
         self._given_up = given_up or {}
-        self.new: list[Parked] = []
+        self.new: dict[str, Parked] = {}
+        self.released: set[str] = set()
+        # False as long as there is nothing to look for.
         self.any = bool(self._parked or self._skipped or self._given_up)
-
-    @classmethod
-    def load(cls, connection: Connection, schema: str, after: int, up_to: int, given_up: dict[int, str]) -> Self:
-        """What matters to the events at positions after < position <= up_to.
-
-        `given_up` are positions of events that turned out not to be projectable, each with the error.
-        """
-        rows = connection.execute(sql.SQL(_ALL).format(sql.Identifier(schema, "parked"))).fetchall()
-        return cls((Parked(*row) for row in rows), skips.positions(connection, after, up_to), given_up)
-
-    @classmethod
-    def load_for(cls, connection: Connection, schema: str, stream: str, up_to: int, given_up: dict[int, str]) -> Self:
-        """What matters to the events of one stream up to a position."""
-        statement = sql.SQL(_FOR_STREAM).format(sql.Identifier(schema, "parked"))
-        rows = connection.execute(statement, (stream, list(REFERRED_TO))).fetchall()
-        return cls((Parked(*row) for row in rows), skips.positions(connection, 0, up_to), given_up)
 
     @property
     def count(self) -> int:
         """How many streams are parked."""
-        return len(self._parked)
+        fresh = sum(stream not in self._parked for stream in self.new)
+        return len(self._parked) + fresh - len(self.released - self.new.keys())
+
+    @property
+    def has_changed(self) -> bool:
+        """Whether `write` changes the table."""
+        return bool(self.new or self.released)
 
     def get(self, stream: str) -> Parked | None:
-        """The stream as it is parked."""
-        return self._parked.get(stream)
+        """The stream as it is parked, or None."""
+        if stream in self.released:
+            return self.new.get(stream)
+        return self.new.get(stream) or self._parked.get(stream)
 
     def release(self, stream: str) -> None:
-        """Take the stream's events from here on."""
-        del self._parked[stream]
+        """Project the stream's events from here on."""
+        self.released.add(stream)
 
-    def holds_back(self, event: StoredEvent) -> bool:
-        """Whether the event is not to be projected."""
-        if event.stream in self._parked:
+    def keep(self, stream: str) -> None:
+        """Leave the stream parked as it is, after all."""
+        self.released.discard(stream)
+
+    def holds_back(self, event: StoredEvent | EventHead) -> bool:
+        """Whether the event must not be projected."""
+        if self.get(event.stream):
             return True
         if event.position in self._skipped:
             if event.version == 1:
@@ -96,26 +128,24 @@ class Parking:
             self.park(event, error)
         return error is not None
 
-    def missing(self, event: Any) -> str | None:
-        """A stream whose row the event's rows refer to, and which is not there because its first event is not."""
-        references = REFERENCES.get(type(event))
-        if references is None:
-            return None
-        for stream in references(event):
-            parked = self._parked.get(stream)
-            if parked is not None and parked.version == 1:
-                return stream
-        return None
+    def is_missing(self, stream: str) -> bool:
+        """Whether the stream's row is missing because its first event is held back."""
+        parked = self.get(stream)
+        return parked is not None and parked.version == 1
 
-    def park(self, event: StoredEvent, error: str, *, behind: str | None = None, skipped: bool = False) -> None:
+    def park(
+        self, event: StoredEvent | EventHead, error: str, *, behind: str | None = None, skipped: bool = False
+    ) -> None:
         """Hold the stream back, from this event on."""
         parked = Parked(event.stream, event.position, event.version, event.type, error, behind, skipped)
-        self._parked[event.stream] = parked
-        self.new.append(parked)
+        self.new[event.stream] = parked
         self.any = True
 
     def write(self, connection: Connection, schema: str) -> None:
-        """Write down what was parked since this was loaded."""
+        """Write what has changed to the table."""
+        table = sql.Identifier(schema, "parked")
+        if gone := self.released - self.new.keys():
+            connection.execute(sql.SQL(_DELETE).format(table), (list(gone),))
         if self.new:
-            upsert = sql.SQL(_UPSERT).format(sql.Identifier(schema, "parked"))
-            connection.cursor().executemany(upsert, self.new)
+            columns = [list(values) for values in zip(*self.new.values(), strict=True)]
+            connection.execute(sql.SQL(_UPSERT).format(table), columns)

@@ -7,24 +7,26 @@ from typing import NamedTuple, Self
 from psycopg import Connection
 
 from database.deadline import hang_up
-from eventlog import read
-from eventlog.read import StoredEvent
+from projector.folding import Page
+from projector.loop import ReadPage
 
 
 class _Fetch(NamedTuple):
     after: int
     up_to: int
-    events: "Future[list[StoredEvent]]"
+    events: "Future[Page]"
 
 
 class ReadAhead:
     """A reader for the loop with a thread and a connection of its own, so PostgreSQL reads while Python folds.
 
-    Only where there is much to read: for a replay, for verify, for whoever is far behind. Closes the connection.
+    `read_page` reads one page. Use it where there is much to read: for a replay, for verify, for a worker that is far
+    behind. Closes the connection.
     """
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, read_page: ReadPage) -> None:
         self._connection = connection
+        self._read_page = read_page
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="read-ahead")
         self._next: _Fetch | None = None
 
@@ -42,22 +44,17 @@ class ReadAhead:
         self._connection.close()
 
     def hang_up(self) -> None:
-        """Have whoever waits for a page get an error instead."""
+        """Give a thread that waits for a page an error instead."""
         hang_up(self._connection)
 
-    def page(self, connection: Connection, after: int, up_to: int) -> list[StoredEvent]:
-        """The events at positions after < position <= up_to, and a guess at what will be asked for next.
-
-        The guess may have been made before those events were there. Positions have no holes, so counting shows it.
-        """
-        guessed, self._next = self._next, None
-        if guessed is not None and (guessed.after, guessed.up_to) == (after, up_to):
-            events = guessed.events.result()
+    def page(self, connection: Connection, after: int, up_to: int, then: int | None) -> Page:
+        """The events at positions after < position <= up_to; begins to fetch the page that ends at `then`."""
+        fetched, self._next = self._next, None
+        if fetched is not None and (fetched.after, fetched.up_to) == (after, up_to):
+            events = fetched.events.result()
         else:
-            events = []
-        if len(events) != up_to - after:
-            events = read.page(connection, after, up_to)
-        next_end = up_to + (up_to - after)
-        fetched = self._thread.submit(read.page, self._connection, up_to, next_end)
-        self._next = _Fetch(up_to, next_end, fetched)
+            events = self._read_page(connection, after, up_to, None)
+        if then is not None:
+            later = self._thread.submit(self._read_page, self._connection, up_to, then, None)
+            self._next = _Fetch(up_to, then, later)
         return events

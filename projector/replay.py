@@ -1,9 +1,9 @@
-"""Replay: rebuild the read tables from event 1 while the old ones serve, then let the new ones take their place.
+"""Replay: rebuild a projection from event 1 while its old tables serve, then swap the new ones in.
 
-The same loop as live projection, on a schema of its own. At the end one short transaction holds the checkpoint of the
-serving tables, projects the last mile, and renames. Every select reads the checkpoint first (see query/statements.py),
-so holding it holds all readers out for that moment: nobody sees a table of one age beside a table of another. A crash
-at any point leaves the old tables serving, and the next replay begins afresh.
+The same loop as live projection, on a schema of its own. At the end one short transaction locks the checkpoint of the
+serving tables, projects the last events, and renames the schemas. Every select reads the checkpoint first (see
+query/statements.py), so the lock holds all readers back for that moment: no reader sees one table of the old build
+beside one of the new. A crash at any point leaves the old tables serving, and the next replay begins afresh.
 """
 
 import contextlib
@@ -13,14 +13,13 @@ import psycopg
 from psycopg import Connection, sql
 
 from projector import dependents, heritage
-from projector.loop import Progress, connect
+from projector.connecting import connect
+from projector.loop import Progress, reader_of
+from projector.projection import Projection
 from projector.read_ahead import ReadAhead
-from projector.shadow import BATCH_EVENTS, REPLAY_SCHEMA, Report, Shadow, building, drop_schema
-from readmodel import tables
+from projector.shadow import BATCH_EVENTS, Report, Shadow, building, built_beside, drop_schema
 
-_RETIRED = "read_retired"
-
-# Readers queue behind a swap that waits for its lock, so it does not wait long; it steps back and tries again.
+# Readers queue behind a swap that waits for its lock, so it does not wait long; it gives up and tries again.
 SWAP_LOCK_MS_MAX = 300
 SWAP_PAUSE_SECONDS = 0.5
 SWAP_TRIES_MAX = 120
@@ -33,74 +32,88 @@ WHERE schema.nspname = %s AND lock.granted AND lock.pid <> pg_backend_pid()
     AND lock.database = (SELECT oid FROM pg_database WHERE datname = current_database())
 """
 
+_RATE = "UPDATE {} SET events_per_second = position / greatest(extract(epoch FROM clock_timestamp() - built_at), 0.001)"
+
 
 class SwapRefused(Exception):
-    """Somebody held the read tables all the time, so the new ones could not take their place."""
+    """Another session held the read tables all the time, so the new ones could not take their place."""
 
 
-def replay(database_url: str, report: Report) -> Progress:
-    """Rebuild all read tables. Returns where they then are.
+def replay(database_url: str, projection: Projection, report: Report) -> Progress:
+    """Rebuild the projection's tables. Returns where they then are.
 
     `report` is called after each batch. Raises Busy, SwapRefused, InTheWay and psycopg.Error; then the old tables go on
     serving, and what was built is dropped.
     """
-    with building(database_url) as connection, ReadAhead(connect(database_url)) as ahead:
-        _drop_retired(connection)
-        with Shadow(connection, REPLAY_SCHEMA, read_page=ahead.page) as shadow:
-            dependents.look(connection, tables.SCHEMA, shadow.schema)  # before all the work; and once more after it
+    with (
+        building(database_url, projection) as connection,
+        ReadAhead(connect(database_url), reader_of(projection)) as ahead,
+    ):
+        _drop_retired(connection, projection)
+        with Shadow(connection, projection, built_beside(projection), read_page=ahead.page) as shadow:
+            dependents.look(connection, projection, shadow.schema)  # before all the work; and once more after it
             shadow.fill(report)
             shadow.finish()
-            progress = _swap_when_free(connection, shadow, report)
-        # The new tables serve: if somebody still holds an old one, the next replay drops it.
+            progress = _swap_when_free(connection, projection, shadow, report)
+        # The new tables serve: if a session still holds an old one, the next replay drops it.
         with contextlib.suppress(SwapRefused, KeyboardInterrupt):
-            _drop_retired(connection)
+            _drop_retired(connection, projection)
     return progress
 
 
-def _swap_when_free(connection: Connection, shadow: Shadow, report: Report) -> Progress:
+def _swap_when_free(connection: Connection, projection: Projection, shadow: Shadow, report: Report) -> Progress:
     for _ in range(SWAP_TRIES_MAX):
-        # Also after a try in vain: the last mile is to be short again.
+        # Also after a failed attempt: the swap has to project few events.
         shadow.fill(report)
         try:
-            progress = _swap(connection, shadow)
+            progress = _swap(connection, projection, shadow)
         except psycopg.errors.LockNotAvailable:
             time.sleep(SWAP_PAUSE_SECONDS)
         else:
             report(progress)
             return progress
-    raise SwapRefused(f"the read tables were in use for too long, by {_users_of(connection, tables.SCHEMA)}")
+    users = _users_of(connection, projection.name)
+    raise SwapRefused(f"the tables of {projection.name} were in use for too long, by {users}")
 
 
-def _swap(connection: Connection, shadow: Shadow) -> Progress:
-    """Project the last mile and rename, in one transaction. Raises LockNotAvailable."""
-    serving = sql.Identifier(tables.SCHEMA, "checkpoint")
+def _swap(connection: Connection, projection: Projection, shadow: Shadow) -> Progress:
+    """Project the last events and rename, in one transaction. Raises LockNotAvailable."""
+    name = projection.name
+    serving = sql.Identifier(name, "checkpoint")
     with connection.transaction():
         connection.execute(f"SET LOCAL lock_timeout = '{SWAP_LOCK_MS_MAX}ms'")
-        # The only lock that is waited for: a rename needs none of the tables', and dropping the old ones can wait.
+        # The only lock that is waited for: a rename needs no lock on a table, and the old ones are dropped later.
         connection.execute(sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(serving))
         row = connection.execute(sql.SQL("SELECT max(position) FROM {}").format(serving)).fetchone()
         assert row is not None, "an aggregate has a row"
-        dependents.look(connection, tables.SCHEMA, shadow.schema)
+        dependents.look(connection, projection, shadow.schema)
         # Not behind what readers have already seen, unless the log itself is: it was restored without the read tables.
-        # What comes while we do this, the worker projects afterwards.
+        # The worker projects events that arrive meanwhile.
         while (progress := shadow.loop.project(connection, BATCH_EVENTS)).position < min(row[0], progress.head):
             pass
         shadow.heed_skips()
-        inherited = heritage.statements(connection, tables.SCHEMA, shadow.schema)
-        views = dependents.views(connection, tables.SCHEMA)
-        for old, new in ((tables.SCHEMA, _RETIRED), (shadow.schema, tables.SCHEMA)):
+        connection.execute(sql.SQL(_RATE).format(sql.Identifier(shadow.schema, "checkpoint")))
+        inherited = heritage.statements(connection, name, shadow.schema)
+        views = dependents.views(connection, name)
+        for old, new in ((name, _retired(projection)), (shadow.schema, name)):
             connection.execute(sql.SQL("ALTER SCHEMA {} RENAME TO {}").format(sql.Identifier(old), sql.Identifier(new)))
         for statement in (*views, *inherited):
             connection.execute(statement.encode())
     return progress
 
 
-def _drop_retired(connection: Connection) -> None:
-    """Drop the tables that no longer serve. Raises SwapRefused while somebody holds one."""
+def _retired(projection: Projection) -> str:
+    """The schema of the tables that a swap has replaced."""
+    return f"{projection.name}_retired"
+
+
+def _drop_retired(connection: Connection, projection: Projection) -> None:
+    """Drop the tables that no longer serve. Raises SwapRefused while a session holds one."""
+    schema = _retired(projection)
     try:
-        drop_schema(connection, _RETIRED)
+        drop_schema(connection, schema)
     except psycopg.errors.LockNotAvailable:
-        users = _users_of(connection, _RETIRED)
+        users = _users_of(connection, schema)
         raise SwapRefused(f"the tables that the last replay retired are still in use, by {users}") from None
 
 

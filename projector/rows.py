@@ -1,23 +1,29 @@
-"""What a batch of events makes of the read tables: changes collected per row, then one statement a table.
+"""The row changes that a batch of events makes: collected per row, then written with one statement for each table.
 
-A projection says `insert` and `set`; it runs no SQL. A row that is inserted and changed in one batch is written once.
+A handler says `insert`, `set` or `add`; it runs no SQL. A row that a batch inserts and changes is written once.
+`add` is safe to repeat after a crash, because rows and checkpoint commit together.
 """
 
 from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 from psycopg import Connection, sql
 from sqlalchemy import Table
 from sqlalchemy.dialects import postgresql
+from sqlalchemy.orm import DeclarativeBase
 
 from eventlog import arrays
-from readmodel import tables
+from readmodel.base import table_of
+
+if TYPE_CHECKING:
+    from projector.projection import Projection
 
 Key = Hashable
+Mapped = type[DeclarativeBase]
 
-# Rows that go out together: enough to be worth a call, few enough to be written while the next are made.
+# Rows that go out together: enough to be worth a call, few enough to be written while the next ones are made.
 _COPY_ROWS = 1_000
 
 _json = msgspec.json.Encoder().encode
@@ -25,7 +31,11 @@ _DIALECT = postgresql.dialect()  # type: ignore[no-untyped-call]
 
 
 class RowMissing(Exception):
-    """A row that is to be changed is not there."""
+    """A row that has to be changed is not there."""
+
+
+class WrongColumns(Exception):
+    """A handler inserts a row that has not exactly the columns of its table, in their order."""
 
 
 class NewRows(NamedTuple):
@@ -48,96 +58,199 @@ class NewRows(NamedTuple):
                 copy.write(_csv(some))
 
 
+class _Sums(NamedTuple):
+    """What is added to one row, and the smallest and greatest values that it has to keep."""
+
+    sums: dict[str, Any]
+    least: dict[str, Any]
+    greatest: dict[str, Any]
+
+
 class Changes:
-    """The changes of one batch to one table. Keys are a row's primary key: a text, or a tuple of values."""
+    """The changes of one batch to one table: rows `inserted`, columns `changed`, and what was `added`, by key.
+
+    A key is a row's primary key: one value, or a tuple of values.
+    """
 
     def __init__(self, table: Table) -> None:
-        self.columns = tuple(column.name for column in table.columns)
-        self._name = table.name
-        self._types = {column.name: column.type.compile(dialect=_DIALECT) for column in table.columns}
-        self._key = tuple(column.name for column in table.primary_key)
-        self._inserted: dict[Key, dict[str, Any]] = {}
-        self._set: dict[Key, dict[str, Any]] = {}
+        self.columns = tuple(str(column.name) for column in table.columns)
+        self.inserted: dict[Key, dict[str, Any]] = {}
+        self._name = str(table.name)
+        self._types = {str(column.name): column.type.compile(dialect=_DIALECT) for column in table.columns}
+        self._key = tuple(str(column.name) for column in table.primary_key)
+        self.changed: dict[Key, dict[str, Any]] = {}
+        self.added: dict[Key, _Sums] = {}
 
-    def insert(self, key: Key, row: dict[str, Any]) -> None:
-        """A new row; `row` has all columns, in the table's order."""
-        self._inserted[key] = row
+    def insert(self, row: dict[str, Any]) -> None:
+        """A new row."""
+        if tuple(row) != self.columns:
+            raise WrongColumns(
+                f"a row for {self._name} has the columns {', '.join(row)}; {', '.join(self.columns)} are due"
+            )
+        key = self._key
+        self.inserted[row[key[0]] if len(key) == 1 else tuple([row[name] for name in key])] = row
 
     def set(self, key: Key, columns: Mapping[str, Any]) -> None:
         """New values of some columns of a row that is there."""
-        row = self._inserted.get(key) or self._set.get(key)
+        row = self.inserted.get(key) or self.changed.get(key)
         if row is None:
-            self._set[key] = dict(columns)
+            self.changed[key] = dict(columns)
         else:
             row.update(columns)
 
+    def add(
+        self, key: Key, sums: Mapping[str, Any], least: Mapping[str, Any] = {}, greatest: Mapping[str, Any] = {}
+    ) -> None:
+        """Add to the columns in `sums`; keep the smallest value of those in `least`, the greatest in `greatest`."""
+        row = self.added.get(key)
+        if row is None:
+            self.added[key] = _Sums(dict(sums), dict(least), dict(greatest))
+            return
+        for name, value in sums.items():
+            row.sums[name] = row.sums.get(name, 0) + value
+        for name, value in least.items():
+            row.least[name] = min(row.least.get(name, value), value)
+        for name, value in greatest.items():
+            row.greatest[name] = max(row.greatest.get(name, value), value)
+
     def take_new(self) -> NewRows:
         """The new rows, which are forgotten here."""
-        taken, self._inserted = self._inserted, {}
+        taken, self.inserted = self.inserted, {}
         return NewRows(self._name, self.columns, taken.values())
 
     def write_changed(self, connection: Connection, schema: str) -> None:
-        """Write the changed rows and forget them; the new ones have to be written by then."""
-        if self._set:
+        """Write the changed rows and the sums, and forget them. The new rows must have been written."""
+        if self.changed:
             for columns, rows in self._by_columns():
                 self._update(connection, schema, columns, rows)
-            self._set.clear()
+            self.changed.clear()
+        if self.added:
+            for kinds, rows in self._by_kinds():
+                self._upsert(connection, schema, kinds, rows)
+            self.added.clear()
 
     def _by_columns(self) -> Iterator[tuple[tuple[str, ...], list[tuple[Any, ...]]]]:
         """Rows whose same columns change go into one statement: (columns, [key values + new values])."""
         groups: dict[tuple[str, ...], list[tuple[Any, ...]]] = {}
-        for key, values in self._set.items():
-            key_values = key if isinstance(key, tuple) else (key,)
-            groups.setdefault(tuple(values), []).append((*key_values, *values.values()))
+        for key, values in self.changed.items():
+            groups.setdefault(tuple(values), []).append((*_values(key), *values.values()))
+        yield from groups.items()
+
+    def _by_kinds(self) -> Iterator[tuple[tuple[tuple[str, ...], ...], list[tuple[Any, ...]]]]:
+        """Rows that add to the same columns go into one statement: ((sums, least, greatest), [key values + values])."""
+        groups: dict[tuple[tuple[str, ...], ...], list[tuple[Any, ...]]] = {}
+        for key, row in self.added.items():
+            values = [value for part in row for value in part.values()]
+            groups.setdefault(tuple(map(tuple, row)), []).append((*_values(key), *values))
         yield from groups.items()
 
     def _update(
         self, connection: Connection, schema: str, columns: Sequence[str], rows: Sequence[tuple[Any, ...]]
     ) -> None:
-        names = [*self._key, *columns]
-        statement = sql.SQL(
-            "UPDATE {table} AS row SET {settings} FROM unnest({arrays}) AS new ({names}) WHERE {same_key}"
-        ).format(
+        statement = sql.SQL("UPDATE {table} AS row SET {settings} FROM {new} WHERE {same_key}").format(
             table=sql.Identifier(schema, self._name),
-            settings=sql.SQL(", ").join(sql.SQL("{0} = new.{0}").format(sql.Identifier(name)) for name in columns),
-            arrays=sql.SQL(", ").join(sql.SQL("%b::text[]::{}[]").format(sql.SQL(self._types[name])) for name in names),
-            names=sql.SQL(", ").join(map(sql.Identifier, names)),
+            settings=_listed("{0} = new.{0}", columns),
+            new=self._unnested([*self._key, *columns]),
             same_key=sql.SQL(" AND ").join(sql.SQL("row.{0} = new.{0}").format(sql.Identifier(it)) for it in self._key),
         )
-        columns_of_values = zip(*rows, strict=True)
-        values = [arrays.of_nullable_text(map(_text, values)) for values in columns_of_values]
-        changed = connection.execute(statement, values).rowcount
+        changed = connection.execute(statement, _arrays(rows)).rowcount
         if changed != len(rows):
             raise RowMissing(f"{len(rows) - changed} of the rows to change are not in {self._name}")
 
+    def _upsert(
+        self, connection: Connection, schema: str, kinds: Sequence[Sequence[str]], rows: Sequence[tuple[Any, ...]]
+    ) -> None:
+        sums, least, greatest = kinds
+        names = [*self._key, *sums, *least, *greatest]
+        parts = (
+            ("{0} = row.{0} + excluded.{0}", sums),
+            ("{0} = least(row.{0}, excluded.{0})", least),
+            ("{0} = greatest(row.{0}, excluded.{0})", greatest),
+        )
+        statement = sql.SQL(
+            "INSERT INTO {table} AS row ({names}) SELECT {names} FROM {new} "
+            "ON CONFLICT ({key}) DO UPDATE SET {settings}"
+        ).format(
+            table=sql.Identifier(schema, self._name),
+            names=_listed("{0}", names),
+            new=self._unnested(names),
+            key=_listed("{0}", self._key),
+            settings=sql.SQL(", ").join(_listed(template, columns) for template, columns in parts if columns),
+        )
+        connection.execute(statement, _arrays(rows))
+
+    def _unnested(self, names: Sequence[str]) -> sql.Composed:
+        """Arrays of text as rows with the types of the columns."""
+        texts = sql.SQL(", ").join(sql.SQL("%b::text[]::{}[]").format(sql.SQL(self._types[name])) for name in names)
+        return sql.SQL("unnest({}) AS new ({})").format(texts, _listed("{0}", names))
+
 
 class Rows:
-    """The changes of one batch to all read tables, in the order that foreign keys ask for."""
+    """The changes of one batch to the tables of a projection, in the order that foreign keys ask for."""
 
-    def __init__(self) -> None:
-        self.users = Changes(tables.users)
-        self.products = Changes(tables.products)
-        self.orders = Changes(tables.orders)
-        self.order_items = Changes(tables.order_items)
+    def __init__(self, projection: "Projection") -> None:
+        self._changes = {table: Changes(table) for table in projection.sorted_tables}
+        self._of = {mapped: self._changes[table_of(mapped)] for mapped in projection.tables}
+
+    def insert(self, table: Mapped, row: dict[str, Any]) -> None:
+        """Insert `row`, which has all columns of the table, in the order of the class."""
+        self._of[table].insert(row)
+
+    def set(self, table: Mapped, key: Key, columns: Mapping[str, Any]) -> None:
+        """Set some columns of the row with this primary key, which must be there; the last value counts."""
+        self._of[table].set(key, columns)
+
+    def add(
+        self,
+        table: Mapped,
+        key: Key,
+        sums: Mapping[str, Any],
+        least: Mapping[str, Any] = {},
+        greatest: Mapping[str, Any] = {},
+    ) -> None:
+        """Add numbers to columns of the row with this primary key, which is made if it is not there.
+
+        The columns in `least` keep the smallest value, those in `greatest` the greatest. All other columns outside the
+        primary key need a default in the database.
+        """
+        self._of[table].add(key, sums, least, greatest)
+
+    def of(self, table: Mapped) -> Changes:
+        """The changes to one table."""
+        return self._of[table]
+
+    def inserted(self, table: Table) -> Collection[dict[str, Any]]:
+        """The new rows of a table."""
+        return self._changes[table].inserted.values()
 
     def write(self, connection: Connection, schema: str) -> None:
-        """Write all changes and forget them."""
+        """Write all changes and forget them. Raises psycopg.Error and RowMissing."""
         write_new(self.take_new(), connection, schema)
-        for changes in self._tables():
+        for changes in self._changes.values():
             changes.write_changed(connection, schema)
 
     def take_new(self) -> list[NewRows]:
-        """The new rows alone, to be written now: they are many, while of one that changes often only the end counts."""
-        return [changes.take_new() for changes in self._tables()]
-
-    def _tables(self) -> tuple[Changes, ...]:
-        return (self.users, self.products, self.orders, self.order_items)
+        """The new rows alone, to be written now. Changed rows wait: of several changes only the last counts."""
+        return [changes.take_new() for changes in self._changes.values()]
 
 
 def write_new(new: Iterable[NewRows], connection: Connection, schema: str) -> None:
     """Write what `Rows.take_new` returned."""
     for rows in new:
         rows.write(connection, schema)
+
+
+def _values(key: Key) -> tuple[Any, ...]:
+    return key if isinstance(key, tuple) else (key,)
+
+
+def _listed(template: str, names: Iterable[str]) -> sql.Composed:
+    return sql.SQL(", ").join(sql.SQL(template).format(sql.Identifier(name)) for name in names)
+
+
+def _arrays(rows: Sequence[tuple[Any, ...]]) -> list[arrays.Array]:
+    """Rows as one array of texts for each column."""
+    return [arrays.of_nullable_text(map(_text, values)) for values in zip(*rows, strict=True)]
 
 
 def _text(value: object) -> str | None:

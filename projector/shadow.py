@@ -1,6 +1,6 @@
-"""Read tables built beside those that serve: for a replay, which changes their places, and for verify, which compares.
+"""Tables built beside those that serve: for a replay, which swaps them, and for verify, which compares them.
 
-Foreign keys and indexes come after the rows, which is several times faster; primary keys come first, because rows that
+Foreign keys and indexes come after the rows, which is several times faster. Primary keys come first, because rows that
 change later are found by them.
 """
 
@@ -12,28 +12,28 @@ from typing import Self
 
 import psycopg
 from psycopg import Connection, sql
-from sqlalchemy import MetaData
-from sqlalchemy.dialects import postgresql
-from sqlalchemy.schema import AddConstraint, CreateIndex, CreateTable, ExecutableDDLElement, SetColumnComment
 
-from eventlog import read
-from projector.loop import CHECKPOINT, Loop, Progress, ReadPage, connect
+from projector.connecting import connect
+from projector.loop import Loop, Progress, ReadPage
 from projector.parked import drain
-from readmodel import tables
-
-REPLAY_SCHEMA = "read_next"
-VERIFY_SCHEMA = "read_verify"
+from projector.projection import Projection
+from projector.tables import Tables
 
 # Large batches spare updates: of a product that is sold all day only the last stock of each batch is written.
 BATCH_EVENTS = 100_000
-# Writers at full speed outrun whoever waits for an empty batch: this near, the rest is left to the last step.
+# Writers at full speed outrun a projector that waits for an empty batch: this near, the rest is left to the last step.
 LAG_EVENTS_MAX = 2_000
 
 Report = Callable[[Progress], None]
 
+# The advisory lock of a replay or verify: its class, and the projection's name as the object.
+LOCK_CLASS = 0x6F7264
+_LOCK = "SELECT pg_try_advisory_lock(%s, hashtext(%s))"
+_UNLOCK = "SELECT pg_advisory_unlock(%s, hashtext(%s))"
+
 _HOLDER = """
 SELECT pid FROM pg_locks
-WHERE locktype = 'advisory' AND objid = %s AND granted
+WHERE locktype = 'advisory' AND classid = %s AND objid = hashtext(%s)::bigint & 4294967295 AND granted
     AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
 """
 
@@ -44,69 +44,72 @@ WHERE pid = %s AND datname = current_database() AND application_name = current_s
 """
 END_MS_MAX = 5_000
 
-
-_PARK_ORPHANS = """
-WITH orphans AS (
-    SELECT id FROM {orders} AS placed WHERE NOT EXISTS (SELECT FROM {users} WHERE id = placed.user_id)
-    UNION
-    SELECT order_id FROM {order_items} AS item WHERE NOT EXISTS (SELECT FROM {products} WHERE id = item.product_id)
-), newly_parked AS (
+_PARK = """
+WITH newly_parked AS (
     INSERT INTO {parked} (stream, position, version, type, error, skipped, parked_at)
     SELECT stream, position, version, type, 'refers to a row that is not there', false, clock_timestamp()
-    FROM log.events WHERE log_id = 0 AND version = 1 AND stream IN (SELECT 'order-' || id FROM orphans)
+    FROM log.events WHERE version = 1 AND stream = ANY(%(streams)s)
     ON CONFLICT (stream) DO UPDATE SET position = excluded.position, version = excluded.version,
         type = excluded.type, error = excluded.error
     RETURNING old.stream IS NULL AS is_new
-), without_items AS (
-    DELETE FROM {order_items} WHERE order_id IN (SELECT id FROM orphans)
-), without_orders AS (
-    DELETE FROM {orders} WHERE id IN (SELECT id FROM orphans)
 )
-UPDATE {checkpoint} SET parked = parked + (SELECT count(*) FROM newly_parked WHERE is_new)
+UPDATE {checkpoint} SET parked_changes = parked_changes + 1,
+    parked = parked + (SELECT count(*) FROM newly_parked WHERE is_new)
 """
 
 _SKIPPED_MEANWHILE = """
 SELECT parked.stream FROM {parked} AS parked JOIN log.skips AS skip ON skip.position = parked.position
-WHERE skip.log_id = 0 AND NOT parked.skipped ORDER BY parked.position
+WHERE skip.projection = %s AND NOT parked.skipped ORDER BY parked.position
 """
 
 
 class Busy(Exception):
-    """Another replay or verify is running."""
+    """Another replay or verify of the projection is running."""
+
+
+def built_beside(projection: Projection) -> str:
+    """The schema in which a replay builds the projection's new tables."""
+    return f"{projection.name}_next"
+
+
+def built_for_proof(projection: Projection) -> str:
+    """The schema in which verify folds the log once more."""
+    return f"{projection.name}_verify"
 
 
 @contextmanager
-def building(database_url: str) -> Iterator[Connection]:
-    """The connection of a replay or verify, which holds the lock that there be only one. Raises Busy."""
+def building(database_url: str, projection: Projection) -> Iterator[Connection]:
+    """The connection of a replay or verify, with the lock that keeps out a second one. Raises Busy."""
     connection = connect(database_url)
     process = connection.info.backend_pid
     try:
-        with connection, only_one(connection):
+        with connection, only_one(connection, projection):
             yield connection
     except (KeyboardInterrupt, SystemExit):
-        # They come in the middle of anything, and may leave the connection unfit for tidying up.
+        # They come in the middle of anything, and may leave the connection unfit for cleaning up.
         with contextlib.suppress(psycopg.OperationalError, Busy), connect(database_url) as another:
             another.execute(_END, (END_MS_MAX, process))
-            with only_one(another):
+            with only_one(another, projection):
                 pass  # that drops what is left
         raise
 
 
 @contextmanager
-def only_one(connection: Connection) -> Iterator[None]:
-    """Hold the lock of replay and verify. Raises Busy. The lock goes with the connection, however that ends."""
-    row = connection.execute("SELECT pg_try_advisory_lock(%s)", (tables.REBUILD_LOCK,)).fetchone()
+def only_one(connection: Connection, projection: Projection) -> Iterator[None]:
+    """Hold the lock of replay and verify. Raises Busy. The lock ends with the connection, however that ends."""
+    row = connection.execute(_LOCK, (LOCK_CLASS, projection.name)).fetchone()
     if row is None or not row[0]:
-        holder = connection.execute(_HOLDER, (tables.REBUILD_LOCK,)).fetchone()
-        raise Busy(f"another replay or verify is running (PostgreSQL process {holder[0] if holder else 'unknown'})")
+        holder = connection.execute(_HOLDER, (LOCK_CLASS, projection.name)).fetchone()
+        process = holder[0] if holder else "unknown"
+        raise Busy(f"another replay or verify of {projection.name} is running (PostgreSQL process {process})")
     try:
         # What a replay or verify that was killed has left behind.
-        for schema in (REPLAY_SCHEMA, VERIFY_SCHEMA):
+        for schema in (built_beside(projection), built_for_proof(projection)):
             drop_schema(connection, schema)
         yield
     finally:
         with contextlib.suppress(psycopg.OperationalError):
-            connection.execute("SELECT pg_advisory_unlock(%s)", (tables.REBUILD_LOCK,))
+            connection.execute(_UNLOCK, (LOCK_CLASS, projection.name))
 
 
 def drop_schema(connection: Connection, schema: str) -> None:
@@ -115,45 +118,39 @@ def drop_schema(connection: Connection, schema: str) -> None:
 
 
 class Shadow:
-    """The read tables in a schema of their own, from event 1. Made by `with`, and gone after it unless renamed."""
+    """The tables of a projection in a schema of their own, from event 1. Dropped after the `with` unless renamed."""
 
     def __init__(
-        self, connection: Connection, schema: str, *, read_page: ReadPage = read.page, logged: bool = True
+        self,
+        connection: Connection,
+        projection: Projection,
+        schema: str,
+        *,
+        read_page: ReadPage | None = None,
+        logged: bool = True,
     ) -> None:
         self.schema = schema
-        self.loop = Loop(schema, read_page=read_page)
+        self.loop = Loop(projection, schema, read_page=read_page)
+        self._projection = projection
         self._connection = connection
         self._logged = logged
-        self._metadata = MetaData(naming_convention=tables.metadata.naming_convention)
-        for table in tables.metadata.sorted_tables:
-            table.to_metadata(self._metadata, schema=schema, referred_schema_fn=lambda *_: schema)
+        self._tables = Tables(projection, schema)
 
     def __enter__(self) -> Self:
         """Make the empty tables."""
         with self._connection.transaction():
-            self._connection.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(self.schema)))
-            for table in self._metadata.sorted_tables:
-                self._run(CreateTable(table, include_foreign_key_constraints=[]))
-                if not self._logged:
-                    name = sql.Identifier(self.schema, table.name)
-                    self._connection.execute(sql.SQL("ALTER TABLE {} SET UNLOGGED").format(name))
-                for column in table.columns:
-                    if column.comment:
-                        self._run(SetColumnComment(column))
-            start = "INSERT INTO {} (name, position, updated_at, seen_at, parked) VALUES (%s, 0, now(), now(), 0)"
-            checkpoint = sql.Identifier(self.schema, "checkpoint")
-            self._connection.execute(sql.SQL(start).format(checkpoint), (CHECKPOINT,))
+            self._tables.create(self._connection, logged=self._logged)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Drop what is under its name; without a connection that is left to the next one who builds."""
+        """Drop what is under its name; without a connection that is left to the next replay or verify."""
         with contextlib.suppress(psycopg.OperationalError):
             drop_schema(self._connection, self.schema)
 
     def fill(self, report: Report, goal: Callable[[], int] | None = None) -> None:
-        """Project until the end of the log, or the position that `goal` tells, is near."""
+        """Project until the end of the log, or the position that `goal` returns, is near."""
         while True:
             progress = self.loop.project(self._connection, BATCH_EVENTS, goal() if goal else None)
             report(progress)
@@ -167,32 +164,58 @@ class Shadow:
         except psycopg.errors.ForeignKeyViolation:
             self.park_orphans()
             self._add_keys_and_indexes()
-        for table in self._metadata.sorted_tables:
-            self._connection.execute(sql.SQL("ANALYZE {}").format(sql.Identifier(self.schema, table.name)))
+        self._tables.analyze(self._connection)
 
     def park_orphans(self) -> None:
-        """Park orders that refer to what never was: the serving tables' foreign keys do so at once."""
-        self._connection.execute(self._named(_PARK_ORPHANS))
+        """Park the streams whose rows refer to rows that are not there, and drop their rows.
+
+        Foreign keys come after the rows here. On the serving tables they find such rows at once.
+        """
+        while streams := sorted(self._orphans()):
+            with self._connection.transaction():
+                self._connection.execute(self._named(_PARK), {"streams": streams})
+                for table in reversed(self._projection.sorted_tables):
+                    self._drop_rows(table.name, streams)
+
+    def _orphans(self) -> Iterator[str]:
+        """The streams that have a row which refers to a missing one."""
+        for table in self._projection.sorted_tables:
+            for key in table.foreign_keys:
+                kind, column = self._projection.stream_columns[table.name]
+                found = self._connection.execute(
+                    sql.SQL(
+                        "SELECT DISTINCT {prefix} || row.{column} FROM {table} AS row WHERE row.{parent} IS NOT NULL "
+                        "AND NOT EXISTS (SELECT FROM {referred} AS referred WHERE referred.{target} = row.{parent})"
+                    ).format(
+                        prefix=sql.Literal(f"{kind}-"),
+                        column=sql.Identifier(column),
+                        table=sql.Identifier(self.schema, table.name),
+                        parent=sql.Identifier(key.parent.name),
+                        referred=sql.Identifier(self.schema, key.column.table.name),
+                        target=sql.Identifier(key.column.name),
+                    )
+                )
+                yield from (stream for (stream,) in found.fetchall())
+
+    def _drop_rows(self, table: str, streams: list[str]) -> None:
+        if table in self._projection.stream_columns:
+            kind, column = self._projection.stream_columns[table]
+            statement = sql.SQL("DELETE FROM {} WHERE {} || {} = ANY(%s)").format(
+                sql.Identifier(self.schema, table), sql.Literal(f"{kind}-"), sql.Identifier(column)
+            )
+            self._connection.execute(statement, (streams,))
 
     def heed_skips(self) -> None:
-        """Drain the streams that were parked here before an operator had their event skipped."""
-        for (stream,) in self._connection.execute(self._named(_SKIPPED_MEANWHILE)).fetchall():
-            drain(self.loop, self._connection, stream)
+        """Drain the streams that were parked here before an operator skipped their event."""
+        found = self._connection.execute(self._named(_SKIPPED_MEANWHILE), (self._projection.name,))
+        if streams := [stream for (stream,) in found.fetchall()]:
+            drain(self.loop, self._connection, streams)
 
     def _named(self, statement: str) -> sql.Composed:
-        names = {table.name: sql.Identifier(self.schema, table.name) for table in tables.metadata.sorted_tables}
-        return sql.SQL(statement).format(**names)
+        return sql.SQL(statement).format(
+            checkpoint=sql.Identifier(self.schema, "checkpoint"), parked=sql.Identifier(self.schema, "parked")
+        )
 
     def _add_keys_and_indexes(self) -> None:
         with self._connection.transaction():
-            for table in self._metadata.sorted_tables:
-                for index in sorted(table.indexes, key=lambda index: str(index.name)):
-                    self._run(CreateIndex(index))
-                for constraint in table.foreign_key_constraints:
-                    self._run(AddConstraint(constraint))
-
-    def _run(self, ddl: ExecutableDDLElement) -> None:
-        self._connection.execute(str(ddl.compile(dialect=_DIALECT)).encode())
-
-
-_DIALECT = postgresql.dialect()  # type: ignore[no-untyped-call]
+            self._tables.add_keys_and_indexes(self._connection)

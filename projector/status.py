@@ -1,53 +1,150 @@
-"""What operators ask: how far the projections are behind the log, who works on them, and what is in their way."""
+"""What operators ask: how far the projections are behind the log, which worker drives them, and what blocks them."""
 
-from datetime import datetime
+from collections.abc import Sequence
+from datetime import datetime, timedelta
 from typing import NamedTuple
 from uuid import UUID
 
+import psycopg
 from psycopg import Connection, sql
 
-from eventlog import pages
-from projector.shadow import REPLAY_SCHEMA
-from readmodel import tables
+from projector.projection import Projection
+from projector.shadow import LOCK_CLASS, built_beside
 
-# Whether a replay is building new read tables now: it holds the lock that it shares with verify, and has tables.
-REPLAYING = (
-    sql.SQL(
-        "SELECT to_regnamespace({schema}) IS NOT NULL AND EXISTS ("
-        "SELECT FROM pg_locks WHERE locktype = 'advisory' AND objid = {lock} AND granted "
-        "AND database = (SELECT oid FROM pg_database WHERE datname = current_database()))"
-    )
-    .format(schema=sql.Literal(REPLAY_SCHEMA), lock=sql.Literal(tables.REBUILD_LOCK))
-    .as_bytes()
-)
+# A worker looks at the log about every second, whether or not it was woken.
+STOPPED_AFTER = timedelta(seconds=10)
+SILENT_AFTER = timedelta(seconds=5)
+LIVE_LAG_MS_MAX = 1_000
 
-_CHECKPOINTS = sql.SQL(
-    "SELECT name, position, updated_at, seen_at, worker, error, "
-    "(SELECT count(*) FROM {parked} WHERE NOT skipped), clock_timestamp() FROM {checkpoint} ORDER BY name"
-).format(checkpoint=sql.Identifier(tables.SCHEMA, "checkpoint"), parked=sql.Identifier(tables.SCHEMA, "parked"))
+# One row: the checkpoint, the log's head, and when the first event that is not projected was appended. `building`: a
+# replay holds its lock and has tables.
+_STANDING = """
+SELECT {name} AS name, checkpoint.version, checkpoint.position, head.position AS head,
+    (SELECT recorded_at FROM log.events WHERE position = checkpoint.position + 1) AS waiting_since,
+    checkpoint.updated_at, checkpoint.seen_at, checkpoint.worker, checkpoint.error,
+    (SELECT count(*) FROM {parked} WHERE NOT skipped) AS parked, checkpoint.events_per_second,
+    clock_timestamp() AS now,
+    to_regclass({beside}) IS NOT NULL AND EXISTS (
+        SELECT FROM pg_locks WHERE locktype = 'advisory' AND classid = {lock_class}
+            AND objid = hashtext({name})::bigint & 4294967295 AND granted
+            AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+    ) AS building
+FROM {checkpoint} AS checkpoint, log.head AS head
+"""
 
-_LOG = b"SELECT log_uuid, position, recorded_at FROM log.head WHERE log_id = 0"
+_BUILT = "SELECT position, built_at, clock_timestamp() FROM {}"
+
+LOG = b"SELECT log_uuid, position, recorded_at FROM log.head"
 
 
-class Checkpoint(NamedTuple):
-    """A projection's row of the checkpoint, and how many streams are parked; `now` is the database's clock."""
+class Building(NamedTuple):
+    """A rebuild that is under way: how far it is, when it began, and the database's time."""
 
-    name: str
     position: int
+    began_at: datetime
+    now: datetime
+
+    def seconds_left(self, head: int) -> float | None:
+        """How long the rest takes at the rate so far; None before the first batch."""
+        if not self.position:
+            return None
+        return (self.now - self.began_at).total_seconds() / self.position * max(0, head - self.position)
+
+
+class Standing(NamedTuple):
+    """Where a projection is. All times are the database's: the clocks of several machines differ."""
+
+    projection: Projection
+    version: int
+    position: int
+    head: int
+    waiting_since: datetime | None
     updated_at: datetime
     seen_at: datetime
     worker: str | None
     error: str | None
     parked: int
+    events_per_second: int | None
     now: datetime
+    building: bool
+    built: Building | None = None
 
+    @property
+    def name(self) -> str:
+        """The projection's name."""
+        return self.projection.name
 
-class Standing(NamedTuple):
-    """A projection, the log's head, and since when the first event that it has not projected is waiting."""
+    @property
+    def lag_events(self) -> int:
+        """How many events are not projected yet."""
+        return max(0, self.head - self.position)
 
-    checkpoint: Checkpoint
-    head: int
-    waiting_since: datetime | None
+    @property
+    def lag(self) -> timedelta:
+        """How long the first event that is not projected has been waiting."""
+        if self.waiting_since is None:
+            return timedelta(0)
+        # A clock that leapt ahead once may have dated the event into the future. Then the wait is counted from the last
+        # move of the projection: the event was appended after that, or shortly before.
+        since = self.waiting_since if self.waiting_since <= self.now else self.updated_at
+        return max(timedelta(0), self.now - since)
+
+    @property
+    def lag_ms(self) -> int:
+        """The lag in milliseconds."""
+        return round(self.lag / timedelta(milliseconds=1))
+
+    @property
+    def progress(self) -> float | None:
+        """How much of a rebuild is done, from 0 to 1; None when there is none."""
+        if self.built is None:
+            return None
+        return min(1.0, self.built.position / self.head) if self.head else 1.0
+
+    @property
+    def state(self) -> str:
+        """`live`, `catching_up`, `rebuilding`, `outdated` (another version built the tables) or `stopped`."""
+        if self.building:
+            return "rebuilding"
+        if self.version != self.projection.version:
+            return "outdated"
+        # The clock may have been set back since: a worker that looks leaves the new time within a second.
+        if abs(self.now - self.seen_at) > STOPPED_AFTER:
+            return "stopped"
+        return "live" if self.lag_ms <= LIVE_LAG_MS_MAX else "catching_up"
+
+    @property
+    def outdated(self) -> str | None:
+        """Why reads are refused because another version built the tables, and what becomes of it; else None."""
+        ours = self.projection.version
+        if self.version == ours:
+            return None
+        if self.version > ours:
+            return f"{self.name} is at version {self.version}, this release has {ours}: run the newer release"
+        begun = f"{self.name} is at version {self.version}, this release needs {ours}"
+        if self.built is not None and self.progress is not None:
+            left = self.built.seconds_left(self.head)
+            eta = "" if left is None else f", {left:.0f} s left"
+            return f"{begun}: rebuilding, {self.progress:.0%}{eta}"
+        expected = f" (about {self.head / self.events_per_second:.0f} s)" if self.events_per_second else ""
+        return f"{begun}: a worker of this release rebuilds it, or `orders replay {self.name}`{expected}"
+
+    @property
+    def trouble(self) -> str | None:
+        """Why the projection does not follow the log; None when it does."""
+        silence = self.now - self.seen_at
+        last = self.worker or "none"
+        if self.outdated:
+            return self.outdated
+        if silence < -SILENT_AFTER:
+            return f"no worker has looked at the log since the clock was set back; the last was {last}"
+        if silence > SILENT_AFTER:
+            return f"no worker has looked at the log for {silence.total_seconds():.0f} s; the last was {last}"
+        if self.error:
+            return self.error
+        if self.lag > SILENT_AFTER:
+            return f"{self.lag_events} events behind the log's head"
+        return None
 
 
 class Status(NamedTuple):
@@ -56,22 +153,50 @@ class Status(NamedTuple):
     log_uuid: UUID
     head: int
     recorded_at: datetime
-    replaying: bool
     projections: list[Standing]
 
 
-def status(connection: Connection) -> Status:
+def standing_statement(projection: Projection) -> bytes:
+    """The select for a Standing without `projection` and `built`."""
+    name = projection.name
+    return (
+        sql.SQL(_STANDING)
+        .format(
+            name=sql.Literal(name),
+            checkpoint=sql.Identifier(name, "checkpoint"),
+            parked=sql.Identifier(name, "parked"),
+            beside=sql.Literal(f"{built_beside(projection)}.checkpoint"),
+            lock_class=sql.Literal(LOCK_CLASS),
+        )
+        .as_bytes()
+    )
+
+
+def built_statement(projection: Projection) -> bytes:
+    """The select for a Building. It fails when there is no rebuild."""
+    return sql.SQL(_BUILT).format(sql.Identifier(built_beside(projection), "checkpoint")).as_bytes()
+
+
+def status(connection: Connection, projections: Sequence[Projection]) -> Status:
     """How things stand. Raises psycopg.Error."""
-    # The checkpoints are read before the head, so that none seems to be ahead of it.
-    checkpoints = [Checkpoint(*row) for row in connection.execute(_CHECKPOINTS).fetchall()]
     standings = []
-    for checkpoint in checkpoints:
-        row = connection.execute(pages.HEAD, {"projected": checkpoint.position}).fetchone()
-        assert row is not None, "the migration made the row of log.head"
-        standings.append(Standing(checkpoint, *row))
-    log = connection.execute(_LOG).fetchone()
-    replaying = connection.execute(REPLAYING).fetchone()
+    for projection in projections:
+        row = connection.execute(standing_statement(projection)).fetchone()
+        assert row is not None, "`orders migrate` made the checkpoint"
+        standing = Standing(projection, *row[1:])
+        if standing.building:
+            standing = standing._replace(built=_built(connection, projection))
+        standings.append(standing)
+    log = connection.execute(LOG).fetchone()
     assert log is not None, "the migration made the row of log.head"
-    assert replaying is not None, "EXISTS answers"
     log_uuid, head, recorded_at = log
-    return Status(log_uuid, head, recorded_at, bool(replaying[0]), standings)
+    return Status(log_uuid, head, recorded_at, standings)
+
+
+def _built(connection: Connection, projection: Projection) -> Building | None:
+    try:
+        with connection.transaction():
+            row = connection.execute(built_statement(projection)).fetchone()
+    except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName):
+        return None  # it was over just now
+    return Building(*row) if row else None

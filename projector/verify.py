@@ -1,25 +1,25 @@
-"""Verify: prove that the read tables equal the fold of the log, naming every row and column that differs.
+"""Verify: prove that the tables of a projection equal the fold of the log, and name every row and column that differs.
 
-The fold is made anew, by the loop, in a schema of its own. Live projection stands still for the last few events, until
-both are at the same position and one snapshot sees both; then it goes on, while that snapshot is compared.
+The loop folds the log once more, in a schema of its own. Live projection pauses for the last few events, until both are
+at the same position and one snapshot sees both; then it goes on, while that snapshot is compared.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from psycopg import Connection, IsolationLevel, sql
 from sqlalchemy import Table
 
-from projector.loop import CHECKPOINT, Loop, connect
+from projector.connecting import connect
+from projector.loop import Loop, reader_of
+from projector.projection import Projection
 from projector.read_ahead import ReadAhead
-from projector.shadow import BATCH_EVENTS, VERIFY_SCHEMA, Report, Shadow, building
-from readmodel import tables
+from projector.shadow import BATCH_EVENTS, Report, Shadow, building, built_for_proof
+from readmodel.base import parked_of
 
-TABLES = (tables.users, tables.products, tables.orders, tables.order_items, tables.parked)
-
-# Of a parked stream it counts where it stands; how it came to that, and when, may have been told otherwise.
+# Of a parked stream only its place counts: the error and the time may differ.
 _PARKED_COLUMNS = ("stream", "position", "version", "type", "skipped")
 
 
@@ -38,72 +38,81 @@ class Difference:
 class Verdict:
     """What was compared, at which position, and what differs.
 
-    `parked` streams are in the tables only as far as they were projected; that they have to be is a part of the proof.
+    The tables have `parked` streams only as far as they were projected; that these have to be parked is a part of the
+    proof.
     """
 
+    projection: str
     position: int
     parked: int = 0
     rows: dict[str, int] = field(default_factory=dict)
     differences: list[Difference] = field(default_factory=list)
 
 
-def verify(database_url: str, report: Report) -> Verdict:
-    """Compare every row and column. Raises Busy and psycopg.Error."""
-    with building(database_url) as connection:
-        live = Loop()
+def verify(database_url: str, projection: Projection, report: Report) -> Verdict:
+    """Compare every row and column. Raises Busy, OtherVersion and psycopg.Error."""
+    proof = built_for_proof(projection)
+    with building(database_url, projection) as connection:
+        live = Loop(projection)
+        live.look(connection)
         with (
-            ReadAhead(connect(database_url)) as ahead,
-            Shadow(connection, VERIFY_SCHEMA, read_page=ahead.page, logged=False) as shadow,
+            ReadAhead(connect(database_url), reader_of(projection)) as ahead,
+            Shadow(connection, projection, proof, read_page=ahead.page, logged=False) as shadow,
             connect(database_url) as snapshot,
         ):
             # Up to where the live tables are, not to the end of the log: they may be behind it, and never go back.
             shadow.fill(report, lambda: live.look(connection).position)
-            shadow.park_orphans()
-            # Comparing takes as long as it takes; this connection holds no lock that anybody waits for.
+            # Comparing takes as long as it takes; this connection holds no lock that another session waits for.
             snapshot.execute("SET idle_in_transaction_session_timeout = 0")
             snapshot.isolation_level = IsolationLevel.REPEATABLE_READ
             with snapshot.transaction():
-                verdict = Verdict(_same_position(database_url, connection, shadow, snapshot))
-                for table in TABLES:
-                    count = _count(snapshot, table)
-                    if table is tables.parked:
-                        verdict.parked = count
-                    else:
-                        verdict.rows[str(table.name)] = count
-                    verdict.differences.extend(_differences(snapshot, table))
+                verdict = Verdict(
+                    projection.name, _same_position(database_url, projection, connection, shadow, snapshot)
+                )
+                for table in projection.sorted_tables:
+                    verdict.rows[str(table.name)] = _count(snapshot, projection.name, table)
+                    verdict.differences.extend(_differences(snapshot, projection.name, proof, table))
+                parked = parked_of(projection.metadata)
+                verdict.parked = _count(snapshot, projection.name, parked)
+                verdict.differences.extend(_differences(snapshot, projection.name, proof, parked, _PARKED_COLUMNS))
     return verdict
 
 
-def _same_position(database_url: str, connection: Connection, shadow: Shadow, snapshot: Connection) -> int:
+def _same_position(
+    database_url: str, projection: Projection, connection: Connection, shadow: Shadow, snapshot: Connection
+) -> int:
     """Hold the live tables at their position, bring the fold there, and begin the snapshot that sees both."""
-    position = sql.SQL("SELECT position FROM {} WHERE name = %s").format(sql.Identifier(tables.SCHEMA, "checkpoint"))
+    position = sql.SQL("SELECT position FROM {}").format(sql.Identifier(projection.name, "checkpoint"))
     with connect(database_url) as gate, gate.transaction():
-        row = gate.execute(position + sql.SQL(" FOR UPDATE"), (CHECKPOINT,)).fetchone()
-        assert row is not None, "the migration made the checkpoint"
+        row = gate.execute(position + sql.SQL(" FOR UPDATE")).fetchone()
+        assert row is not None, "`orders migrate` made the checkpoint"
         held: int = row[0]
         while shadow.loop.project(connection, BATCH_EVENTS, until=held).events:
             pass
+        # The serving tables have foreign keys: they have parked such a stream.
+        shadow.park_orphans()
         shadow.heed_skips()
-        seen = snapshot.execute(position, (CHECKPOINT,)).fetchone()
-        # Whether the gate held until here: PostgreSQL ends a session that stands still for too long.
+        seen = snapshot.execute(position).fetchone()
+        # Fails if PostgreSQL has ended the session of the gate, because it was idle for too long.
         gate.execute("SELECT")
         assert seen == (held,), "the live tables stand still while the gate is held"
     return held
 
 
-def _count(snapshot: Connection, table: Table) -> int:
-    name = sql.Identifier(tables.SCHEMA, table.name)
-    row = snapshot.execute(sql.SQL("SELECT count(*) FROM {}").format(name)).fetchone()
+def _count(snapshot: Connection, schema: str, table: Table) -> int:
+    row = snapshot.execute(sql.SQL("SELECT count(*) FROM {}").format(sql.Identifier(schema, table.name))).fetchone()
     assert row is not None
     count: int = row[0]
     return count
 
 
-def _differences(snapshot: Connection, table: Table) -> Iterator[Difference]:
+def _differences(
+    snapshot: Connection, schema: str, proof_schema: str, table: Table, columns: Sequence[str] | None = None
+) -> Iterator[Difference]:
     # Names that SQLAlchemy gives are a kind of text that JSON encoders do not know.
     name = str(table.name)
     keys = [str(column.name) for column in table.primary_key]
-    columns = _PARKED_COLUMNS if table is tables.parked else [str(column.name) for column in table.columns]
+    columns = columns or [str(column.name) for column in table.columns]
     # Compared as text: 2.5 for 2.50 is a difference, though the numbers are equal.
     statement = sql.SQL(
         "SELECT to_json(live)::text, to_json(proof)::text "
@@ -111,8 +120,8 @@ def _differences(snapshot: Connection, table: Table) -> Iterator[Difference]:
         "WHERE live::text IS DISTINCT FROM proof::text ORDER BY {keys}"
     ).format(
         columns=sql.SQL(", ").join(map(sql.Identifier, columns)),
-        live=sql.Identifier(tables.SCHEMA, table.name),
-        proof=sql.Identifier(VERIFY_SCHEMA, table.name),
+        live=sql.Identifier(schema, table.name),
+        proof=sql.Identifier(proof_schema, table.name),
         keys=sql.SQL(", ").join(map(sql.Identifier, keys)),
     )
     # Row by row: tables that differ everywhere need not fit into memory as well.

@@ -37,11 +37,13 @@ LEFT_BEHIND_SECONDS_MAX = 1.0
 class Statement:
     """A select, compiled to psycopg's text once.
 
-    `prepared`: PostgreSQL plans it once for all values. False where the best plan depends on the values.
+    `prepared`: PostgreSQL plans it once for all values. False where the best plan depends on the values. `projection`:
+    the one whose tables it reads; then no row at all means that the tables are of another version.
     """
 
     text: bytes
     prepared: bool = True
+    projection: str | None = None
 
 
 class _AsItIs(Loader):
@@ -94,23 +96,39 @@ class Reads:
         await self._pool.close(timeout=1)
 
     async def rows(self, statement: Statement, parameters: Mapping[str, object]) -> Sequence[tuple[Any, ...]]:
-        """The rows of a select. Raises Problem `unavailable` when the database does not answer or is not set up."""
+        """The rows of a select.
+
+        Raises Problem `unavailable` when the database does not answer or is not set up, and `projection-behind` when
+        another release built the tables.
+        """
         try:
-            try:
-                return await self._rows(statement, parameters)
-            except PoolTimeout:
-                # An OperationalError too. A retry would wait as long again.
-                raise
-            except psycopg.OperationalError:
-                # After a restart of the server every idle connection is dead: throw those out, and try once more.
-                await self._pool.check()
-                return await self._rows(statement, parameters)
+            return await self._rows_after_restart(statement, parameters)
         except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName) as error:
             raise Problem("unavailable", TABLES_ARE_MISSING) from error
+        except psycopg.errors.UndefinedColumn as error:
+            if statement.projection is None:
+                raise
+            raise other_version(statement.projection) from error
         except psycopg.errors.InsufficientPrivilege as error:
             raise Problem("unavailable", f"The service's role lacks a grant: {NEEDED_GRANTS}.") from error
         except (psycopg.OperationalError, PoolTimeout) as error:
             raise Problem("unavailable", "The database cannot be read at the moment.") from error
+
+    async def _rows_after_restart(
+        self, statement: Statement, parameters: Mapping[str, object]
+    ) -> Sequence[tuple[Any, ...]]:
+        try:
+            rows = await self._rows(statement, parameters)
+        except PoolTimeout:
+            # An OperationalError too. A retry would wait as long again.
+            raise
+        except psycopg.OperationalError:
+            # After a restart of the server every idle connection is dead: throw those out, and try once more.
+            await self._pool.check()
+            rows = await self._rows(statement, parameters)
+        if not rows and statement.projection is not None:
+            raise other_version(statement.projection)
+        return rows
 
     async def _configure(self, connection: psycopg.AsyncConnection[Any]) -> None:
         connection.adapters.register_loader("json", _AsItIs)
@@ -136,6 +154,15 @@ class Reads:
         finally:
             deadline.cancel()
             await self._pool.putconn(connection)
+
+
+def other_version(projection: str) -> Problem:
+    """Why tables of another version are not read."""
+    return Problem(
+        "projection-behind",
+        f"The tables of {projection} are of another release's version. GET /projections shows how far the rebuild is.",
+        headers={"Retry-After": "5"},
+    )
 
 
 def _hang_up(connection: psycopg.AsyncConnection[Any]) -> None:

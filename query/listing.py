@@ -26,16 +26,29 @@ from sqlalchemy import (
 from query.database import Reads, Statement
 from query.paging import Place, Sort, cursor_of, link_to_next, place_of, tie
 from query.parameters import PAGE_LENGTH_MAX, PageParameters
-from query.parked import PARKED, absent, any_parked, is_parked, kind_of
+from query.parked import PARKED, absent, any_parked, is_parked
 from query.routes import json_response
 from query.sharing import Sharing
-from query.statements import beside_checkpoint, compiled, of_read_tables
+from query.statements import beside_checkpoint, compiled, is_current
 from query.sync import Sync
 from query.views import JsonText, as_bytes
-from readmodel.tables import checkpoint
+from readmodel.base import checkpoint_of
 
 # Statements are compiled once for each combination of filters and sort that is asked for; this many are kept.
 SHAPES_MAX = 512
+
+
+class Through(NamedTuple):
+    """Another table, whose index finds the rows of a filter in the order of a sort.
+
+    `condition` is the filter on that table; `column` has the values of the sort called `sort`, and `id` the row's id.
+    It serves the filter alone, or beside ranges of the sort's column.
+    """
+
+    condition: ColumnElement[bool]
+    sort: str
+    column: ColumnElement[Any]
+    id: ColumnElement[Any]
 
 
 class Filter(NamedTuple):
@@ -47,6 +60,7 @@ class Filter(NamedTuple):
 
     condition: ColumnElement[bool] | Mapping[Any, ColumnElement[bool]]
     ordered: frozenset[str] = frozenset()
+    through: Through | None = None
 
 
 class Shape(NamedTuple):
@@ -145,23 +159,23 @@ class Listing:
         return Shape(tuple(shaping), sort, start is not None), values
 
     def _compiled(self, shape: Shape) -> Statement:
-        return compiled(self._select(shape), prepared=self._is_steady(shape))
+        return compiled(self._select(shape), self._table.metadata, prepared=self._is_steady(shape))
 
     def _select(self, shape: Shape) -> Select[*tuple[object, ...]]:
         page = self._page_of(self._rows(shape), shape).subquery("page")
         joined: list[Any] = [page]
         known: ColumnElement[bool] = true()
-        parked = any_parked(kind_of(self._table))
+        parked = any_parked(self._table)
         if self._owner is not None:
             table, name = self._owner
             owner = bindparam(name, type_=table.c.id.type)
             joined.insert(0, (table, table.c.id == owner))
             known = table.c.id.is_not(None)
-            parked = case((known, parked), else_=is_parked(kind_of(table), owner))
+            parked = case((known, parked), else_=is_parked(table, owner))
         return (
-            select(checkpoint.c.position, parked, known, page)
-            .select_from(beside_checkpoint(*joined))
-            .where(of_read_tables())
+            select(checkpoint_of(self._table.metadata).c.position, parked, known, page)
+            .select_from(beside_checkpoint(self._table.metadata, *joined))
+            .where(is_current(self._table.metadata))
         )
 
     def _page_of(self, rows: Select[*tuple[object, ...]], shape: Shape) -> Select[*tuple[object, ...]]:
@@ -185,6 +199,9 @@ class Listing:
         )
 
     def _rows(self, shape: Shape) -> Select[*tuple[object, ...]]:
+        through = self._through(shape)
+        if through is not None:
+            return self._rows_through(shape, through)
         table, column = self._table, self._column(shape)
         key = tuple_(column, table.c.id)
         rows = select(table).where(self._visible, *(self._condition(name, value) for name, value in shape.filters))
@@ -198,6 +215,30 @@ class Listing:
         most = rows.order_by(*order).limit(literal_column(str(PAGE_LENGTH_MAX + 1))).subquery("most")
         return select(most)
 
+    def _rows_through(self, shape: Shape, through: Through) -> Select[*tuple[object, ...]]:
+        bounds = ranges(through.column)
+        conditions: list[Any] = [bounds[name].condition for name, _ in shape.filters if name in bounds]
+        key = tuple_(through.column, through.id)
+        downwards = shape.sort.startswith("-")
+        if shape.continued:
+            start = tuple_(bindparam("start", type_=through.column.type), bindparam("start_id", type_=through.id.type))
+            conditions.append(key < start if downwards else key > start)
+        found = select(through.column.label("value"), through.id.label("id")).distinct()
+        order = (through.column.desc(), through.id.desc()) if downwards else (through.column, through.id)
+        page: ColumnElement[int] = literal_column(str(PAGE_LENGTH_MAX + 1))
+        wanted = found.where(through.condition, *conditions).order_by(*order).limit(page).subquery("wanted")
+        in_order = (wanted.c.value.desc(), wanted.c.id.desc()) if downwards else (wanted.c.value, wanted.c.id)
+        rows = select(self._table).join(wanted, self._table.c.id == wanted.c.id).order_by(*in_order)
+        return select(rows.limit(page).subquery("most"))
+
+    def _through(self, shape: Shape) -> Through | None:
+        """The table that serves the filters of a shape in its order, if there is one."""
+        sort = shape.sort.removeprefix("-")
+        bounds = ranges(self._column(shape))
+        others = [self._filters[name].through for name, _ in shape.filters if name not in bounds]
+        through = others[0] if len(others) == 1 else None
+        return through if through is not None and through.sort == sort else None
+
     def _column(self, shape: Shape) -> Column[Any]:
         return self._sorts[shape.sort.removeprefix("-")].column
 
@@ -207,6 +248,8 @@ class Listing:
 
     def _is_steady(self, shape: Shape) -> bool:
         """Whether one plan is right for all values: all filters are one, in whose order an index finds the rows."""
+        if self._through(shape) is not None:
+            return True
         columns = {name.partition("__")[0] for name, _ in shape.filters}
         sort = shape.sort.removeprefix("-")
         return len(columns) <= 1 and all(sort in self._filters[name].ordered for name, _ in shape.filters)

@@ -8,9 +8,9 @@ from sqlalchemy.dialects.postgresql import ARRAY
 
 from query.database import Reads, Statement
 from query.parked import kind_of, parked_among
-from query.statements import beside_checkpoint, compiled, of_read_tables
+from query.statements import beside_checkpoint, compiled, is_current
 from query.views import JsonText, as_bytes
-from readmodel.tables import checkpoint
+from readmodel.base import checkpoint_of
 
 # Bounds how long one query takes; at 64 open connections the average is far below.
 IDS_A_QUERY_MAX = 256
@@ -82,13 +82,16 @@ def _statement(table: Table, view: JsonText, gone: ColumnElement[bool] | None) -
     # planner that sees a single id finds a plan made for it a little cheaper than the kept one, and plans every time.
     wanted = cast(select(bindparam("ids", type_=Text)).scalar_subquery(), ARRAY(Uuid))
     columns = (
-        checkpoint.c.position,
-        parked_among(kind_of(table), wanted),
+        checkpoint_of(table.metadata).c.position,
+        parked_among(table, wanted),
         cast(table.c.id, Text),
         table.c.version,
         (false() if gone is None else gone).label("gone"),
         as_bytes(view).label("body"),
     )
     return compiled(
-        select(*columns).select_from(beside_checkpoint((table, table.c.id == any_(wanted)))).where(of_read_tables())
+        select(*columns)
+        .select_from(beside_checkpoint(table.metadata, (table, table.c.id == any_(wanted))))
+        .where(is_current(table.metadata)),
+        table.metadata,
     )

@@ -9,7 +9,7 @@ from sqlalchemy import bindparam, exists, literal_column
 from contract.requests import StrictRoute
 from contract.resources import OrderPage, OrderView
 from query.database import Reads
-from query.listing import Filter, Listing, ranges
+from query.listing import Filter, Listing, Through, ranges
 from query.lookup import Lookup
 from query.paging import Sort
 from query.parameters import Id, Money, Name, PageParameters, Time, TimeRoundedUp, money_of, time_of
@@ -17,7 +17,7 @@ from query.routes import get, known_id
 from query.single import answer
 from query.sync import Sync
 from query.views import order_view
-from readmodel.tables import order_items, orders, users
+from readmodel.shop import order_items, orders, users
 
 OrderStatus = Literal["placed", "partially_cancelled", "cancelled"]
 
@@ -51,9 +51,8 @@ class OrdersParameters(UsersOrdersParameters):
 
 SORTS = {"placed_at": Sort(orders.c.placed_at, time_of), "total": Sort(orders.c.total, money_of)}
 
-_has_product = exists().where(
-    order_items.c.order_id == orders.c.id, order_items.c.product_id == bindparam("product_id", type_=orders.c.id.type)
-)
+_of_product = order_items.c.product_id == bindparam("product_id", type_=orders.c.id.type)
+_has_product = exists().where(order_items.c.order_id == orders.c.id, _of_product)
 
 # readmodel/tables.py says which index serves which filter.
 FILTERS = {
@@ -65,7 +64,9 @@ FILTERS = {
         },
         frozenset(SORTS),
     ),
-    "product_id": Filter(_has_product),
+    "product_id": Filter(
+        _has_product, through=Through(_of_product, "placed_at", order_items.c.placed_at, order_items.c.order_id)
+    ),
     "external_id": Filter(orders.c.external_id == bindparam("external_id", type_=orders.c.external_id.type)),
     **ranges(orders.c.placed_at),
     **ranges(orders.c.total),

@@ -3,7 +3,7 @@
 import base64
 import binascii
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -42,23 +42,42 @@ def tie(name: str, sort: str, filters: Mapping[str, object]) -> str:
 
 
 def cursor_of(place: Place, tied_to: str) -> str:
-    """The cursor: base64url of a JSON array of the tie, the sort's value and the id."""
-    content = msgspec.json.encode((tied_to, _text(place.value), place.id))
-    return base64.urlsafe_b64encode(content).rstrip(b"=").decode()
+    """The cursor of a place in a list."""
+    return cursor_text((_text(place.value), place.id), tied_to)
 
 
 def place_of(cursor: str, sort: Sort, tied_to: str) -> Place:
     """The place that a cursor names. Raises Problem `invalid-cursor`, whatever was done to it."""
+    value, row = values_of(cursor, tied_to, 2)
+    try:
+        return Place(sort.parse(value), id_of(row))
+    except ValueError:
+        raise _unknown() from None
+
+
+def cursor_text(values: Sequence[str], tied_to: str) -> str:
+    """A cursor of any values: base64url of a JSON array of the tie and the values."""
+    content = msgspec.json.encode((tied_to, *values))
+    return base64.urlsafe_b64encode(content).rstrip(b"=").decode()
+
+
+def values_of(cursor: str, tied_to: str, count: int) -> list[str]:
+    """The `count` values in a cursor. Raises Problem `invalid-cursor`, whatever was done to it."""
     try:
         padded = cursor.encode("ascii") + b"=" * (-len(cursor) % 4)
         content = base64.b64decode(padded, altchars=b"-_", validate=True)
-        was_tied_to, value, row = msgspec.json.decode(content, type=tuple[str, str, str])
-        place = Place(sort.parse(value), id_of(row))
+        was_tied_to, *values = msgspec.json.decode(content, type=list[str])
     except (ValueError, binascii.Error, msgspec.MsgspecError):
-        raise Problem("invalid-cursor", "The cursor is not one that this service handed out.") from None
+        raise _unknown() from None
     if was_tied_to != tied_to:
         raise Problem("invalid-cursor", "The cursor belongs to another list, another sort or other filters.")
-    return place
+    if len(values) != count or any("\0" in value for value in values):
+        raise _unknown()
+    return values
+
+
+def _unknown() -> Problem:
+    return Problem("invalid-cursor", "The cursor is not one that this service handed out.")
 
 
 def link_to_next(request: Request, **changes: str) -> str:

@@ -2,16 +2,16 @@
 
 A select asks this itself, so that data and parked streams are read in one snapshot: a stream that is drained meanwhile
 is either still parked or already in the tables. Parked streams are rare. The checkpoint row carries their count, and
-PostgreSQL looks into read.parked only when it is not 0.
+PostgreSQL looks into the table of parked streams only when it is not 0.
 """
 
 from typing import Any
 
-from sqlalchemy import ColumnElement, Table, Text, any_, case, cast, false, func, literal_column, null, select
+from sqlalchemy import ColumnElement, Table, Text, any_, case, cast, false, func, literal_column, null, select, true
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from contract.problems import Problem
-from readmodel.tables import checkpoint, parked
+from readmodel.base import checkpoint_of, parked_of
 
 # Said beside what may be older than its Sync-Token.
 PARKED = {"Projection-State": "parked"}
@@ -32,27 +32,35 @@ def absent(path: str, position: int, parked: bool) -> Problem:
     return Problem("not-found", f"There is no {path}.", headers=headers)
 
 
-def parked_among(kind: str, ids: ColumnElement[Any]) -> ColumnElement[Any]:
-    """Those streams of a kind that are parked, of an array of ids (uuid[]); null when there are none."""
+def parked_among(table: Table, ids: ColumnElement[Any]) -> ColumnElement[Any]:
+    """Those streams of the table's kind that are parked, of an array of ids (uuid[]); null when there are none."""
+    parked = parked_of(table.metadata)
     id_ = func.unnest(ids).column_valued("id")
-    streams = func.array(select(_prefix(kind) + cast(id_, Text)).scalar_subquery())
+    streams = func.array(select(_prefix(table) + cast(id_, Text)).scalar_subquery())
     among = select(func.array_agg(parked.c.stream)).where(parked.c.stream == any_(streams), ~parked.c.skipped)
-    return case((checkpoint.c.parked == literal_column("0"), null()), else_=cast(among.scalar_subquery(), ARRAY(Text)))
+    return case((_none(table), null()), else_=cast(among.scalar_subquery(), ARRAY(Text)))
 
 
-def is_parked(kind: str, id_: ColumnElement[Any]) -> ColumnElement[bool]:
-    """Whether the stream of this kind and id is parked."""
-    return _if_any(select(parked.c.stream).where(parked.c.stream == _prefix(kind) + cast(id_, Text)))
+def is_parked(table: Table, id_: ColumnElement[Any]) -> ColumnElement[bool]:
+    """Whether the stream of the table's kind and this id is parked."""
+    return _if_any(table, parked_of(table.metadata).c.stream == _prefix(table) + cast(id_, Text))
 
 
-def any_parked(kind: str) -> ColumnElement[bool]:
-    """Whether a stream of this kind is parked."""
-    return _if_any(select(parked.c.stream).where(func.starts_with(parked.c.stream, _prefix(kind))))
+def any_parked(table: Table) -> ColumnElement[bool]:
+    """Whether a stream of the table's kind is parked. Without such a kind any parked stream counts."""
+    of_kind = func.starts_with(parked_of(table.metadata).c.stream, _prefix(table)) if "id" in table.c else true()
+    return _if_any(table, of_kind)
 
 
-def _if_any(streams: Any) -> ColumnElement[bool]:
-    return case((checkpoint.c.parked == literal_column("0"), false()), else_=streams.where(~parked.c.skipped).exists())
+def _if_any(table: Table, condition: ColumnElement[bool]) -> ColumnElement[bool]:
+    parked = parked_of(table.metadata)
+    streams = select(parked.c.stream).where(condition, ~parked.c.skipped)
+    return case((_none(table), false()), else_=streams.exists())
 
 
-def _prefix(kind: str) -> ColumnElement[str]:
-    return literal_column(f"'{kind}-'", Text)
+def _none(table: Table) -> ColumnElement[bool]:
+    return checkpoint_of(table.metadata).c.parked == literal_column("0")
+
+
+def _prefix(table: Table) -> ColumnElement[str]:
+    return literal_column(f"'{kind_of(table)}-'", Text)

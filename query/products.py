@@ -17,7 +17,7 @@ from query.routes import get
 from query.single import answer
 from query.sync import Sync
 from query.views import in_stock, product_view
-from readmodel.tables import products
+from readmodel.shop import products
 
 
 class ProductsParameters(PageParameters):

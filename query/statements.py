@@ -2,40 +2,44 @@
 
 import re
 
-from sqlalchemy import ColumnElement, FromClause, Select, literal_column, true
+from sqlalchemy import ColumnElement, FromClause, MetaData, Select, literal_column, true
 from sqlalchemy.dialects.postgresql import psycopg
 
 from query.database import Statement
-from readmodel.tables import checkpoint
-
-# The read tables move together, under one checkpoint.
-READ_TABLES = "read_tables"
+from readmodel.base import checkpoint_of, version_of
 
 _dialect = psycopg.dialect()  # type: ignore[no-untyped-call]
 _placeholder = re.compile(r"%\((\w+)\)s")
 
 
-def beside_checkpoint(*tables: FromClause | tuple[FromClause, ColumnElement[bool]]) -> FromClause:
-    """FROM read.checkpoint LEFT JOIN the tables, each with its condition (none: all rows).
+def beside_checkpoint(projection: MetaData, *tables: FromClause | tuple[FromClause, ColumnElement[bool]]) -> FromClause:
+    """FROM the projection's checkpoint LEFT JOIN the tables, each with its condition (none: all rows).
 
     The checkpoint comes first for two reasons. Its position is the answer's Sync-Token, read in one snapshot with the
-    data. And PostgreSQL locks the tables of a FROM list from left to right: the swap at the end of a replay holds
-    read.checkpoint exclusively, so a select that comes in between waits there, before it has touched another table,
-    and then finds the new ones. The LEFT JOIN keeps the position when nothing else is found.
+    data. And PostgreSQL locks the tables of a FROM list from left to right: the swap at the end of a replay locks the
+    checkpoint exclusively, so a select that starts meanwhile waits there, before it has touched another table, and
+    then finds the new ones. The LEFT JOIN keeps the position when nothing else is found.
     """
-    joined: FromClause = checkpoint
+    joined: FromClause = checkpoint_of(projection)
     for table in tables:
         target, condition = table if isinstance(table, tuple) else (table, true())
         joined = joined.outerjoin(target, condition)
     return joined
 
 
-def of_read_tables() -> ColumnElement[bool]:
-    """The condition that picks the read tables' own row of the checkpoint."""
-    return checkpoint.c.name == literal_column(f"'{READ_TABLES}'")
+def is_current(projection: MetaData) -> ColumnElement[bool]:
+    """The condition that this release's version of the projection built the tables. Without it there is no row."""
+    return checkpoint_of(projection).c.version == literal_column(str(version_of(projection)))
 
 
-def compiled(select: Select[*tuple[object, ...]], *, prepared: bool = True) -> Statement:
-    """The text of a select for psycopg. Parameters keep their names and travel in binary."""
+def compiled(
+    select: Select[*tuple[object, ...]], projection: MetaData | None = None, *, prepared: bool = True
+) -> Statement:
+    """The text of a select for psycopg. Parameters keep their names and travel in binary.
+
+    `projection` is the one whose checkpoint the select reads: it answers at least one row, unless the tables are of
+    another version.
+    """
     text = str(select.compile(dialect=_dialect))
-    return Statement(_placeholder.sub(r"%(\1)b", text).encode(), prepared)
+    name = None if projection is None else str(projection.schema)
+    return Statement(_placeholder.sub(r"%(\1)b", text).encode(), prepared, name)

@@ -6,15 +6,15 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Protocol, Self, TypeVar
 
 from fastapi import Request
-from sqlalchemy import select
+from sqlalchemy import MetaData, select
 from starlette.requests import ClientDisconnect
 
 from contract.problems import Problem
 from contract.requests import sync_token
 from query.database import Reads
-from query.statements import compiled, of_read_tables
+from query.statements import compiled, is_current
 from query.waiting import WaitingReads
-from readmodel.tables import checkpoint
+from readmodel.base import checkpoint_of
 
 WAIT_SECONDS_DEFAULT = 2
 WAIT_SECONDS_MAX = 30
@@ -50,9 +50,10 @@ class Sync:
         self._poller: asyncio.Task[None] | None = None
 
     @classmethod
-    def of_tables(cls, reads: Reads, waiting: WaitingReads | None = None) -> Self:
-        """Waits for the read tables."""
-        statement = compiled(select(checkpoint.c.position).where(of_read_tables()))
+    def of_tables(cls, reads: Reads, projection: MetaData, waiting: WaitingReads | None = None) -> Self:
+        """Waits for the tables of a projection."""
+        checkpoint = checkpoint_of(projection)
+        statement = compiled(select(checkpoint.c.position).where(is_current(projection)), projection)
 
         async def position() -> int:
             reached: int = (await reads.rows(statement, {}))[0][0]

@@ -1,11 +1,13 @@
 """GET /users and /users/{id}."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Request, Response
 from pydantic import Field
-from sqlalchemy import ColumnElement, bindparam, collate, func
+from pydantic.functional_validators import AfterValidator
+from sqlalchemy import bindparam
 
+from contract.emails import email_key
 from contract.requests import StrictRoute
 from contract.resources import UserPage, UserView
 from query.database import Reads
@@ -17,7 +19,10 @@ from query.routes import get
 from query.single import answer
 from query.sync import Sync
 from query.views import user_view
-from readmodel.tables import users
+from readmodel.shop import users
+
+# Compared as the write side compares it.
+EmailAddress = Annotated[Name, AfterValidator(email_key)]
 
 
 class UsersParameters(PageParameters):
@@ -26,19 +31,15 @@ class UsersParameters(PageParameters):
     sort: Literal["created_at", "-created_at"] = Field(
         "-created_at", description="`-` for descending; the id decides between equals"
     )
-    email: Name | None = Field(None, description="only the user with this address (case does not count)")
+    email: EmailAddress | None = Field(None, description="only the user with this address (case does not count)")
     external_id: Name | None = Field(None, description="only the user with this external_id (case counts)")
 
 
 SORTS = {"created_at": Sort(users.c.created_at, time_of)}
 
 
-def _lower(address: ColumnElement[str]) -> ColumnElement[str]:
-    return func.lower(collate(address, "pg_c_utf8"))
-
-
 FILTERS = {
-    "email": Filter(_lower(users.c.email) == _lower(bindparam("email", type_=users.c.email.type))),
+    "email": Filter(users.c.email_key == bindparam("email", type_=users.c.email_key.type)),
     "external_id": Filter(users.c.external_id == bindparam("external_id", type_=users.c.external_id.type)),
 }
 

@@ -19,7 +19,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import aggregate_order_by
 
-from readmodel.tables import order_items
+from readmodel.shop import order_items
 
 JsonText = ColumnElement[str]
 

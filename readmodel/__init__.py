@@ -1,1 +1,1 @@
-"""The read tables: disposable, and at all times the fold of a prefix of the log. Imports nothing of ours."""
+"""The read tables: one file for each projection. Any of them can be dropped and rebuilt from the log."""

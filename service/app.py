@@ -21,10 +21,6 @@ import command.orders
 import command.products
 import command.users
 import query.events
-import query.orders
-import query.products
-import query.projections
-import query.users
 from command.api import Commands
 from command.ids import new_id
 from command.writer import Writer
@@ -33,7 +29,6 @@ from contract.problems import Problem, problem_of
 from contract.requests import add_routes, request_id
 from projector.bell import Bell
 from query.database import Reads
-from query.sync import Sync
 from query.waiting import WaitingReads
 from service import api_reference, pages
 from service.connections import Connections
@@ -42,6 +37,7 @@ from service.health import Health
 from service.log_reader import LogReader
 from service.metrics import process_families
 from service.prefix import Prefixed
+from service.projections import routers
 from service.settings import Settings
 from service.sharing import SharedFigures
 from service.version import VERSION
@@ -65,6 +61,7 @@ DESCRIBED: dict[str, Any] = {
         {"name": "orders", "description": "Place, cancel and read orders."},
         {"name": "products", "description": "Add, change, restock, discontinue and read products."},
         {"name": "users", "description": "Register, change, delete and read users."},
+        {"name": "sales", "description": "What was sold and cancelled, by day and product."},
         {"name": "events", "description": "The log, in order and without holes, and the events of one resource."},
         {"name": "operations", "description": "Health, projections, metrics, and the meaning of problems."},
     ],
@@ -134,19 +131,15 @@ def create_app(settings: Settings, figures: Path | None = None) -> FastAPI:
     app.cors_origins = settings.cors_origins
     app.prefix = prefix
     commands = Commands(writer)
-    sync = Sync.of_tables(reads, waiting)
     log_reader = LogReader(reads)
     # The most frequent requests come first: routes are tried in order.
     for routes in (
         command.orders.router(commands),
-        query.orders.router(reads, sync),
-        query.products.router(reads, sync),
-        query.users.router(reads, sync),
+        *routers(reads, waiting),
         command.products.router(commands),
         command.users.router(commands),
         query.events.router(log_reader, waiting),
-        query.projections.router(reads, log_reader),
-        pages.router(reads, log_reader, shared.total if shared else counted, health, prefix),
+        pages.router(reads, shared.total if shared else counted, health, prefix),
         api_reference.router(app.openapi),
     ):
         add_routes(app, routes)

@@ -1,22 +1,19 @@
 """Whether the service can do its work, and what is in its way, measured against the log's head: /readyz."""
 
 from contextlib import AsyncExitStack
-from datetime import timedelta
 from types import TracebackType
 from typing import NamedTuple, Self
 
 from command.writer import Writer
 from contract.problems import Problem
 from projector.bell import Bell
+from projector.status import Standing
 from query.database import NEEDED_GRANTS, Reads, Statement
-from query.projections import Head, Projection, lag, projections_of
 from service.durability import SWITCHED_OFF, remedy
 from service.holders import HOLDERS, Holder
-from service.log_reader import LogReader
 from service.settings import Settings
+from service.standings import standings_of
 
-# A projector looks at the log every second, and leaves word of it.
-SILENT_AFTER = timedelta(seconds=5)
 # Who asks wants to know soon, even when the database is frozen.
 ANSWER_SECONDS_MAX = 2.0
 # Batches hold the checkpoint for milliseconds; whoever holds it for so long may be the reason.
@@ -49,7 +46,6 @@ class Health:
         replica_url = settings.query_database_url
         self._has_replica = replica_url not in (None, settings.database_url)
         self._reads = _connection(replica_url) if replica_url and self._has_replica else self._primary
-        self._log = LogReader(self._reads)
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -72,19 +68,16 @@ class Health:
             if not self._has_replica:
                 # Whoever has just waited for it in vain need not ask it anything else.
                 return Condition(not_ready, degraded)
-        projections: list[Projection] = []
-        reasons: list[str] = []
+        standings: list[Standing] = []
         try:
-            projections = await projections_of(self._reads)
-            heads = [await self._log.head(it.position) for it in projections]
-            reasons = [reason for it, head in zip(projections, heads, strict=True) if (reason := trouble(it, head))]
+            standings = await standings_of(self._reads)
         except Problem as problem:
             name = "replica" if self._has_replica else "database"
             not_ready.setdefault(name, "; ".join([problem.detail, *await self._holders()]))
-        if reasons:
+        if reasons := _grouped(standings):
             not_ready["projector"] = "; ".join([*reasons, *await self._holders()])
-        if parked := sum(it.parked for it in projections):
-            degraded["projector"] = f"{parked} streams are parked; see `orders parked`"
+        if parked := [f"{it.parked} streams of {it.name} are parked" for it in standings if it.parked]:
+            degraded["projector"] = f"{', '.join(parked)}; see `orders parked`"
         return Condition(not_ready, degraded)
 
     async def _of_primary(self) -> str | None:
@@ -115,21 +108,15 @@ class Health:
         return [str(Holder(*row)) for row in found]
 
 
-def trouble(projection: Projection, head: Head) -> str | None:
-    """Why a projection does not follow the log; None when it does."""
-    # All times are the database's: the clocks of several machines are never quite the same.
-    silence = projection.now - projection.seen_at
-    last = projection.worker or "none"
-    if silence < -SILENT_AFTER:
-        # A worker that looks leaves the new time within a second.
-        return f"no worker has looked at the log since the clock was set back; the last was {last}"
-    if silence > SILENT_AFTER:
-        return f"no worker has looked at the log for {silence.total_seconds():.0f} s; the last was {last}"
-    if projection.error:
-        return projection.error
-    if lag(projection, head) > SILENT_AFTER:
-        return f"{head.position - projection.position} events behind the log's head"
-    return None
+def _grouped(standings: list[Standing]) -> list[str]:
+    """Why projections do not follow the log; a reason that several have is given once."""
+    names: dict[str, list[str]] = {}
+    for standing in standings:
+        if reason := standing.trouble:
+            names.setdefault(reason, []).append(standing.name)
+    return [
+        reason if len(found) == len(standings) else f"{', '.join(found)}: {reason}" for reason, found in names.items()
+    ]
 
 
 def _connection(url: str) -> Reads:

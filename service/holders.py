@@ -3,17 +3,19 @@
 import re
 from typing import NamedTuple
 
-# log.head and read.checkpoint are one row each: whoever has locked a row there, even without changing it, keeps writers
-# or projectors out. Of the other tables only locks that keep out whoever changes rows are told. VACUUM and ANALYZE hold
-# neither. Who waits for a lock himself is not the one to blame.
-HOLDERS = b"""
+from service.projections import PROJECTIONS
+
+# log.head and a projection's checkpoint are one row each: a session that has locked the row, even without changing it,
+# keeps writers or projectors out. Of other tables only locks that keep out changes of rows count. VACUUM and ANALYZE
+# take neither. A session that waits for a lock itself is not to blame.
+_HOLDERS = """
 WITH held AS (
     SELECT lock.pid, schema.nspname || '.' || class.relname AS name
     FROM pg_locks AS lock
     JOIN pg_class AS class ON class.oid = lock.relation
     JOIN pg_namespace AS schema ON schema.oid = class.relnamespace
     WHERE lock.granted AND lock.database = (SELECT oid FROM pg_database WHERE datname = current_database())
-        AND schema.nspname IN ('log', 'read') AND class.relkind = 'r'
+        AND schema.nspname IN ({schemas}) AND class.relkind = 'r'
         AND (lock.mode IN ('ShareLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock')
             OR (class.relname IN ('head', 'checkpoint') AND lock.mode IN ('RowShareLock', 'RowExclusiveLock')))
     UNION
@@ -29,6 +31,8 @@ WHERE session.pid <> pg_backend_pid() AND session.wait_event_type IS DISTINCT FR
 GROUP BY session.pid, session.application_name, session.state, session.query, session.xact_start
 ORDER BY session.xact_start
 """
+_SCHEMAS = ", ".join(f"'{name}'" for name in ("log", *(projection.name for projection in PROJECTIONS)))
+HOLDERS = _HOLDERS.replace("{schemas}", _SCHEMAS).encode()
 
 QUERY_LENGTH_MAX = 80
 

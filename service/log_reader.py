@@ -1,19 +1,16 @@
-"""The log for the read side, which does not know it: events as resources, and the head that lag is measured against."""
+"""The log for the read side, which does not know it: events as resources."""
 
 from eventlog import pages
-from projector.status import REPLAYING
 from query.database import Reads, Statement
 from query.events import Events
-from query.projections import Head
 
 _LOG_PAGE = Statement(pages.LOG_PAGE)
 _STREAM_PAGE = Statement(pages.STREAM_PAGE)
 _HEAD = Statement(pages.HEAD)
-_REPLAYING = Statement(REPLAYING)
 
 
 class LogReader:
-    """Implements query.events.EventReader and query.projections.HeadReader, on the read side's connections."""
+    """Implements query.events.EventReader on the read side's connections."""
 
     def __init__(self, reads: Reads) -> None:
         self._reads = reads
@@ -29,14 +26,5 @@ class LogReader:
 
     async def position(self) -> int:
         """The log's head."""
-        return (await self.head(0)).position
-
-    async def head(self, projected: int) -> Head:
-        """The log's head, and since when the event behind `projected` waits."""
-        ((position, waiting_since),) = await self._reads.rows(_HEAD, {"projected": projected})
-        return Head(position, waiting_since)
-
-    async def replaying(self) -> bool:
-        """Whether a replay is building new read tables now."""
-        ((replaying,),) = await self._reads.rows(_REPLAYING, {})
-        return bool(replaying)
+        ((position,),) = await self._reads.rows(_HEAD, {})
+        return int(position)

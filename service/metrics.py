@@ -1,7 +1,7 @@
 """What Prometheus scrapes: what the writer has done, what waits, and how far the read tables are behind."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import psycopg
 from prometheus_client import CollectorRegistry, generate_latest
@@ -9,10 +9,10 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 
 from command.writer import Writer
 from contract.problems import Problem
+from projector.status import Standing
 from query.database import Reads
-from query.projections import Projection, projections_of
 from service.connections import Connections
-from service.log_reader import LogReader
+from service.standings import standings_of
 
 log = logging.getLogger(__name__)
 
@@ -22,7 +22,7 @@ def process_families(writer: Writer, connections: Connections) -> list[Metric]:
     return [*_of_writer(writer), _of_connections(connections)]
 
 
-async def metrics_text(counted: list[Metric], reads: Reads, log_reader: LogReader) -> bytes:
+async def metrics_text(counted: list[Metric], reads: Reads) -> bytes:
     """The metrics in Prometheus' text format: what the processes counted, and the database's figures.
 
     They are read off when asked for, and cost nothing otherwise. What the database knows is left out while it is away:
@@ -30,8 +30,7 @@ async def metrics_text(counted: list[Metric], reads: Reads, log_reader: LogReade
     """
     families = list(counted)
     try:
-        for projection in await projections_of(reads):
-            families += _of_projection(projection, (await log_reader.head(projection.position)).position)
+        families += _of_projections(await standings_of(reads))
     except (Problem, psycopg.Error):
         log.warning("the metrics are without the database's: it is away, or not migrated")
     registry = CollectorRegistry()
@@ -66,14 +65,18 @@ def _of_connections(connections: Connections) -> Metric:
     return refused
 
 
-def _of_projection(projection: Projection, head: int) -> Iterator[Metric]:
-    yield GaugeMetricFamily("orders_log_head", "Position of the log's last event", head)
-    reached = GaugeMetricFamily("orders_projection_position", "How far it has come", labels=["projection"])
-    reached.add_metric([projection.name], projection.position)
-    yield reached
-    parked = GaugeMetricFamily("orders_projection_parked_streams", "Streams held back", labels=["projection"])
-    parked.add_metric([projection.name], projection.parked)
-    yield parked
-    lag = GaugeMetricFamily("orders_projection_lag_events", "Events not projected yet", labels=["projection"])
-    lag.add_metric([projection.name], head - projection.position)
-    yield lag
+def _of_projections(standings: list[Standing]) -> Iterator[Metric]:
+    yield GaugeMetricFamily("orders_log_head", "Position of the log's last event", max(it.head for it in standings))
+    figures: tuple[tuple[str, str, Callable[[Standing], float]], ...] = (
+        ("orders_projection_position", "Position of the last event projected", lambda it: it.position),
+        ("orders_projection_parked_streams", "Streams held back", lambda it: it.parked),
+        ("orders_projection_lag_events", "Events not projected yet", lambda it: it.lag_events),
+        ("orders_projection_lag_seconds", "Age of the first event not projected", lambda it: it.lag.total_seconds()),
+        ("orders_projection_version", "Version of the tables", lambda it: it.version),
+        ("orders_projection_outdated", "1 if another release built the tables", lambda it: it.outdated is not None),
+    )
+    for name, meaning, figure in figures:
+        family = GaugeMetricFamily(name, meaning, labels=["projection"])
+        for standing in standings:
+            family.add_metric([standing.name], figure(standing))
+        yield family

@@ -8,7 +8,12 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 
+from database.sessions import Limits, connect
+from projector.tables import make_missing
 from service.errors import OperatorError
+from service.projections import PROJECTIONS
+
+LOCK_SECONDS_MAX = 10
 
 
 def upgrade(database_url: str) -> str | None:
@@ -26,7 +31,15 @@ def upgrade(database_url: str) -> str | None:
         raise OperatorError(
             f"cannot migrate: {error}; is the database of a newer version of orders than this one?"
         ) from error
+    _make_missing_tables(database_url)
     return expected_revision()
+
+
+def _make_missing_tables(database_url: str) -> None:
+    """Make the empty tables of every projection that has none; Alembic keeps only what cannot be rebuilt."""
+    with connect(database_url, "orders migrate", Limits(lock=LOCK_SECONDS_MAX)) as connection:
+        for projection in PROJECTIONS:
+            make_missing(connection, projection)
 
 
 def expected_revision() -> str | None:

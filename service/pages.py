@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Literal
 
+import msgspec
 from fastapi import APIRouter
 from prometheus_client.core import Metric
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
@@ -13,12 +14,12 @@ from contract.caching import NO_STORE
 from contract.openapi import Documented, problem_content
 from contract.problems import PROBLEMS, Problem
 from contract.requests import StrictRoute
-from contract.resources import Int32
+from contract.resources import Int32, ProjectionList
 from query.database import Reads
-from query.routes import get
+from query.routes import get, json_response
 from service.health import Health
-from service.log_reader import LogReader
 from service.metrics import metrics_text
+from service.standings import standings_of, view
 
 
 class FrontPage(BaseModel):
@@ -57,7 +58,7 @@ class ProblemMeaning(BaseModel):
     fix: str
 
 
-def router(reads: Reads, log: LogReader, counted: Callable[[], list[Metric]], health: Health, prefix: str) -> APIRouter:
+def router(reads: Reads, counted: Callable[[], list[Metric]], health: Health, prefix: str) -> APIRouter:
     """The routes. `counted` gives the figures of this process, or of all processes behind the port.
 
     `prefix` is what a proxy puts in front of their paths.
@@ -104,8 +105,15 @@ def router(reads: Reads, log: LogReader, counted: Callable[[], list[Metric]], he
     )
     async def get_metrics() -> Response:
         """Metrics in Prometheus' text format."""
-        text = await metrics_text(counted(), reads, log)
+        text = await metrics_text(counted(), reads)
         return Response(text, headers=NO_STORE, media_type=CONTENT_TYPE_PLAIN_0_0_4)
+
+    @get(routes, "/projections", answers=ProjectionList, synced=False)
+    async def list_projections() -> Response:
+        """Each projection's position, how far it is behind the head of the log, and how far a rebuild of it is."""
+        standings = await standings_of(reads)
+        body = msgspec.json.encode({"data": [view(it) for it in standings]})
+        return json_response(body, min(it.position for it in standings))
 
     @get(routes, "/problems/{code}", answers=ProblemMeaning, errors=["not-found"], synced=False)
     async def get_problem_type(code: str) -> Response:

@@ -101,6 +101,7 @@ class Settings(BaseSettings):
     port: Annotated[int, Field(ge=1, le=65535)] = 8000
     cors_origins: Annotated[str, AfterValidator(_origins)] | None = None  # whose pages may call the API from a browser
     root_path: Annotated[str, AfterValidator(_root_path)] | None = None  # where a proxy serves the API
+    rebuild: Annotated[Literal["auto", "manual"], BeforeValidator(_lower)] = "auto"  # who rebuilds outdated read tables
     data_dir: Path = Path("./data")
     log_format: Annotated[Literal["text", "json"], BeforeValidator(_lower)] = "text"
     log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)] = "info"

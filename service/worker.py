@@ -5,10 +5,11 @@ import gc
 import dramatiq
 
 from projector import bell
-from projector.worker import Projector, set_up
+from projector.worker import Projectors, set_up
 from service import logs
 from service.errors import OperatorError
 from service.lifeline import die_with_parent
+from service.projections import PROJECTIONS
 from service.settings import Settings
 
 GC_THRESHOLD = 100_000
@@ -25,4 +26,5 @@ def setup() -> None:
     gc.set_threshold(GC_THRESHOLD)
     broker = bell.broker(settings.redis_url)
     dramatiq.set_broker(broker)
-    set_up(broker, Projector(settings.database_url, bell.client(settings.redis_url)))
+    client = bell.client(settings.redis_url)
+    set_up(broker, Projectors(settings.database_url, PROJECTIONS, client, rebuild=settings.rebuild == "auto"))

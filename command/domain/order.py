@@ -177,15 +177,15 @@ def cancel(
     else:
         _check_cancellable(order, quantities)
     cancelled = [it for it in order.items if quantities.get(it.line)]
-    amount = sum((Decimal(it.unit_price) * quantities[it.line] for it in cancelled), Decimal(0))
+    lines = tuple(_cancelled_line(it, quantities[it.line]) for it in cancelled)
+    amount = sum((Decimal(it.amount) for it in lines), Decimal(0))
     # Counted in pieces, not in money: a line that was free is still to be cancelled.
     pieces_left = sum(it.quantity - it.cancelled_quantity for it in order.items) - sum(quantities.values())
     happened = OrderLinesCancelled if pieces_left else OrderCancelled
-    lines = tuple(
-        CancelledLine(it.line, quantities[it.line], it.cancelled_quantity + quantities[it.line]) for it in cancelled
-    )
     cancelled_total = money.text(Decimal(order.cancelled_total) + amount)
-    event: OrderEvent = happened(order.user_id, reason, external_id, lines, money.text(amount), cancelled_total)
+    event: OrderEvent = happened(
+        order.user_id, order.currency, reason, external_id, lines, money.text(amount), cancelled_total
+    )
 
     released: dict[str, int] = {}
     for it in cancelled:
@@ -196,6 +196,11 @@ def cancel(
         if stock is not None:
             events.append((product.stream(product_id), StockReleased(order.id, quantity, stock + quantity)))
     return events
+
+
+def _cancelled_line(item: Item, quantity: int) -> CancelledLine:
+    amount = money.text(Decimal(item.unit_price) * quantity)
+    return CancelledLine(item.line, item.product_id, item.sku, quantity, amount, item.cancelled_quantity + quantity)
 
 
 def _check_cancellable(order: Order, quantities: Mapping[int, int]) -> None:
@@ -229,7 +234,7 @@ def evolve(order_id: str, order: Order | None, event: OrderEvent, at: str) -> Or
                 cancelled_at=None,
                 updated_at=at,
             )
-        case OrderLinesCancelled():
+        case OrderLinesCancelled() | OrderCancelled():
             assert order is not None
             after = {it.line: it.cancelled_after for it in event.lines}
             whole = isinstance(event, OrderCancelled)

@@ -13,6 +13,7 @@ class User:
     external_id: str | None
     name: str
     email: str
+    email_key: str
     created_at: str
     updated_at: str
     deleted: bool = False
@@ -22,26 +23,27 @@ def stream(user_id: str) -> str:
     return f"user-{user_id}"
 
 
-def email_claim(email: str) -> str:
-    """Addresses are unique without regard to case."""
-    return f"email:{email.lower()}"
+def email_claim(email_key: str) -> str:
+    """Addresses are unique without regard to case: the claim has the form in which they are compared."""
+    return f"email:{email_key}"
 
 
 def external_id_claim(external_id: str) -> str:
     return f"user:{external_id}"
 
 
-def register(name: str, email: str, external_id: str | None) -> list[UserEvent]:
-    return [UserRegistered(name, email, external_id)]
+def register(name: str, email: str, email_key: str, external_id: str | None) -> list[UserEvent]:
+    return [UserRegistered(name, email, email_key, external_id)]
 
 
-def change(user: User, name: str, email: str) -> list[UserEvent]:
+def change(user: User, name: str, email: str, email_key: str) -> list[UserEvent]:
     """Only what differs; nothing when all is equal."""
     if user.deleted:
         raise Deleted(stream(user.id))
     if (name, email) == (user.name, user.email):
         return []
-    return [UserChanged(name if name != user.name else None, email if email != user.email else None)]
+    new_address = (email, email_key) if email != user.email else (None, None)
+    return [UserChanged(name if name != user.name else None, *new_address)]
 
 
 def delete(user: User) -> list[UserEvent]:
@@ -50,11 +52,17 @@ def delete(user: User) -> list[UserEvent]:
 
 def evolve(user_id: str, user: User | None, event: UserEvent, at: str) -> User:
     match event:
-        case UserRegistered(name, email, external_id):
-            return User(user_id, external_id, name, email, at, at)
-        case UserChanged(new_name, new_email):
+        case UserRegistered(name, email, email_key, external_id):
+            return User(user_id, external_id, name, email, email_key, at, at)
+        case UserChanged(new_name, new_email, new_key):
             assert user is not None
-            return replace(user, name=new_name or user.name, email=new_email or user.email, updated_at=at)
+            return replace(
+                user,
+                name=new_name or user.name,
+                email=new_email or user.email,
+                email_key=new_key or user.email_key,
+                updated_at=at,
+            )
         case UserDeleted():
             assert user is not None
             return replace(user, deleted=True, updated_at=at)

@@ -37,21 +37,26 @@ class OrderPlaced:
 
 @record
 class CancelledLine:
-    """`quantity` was cancelled now; `cancelled_after` is all that has been cancelled of the line."""
+    """`quantity` pieces worth `amount` were cancelled now; `cancelled_after` counts all that were, of this line."""
 
     line: int
+    product_id: str
+    sku: str
     quantity: int
+    amount: str
     cancelled_after: int
 
 
 @record
 class OrderLinesCancelled:
-    """Some is left. `amount` is the worth of what was cancelled now, `cancelled_total_after` of all that has been.
+    """A part of the order was cancelled; some of it is left.
 
-    `external_id` names the caller's own document (a credit note), where there is one: it cancels once only.
+    `amount` is the worth of what was cancelled now, `cancelled_total_after` of all that was. `external_id` names the
+    caller's own document, such as a credit note: it cancels once only.
     """
 
     user_id: str
+    currency: str
     reason: str | None
     external_id: str | None
     lines: tuple[CancelledLine, ...]
@@ -63,5 +68,16 @@ class OrderLinesCancelled:
 
 
 @record
-class OrderCancelled(OrderLinesCancelled):
-    """Nothing is left: the same facts, `lines` being what was left until now."""
+class OrderCancelled:
+    """All that was left of the order was cancelled: `lines` has what was left until now. See OrderLinesCancelled."""
+
+    user_id: str
+    currency: str
+    reason: str | None
+    external_id: str | None
+    lines: tuple[CancelledLine, ...]
+    amount: str
+    cancelled_total_after: str
+
+    PERSONAL: ClassVar = ("reason",)
+    ABOUT: ClassVar = "user_id"

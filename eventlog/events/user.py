@@ -7,21 +7,25 @@ from eventlog.events.record import record
 
 @record
 class UserRegistered:
+    """`email_key` is the form in which the address is compared and must be unique."""
+
     name: str
     email: str
+    email_key: str
     external_id: str | None
 
-    PERSONAL: ClassVar = ("name", "email", "external_id")
+    PERSONAL: ClassVar = ("name", "email", "email_key", "external_id")
 
 
 @record
 class UserChanged:
-    """Only what changed is set."""
+    """Only what changed is set; `email_key` together with `email`."""
 
     name: str | None = None
     email: str | None = None
+    email_key: str | None = None
 
-    PERSONAL: ClassVar = ("name", "email")
+    PERSONAL: ClassVar = ("name", "email", "email_key")
 
 
 @record

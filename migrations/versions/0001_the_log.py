@@ -1,4 +1,4 @@
-"""The log: events, head, snapshots, claims, idempotency keys; and the database's own refusal to rewrite history."""
+"""The log: events, head, snapshots, claims, idempotency keys, skips; and triggers that refuse to rewrite history."""
 
 from alembic import op
 
@@ -11,7 +11,6 @@ UP = r"""
 CREATE SCHEMA IF NOT EXISTS log; -- env.py has made it, for the table of the revisions
 
 CREATE TABLE log.events (
-    log_id smallint NOT NULL DEFAULT 0,
     position bigint NOT NULL,
     stream text COLLATE "C" NOT NULL,
     version integer NOT NULL,
@@ -21,8 +20,8 @@ CREATE TABLE log.events (
     recorded_at timestamptz NOT NULL,
     data json NOT NULL,
     metadata json NOT NULL,
-    CONSTRAINT events_pkey PRIMARY KEY (log_id, position),
-    CONSTRAINT one_event_per_version UNIQUE (log_id, stream, version),
+    CONSTRAINT events_pkey PRIMARY KEY (position),
+    CONSTRAINT one_event_per_version UNIQUE (stream, version),
     CONSTRAINT names_need_no_escaping CHECK (translate(stream || type, '"\', '') = stream || type),
     CONSTRAINT positions_start_at_one CHECK (position > 0),
     CONSTRAINT versions_start_at_one CHECK (version > 0)
@@ -31,30 +30,29 @@ COMMENT ON COLUMN log.events.occurred_at IS 'when it happened';
 COMMENT ON COLUMN log.events.recorded_at IS 'when it was appended; never decreases with position';
 
 CREATE TABLE log.head (
-    log_id smallint NOT NULL DEFAULT 0,
+    one_row boolean NOT NULL DEFAULT true,
     log_uuid uuid NOT NULL,
     position bigint NOT NULL,
     recorded_at timestamptz NOT NULL,
-    CONSTRAINT head_pkey PRIMARY KEY (log_id)
+    CONSTRAINT head_pkey PRIMARY KEY (one_row),
+    CONSTRAINT head_one_row_check CHECK (one_row)
 ) WITH (fillfactor = 10);
 COMMENT ON COLUMN log.head.log_uuid IS 'tells this log from every other, also after a restore';
 INSERT INTO log.head (log_uuid, position, recorded_at) VALUES (gen_random_uuid(), 0, now());
 
 CREATE TABLE log.snapshots (
-    log_id smallint NOT NULL DEFAULT 0,
     stream text COLLATE "C" NOT NULL,
     shape bigint NOT NULL,
     version integer NOT NULL,
     state json NOT NULL,
-    CONSTRAINT snapshots_pkey PRIMARY KEY (log_id, stream, shape)
+    CONSTRAINT snapshots_pkey PRIMARY KEY (stream, shape)
 ) WITH (fillfactor = 50);
 COMMENT ON COLUMN log.snapshots.shape IS 'digest of the fields of the state; a release reads only its own';
 
 CREATE TABLE log.claims (
-    log_id smallint NOT NULL DEFAULT 0,
     claim text COLLATE "C" NOT NULL,
     stream text COLLATE "C" NOT NULL,
-    CONSTRAINT claims_pkey PRIMARY KEY (log_id, claim)
+    CONSTRAINT claims_pkey PRIMARY KEY (claim)
 );
 COMMENT ON COLUMN log.claims.claim IS 'kind:value';
 
@@ -74,9 +72,22 @@ COMMENT ON COLUMN log.idempotency_keys.caller IS 'hash of the caller''s credenti
 COMMENT ON COLUMN log.idempotency_keys.fingerprint IS 'hash of method, path and body';
 CREATE INDEX idempotency_keys_created_at_idx ON log.idempotency_keys (created_at);
 
+CREATE TABLE log.skips (
+    projection text COLLATE "C" NOT NULL,
+    position bigint NOT NULL,
+    stream text COLLATE "C" NOT NULL,
+    version integer NOT NULL,
+    reason text NOT NULL,
+    skipped_by text NOT NULL,
+    skipped_at timestamptz NOT NULL DEFAULT now(),
+    CONSTRAINT skips_pkey PRIMARY KEY (projection, position),
+    CONSTRAINT a_skip_has_a_reason CHECK (reason <> '')
+);
+COMMENT ON TABLE log.skips IS 'events that an operator had a projection leave out; every replay leaves them out too';
+
 CREATE FUNCTION log.refuse_rewriting() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    RAISE EXCEPTION 'log.events is append-only: % refused', TG_OP
+    RAISE EXCEPTION 'log.% is append-only: % refused', TG_TABLE_NAME, TG_OP
         USING ERRCODE = 'insufficient_privilege', HINT = 'Append a new event that corrects the old one.';
 END
 $$;
@@ -84,6 +95,9 @@ CREATE TRIGGER refuse_rewriting BEFORE UPDATE OR DELETE OR TRUNCATE ON log.event
     FOR EACH STATEMENT EXECUTE FUNCTION log.refuse_rewriting();
 -- Also when a session replays changes as a replica, where ordinary triggers do not fire.
 ALTER TABLE log.events ENABLE ALWAYS TRIGGER refuse_rewriting;
+CREATE TRIGGER refuse_rewriting BEFORE UPDATE OR DELETE OR TRUNCATE ON log.skips
+    FOR EACH STATEMENT EXECUTE FUNCTION log.refuse_rewriting();
+ALTER TABLE log.skips ENABLE ALWAYS TRIGGER refuse_rewriting;
 """
 
 # A role is the cluster's, not the database's, and not everyone who migrates may make one.

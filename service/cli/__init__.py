@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from service.cli import doctor, importing, log, openapi, parked, read_tables, run
+from service.cli import doctor, importing, log, openapi, parked, read_tables, run, status
 from service.cli.failures import explain
 from service.version import VERSION
 
@@ -38,8 +38,8 @@ app.command(epilog="Example: DATABASE_URL=postgresql://... REDIS_URL=redis://...
 app.command(epilog="Example: DATABASE_URL=postgresql://... REDIS_URL=redis://... orders work")(run.work)
 app.command(epilog="Example: DATABASE_URL=postgresql://... orders migrate")(run.migrate)
 app.command("import", epilog="Example: orders import shop/ --currency GBP")(importing.import_)
-app.command(epilog="Example: orders status --watch")(log.status)
-app.command(epilog="Example: orders replay")(read_tables.replay)
+app.command(epilog="Example: orders status --watch")(status.status)
+app.command(epilog="Example: orders replay sales")(read_tables.replay)
 app.command(epilog="Example: orders verify --json")(read_tables.verify)
 app.command(epilog="Example: orders doctor --json")(doctor.doctor)
 app.command(epilog="Example: orders events --follow")(log.events)
@@ -47,7 +47,7 @@ app.command(epilog="Example: orders openapi > openapi.json")(openapi.openapi)
 
 of_parked = typer.Typer()
 of_parked.callback(invoke_without_command=True, epilog="Example: orders parked --json")(parked.parked)
-of_parked.command(epilog="Example: orders parked retry order-0190...")(parked.retry)
+of_parked.command(epilog="Example: orders parked retry --group 1")(parked.retry)
 of_parked.command(epilog='Example: orders parked skip order-0190... --reason "an order of the load test"')(parked.skip)
 app.add_typer(of_parked, name="parked")
 

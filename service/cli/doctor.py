@@ -7,8 +7,8 @@ import typer
 
 from service.cli import connect
 from service.cli.failures import NOT_TRUE
-from service.cli.log import AsJson
 from service.cli.run import DataDir
+from service.cli.status import AsJson
 from service.errors import OperatorError
 
 if TYPE_CHECKING:

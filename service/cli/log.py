@@ -1,11 +1,10 @@
-"""`orders events` and `orders status`: the log as it is, and how far behind it the projections are."""
+"""`orders events`: the log as it is."""
 
 import contextlib
 import shutil
 import sys
 import time
 from collections.abc import Iterator
-from datetime import UTC
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -13,20 +12,13 @@ import typer
 from service.cli import connect
 from service.cli.run import DataDir
 from service.errors import OperatorError
-from service.settings import Settings
 
 if TYPE_CHECKING:
     from msgspec import Raw
     from psycopg import Connection
 
-    from projector.status import Standing, Status
-
 EVENTS_SHOWN = 100
 FOLLOW_SECONDS = 0.2
-WATCH_SECONDS = 2.0
-# Moves a terminal's cursor to the top left, and clears what is below it (ECMA-48: CUP, ED).
-_CLEAR = "\x1b[H\x1b[J"
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON")]
 
 
 def events(
@@ -76,134 +68,6 @@ def _following(connection: "Connection", stream: str | None, after: int | None) 
             last = json.decode(event)["version" if stream else "position"]
             yield event
         time.sleep(FOLLOW_SECONDS)
-
-
-def status(
-    as_json: AsJson = False,
-    watch: Annotated[bool, typer.Option("--watch", "-w", help="Print it again and again, until Ctrl-C")] = False,
-    data_dir: DataDir = None,
-) -> None:
-    """Print the log's head, each projection's position and lag, its worker, and its last error."""
-    if not watch:
-        _print_status(as_json, data_dir)
-        return
-    with contextlib.suppress(KeyboardInterrupt):
-        while True:
-            if sys.stdout.isatty():
-                print(_CLEAR, end="")
-            _print_status(as_json, data_dir)
-            sys.stdout.flush()
-            time.sleep(WATCH_SECONDS)
-
-
-def _print_status(as_json: bool, data_dir: DataDir) -> None:
-    url, redis_url = _urls(data_dir)
-    import psycopg
-
-    from projector.status import status as ask
-    from query.views import timestamp
-    from service.cli import output
-
-    with connect.asking(url, "orders status") as connection:
-        holders = _holders(connection)
-        try:
-            found = ask(connection)
-        except psycopg.errors.LockNotAvailable:
-            reason = "; ".join(holders) or "by whom is not known"
-            raise OperatorError(f"the checkpoint cannot be read, somebody has locked it: {reason}") from None
-    workers, silence = _workers(redis_url)
-    if as_json:
-        log = {"log_uuid": found.log_uuid, "head": found.head, "recorded_at": timestamp(found.recorded_at)}
-        projections = [_view(standing, found.replaying) for standing in found.projections]
-        told = {"log": log, "projections": projections, "in_the_way": holders}
-        output.json(told | {"workers": workers, "redis_error": silence})
-    else:
-        _print(found)
-        for holder in holders:
-            print(f"in the way: {holder}")
-        listening = ", ".join(workers or []) or "none"
-        print(f"workers that the bell reaches: {silence or listening}")
-
-
-def _holders(connection: "Connection") -> list[str]:
-    """Who holds what projectors, readers or writers wait for."""
-    from service.health import HELD_SECONDS_MIN
-    from service.holders import HOLDERS, Holder
-
-    return [str(Holder(*row)) for row in connection.execute(HOLDERS, {"seconds": HELD_SECONDS_MIN})]
-
-
-def _reason(standing: "Standing") -> str | None:
-    """Why the projection does not follow the log, as /readyz tells it."""
-    from query.projections import Head, Projection
-    from service.health import trouble
-
-    return trouble(Projection(*standing.checkpoint), Head(standing.head, standing.waiting_since))
-
-
-def _urls(data_dir: DataDir) -> tuple[str, str | None]:
-    """DATABASE_URL, and REDIS_URL if there is one: status has something to tell without it."""
-    given = Settings.load(data_dir=data_dir)
-    if given.database_url:
-        return given.database_url, given.redis_url
-    return connect.urls(data_dir)
-
-
-def _workers(redis_url: str | None) -> tuple[list[str] | None, str | None]:
-    """The workers that Redis knows of, or why it was not asked."""
-    if redis_url is None:
-        return None, "REDIS_URL is not set"
-    import redis
-
-    from projector import bell
-
-    try:
-        return bell.workers(redis_url), None
-    except redis.RedisError as error:
-        return None, f"Redis cannot be asked ({str(error).splitlines()[0]})"
-
-
-def _view(standing: "Standing", replaying: bool) -> dict[str, object]:
-    """As GET /projections has it, with what only operators are told."""
-    from query.projections import Head, Projection, view
-    from query.views import timestamp
-
-    at = standing.checkpoint
-    seen = view(
-        Projection(*at),
-        Head(standing.head, standing.waiting_since),
-        replaying,
-    )
-    told = {"worker": at.worker, "seen_at": timestamp(at.seen_at), "error": at.error}
-    return seen | told | {"reason": _reason(standing)}
-
-
-def _print(found: "Status") -> None:
-    from service.cli import output
-
-    recorded = f", appended {found.recorded_at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC" if found.head else ""
-    print(f"log {found.log_uuid}: head at position {found.head:,}{recorded}")
-    rows = []
-    for standing in found.projections:
-        view = _view(standing, found.replaying)
-        at = standing.checkpoint
-        looked = f"{(at.now - at.seen_at).total_seconds():.0f} s ago by {at.worker or 'nobody'}"
-        rows.append(
-            [
-                at.name,
-                f"{at.position:,}",
-                f"{view['lag_events']:,}",
-                f"{view['lag_ms']:,} ms",
-                str(view["state"]),
-                looked,
-            ]
-        )
-    output.table("projection", "position", "events behind", "time behind", "state", "last looked", rows=rows)
-    for standing in found.projections:
-        if reason := _reason(standing):
-            print(f"{standing.checkpoint.name}: {reason}")
-        if parked := standing.checkpoint.parked:
-            print(f"{standing.checkpoint.name}: {parked:,} streams are parked: orders parked")
 
 
 def _shown(event: "Raw", as_json: bool) -> str:

@@ -9,80 +9,129 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from service.cli import connect
-from service.cli.failures import NOT_TRUE
-from service.cli.log import AsJson
+from service.cli.failures import MISUSE, NOT_TRUE
+from service.cli.read_tables import named
 from service.cli.run import DataDir
+from service.cli.status import AsJson
 from service.errors import OperatorError
 
 if TYPE_CHECKING:
     from psycopg import Connection
 
-    from projector.parked import Drained, HeldBack
+    from projector.parked import Drained, Group, HeldBack
+    from projector.projection import Projection
 
 ERROR_SHOWN_MAX = 80
+STREAMS_SHOWN_MAX = 50
+
+Of = Annotated[str | None, typer.Option("--projection", help="Only this projection")]
 
 
-def parked(context: typer.Context, as_json: AsJson = False, data_dir: DataDir = None) -> None:
+def parked(context: typer.Context, projection: Of = None, as_json: AsJson = False, data_dir: DataDir = None) -> None:
     """List the streams that are parked because an event of theirs cannot be projected; retry them, or skip an event."""
     if context.invoked_subcommand is not None:
         return
-    from projector.parked import held_back
+    from projector.parked import groups, held_back
     from service.cli import output
 
+    chosen = _chosen(projection)
     with _database(data_dir) as connection:
-        held = held_back(connection)
+        held = {it.name: held_back(connection, it) for it in chosen}
+        grouped = groups(connection, chosen)
     if as_json:
-        output.json({"data": [_view(it) for it in held]})
+        data = [_view(name, it) for name, some in held.items() for it in some]
+        output.json({"data": data, "groups": [_group(number, it) for number, it in enumerate(grouped, 1)]})
         return
-    if not held:
+    if not grouped:
         print("nothing is parked")
         return
-    rows = [_row(it) for it in held]
-    output.table("stream", "position", "version", "event", "held back", "for", "error", rows=rows)
-    print(
-        "after the cause is mended: orders parked retry; to do without an event: orders parked skip STREAM --reason ..."
+    rows = [_row(name, it) for name, some in held.items() for it in some]
+    shown = rows[:STREAMS_SHOWN_MAX]
+    output.table("projection", "stream", "position", "version", "event", "held back", "for", "error", rows=shown)
+    if len(rows) > len(shown):
+        print(f"... and {len(rows) - len(shown):,} more: --json shows all")
+    output.table(
+        "group",
+        "projection",
+        "streams",
+        "event",
+        "error",
+        rows=[
+            [str(number), it.projection, f"{it.streams:,}", it.type, _reason(it.error)]
+            for number, it in enumerate(grouped, 1)
+        ],
     )
+    print("after the cause is mended: orders parked retry, or retry --group N")
+    print("to do without an event: orders parked skip STREAM --reason ...")
 
 
 def retry(
-    stream: Annotated[str | None, typer.Argument(help="One stream, with what waits for it; all when left out")] = None,
+    stream: Annotated[str | None, typer.Argument(help="One stream, with those behind it; all when left out")] = None,
+    group: Annotated[int | None, typer.Option(help="The group with this number in `orders parked`", min=1)] = None,
+    projection: Of = None,
     as_json: AsJson = False,
     data_dir: DataDir = None,
 ) -> None:
     """Project what was held back, in order, and then what waited for it. Exit code 1 if something still is parked."""
+    from projector.loop import Loop
+    from projector.parked import groups
     from projector.parked import retry as again
     from service.cli import output
 
+    chosen = _chosen(projection)
+    drained: list[tuple[str, Drained]] = []
     with _database(data_dir) as connection:
-        drained = again(connection, stream)
+        if group is not None:
+            if stream is not None:
+                raise OperatorError("give a stream or --group, not both", MISUSE)
+            found = groups(connection, chosen)
+            if group > len(found):
+                raise OperatorError(f"there is no group {group}: `orders parked` lists {len(found)}")
+            wanted = found[group - 1]
+            (of_group,) = named([wanted.projection])
+            drained += [(of_group.name, it) for it in again(connection, Loop(of_group), group=wanted)]
+        else:
+            for it in _with(connection, chosen, stream) if stream else chosen:
+                drained += [(it.name, one) for one in again(connection, Loop(it), stream)]
     if as_json:
-        output.json({"data": [_outcome(it) for it in drained]})
+        output.json({"data": [_outcome(name, it) for name, it in drained]})
     elif drained:
-        output.table("stream", "events projected", "now", rows=[_tell(it) for it in drained])
+        shown = drained[:STREAMS_SHOWN_MAX]
+        output.table("projection", "stream", "events projected", "now", rows=[_tell(name, it) for name, it in shown])
+        if len(drained) > len(shown):
+            left = sum(it.parked is not None for _, it in drained)
+            print(f"... {len(drained):,} streams in all, {left:,} of them still parked: --json shows all")
     else:
         print("nothing is parked")
-    if any(it.parked for it in drained):
+    if any(it.parked for _, it in drained):
         raise typer.Exit(NOT_TRUE)
 
 
 def skip(
     stream: Annotated[str, typer.Argument(help="The parked stream")],
     reason: Annotated[str, typer.Option(help="Why the read tables can do without the event; it is recorded")],
+    projection: Of = None,
     data_dir: DataDir = None,
 ) -> None:
-    """Have the read tables do without the event that a stream is parked at, for good, and project the rest.
+    """Have a projection do without the event that a stream is parked at, for good, and project the rest.
 
     The event stays in the log, and replays leave it out too. Without its first event a stream stays out altogether.
     """
+    from projector.loop import Loop
     from projector.parked import skip as leave_out
 
     if not reason.strip():
-        raise OperatorError("--reason must not be empty", 2)
+        raise OperatorError("--reason must not be empty", MISUSE)
     with _database(data_dir) as connection:
-        event, drained = leave_out(connection, stream, reason.strip(), f"{getpass.getuser()}@{socket.gethostname()}")
-    print(f"skipped event {event.position} ({event.type}, version {event.version} of {stream})")
+        where = _with(connection, _chosen(projection), stream)
+        if len(where) > 1:
+            names = ", ".join(it.name for it in where)
+            raise OperatorError(f"{stream} is parked in {names}: name one with --projection", MISUSE)
+        by = f"{getpass.getuser()}@{socket.gethostname()}"
+        event, drained = leave_out(connection, Loop(where[0]), stream, reason.strip(), by)
+    print(f"{where[0].name} skips event {event.position} ({event.type}, version {event.version} of {stream})")
     if drained.parked is None:
-        print(f"{stream} is parked no more")
+        print(f"{stream} is no longer parked")
     elif drained.parked.skipped:
         print(f"{stream} stays out of the read tables: that was its first event")
     else:
@@ -90,12 +139,26 @@ def skip(
         raise typer.Exit(NOT_TRUE)
 
 
+def _chosen(name: str | None) -> "list[Projection]":
+    return named(None if name is None else [name])
+
+
+def _with(connection: "Connection", projections: "list[Projection]", stream: str) -> "list[Projection]":
+    """The projections in which the stream is parked. Raises OperatorError if there is none."""
+    from projector.parked import held_back
+
+    found = [it for it in projections if any(one.parked.stream == stream for one in held_back(connection, it))]
+    if not found:
+        raise OperatorError(f"{stream} is not parked; what is: orders parked")
+    return found
+
+
 @contextmanager
 def _database(data_dir: DataDir) -> "Iterator[Connection]":
     url = connect.database_url(data_dir)
     from psycopg.errors import LockNotAvailable
 
-    from projector.loop import connect as connection_to
+    from projector.connecting import connect as connection_to
     from projector.parked import NotParked
 
     try:
@@ -104,14 +167,15 @@ def _database(data_dir: DataDir) -> "Iterator[Connection]":
     except NotParked as error:
         raise OperatorError(f"{error}; what is: orders parked") from None
     except LockNotAvailable:
-        raise OperatorError("somebody has held the checkpoint for too long: orders doctor names them") from None
+        raise OperatorError("another session has held the checkpoint for too long: orders doctor names it") from None
 
 
-def _view(held: "HeldBack") -> dict[str, object]:
+def _view(projection: str, held: "HeldBack") -> dict[str, object]:
     from query.views import timestamp
 
     it = held.parked
     return {
+        "projection": projection,
         "stream": it.stream,
         "position": it.position,
         "version": it.version,
@@ -124,15 +188,21 @@ def _view(held: "HeldBack") -> dict[str, object]:
     }
 
 
-def _row(held: "HeldBack") -> list[str]:
+def _group(number: int, it: "Group") -> dict[str, object]:
+    return {"group": number, **it._asdict()}
+
+
+def _row(projection: str, held: "HeldBack") -> list[str]:
     it = held.parked
     age = f"{held.age.total_seconds():,.0f} s"
-    return [it.stream, f"{it.position:,}", str(it.version), it.type, f"{held.events:,} events", age, _reason(it.error)]
+    events = f"{held.events:,} events"
+    return [projection, it.stream, f"{it.position:,}", str(it.version), it.type, events, age, _reason(it.error)]
 
 
-def _outcome(drained: "Drained") -> dict[str, object]:
+def _outcome(projection: str, drained: "Drained") -> dict[str, object]:
     parked = drained.parked
     return {
+        "projection": projection,
         "stream": drained.stream,
         "events_projected": drained.events,
         "parked_at_version": parked.version if parked else None,
@@ -140,10 +210,10 @@ def _outcome(drained: "Drained") -> dict[str, object]:
     }
 
 
-def _tell(drained: "Drained") -> list[str]:
+def _tell(projection: str, drained: "Drained") -> list[str]:
     parked = drained.parked
     now = "projected" if parked is None else f"parked at version {parked.version}: {_reason(parked.error)}"
-    return [drained.stream, f"{drained.events:,}", now]
+    return [projection, drained.stream, f"{drained.events:,}", now]
 
 
 def _reason(error: str) -> str:

@@ -1,4 +1,4 @@
-"""`orders replay` and `orders verify`: rebuild the read tables, and prove them right."""
+"""`orders replay` and `orders verify`: rebuild projections, and prove them right."""
 
 import gc
 import logging
@@ -18,86 +18,109 @@ from service.errors import OperatorError
 
 if TYPE_CHECKING:
     from projector.loop import Progress
+    from projector.projection import Projection
     from projector.shadow import Report
     from projector.verify import Difference, Verdict
 
-# The read tables share one checkpoint, so there is one thing to replay.
-PROJECTION = "read_tables"
 # More than anybody reads; --json has all.
 DIFFERENCES_SHOWN_MAX = 50
 VALUE_SHOWN_MAX = 60
 
+Names = Annotated[list[str] | None, typer.Argument(metavar="[PROJECTION]...", help="All of them when left out")]
 
-def replay(
-    projection: Annotated[
-        str, typer.Argument(help="What to rebuild; the read tables are rebuilt together")
-    ] = PROJECTION,
-    data_dir: DataDir = None,
-) -> None:
-    """Rebuild the read tables from the first event on, while the old ones serve; then let the new ones serve."""
-    if projection != PROJECTION:
-        raise OperatorError(
-            f"there is no projection {projection!r}: users, products, orders and order_items share one checkpoint and "
-            f"are rebuilt together, as {PROJECTION}",
-            MISUSE,
-        )
+
+def named(names: list[str] | None) -> "list[Projection]":
+    """The projections of these names; all of them without a name. Raises OperatorError."""
+    from projector.projection import named as find
+    from service.projections import PROJECTIONS
+
+    if not names:
+        return list(PROJECTIONS)
+    found = {name: find(PROJECTIONS, name) for name in names}
+    known = ", ".join(it.name for it in PROJECTIONS)
+    for name, projection in found.items():
+        if projection is None:
+            raise OperatorError(f"there is no projection {name!r}; there are: {known}", MISUSE)
+    return [projection for projection in found.values() if projection is not None]
+
+
+def replay(projections: Names = None, data_dir: DataDir = None) -> None:
+    """Rebuild projections from the first event on, while their old tables serve; then let the new ones serve."""
+    chosen = named(projections)
     url = connect.database_url(data_dir)
     from projector.replay import replay as rebuild
     from service.cli import output
 
     _spare_the_collector()
-    started = time.monotonic()
-    with (
-        _explained("interrupted: the old read tables go on serving, what was built of the new ones is dropped"),
-        _interruptible() as noticing,
-        output.events_bar(f"rebuilding {PROJECTION}") as bar,
-    ):
-        reached = rebuild(url, noticing(lambda progress: bar.at(progress.position, progress.head)))
-    seconds = time.monotonic() - started
-    rate = reached.position / seconds
-    print(f"rebuilt {PROJECTION} from {reached.position:,} events in {seconds:.1f} s ({rate:,.0f} events/s)")
-    _tell_parked(url)
+    for projection in chosen:
+        name = projection.name
+        started = time.monotonic()
+        with (
+            _explained("interrupted: the old read tables go on serving, what was built of the new ones is dropped"),
+            _interruptible() as noticing,
+            output.events_bar(f"rebuilding {name}") as bar,
+        ):
+            reached = rebuild(url, projection, noticing(_reporting(bar.at)))
+        seconds = time.monotonic() - started
+        rate = reached.position / seconds
+        print(f"rebuilt {name} from {reached.position:,} events in {seconds:.1f} s ({rate:,.0f} events/s)", flush=True)
+    _tell_parked(url, chosen)
 
 
-def _tell_parked(url: str) -> None:
+def _reporting(at: Callable[[int, int], None]) -> "Report":
+    return lambda progress: at(progress.position, progress.head)
+
+
+def _tell_parked(url: str, projections: "list[Projection]") -> None:
     from projector.parked import held_back
 
     with connect.asking(url, "orders replay") as connection:
-        held = held_back(connection)
-    if held:
-        print(f"{len(held):,} streams are parked, because an event of theirs cannot be projected: orders parked")
+        held = {it.name: len(held_back(connection, it)) for it in projections}
+    for name, number in held.items():
+        if number:
+            print(
+                f"{name}: {number:,} streams are parked, because an event of theirs cannot be projected: orders parked"
+            )
 
 
 def verify(
+    projections: Names = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print all differences, as JSON")] = False,
     data_dir: DataDir = None,
 ) -> None:
-    """Prove that the read tables equal the fold of the log: exit code 0; or name what differs: exit code 1."""
+    """Prove that read tables equal the fold of the log: exit code 0; or name what differs: exit code 1."""
+    chosen = named(projections)
     url = connect.database_url(data_dir)
     from projector.verify import verify as compare
     from service.cli import output
 
     _spare_the_collector()
-    with (
-        _explained("interrupted: nothing was proved"),
-        _interruptible() as noticing,
-        output.events_bar("folding the log") as bar,
-    ):
-        verdict = compare(url, noticing(lambda progress: bar.at(progress.position, progress.head)))
+    verdicts = []
+    for projection in chosen:
+        with (
+            _explained("interrupted: nothing was proved"),
+            _interruptible() as noticing,
+            output.events_bar(f"folding the log for {projection.name}") as bar,
+        ):
+            verdicts.append(compare(url, projection, noticing(_reporting(bar.at))))
+        if not as_json:
+            _print(verdicts[-1])
+    equal = not any(it.differences for it in verdicts)
     if as_json:
-        output.json(
-            {
-                "equal": not verdict.differences,
-                "position": verdict.position,
-                "rows": verdict.rows,
-                "parked": verdict.parked,
-                "differences": verdict.differences,
-            }
-        )
-    else:
-        _print(verdict)
-    if verdict.differences:
+        output.json({"equal": equal, "projections": [_view(it) for it in verdicts]})
+    if not equal:
         raise typer.Exit(NOT_TRUE)
+
+
+def _view(verdict: "Verdict") -> dict[str, object]:
+    return {
+        "name": verdict.projection,
+        "equal": not verdict.differences,
+        "position": verdict.position,
+        "rows": verdict.rows,
+        "parked": verdict.parked,
+        "differences": verdict.differences,
+    }
 
 
 @contextmanager
@@ -137,19 +160,19 @@ def _spare_the_collector() -> None:
 def _print(verdict: "Verdict") -> None:
     from service.cli import output
 
-    differences = verdict.differences
+    differences, name = verdict.differences, verdict.projection
     if differences:
         rows = [_row(difference) for difference in differences[:DIFFERENCES_SHOWN_MAX]]
         output.table("table", "row", "column", "stands", "should be", rows=rows)
         if len(differences) > DIFFERENCES_SHOWN_MAX:
             print(f"... and {len(differences) - DIFFERENCES_SHOWN_MAX:,} more: --json shows all")
-    counted = ", ".join(f"{name} {number:,}" for name, number in verdict.rows.items())
-    said = f"{len(differences):,} differences between" if differences else "no difference between"
-    print(f"{said} the read tables and the log, at position {verdict.position:,} (rows: {counted})")
+    counted = ", ".join(f"{table} {number:,}" for table, number in verdict.rows.items())
+    said = f"{len(differences):,} differences" if differences else "no difference"
+    print(f"{name}: {said} between tables and log, at position {verdict.position:,} (rows: {counted})", flush=True)
     if verdict.parked:
-        print(f"{verdict.parked:,} streams are parked, with what they still lack: orders parked")
+        print(f"{name}: {verdict.parked:,} streams are parked, with the events they still lack: orders parked")
     if differences:
-        print("rebuild them with: orders replay")
+        print(f"rebuild them with: orders replay {name}")
 
 
 def _row(difference: "Difference") -> list[str]:
@@ -172,14 +195,18 @@ def _explained(interrupted: str) -> Iterator[None]:
 
     # What an interrupted statement leaves behind is tidied up, and not worth a line.
     logging.getLogger("psycopg").addHandler(logging.NullHandler())
+    from projector.checkpoint import OtherVersion
     from projector.dependents import InTheWay
+    from projector.loop import AheadOfLog
     from projector.replay import SwapRefused
     from projector.shadow import Busy
 
     try:
         yield
-    except (Busy, InTheWay, SwapRefused) as error:
+    except (AheadOfLog, Busy, InTheWay, SwapRefused) as error:
         raise OperatorError(str(error)) from error
+    except OtherVersion as error:
+        raise OperatorError(f"{error}: rebuild them with `orders replay`, or run that release") from error
     except InsufficientPrivilege as error:
         raise OperatorError(f"{error.diag.message_primary}: it takes a role that may create schemas") from error
     except KeyboardInterrupt:

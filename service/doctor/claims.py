@@ -10,32 +10,32 @@ from service.doctor.finding import Check, Finding
 # The claims' words are those of command/domain: `email:`, `user:`, `sku:`, `order:`, `cancellation:`. Addresses are
 # claimed in lower case, by Unicode's full mapping, which PostgreSQL calls pg_unicode_fast.
 _CLAIMS = """
-WITH gone AS (SELECT stream FROM log.events WHERE log_id = 0 AND type = 'UserDeleted'),
+WITH gone AS (SELECT stream FROM log.events WHERE type = 'UserDeleted'),
 wanted AS (
-    SELECT 'email:' || lower(email.value COLLATE "pg_unicode_fast") COLLATE "C" AS claim, email.stream
+    SELECT 'email:' || email.value COLLATE "C" AS claim, email.stream
     FROM (
-        SELECT DISTINCT ON (stream) stream, data->>'email' AS value FROM log.events
-        WHERE log_id = 0 AND type IN ('UserRegistered', 'UserChanged') AND data->>'email' IS NOT NULL
+        SELECT DISTINCT ON (stream) stream, data->>'email_key' AS value FROM log.events
+        WHERE type IN ('UserRegistered', 'UserChanged') AND data->>'email_key' IS NOT NULL
         ORDER BY stream, version DESC
     ) AS email
     WHERE stream NOT IN (TABLE gone)
     UNION ALL
     SELECT 'user:' || (data->>'external_id'), stream FROM log.events
-    WHERE log_id = 0 AND type = 'UserRegistered' AND data->>'external_id' IS NOT NULL AND stream NOT IN (TABLE gone)
+    WHERE type = 'UserRegistered' AND data->>'external_id' IS NOT NULL AND stream NOT IN (TABLE gone)
     UNION ALL
-    SELECT 'sku:' || (data->>'sku'), stream FROM log.events WHERE log_id = 0 AND type = 'ProductAdded'
+    SELECT 'sku:' || (data->>'sku'), stream FROM log.events WHERE type = 'ProductAdded'
     UNION ALL
     SELECT 'order:' || (data->>'external_id'), stream FROM log.events
-    WHERE log_id = 0 AND type = 'OrderPlaced' AND data->>'external_id' IS NOT NULL
+    WHERE type = 'OrderPlaced' AND data->>'external_id' IS NOT NULL
     UNION ALL
     SELECT * FROM (
         -- A document may cancel pieces of several orders: its claim is the first one's.
         SELECT DISTINCT ON (data->>'external_id') 'cancellation:' || (data->>'external_id'), stream FROM log.events
-        WHERE log_id = 0 AND type IN ('OrderLinesCancelled', 'OrderCancelled') AND data->>'external_id' IS NOT NULL
+        WHERE type IN ('OrderLinesCancelled', 'OrderCancelled') AND data->>'external_id' IS NOT NULL
         ORDER BY data->>'external_id', position
     ) AS document
 ),
-had AS (SELECT claim, stream FROM log.claims WHERE log_id = 0)
+had AS (SELECT claim, stream FROM log.claims)
 SELECT claim, stream, wanted.claim IS NOT NULL FROM wanted FULL JOIN had USING (claim, stream)
 WHERE wanted.claim IS NULL OR had.claim IS NULL -- What is to be deleted first: another may have the claim then.
 ORDER BY 1, 3

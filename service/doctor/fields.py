@@ -27,17 +27,17 @@ ITEM = f"""item AS MATERIALIZED (
         element->>'product_id' AS product_id, {integer("element", "quantity")} AS quantity,
         {decimal("element", "unit_price")} AS unit_price, {decimal("element", "amount")} AS amount
     FROM log.events AS event, {elements("event.data", "items")} AS element
-    WHERE event.log_id = 0 AND event.type = 'OrderPlaced'
+    WHERE event.type = 'OrderPlaced'
 )"""  # noqa: S608 - put together from constants
 # Every product whose stock is counted.
 KEPT = """kept AS MATERIALIZED (
     SELECT right(stream, 36) AS product_id FROM log.events
-    WHERE log_id = 0 AND type = 'ProductAdded' AND data->>'stock_kept' = 'true'
+    WHERE type = 'ProductAdded' AND data->>'stock_kept' = 'true'
 )"""
 # Every line of every cancellation.
 CANCELLED = f"""cancelled AS MATERIALIZED (
     SELECT right(event.stream, 36) AS order_id, event.version, {integer("element", "line")} AS line,
         {integer("element", "quantity")} AS quantity, {integer("element", "cancelled_after")} AS cancelled_after
     FROM log.events AS event, {elements("event.data", "lines")} AS element
-    WHERE event.log_id = 0 AND event.type IN ('OrderLinesCancelled', 'OrderCancelled')
+    WHERE event.type IN ('OrderLinesCancelled', 'OrderCancelled')
 )"""  # noqa: S608 - put together from constants

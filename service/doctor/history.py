@@ -2,22 +2,23 @@
 
 from collections.abc import Iterator
 
-from psycopg import Connection
+from psycopg import Connection, sql
 
 from eventlog import read
 from eventlog.codec import Codec, UnreadableEvent
 from service.doctor.finding import RESTORE, Check, Finding
+from service.projections import PROJECTIONS
 
 PAGE_EVENTS = 10_000
 
-_HEAD = "SELECT position FROM log.head WHERE log_id = 0"
+_HEAD = "SELECT position FROM log.head"
 
-_ENDS = "SELECT coalesce(max(position), 0), count(*) FROM log.events WHERE log_id = 0"
+_ENDS = "SELECT coalesce(max(position), 0), count(*) FROM log.events"
 
 _HOLES = """
 SELECT previous + 1, position - 1 FROM (
     SELECT position, lag(position, 1, 0::bigint) OVER (ORDER BY position) AS previous
-    FROM log.events WHERE log_id = 0
+    FROM log.events
 ) AS event
 WHERE position <> previous + 1 ORDER BY position
 """
@@ -25,17 +26,17 @@ WHERE position <> previous + 1 ORDER BY position
 _BACKWARDS = """
 SELECT position, earlier::text, recorded_at::text FROM (
     SELECT position, recorded_at, lag(recorded_at) OVER (ORDER BY position) AS earlier
-    FROM log.events WHERE log_id = 0
+    FROM log.events
 ) AS event
 WHERE recorded_at < earlier ORDER BY position
 """
 
 _VERSIONS = """
-SELECT stream, count(*), min(version), max(version) FROM log.events WHERE log_id = 0
+SELECT stream, count(*), min(version), max(version) FROM log.events
 GROUP BY stream HAVING min(version) <> 1 OR max(version) <> count(*) ORDER BY stream
 """
 
-_PROJECTED = "SELECT name, position FROM read.checkpoint ORDER BY name"
+_PROJECTED = "SELECT position FROM {}"
 
 
 def head(connection: Connection) -> int:
@@ -47,10 +48,16 @@ def head(connection: Connection) -> int:
 def projected(connection: Connection) -> list[tuple[str, int]]:
     """How far each projection has come.
 
-    Read on its own, before the snapshot: its lock would keep a replay from changing the tables' places, and a position
-    that was read before the head can only be behind it.
+    Read on its own, before the snapshot: its lock would keep a replay from swapping the tables, and a position that was
+    read before the head can only be behind it.
     """
-    return connection.execute(_PROJECTED).fetchall()
+    found = []
+    for projection in PROJECTIONS:
+        checkpoint = sql.Identifier(projection.name, "checkpoint")
+        row = connection.execute(sql.SQL(_PROJECTED).format(checkpoint)).fetchone()
+        assert row is not None, "`orders migrate` made the checkpoint"
+        found.append((projection.name, row[0]))
+    return found
 
 
 def checkpoint_check(before: list[tuple[str, int]]) -> Check:
@@ -72,7 +79,7 @@ def checkpoint_check(before: list[tuple[str, int]]) -> Check:
 def _positions(connection: Connection) -> Iterator[Finding]:
     row = connection.execute(_HEAD).fetchone()
     if row is None:
-        yield Finding("log.head has no row for log 0", RESTORE)
+        yield Finding("log.head has no row", RESTORE)
         return
     last, count = connection.execute(_ENDS).fetchone() or (0, 0)
     if row[0] != last:

@@ -11,7 +11,7 @@ _TOTALS = f"""
 WITH {ITEM},
 placed AS MATERIALIZED (
     SELECT right(stream, 36) AS order_id, {decimal("data", "total")} AS total
-    FROM log.events WHERE log_id = 0 AND type = 'OrderPlaced'
+    FROM log.events WHERE type = 'OrderPlaced'
 )
 SELECT order_id, total, sum(amount), count(*) FILTER (WHERE amount IS DISTINCT FROM quantity * unit_price)
 FROM placed LEFT JOIN item USING (order_id) GROUP BY order_id, total
@@ -29,7 +29,7 @@ total AS (
     SELECT right(stream, 36) AS order_id, version, {decimal("data", "amount")} AS amount,
         {decimal("data", "cancelled_total_after")} AS after,
         sum({decimal("data", "amount")}) OVER (PARTITION BY stream ORDER BY version) AS running
-    FROM log.events WHERE log_id = 0 AND type IN ('OrderLinesCancelled', 'OrderCancelled')
+    FROM log.events WHERE type IN ('OrderLinesCancelled', 'OrderCancelled')
 )
 SELECT order_id, version, amount, worth, after, running FROM total LEFT JOIN worth USING (order_id, version)
 WHERE amount IS DISTINCT FROM worth OR after IS DISTINCT FROM running ORDER BY 1, 2

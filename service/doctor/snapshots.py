@@ -17,8 +17,8 @@ _EVENTS = """
 SELECT snapshot.stream, snapshot.version, snapshot.shape, snapshot.state, event.version, event.type,
     event.schema_version, event.occurred_at, event.data
 FROM log.snapshots AS snapshot LEFT JOIN log.events AS event
-    ON event.log_id = 0 AND event.stream = snapshot.stream AND event.version <= snapshot.version
-WHERE snapshot.log_id = 0 AND snapshot.shape = ANY(%s) ORDER BY snapshot.stream, event.version
+    ON event.stream = snapshot.stream AND event.version <= snapshot.version
+WHERE snapshot.shape = ANY(%s) ORDER BY snapshot.stream, event.version
 """
 
 

@@ -15,7 +15,7 @@ SELECT stream, version, position, before, delta, after FROM (
         SELECT stream, version, position, {integer("data", "stock_after")} AS after,
             CASE type WHEN 'StockReserved' THEN -1 ELSE 1 END
                 * coalesce({integer("data", "delta")}, {integer("data", "quantity")}) AS delta
-        FROM log.events WHERE log_id = 0 AND type IN ('StockAdjusted', 'StockReserved', 'StockReleased')
+        FROM log.events WHERE type IN ('StockAdjusted', 'StockReserved', 'StockReleased')
     ) AS event
 ) AS change
 WHERE before + delta IS DISTINCT FROM after OR after < 0 ORDER BY position
@@ -29,7 +29,7 @@ wanted AS (
 reserved AS (
     SELECT data->>'order_id' AS order_id, right(stream, 36) AS product_id,
         sum({integer("data", "quantity")}) AS quantity, count(*) AS times
-    FROM log.events WHERE log_id = 0 AND type = 'StockReserved' GROUP BY 1, 2
+    FROM log.events WHERE type = 'StockReserved' GROUP BY 1, 2
 )
 SELECT order_id, product_id, coalesce(wanted.quantity, 0), coalesce(reserved.quantity, 0), coalesce(times, 0)
 FROM wanted FULL JOIN reserved USING (order_id, product_id)
@@ -46,7 +46,7 @@ wanted AS (
 released AS (
     SELECT data->>'order_id' AS order_id, right(stream, 36) AS product_id,
         sum({integer("data", "quantity")}) AS quantity, count(*) AS times
-    FROM log.events WHERE log_id = 0 AND type = 'StockReleased' GROUP BY 1, 2
+    FROM log.events WHERE type = 'StockReleased' GROUP BY 1, 2
 )
 SELECT order_id, product_id, coalesce(wanted.quantity, 0), coalesce(wanted.times, 0),
     coalesce(released.quantity, 0), coalesce(released.times, 0)

@@ -27,8 +27,9 @@ from bench.stage import ROOT, Stage, execute, free_port
 from command.states import States
 from eventlog.append import connect
 from eventlog.codec import Codec
+from projector.connecting import connect as projecting
 from projector.loop import Loop
-from projector.loop import connect as projecting
+from projector.projections.shop import SHOP
 
 WITHOUT_EVENTS = ["crud", "crud_tuned"]
 
@@ -120,14 +121,14 @@ def test_the_service_goes_on_from_a_history_written_by_sql(database_url: str, tm
     assert execute(database_url, in_order)[0][0] > 0.999
     ids = write_ids(database_url, tmp_path, "history", users=10, products=20)
     assert (len(ids.users.read_text().split()), len(ids.products.read_text().split())) == (10, 20)
-    projector = Loop()
+    projector = Loop(SHOP)
     with projecting(database_url) as connection:
         while projector.project(connection, 5_000).lag:
             pass
     # What the write side makes of a product, from its snapshot, is what the read side made of all its events.
-    expected = execute(database_url, "SELECT 'product-' || id, version, stock FROM read.products ORDER BY id")
+    expected = execute(database_url, "SELECT 'product-' || id, version, stock FROM shop.products ORDER BY id")
     assert asyncio.run(loaded(database_url, [stream for stream, _, _ in expected])) == expected
-    assert execute(database_url, "SELECT count(*) FROM read.orders WHERE status = 'cancelled'") == [(orders // 33,)]
+    assert execute(database_url, "SELECT count(*) FROM shop.orders WHERE status = 'cancelled'") == [(orders // 33,)]
 
 
 async def loaded(url: str, streams: list[str]) -> list[tuple[str, int, int | None]]:
@@ -146,10 +147,10 @@ def test_a_long_stream_loads_from_its_snapshot(database_url: str) -> None:
 
 def test_the_ceiling_answers_as_much_as_the_service_does(database_url: str) -> None:
     write_history(database_url, 1, users=1, products=2)
-    projector = Loop()
+    projector = Loop(SHOP)
     with projecting(database_url) as connection:
         projector.project(connection, 100)
-    (total,) = execute(database_url, "SELECT total::text FROM read.orders")[0]
+    (total,) = execute(database_url, "SELECT total::text FROM shop.orders")[0]
     assert len(total) == len(json.loads(ceiling.ORDER)["total"])
 
 

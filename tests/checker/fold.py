@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, NamedTuple
+from unicodedata import normalize
 
 from tests.checker.snapshot import Row, StoredEvent
 
@@ -68,7 +69,7 @@ def money(amount: Decimal) -> str:
 
 def view(kind: str, row: Row) -> dict[str, Any]:
     """The resource as the API shows it."""
-    shown = {name: _shown(value) for name, value in row.items() if name not in {"items", "deleted_at"}}
+    shown = {name: _shown(value) for name, value in row.items() if name not in {"items", "deleted_at", "email_key"}}
     if kind == "product":
         shown["in_stock"] = row["stock"] is None or row["stock"] > 0
     if kind == "order":
@@ -87,13 +88,22 @@ def _registered(data: Row, before: Row | None, event: StoredEvent) -> Row:
         "external_id": data["external_id"],
         "name": data["name"],
         "email": data["email"],
+        "email_key": _folded(data["email"]),
         "created_at": event.occurred_at,
         "deleted_at": None,
     }
 
 
 def _changed(data: Row, before: Row | None, event: StoredEvent) -> Row:
-    return _later(before) | {name: data[name] for name in ("name", "email") if data.get(name) is not None}
+    changed = {name: data[name] for name in ("name", "email") if data.get(name) is not None}
+    if "email" in changed:
+        changed["email_key"] = _folded(changed["email"])
+    return _later(before) | changed
+
+
+def _folded(address: str) -> str:
+    """The address without regard to case."""
+    return normalize("NFC", normalize("NFC", address).casefold())
 
 
 def _deleted(data: Row, before: Row | None, event: StoredEvent) -> Row:

@@ -19,7 +19,7 @@ def read_table_findings(taken: Snapshot, folded: Fold) -> Iterator[str]:
         yield from _compared(table, {str(row["id"]): row for row in taken.tables[table]}, wanted)
         if kind == "order":
             items = {
-                (row["id"], item["line"]): {"order_id": row["id"]} | item
+                (row["id"], item["line"]): {"order_id": row["id"], "placed_at": row["placed_at"]} | item
                 for row in wanted.values()
                 for item in row["items"]
             }
@@ -33,14 +33,14 @@ def _compared(
     for key in found.keys() | wanted.keys():
         there, should = found.get(key), wanted.get(key)
         if should is None:
-            yield f"read.{table} has a row {key}, which the log does not have"
+            yield f"shop.{table} has a row {key}, which the log does not have"
             continue
         if there is None:
-            yield f"read.{table} has no row {key}, which the log has"
+            yield f"shop.{table} has no row {key}, which the log has"
             continue
         for column in should.keys() - {"items"}:
             if _text(there.get(column)) != _text(should[column]):
-                yield f"read.{table} {key} has {column} {there.get(column)}, the log says {should[column]}"
+                yield f"shop.{table} {key} has {column} {there.get(column)}, the log says {should[column]}"
 
 
 def _text(value: object) -> str | None:

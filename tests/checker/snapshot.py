@@ -57,7 +57,7 @@ class Snapshot:
             connection.read_only = True
             connection.execute("SET timezone = 'UTC'")
             ((head,),) = connection.execute("SELECT position FROM log.head").fetchall()
-            ((checkpoint,),) = connection.execute("SELECT position FROM read.checkpoint").fetchall()
+            ((checkpoint,),) = connection.execute("SELECT position FROM shop.checkpoint").fetchall()
             return cls(
                 events=[StoredEvent(*row) for row in connection.execute(_EVENTS)],
                 head=head,
@@ -66,7 +66,7 @@ class Snapshot:
                 snapshots=_rows(connection, "log.snapshots"),
                 checkpoint=checkpoint,
                 tables={
-                    name: _rows(connection, f"read.{name}") for name in ("users", "products", "orders", "order_items")
+                    name: _rows(connection, f"shop.{name}") for name in ("users", "products", "orders", "order_items")
                 },
             )
 

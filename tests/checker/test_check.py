@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from projector.worker import Projector
+from projector.follower import Follower
+from projector.projections.shop import SHOP
 from tests.checker.check import assert_nothing_wrong
 from tests.checker.history import History, Outcome
 from tests.checker.shopper import Shopper
@@ -51,7 +52,7 @@ def test_a_healthy_service_has_no_findings(database_url: str) -> None:
             shopper.once("POST", "/orders", body_of_order(ada, (tea, 1)))
         for path in (f"/users/{bob}", f"/products/{tea}", f"/users/{bob}"):
             shopper.once("DELETE", path)
-        projector = Projector(database_url)
+        projector = Follower(database_url, SHOP)
         projector.catch_up()
         projector.close()
         for path in (f"/users/{ada}", f"/products/{tea}", f"/orders/{order.body['id']}"):

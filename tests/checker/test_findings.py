@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from projector.worker import Projector
+from projector.follower import Follower
+from projector.projections.shop import SHOP
 from tests.builders import LONG_AGO
 from tests.checker.check import findings_of
 from tests.checker.history import Attempt, Command, History, Outcome
@@ -32,7 +33,7 @@ def healthy(module_database_url: str) -> Told:
         for _ in range(30):
             shopper.once("POST", f"/products/{product['id']}/stock", {"delta": 1, "reason": "counted"})
         assert shopper.once("POST", "/orders", wanted | {"external_id": "x"}).outcome is Outcome.REJECTED
-        projector = Projector(module_database_url)
+        projector = Follower(module_database_url, SHOP)
         projector.catch_up()
         projector.close()
         shopper.read(f"/orders/{order['id']}")
@@ -152,9 +153,9 @@ ALTERATIONS: dict[str, Alteration] = {
     "was answered with position 1": attempt("place-order-3", answer_header("sync-token", "1")),
     "did something else than was asked for": asked_for_more,
     "had version 1, not 2": read_late,
-    "read.orders has no row": kept("orders", lambda _: None),
+    "shop.orders has no row": kept("orders", lambda _: None),
     "which the log does not have": kept("order_items", lambda row: row | {"line": 2}),
-    "read.products": kept("products", lambda row: row | {"stock": 1}),
+    "shop.products": kept("products", lambda row: row | {"stock": 1}),
     "the checkpoint is": lambda taken, _: replace(taken, checkpoint=taken.head + 1),
 }
 

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from projector.loop import Loop, connect
+from projector.connecting import connect
+from projector.loop import Loop
+from projector.projections.shop import SHOP
 from tests.builders import wait_until
 from tests.checker.check import assert_nothing_wrong, findings
 from tests.checker.history import History, Outcome
@@ -105,7 +107,7 @@ def seen(fault: str, expected: str, found: list[str]) -> None:
 def test_without_a_fault_nothing_is_found(database_url: str) -> None:
     history = shopped(database_url)
     with connect(database_url) as connection:
-        Loop().project(connection, 1_000)
+        Loop(SHOP).project(connection, 1_000)
     assert_nothing_wrong(database_url, history)
 
 
@@ -125,7 +127,9 @@ def test_a_fault_of_the_projector_is_seen(
     worker.start()
     try:
         with connect(database_url) as connection:
-            wait_until(lambda: Loop().look(connection).lag == 0, START_SECONDS_MAX, f"projected, see {worker.log_path}")
+            wait_until(
+                lambda: Loop(SHOP).look(connection).lag == 0, START_SECONDS_MAX, f"projected, see {worker.log_path}"
+            )
     finally:
         worker.kill()
     seen(fault, expected, findings(database_url, history))

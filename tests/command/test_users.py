@@ -36,7 +36,7 @@ def test_a_user_is_registered(shop: Shop) -> None:
     assert answer.headers["sync-token"] == str(shop.head())
     assert answer.headers["content-type"] == "application/json"
     assert "idempotency-replayed" not in answer.headers
-    registered = {"name": "Ada", "email": email, "external_id": email[:8]}
+    registered = {"name": "Ada", "email": email, "email_key": email.lower(), "external_id": email[:8]}
     assert shop.events(answer.headers["location"]) == [("UserRegistered", registered)]
 
 
@@ -88,8 +88,8 @@ def test_a_change_tells_only_what_changed(shop: Shop) -> None:
     assert "location" not in answer.headers
     shop.put(path, json={"name": "Ada Lovelace", "email": user["email"].upper()})
     assert shop.events(path)[1:] == [
-        ("UserChanged", {"name": "Ada Lovelace", "email": None}),
-        ("UserChanged", {"name": None, "email": user["email"].upper()}),
+        ("UserChanged", {"name": "Ada Lovelace", "email": None, "email_key": None}),
+        ("UserChanged", {"name": None, "email": user["email"].upper(), "email_key": user["email"]}),
     ]
 
 

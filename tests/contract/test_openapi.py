@@ -29,7 +29,7 @@ QUERIES = [
     *["/users", "/users/{id}", "/users/{id}/orders", "/users/{id}/events"],
     *["/products", "/products/{id}", "/products/{id}/events"],
     *["/orders", "/orders/{id}", "/orders/{id}/events"],
-    *["/events", "/projections", "/healthz", "/readyz", "/metrics", "/problems/{code}", "/"],
+    *["/events", "/sales", "/projections", "/healthz", "/readyz", "/metrics", "/problems/{code}", "/"],
 ]
 METHODS = {"get", "put", "post", "delete", "patch", "head", "options"}
 

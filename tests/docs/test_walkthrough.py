@@ -126,8 +126,8 @@ def test_the_roles_that_deploying_describes_are_enough_and_not_too_much(
         ("orders_api", "DELETE FROM log.events"),
         ("orders_api", "TRUNCATE log.events"),
         ("orders_owner", "DELETE FROM log.events"),
-        ("orders_api", "UPDATE read.products SET stock = 0"),
-        ("orders_reader", "INSERT INTO read.checkpoint VALUES ('x')"),
+        ("orders_api", "UPDATE shop.products SET stock = 0"),
+        ("orders_reader", "DELETE FROM shop.checkpoint"),
     ):
         with (
             psycopg.connect(roles[role]) as connection,

@@ -113,7 +113,7 @@ def _listens(port: int) -> bool:
 
 def _projects(database_url: str) -> bool:
     with psycopg.connect(database_url) as connection:
-        return bool(connection.execute("SELECT FROM read.checkpoint WHERE worker IS NOT NULL").rowcount)
+        return bool(connection.execute("SELECT FROM shop.checkpoint WHERE worker IS NOT NULL").rowcount)
 
 
 def _free_port() -> int:

@@ -37,10 +37,10 @@ ORDER = "01900000-0000-7000-8000-00000000000d"
 
 # What each line of the file means, line by line.
 EVENTS: list[Event] = [
-    UserRegistered("Ada Lovelace", "Ada@example.org", "crm-1"),
-    UserRegistered("Zoë 東京 \U0001f9fe \"'\\/\t\n\x7f", "zoë@example.org", None),
-    UserChanged("Ada King", "ada.king@example.org"),
-    UserChanged(email="ada@example.org"),
+    UserRegistered("Ada Lovelace", "Ada@example.org", "ada@example.org", "crm-1"),
+    UserRegistered("Zoë 東京 \U0001f9fe \"'\\/\t\n\x7f", "zoë@example.org", "zoë@example.org", None),
+    UserChanged("Ada King", "ada.king@example.org", "ada.king@example.org"),
+    UserChanged(email="ada@example.org", email_key="ada@example.org"),
     UserChanged(name="Ada"),
     UserDeleted(),
     ProductAdded("CUP-1", "Cup", "2.50", "EUR", True),
@@ -63,10 +63,20 @@ EVENTS: list[Event] = [
         ),
     ),
     OrderPlaced(USER, None, "EUR", "2.50", None, (OrderItem(1, CUP, "CUP-1", "Cup", 1, "2.50", "2.50"),)),
-    OrderLinesCancelled(USER, "too many", "credit-1", (CancelledLine(1, 1, 1),), "2.50", "2.50"),
-    OrderLinesCancelled(USER, None, None, (CancelledLine(1, 1, 2),), "2.50", "5.00"),
-    OrderCancelled(USER, "lost", None, (CancelledLine(1, 2, 4), CancelledLine(2, 1, 1)), "9.00", "14.00"),
-    OrderCancelled(USER, None, "credit-2", (CancelledLine(1, 4, 4),), "10.00", "10.00"),
+    OrderLinesCancelled(
+        USER, "EUR", "too many", "credit-1", (CancelledLine(1, CUP, "CUP-1", 1, "2.50", 1),), "2.50", "2.50"
+    ),
+    OrderLinesCancelled(USER, "EUR", None, None, (CancelledLine(1, CUP, "CUP-1", 1, "2.50", 2),), "2.50", "5.00"),
+    OrderCancelled(
+        USER,
+        "EUR",
+        "lost",
+        None,
+        (CancelledLine(1, CUP, "CUP-1", 2, "2.50", 4), CancelledLine(2, CUP, "CUP-1", 1, "2.50", 1)),
+        "9.00",
+        "14.00",
+    ),
+    OrderCancelled(USER, "EUR", None, "credit-2", (CancelledLine(1, CUP, "CUP-1", 4, "2.50", 4),), "10.00", "10.00"),
 ]
 
 

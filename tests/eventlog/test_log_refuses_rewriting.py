@@ -16,7 +16,7 @@ REWRITINGS = [
     "DELETE FROM log.events WHERE position = 2",
     "DELETE FROM log.events",
     "TRUNCATE log.events",
-    "INSERT INTO log.events SELECT * FROM log.events ON CONFLICT (log_id, position) DO UPDATE SET data = '{}'",
+    "INSERT INTO log.events SELECT * FROM log.events ON CONFLICT (position) DO UPDATE SET data = '{}'",
     "MERGE INTO log.events AS old USING log.head ON true WHEN MATCHED THEN DELETE",
 ]
 
@@ -24,7 +24,7 @@ REWRITINGS = [
 @pytest.fixture(autouse=True)
 def _some_events(database_url: str) -> None:
     user = f"user-{new_id()}"
-    ada = UserRegistered("Ada", "ada@example.org", None)
+    ada = UserRegistered("Ada", "ada@example.org", "ada@example.org", None)
     append_events(database_url, [new_event(user, 1, ada), new_event(user, 2, UserDeleted())])
 
 
@@ -74,7 +74,7 @@ def test_the_role_that_appends_can_append(connection: Connection) -> None:
         "ALTER TABLE log.events DISABLE TRIGGER refuse_rewriting",
         "DROP TABLE log.events",
         "DELETE FROM log.head",
-        "SELECT FROM read.users",
+        "SELECT FROM shop.users",
     ],
 )
 def test_the_role_that_appends_can_do_nothing_else(connection: Connection, statement: str) -> None:

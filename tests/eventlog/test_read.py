@@ -19,7 +19,7 @@ T = TypeVar("T")
 ADA = "user-00000000-0000-7000-8000-00000000000a"
 BOB = "user-00000000-0000-7000-8000-00000000000b"
 CUP = "product-00000000-0000-7000-8000-00000000000c"
-ODD = UserRegistered("\\ \" ' \t\n\r \x01 \x7f \u2028 東京 🧾 ],[", "ada@example.org", None)
+ODD = UserRegistered("\\ \" ' \t\n\r \x01 \x7f \u2028 東京 🧾 ],[", "ada@example.org", "ada@example.org", None)
 
 
 def with_connection(database_url: str, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
@@ -37,7 +37,12 @@ def histories(database_url: str, shapes: dict[str, int]) -> dict[str, History]:
 def some_events(database_url: str) -> list[NewEvent]:
     events = [
         new_event(ADA, 1, ODD),
-        new_event(BOB, 1, UserRegistered("Bob", "bob@example.org", "B1"), datetime(1999, 12, 31, 23, 59, 59, 1, UTC)),
+        new_event(
+            BOB,
+            1,
+            UserRegistered("Bob", "bob@example.org", "bob@example.org", "B1"),
+            datetime(1999, 12, 31, 23, 59, 59, 1, UTC),
+        ),
         new_event(ADA, 2, UserChanged(name="Ada L.")),
         new_event(BOB, 2, UserDeleted()),
     ]

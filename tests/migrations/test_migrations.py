@@ -2,7 +2,6 @@
 
 import psycopg
 import pytest
-from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import MetaData, create_engine
@@ -11,10 +10,13 @@ from sqlalchemy.pool import NullPool
 from sqlalchemy.schema import CreateSchema
 
 import eventlog.tables
-import readmodel.tables
-from service.migrate import _config, expected_revision, upgrade
+from projector.projection import Projection
+from service.migrate import expected_revision, upgrade
+from service.projections import PROJECTIONS
 
-OF_THE_LOG, OF_THE_READ_TABLES = eventlog.tables.metadata, readmodel.tables.metadata
+OF_THE_LOG = eventlog.tables.metadata
+ALL = [OF_THE_LOG, *(projection.metadata for projection in PROJECTIONS)]
+NAMES = [metadata.schema for metadata in ALL]
 
 # Everything that PostgreSQL knows of a schema's tables: columns, defaults, constraints and indexes with their names
 # and definitions, comments.
@@ -44,7 +46,7 @@ def shape(url: str, schema: str) -> dict[str, list[tuple[object, ...]]]:
         }
 
 
-@pytest.mark.parametrize("metadata", [OF_THE_LOG, OF_THE_READ_TABLES], ids=["log", "read"])
+@pytest.mark.parametrize("metadata", ALL, ids=NAMES)
 def test_alembic_sees_no_difference_between_the_migrated_database_and_the_tables(
     database_url: str, metadata: MetaData
 ) -> None:
@@ -58,7 +60,7 @@ def test_alembic_sees_no_difference_between_the_migrated_database_and_the_tables
         assert compare_metadata(context, metadata) == []
 
 
-@pytest.mark.parametrize("metadata", [OF_THE_LOG, OF_THE_READ_TABLES], ids=["log", "read"])
+@pytest.mark.parametrize("metadata", ALL, ids=NAMES)
 def test_what_the_migrations_made_is_to_the_letter_what_the_tables_would_make(
     database_url: str, empty_database_url: str, metadata: MetaData
 ) -> None:
@@ -72,20 +74,22 @@ def test_what_the_migrations_made_is_to_the_letter_what_the_tables_would_make(
         assert made[what] == would_be_made[what], what
 
 
-def test_the_read_tables_start_at_the_beginning_of_the_log(database_url: str) -> None:
+@pytest.mark.parametrize("projection", PROJECTIONS, ids=NAMES[1:])
+def test_the_tables_of_a_projection_start_at_the_beginning_of_the_log(
+    database_url: str, projection: Projection
+) -> None:
     with psycopg.connect(database_url) as connection:
-        found = connection.execute("SELECT name, position, worker, error FROM read.checkpoint").fetchall()
-    assert found == [("read_tables", 0, None, None)]
+        found = connection.execute(
+            f"SELECT version, position, worker, error, parked FROM {projection.name}.checkpoint".encode()
+        ).fetchall()
+    assert found == [(projection.version, 0, None, None, 0)]
 
 
-def test_the_read_tables_can_be_taken_back_and_made_again(empty_database_url: str) -> None:
+def test_a_migration_makes_only_the_tables_that_are_missing(empty_database_url: str) -> None:
     assert upgrade(empty_database_url) == expected_revision()
-    before = shape(empty_database_url, "read")
-    config = _config()
-    config.attributes["database_url"] = empty_database_url
-    command.downgrade(config, "0001")
     with psycopg.connect(empty_database_url) as connection:
-        assert connection.execute("SELECT FROM pg_namespace WHERE nspname = 'read'").fetchall() == []
-        assert connection.execute("SELECT position FROM log.head").fetchall() == [(0,)]
+        connection.execute("UPDATE shop.checkpoint SET worker = 'kept'; DROP SCHEMA sales CASCADE")
     upgrade(empty_database_url)
-    assert shape(empty_database_url, "read") == before
+    with psycopg.connect(empty_database_url) as connection:
+        assert connection.execute("SELECT worker FROM shop.checkpoint").fetchall() == [("kept",)]
+        assert connection.execute("SELECT position FROM sales.checkpoint").fetchall() == [(0,)]

@@ -4,7 +4,7 @@ import psycopg
 import pytest
 from psycopg import Connection
 
-from projector.loop import connect
+from projector.connecting import connect
 from tests.builders import Writing
 
 

@@ -19,14 +19,16 @@ from typing import Any
 import msgspec
 from psycopg import Connection, sql
 
-from projector.loop import Loop, connect
+from projector.connecting import connect
+from projector.loop import Loop
+from projector.projections.shop import SHOP
 from service.embedded import PostgresServer
 from service.migrate import upgrade
 from tests.builders import Writing
 from tests.projector.read_tables import KEYS, TABLES
 
 GOLDEN = Path(__file__).parent / "golden"
-SHOP = Path(__file__).parents[1] / "fixtures" / "shop"
+FOLDER = Path(__file__).parents[1] / "fixtures" / "shop"
 
 _EVENTS = b"""
 SELECT position, stream, version, type, schema_version, occurred_at::text, recorded_at::text, data::text, metadata::text
@@ -89,7 +91,7 @@ def tables(connection: Connection) -> Tables:
 def record(number: int, database_url: str) -> None:
     """Write down the log of this database, and its read tables. Refuses to change what was recorded before."""
     with connect(database_url) as connection:
-        while Loop().project(connection, 100_000).events:
+        while Loop(SHOP).project(connection, 100_000).events:
             pass
         with (GOLDEN / f"{number}.log.jsonl").open("xb") as file:
             file.writelines(msgspec.json.encode(event) + b"\n" for event in connection.execute(_EVENTS))
@@ -100,7 +102,7 @@ def record(number: int, database_url: str) -> None:
 def keep_a_shop(database_url: str, directory: Path) -> None:
     """Everything that can happen in a shop, through the rules: an import, and orders over the counter."""
     subprocess.run(
-        [sys.executable, "-P", "-m", "service.cli", "import", str(SHOP), "--currency", "EUR"],
+        [sys.executable, "-P", "-m", "service.cli", "import", str(FOLDER), "--currency", "EUR"],
         env={"PATH": os.defpath, "DATABASE_URL": database_url},
         cwd=directory,
         check=True,
@@ -126,7 +128,7 @@ def _lines(number: int, kind: str) -> list[str]:
 
 def _rows(connection: Connection, table: str) -> Iterator[str]:
     statement = sql.SQL("SELECT to_json(row)::text FROM {} AS row ORDER BY {}").format(
-        sql.Identifier("read", table), sql.SQL(KEYS.get(table, "id"))
+        sql.Identifier("shop", table), sql.SQL(KEYS.get(table, "id"))
     )
     for (row,) in connection.execute(statement):
         yield row
@@ -142,4 +144,4 @@ if __name__ == "__main__":
         with PostgresServer(Path(place)) as server:
             upgrade(server.url)
             keep_a_shop(server.url, Path(place))
-            record(max(recorded()) + 1, server.url)
+            record(max(recorded(), default=0) + 1, server.url)

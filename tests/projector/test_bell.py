@@ -9,7 +9,7 @@ from dramatiq import Message
 
 from projector import bell
 from projector.bell import Bell
-from projector.loop import WORKER
+from projector.checkpoint import WORKER
 from tests.builders import wait_until
 
 NOBODY_LISTENS = "redis://127.0.0.1:1/0"

@@ -4,10 +4,11 @@ import pytest
 from psycopg import Connection
 
 from projector.dependents import InTheWay
+from projector.follower import Follower
 from projector.loop import AheadOfLog, Loop
+from projector.projections.shop import SHOP
 from projector.replay import replay
 from projector.verify import verify
-from projector.worker import Projector
 from tests.builders import Writing
 from tests.projector.read_tables import contents, error
 from tests.projector.test_loop import ALL
@@ -18,7 +19,7 @@ from tests.projector.test_replay import nobody, schemas
 def shop(writing: Writing, connection: Connection) -> Writing:
     """A shop with some history, projected."""
     writing.history(orders=12)
-    while Loop().project(connection, ALL).events:
+    while Loop(SHOP).project(connection, ALL).events:
         pass
     return writing
 
@@ -29,25 +30,25 @@ def test_views_follow_the_tables_of_their_names(shop: Writing, database_url: str
         f"""
         CREATE SCHEMA report;
         CREATE VIEW report.totals WITH (security_invoker = true) AS
-            SELECT "placed_by".name, sum(total) FROM read.orders JOIN read.users AS placed_by ON user_id = placed_by.id
+            SELECT "placed_by".name, sum(total) FROM shop.orders JOIN shop.users AS placed_by ON user_id = placed_by.id
             GROUP BY placed_by.name;
         CREATE VIEW report."Of %s totals" AS SELECT count(*) FROM report.totals;
-        CREATE VIEW public.where_it_stands AS SELECT position FROM read.checkpoint;
+        CREATE VIEW public.where_it_stands AS SELECT position FROM shop.checkpoint;
         CREATE ROLE "{role}";
         GRANT SELECT ON public.where_it_stands TO "{role}"
         """.encode()
     )
     try:
         for number in range(2):
-            replay(database_url, nobody)
-            assert schemas(connection) == {"read"}
+            replay(database_url, SHOP, nobody)
+            assert schemas(connection) == {"shop"}
             shop.user(name=f"Somebody {number}")
             user = shop.user(name=f"Somebody else {number}")
             shop.order(user, {shop.product(): 1})
-            Loop().project(connection, ALL)
+            Loop(SHOP).project(connection, ALL)
             rows = connection.execute("SELECT count(*) FROM report.totals").fetchone()
             assert rows == connection.execute(b'SELECT * FROM report."Of %s totals"').fetchone()
-            assert rows == connection.execute("SELECT count(DISTINCT user_id) FROM read.orders").fetchone()
+            assert rows == connection.execute("SELECT count(DISTINCT user_id) FROM shop.orders").fetchone()
         connection.execute(f'SET ROLE "{role}"'.encode())
         assert connection.execute("SELECT * FROM public.where_it_stands").fetchone()
     finally:
@@ -60,15 +61,15 @@ def test_views_follow_the_tables_of_their_names(shop: Writing, database_url: str
 @pytest.mark.parametrize(
     ("made", "told"),
     [
-        ("CREATE MATERIALIZED VIEW report.sales AS SELECT total FROM read.orders", "materialized view report.sales"),
-        ("CREATE TABLE report.stars (user_id uuid REFERENCES read.users)", "constraint stars_user_id_fkey on table"),
+        ("CREATE MATERIALIZED VIEW report.sales AS SELECT total FROM shop.orders", "materialized view report.sales"),
+        ("CREATE TABLE report.stars (user_id uuid REFERENCES shop.users)", "constraint stars_user_id_fkey on table"),
         (
-            "CREATE FUNCTION report.best() RETURNS numeric BEGIN ATOMIC SELECT max(total) FROM read.orders; END",
+            "CREATE FUNCTION report.best() RETURNS numeric BEGIN ATOMIC SELECT max(total) FROM shop.orders; END",
             "function report.best()",
         ),
-        ("CREATE TABLE report.kept (was read.orders)", "table report.kept"),
-        ("ALTER TABLE read.users ADD COLUMN nickname text", "users.nickname"),
-        ("CREATE VIEW read.mine AS SELECT name FROM read.users", "mine.name"),
+        ("CREATE TABLE report.kept (was shop.orders)", "table report.kept"),
+        ("ALTER TABLE shop.users ADD COLUMN nickname text", "users.nickname"),
+        ("CREATE VIEW shop.mine AS SELECT name FROM shop.users", "mine.name"),
     ],
 )
 def test_what_would_be_lost_is_told_and_nothing_is_replayed(
@@ -77,9 +78,9 @@ def test_what_would_be_lost_is_told_and_nothing_is_replayed(
     before = contents(connection)
     connection.execute(f"CREATE SCHEMA report; {made}".encode())
     with pytest.raises(InTheWay) as refused:
-        replay(database_url, nobody)
+        replay(database_url, SHOP, nobody)
     assert told in str(refused.value)
-    assert schemas(connection) == {"read"}
+    assert schemas(connection) == {"shop"}
     assert contents(connection).keys() == before.keys()
 
 
@@ -87,26 +88,26 @@ def test_tables_that_were_migrated_meanwhile_are_not_replaced_by_older_ones(
     shop: Writing, database_url: str, connection: Connection
 ) -> None:
     def migrate(_: object) -> None:
-        connection.execute("ALTER TABLE read.users ADD COLUMN IF NOT EXISTS nickname text")
+        connection.execute("ALTER TABLE shop.users ADD COLUMN IF NOT EXISTS nickname text")
 
     with pytest.raises(InTheWay, match=r"users\.nickname"):
-        replay(database_url, migrate)
-    assert connection.execute("SELECT nickname FROM read.users").fetchall()
+        replay(database_url, SHOP, migrate)
+    assert connection.execute("SELECT nickname FROM shop.users").fetchall()
 
 
 def test_tables_that_are_ahead_of_a_restored_log_are_noticed_and_replayed(
     shop: Writing, database_url: str, connection: Connection
 ) -> None:
     """As when an older log is restored beside them: they show what it no longer holds, and would miss what comes."""
-    connection.execute("UPDATE read.checkpoint SET position = position + 3")
+    connection.execute("UPDATE shop.checkpoint SET position = position + 3")
     with pytest.raises(AheadOfLog, match="run `orders replay`"):
-        Loop().project(connection, ALL)
-    projector = Projector(database_url)
+        Loop(SHOP).project(connection, ALL)
+    projector = Follower(database_url, SHOP)
     projector.sweep()
     projector.close()
     assert "the log ends at" in str(error(connection))
-    replay(database_url, nobody)
+    replay(database_url, SHOP, nobody)
     shop.user()
-    Loop().project(connection, ALL)
+    Loop(SHOP).project(connection, ALL)
     assert error(connection) is None
-    assert verify(database_url, nobody).differences == []
+    assert verify(database_url, SHOP, nobody).differences == []

@@ -4,7 +4,9 @@ import psycopg
 import pytest
 
 from eventlog.events import SCHEMA_VERSIONS
-from projector.loop import Loop, connect
+from projector.connecting import connect
+from projector.loop import Loop
+from projector.projections.shop import SHOP
 from projector.replay import replay
 from projector.verify import verify
 from tests.builders import Writing
@@ -23,7 +25,7 @@ def assert_holds(found: Tables, wanted: Tables) -> None:
 def test_a_golden_log_is_replayed_to_the_recorded_tables(number: int, database_url: str) -> None:
     with connect(database_url) as connection:
         load(connection, number)
-        replay(database_url, lambda _: None)
+        replay(database_url, SHOP, lambda _: None)
         assert_holds(tables(connection), stored_tables(number))
 
 
@@ -31,7 +33,7 @@ def test_a_golden_log_is_replayed_to_the_recorded_tables(number: int, database_u
 def test_a_golden_log_is_projected_to_the_recorded_tables(number: int, database_url: str) -> None:
     with connect(database_url) as connection:
         load(connection, number)
-        projecting = Loop()
+        projecting = Loop(SHOP)
         while projecting.project(connection, 7).events:
             pass
         assert_holds(tables(connection), stored_tables(number))
@@ -53,10 +55,10 @@ def test_a_golden_log_can_be_written_on(number: int, database_url: str) -> None:
         for user in before["users"]:
             if user["deleted_at"] is None:
                 writing.change_user(user["id"], "Renamed", user["email"])
-    replay(database_url, lambda _: None)
-    assert verify(database_url, lambda _: None).differences == []
+    replay(database_url, SHOP, lambda _: None)
+    assert verify(database_url, SHOP, lambda _: None).differences == []
     with psycopg.connect(database_url) as connection:
-        assert connection.execute("SELECT DISTINCT status FROM read.orders").fetchall() == [("cancelled",)]
+        assert connection.execute("SELECT DISTINCT status FROM shop.orders").fetchall() == [("cancelled",)]
 
 
 def test_every_version_of_every_event_is_in_a_golden_log() -> None:

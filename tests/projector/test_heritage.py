@@ -8,6 +8,7 @@ from psycopg import Connection
 
 from projector.dependents import InTheWay
 from projector.loop import Loop, Progress
+from projector.projections.shop import SHOP
 from projector.replay import replay
 from tests.builders import Writing
 
@@ -16,27 +17,27 @@ ALL = 100_000
 SETTINGS = """
 SELECT 'schema', nspname, nspowner::regrole::text,
     ARRAY(SELECT acl::text FROM unnest(nspacl) AS acl ORDER BY 1)::text, obj_description(oid)
-FROM pg_namespace WHERE nspname = 'read'
+FROM pg_namespace WHERE nspname = 'shop'
 UNION ALL
 SELECT 'table', relname, relowner::regrole::text
     || ARRAY(SELECT acl::text FROM unnest(coalesce(relacl, acldefault('r', relowner))) AS acl ORDER BY 1)::text,
     concat_ws(' ', reloptions, (SELECT reloptions FROM pg_class AS toast WHERE toast.oid = class.reltoastrelid)),
     concat_ws(' ', relrowsecurity, relforcerowsecurity, relreplident, obj_description(oid))
-FROM pg_class AS class WHERE relnamespace = 'read'::regnamespace AND relkind = 'r'
+FROM pg_class AS class WHERE relnamespace = 'shop'::regnamespace AND relkind = 'r'
 UNION ALL
 SELECT 'column', attrelid::regclass || '.' || attname, concat_ws(' ', attstattarget, attoptions, attstorage,
     attcompression), attacl::text, col_description(attrelid, attnum)
 FROM pg_attribute JOIN pg_class AS class ON class.oid = attrelid
-WHERE relnamespace = 'read'::regnamespace AND relkind = 'r' AND attnum > 0
+WHERE relnamespace = 'shop'::regnamespace AND relkind = 'r' AND attnum > 0
 UNION ALL
 SELECT 'policy', tablename || '.' || policyname, roles::text || permissive || cmd, qual, with_check
-FROM pg_policies WHERE schemaname = 'read'
+FROM pg_policies WHERE schemaname = 'shop'
 UNION ALL
 SELECT 'publication', pubname, tablename, attnames::text, rowfilter FROM pg_publication_tables
-WHERE schemaname = 'read'
+WHERE schemaname = 'shop'
 UNION ALL
 SELECT 'default', defaclrole::regrole::text, defaclobjtype::text, defaclacl::text, ''
-FROM pg_default_acl WHERE defaclnamespace = 'read'::regnamespace
+FROM pg_default_acl WHERE defaclnamespace = 'shop'::regnamespace
 ORDER BY 1, 2, 3
 """
 
@@ -59,7 +60,7 @@ def reporter(connection: Connection) -> Iterator[str]:
 def shop(writing: Writing, connection: Connection) -> Writing:
     """A shop with some history, projected."""
     writing.history(orders=5)
-    while Loop().project(connection, ALL).events:
+    while Loop(SHOP).project(connection, ALL).events:
         pass
     return writing
 
@@ -67,25 +68,25 @@ def shop(writing: Writing, connection: Connection) -> Writing:
 @pytest.mark.parametrize(
     "setting",
     [
-        "GRANT USAGE ON SCHEMA read TO {role}; GRANT SELECT (id, name), UPDATE (name) ON read.users TO {role}",
-        "ALTER TABLE read.orders ENABLE ROW LEVEL SECURITY; ALTER TABLE read.orders FORCE ROW LEVEL SECURITY",
-        """ALTER TABLE read.users ENABLE ROW LEVEL SECURITY;
-        CREATE POLICY "mine only" ON read.users AS RESTRICTIVE FOR SELECT TO {role} USING (name = current_user);
-        CREATE POLICY changes ON read.users FOR UPDATE USING (true) WITH CHECK (name <> '')""",
-        "CREATE POLICY joined ON read.orders USING (EXISTS (SELECT FROM read.users WHERE users.id = user_id))",
-        "CREATE PUBLICATION p FOR TABLE read.users (id, name), read.orders WHERE (id IS NOT NULL)",
-        "CREATE PUBLICATION p FOR TABLES IN SCHEMA read",
-        "ALTER DEFAULT PRIVILEGES IN SCHEMA read GRANT SELECT ON TABLES TO {role} WITH GRANT OPTION",
+        "GRANT USAGE ON SCHEMA shop TO {role}; GRANT SELECT (id, name), UPDATE (name) ON shop.users TO {role}",
+        "ALTER TABLE shop.orders ENABLE ROW LEVEL SECURITY; ALTER TABLE shop.orders FORCE ROW LEVEL SECURITY",
+        """ALTER TABLE shop.users ENABLE ROW LEVEL SECURITY;
+        CREATE POLICY "mine only" ON shop.users AS RESTRICTIVE FOR SELECT TO {role} USING (name = current_user);
+        CREATE POLICY changes ON shop.users FOR UPDATE USING (true) WITH CHECK (name <> '')""",
+        "CREATE POLICY joined ON shop.orders USING (EXISTS (SELECT FROM shop.users WHERE users.id = user_id))",
+        "CREATE PUBLICATION p FOR TABLE shop.users (id, name), shop.orders WHERE (id IS NOT NULL)",
+        "CREATE PUBLICATION p FOR TABLES IN SCHEMA shop",
+        "ALTER DEFAULT PRIVILEGES IN SCHEMA shop GRANT SELECT ON TABLES TO {role} WITH GRANT OPTION",
         "ALTER DEFAULT PRIVILEGES GRANT SELECT ON TABLES TO {role}",
-        """ALTER TABLE read.orders SET (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02,
+        """ALTER TABLE shop.orders SET (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02,
         toast.autovacuum_enabled = false)""",
-        """ALTER TABLE read.orders ALTER note SET STATISTICS 500, ALTER note SET (n_distinct = 9),
+        """ALTER TABLE shop.orders ALTER note SET STATISTICS 500, ALTER note SET (n_distinct = 9),
         ALTER note SET STORAGE EXTERNAL""",
-        """COMMENT ON TABLE read.orders IS 'it''s ours'; COMMENT ON COLUMN read.orders.note IS 'a %s';
-        COMMENT ON SCHEMA read IS 'tables'""",
-        "ALTER TABLE read.orders REPLICA IDENTITY FULL; ALTER TABLE read.users REPLICA IDENTITY NOTHING",
-        """ALTER TABLE read.orders OWNER TO {role}; ALTER SCHEMA read OWNER TO {role};
-        GRANT SELECT ON read.orders TO PUBLIC""",
+        """COMMENT ON TABLE shop.orders IS 'it''s ours'; COMMENT ON COLUMN shop.orders.note IS 'a %s';
+        COMMENT ON SCHEMA shop IS 'tables'""",
+        "ALTER TABLE shop.orders REPLICA IDENTITY FULL; ALTER TABLE shop.users REPLICA IDENTITY NOTHING",
+        """ALTER TABLE shop.orders OWNER TO {role}; ALTER SCHEMA shop OWNER TO {role};
+        GRANT SELECT ON shop.orders TO PUBLIC""",
     ],
 )
 def test_a_replay_keeps_what_others_set_on_the_read_tables(
@@ -96,21 +97,21 @@ def test_a_replay_keeps_what_others_set_on_the_read_tables(
     before = connection.execute(SETTINGS.encode()).fetchall()
     assert before != untouched or "DEFAULT" in setting
     for _ in range(2):
-        replay(database_url, nobody)
+        replay(database_url, SHOP, nobody)
         assert connection.execute(SETTINGS.encode()).fetchall() == before
 
 
 @pytest.mark.parametrize(
     ("setting", "named"),
     [
-        ("CREATE INDEX by_note ON read.orders (note)", "index read.by_note"),
-        ("ALTER TABLE read.orders ADD CONSTRAINT short CHECK (length(note) < 9999)", "constraint short on table"),
-        ("CREATE STATISTICS read.pair ON id, user_id FROM read.orders", "statistics object read.pair"),
+        ("CREATE INDEX by_note ON shop.orders (note)", "index shop.by_note"),
+        ("ALTER TABLE shop.orders ADD CONSTRAINT short CHECK (length(note) < 9999)", "constraint short on table"),
+        ("CREATE STATISTICS shop.pair ON id, user_id FROM shop.orders", "statistics object shop.pair"),
         (
-            "CREATE TRIGGER t BEFORE TRUNCATE ON read.orders EXECUTE FUNCTION suppress_redundant_updates_trigger()",
-            "trigger t on table read.orders",
+            "CREATE TRIGGER t BEFORE TRUNCATE ON shop.orders EXECUTE FUNCTION suppress_redundant_updates_trigger()",
+            "trigger t on table shop.orders",
         ),
-        ("CREATE RULE r AS ON DELETE TO read.orders DO ALSO NOTIFY gone", "rule r on table read.orders"),
+        ("CREATE RULE r AS ON DELETE TO shop.orders DO ALSO NOTIFY gone", "rule r on table shop.orders"),
     ],
 )
 def test_a_replay_refuses_before_the_work_what_it_cannot_carry_over(
@@ -119,7 +120,7 @@ def test_a_replay_refuses_before_the_work_what_it_cannot_carry_over(
     connection.execute(setting.encode())
     reports: list[Progress] = []
     with pytest.raises(InTheWay, match=named):
-        replay(database_url, reports.append)
+        replay(database_url, SHOP, reports.append)
     assert reports == []
 
 
@@ -130,5 +131,5 @@ def test_a_replay_by_a_role_that_cannot_give_the_tables_to_their_owner_is_refuse
     connection.execute(f'GRANT CREATE ON DATABASE "{connection.info.dbname}" TO {reporter}'.encode())
     reports: list[Progress] = []
     with pytest.raises((InTheWay, psycopg.errors.InsufficientPrivilege)):
-        replay(database_url.replace("orders@", f"{reporter}@", 1), reports.append)
+        replay(database_url.replace("orders@", f"{reporter}@", 1), SHOP, reports.append)
     assert reports == []

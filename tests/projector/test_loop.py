@@ -5,8 +5,10 @@ import pytest
 from psycopg import Connection
 
 from eventlog import stalled
-from projector import loop
-from projector.loop import Fenced, Loop, Progress, connect
+from projector.checkpoint import WORKER, Fenced
+from projector.connecting import connect
+from projector.loop import Loop, Progress
+from projector.projections.shop import SHOP
 from projector.shadow import Shadow
 from tests.builders import Writing
 from tests.projector.read_tables import contents, error, head, position
@@ -15,7 +17,7 @@ ALL = 10_000
 
 
 def project_all(connection: Connection, limit: int = ALL) -> int:
-    projecting, events = Loop(), 0
+    projecting, events = Loop(SHOP), 0
     while (progress := projecting.project(connection, limit)).events:
         events += progress.events
     return events
@@ -25,12 +27,12 @@ def on_moving_the_checkpoint(connection: Connection, do: str) -> None:
     """Let something happen between the rows and the checkpoint of a batch."""
     connection.execute(
         f"CREATE FUNCTION meanwhile() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {do} END $$;"
-        "CREATE TRIGGER meanwhile BEFORE UPDATE ON read.checkpoint FOR EACH ROW EXECUTE FUNCTION meanwhile()".encode()
+        "CREATE TRIGGER meanwhile BEFORE UPDATE ON shop.checkpoint FOR EACH ROW EXECUTE FUNCTION meanwhile()".encode()
     )
 
 
 def nothing_happens_any_more(connection: Connection) -> None:
-    connection.execute("DROP TRIGGER meanwhile ON read.checkpoint")
+    connection.execute("DROP TRIGGER meanwhile ON shop.checkpoint")
 
 
 def test_batches_of_every_size_come_to_the_same_tables(writing: Writing, connection: Connection) -> None:
@@ -39,23 +41,21 @@ def test_batches_of_every_size_come_to_the_same_tables(writing: Writing, connect
     whole = contents(connection)
     assert [len(rows) for rows in whole.values()] == [6, 6, 12, len(whole["order_items"])]
     for limit in (*range(1, 12), 17, 50):
-        with Shadow(connection, f"batches_of_{limit}") as shadow:
+        with Shadow(connection, SHOP, f"batches_of_{limit}") as shadow:
             while shadow.loop.project(connection, limit).events:
                 pass
             assert contents(connection, shadow.schema) == whole, f"batches of {limit}"
 
 
 @pytest.mark.parametrize("page", [1, 2, 7, 30])
-def test_a_batch_of_several_pages_comes_to_the_same_tables(
-    writing: Writing, connection: Connection, monkeypatch: pytest.MonkeyPatch, page: int
-) -> None:
+def test_a_batch_of_several_pages_comes_to_the_same_tables(writing: Writing, connection: Connection, page: int) -> None:
     """New rows are written page by page, changed ones at the end of the batch."""
     writing.history(orders=12)
     project_all(connection)
     whole = contents(connection)
-    monkeypatch.setattr(loop, "PAGE_EVENTS_MAX", page)
-    with Shadow(connection, "in_pages") as shadow:
-        while shadow.loop.project(connection, 40).events:
+    with Shadow(connection, SHOP, "in_pages") as shadow:
+        projecting = Loop(SHOP, shadow.schema, page_events_max=page)
+        while projecting.project(connection, 40).events:
             pass
         assert contents(connection, shadow.schema) == whole
 
@@ -63,11 +63,11 @@ def test_a_batch_of_several_pages_comes_to_the_same_tables(
 def test_a_batch_tells_how_far_it_came_and_how_far_it_is(writing: Writing, connection: Connection) -> None:
     for _ in range(7):
         writing.user()
-    assert (progress := Loop().project(connection, 3)) == Progress(position=3, head=7, events=3)
+    assert (progress := Loop(SHOP).project(connection, 3)) == Progress(position=3, head=7, events=3)
     assert progress.lag == 4
-    assert Loop().project(connection, 3, until=5) == Progress(position=5, head=5, events=2)
-    assert Loop().project(connection, 3, until=4) == Progress(position=5, head=4, events=0)
-    assert Loop().project(connection, 3) == Progress(position=7, head=7, events=2)
+    assert Loop(SHOP).project(connection, 3, until=5) == Progress(position=5, head=5, events=2)
+    assert Loop(SHOP).project(connection, 3, until=4) == Progress(position=5, head=4, events=0)
+    assert Loop(SHOP).project(connection, 3) == Progress(position=7, head=7, events=2)
 
 
 def test_rows_without_their_checkpoint_are_never_seen(
@@ -76,7 +76,7 @@ def test_rows_without_their_checkpoint_are_never_seen(
     writing.user()
     on_moving_the_checkpoint(other, "RAISE EXCEPTION 'no further';")
     with pytest.raises(psycopg.errors.RaiseException):
-        Loop().project(connection, ALL)
+        Loop(SHOP).project(connection, ALL)
     assert (position(other), contents(other)["users"]) == (0, [])
 
     nothing_happens_any_more(other)
@@ -88,15 +88,15 @@ def test_a_projector_that_dies_in_a_batch_leaves_it_to_the_next(
     writing: Writing, database_url: str, connection: Connection, other: Connection
 ) -> None:
     writing.history(orders=4)
-    Loop().project(connection, 5)
+    Loop(SHOP).project(connection, 5)
     on_moving_the_checkpoint(other, "PERFORM pg_terminate_backend(pg_backend_pid()); RETURN NEW;")
     with pytest.raises(psycopg.OperationalError):
-        Loop().project(connection, ALL)
+        Loop(SHOP).project(connection, ALL)
     assert connection.closed
     assert position(other) == 5
 
     nothing_happens_any_more(other)
-    with connect(database_url) as next_one, Shadow(next_one, "again") as shadow:
+    with connect(database_url) as next_one, Shadow(next_one, SHOP, "again") as shadow:
         assert project_all(next_one) == head(other) - 5
         shadow.fill(lambda _: None)
         assert contents(next_one) == contents(next_one, "again")
@@ -113,7 +113,7 @@ def test_a_checkpoint_that_was_moved_meanwhile_fences_the_batch(
     writing.user()
     on_moving_the_checkpoint(other, "RETURN NULL;")
     with pytest.raises(Fenced, match="no longer at 0"):
-        Loop().project(connection, ALL)
+        Loop(SHOP).project(connection, ALL)
     assert contents(other)["users"] == []
 
 
@@ -122,10 +122,10 @@ def test_whoever_finds_another_at_work_does_not_wait(
 ) -> None:
     writing.user()
     with other.transaction():
-        other.execute("SELECT FROM read.checkpoint FOR UPDATE")
+        other.execute("SELECT FROM shop.checkpoint FOR UPDATE")
         connection.execute("SET statement_timeout = '5s'")
-        assert Loop().project(connection, ALL) == Progress(position=0, head=1, events=0)
-        Loop().beat(connection, 1)
+        assert Loop(SHOP).project(connection, ALL) == Progress(position=0, head=1, events=0)
+        Loop(SHOP).checkpoint.beat(connection, 1)
     assert project_all(connection) == 1
 
 
@@ -135,7 +135,7 @@ def test_two_at_once_project_every_event_once(writing: Writing, database_url: st
 
     def work() -> None:
         with connect(database_url) as connection:
-            while (progress := Loop().project(connection, 7)).lag:
+            while (progress := Loop(SHOP).project(connection, 7)).lag:
                 events.append(progress.events)
             events.append(progress.events)
 
@@ -145,32 +145,32 @@ def test_two_at_once_project_every_event_once(writing: Writing, database_url: st
     for thread in threads:
         thread.join(30)
     assert sum(events) == head(other) == position(other)
-    with connect(database_url) as connection, Shadow(connection, "alone") as shadow:
+    with connect(database_url) as connection, Shadow(connection, SHOP, "alone") as shadow:
         shadow.fill(lambda _: None)
         assert contents(connection) == contents(connection, "alone")
 
 
 def test_an_idle_look_writes_nothing(connection: Connection) -> None:
     """A row lock is a write, and its commit a flush of the disk; an idle projector looks two hundred times a second."""
-    Loop().project(connection, ALL)
-    assert connection.execute("SELECT xmax::text FROM read.checkpoint").fetchone() == ("0",)
+    Loop(SHOP).project(connection, ALL)
+    assert connection.execute("SELECT xmax::text FROM shop.checkpoint").fetchone() == ("0",)
 
 
 def test_a_failure_is_forgotten_when_the_tables_are_at_the_head(writing: Writing, connection: Connection) -> None:
     writing.user()
-    Loop().report(connection, "DiskFull: no space left")
-    Loop().beat(connection, head=1)
+    Loop(SHOP).checkpoint.report(connection, "DiskFull: no space left")
+    Loop(SHOP).checkpoint.beat(connection, head=1)
     assert error(connection) == "DiskFull: no space left"
-    Loop().project(connection, ALL)
+    Loop(SHOP).project(connection, ALL)
     assert error(connection) is None
 
-    Loop().report(connection, "OperationalError: gone")
-    Loop().beat(connection, head=1)
+    Loop(SHOP).checkpoint.report(connection, "OperationalError: gone")
+    Loop(SHOP).checkpoint.beat(connection, head=1)
     assert error(connection) is None
 
 
 def test_who_looked_last_and_when_is_told(connection: Connection) -> None:
-    before = connection.execute("SELECT seen_at FROM read.checkpoint").fetchone()
-    Loop().beat(connection, 0)
-    worker, later = connection.execute("SELECT worker, seen_at > %s FROM read.checkpoint", before).fetchone() or ()
-    assert (worker, later) == (loop.WORKER, True)
+    before = connection.execute("SELECT seen_at FROM shop.checkpoint").fetchone()
+    Loop(SHOP).checkpoint.beat(connection, 0)
+    worker, later = connection.execute("SELECT worker, seen_at > %s FROM shop.checkpoint", before).fetchone() or ()
+    assert (worker, later) == (WORKER, True)

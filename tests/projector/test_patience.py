@@ -6,9 +6,10 @@ import psycopg
 import pytest
 
 from projector import patience
-from projector.loop import connect
+from projector.connecting import connect
+from projector.follower import Follower
 from projector.patience import PatientConnection
-from projector.worker import Projector
+from projector.projections.shop import SHOP
 from tests.builders import Writing
 from tests.projector.read_tables import error, head, position
 from tests.projector.test_loop import nothing_happens_any_more, on_moving_the_checkpoint
@@ -29,7 +30,7 @@ def test_a_batch_without_an_answer_is_done_again_on_another_connection(
 ) -> None:
     writing.user()
     on_moving_the_checkpoint(other, "PERFORM pg_sleep(2); RETURN NEW;")
-    projector = Projector(database_url)
+    projector = Follower(database_url, SHOP)
     monkeypatch.setattr(patience, "ANSWER_SECONDS_MAX", 0.5)
     started = time.monotonic()
     projector.sweep()

@@ -15,11 +15,12 @@ from psycopg import Connection
 from psycopg.errors import LockNotAvailable
 
 from projector import replay as replaying
+from projector.follower import Follower
 from projector.loop import Loop, Progress
+from projector.projections.shop import SHOP
 from projector.replay import SwapRefused, replay
-from projector.shadow import REPLAY_SCHEMA, Busy, Shadow, building
+from projector.shadow import Busy, Shadow, building
 from projector.verify import verify
-from projector.worker import Projector
 from tests.builders import Writing, wait_until
 from tests.projector.catalog import described
 from tests.projector.read_tables import contents, head, position
@@ -30,9 +31,9 @@ SOON = 10
 # Read tables of one age: every order has its items, which add up to its total, and the checkpoint is theirs.
 INVARIANT = """
 SELECT checkpoint.position, count(orders.id), count(*) FILTER (WHERE orders.total IS DISTINCT FROM (
-    SELECT sum(items.amount) FROM read.order_items AS items WHERE items.order_id = orders.id)),
-    (SELECT count(*) FROM read.users), (SELECT sum(stock) FROM read.products)
-FROM read.checkpoint AS checkpoint LEFT JOIN read.orders AS orders ON true
+    SELECT sum(items.amount) FROM shop.order_items AS items WHERE items.order_id = orders.id)),
+    (SELECT count(*) FROM shop.users), (SELECT sum(stock) FROM shop.products)
+FROM shop.checkpoint AS checkpoint LEFT JOIN shop.orders AS orders ON true
 GROUP BY checkpoint.position
 """
 
@@ -42,7 +43,7 @@ def nobody(_: Progress) -> None:
 
 
 def schemas(connection: Connection) -> set[str]:
-    found = connection.execute("SELECT nspname FROM pg_namespace WHERE nspname LIKE 'read%'").fetchall()
+    found = connection.execute("SELECT nspname FROM pg_namespace WHERE nspname LIKE 'shop%'").fetchall()
     return {name for (name,) in found}
 
 
@@ -99,7 +100,7 @@ class Readers:
 @contextlib.contextmanager
 def live_projection(database_url: str) -> Iterator[None]:
     """A projector that looks again and again, as a worker's does."""
-    projector = Projector(database_url)
+    projector = Follower(database_url, SHOP)
     stopping = threading.Event()
 
     def run() -> None:
@@ -122,7 +123,7 @@ def live_projection(database_url: str) -> Iterator[None]:
 def shop(writing: Writing, connection: Connection) -> Writing:
     """A shop with some history, projected."""
     writing.history(orders=40)
-    while Loop().project(connection, ALL).events:
+    while Loop(SHOP).project(connection, ALL).events:
         pass
     return writing
 
@@ -130,35 +131,35 @@ def shop(writing: Writing, connection: Connection) -> Writing:
 def test_replayed_tables_are_the_same(shop: Writing, database_url: str, connection: Connection) -> None:
     before = contents(connection)
     reports: list[Progress] = []
-    reached = replay(database_url, reports.append)
+    reached = replay(database_url, SHOP, reports.append)
     assert (reached.position, reached.lag) == (head(connection), 0)
     assert contents(connection) == before
-    assert schemas(connection) == {"read"}
+    assert schemas(connection) == {"shop"}
     assert reports[0].head == reached.head
     assert max(report.position for report in reports) == reached.position
 
 
 def test_replay_heals_whatever_was_done_to_the_tables(shop: Writing, database_url: str, connection: Connection) -> None:
     before = contents(connection)
-    connection.execute("UPDATE read.orders SET total = total + 1, cancelled_total = 0")
-    connection.execute("DELETE FROM read.order_items")
-    connection.execute("ALTER TABLE read.products DROP COLUMN sku")
-    replay(database_url, nobody)
+    connection.execute("UPDATE shop.orders SET total = total + 1, cancelled_total = 0")
+    connection.execute("DELETE FROM shop.order_items")
+    connection.execute("ALTER TABLE shop.products DROP COLUMN sku")
+    replay(database_url, SHOP, nobody)
     assert contents(connection) == before
 
 
 def test_readers_and_writers_do_not_notice_a_replay(shop: Writing, database_url: str, connection: Connection) -> None:
     with live_projection(database_url), shop.traffic(), Readers(database_url) as readers:
         for _ in range(3):
-            swapped_at = replay(database_url, nobody)
+            swapped_at = replay(database_url, SHOP, nobody)
             assert swapped_at.position <= head(connection)
         behind = head(connection)
         wait_until(lambda: position(connection) >= behind, SOON, "the projection to go on in the new tables")
     assert readers.wrong == []
     assert len({seen[0] for seen in readers.seen}) > 10, "they read while it went on"
     assert readers.longest_seconds < SOON
-    Loop().project(connection, ALL)
-    assert verify(database_url, nobody).differences == []
+    Loop(SHOP).project(connection, ALL)
+    assert verify(database_url, SHOP, nobody).differences == []
 
 
 def test_a_swap_is_never_behind_what_readers_have_seen(
@@ -172,10 +173,10 @@ def test_a_swap_is_never_behind_what_readers_have_seen(
             late.append(progress.position)
             for _ in range(3):
                 shop.user()
-            while Loop().project(other, ALL).events:
+            while Loop(SHOP).project(other, ALL).events:
                 pass
 
-    replay(database_url, report)
+    replay(database_url, SHOP, report)
     assert late
     assert position(connection) == head(connection)
 
@@ -186,21 +187,21 @@ def test_a_replay_that_is_killed_leaves_the_old_tables_serving(
     before, served_at = contents(connection), position(connection)
     # Its last step waits for whoever uses the tables.
     with psycopg.connect(database_url) as reader:
-        reader.execute("SELECT FROM read.checkpoint")
+        reader.execute("SELECT FROM shop.checkpoint")
         process = subprocess.Popen(
             [sys.executable, "-P", "-m", "service.cli", "replay"],
             env={"PATH": os.defpath, "DATABASE_URL": database_url},
             cwd=tmp_path,
         )
-        wait_until(lambda: REPLAY_SCHEMA in schemas(connection), 3 * SOON, "the new tables")
+        wait_until(lambda: "shop_next" in schemas(connection), 3 * SOON, "the new tables")
         process.send_signal(signal.SIGKILL)
         process.wait(SOON)
-    assert schemas(connection) == {"read", REPLAY_SCHEMA}
+    assert schemas(connection) == {"shop", "shop_next"}
     assert (contents(connection), position(connection)) == (before, served_at)
 
     wait_until(lambda: not rebuilding(connection), SOON, "PostgreSQL to notice")
-    replay(database_url, nobody)
-    assert schemas(connection) == {"read"}
+    replay(database_url, SHOP, nobody)
+    assert schemas(connection) == {"shop"}
     assert contents(connection) == before
 
 
@@ -209,9 +210,9 @@ def rebuilding(connection: Connection) -> bool:
 
 
 def test_verify_drops_what_a_killed_replay_has_left(shop: Writing, database_url: str, connection: Connection) -> None:
-    connection.execute(f"CREATE SCHEMA {REPLAY_SCHEMA}; CREATE TABLE {REPLAY_SCHEMA}.users ()".encode())
-    verify(database_url, nobody)
-    assert schemas(connection) == {"read"}
+    connection.execute(f"CREATE SCHEMA {'shop_next'}; CREATE TABLE {'shop_next'}.users ()".encode())
+    verify(database_url, SHOP, nobody)
+    assert schemas(connection) == {"shop"}
 
 
 def test_of_two_replays_at_once_one_is_refused(shop: Writing, database_url: str, connection: Connection) -> None:
@@ -219,13 +220,15 @@ def test_of_two_replays_at_once_one_is_refused(shop: Writing, database_url: str,
 
     def report(_: Progress) -> None:
         if not refused:
-            with pytest.raises(Busy, match=r"another replay or verify is running \(PostgreSQL process \d+\)") as busy:
-                replay(database_url, nobody)
+            with pytest.raises(
+                Busy, match=r"another replay or verify of shop is running \(PostgreSQL process \d+\)"
+            ) as busy:
+                replay(database_url, SHOP, nobody)
             refused.append(busy.value)
 
-    replay(database_url, report)
+    replay(database_url, SHOP, report)
     assert refused
-    assert schemas(connection) == {"read"}
+    assert schemas(connection) == {"shop"}
 
 
 def test_a_replay_that_fails_leaves_nothing_behind(shop: Writing, database_url: str, connection: Connection) -> None:
@@ -235,8 +238,8 @@ def test_a_replay_that_fails_leaves_nothing_behind(shop: Writing, database_url: 
         raise psycopg.errors.DiskFull("no space left on device")
 
     with pytest.raises(psycopg.errors.DiskFull):
-        replay(database_url, no_space)
-    assert schemas(connection) == {"read"}
+        replay(database_url, SHOP, no_space)
+    assert schemas(connection) == {"shop"}
     assert contents(connection) == before
 
 
@@ -245,19 +248,19 @@ def test_a_swap_waits_for_a_long_reader_and_holds_up_nobody_else_for_long(
 ) -> None:
     done: list[Progress] = []
     with psycopg.connect(database_url) as reader, Readers(database_url) as readers:
-        reader.execute("SELECT * FROM read.checkpoint, read.orders")
-        running = threading.Thread(target=lambda: done.append(replay(database_url, nobody)))
+        reader.execute("SELECT * FROM shop.checkpoint, shop.orders")
+        running = threading.Thread(target=lambda: done.append(replay(database_url, SHOP, nobody)))
         running.start()
         wait_until(lambda: refused_once(connection), SOON, "the swap to step back")
         assert not done
         # In the transaction that it has open it goes on reading the tables that it knows.
-        assert reader.execute("SELECT count(*) FROM read.orders").fetchone() == (40,)
+        assert reader.execute("SELECT count(*) FROM shop.orders").fetchone() == (40,)
         reader.rollback()
         running.join(2 * SOON)
     assert done[0].lag == 0
     assert readers.wrong == []
     assert readers.longest_seconds < SOON / 2
-    assert schemas(connection) == {"read"}
+    assert schemas(connection) == {"shop"}
 
 
 def refused_once(connection: Connection) -> bool:
@@ -274,12 +277,12 @@ def test_a_swap_that_never_gets_its_turn_is_refused(
 ) -> None:
     monkeypatch.setattr(replaying, "SWAP_TRIES_MAX", 2)
     with psycopg.connect(database_url) as reader:
-        reader.execute("SELECT FROM read.checkpoint")
+        reader.execute("SELECT FROM shop.checkpoint")
         pid = reader.info.backend_pid
         with pytest.raises(SwapRefused, match=rf"in use for too long, by PostgreSQL process {pid};"):
-            replay(database_url, nobody)
-    assert schemas(connection) == {"read"}
-    replay(database_url, nobody)
+            replay(database_url, SHOP, nobody)
+    assert schemas(connection) == {"shop"}
+    replay(database_url, SHOP, nobody)
 
 
 def test_a_reader_of_other_tables_does_not_hold_up_the_swap(
@@ -287,25 +290,25 @@ def test_a_reader_of_other_tables_does_not_hold_up_the_swap(
 ) -> None:
     """Nor does autovacuum, whose lock is such a one; the old tables go when it has ended."""
     with psycopg.connect(database_url) as reader:
-        reader.execute("SELECT FROM read.users")
-        reader.execute("LOCK TABLE read.orders IN SHARE UPDATE EXCLUSIVE MODE")
+        reader.execute("SELECT FROM shop.users")
+        reader.execute("LOCK TABLE shop.orders IN SHARE UPDATE EXCLUSIVE MODE")
         connection.execute("SET lock_timeout = '1s'")
-        with building(database_url) as builder, Shadow(builder, REPLAY_SCHEMA) as shadow:
+        with building(database_url, SHOP) as builder, Shadow(builder, SHOP, "shop_next") as shadow:
             shadow.fill(nobody)
-            replaying._swap(builder, shadow)
-        assert schemas(connection) == {"read", "read_retired"}
+            replaying._swap(builder, SHOP, shadow)
+        assert schemas(connection) == {"shop", "shop_retired"}
         with pytest.raises(LockNotAvailable):
-            connection.execute("DROP SCHEMA read_retired CASCADE")
-    replay(database_url, nobody)
-    assert schemas(connection) == {"read"}
+            connection.execute("DROP SCHEMA shop_retired CASCADE")
+    replay(database_url, SHOP, nobody)
+    assert schemas(connection) == {"shop"}
 
 
 def test_swapped_tables_are_as_migrated(shop: Writing, database_url: str, connection: Connection) -> None:
-    migrated = described(connection, "read")
-    replay(database_url, nobody)
-    assert described(connection, "read") == migrated
-    replay(database_url, nobody)
-    assert described(connection, "read") == migrated
+    migrated = described(connection, "shop")
+    replay(database_url, SHOP, nobody)
+    assert described(connection, "shop") == migrated
+    replay(database_url, SHOP, nobody)
+    assert described(connection, "shop") == migrated
 
 
 def test_swapped_tables_have_the_grants_of_the_old_ones(
@@ -314,29 +317,29 @@ def test_swapped_tables_have_the_grants_of_the_old_ones(
     role = f"reporting_{connection.info.dbname}"
     connection.execute(f'CREATE ROLE "{role}"'.encode())
     try:
-        connection.execute(f'GRANT USAGE ON SCHEMA read TO "{role}", PUBLIC'.encode())
-        connection.execute(f'GRANT SELECT ON read.orders TO "{role}" WITH GRANT OPTION'.encode())
-        connection.execute("GRANT SELECT ON read.products TO PUBLIC")
-        before = described(connection, "read")
-        replay(database_url, nobody)
-        assert described(connection, "read") == before
+        connection.execute(f'GRANT USAGE ON SCHEMA shop TO "{role}", PUBLIC'.encode())
+        connection.execute(f'GRANT SELECT ON shop.orders TO "{role}" WITH GRANT OPTION'.encode())
+        connection.execute("GRANT SELECT ON shop.products TO PUBLIC")
+        before = described(connection, "shop")
+        replay(database_url, SHOP, nobody)
+        assert described(connection, "shop") == before
         connection.execute(f'SET ROLE "{role}"'.encode())
-        assert connection.execute("SELECT count(*) FROM read.orders").fetchone() == (40,)
+        assert connection.execute("SELECT count(*) FROM shop.orders").fetchone() == (40,)
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
-            connection.execute("SELECT FROM read.users")
+            connection.execute("SELECT FROM shop.users")
     finally:
         connection.execute("RESET ROLE")
         connection.execute(f'DROP OWNED BY "{role}"; DROP ROLE "{role}"'.encode())
 
 
 def test_swapped_tables_are_known_to_the_planner(shop: Writing, database_url: str, connection: Connection) -> None:
-    replay(database_url, nobody)
+    replay(database_url, SHOP, nobody)
     tables = connection.execute(
-        "SELECT relname FROM pg_class WHERE relnamespace = 'read'::regnamespace AND relkind = 'r' AND reltuples < 0"
+        "SELECT relname FROM pg_class WHERE relnamespace = 'shop'::regnamespace AND relkind = 'r' AND reltuples < 0"
     ).fetchall()
     assert tables == []
 
 
 def test_an_empty_log_makes_empty_tables(database_url: str, connection: Connection) -> None:
-    assert replay(database_url, nobody) == Progress(0, 0, 0)
+    assert replay(database_url, SHOP, nobody) == Progress(0, 0, 0)
     assert not any(contents(connection).values())

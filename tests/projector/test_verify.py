@@ -2,6 +2,7 @@ import pytest
 from psycopg import Connection
 
 from projector.loop import Loop, Progress
+from projector.projections.shop import SHOP
 from projector.replay import replay
 from projector.shadow import Busy
 from projector.verify import Difference, verify
@@ -19,7 +20,7 @@ def nobody(_: Progress) -> None:
 def shop(writing: Writing, connection: Connection) -> Writing:
     """A shop with some history, projected."""
     writing.history(orders=30)
-    while Loop().project(connection, ALL).events:
+    while Loop(SHOP).project(connection, ALL).events:
         pass
     return writing
 
@@ -31,33 +32,33 @@ def one(connection: Connection, statement: str) -> tuple[str, ...]:
 
 
 def test_tables_that_are_right_are_proved_right(shop: Writing, database_url: str, connection: Connection) -> None:
-    verdict = verify(database_url, nobody)
+    verdict = verify(database_url, SHOP, nobody)
     assert verdict.differences == []
     assert verdict.position == position(connection) == head(connection)
     assert verdict.rows == {table: len(rows) for table, rows in contents(connection).items()}
-    assert schemas(connection) == {"read"}
+    assert schemas(connection) == {"shop"}
 
 
 def test_every_difference_is_named_and_a_replay_heals_it(
     shop: Writing, database_url: str, connection: Connection
 ) -> None:
-    order, total = one(connection, "SELECT id::text, total::text FROM read.orders ORDER BY id LIMIT 1")
-    product, stock = one(connection, "SELECT id::text, stock FROM read.products WHERE stock > 9 LIMIT 1")
-    (item,) = one(connection, "SELECT to_json(it)::text FROM read.order_items AS it ORDER BY order_id, line LIMIT 1")
+    order, total = one(connection, "SELECT id::text, total::text FROM shop.orders ORDER BY id LIMIT 1")
+    product, stock = one(connection, "SELECT id::text, stock FROM shop.products WHERE stock > 9 LIMIT 1")
+    (item,) = one(connection, "SELECT to_json(it)::text FROM shop.order_items AS it ORDER BY order_id, line LIMIT 1")
     (extra,) = one(connection, "SELECT gen_random_uuid()::text")
-    connection.execute("UPDATE read.orders SET total = total + 1 WHERE id = %s", (order,))
-    connection.execute("UPDATE read.products SET stock = stock - 1, name = NULLIF(name, '') WHERE id = %s", (product,))
+    connection.execute("UPDATE shop.orders SET total = total + 1 WHERE id = %s", (order,))
+    connection.execute("UPDATE shop.products SET stock = stock - 1, name = NULLIF(name, '') WHERE id = %s", (product,))
     connection.execute(
-        "DELETE FROM read.order_items WHERE (order_id, line) = "
-        "(SELECT order_id, line FROM read.order_items ORDER BY order_id, line LIMIT 1)"
+        "DELETE FROM shop.order_items WHERE (order_id, line) = "
+        "(SELECT order_id, line FROM shop.order_items ORDER BY order_id, line LIMIT 1)"
     )
     connection.execute(
-        "INSERT INTO read.users SELECT %s, external_id, name, email, version, created_at, updated_at, deleted_at "
-        "FROM read.users LIMIT 1",
+        "INSERT INTO shop.users SELECT %s, external_id, name, email, email_key, version, created_at, updated_at, "
+        "deleted_at FROM shop.users LIMIT 1",
         (extra,),
     )
 
-    verdict = verify(database_url, nobody)
+    verdict = verify(database_url, SHOP, nobody)
     assert [(it.table, it.column) for it in verdict.differences] == [
         ("users", None),
         ("products", "stock"),
@@ -74,8 +75,8 @@ def test_every_difference_is_named_and_a_replay_heals_it(
     assert items.should_be["order_id"] in item
     assert items.key == {"order_id": items.should_be["order_id"], "line": 1}
 
-    replay(database_url, nobody)
-    assert verify(database_url, nobody).differences == []
+    replay(database_url, SHOP, nobody)
+    assert verify(database_url, SHOP, nobody).differences == []
 
 
 @pytest.mark.parametrize(
@@ -99,18 +100,18 @@ def test_a_value_that_looks_the_same_is_another(
     should_be: object,
 ) -> None:
     product = writing.product(sku="CUP", name="Cup", stock=7)
-    Loop().project(connection, ALL)
-    connection.execute(f"UPDATE read.products SET {change}".encode())
-    assert verify(database_url, nobody).differences == [
+    Loop(SHOP).project(connection, ALL)
+    connection.execute(f"UPDATE shop.products SET {change}".encode())
+    assert verify(database_url, SHOP, nobody).differences == [
         Difference("products", {"id": product}, column, stands, should_be)
     ]
 
 
 def test_a_time_a_microsecond_off_is_a_difference(writing: Writing, database_url: str, connection: Connection) -> None:
     writing.user()
-    Loop().project(connection, ALL)
-    connection.execute("UPDATE read.users SET created_at = created_at + interval '1 microsecond'")
-    assert [it.column for it in verify(database_url, nobody).differences] == ["created_at"]
+    Loop(SHOP).project(connection, ALL)
+    connection.execute("UPDATE shop.users SET created_at = created_at + interval '1 microsecond'")
+    assert [it.column for it in verify(database_url, SHOP, nobody).differences] == ["created_at"]
 
 
 def test_tables_that_are_behind_the_log_are_compared_where_they_are(
@@ -119,7 +120,7 @@ def test_tables_that_are_behind_the_log_are_compared_where_they_are(
     """A worker that has stopped is told by its position, not as a difference in every row since."""
     at = position(connection)
     shop.history(seed=2)
-    verdict = verify(database_url, nobody)
+    verdict = verify(database_url, SHOP, nobody)
     assert (verdict.position, verdict.differences) == (at, [])
 
 
@@ -127,15 +128,15 @@ def test_tables_that_claim_to_be_further_than_they_are_differ(
     shop: Writing, database_url: str, connection: Connection
 ) -> None:
     user = shop.user()
-    connection.execute("UPDATE read.checkpoint SET position = position + 1")
-    assert [(it.table, it.key, it.stands) for it in verify(database_url, nobody).differences] == [
+    connection.execute("UPDATE shop.checkpoint SET position = position + 1")
+    assert [(it.table, it.key, it.stands) for it in verify(database_url, SHOP, nobody).differences] == [
         ("users", {"id": user}, None)
     ]
 
 
 def test_there_is_no_false_alarm_while_it_all_goes_on(shop: Writing, database_url: str, connection: Connection) -> None:
     with live_projection(database_url), shop.traffic():
-        verdicts = [verify(database_url, nobody) for _ in range(4)]
+        verdicts = [verify(database_url, SHOP, nobody) for _ in range(4)]
     assert [verdict.differences for verdict in verdicts] == [[]] * 4
     positions = [verdict.position for verdict in verdicts]
     assert positions == sorted(set(positions)), "it went on"
@@ -147,8 +148,8 @@ def test_two_at_once_are_refused(shop: Writing, database_url: str) -> None:
     def report(_: Progress) -> None:
         for another in (verify, replay):
             with pytest.raises(Busy) as busy:
-                another(database_url, nobody)
+                another(database_url, SHOP, nobody)
             refused.append(busy.value)
 
-    verify(database_url, report)
+    verify(database_url, SHOP, report)
     assert refused

@@ -1,25 +1,20 @@
-import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
+from typing import Any
 
-import psycopg
 import pytest
 import redis
 from psycopg import Connection
 
-from eventlog import stalled
-from projector import bell, loop, worker
+from projector import bell
 from projector.bell import Bell
+from projector.projections.shop import SHOP
 from projector.verify import verify
-from projector.worker import LINGER_SECONDS, Projector
+from projector.worker import LINGER_SECONDS, Projectors
+from service.projections import PROJECTIONS
 from tests.builders import Writing, wait_until
-from tests.projector.read_tables import contents, error, head, position
-from tests.projector.test_loop import (
-    nothing_happens_any_more,
-    on_moving_the_checkpoint,
-)
+from tests.projector.read_tables import head, position
 from tests.projector.worker_process import WorkerProcess
 
 NO_REDIS = "redis://127.0.0.1:1/0"
@@ -27,11 +22,12 @@ SOON = 5
 
 
 @pytest.fixture
-def projector(database_url: str, redis_url: str) -> Iterator[Projector]:
-    projector = Projector(database_url, bell.client(redis_url))
-    yield projector
-    projector.stop()
-    projector.close()
+def projectors(database_url: str, redis_url: str) -> Iterator[Projectors]:
+    projectors = Projectors(database_url, PROJECTIONS, bell.client(redis_url))
+    projectors.start()
+    yield projectors
+    projectors.stop()
+    projectors.close()
 
 
 @pytest.fixture
@@ -112,197 +108,83 @@ def test_another_worker_takes_over_from_one_that_was_killed(
             wait_until(lambda: head(other) > left_at + 100, SOON, "events that nobody projects")
         with WorkerProcess(database_url, redis_url, tmp_path):
             wait_until(lambda: all_is_projected(other), SOON, "another to go on")
-    verdict = verify(database_url, lambda _: None)
+    verdict = verify(database_url, SHOP, lambda _: None)
     assert (verdict.position, verdict.differences) == (head(other), [])
 
 
-def test_a_lost_connection_is_made_again_at_once(projector: Projector, writing: Writing, other: Connection) -> None:
-    writing.user()
-    projector.sweep()
-    other.execute(
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
-        "WHERE datname = current_database() AND application_name = 'orders projector'"
-    )
-    writing.user()
-    projector.sweep()
-    assert (position(other), error(other)) == (2, None)
+def test_all_projections_are_kept_current(projectors: Projectors, writing: Writing, other: Connection) -> None:
+    writing.history(orders=5)
+    projectors.ring()
+    for projection in PROJECTIONS:
+        wait_until(lambda: position(other, projection.name) == head(other), SOON, f"{projection.name}")  # noqa: B023
 
 
-def test_a_session_that_is_ended_in_a_batch_is_made_again(
-    projector: Projector, writing: Writing, other: Connection
+def test_a_projection_that_stands_still_holds_back_no_other(
+    projectors: Projectors, writing: Writing, other: Connection
 ) -> None:
-    writing.history(orders=3)
-    on_moving_the_checkpoint(other, "PERFORM pg_terminate_backend(pg_backend_pid()); RETURN NEW;")
-    projector.sweep()
-    assert (position(other), contents(other)["users"]) == (0, [])
-    nothing_happens_any_more(other)
-    projector.sweep()
-    assert all_is_projected(other)
-    assert error(other) is None
+    with other.transaction():
+        other.execute("LOCK TABLE sales.checkpoint")
+        writing.history(orders=5)
+        projectors.ring()
+        wait_until(lambda: all_is_projected(other), SOON, "the shop")
+        assert position(other, "sales") == 0
+    wait_until(lambda: position(other, "sales") == head(other), 2 * SOON, "the sales")
 
 
-@pytest.fixture
-def small_batches(monkeypatch: pytest.MonkeyPatch) -> int:
-    monkeypatch.setattr(worker, "BATCH_EVENTS_MAX", 20)
-    monkeypatch.setattr(worker, "RETRIED_EVENTS_MAX", 5)
-    monkeypatch.setattr(loop, "PAGE_EVENTS_MAX", 5)
-    return 20
-
-
-@pytest.mark.parametrize("statement", ["SELECT repeat('x', 100000000)", "COPY read.users FROM STDIN"])
-def test_the_checkpoint_is_taken_from_whoever_stops_in_the_middle_of_a_statement(
-    projector: Projector, writing: Writing, other: Connection, database_url: str, statement: str
-) -> None:
-    """The server's own timeout does not reach a session that waits for its client to read or to write."""
-    writing.user()
-    with closing(psycopg.connect(database_url, application_name="orders projector")) as stopped:
-        stopped.execute("SELECT FROM read.checkpoint FOR UPDATE")
-        stopped.pgconn.send_query(statement.encode())  # and goes no further
-
-        def taken() -> bool:
-            projector.sweep()
-            return all_is_projected(other)
-
-        wait_until(taken, stalled.SECONDS_MAX + SOON, "it to be taken")
-
-
-SESSIONS = (
-    "SELECT count(*) FROM pg_stat_activity "
-    "WHERE datname = current_database() AND application_name = 'orders projector' AND pid <> pg_backend_pid()"
-)
-
-
-def test_whoever_is_far_behind_reads_ahead_and_comes_to_the_same_tables(
-    projector: Projector, writing: Writing, other: Connection, database_url: str, small_batches: int
-) -> None:
-    writing.history(orders=60)
-    projector._project()
-    assert other.execute(SESSIONS).fetchone() == (2,)
-    assert projector.catch_up().events == head(other) - small_batches
-    assert other.execute(SESSIONS).fetchone() == (1,)
-    assert verify(database_url, lambda _: None).differences == []
-
-
-def test_a_lost_connection_for_reading_ahead_is_no_failure(
-    projector: Projector, writing: Writing, other: Connection, small_batches: int
-) -> None:
-    writing.history(orders=60)
-    projector._project()
-    assert projector._ahead is not None
-    projector._ahead._connection.close()
-    projector.sweep()
-    assert all_is_projected(other)
-    assert error(other) is None
-
-
-def test_a_server_that_is_too_slow_for_a_batch_gets_smaller_ones(
-    projector: Projector, writing: Writing, other: Connection, small_batches: int
-) -> None:
-    writing.history(orders=60)
-    on_moving_the_checkpoint(
-        other,
-        "IF NEW.position > OLD.position + 5 THEN PERFORM pg_terminate_backend(pg_backend_pid()); END IF; RETURN NEW;",
-    )
-    projector.sweep()
-    assert all_is_projected(other)
-    assert error(other) is None
-
-
-def test_an_error_is_told_until_things_work_again(
-    projector: Projector, writing: Writing, database_url: str, other: Connection
-) -> None:
-    writing.user()
-    on_moving_the_checkpoint(
-        other, "IF NEW.position <> OLD.position THEN RAISE EXCEPTION 'not now'; END IF; RETURN NEW;"
-    )
-    projector.sweep()
-    assert "not now" in (error(other) or "")
-    nothing_happens_any_more(other)
-    projector.sweep()
-    assert (position(other), error(other)) == (1, None)
-
-    # With nothing left to project, too.
-    other.execute("UPDATE read.checkpoint SET error = 'of another worker'")
-    projector.sweep()
-    assert error(other) is None
-
-
-def test_news_that_comes_during_a_sweep_is_not_lost(
-    projector: Projector, writing: Writing, redis_url: str, other: Connection
-) -> None:
-    sweeping = threading.Thread(target=projector.sweep)
-    woken = threading.Thread(target=projector.stay_awake)
-    with redis.Redis.from_url(redis_url) as client:
-        with other.transaction():
-            other.execute("LOCK TABLE read.checkpoint")
-            sweeping.start()
-            wait_until(projector._busy.locked, SOON, "the sweep")
-            client.set(bell.KEY, 1)
-            woken.start()
-            writing.user()
-            woken.join(0.2)
-            assert woken.is_alive(), "the sweep may have looked already, so its end is waited for"
-        sweeping.join(SOON)
-        woken.join(SOON)
-        assert all_is_projected(other)
-        assert not client.exists(bell.KEY), "what comes next could not ring"
-
-
-def test_whoever_is_awake_stays_awake_while_events_come_and_then_lets_others_ring(
-    projector: Projector, writing: Writing, redis_url: str, other: Connection
+def test_an_awake_worker_stays_awake_while_events_come_and_then_lets_others_ring(
+    projectors: Projectors, writing: Writing, redis_url: str, other: Connection
 ) -> None:
     with redis.Redis.from_url(redis_url) as client:
         client.set(bell.KEY, 1)
-        awake = threading.Thread(target=projector.stay_awake)
-        awake.start()
+        projectors.ring()
         for _ in range(5):
             writing.user()
             time.sleep(LINGER_SECONDS / 2)
-            assert awake.is_alive()
-        awake.join(SOON)
-        assert not awake.is_alive()
-        assert not client.exists(bell.KEY)
-        assert all_is_projected(other)
+            assert client.exists(bell.KEY)
+            assert all_is_projected(other)
+        wait_until(lambda: not client.exists(bell.KEY), SOON, "the worker to fall asleep")
 
 
-def test_news_that_comes_while_a_projector_falls_asleep_rings(
-    projector: Projector, redis_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Whoever appends after the last look must find the bell answered, or nobody is woken for it."""
-    with redis.Redis.from_url(redis_url) as client:
-        client.set(bell.KEY, 1)
-        known_at_last_look: list[object] = []
-        last_look = projector.catch_up
-        monkeypatch.setattr(
-            projector, "catch_up", lambda: (known_at_last_look.append(client.exists(bell.KEY)), last_look())[1]
-        )
-        projector.stay_awake()
-    assert known_at_last_look == [0]
-
-
-def test_a_projector_that_is_to_stop_stops_after_its_batch(
-    projector: Projector, writing: Writing, other: Connection
-) -> None:
-    projector.stop()
+def test_a_worker_that_stops_stops_soon(database_url: str, redis_url: str, writing: Writing) -> None:
+    projectors = Projectors(database_url, PROJECTIONS, bell.client(redis_url))
+    projectors.start()
+    writing.history(orders=5)
+    projectors.ring()
     started = time.monotonic()
-    projector.stay_awake()
+    projectors.stop()
+    projectors.close()
     assert time.monotonic() - started < 2
 
 
-def test_a_database_that_is_gone_is_waited_for(database_url: str) -> None:
-    projector = Projector(f"{database_url}&dbname=not_there")
-    projector.sweep()
-    projector.stay_awake()
-    assert "not_there" in (projector._error or "")
-
-
-def test_a_redis_that_is_gone_holds_no_projector_up(
-    database_url: str, writing: Writing, other: psycopg.Connection
-) -> None:
-    projector = Projector(database_url, bell.client(NO_REDIS))
+def test_a_redis_that_is_gone_holds_no_projector_up(database_url: str, writing: Writing, other: Connection) -> None:
+    projectors = Projectors(database_url, PROJECTIONS, bell.client(NO_REDIS))
+    projectors.start()
     writing.user()
-    started = time.monotonic()
-    projector.stay_awake()
-    projector.close()
-    assert all_is_projected(other)
-    assert time.monotonic() - started < 3
+    projectors.ring()
+    wait_until(lambda: all_is_projected(other), 3, "the event to be projected")
+    projectors.stop()
+    projectors.close()
+
+
+def test_an_event_that_comes_while_the_worker_falls_asleep_is_not_missed(
+    database_url: str, redis_url: str, writing: Writing, other: Connection
+) -> None:
+    """An event is appended just before the worker lets others ring, by a process that believes the worker is awake."""
+
+    class Falling(redis.Redis):
+        def delete(self, *names: Any) -> Any:
+            writing.user()
+            return super().delete(*names)
+
+    projectors = Projectors(database_url, PROJECTIONS, Falling.from_url(redis_url))
+    projectors.start()
+    wait_until(lambda: all_is_projected(other), SOON, "the followers to look")
+    # Their own look, every second, must not be what finds the event.
+    time.sleep(0.1)
+    projectors.ring()
+    wait_until(lambda: head(other) >= 1, SOON, "the worker to fall asleep")
+    began = time.monotonic()
+    wait_until(lambda: all_is_projected(other), SOON, "the event to be projected")
+    assert time.monotonic() - began < 0.3
+    projectors.stop()
+    projectors.close()

@@ -63,4 +63,4 @@ class WorkerProcess:
 
     def _seen(self) -> object:
         with psycopg.connect(self._database_url) as connection:
-            return connection.execute("SELECT worker, seen_at FROM read.checkpoint").fetchone()
+            return connection.execute("SELECT worker, seen_at FROM shop.checkpoint").fetchone()

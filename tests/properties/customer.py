@@ -8,6 +8,7 @@ import httpx
 from psycopg import Connection
 
 from projector.loop import Loop, Progress
+from projector.projections.shop import SHOP
 from projector.replay import replay
 from projector.verify import verify
 from tests.projector.read_tables import contents
@@ -34,7 +35,7 @@ class Customer:
         self.works = True
         self._shop = shop
         self._projecting = projecting
-        self._loop = Loop()
+        self._loop = Loop(SHOP)
         self._first: dict[tuple[str, str], httpx.Response] = {}
         self._streams: dict[str, list[str]] = {}
         self._keys = itertools.count(1)
@@ -150,12 +151,12 @@ class Customer:
 
     def replay(self) -> None:
         self._proved = self.model.position
-        self._projected = replay(self._shop.database_url, nobody).position
+        self._projected = replay(self._shop.database_url, SHOP, nobody).position
         assert self._projected == self.model.position
 
     def verify(self) -> None:
         self._proved = self.model.position
-        verdict = verify(self._shop.database_url, nobody)
+        verdict = verify(self._shop.database_url, SHOP, nobody)
         assert verdict.position == self._projected
         assert verdict.differences == []
 

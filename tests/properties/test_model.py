@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 from psycopg import sql
 
-from projector.loop import connect
+from projector.connecting import connect
 from tests.chance import chosen_seed
 from tests.conftest import url_of
 from tests.properties.customer import Customer

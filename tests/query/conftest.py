@@ -10,6 +10,7 @@ from contract.problems import Problem
 from query import orders, products, users
 from query.database import Reads
 from query.sync import Sync
+from readmodel.shop import METADATA as SHOP
 from tests.query.rows import Rows
 
 
@@ -31,7 +32,7 @@ async def reads(anyio_backend: str, database_url: str) -> AsyncIterator[Reads]:
 
 @pytest.fixture
 async def api(reads: Reads) -> AsyncIterator[httpx.AsyncClient]:
-    sync = Sync.of_tables(reads)
+    sync = Sync.of_tables(reads, SHOP)
     async with client_of(application(*(side.router(reads, sync) for side in (users, products, orders)))) as client:
         yield client
 

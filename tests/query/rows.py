@@ -11,7 +11,8 @@ import psycopg
 from sqlalchemy import Engine, Table, create_engine, insert, update
 from sqlalchemy.pool import NullPool
 
-from readmodel.tables import checkpoint, order_items, orders, products, users
+from contract.emails import email_key
+from readmodel.shop import checkpoint, order_items, orders, products, users
 
 START = datetime(2026, 11, 22, 13, 51, tzinfo=UTC)
 
@@ -27,7 +28,8 @@ class Rows:
 
     def user(self, **values: object) -> str:
         number, at = self._next()
-        row = {"name": f"User {number}", "email": f"user{number}@example.org", "version": 1}
+        email = str(values.get("email", f"user{number}@example.org"))
+        row = {"name": f"User {number}", "email": email, "email_key": email_key(email), "version": 1}
         return self._insert(users, {"id": _id(number), "created_at": at, "updated_at": at, **row, **values})
 
     def product(self, **values: object) -> str:
@@ -44,13 +46,13 @@ class Rows:
         row = {"user_id": UUID(user), "status": "placed", "currency": "EUR", "total": Decimal("2.50") * len(lines)}
         row |= {"cancelled_total": Decimal("0.00"), "placed_at": at, "updated_at": at, "version": 1}
         order = self._insert(orders, {"id": _id(number), **row, **values})
-        self.lines(order, lines)
+        self.lines(order, lines, placed_at=values.get("placed_at", at))
         return order
 
     def lines(self, order: str, products: Sequence[str], **values: object) -> None:
         """A line for each product."""
         row = {"order_id": UUID(order), "sku": "SKU", "name": "as it was", "quantity": 1, "cancelled_quantity": 0}
-        row |= {"unit_price": Decimal("2.50"), "amount": Decimal("2.50"), **values}
+        row |= {"unit_price": Decimal("2.50"), "amount": Decimal("2.50"), "placed_at": START, **values}
         found = [{"line": line, "product_id": UUID(product), **row} for line, product in enumerate(products, 1)]
         if found:
             with self._engine.begin() as connection:

@@ -11,7 +11,8 @@ from query.listing import Listing, Shape
 from query.lookup import Lookup
 from query.sync import Sync
 from query.views import order_view, product_view, user_view
-from readmodel import tables
+from readmodel import shop as tables
+from readmodel.shop import METADATA as SHOP
 
 ID = "0197c1c2-7d8e-7000-8000-000000000001"
 
@@ -47,7 +48,7 @@ def lookups(reads: Reads) -> Iterator[Sent]:
 
 
 def listings(reads: Reads) -> Mapping[str, Listing]:
-    sync = Sync.of_tables(reads)
+    sync = Sync.of_tables(reads, SHOP)
     of_orders = partial(Listing, reads, sync, tables.orders, order_view, sorts=orders.SORTS, filters=orders.FILTERS)
     return {
         "users": Listing(

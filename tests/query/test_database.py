@@ -11,6 +11,7 @@ from contract.problems import Problem
 from query import orders
 from query.database import CONNECTION_SECONDS_MAX, CONNECTIONS_MAX, Reads, Statement
 from query.sync import Sync
+from readmodel.shop import METADATA as SHOP
 from tests.builders import wait_until
 from tests.query.answers import problem
 from tests.query.conftest import application, client_of
@@ -45,11 +46,11 @@ async def test_selects_that_were_given_up_leave_no_sessions_behind(database_url:
         "AND application_name = 'orders reads' AND wait_event_type = 'Lock'"
     )
     with psycopg.connect(database_url) as holder, psycopg.connect(database_url, autocommit=True) as looking:
-        holder.execute("LOCK TABLE read.orders")
+        holder.execute("LOCK TABLE shop.orders")
         async with Reads(database_url, seconds_max=0.2) as reads:
             for _ in range(3):
                 with pytest.raises(Problem):
-                    await reads.rows(Statement(b"SELECT count(*) FROM read.orders"), {})
+                    await reads.rows(Statement(b"SELECT count(*) FROM shop.orders"), {})
             assert looking.execute(left).fetchone() != (0,)
             wait_until(lambda: looking.execute(left).fetchone() == (0,), 5, "those that were given up are gone")
 
@@ -65,7 +66,7 @@ async def test_nothing_is_prepared_or_set_when_a_pooler_could_not_keep_it(databa
     count = Statement(b"SELECT count(*), current_setting('random_page_cost') FROM pg_prepared_statements")
     for threshold, prepared, cost in ((5, True, "1.1"), (None, False, "4")):
         async with Reads(database_url, connections_max=1, prepare_threshold=threshold) as reads:
-            sync = Sync.of_tables(reads)
+            sync = Sync.of_tables(reads, SHOP)
             for _ in range(10):
                 await sync._position()
             ((number, set_to),) = await reads.rows(count, {})
@@ -75,11 +76,11 @@ async def test_nothing_is_prepared_or_set_when_a_pooler_could_not_keep_it(databa
 async def test_a_mistake_of_ours_is_not_called_a_database_that_is_away(database_url: str) -> None:
     async with Reads(database_url) as reads:
         with pytest.raises(psycopg.errors.UndefinedColumn):
-            await reads.rows(Statement(b"SELECT nothing FROM read.users"), {})
+            await reads.rows(Statement(b"SELECT nothing FROM shop.users"), {})
 
 
 async def test_missing_tables_and_rights_are_an_operators_to_mend(database_url: str) -> None:
-    for statement, remedy in ((b"SELECT FROM read.nothing", "run `orders migrate`"), (b"TABLE pg_authid", "grant")):
+    for statement, remedy in ((b"SELECT FROM shop.nothing", "run `orders migrate`"), (b"TABLE pg_authid", "grant")):
         async with Reads(database_url, connections_max=1) as reads:
             if remedy == "grant":
                 await reads.rows(Statement(b"SELECT set_config('role', 'pg_monitor', false)"), {})
@@ -95,7 +96,7 @@ async def test_prepared_statements_are_planned_five_times_and_then_never_again(d
         b"SELECT sum(generic_plans), sum(custom_plans) FROM pg_prepared_statements WHERE generic_plans > 0"
     )
     async with Reads(database_url, connections_max=1) as reads:
-        sync = Sync.of_tables(reads)
+        sync = Sync.of_tables(reads, SHOP)
         async with client_of(application(orders.router(reads, sync))) as api:
             for url in (
                 f"/orders/{order}",
@@ -121,7 +122,7 @@ async def test_a_read_without_a_connection_is_answered_after_one_wait(database_u
             assert problem(answer) == (503, "unavailable")
             return time.monotonic() - started
 
-        async with client_of(application(orders.router(reads, Sync.of_tables(reads)))) as api:
+        async with client_of(application(orders.router(reads, Sync.of_tables(reads, SHOP)))) as api:
             first = asyncio.create_task(seconds(api))
             await asyncio.sleep(0.5)
             assert await seconds(api) < CONNECTION_SECONDS_MAX + 0.5

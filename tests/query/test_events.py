@@ -1,21 +1,16 @@
-"""GET /events and a stream's events, over a log that stands in for the real one; and GET /projections."""
+"""GET /events and a stream's events, over a log that stands in for the real one."""
 
 import json
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
 import pytest
 
-from contract.resources import ProjectionView
-from query import events, projections
-from query.database import Reads
+from query import events
 from query.events import Events
-from query.projections import Head
 from tests.query.answers import problem, walk
 from tests.query.conftest import application, client_of
-from tests.query.rows import Rows
 
 pytestmark = pytest.mark.anyio
 ORDER, USER = "0197c1c2-7d8e-7000-8000-000000000001", "0197c1c2-7d8e-7000-8000-000000000002"
@@ -26,8 +21,6 @@ class Log:
 
     def __init__(self) -> None:
         self.streams: list[str] = []
-        self.waiting_since: datetime | None = None
-        self.is_replaying = False
 
     async def page(self, stream: str | None, after: int, limit: int) -> Events:
         found = self.events(stream)
@@ -41,12 +34,6 @@ class Log:
 
     async def position(self) -> int:
         return len(self.streams)
-
-    async def head(self, projected: int) -> Head:
-        return Head(len(self.streams), self.waiting_since if projected < len(self.streams) else None)
-
-    async def replaying(self) -> bool:
-        return self.is_replaying
 
     def events(self, stream: str | None) -> list[dict[str, Any]]:
         counted: dict[str, int] = {}
@@ -63,8 +50,8 @@ def log() -> Log:
 
 
 @pytest.fixture
-async def api(log: Log, reads: Reads) -> AsyncIterator[httpx.AsyncClient]:
-    async with client_of(application(events.router(log), projections.router(reads, log))) as client:
+async def api(log: Log) -> AsyncIterator[httpx.AsyncClient]:
+    async with client_of(application(events.router(log))) as client:
         yield client
 
 
@@ -115,7 +102,7 @@ async def test_wrong_parameters_are_refused(api: httpx.AsyncClient, query: str) 
 
 async def test_head_is_answered_without_the_body(api: httpx.AsyncClient, log: Log) -> None:
     log.streams = [f"order-{ORDER}"]
-    for url in ("/events", f"/orders/{ORDER}/events", "/projections"):
+    for url in ("/events", f"/orders/{ORDER}/events"):
         shown, head = await api.get(url), await api.head(url)
         assert (head.status_code, head.content, set(head.headers)) == (200, b"", set(shown.headers))
 
@@ -125,72 +112,3 @@ async def test_a_reader_with_a_token_waits_for_a_log_that_is_behind(api: httpx.A
     assert (await api.get("/events", headers={"Sync-Token": "1"})).status_code == 200
     answer = await api.get("/events", headers={"Sync-Token": "2", "Prefer": "wait=0"})
     assert problem(answer) == (503, "projection-behind")
-
-
-async def shown(api: httpx.AsyncClient) -> dict[str, Any]:
-    answer = await api.get("/projections")
-    assert answer.status_code == 200
-    (projection,) = answer.json()["data"]
-    assert list(projection) == list(ProjectionView.model_fields)
-    assert isinstance(projection, dict)
-    return projection
-
-
-async def test_a_projection_that_keeps_up_is_live(api: httpx.AsyncClient, log: Log, rows: Rows) -> None:
-    log.streams = ["x"] * 7
-    now = datetime.now(UTC)
-    rows.reach(7, seen_at=now, updated_at=now)
-    assert await shown(api) == {
-        "name": "read_tables",
-        "position": 7,
-        "head": 7,
-        "lag_events": 0,
-        "lag_ms": 0,
-        "state": "live",
-        "parked": 0,
-        "updated_at": now.isoformat().replace("+00:00", "Z"),
-    }
-
-
-@pytest.mark.parametrize(("seconds", "state"), [(0.2, "live"), (5, "catching_up")])
-async def test_lag_is_counted_from_the_first_event_that_waits(
-    api: httpx.AsyncClient, log: Log, rows: Rows, seconds: float, state: str
-) -> None:
-    log.streams = ["x"] * 9
-    now = datetime.now(UTC)
-    log.waiting_since = now - timedelta(seconds=seconds)
-    rows.reach(7, seen_at=now, updated_at=now)
-    projection = await shown(api)
-    assert (projection["lag_events"], projection["state"]) == (2, state)
-    assert seconds * 1000 <= projection["lag_ms"] < seconds * 1000 + 500
-
-
-async def test_an_event_from_the_future_is_a_lag_since_the_projection_last_moved(
-    api: httpx.AsyncClient, log: Log, rows: Rows
-) -> None:
-    """A clock that leapt ahead once leaves its date in the log, and must not hide a projection that stands still."""
-    log.streams = ["x"] * 9
-    now = datetime.now(UTC)
-    log.waiting_since = now + timedelta(days=1)
-    rows.reach(7, seen_at=now, updated_at=now - timedelta(seconds=7))
-    projection = await shown(api)
-    assert (projection["lag_events"], projection["state"]) == (2, "catching_up")
-    assert 7_000 <= projection["lag_ms"] < 7_500
-
-
-async def test_a_worker_that_was_not_seen_for_ten_seconds_has_stopped(
-    api: httpx.AsyncClient, log: Log, rows: Rows
-) -> None:
-    now = datetime.now(UTC)
-    rows.reach(0, seen_at=now - timedelta(seconds=8))
-    assert (await shown(api))["state"] == "live"
-    rows.reach(0, seen_at=now - timedelta(seconds=11))
-    assert (await shown(api))["state"] == "stopped"
-
-
-async def test_a_replay_is_told_whatever_the_worker_does(api: httpx.AsyncClient, log: Log, rows: Rows) -> None:
-    log.is_replaying = True
-    rows.reach(0, seen_at=datetime.now(UTC))
-    assert (await shown(api))["state"] == "replaying"
-    rows.reach(0, seen_at=datetime.now(UTC) - timedelta(days=1))
-    assert (await shown(api))["state"] == "replaying"

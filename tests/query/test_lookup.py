@@ -11,7 +11,7 @@ from contract.problems import Problem
 from query.database import Reads, Statement
 from query.lookup import IDS_A_QUERY_MAX, Lookup
 from query.views import user_view
-from readmodel.tables import users
+from readmodel.shop import users
 from tests.query.rows import START, Rows
 
 pytestmark = pytest.mark.anyio
@@ -103,10 +103,10 @@ async def test_a_failure_reaches_everybody_who_asked_and_the_next_works(database
     with psycopg.connect(database_url, autocommit=True) as connection:
         async with Watched(database_url) as reads:
             lookup = lookup_on(reads)
-            connection.execute("ALTER TABLE read.users RENAME TO hidden")
+            connection.execute("ALTER TABLE shop.users RENAME TO hidden")
             found = await together(*(lookup.find(user) for _ in range(3)), return_exceptions=True)
             assert all(isinstance(one, Problem) for one in found)
-            connection.execute("ALTER TABLE read.hidden RENAME TO users")
+            connection.execute("ALTER TABLE shop.hidden RENAME TO users")
             assert (await lookup.find(user)).version == 1
 
 

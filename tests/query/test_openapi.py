@@ -6,13 +6,14 @@ from typing import Any
 import pytest
 
 from contract.openapi import problem_schemas
-from query import events, orders, products, projections, users
+from query import events, orders, products, users
 from query.database import Reads
 from query.orders import OrdersParameters, UsersOrdersParameters
 from query.parameters import PageParameters
 from query.products import ProductsParameters
 from query.sync import Sync
 from query.users import UsersParameters
+from readmodel.shop import METADATA as SHOP
 from tests.query.conftest import application
 from tests.query.test_events import Log
 
@@ -20,11 +21,11 @@ from tests.query.test_events import Log
 @pytest.fixture(scope="module")
 def document() -> dict[str, Any]:
     reads = Reads("postgresql://nowhere")
-    sync, log = Sync.of_tables(reads), Log()
+    sync, log = Sync.of_tables(reads, SHOP), Log()
     of_tables = [side.router(reads, sync) for side in (users, products, orders)]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        return application(*of_tables, events.router(log), projections.router(reads, log)).openapi()
+        return application(*of_tables, events.router(log)).openapi()
 
 
 def parameters(document: dict[str, Any], path: str, place: str) -> set[str]:
@@ -45,7 +46,6 @@ def test_every_query_of_the_contract_is_there(document: dict[str, Any]) -> None:
         "/orders/{id}",
         "/orders/{id}/events",
         "/events",
-        "/projections",
     }
 
 

@@ -16,7 +16,7 @@ NOBODY = "0197c1c2-7d8e-7000-8000-ffffffffffff"
 def park(rows: Rows, *streams: str, skipped: bool = False) -> None:
     for number, stream in enumerate(streams, 1):
         rows.execute(
-            "INSERT INTO read.parked (stream, position, version, type, error, skipped, parked_at) "
+            "INSERT INTO shop.parked (stream, position, version, type, error, skipped, parked_at) "
             f"VALUES ('{stream}', {number}, 2, 'OrderPlaced', 'it fell', {skipped}, now())"
         )
     rows.reach(7, parked=len(streams))
@@ -86,16 +86,16 @@ async def test_a_stream_that_is_drained_during_a_read_is_found(
 ) -> None:
     park(rows, f"user-{NOBODY}", *another)
     with psycopg.connect(database_url) as draining:
-        draining.execute("LOCK read.parked")
+        draining.execute("LOCK shop.parked")
         reading = asyncio.create_task(api.get(path.format(NOBODY)))
         await asyncio.sleep(0.3)
         draining.execute(
-            "INSERT INTO read.users (id, name, email, version, created_at, updated_at) "
-            "VALUES (%s, 'Ada', 'ada@example.org', 1, now(), now())",
+            "INSERT INTO shop.users (id, name, email, email_key, version, created_at, updated_at) "
+            "VALUES (%s, 'Ada', 'ada@example.org', 'ada@example.org', 1, now(), now())",
             (NOBODY,),
         )
-        draining.execute("DELETE FROM read.parked WHERE stream = %s", (f"user-{NOBODY}",))
-        draining.execute("UPDATE read.checkpoint SET parked = parked - 1")
+        draining.execute("DELETE FROM shop.parked WHERE stream = %s", (f"user-{NOBODY}",))
+        draining.execute("UPDATE shop.checkpoint SET parked = parked - 1")
     answer = await reading
     assert answer.status_code == 200
     assert "projection-state" not in answer.headers

@@ -24,29 +24,30 @@ WITHIN_REACH = 4 * math.isqrt(PAGE * ORDERS)
 
 # Popularity falls off steeply: user 0 has 1/17 of the orders, product 0 1/27 of the lines, others none or few.
 GENERATED = f"""
-INSERT INTO read.users
-SELECT md5('u' || i)::uuid, 'crm-' || i, 'User ' || i, 'user' || i || '@example.org', 1,
+INSERT INTO shop.users
+SELECT md5('u' || i)::uuid, 'crm-' || i, 'User ' || i, 'user' || i || '@example.org', 'user' || i || '@example.org', 1,
        timestamptz '2026-01-01Z' + i * interval '1 min', now(), CASE WHEN i % 50 = 7 THEN now() END
 FROM generate_series(0, {USERS - 1}) i;
-INSERT INTO read.products
+INSERT INTO shop.products
 SELECT md5('p' || i)::uuid, 'SKU-' || md5(i::text), 'Product ' || md5(i::text), i % 10007 / 100.0, 'EUR',
        CASE WHEN i % 7 = 0 THEN NULL WHEN i % 20 = 0 THEN 0 ELSE i END, i % 30 = 0, 1, now(), now()
 FROM generate_series(0, {PRODUCTS - 1}) i;
-INSERT INTO read.orders
+INSERT INTO shop.orders
 SELECT md5('o' || i)::uuid, 'web-' || i, md5('u' || floor({USERS} * random() ^ 3))::uuid,
        CASE WHEN i % 25 = 0 THEN 'cancelled' WHEN i % 100 = 1 THEN 'partially_cancelled' ELSE 'placed' END, 'EUR',
        round((random() * 1000)::numeric, 2), 0, NULL, NULL,
        timestamptz '2026-01-01Z' + i * interval '1 min', NULL, 1, now()
 FROM generate_series(0, {ORDERS - 1}) i;
-INSERT INTO read.order_items
-SELECT md5('o' || i)::uuid, line, md5('p' || floor({PRODUCTS} * random() ^ 3))::uuid, 'SKU', 'Product', 1, 0, 2.50, 2.50
+INSERT INTO shop.order_items
+SELECT md5('o' || i)::uuid, line, md5('p' || floor({PRODUCTS} * random() ^ 3))::uuid, 'SKU', 'Product',
+       1, 0, 2.50, 2.50, timestamptz '2026-01-01Z' + i * interval '1 min'
 FROM generate_series(0, {ORDERS - 1}) i, generate_series(1, 2) line;
 """
 
 # One value of each kind: frequent and rare, at the start and in the middle.
 VALUES: Mapping[str, Mapping[str, object]] = {
     "users": {
-        "email": "USER77@example.org",
+        "email": "user77@example.org",
         "external_id": "crm-77",
         "start": "2026-01-02T00:00:00Z",
     },
@@ -177,7 +178,7 @@ def test_no_filter_and_no_sort_scans_a_table_or_sorts_more_than_a_page(
 ) -> None:
     checked = 0
     for sent in pages(name, lists[name]):
-        # These are justified in readmodel/tables.py, and bounded by the tests below.
+        # These are justified in readmodel/shop.py, and bounded by the tests below.
         if with_filter(sent.shape, "user_id", "product_id", "in_stock", "discontinued", "placed_at", "total", "price"):
             continue
         plan = explain(database, sent)
@@ -227,7 +228,7 @@ def test_a_products_orders_are_within_reach_whether_it_is_popular_or_not(
         shape = Shape((("product_id", None),), sort, False)
         plan = explain(database, Sent("orders", shape, lists["orders"]._statement(shape)), product_id=id_)
         assert plan.scanned == set(), sort
-        assert plan.read <= WITHIN_REACH, (sort, plan)
+        assert plan.read <= (2 * PAGE if sort.endswith("placed_at") else WITHIN_REACH), (sort, plan)
 
 
 def test_a_filter_beside_another_sort_stays_within_reach(

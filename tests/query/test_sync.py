@@ -8,6 +8,7 @@ import pytest
 
 from query.database import Reads
 from query.sync import Sync
+from readmodel.shop import METADATA as SHOP
 from tests.query.answers import ids, problem
 from tests.query.rows import Rows
 
@@ -84,7 +85,7 @@ async def test_a_token_that_is_no_position_is_refused(api: httpx.AsyncClient, to
 
 async def test_one_poller_serves_all_who_wait_and_none_runs_when_nobody_does(reads: Reads, rows: Rows) -> None:
     asked = 0
-    of_tables = Sync.of_tables(reads)
+    of_tables = Sync.of_tables(reads, SHOP)
 
     async def position() -> int:
         nonlocal asked
@@ -125,7 +126,7 @@ async def test_each_request_that_waits_gets_its_problem_when_a_table_is_dropped(
     waiting = [asyncio.create_task(api.get("/users", headers=headers)) for _ in range(3)]
     await asyncio.sleep(0.2)
     started = time.monotonic()
-    rows.execute("ALTER TABLE read.checkpoint DROP COLUMN position")
+    rows.execute("ALTER TABLE shop.checkpoint DROP COLUMN position")
     answers = await asyncio.gather(*waiting, return_exceptions=True)
     assert time.monotonic() - started < 5
     assert len(answers) == 3

@@ -156,9 +156,9 @@ def events_are_projected_again(read: Any) -> None:
     read.page = page
 
 
-@_fault("projector.projections.products")
+@_fault("projector.projections.shop.products")
 def stock_is_not_projected(products: Any) -> None:
-    products.stock_changed = lambda event, of, rows: rows.products.set(of.id, {"version": of.version})
+    products.stock_changed = lambda event, of, rows: rows.set(products.Product, of.id, {"version": of.version})
 
 
 @_fault("projector.loop")
@@ -168,7 +168,7 @@ def the_checkpoint_moves_before_the_rows(loop: Any) -> None:
     def project(self: Any, connection: Any, limit: int, until: int | None = None) -> Any:
         progress = self.look(connection)
         if progress.lag:
-            connection.execute("UPDATE read.checkpoint SET position = %s", (progress.head,))
+            connection.execute("UPDATE shop.checkpoint SET position = %s", (progress.head,))
             os.kill(os.getpid(), signal.SIGKILL)
         return progress
 

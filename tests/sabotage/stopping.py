@@ -68,7 +68,10 @@ def _in_batch(rows: ModuleType) -> None:
 
     def stopping(self: Any, connection: Any, schema: str, *rest: Any, **options: Any) -> Any:
         written = original(self, connection, schema, *rest, **options)
-        reach("mid-batch" if schema == "read" else "mid-replay")
+        if schema == "shop":
+            reach("mid-batch")
+        elif schema.endswith("_next"):
+            reach("mid-replay")
         return written
 
     rows.Rows.write = stopping

@@ -4,7 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from projector.worker import Projector
+from projector.follower import Follower
+from projector.projections.shop import SHOP
 from tests.served import Shop, served
 
 
@@ -18,7 +19,7 @@ def shop(module_database_url: str) -> Iterator[Shop]:
 def order(shop: Shop) -> str:
     """The path of an order that the read tables have."""
     path = f"/orders/{shop.order()['id']}"
-    projector = Projector(shop.database_url)
+    projector = Follower(shop.database_url, SHOP)
     projector.sweep()
     projector.close()
     return path

@@ -10,12 +10,15 @@ import psycopg
 import pytest
 import redis
 
+from eventlog.events import UserDeleted
 from projector import bell
-from projector.worker import Projector
+from projector.follower import Follower
+from projector.projections.shop import SHOP
+from projector.status import SILENT_AFTER
 from service.embedded import ValkeyServer
-from service.health import SILENT_AFTER
 from service.settings import Settings
-from tests.builders import wait_until
+from tests.builders import append_events, new_event, wait_until
+from tests.projecting import sweep
 from tests.served import NO_REDIS, Shop, served, served_with
 
 NOWHERE = "postgresql://orders@127.0.0.1:1/orders"
@@ -25,13 +28,7 @@ VISIBLE_SECONDS_MAX = 10
 def is_silent(url: str) -> None:
     """As if the last worker had died a while ago."""
     with psycopg.connect(url) as connection:
-        connection.execute("UPDATE read.checkpoint SET seen_at = now() - interval '1 minute', worker = 'shop-7:123'")
-
-
-def swept(url: str) -> None:
-    projector = Projector(url)
-    projector.sweep()
-    projector.close()
+        connection.execute("UPDATE shop.checkpoint SET seen_at = now() - interval '1 minute', worker = 'shop-7:123'")
 
 
 @pytest.fixture
@@ -53,7 +50,7 @@ def seconds_until(shop: Shop, so: Callable[[dict[str, Any]], bool]) -> float:
 
 def test_commands_that_fail_are_told_until_one_succeeds(shop: Shop) -> None:
     """As they do when the disk is full: whatever else is asked of the database is answered."""
-    swept(shop.database_url)
+    sweep(shop.database_url)
     with psycopg.connect(shop.database_url, autocommit=True) as connection:
         connection.execute(
             "CREATE FUNCTION public.full() RETURNS trigger LANGUAGE plpgsql AS "
@@ -73,13 +70,13 @@ def test_commands_that_fail_are_told_until_one_succeeds(shop: Shop) -> None:
 @pytest.mark.parametrize(
     "statement",
     [
-        "SELECT FROM read.checkpoint FOR UPDATE",
-        "LOCK TABLE read.checkpoint",
-        "LOCK TABLE read.orders IN SHARE MODE",
+        "SELECT FROM shop.checkpoint FOR UPDATE",
+        "LOCK TABLE shop.checkpoint",
+        "LOCK TABLE shop.orders IN SHARE MODE",
     ],
 )
 def test_who_keeps_the_projector_out_is_named_with_the_query(shop: Shop, statement: str) -> None:
-    swept(shop.database_url)
+    sweep(shop.database_url)
     is_silent(shop.database_url)
     with psycopg.connect(shop.database_url, application_name="psql of Ada") as holder:
         holder.execute(statement.encode())
@@ -91,11 +88,11 @@ def test_who_keeps_the_projector_out_is_named_with_the_query(shop: Shop, stateme
 
 def test_a_row_that_somebody_else_has_changed_is_told_with_the_process(shop: Shop) -> None:
     user = shop.user()
-    swept(shop.database_url)
+    sweep(shop.database_url)
     shop.put(f"/users/{user['id']}", json={"name": "Another", "email": user["email"]})
-    waiting = Projector(shop.database_url)
+    waiting = Follower(shop.database_url, SHOP)
     with psycopg.connect(shop.database_url, application_name="psql of Ada") as holder:
-        holder.execute("UPDATE read.users SET name = 'mine'")
+        holder.execute("UPDATE shop.users SET name = 'mine'")
         sweeping = threading.Thread(target=waiting.sweep)
         sweeping.start()
         assert (
@@ -103,11 +100,12 @@ def test_a_row_that_somebody_else_has_changed_is_told_with_the_process(shop: Sho
         )
     sweeping.join(VISIBLE_SECONDS_MAX)
     waiting.close()
+    sweep(shop.database_url)
     assert ready(shop)["not_ready"] == {}
 
 
 def test_with_a_replica_a_primary_that_is_gone_is_told(database_url: str) -> None:
-    swept(database_url)
+    sweep(database_url)
     settings = Settings(database_url=NOWHERE, query_database_url=database_url, redis_url=NO_REDIS)
     with served_with(settings) as shop:
         started = time.monotonic()
@@ -126,22 +124,20 @@ def test_with_a_replica_that_is_gone_the_replica_is_told(database_url: str) -> N
 
 
 def test_a_server_that_is_not_durable_is_not_ready_unless_that_is_allowed(database_url: str) -> None:
-    swept(database_url)
+    sweep(database_url)
     with served_with(Settings(database_url=database_url, redis_url=NO_REDIS)) as shop:
         assert "fsync = on" in ready(shop)["not_ready"]["database"]
 
 
 def test_without_redis_the_service_is_ready_but_slower(database_url: str) -> None:
-    projector = Projector(database_url)
     with served(database_url) as shop:
-        projector.sweep()
+        sweep(database_url)
         wait_until(lambda: "bell" in ready(shop)["degraded"], VISIBLE_SECONDS_MAX, "a Redis that is missed")
-        projector.sweep()
+        sweep(database_url)
         answer = shop.get("/readyz")
         assert answer.status_code == 200
         assert answer.json()["status"] == "degraded"
         assert "Redis cannot be reached" in answer.json()["degraded"]["bell"]
-    projector.close()
 
 
 @pytest.mark.parametrize(("setting", "reason"), [("maxmemory", "maxmemory"), ("replicaof", "read only replica")])
@@ -181,26 +177,22 @@ def test_a_bell_that_no_worker_hears_is_told_until_one_does(database_url: str, r
 
 
 def test_parked_streams_are_told_and_nothing_is_stopped_for_them(shop: Shop) -> None:
-    with psycopg.connect(shop.database_url) as connection:
-        connection.execute(
-            "INSERT INTO read.parked (stream, version, position, type, error, parked_at, skipped) "
-            "VALUES ('order-x', 1, 1, 'OrderPlaced', 'no', now(), false)"
-        )
-    swept(shop.database_url)
+    append_events(shop.database_url, [new_event("user-x", 1, UserDeleted())._replace(type="UserTeleported")])
+    sweep(shop.database_url)
     answer = shop.get("/readyz")
     assert (answer.status_code, answer.json()["degraded"]["projector"]) == (
         200,
-        "1 streams are parked; see `orders parked`",
+        "1 streams of shop are parked; see `orders parked`",
     )
 
 
 def test_a_clock_that_was_set_back_hides_no_dead_worker(shop: Shop) -> None:
-    swept(shop.database_url)
+    sweep(shop.database_url)
     with psycopg.connect(shop.database_url) as connection:
-        connection.execute("UPDATE read.checkpoint SET seen_at = now() + interval '1 hour', worker = 'shop-7:123'")
+        connection.execute("UPDATE shop.checkpoint SET seen_at = now() + interval '1 hour', worker = 'shop-7:123'")
     assert "since the clock was set back; the last was shop-7:123" in ready(shop)["not_ready"]["projector"]
     assert shop.get("/projections").json()["data"][0]["state"] == "stopped"
-    swept(shop.database_url)
+    sweep(shop.database_url)
     assert ready(shop)["not_ready"] == {}
 
 

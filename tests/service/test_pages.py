@@ -6,7 +6,8 @@ import psycopg
 import pytest
 
 from contract.problems import PROBLEMS
-from projector.worker import Projector
+from contract.resources import ProjectionView
+from tests.projecting import sweep
 from tests.served import Shop, problem, served
 
 
@@ -26,15 +27,13 @@ def test_a_process_that_answers_is_alive_even_without_tables(empty_database_url:
 
 
 def test_ready_means_that_a_projector_has_just_looked_at_the_log(shop: Shop) -> None:
-    projector = Projector(shop.database_url)
-    projector.sweep()
-    projector.close()
+    sweep(shop.database_url)
     assert shop.get("/readyz").json()["not_ready"] == {}
 
 
 def test_a_silent_projector_is_told_with_the_time_and_its_name(shop: Shop) -> None:
     with psycopg.connect(shop.database_url) as connection:
-        connection.execute("UPDATE read.checkpoint SET seen_at = now() - interval '42 s', worker = 'shop-7:123'")
+        connection.execute("UPDATE shop.checkpoint SET seen_at = now() - interval '42 s', worker = 'shop-7:123'")
     ready = shop.get("/readyz")
     assert ready.status_code == 503
     reason = ready.json()["not_ready"]["projector"]
@@ -43,9 +42,10 @@ def test_a_silent_projector_is_told_with_the_time_and_its_name(shop: Shop) -> No
 
 
 def test_the_reason_of_a_projection_that_stopped_is_told(shop: Shop) -> None:
+    sweep(shop.database_url)
     with psycopg.connect(shop.database_url) as connection:
-        connection.execute("UPDATE read.checkpoint SET seen_at = now(), error = 'event 7: unknown'")
-    assert shop.get("/readyz").json()["not_ready"] == {"projector": "event 7: unknown"}
+        connection.execute("UPDATE shop.checkpoint SET error = 'event 7: unknown'")
+    assert shop.get("/readyz").json()["not_ready"] == {"projector": "shop: event 7: unknown"}
 
 
 def test_a_projector_that_beats_but_does_not_follow_is_not_ready(shop: Shop) -> None:
@@ -54,7 +54,7 @@ def test_a_projector_that_beats_but_does_not_follow_is_not_ready(shop: Shop) -> 
         # The log refuses to be rewritten, so the clock of the checkpoint is what is moved.
         connection.execute("ALTER TABLE log.events DISABLE TRIGGER refuse_rewriting")
         connection.execute("UPDATE log.events SET recorded_at = now() - interval '1 min'")
-        connection.execute("UPDATE read.checkpoint SET seen_at = now()")
+        connection.execute("UPDATE shop.checkpoint SET seen_at = now()")
     assert "1 events behind" in shop.get("/readyz").json()["not_ready"]["projector"]
 
 
@@ -65,7 +65,8 @@ def test_metrics_count_commands_by_outcome_and_tell_the_lag(shop: Shop) -> None:
     assert 'orders_commands_total{outcome="accepted"} 1.0' in text
     assert 'orders_commands_total{outcome="refused"} 1.0' in text
     assert "orders_log_head 1.0" in text
-    assert 'orders_projection_lag_events{projection="read_tables"} 1.0' in text
+    for projection in ("shop", "sales", "activity"):
+        assert f'orders_projection_lag_events{{projection="{projection}"}} 1.0' in text
     head = shop.http.head("/metrics")
     assert (head.status_code, head.text) == (200, "")
 
@@ -91,3 +92,36 @@ def test_there_is_no_page_for_a_problem_that_does_not_exist(module_shop: Shop) -
 
 def test_a_path_that_is_nowhere_is_not_found(module_shop: Shop) -> None:
     assert problem(module_shop.get("/nowhere")) == (404, "not-found")
+
+
+def test_each_projection_is_listed_with_its_position_and_state(shop: Shop) -> None:
+    sweep(shop.database_url)
+    shop.user()
+    answer = shop.get("/projections")
+    found = answer.json()["data"]
+    assert [list(it) for it in found] == [list(ProjectionView.model_fields)] * 3
+    assert [(it["name"], it["version"], it["position"], it["head"], it["lag_events"]) for it in found] == [
+        ("shop", 1, 0, 1, 1),
+        ("sales", 1, 0, 1, 1),
+        ("activity", 1, 0, 1, 1),
+    ]
+    assert answer.headers["sync-token"] == "0"
+
+
+def test_reads_of_tables_of_another_version_wait_for_their_rebuild_and_commands_go_on(shop: Shop) -> None:
+    sweep(shop.database_url)
+    with psycopg.connect(shop.database_url) as connection:
+        connection.execute("UPDATE shop.checkpoint SET version = 0")
+    user = shop.user()
+    for path in (f"/users/{user['id']}", "/users", "/orders"):
+        answer = shop.get(path)
+        assert problem(answer) == (503, "projection-behind")
+        assert answer.headers["retry-after"] == "5"
+    assert shop.get("/sales").status_code == 200
+    told = shop.get("/readyz").json()["not_ready"]["projector"]
+    assert told.startswith("shop: shop is at version 0, this release needs 1: a worker of this release rebuilds it")
+    assert shop.get("/projections").json()["data"][0]["state"] == "outdated"
+    sweep(shop.database_url)
+    sweep(shop.database_url)
+    assert shop.get(f"/users/{user['id']}").json() == user
+    assert shop.get("/readyz").json()["not_ready"] == {}

@@ -206,7 +206,7 @@ class Stack:
 
     def lag(self) -> int:
         """How many events there are still to project."""
-        ((lag,),) = self.rows("SELECT head.position - checkpoint.position FROM log.head, read.checkpoint")
+        ((lag,),) = self.rows("SELECT head.position - checkpoint.position FROM log.head, shop.checkpoint")
         return int(str(lag))
 
     def wait_until_ready(self, seconds: float = START_SECONDS_MAX) -> None:

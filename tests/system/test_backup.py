@@ -13,6 +13,7 @@ from typing import NamedTuple
 import psycopg
 
 from projector.loop import Loop
+from projector.projections.shop import SHOP
 from service.embedded import PostgresServer, postgres_program
 from service.embedded.account import account_for
 from tests.builders import wait_until
@@ -193,4 +194,4 @@ def test_a_dump_is_restored_into_a_new_server_and_the_service_goes_on_from_there
 
 def lag(database_url: str) -> int:
     with psycopg.connect(database_url) as connection:
-        return Loop().look(connection).lag
+        return Loop(SHOP).look(connection).lag

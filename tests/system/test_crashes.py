@@ -70,7 +70,7 @@ class Crashes:
         self.recovered_in.append(time.monotonic() - started)
 
     def _projected(self) -> int:
-        ((position,),) = self.stack.rows("SELECT position FROM read.checkpoint")
+        ((position,),) = self.stack.rows("SELECT position FROM shop.checkpoint")
         return int(str(position))
 
     # What dies, and how it comes back.

@@ -14,7 +14,8 @@ from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
 from database.sessions import connect
-from projector.worker import Projector
+from projector.follower import Follower
+from projector.projections.shop import SHOP
 from service.cli import main
 from tests.conftest import Servers, url_of
 from tests.served import Shop, served
@@ -117,7 +118,7 @@ def day(shop: Shop) -> list[Any]:
     location = placed[0].headers["location"]
     cancelled = shop.post(f"{location}/cancel", json={"lines": [{"line": 1, "quantity": 1}]})
     assert cancelled.status_code == 200, cancelled.text
-    projector = Projector(shop.database_url)
+    projector = Follower(shop.database_url, SHOP)
     projector.sweep()
     projector.close()
     token = {"Sync-Token": cancelled.headers["sync-token"]}

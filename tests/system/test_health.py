@@ -92,7 +92,7 @@ def test_a_worker_that_cannot_reach_redis_is_told(stack: Stack) -> None:
         stack.workers[0].start()
 
 
-@pytest.mark.parametrize("statement", ["LOCK TABLE read.users", "SELECT FROM read.checkpoint FOR UPDATE"])
+@pytest.mark.parametrize("statement", ["LOCK TABLE shop.users", "SELECT FROM shop.checkpoint FOR UPDATE"])
 def test_whoever_holds_up_the_projection_is_named(stack: Stack, statement: str, is_long: bool) -> None:
     if not is_long and statement.startswith("LOCK"):
         pytest.skip("one of two kinds will do: --long")

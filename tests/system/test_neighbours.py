@@ -12,6 +12,7 @@ import pytest
 from psycopg import Connection
 
 from projector.bell import Bell
+from projector.projections.shop import SHOP
 from projector.verify import verify
 from service.embedded import postgres_program
 from tests.builders import Writing, wait_until
@@ -53,7 +54,7 @@ def a_snapshot_held(url: str, isolation: str = "REPEATABLE READ") -> Iterator[No
 def all_tables_read(url: str) -> Iterator[None]:
     """Somebody has read all our tables and gone to lunch in the transaction."""
     with psycopg.connect(url) as neighbour:
-        for table in ("log.events", "log.head", "log.claims", "read.orders", "read.checkpoint"):
+        for table in ("log.events", "log.head", "log.claims", "shop.orders", "shop.checkpoint"):
             neighbour.execute(f"SELECT count(*) FROM {table}".encode())
         yield
 
@@ -98,7 +99,7 @@ def test_neighbours_hold_nobody_up(
             goes_on(other, writing)
         with dumped_again_and_again(database_url, tmp_path):
             goes_on(other, writing, seconds=3)
-    assert verify(database_url, lambda _: None).differences == []
+    assert verify(database_url, SHOP, lambda _: None).differences == []
 
 
 def test_a_clock_that_is_set_back_an_hour_turns_nothing_around(
@@ -108,10 +109,10 @@ def test_a_clock_that_is_set_back_an_hour_turns_nothing_around(
     with WorkerProcess(database_url, redis_url, tmp_path):
         goes_on(other, writing)
         other.execute("UPDATE log.head SET recorded_at = clock_timestamp() + interval '1 hour'")
-        other.execute("UPDATE read.checkpoint SET seen_at = seen_at + interval '1 hour', updated_at = seen_at")
+        other.execute("UPDATE shop.checkpoint SET seen_at = seen_at + interval '1 hour', updated_at = seen_at")
         goes_on(other, writing)
         wait_until(
-            lambda: bool(other.execute("SELECT FROM read.checkpoint WHERE seen_at <= clock_timestamp()").rowcount),
+            lambda: bool(other.execute("SELECT FROM shop.checkpoint WHERE seen_at <= clock_timestamp()").rowcount),
             VISIBLE_SECONDS_MAX,
             "the worker to leave word by the new clock",
         )
@@ -124,4 +125,4 @@ def test_a_clock_that_is_set_back_an_hour_turns_nothing_around(
         "SELECT max(recorded_at) >= clock_timestamp() + interval '50 minutes' FROM log.events"
     ).fetchone()
     assert last == (True,)
-    assert verify(database_url, lambda _: None).differences == []
+    assert verify(database_url, SHOP, lambda _: None).differences == []

@@ -7,7 +7,9 @@ import psycopg
 import pytest
 from psycopg import Connection
 
-from projector.loop import Loop, connect
+from projector.connecting import connect
+from projector.loop import Loop
+from projector.projections.shop import SHOP
 from projector.replay import replay
 from projector.verify import verify
 from tests.builders import Writing
@@ -50,10 +52,10 @@ def check_that_all_goes_on(database_url: str, writing: Writing, projecting: Conn
     ada = writing.user()
     for _ in range(COMMANDS):
         writing.order(ada, {tea: 1})
-    loop = Loop()
+    loop = Loop(SHOP)
     while loop.project(projecting, COMMANDS).lag:
         pass
     assert position(projecting) == head(projecting) == check_log(database_url)
     assert len(contents(projecting)["orders"]) == COMMANDS
-    replay(database_url, lambda _: None)
-    assert verify(database_url, lambda _: None).differences == []
+    replay(database_url, SHOP, lambda _: None)
+    assert verify(database_url, SHOP, lambda _: None).differences == []

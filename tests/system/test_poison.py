@@ -10,8 +10,9 @@ from command.ids import new_id
 from eventlog.append import NewEvent
 from eventlog.codec import encode
 from eventlog.events import Event, OrderItem, OrderPlaced, ProductRepriced, StockReserved, UserChanged, UserRegistered
-from projector.loop import connect
+from projector.connecting import connect
 from projector.parked import held_back
+from projector.projections.shop import SHOP
 from projector.replay import replay
 from projector.verify import verify
 from tests.builders import append_events, new_event, wait_until
@@ -44,7 +45,11 @@ class Poison:
         reserved = StockReserved(self.order_id, 2, 98)
         self.meant: list[tuple[str, int, Event]] = [
             (f"product-{self.product['id']}", self.product["version"] + 1, ProductRepriced("3.00")),
-            (f"user-{self.user_id}", 1, UserRegistered("Ada", f"{self.user_id}@example.org", None)),
+            (
+                f"user-{self.user_id}",
+                1,
+                UserRegistered("Ada", f"{self.user_id}@example.org", f"{self.user_id}@example.org", None),
+            ),
             (f"order-{self.order_id}", 1, OrderPlaced(self.user_id, None, "EUR", "5.00", None, (item,))),
             (f"product-{cup['id']}", cup["version"] + 1, reserved),
             (f"user-{self.user_id}", 2, UserChanged(name="Ada L.")),
@@ -78,11 +83,11 @@ class Poison:
 
 def parked(stack: Stack) -> set[str]:
     with connect(stack.database_url) as connection:
-        return {it.parked.stream for it in held_back(connection)}
+        return {it.parked.stream for it in held_back(connection, SHOP)}
 
 
 def equal(stack: Stack) -> bool:
-    return not verify(stack.database_url, lambda _: None).differences
+    return not verify(stack.database_url, SHOP, lambda _: None).differences
 
 
 def read(shop: Shop, path: str, token: str) -> httpx.Response:
@@ -115,13 +120,13 @@ def test_poison_parks_its_streams_and_all_others_are_current(stack: Stack, shop:
     ready = shop.get("/readyz")
     assert (ready.status_code, ready.json()["degraded"]) == (
         200,
-        {"projector": "3 streams are parked; see `orders parked`"},
+        {"projector": "3 streams of shop are parked; see `orders parked`"},
     )
     assert shop.get("/projections").json()["data"][0]["parked"] == 3
     assert "3 streams are parked" in stack.run("status").stdout
 
     assert equal(stack)
-    replay(stack.database_url, lambda _: None)
+    replay(stack.database_url, SHOP, lambda _: None)
     assert parked(stack) == poison.streams
     assert equal(stack)
 

@@ -114,14 +114,14 @@ def ended(process: ServiceProcess) -> tuple[int, str]:
 
 
 def schemas(stack: Stack) -> set[object]:
-    return {name for (name,) in stack.rows("SELECT nspname FROM pg_namespace WHERE nspname LIKE 'read%%'")}
+    return {name for (name,) in stack.rows("SELECT nspname FROM pg_namespace WHERE nspname LIKE 'shop%%'")}
 
 
 @contextmanager
 def long_report(stack: Stack) -> Iterator[None]:
     """A transaction that has read the checkpoint and stays open: no swap gets past it."""
     with psycopg.connect(stack.database_url) as connection:
-        connection.execute("SELECT FROM read.checkpoint")
+        connection.execute("SELECT FROM shop.checkpoint")
         yield
 
 
@@ -138,7 +138,7 @@ def test_whatever_is_done_to_a_replay_the_tables_serve(tmp_path: Path, is_long: 
                     killed(stack, number, chance.uniform(0.0, 0.5))
                 without_room(stack)
                 two_at_once_and_a_migration(stack)
-                assert schemas(stack) == {"read"}
+                assert schemas(stack) == {"shop"}
         stack.wait_until_caught_up()
         assert_nothing_wrong(stack.database_url, buyers.history)
 
@@ -180,7 +180,8 @@ def two_at_once_and_a_migration(stack: Stack) -> None:
         winner, loser = (first, second) if first.is_alive() else (second, first)
         code, said = ended(loser)
         assert code == 1
-        assert re.fullmatch(r"orders: another replay or verify is running \(PostgreSQL process \d+\)", said), said
+        busy = r"orders: another replay or verify of shop is running \(PostgreSQL process \d+\)"
+        assert re.fullmatch(busy, said), said
         migrated = stack.run("migrate")
         assert migrated.returncode == 0, migrated.stderr
         assert winner.is_alive()
@@ -193,7 +194,7 @@ def killed(stack: Stack, number: int, after: float) -> None:
     process = stack.service(f"replay-killed-{number}", "replay")
     with long_report(stack):
         process.start()
-        wait_until(lambda: "read_next" in schemas(stack), REPLAY_SECONDS_MAX, "the new tables")
+        wait_until(lambda: "shop_next" in schemas(stack), REPLAY_SECONDS_MAX, "the new tables")
         time.sleep(after)  # to be killed at any moment from there on
         process.kill()
 
@@ -207,4 +208,4 @@ def without_room(stack: Stack) -> None:
         finally:
             connection.execute("DROP EVENT TRIGGER no_room; DROP FUNCTION no_room")
     assert line == "orders: PostgreSQL: could not extend file: No space left on device"
-    assert schemas(stack) == {"read"}
+    assert schemas(stack) == {"shop"}

@@ -90,7 +90,7 @@ class Shop:
     @contextmanager
     def going_on(self) -> Iterator[None]:
         """Command and read before and during the block, which is the trouble; compare; and see the worker recover."""
-        worker = self._stack.rows("SELECT worker FROM read.checkpoint")
+        worker = self._stack.rows("SELECT worker FROM shop.checkpoint")
         with self._clients() as usual:
             time.sleep(USUAL_SECONDS)
         with self._clients() as troubled:
@@ -101,7 +101,7 @@ class Shop:
         print(f"{usually * 1000:.1f} ms, in trouble {in_trouble * 1000:.1f} ms, at most {max(troubled) * 1000:.1f} ms")
         assert in_trouble < usually + SLOWED_BY_SECONDS_MAX
         self._wait_until_woken()
-        assert self._stack.rows("SELECT worker FROM read.checkpoint") == worker, "the worker was restarted"
+        assert self._stack.rows("SELECT worker FROM shop.checkpoint") == worker, "the worker was restarted"
         self._stack.wait_until_caught_up()
 
     @contextmanager
@@ -177,11 +177,11 @@ def test_a_slow_redis_is_not_waited_for(stack: Stack, history: History, is_long:
         api = stack.service("api-late", "serve", "--port", str(api_port), **through)
         worker = stack.service("worker-late", "work", **through)
         try:
-            before = stack.rows("SELECT worker FROM read.checkpoint")
+            before = stack.rows("SELECT worker FROM shop.checkpoint")
             api.start()
             worker.start()
             wait_until(
-                lambda: stack.rows("SELECT worker FROM read.checkpoint") != before, START_SECONDS_MAX, "the late worker"
+                lambda: stack.rows("SELECT worker FROM shop.checkpoint") != before, START_SECONDS_MAX, "the late worker"
             )
             url = f"http://127.0.0.1:{api_port}"
             wait_until(lambda: answers(f"{url}/readyz"), START_SECONDS_MAX, "an API that is ready")

@@ -4,7 +4,9 @@ from urllib.parse import quote
 
 from psycopg.conninfo import conninfo_to_dict
 
-from projector.loop import Loop, connect
+from projector.connecting import connect
+from projector.loop import Loop
+from projector.projections.shop import SHOP
 from service.migrate import upgrade
 from tests.served import served
 
@@ -18,6 +20,6 @@ def test_every_part_finds_the_host_that_takes_writes(empty_database_url: str) ->
     with served(url) as shop, connect(url) as projecting:
         user = shop.post("/users", json={"name": "Ada", "email": "ada@example.org"})
         assert user.status_code == 201
-        Loop().project(projecting, 10)
+        Loop(SHOP).project(projecting, 10)
         read = shop.get(user.headers["location"], headers={"Sync-Token": user.headers["sync-token"]})
         assert read.json() == user.json()

@@ -106,7 +106,7 @@ def test_neither_slow_clients_nor_a_frozen_database_hold_it_up(stack: Stack) -> 
 def locked(stack: Stack) -> Iterator[None]:
     """Nobody gets at the users."""
     with psycopg.connect(stack.database_url) as holder:
-        holder.execute("LOCK TABLE read.users")
+        holder.execute("LOCK TABLE shop.users")
         yield
 
 

@@ -11,6 +11,7 @@ from psycopg import Connection
 
 from command.ids import new_id
 from eventlog.events import UserRegistered
+from projector.projections.shop import SHOP
 from projector.verify import verify
 from tests.builders import Writing, append_events, new_event, wait_until
 from tests.projector.read_tables import head, position
@@ -23,7 +24,7 @@ STOPPED_SECONDS = 15
 _HOLDING = """
 SELECT session.pid FROM pg_stat_activity AS session JOIN pg_locks AS lock USING (pid)
 WHERE session.application_name = 'orders projector' AND session.datname = current_database()
-    AND lock.relation = 'read.checkpoint'::regclass AND lock.mode = 'RowShareLock'
+    AND lock.relation = 'shop.checkpoint'::regclass AND lock.mode = 'RowShareLock'
     AND session.wait_event = %s
 """
 # The first batch takes its time before its rows are written.
@@ -32,7 +33,7 @@ CREATE SEQUENCE public.batches;
 CREATE FUNCTION public.dawdle() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN IF nextval('public.batches') = 1 THEN PERFORM pg_sleep(1); END IF; RETURN NEW; END
 $$;
-CREATE TRIGGER dawdle BEFORE INSERT ON read.users FOR EACH STATEMENT EXECUTE FUNCTION public.dawdle()
+CREATE TRIGGER dawdle BEFORE INSERT ON shop.users FOR EACH STATEMENT EXECUTE FUNCTION public.dawdle()
 """
 
 
@@ -72,7 +73,7 @@ def stopped_while(worker: ServiceProcess, other: Connection, event: str) -> int:
 
 
 def holds(other: Connection, pid: int) -> bool:
-    found = other.execute("SELECT FROM pg_locks WHERE pid = %s AND relation = 'read.checkpoint'::regclass", (pid,))
+    found = other.execute("SELECT FROM pg_locks WHERE pid = %s AND relation = 'shop.checkpoint'::regclass", (pid,))
     return found.rowcount > 0
 
 
@@ -94,7 +95,7 @@ def taken_over_and_refused(workers: Workers, other: Connection, database_url: st
         writing.user()
     wait_until(lambda: position(other) == head(other), TAKEN_OVER_SECONDS_MAX, "the first to go on")
     assert workers.first.is_alive()
-    verdict = verify(database_url, lambda _: None)
+    verdict = verify(database_url, SHOP, lambda _: None)
     assert (verdict.position, verdict.differences) == (head(other), [])
 
 
@@ -116,7 +117,11 @@ def test_another_takes_over_from_one_that_is_stopped_while_it_reads(
     append_events(
         database_url,
         [
-            new_event(f"user-{new_id()}", 1, UserRegistered("x" * 20_000, f"{number}@example.org", None))
+            new_event(
+                f"user-{new_id()}",
+                1,
+                UserRegistered("x" * 20_000, f"{number}@example.org", f"{number}@example.org", None),
+            )
             for number in range(2_500)
         ],
     )

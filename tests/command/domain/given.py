@@ -81,7 +81,8 @@ class given:  # noqa: N801 - it reads as a word
 
 
 def a_user(name: str = "ada", email: str | None = None) -> Happened:
-    return [(f"user-{name}", UserRegistered(name.capitalize(), email or f"{name}@example.org", None))]
+    email = email or f"{name}@example.org"
+    return [(f"user-{name}", UserRegistered(name.capitalize(), email, email.lower(), None))]
 
 
 def a_deleted_user(name: str = "ada") -> Happened:

@@ -64,7 +64,7 @@ def cancelled(outcome: Outcome) -> list[tuple[str, dict[int, int]]]:
     return [
         (stream, {line.line: line.quantity for line in event.lines})
         for stream, event in outcome.events
-        if isinstance(event, OrderLinesCancelled)
+        if isinstance(event, OrderLinesCancelled | OrderCancelled)
     ]
 
 
@@ -74,7 +74,7 @@ def test_the_line_of_the_returned_price_is_preferred():
     assert outcome.events == [
         (
             "order-A",
-            OrderLinesCancelled("u", None, "R", (CancelledLine(2, 2, 2),), "4.00", "4.00"),
+            OrderLinesCancelled("u", "EUR", None, "R", (CancelledLine(2, "tea", "tea", 2, "4.00", 2),), "4.00", "4.00"),
         ),
         ("product-tea", StockReleased("A", 2, 2)),
     ]
@@ -113,7 +113,10 @@ def test_returning_all_that_is_left_cancels_the_order():
     assert not isinstance(when(states, ReturnItems("R1", (back("A", "tea", 2),))).events[0][1], OrderCancelled)
     outcome = when(states, ReturnItems("R2", (back("A", "POST", 1),)))
     assert outcome.events == [
-        ("order-A", OrderCancelled("u", None, "R2", (CancelledLine(2, 1, 1),), "3.00", "5.00")),
+        (
+            "order-A",
+            OrderCancelled("u", "EUR", None, "R2", (CancelledLine(2, "POST", "POST", 1, "3.00", 1),), "3.00", "5.00"),
+        ),
     ]
 
 
@@ -151,9 +154,9 @@ def test_a_whole_cancellation_cancels_what_is_left():
     states.evolve("product-tea", StockReserved("A", 3, 100), AT)
     when(states, ReturnItems("R", (back("A", "tea", 1),)))
     outcome = when(states, CancelImportedOrder("C", "A"))
-    lines = (CancelledLine(1, 2, 3), CancelledLine(2, 1, 1))
+    lines = (CancelledLine(1, "tea", "tea", 2, "2.00", 3), CancelledLine(2, "POST", "POST", 1, "2.00", 1))
     assert outcome.events == [
-        ("order-A", OrderCancelled("u", None, "C", lines, "4.00", "5.00")),
+        ("order-A", OrderCancelled("u", "EUR", None, "C", lines, "4.00", "5.00")),
         ("product-tea", StockReleased("A", 2, 103)),
     ]
     assert outcome.claimed == {"cancellation:C": "order-A"}

@@ -116,7 +116,8 @@ def test_prices_and_times_are_the_files_and_the_rest_is_the_products(shop):
 def test_a_return_from_two_orders_chains_the_stock_of_their_product(shop):
     shop.load(*find(SHOP))
     returned = shop.ask(
-        "SELECT type, data->>'amount', data->>'cancelled_total_after', data->'lines' FROM log.events "
+        "SELECT type, data->>'amount', data->>'cancelled_total_after', array(SELECT array[line->'line', "
+        "line->'quantity', line->'cancelled_after']::text FROM json_array_elements(data->'lines') AS line) FROM log.events "
         "WHERE data->>'external_id' = 'R1' ORDER BY position"
     )
     # 3 at 4.1225, the price of the return, then 1 at 4.50, and the postage; of the other order 1 at its own 4.20.
@@ -125,13 +126,9 @@ def test_a_return_from_two_orders_chains_the_stock_of_their_product(shop):
             "OrderLinesCancelled",
             "18.8675",
             "18.8675",
-            [
-                {"line": 1, "quantity": 1, "cancelled_after": 1},
-                {"line": 2, "quantity": 3, "cancelled_after": 3},
-                {"line": 3, "quantity": 1, "cancelled_after": 1},
-            ],
+            ["{1,1,1}", "{2,3,3}", "{3,1,1}"],
         ),
-        ("OrderLinesCancelled", "4.20", "4.20", [{"line": 1, "quantity": 1, "cancelled_after": 1}]),
+        ("OrderLinesCancelled", "4.20", "4.20", ["{1,1,1}"]),
     ]
     stock = shop.ask(
         "SELECT type, (data->>'quantity')::int, (data->>'stock_after')::int FROM log.events WHERE stream = "

@@ -3,13 +3,15 @@
 from typing import Any, NamedTuple
 
 from msgspec import Raw
+from sqlalchemy.orm import DeclarativeBase
 
-from eventlog.codec import encode
+from eventlog.codec import Codec, encode
 from eventlog.events import SCHEMA_VERSIONS, Event
-from eventlog.read import StoredEvent
-from projector.loop import Loop
-from projector.parking import Parking
+from projector.projection import Envelope, Projection
+from projector.projections.shop import SHOP
 from projector.rows import Rows
+
+decode = Codec().decode
 
 ID = "01900000-0000-7000-8000-000000000001"
 USER = "01900000-0000-7000-8000-00000000000a"
@@ -28,19 +30,15 @@ class Changed(NamedTuple):
     set: dict[Any, dict[str, Any]]
 
 
-def fold(stream: str, *events: Event, after: int = 0) -> Rows:
+def fold(stream: str, *events: Event, after: int = 0, projection: Projection = SHOP) -> Rows:
     """The row changes that a stream's events come to, when `after` of its events are projected already."""
-    loop = Loop()
-    stored = [
-        StoredEvent(
-            number, stream, number, type(event).__name__, SCHEMA_VERSIONS[type(event)], at(number), Raw(encode(event))
-        )
-        for number, event in enumerate(events, after + 1)
-    ]
-    loop.fold(stored, Parking())
-    return loop._rows
+    rows = Rows(projection)
+    for number, event in enumerate(events, after + 1):
+        stored = decode(type(event).__name__, SCHEMA_VERSIONS[type(event)], Raw(encode(event)))
+        projection.on[type(event)](stored, Envelope(stream[-36:], number, at(number), number), rows)
+    return rows
 
 
-def changes(rows: Rows, table: str) -> Changed:
-    of_table = getattr(rows, table)
-    return Changed(dict(of_table._inserted), dict(of_table._set))
+def changes(rows: Rows, table: type[DeclarativeBase]) -> Changed:
+    of_table = rows.of(table)
+    return Changed(dict(of_table.inserted), dict(of_table.changed))

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from projector.worker import Projector
+from projector.follower import Follower
+from projector.projections.shop import SHOP
 from service.cli import main
 from tests.builders import Writing
 
@@ -46,7 +47,7 @@ def shop(database_url: str) -> Iterator[Writing]:
 
 def project(database_url: str) -> None:
     """As a worker does."""
-    projector = Projector(database_url)
+    projector = Follower(database_url, SHOP)
     projector.sweep()
     projector.close()
 

@@ -64,15 +64,15 @@ def test_a_role_that_may_not_read_the_log_is_told_so_in_one_line(run: Run, datab
         finally:
             connection.execute(f'DROP ROLE "{name}"'.encode())
     assert done.returncode == 1
-    assert done.stderr.startswith("orders: permission denied for schema read")
+    assert done.stderr.startswith("orders: permission denied for schema shop")
     assert done.stderr.count("\n") == 1
 
 
 def test_who_holds_what_the_service_waits_for_is_named(database_url: str) -> None:
     held = {
         "log.head": "SELECT FROM log.head FOR UPDATE",
-        "read.checkpoint": "SELECT FROM read.checkpoint WHERE name <> 'it''s secret' FOR SHARE",
-        "read.orders": "LOCK TABLE read.orders IN SHARE MODE",
+        "shop.checkpoint": "SELECT FROM shop.checkpoint WHERE worker IS DISTINCT FROM 'it''s secret' FOR SHARE",
+        "shop.orders": "LOCK TABLE shop.orders IN SHARE MODE",
     }
     pids = {}
     with ExitStack() as stack:
@@ -82,7 +82,7 @@ def test_who_holds_what_the_service_waits_for_is_named(database_url: str) -> Non
             pids[name] = session.info.backend_pid
         # Who only reads is in nobody's way.
         reader = stack.enter_context(psycopg.connect(database_url))
-        reader.execute("SELECT FROM log.head, read.checkpoint, read.orders")
+        reader.execute("SELECT FROM log.head, shop.checkpoint, shop.orders")
         time.sleep(server.HELD_SECONDS_MAX + 0.2)
         told = findings(database_url, "in the way")
     assert len(told) == len(held), told

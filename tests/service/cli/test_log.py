@@ -12,8 +12,11 @@ import psycopg
 import pytest
 
 from projector import bell
-from projector.loop import WORKER, Loop, connect
-from projector.shadow import REPLAY_SCHEMA, Shadow, only_one
+from projector.checkpoint import WORKER
+from projector.connecting import connect
+from projector.loop import Loop
+from projector.projections.shop import SHOP
+from projector.shadow import Shadow, only_one
 from service.cli.log import EVENTS_SHOWN
 from tests.builders import Writing
 from tests.service.cli.conftest import Run, project
@@ -96,12 +99,12 @@ def test_status_tells_how_things_stand(run: Run, shop: Writing, database_url: st
         shop.user()
 
     document = json.loads(run("status", "--json", REDIS_URL=redis_url).stdout)
-    (projection,) = document["projections"]
+    projection = document["projections"][0]
     with psycopg.connect(database_url) as connection:
         log_uuid, head = connection.execute("SELECT log_uuid::text, position FROM log.head").fetchone() or ()
     assert document["log"]["log_uuid"] == log_uuid
     assert document["log"]["head"] == projection["head"] == head
-    assert (projection["name"], projection["position"], projection["lag_events"]) == ("read_tables", head - 3, 3)
+    assert (projection["name"], projection["position"], projection["lag_events"]) == ("shop", head - 3, 3)
     assert projection["lag_ms"] > 0
     assert projection["worker"] == WORKER
     assert projection["error"] is None
@@ -117,9 +120,9 @@ def test_status_tells_how_things_stand(run: Run, shop: Writing, database_url: st
 
 def test_status_tells_why_nothing_is_projected(run: Run, shop: Writing, database_url: str) -> None:
     with connect(database_url) as connection:
-        Loop().report(connection, "DiskFull: it fell")
-    assert "read_tables: DiskFull: it fell" in lines(run("status"))
-    (projection,) = json.loads(run("status", "--json").stdout)["projections"]
+        Loop(SHOP).checkpoint.report(connection, "DiskFull: it fell")
+    assert "shop: DiskFull: it fell" in lines(run("status"))
+    projection = json.loads(run("status", "--json").stdout)["projections"][0]
     assert projection["error"].endswith("it fell")
 
 
@@ -127,12 +130,12 @@ def test_status_tells_that_a_worker_is_missing_and_that_a_replay_runs(
     run: Run, shop: Writing, database_url: str
 ) -> None:
     with connect(database_url) as connection:
-        connection.execute("UPDATE read.checkpoint SET seen_at = seen_at - interval '1 hour'")
-        assert states(run) == ["stopped"]
-        with only_one(connection), Shadow(connection, REPLAY_SCHEMA):
-            assert states(run) == ["replaying"]
-        with only_one(connection):
-            assert states(run) == ["stopped"], "a verify is no replay"
+        connection.execute("UPDATE shop.checkpoint SET seen_at = seen_at - interval '1 hour'")
+        assert states(run)[0] == "stopped"
+        with only_one(connection, SHOP), Shadow(connection, SHOP, "shop_next"):
+            assert states(run)[0] == "rebuilding"
+        with only_one(connection, SHOP):
+            assert states(run)[0] == "stopped", "a verify is no replay"
 
 
 def states(run: Run) -> list[str]:
@@ -145,7 +148,7 @@ def test_without_redis_status_says_so_and_tells_the_rest(run: Run, shop: Writing
     document = json.loads(run("status", "--json", REDIS_URL=NO_REDIS).stdout)
     assert document["workers"] is None
     assert "Redis cannot be asked" in document["redis_error"]
-    assert len(document["projections"]) == 1
+    assert len(document["projections"]) == 3
 
 
 @contextmanager

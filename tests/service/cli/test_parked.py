@@ -5,7 +5,9 @@ import pytest
 
 from command.ids import new_id
 from eventlog.events import UserChanged, UserRegistered
-from projector.loop import Loop, connect
+from projector.connecting import connect
+from projector.loop import Loop
+from projector.projections.shop import SHOP
 from tests.builders import append_events, new_event
 from tests.service.cli.conftest import Run, one_line
 
@@ -14,12 +16,12 @@ from tests.service.cli.conftest import Run, one_line
 def stream(database_url: str) -> str:
     """A user who is parked at the second of three events."""
     name = f"user-{new_id()}"
-    events = [new_event(name, 1, UserRegistered("Ada", "ada@example.org", None))]
+    events = [new_event(name, 1, UserRegistered("Ada", "ada@example.org", "ada@example.org", None))]
     events += [new_event(name, version, UserChanged(f"Ada {version}", None)) for version in (2, 3)]
     events[1] = events[1]._replace(type="UserTeleported")
     append_events(database_url, events)
     with connect(database_url) as connection:
-        Loop().project(connection, 100)
+        Loop(SHOP).project(connection, 100)
     return name
 
 
@@ -32,7 +34,7 @@ def mend(database_url: str) -> None:
 
 def names(database_url: str) -> list[tuple[str]]:
     with connect(database_url) as connection:
-        return connection.execute("SELECT name FROM read.users").fetchall()
+        return connection.execute("SELECT name FROM shop.users").fetchall()
 
 
 def documents(answer: subprocess.CompletedProcess[str]) -> list[dict[str, object]]:
@@ -43,12 +45,13 @@ def documents(answer: subprocess.CompletedProcess[str]) -> list[dict[str, object
 def test_what_is_parked_is_listed_with_its_event_error_and_age(run: Run, stream: str) -> None:
     listed = run("parked")
     assert listed.returncode == 0
-    for part in (stream, "UserTeleported", "2 events", "not known to this release", "orders parked retry"):
+    for part in (stream, "UserTeleported", "2 events", "not known to this release", "retry --group N", "group"):
         assert part in listed.stdout
     (document,) = documents(run("parked", "--json"))
     assert document.pop("parked_at")
     assert 0 <= float(str(document.pop("age_seconds"))) < 60
     assert document == {
+        "projection": "shop",
         "stream": stream,
         "position": 2,
         "version": 2,
@@ -71,14 +74,16 @@ def test_a_retry_before_the_cause_is_mended_changes_nothing_and_says_so(
     assert names(database_url) == [("Ada",)]
 
 
-@pytest.mark.parametrize("which", ["all", "one"])
+@pytest.mark.parametrize("which", ["all", "one", "group"])
 def test_after_the_cause_is_mended_a_retry_projects_what_was_held_back(
     run: Run, stream: str, database_url: str, which: str
 ) -> None:
     mend(database_url)
-    again = run("parked", "retry", *([stream] if which == "one" else []), "--json")
+    arguments = {"all": [], "one": [stream], "group": ["--group", "1"]}[which]
+    again = run("parked", "retry", *arguments, "--json")
     assert again.returncode == 0
-    assert documents(again) == [{"stream": stream, "events_projected": 2, "parked_at_version": None, "error": None}]
+    done = {"projection": "shop", "stream": stream, "events_projected": 2}
+    assert documents(again) == [done | {"parked_at_version": None, "error": None}]
     assert names(database_url) == [("Ada 3",)]
     assert run("parked").stdout == "nothing is parked\n"
     assert run("parked", "retry").stdout == "nothing is parked\n"
@@ -88,12 +93,14 @@ def test_an_event_is_skipped_with_a_reason_that_is_recorded(run: Run, stream: st
     skipped = run("parked", "skip", stream, "--reason", "nobody needs it")
     assert skipped.returncode == 0, skipped.stderr
     assert skipped.stdout.splitlines() == [
-        f"skipped event 2 (UserTeleported, version 2 of {stream})",
-        f"{stream} is parked no more",
+        f"shop skips event 2 (UserTeleported, version 2 of {stream})",
+        f"{stream} is no longer parked",
     ]
     assert names(database_url) == [("Ada 3",)]
     with connect(database_url) as connection:
-        assert connection.execute("SELECT position, reason FROM log.skips").fetchall() == [(2, "nobody needs it")]
+        assert connection.execute("SELECT projection, position, reason FROM log.skips").fetchall() == [
+            ("shop", 2, "nobody needs it")
+        ]
     assert run("verify").returncode == 0
 
 

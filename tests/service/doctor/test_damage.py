@@ -50,7 +50,7 @@ def template(servers: Servers) -> Iterator[str]:
                 writing.adjust_stock(often, -1)
             writing.adjust_stock(writing.product(stock=5), -1, "last")
         with psycopg.connect(url) as connection:
-            connection.execute("UPDATE read.checkpoint SET position = (SELECT position FROM log.head)")
+            connection.execute("UPDATE shop.checkpoint SET position = (SELECT position FROM log.head)")
         yield psycopg.conninfo.conninfo_to_dict(url)["dbname"]  # type: ignore[misc]
 
 
@@ -136,7 +136,7 @@ DAMAGES = [
     ),
     ("UPDATE log.snapshots SET version = 400", "snapshots", "is of version 400, but the stream ends at 42"),
     ("UPDATE log.snapshots SET state = '{}'", "snapshots", "cannot be read"),
-    ("UPDATE read.checkpoint SET position = 10000", "checkpoint", "has projected up to position 10000, but the log"),
+    ("UPDATE shop.checkpoint SET position = 10000", "checkpoint", "has projected up to position 10000, but the log"),
 ]
 
 
@@ -173,7 +173,7 @@ def test_a_check_that_takes_too_long_is_reported_as_not_checked_and_the_others_g
     damaged.execute("ALTER TABLE log.snapshots RENAME TO hidden")
     damaged.execute(
         "CREATE VIEW log.snapshots AS "
-        "SELECT log_id, stream, log.slow(version)::integer AS version, shape, state FROM log.hidden"
+        "SELECT stream, log.slow(version)::integer AS version, shape, state FROM log.hidden"
     )
     examination = examine(damaged, check_seconds_max=1)
     assert examination.not_checked == {"snapshots": "a statement took longer than 1 s"}
@@ -189,7 +189,7 @@ def test_an_examination_leaves_no_lock_and_no_transaction_behind(damaged: psycop
         with psycopg.connect(damaged.info.dsn, autocommit=True) as other:
             locks = other.execute(
                 "SELECT relation::regclass::text FROM pg_locks WHERE pid = %s AND locktype = 'relation' AND granted "
-                "AND (mode <> 'AccessShareLock' OR relation = 'read.checkpoint'::regclass)",
+                "AND (mode <> 'AccessShareLock' OR relation = 'shop.checkpoint'::regclass)",
                 (damaged.info.backend_pid,),
             ).fetchall()
             seen.append({name for (name,) in locks})

@@ -9,13 +9,14 @@ from eventlog.events import (
     StockReleased,
     StockReserved,
 )
-from projector.projections.envelope import Envelope
+from projector.projection import Envelope
 from projector.rows import Rows
+from readmodel.shop import Product
 
 
 def added(event: ProductAdded, of: Envelope, rows: Rows) -> None:
-    rows.products.insert(
-        of.id,
+    rows.insert(
+        Product,
         {
             "id": of.id,
             "sku": event.sku,
@@ -32,16 +33,16 @@ def added(event: ProductAdded, of: Envelope, rows: Rows) -> None:
 
 
 def renamed(event: ProductChanged, of: Envelope, rows: Rows) -> None:
-    rows.products.set(of.id, {"version": of.version, "updated_at": of.at, "name": event.name})
+    rows.set(Product, of.id, {"version": of.version, "updated_at": of.at, "name": event.name})
 
 
 def repriced(event: ProductRepriced, of: Envelope, rows: Rows) -> None:
-    rows.products.set(of.id, {"version": of.version, "updated_at": of.at, "price": event.price})
+    rows.set(Product, of.id, {"version": of.version, "updated_at": of.at, "price": event.price})
 
 
 def discontinued(event: ProductDiscontinued, of: Envelope, rows: Rows) -> None:
-    rows.products.set(of.id, {"version": of.version, "updated_at": of.at, "discontinued": True})
+    rows.set(Product, of.id, {"version": of.version, "updated_at": of.at, "discontinued": True})
 
 
 def stock_changed(event: StockAdjusted | StockReserved | StockReleased, of: Envelope, rows: Rows) -> None:
-    rows.products.set(of.id, {"version": of.version, "updated_at": of.at, "stock": event.stock_after})
+    rows.set(Product, of.id, {"version": of.version, "updated_at": of.at, "stock": event.stock_after})

@@ -1,15 +1,14 @@
 """Orders and their items, as rows."""
 
-from collections.abc import Iterator
-
 from eventlog.events import OrderCancelled, OrderLinesCancelled, OrderPlaced
-from projector.projections.envelope import Envelope
+from projector.projection import Envelope
 from projector.rows import Rows
+from readmodel.shop import Order, OrderItem
 
 
 def placed(event: OrderPlaced, of: Envelope, rows: Rows) -> None:
-    rows.orders.insert(
-        of.id,
+    rows.insert(
+        Order,
         {
             "id": of.id,
             "external_id": event.external_id,
@@ -27,8 +26,8 @@ def placed(event: OrderPlaced, of: Envelope, rows: Rows) -> None:
         },
     )
     for item in event.items:
-        rows.order_items.insert(
-            (of.id, item.line),
+        rows.insert(
+            OrderItem,
             {
                 "order_id": of.id,
                 "line": item.line,
@@ -39,15 +38,9 @@ def placed(event: OrderPlaced, of: Envelope, rows: Rows) -> None:
                 "cancelled_quantity": 0,
                 "unit_price": item.unit_price,
                 "amount": item.amount,
+                "placed_at": of.at,
             },
         )
-
-
-def references(event: OrderPlaced) -> Iterator[str]:
-    """The streams of the user and the products, which the order's foreign keys want to find."""
-    yield f"user-{event.user_id}"
-    for item in event.items:
-        yield f"product-{item.product_id}"
 
 
 def lines_cancelled(event: OrderLinesCancelled, of: Envelope, rows: Rows) -> None:
@@ -58,10 +51,10 @@ def cancelled(event: OrderCancelled, of: Envelope, rows: Rows) -> None:
     _cancel(event, of, rows, {"status": "cancelled", "cancelled_at": of.at})
 
 
-def _cancel(event: OrderLinesCancelled, of: Envelope, rows: Rows, columns: dict[str, object]) -> None:
+def _cancel(event: OrderLinesCancelled | OrderCancelled, of: Envelope, rows: Rows, columns: dict[str, object]) -> None:
     columns |= {"cancelled_total": event.cancelled_total_after, "version": of.version, "updated_at": of.at}
     if event.reason is not None:
         columns["cancel_reason"] = event.reason
-    rows.orders.set(of.id, columns)
+    rows.set(Order, of.id, columns)
     for line in event.lines:
-        rows.order_items.set((of.id, line.line), {"cancelled_quantity": line.cancelled_after})
+        rows.set(OrderItem, (of.id, line.line), {"cancelled_quantity": line.cancelled_after})

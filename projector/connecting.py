@@ -1,0 +1,27 @@
+"""Connections for projecting."""
+
+from psycopg import Connection
+
+from database import sessions
+from database.sessions import Limits
+from eventlog import arrays, stalled
+
+# Tables are locked for moments only: by a swap, or by a migration.
+LOCK_SECONDS_MAX = 10
+LIMITS = Limits(lock=LOCK_SECONDS_MAX, idle_in_transaction=stalled.SECONDS_MAX)
+# A server whose machine is gone does not answer, however long we wait: the kernel gives up on it after this.
+VANISHED_MS_MAX = 20_000
+
+
+def connect(database_url: str, connection_class: type[Connection] = Connection, limits: Limits = LIMITS) -> Connection:
+    """A connection in autocommit. Raises psycopg.OperationalError."""
+    connection = sessions.connect(
+        database_url,
+        "orders projector",
+        limits,
+        connection_class=connection_class,
+        tcp_user_timeout=VANISHED_MS_MAX,
+        keepalives_idle=VANISHED_MS_MAX // 2_000,
+    )
+    arrays.register(connection)
+    return connection

@@ -1,0 +1,88 @@
+"""Folding: events into the row changes that a projection's handlers make of them."""
+
+from collections.abc import Callable, Iterable, Sequence
+from decimal import Context, localcontext
+from typing import Any
+
+from psycopg import Connection
+
+from eventlog.codec import Codec, UnreadableEvent
+from eventlog.read import EventHead, StoredEvent
+from projector.narrowing import Refused, refusing
+from projector.parking import Parking
+from projector.projection import Envelope, Projection
+from projector.rows import NewRows, Rows
+
+Page = Sequence[StoredEvent] | Sequence[EventHead]
+
+# Sums are exact: no amount of NUMERIC that we add up has so many digits.
+_EXACT = Context(prec=1_000)
+
+
+class Folding:
+    """The row changes of one batch."""
+
+    def __init__(self, projection: Projection, codec: Codec) -> None:
+        self._projection = projection
+        self._decode = codec.decode
+        self._rows = Rows(projection)
+
+    def clear(self) -> None:
+        """Forget all changes: their batch was rolled back."""
+        self._rows = Rows(self._projection)
+
+    def take_new(self) -> list[NewRows]:
+        """The new rows alone, to be written now."""
+        return self._rows.take_new()
+
+    def write(self, connection: Connection, schema: str, events: int, position: int) -> None:
+        """Write what was folded of `events` events, the first of them at `position`. Raises Refused, psycopg.Error."""
+        with refusing(events, position):
+            self._rows.write(connection, schema)
+
+    def fold(self, events: Page, parking: Parking) -> None:
+        """Turn events into row changes, except those that are held back. Raises Refused."""
+        with localcontext(_EXACT):
+            if self._projection.every is not None:
+                self._fold_heads(events, parking, self._projection.every)
+            else:
+                self._fold_events(events, parking)
+
+    def _fold_heads(self, events: Iterable[Any], parking: Parking, handle: Callable[[EventHead, Rows], None]) -> None:
+        rows = self._rows
+        for number, event in enumerate(events, 1):
+            if parking.any and parking.holds_back(event):
+                continue
+            try:
+                handle(event, rows)
+            except Exception as error:
+                raise Refused(f"{type(error).__name__}: {error}", number, event.position) from error
+
+    def _fold_events(self, events: Iterable[Any], parking: Parking) -> None:
+        rows, decode, handlers = self._rows, self._decode, self._projection.on
+        for number, stored in enumerate(events, 1):
+            if parking.any and parking.holds_back(stored):
+                continue
+            position, stream, version, type_name, schema_version, occurred_at, data = stored
+            try:
+                event = decode(type_name, schema_version, data)
+            except UnreadableEvent as error:
+                parking.park(stored, str(error))
+                continue
+            handle = handlers[type(event)]
+            # "order-0190..." is the kind, a hyphen, and an id of 36 characters.
+            of = Envelope(stream[-36:], version, occurred_at, position)
+            try:
+                if parking.any and (missing := self._missing(handle, event, of, parking)):
+                    parking.park(stored, f"refers to a row that is not there: {missing} is parked", behind=missing)
+                    continue
+                handle(event, of, rows)
+            except Exception as error:
+                # The fault is this event's. It may have left some rows, so the batch begins again without it.
+                raise Refused(f"{type(error).__name__}: {error}", number, position) from error
+
+    def _missing(self, handle: Callable[..., None], event: Any, of: Envelope, parking: Parking) -> str | None:
+        """A parked stream without a row, to which the event's new rows refer."""
+        rows = Rows(self._projection)
+        handle(event, of, rows)
+        return next(filter(parking.is_missing, self._projection.referred_streams(rows)), None)

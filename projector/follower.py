@@ -1,0 +1,283 @@
+"""One projection, kept current by a thread of the worker: projects, retries parked streams, rebuilds old tables."""
+
+import contextlib
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+import psycopg
+from psycopg import Connection, sql
+
+from database.deadline import hang_up
+from eventlog import stalled
+from projector import connecting, parked
+from projector.checkpoint import OtherVersion
+from projector.connecting import connect
+from projector.folding import Page
+from projector.loop import PAGE_EVENTS_MAX, Loop, Progress, reader_of
+from projector.patience import PatientConnection
+from projector.projection import Projection
+from projector.read_ahead import ReadAhead
+from projector.replay import SwapRefused, replay
+from projector.shadow import Busy
+
+# A worker that is further behind reads ahead as well.
+BATCH_EVENTS_MAX = 20_000
+STATEMENT_SECONDS_MAX = 12
+BATCH_SECONDS_MAX = 60
+# If this process is stopped or cut off, the server ends its work and frees its locks. Cancelling a COMMIT that waits
+# for a standby loses nothing: the tables follow from the log.
+LIMITS = replace(connecting.LIMITS, statement=STATEMENT_SECONDS_MAX, transaction=BATCH_SECONDS_MAX)
+SWEEP_SECONDS = 1.0
+# When another worker holds the checkpoint, this one looks again after this long.
+LOCKED_SECONDS = 0.02
+# After a failed retry of parked streams, the next one comes after this long.
+RETRY_SECONDS = 60.0
+# Stopping waits this long for a batch, and again after its connection was cut.
+CUT_OFF_SECONDS_MAX = 1.0
+
+log = logging.getLogger(__name__)
+
+
+class _Stopped(Exception):
+    """The worker stops in the middle of a rebuild."""
+
+
+class Follower:
+    """Keeps the tables of one projection current, from a thread of its own: a slow one does not hold the others back.
+
+    Several processes may do so beside each other: the checkpoint lets one of them work, the others look again later.
+    `rebuild`: build tables of an older version anew; otherwise that is left to `orders replay`.
+    """
+
+    def __init__(
+        self,
+        database_url: str,
+        projection: Projection,
+        *,
+        rebuild: bool = True,
+        batch_events_max: int = BATCH_EVENTS_MAX,
+        page_events_max: int = PAGE_EVENTS_MAX,
+    ) -> None:
+        self.projection = projection
+        self._database_url = database_url
+        self._rebuild = rebuild
+        self._batch_events_max = batch_events_max
+        self._page_events_max = page_events_max
+        self._loop = self._new_loop()
+        self._read_page = reader_of(projection)
+        self._connection: Connection | None = None
+        self._ahead: ReadAhead | None = None
+        self._limit = batch_events_max
+        self._news = threading.Event()
+        self._stopping = threading.Event()
+        self._error: str | None = None
+        self._swept_at = self._retry_at = 0.0
+        self._retried_up_to = self._lag = 0
+        self._thread = threading.Thread(target=self._run, name=f"project {projection.name}", daemon=True)
+
+    def start(self) -> None:
+        """Begin to follow the log."""
+        self._thread.start()
+
+    def wake(self) -> None:
+        """Look at the log now."""
+        self._news.set()
+
+    def stop(self) -> None:
+        """End after the batch that is under way."""
+        self._stopping.set()
+        self._news.set()
+
+    def close(self) -> None:
+        """Give the connections back, after `stop`. A batch that still waits for the database is cut off."""
+        if self._thread.is_alive():
+            self._thread.join(CUT_OFF_SECONDS_MAX)
+        if self._thread.is_alive():
+            if self._connection is not None:
+                hang_up(self._connection)
+            if self._ahead is not None:
+                self._ahead.hang_up()
+            self._thread.join(CUT_OFF_SECONDS_MAX)
+            if self._thread.is_alive():
+                return  # it waits for a new connection; the process ends without it
+        self._end_reading_ahead()
+        if self._connection is not None:
+            self._connection.close()
+
+    def catch_up(self) -> Progress:
+        """Project until nothing is left, or another projector is working.
+
+        Raises AheadOfLog, Fenced, OtherVersion and psycopg.Error.
+        """
+        events = 0
+        while True:
+            progress = self._project()
+            events += progress.events
+            self._lag = progress.lag
+            if not progress.events or self._stopping.is_set():
+                return replace(progress, events=events)
+
+    def sweep(self) -> None:
+        """Catch up and do what is due every second; record a failure where `orders status` finds it."""
+        self._reporting(self._sweep)
+
+    def _run(self) -> None:
+        pause = 0.0
+        while not self._stopping.is_set():
+            self._news.wait(pause or SWEEP_SECONDS)
+            self._news.clear()
+            if self._stopping.is_set():
+                return
+            pause = 0.0
+            if time.monotonic() - self._swept_at >= SWEEP_SECONDS:
+                self.sweep()
+            elif self._error is None:
+                self._reporting(self.catch_up)
+                pause = LOCKED_SECONDS if self._lag else 0.0
+
+    def _sweep(self) -> None:
+        self._swept_at = time.monotonic()
+        try:
+            progress = self.catch_up()
+        except OtherVersion as other:
+            self._meet(other)
+            return
+        if progress.lag and not progress.events:
+            self._end_stalled()
+        if not progress.lag:
+            self._retry_parked()
+        if not progress.events:
+            self._loop.checkpoint.beat(self._connected(), progress.head)
+
+    def _meet(self, other: OtherVersion) -> None:
+        """Rebuild tables of an older version; leave those of a newer one to the newer workers."""
+        name = self.projection.name
+        if other.built > other.ours:
+            if self._error is None:
+                log.warning("%s; this worker stands by", other)
+            self._error = str(other)
+            return
+        if not self._rebuild:
+            raise other
+        log.info("%s: rebuilding them", other)
+
+        def report(_: Progress) -> None:
+            if self._stopping.is_set():
+                raise _Stopped
+
+        with contextlib.suppress(_Stopped):
+            try:
+                reached = replay(self._database_url, self.projection, report)
+            except Busy:
+                return  # another worker rebuilds them
+            except SwapRefused as error:
+                log.warning("%s was rebuilt and could not be swapped in; it is tried again: %s", name, error)
+                return
+            log.info("%s was rebuilt, and is at position %d", name, reached.position)
+            self._loop = self._new_loop()
+
+    def _end_stalled(self) -> None:
+        """Take the checkpoint from a projector that was stopped in the middle of a batch."""
+        if self._connected().execute(stalled.END, (f"{self.projection.name}.checkpoint",)).rowcount:
+            log.warning("a projector that had stopped in the middle of a statement was ended")
+
+    def _retry_parked(self) -> None:
+        """Retry a set of parked streams: this worker may be of the release that repairs them.
+
+        All of them once after the start, and again a minute later: so recovery needs no restart.
+        """
+        if time.monotonic() < self._retry_at:
+            return
+        table = sql.Identifier(self.projection.name, "parked")
+        waiting = sql.SQL("SELECT stream FROM {} WHERE NOT skipped AND position > %s ORDER BY position LIMIT %s")
+        after = self._retried_up_to
+        found = self._connected().execute(waiting.format(table), (after, parked.STREAMS_A_BATCH)).fetchall()
+        if not found:
+            self._retried_up_to = 0
+            self._retry_at = time.monotonic() + RETRY_SECONDS
+            return
+        with contextlib.suppress(parked.NotParked):  # another process was faster
+            for drained in parked.drain(self._loop, self._connected(), [stream for (stream,) in found]):
+                if drained.parked is None:
+                    log.info(
+                        "%s: %s is no longer parked: %d events", self.projection.name, drained.stream, drained.events
+                    )
+        last = sql.SQL("SELECT coalesce(max(position), %s) FROM {} WHERE stream = ANY(%s)").format(table)
+        row = self._connected().execute(last, (after, [stream for (stream,) in found])).fetchone()
+        self._retried_up_to = row[0] if row else 0
+
+    def _project(self) -> Progress:
+        progress = self._project_batch()
+        for it in progress.parked:
+            log.error(
+                "%s: %s is parked at event %d (%s): %s",
+                self.projection.name,
+                it.stream,
+                it.position,
+                it.type,
+                it.error,
+            )
+        return progress
+
+    def _project_batch(self) -> Progress:
+        try:
+            progress = self._loop.project(self._connected(), self._limit)
+        except psycopg.OperationalError:
+            # A restart of the server, or a batch that took too long. What was not committed was rolled back, so it is
+            # done again, with fewer events at a time.
+            read_ahead = self._ahead is not None
+            self._end_reading_ahead()
+            self._limit = max(1, self._limit // 10)
+            if not read_ahead and self._connection is not None and not self._connection.closed:
+                raise
+            progress = self._loop.project(self._connected(), self._limit)
+        if progress.events:
+            self._limit = min(self._batch_events_max, self._limit * 2)
+        if progress.lag <= self._batch_events_max:
+            self._end_reading_ahead()
+        elif self._ahead is None:
+            with contextlib.suppress(psycopg.OperationalError):  # without it is slower, and that is all
+                self._ahead = ReadAhead(self._connect(), self._read_page)
+        return progress
+
+    def _new_loop(self) -> Loop:
+        return Loop(self.projection, read_page=self._page, page_events_max=self._page_events_max)
+
+    def _page(self, connection: Connection, after: int, up_to: int, then: int | None) -> Page:
+        return (self._ahead.page if self._ahead else self._read_page)(connection, after, up_to, then)
+
+    def _end_reading_ahead(self) -> None:
+        if self._ahead is not None:
+            self._ahead.close()
+            self._ahead = None
+
+    def _reporting(self, work: Callable[[], object]) -> None:
+        """Do the work. Record its failure for `orders status`; the next sweep tries again."""
+        try:
+            work()
+        except Exception as error:
+            # Whatever it is: the thread has to go on.
+            message = f"{type(error).__name__}: {error}".splitlines()[0]
+            if message != self._error:
+                ours = not isinstance(error, psycopg.Error | OtherVersion)
+                log.error("the projection %s stopped: %s", self.projection.name, message, exc_info=ours)  # noqa: TRY400 - a lost server is no bug
+            self._error = message
+            with contextlib.suppress(psycopg.Error, UnicodeError):
+                self._loop.checkpoint.report(self._connected(), message)
+        else:
+            if self._error is not None:
+                log.info("the projection %s goes on", self.projection.name)
+            self._error = None
+
+    def _connected(self) -> Connection:
+        if self._connection is None or self._connection.closed:
+            self._connection = self._connect()
+        return self._connection
+
+    def _connect(self) -> Connection:
+        if self._stopping.is_set():
+            raise psycopg.OperationalError("the worker stops, and connects no more")
+        return connect(self._database_url, PatientConnection, LIMITS)

@@ -1,0 +1,134 @@
+"""A projection: its tables, and for each event type the function that says which rows it changes.
+
+One object is the whole registration. The loop, replay, verify, status and metrics take a projection; nothing else knows
+the names of its tables. Each projection has a schema of its own, with its own checkpoint and parked streams.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, NamedTuple
+
+from sqlalchemy import MetaData, Table
+from sqlalchemy.orm import DeclarativeBase
+
+from eventlog.events import SCHEMA_VERSIONS
+from eventlog.read import EventHead
+from projector.rows import Rows
+from readmodel.base import table_of, version_of
+
+
+class Envelope(NamedTuple):
+    """What a handler knows of an event beside its data.
+
+    `id` is the one in the stream's name, `version` the stream's version after this event, `at` the time at which it
+    happened (PostgreSQL's text, in UTC), `position` its place in the log.
+    """
+
+    id: str
+    version: int
+    at: str
+    position: int
+
+
+Handler = Callable[[Any, Envelope, Rows], None]
+
+
+@dataclass(frozen=True, eq=False)
+class Projection:
+    """The fold of the log into the tables of one schema.
+
+    `on` maps event types to handlers; all other types are not read. Instead of that, `every` handles the head of every
+    event, without its data. Handlers are pure: they read no table and no clock.
+
+    In `tables` a table comes before those that refer to it. The version stands in the metadata of the tables: raise it
+    there when tables or handlers change what the rows are.
+    """
+
+    tables: tuple[type[DeclarativeBase], ...]
+    on: Mapping[type[Any], Handler] = field(default_factory=dict)
+    every: Callable[[EventHead, Rows], None] | None = None
+
+    def __post_init__(self) -> None:
+        for number, table in enumerate(self.sorted_tables):
+            if missing := [it for it in table.foreign_keys if it.column.table not in self.sorted_tables[: number + 1]]:
+                raise ValueError(
+                    f"{table.name} refers to {missing[0].column.table.name}, which comes after it in tables"
+                )
+
+    @property
+    def name(self) -> str:
+        """The name on the command line, in metrics and in /projections; also that of the schema."""
+        return str(self.metadata.schema)
+
+    @property
+    def version(self) -> int:
+        """The version of tables and handlers in this release."""
+        return version_of(self.metadata)
+
+    @property
+    def metadata(self) -> MetaData:
+        """The tables, with the checkpoint and the parked streams."""
+        return self.tables[0].metadata
+
+    @cached_property
+    def types_read(self) -> list[str] | None:
+        """The names of the event types that are read; None: all, also those that this release does not know.
+
+        A projection that handles every known type must notice an unknown one: its tables would lack something.
+        """
+        handled = {cls.__name__ for cls in self.on}
+        if self.every is not None or handled >= {cls.__name__ for cls in SCHEMA_VERSIONS}:
+            return None
+        return sorted(handled)
+
+    @cached_property
+    def sorted_tables(self) -> tuple[Table, ...]:
+        """The projection's own tables, in the order of `tables`."""
+        return tuple(table_of(mapped) for mapped in self.tables)
+
+    @cached_property
+    def stream_columns(self) -> Mapping[str, tuple[str, str]]:
+        """For each table whose rows belong to a stream: the stream's kind, and the column with the stream's id.
+
+        The table of the class `Order` belongs to the streams of the kind `order`, by its id; the table of an order's
+        lines belongs to them too, because its primary key begins with a foreign key to orders.
+        """
+        kinds = {table_of(mapped).name: mapped.__name__.lower() for mapped in self.tables}
+        found: dict[str, tuple[str, str]] = {}
+        for table in self.sorted_tables:
+            first = next(iter(table.primary_key))
+            if first.name == "id":
+                found[table.name] = (kinds[table.name], "id")
+            elif owner := next((key.column.table.name for key in first.foreign_keys), None):
+                found[table.name] = (found[owner][0], first.name)
+        return found
+
+    @cached_property
+    def references(self) -> Mapping[Table, tuple[tuple[str, str], ...]]:
+        """For each table: its columns that refer to a row of another stream, each with that stream's kind."""
+        streams = self.stream_columns
+        found: dict[Table, tuple[tuple[str, str], ...]] = {}
+        for table in self.sorted_tables:
+            foreign = [(key.parent.name, streams[key.column.table.name][0]) for key in _foreign_keys(table)]
+            own = streams.get(table.name, ("", ""))[0]
+            if others := tuple((column, kind) for column, kind in foreign if kind != own):
+                found[table] = others
+        return found
+
+    def referred_streams(self, rows: Rows) -> Iterator[str]:
+        """The streams whose rows the new rows of `rows` refer to."""
+        for table, columns in self.references.items():
+            for row in rows.inserted(table):
+                for column, kind in columns:
+                    if row[column] is not None:
+                        yield f"{kind}-{row[column]}"
+
+
+def _foreign_keys(table: Table) -> Iterable[Any]:
+    return sorted(table.foreign_keys, key=lambda key: str(key.parent.name))
+
+
+def named(projections: Iterable[Projection], name: str) -> Projection | None:
+    """The projection of that name, if there is one."""
+    return next((it for it in projections if it.name == name), None)

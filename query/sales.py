@@ -1,0 +1,164 @@
+"""GET /sales: what was sold and cancelled, by day and product."""
+
+import re
+from datetime import date
+from typing import Annotated, Any, Literal, NamedTuple
+
+import msgspec
+from fastapi import APIRouter, Request, Response
+from pydantic import BaseModel, BeforeValidator, Field, WithJsonSchema
+from sqlalchemy import BigInteger, ColumnElement, Text, bindparam, cast, func, literal_column, select, tuple_
+
+from contract.requests import StrictRoute
+from contract.resources import Id as ShownId
+from contract.resources import Int64, Money
+from query.database import Reads, Statement
+from query.paging import cursor_text, link_to_next, tie, values_of
+from query.parameters import PAGE_LENGTH_DEFAULT, PAGE_LENGTH_MAX, Id, Name, Number, Parameters
+from query.parked import PARKED, any_parked
+from query.routes import get, json_response
+from query.statements import beside_checkpoint, compiled, is_current
+from query.sync import Sync
+from readmodel.base import checkpoint_of
+from readmodel.sales import Base, daily_orders, daily_sales
+
+_DAY = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
+_SUMS = ("orders", "quantity", "gross", "cancelled_quantity", "cancelled")
+# The members that tell the rows apart, by what they are grouped by. Amounts of two currencies are never added up.
+_KEYS = {
+    None: ("day", "product_id", "sku", "currency"),
+    "day": ("day", "currency"),
+    "product": ("product_id", "sku", "currency"),
+}
+
+
+def day_of(text: str) -> date:
+    """A day such as 2026-11-28. Raises ValueError."""
+    if not _DAY.fullmatch(text):
+        raise ValueError("must be a day such as 2026-11-28")
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise ValueError("is no day that the calendar has") from None
+
+
+Day = Annotated[date, BeforeValidator(day_of), WithJsonSchema({"type": "string", "format": "date"})]
+
+
+class SalesView(BaseModel):
+    """What was sold and cancelled. A group leaves out the members that it adds up over.
+
+    `gross` is the amount ordered and `cancelled` the amount cancelled: placed lines count on the day of placing,
+    cancelled ones on the day of cancelling, in UTC.
+    """
+
+    # The default_factory of a member says in the document that it may be absent, and that it is never null.
+    day: Annotated[str, Field(json_schema_extra={"format": "date"})] = Field(default_factory=str)
+    product_id: ShownId = Field(default_factory=str)
+    sku: str = Field(default_factory=str)
+    currency: str
+    orders: Int64
+    quantity: Int64
+    gross: Money
+    cancelled_quantity: Int64
+    cancelled: Money
+
+
+class SalesPage(BaseModel):
+    data: list[SalesView]
+    next: str | None
+
+
+class SalesParameters(Parameters):
+    """What /sales takes."""
+
+    day__gte: Day | None = Field(None, alias="day[gte]", description="on this day or later")
+    day__lt: Day | None = Field(None, alias="day[lt]", description="before this day")
+    product_id: Id | None = Field(None, description="only this product")
+    currency: Name | None = Field(None, description="only this currency")
+    group_by: Literal["day", "product"] | None = Field(None, description="add up over products, or over days")
+    limit: Number = Field(PAGE_LENGTH_DEFAULT, ge=1, le=PAGE_LENGTH_MAX, description="the most rows of a page")
+    cursor: str | None = Field(None, min_length=1, description="`next` of the page before, with the same filters")
+
+    @property
+    def filters(self) -> dict[str, object]:
+        """The filters that the request sent, by field name."""
+        return {name: getattr(self, name) for name in sorted(self.model_fields_set - {"limit", "cursor"})}
+
+
+class _Page(NamedTuple):
+    position: int
+    parked: bool
+    rows: list[tuple[Any, ...]]
+
+
+_FILTERS = {
+    "day__gte": daily_sales.c.day >= bindparam("day__gte", type_=daily_sales.c.day.type),
+    "day__lt": daily_sales.c.day < bindparam("day__lt", type_=daily_sales.c.day.type),
+    "product_id": daily_sales.c.product_id == bindparam("product_id", type_=daily_sales.c.product_id.type),
+    "currency": daily_sales.c.currency == bindparam("currency", type_=daily_sales.c.currency.type),
+}
+
+
+def router(reads: Reads, sync: Sync) -> APIRouter:
+    """The routes."""
+    routes = APIRouter(tags=["sales"], route_class=StrictRoute)
+
+    @get(routes, "/sales", answers=SalesPage, errors=["invalid-cursor"], parameters=SalesParameters)
+    async def list_sales(request: Request) -> Response:
+        """Sales by day and product, oldest day first; or grouped by day, or by product."""
+        parameters = SalesParameters.of(request)
+        keys = _KEYS[parameters.group_by]
+        tied_to = tie("sales", "", parameters.filters)
+        start = None if parameters.cursor is None else values_of(parameters.cursor, tied_to, len(keys))
+        page = await sync.answer(request, lambda: _read(reads, parameters, start))
+        shown, more = page.rows[: parameters.limit], len(page.rows) > parameters.limit
+        data = [dict(zip((*keys, *_SUMS), row, strict=True)) for row in shown]
+        cursor = cursor_text(shown[-1][: len(keys)], tied_to) if more else None
+        link = {"Link": link_to_next(request, cursor=cursor)} if cursor else {}
+        body = msgspec.json.encode({"data": data, "next": cursor})
+        return json_response(body, page.position, **link, **(PARKED if page.parked else {}))
+
+    return routes
+
+
+async def _read(reads: Reads, parameters: SalesParameters, start: list[str] | None) -> _Page:
+    filters = {name: value for name, value in parameters.filters.items() if name in _FILTERS}
+    values = filters | {"limit": parameters.limit + 1} | {f"start_{i}": value for i, value in enumerate(start or ())}
+    statement = _statement(parameters.group_by, tuple(filters), continued=start is not None)
+    rows = await reads.rows(statement, values)
+    position, parked, *_ = rows[0]
+    # The LEFT JOIN's own row has no currency.
+    return _Page(position, parked, [tuple(row) for _, _, *row in rows if row[-len(_SUMS) - 1] is not None])
+
+
+def _statement(group_by: str | None, filters: tuple[str, ...], *, continued: bool) -> Statement:
+    keys = [daily_sales.c[name] for name in _KEYS[group_by]]
+    sums: dict[str, ColumnElement[Any]] = {name: func.sum(daily_sales.c[name]) for name in _SUMS}
+    if group_by is None:
+        sums = {name: daily_sales.c[name] for name in _SUMS}
+    elif group_by == "day" and "product_id" not in filters:
+        # An order of three products is one order of its day.
+        sums["orders"] = func.coalesce(
+            select(daily_orders.c.orders)
+            .where(daily_orders.c.day == daily_sales.c.day, daily_orders.c.currency == daily_sales.c.currency)
+            .scalar_subquery(),
+            literal_column("0"),
+        )
+    rows = select(*keys, *(value.label(name) for name, value in sums.items())).where(*(_FILTERS[it] for it in filters))
+    if group_by is not None:
+        rows = rows.group_by(*keys)
+    if continued:
+        start = [cast(bindparam(f"start_{i}", type_=Text), key.type) for i, key in enumerate(keys)]
+        rows = rows.where(tuple_(*keys) > tuple_(*start))
+    page = rows.order_by(*keys).limit(bindparam("limit", type_=BigInteger)).subquery("page")
+    texts = [cast(page.c[name], Text) for name in _KEYS[group_by]]
+    shown = [cast(page.c[it], Text) if it in {"gross", "cancelled"} else cast(page.c[it], BigInteger) for it in _SUMS]
+    return compiled(
+        select(checkpoint_of(Base.metadata).c.position, any_parked(daily_sales), *texts, *shown)
+        .select_from(beside_checkpoint(Base.metadata, page))
+        .where(is_current(Base.metadata))
+        .order_by(*(page.c[name] for name in _KEYS[group_by])),
+        Base.metadata,
+        prepared=False,
+    )

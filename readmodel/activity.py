@@ -1,0 +1,31 @@
+"""The table of the projection `activity`: how many events of each type were appended in each minute.
+
+It finds a time or an event type in a log of millions of events without an index on the log.
+"""
+
+from datetime import datetime
+
+from sqlalchemy import BigInteger, Text
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from readmodel.base import TIME, read_metadata, table_of
+
+
+class Base(DeclarativeBase):
+    metadata = read_metadata("activity", version=1)
+
+
+class EventsPerMinute(Base):
+    """The events of a type that were appended in a minute, and the positions between which they are."""
+
+    __tablename__ = "events_per_minute"
+    __table_args__ = {"comment": "appended events by minute (UTC) and type"}
+
+    minute: Mapped[datetime] = mapped_column(TIME, primary_key=True)
+    type: Mapped[str] = mapped_column(Text, primary_key=True)
+    events: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    first_position: Mapped[int] = mapped_column(BigInteger)
+    last_position: Mapped[int] = mapped_column(BigInteger)
+
+
+events_per_minute = table_of(EventsPerMinute)

@@ -1,0 +1,102 @@
+"""What the read tables of every projection have in common: a schema, a checkpoint, and a table of parked streams.
+
+Each projection has a file here with its tables, as ORM classes on a `Base` of its own. Its tables live in a schema that
+has the projection's name, so that a rebuild can make new ones beside them and then swap the two schemas.
+"""
+
+from typing import cast
+
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    DateTime,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+)
+from sqlalchemy.orm import DeclarativeBase
+
+TIME = DateTime(timezone=True)
+
+_NAMES = {
+    "pk": "%(table_name)s_pkey",
+    "fk": "%(table_name)s_%(column_0_name)s_fkey",
+    "ix": "%(table_name)s_%(column_0_N_name)s_idx",
+    "ck": "%(table_name)s_%(constraint_name)s",
+}
+
+
+def read_metadata(name: str, version: int) -> MetaData:
+    """The metadata of the projection `name`, with its checkpoint and its parked streams.
+
+    Raise `version` when tables or handlers change what the rows are: workers then rebuild the tables.
+    """
+    metadata = MetaData(schema=name, naming_convention=_NAMES, info={"version": version})
+    _checkpoint(metadata)
+    _parked(metadata)
+    return metadata
+
+
+def version_of(metadata: MetaData) -> int:
+    """The version of the projection that this release has."""
+    return cast(int, metadata.info["version"])
+
+
+def checkpoint_of(metadata: MetaData) -> Table:
+    """The table with one row that tells how far the projection is."""
+    return metadata.tables[f"{metadata.schema}.checkpoint"]
+
+
+def parked_of(metadata: MetaData) -> Table:
+    """The table of the streams that are held back."""
+    return metadata.tables[f"{metadata.schema}.parked"]
+
+
+def table_of(mapped: type[DeclarativeBase]) -> Table:
+    """The plain table of an ORM class."""
+    return cast(Table, mapped.__table__)
+
+
+def _checkpoint(metadata: MetaData) -> None:
+    # Every select reads this row first: it carries the Sync-Token, and a swap that locks it holds all readers back.
+    Table(
+        "checkpoint",
+        metadata,
+        Column("one_row", Boolean, primary_key=True),
+        Column("version", Integer, nullable=False, comment="of the projection that built these tables"),
+        Column("made", ARRAY(Text), nullable=False, comment="columns, indexes and constraints of that version"),
+        Column("built_at", TIME, nullable=False, comment="when the build of these tables began"),
+        Column("events_per_second", Integer, comment="how fast the last replay built them"),
+        Column("position", BigInteger, nullable=False),
+        Column("updated_at", TIME, nullable=False, comment="when the position last moved"),
+        Column("seen_at", TIME, nullable=False, comment="when a worker last looked at the log"),
+        Column("worker", Text, comment="the process that last looked, as host:pid"),
+        Column("error", Text, comment="why the last batch failed; null when it did not"),
+        Column("parked", Integer, nullable=False, comment="how many streams the table parked has"),
+        Column("parked_changes", BigInteger, nullable=False, comment="how often the table parked was changed"),
+        CheckConstraint("one_row", name="one_row_check"),
+        CheckConstraint("position >= 0", name="position_check"),
+        comment="one row: how far the tables of this schema are",
+    )
+
+
+def _parked(metadata: MetaData) -> None:
+    Table(
+        "parked",
+        metadata,
+        Column("stream", Text, primary_key=True),
+        Column("position", BigInteger, nullable=False, comment="of the first event that is held back"),
+        Column("version", Integer, nullable=False, comment="of that event in its stream"),
+        Column("type", Text, nullable=False, comment="of that event"),
+        Column("error", Text, nullable=False),
+        Column("behind", Text, comment="the parked stream whose row this one refers to"),
+        Column(
+            "skipped", Boolean, nullable=False, comment="its first event was skipped: the stream stays out for good"
+        ),
+        Column("parked_at", TIME, nullable=False),
+        comment="streams whose events are held back, from one that could not be projected on",
+    )

@@ -1,0 +1,48 @@
+"""The tables of the projection `sales`: what was sold and cancelled, by day and product."""
+
+from datetime import date
+from decimal import Decimal
+from uuid import UUID
+
+from sqlalchemy import BigInteger, Date, Index, Numeric, Text, Uuid
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from readmodel.base import read_metadata, table_of
+
+
+class Base(DeclarativeBase):
+    metadata = read_metadata("sales", version=1)
+
+
+class DailySales(Base):
+    """What was sold of a product on a day, and what was cancelled on that day, whenever it was sold."""
+
+    __tablename__ = "daily_sales"
+    __table_args__ = {"comment": "sales by day (UTC), product and currency"}
+
+    day: Mapped[date] = mapped_column(Date, primary_key=True)
+    product_id: Mapped[UUID] = mapped_column(Uuid, primary_key=True)
+    sku: Mapped[str] = mapped_column(Text, primary_key=True, comment="as it was when the order was placed")
+    currency: Mapped[str] = mapped_column(Text, primary_key=True)
+    orders: Mapped[int] = mapped_column(BigInteger, server_default="0", comment="orders placed with the product")
+    quantity: Mapped[int] = mapped_column(BigInteger, server_default="0", comment="pieces ordered")
+    gross: Mapped[Decimal] = mapped_column(Numeric, server_default="0.00", comment="amount ordered")
+    cancelled_quantity: Mapped[int] = mapped_column(BigInteger, server_default="0", comment="pieces cancelled")
+    cancelled: Mapped[Decimal] = mapped_column(Numeric, server_default="0.00", comment="amount cancelled")
+
+
+class DailyOrders(Base):
+    """How many orders were placed on a day. An order of three products is one order here."""
+
+    __tablename__ = "daily_orders"
+    __table_args__ = {"comment": "orders placed, by day (UTC) and currency"}
+
+    day: Mapped[date] = mapped_column(Date, primary_key=True)
+    currency: Mapped[str] = mapped_column(Text, primary_key=True)
+    orders: Mapped[int] = mapped_column(BigInteger)
+
+
+daily_sales, daily_orders = map(table_of, (DailySales, DailyOrders))
+
+# The primary key serves ranges of days. This serves one product over all days.
+Index("daily_sales_product_id_idx", daily_sales.c.product_id, daily_sales.c.day)

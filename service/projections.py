@@ -1,0 +1,29 @@
+"""The list of projections, and of the routes that read their tables. A new one is registered here and nowhere else."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from projector.projections.activity import ACTIVITY
+from projector.projections.sales import SALES
+from projector.projections.shop import SHOP
+
+if TYPE_CHECKING:
+    from fastapi import APIRouter
+
+    from query.database import Reads
+    from query.waiting import WaitingReads
+
+PROJECTIONS = (SHOP, SALES, ACTIVITY)
+
+
+def routers(reads: "Reads", waiting: "WaitingReads") -> "Iterator[APIRouter]":
+    """The routes that answer from read tables; the most frequent come first."""
+    # Imported here: the worker and the command line need no routes.
+    from query import orders, products, sales, users
+    from query.sync import Sync
+
+    shop = Sync.of_tables(reads, SHOP.metadata, waiting)
+    yield orders.router(reads, shop)
+    yield products.router(reads, shop)
+    yield users.router(reads, shop)
+    yield sales.router(reads, Sync.of_tables(reads, SALES.metadata, waiting))

@@ -1,0 +1,47 @@
+"""Where the projections are, asked on the API's connections; and as GET /projections tells it."""
+
+from collections.abc import Sequence
+from datetime import UTC
+
+from contract.problems import Problem
+from projector.projection import Projection
+from projector.status import Building, Standing, built_statement, standing_statement
+from query.database import Reads, Statement
+from service.projections import PROJECTIONS
+
+
+async def standings_of(reads: Reads, projections: Sequence[Projection] = PROJECTIONS) -> list[Standing]:
+    """Where each projection is. Raises Problem `unavailable`, also when its tables are missing."""
+    standings = []
+    for projection in projections:
+        ((_, *row),) = await reads.rows(Statement(standing_statement(projection)), {})
+        standing = Standing(projection, *row)
+        if standing.building:
+            standing = standing._replace(built=await _built(reads, projection))
+        standings.append(standing)
+    return standings
+
+
+def view(standing: Standing) -> dict[str, object]:
+    """A ProjectionView."""
+    updated_at = standing.updated_at.astimezone(UTC).isoformat(timespec="microseconds")
+    return {
+        "name": standing.name,
+        "version": standing.version,
+        "position": standing.position,
+        "head": standing.head,
+        "lag_events": standing.lag_events,
+        "lag_ms": standing.lag_ms,
+        "state": standing.state,
+        "parked": standing.parked,
+        "progress": standing.progress,
+        "updated_at": updated_at.replace("+00:00", "Z"),
+    }
+
+
+async def _built(reads: Reads, projection: Projection) -> Building | None:
+    try:
+        rows = await reads.rows(Statement(built_statement(projection), prepared=False), {})
+    except Problem:
+        return None  # the rebuild was over just now
+    return Building(*rows[0]) if rows else None

@@ -1,0 +1,207 @@
+"""One projection and the thread that keeps it current."""
+
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
+
+import psycopg
+import pytest
+from psycopg import Connection
+
+from command.ids import new_id
+from eventlog import stalled
+from eventlog.events import UserRegistered
+from projector.follower import Follower
+from projector.parked import held_back
+from projector.projections.shop import SHOP
+from projector.verify import verify
+from tests.builders import Writing, append_events, new_event, wait_until
+from tests.projector.read_tables import contents, error, head, position
+from tests.projector.test_loop import nothing_happens_any_more, on_moving_the_checkpoint
+
+SOON = 5
+
+
+@pytest.fixture
+def follower(database_url: str) -> Iterator[Follower]:
+    follower = Follower(database_url, SHOP)
+    yield follower
+    follower.stop()
+    follower.close()
+
+
+def all_is_projected(connection: Connection) -> bool:
+    return position(connection) == head(connection)
+
+
+def test_a_lost_connection_is_made_again_at_once(follower: Follower, writing: Writing, other: Connection) -> None:
+    writing.user()
+    follower.sweep()
+    other.execute(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+        "WHERE datname = current_database() AND application_name = 'orders projector'"
+    )
+    writing.user()
+    follower.sweep()
+    assert (position(other), error(other)) == (2, None)
+
+
+def test_a_session_that_is_ended_in_a_batch_is_made_again(
+    follower: Follower, writing: Writing, other: Connection
+) -> None:
+    writing.history(orders=3)
+    on_moving_the_checkpoint(other, "PERFORM pg_terminate_backend(pg_backend_pid()); RETURN NEW;")
+    follower.sweep()
+    assert (position(other), contents(other)["users"]) == (0, [])
+    nothing_happens_any_more(other)
+    follower.sweep()
+    assert all_is_projected(other)
+    assert error(other) is None
+
+
+@pytest.mark.parametrize("statement", ["SELECT repeat('x', 100000000)", "COPY shop.users FROM STDIN"])
+def test_the_checkpoint_is_taken_from_whoever_stops_in_the_middle_of_a_statement(
+    follower: Follower, writing: Writing, other: Connection, database_url: str, statement: str
+) -> None:
+    """The server's own timeout does not reach a session that waits for its client to read or to write."""
+    writing.user()
+    with closing(psycopg.connect(database_url, application_name="orders projector")) as stopped:
+        stopped.execute("SELECT FROM shop.checkpoint FOR UPDATE")
+        stopped.pgconn.send_query(statement.encode())  # and goes no further
+
+        def taken() -> bool:
+            follower.sweep()
+            return all_is_projected(other)
+
+        wait_until(taken, stalled.SECONDS_MAX + SOON, "it to be taken")
+
+
+SESSIONS = (
+    "SELECT count(*) FROM pg_stat_activity "
+    "WHERE datname = current_database() AND application_name = 'orders projector' AND pid <> pg_backend_pid()"
+)
+
+
+def test_a_follower_that_is_far_behind_reads_ahead_and_makes_the_same_tables(
+    writing: Writing, other: Connection, database_url: str
+) -> None:
+    writing.history(orders=60)
+    with_pages_of_five = Follower(database_url, SHOP, batch_events_max=20, page_events_max=5)
+    assert with_pages_of_five.catch_up().events == head(other)
+    with_pages_of_five.close()
+    assert verify(database_url, SHOP, lambda _: None).differences == []
+
+
+def test_lost_connections_are_no_failure_while_it_reads_ahead(
+    writing: Writing, other: Connection, database_url: str
+) -> None:
+    writing.history(orders=60)
+    behind = Follower(database_url, SHOP, batch_events_max=20, page_events_max=5)
+    on_moving_the_checkpoint(
+        other,
+        "IF OLD.position = 40 THEN PERFORM pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = "
+        "current_database() AND application_name = 'orders projector' AND pid <> pg_backend_pid(); END IF; RETURN NEW;",
+    )
+    behind.sweep()
+    assert all_is_projected(other)
+    assert error(other) is None
+    behind.close()
+
+
+def test_a_server_that_is_too_slow_for_a_batch_gets_smaller_ones(
+    writing: Writing, other: Connection, database_url: str
+) -> None:
+    writing.history(orders=60)
+    slow = Follower(database_url, SHOP, batch_events_max=20)
+    on_moving_the_checkpoint(
+        other,
+        "IF NEW.position > OLD.position + 5 THEN PERFORM pg_terminate_backend(pg_backend_pid()); END IF; RETURN NEW;",
+    )
+    slow.sweep()
+    assert all_is_projected(other)
+    assert error(other) is None
+    slow.close()
+
+
+def test_an_error_is_told_until_things_work_again(
+    follower: Follower, writing: Writing, database_url: str, other: Connection
+) -> None:
+    writing.user()
+    on_moving_the_checkpoint(
+        other, "IF NEW.position <> OLD.position THEN RAISE EXCEPTION 'not now'; END IF; RETURN NEW;"
+    )
+    follower.sweep()
+    assert "not now" in (error(other) or "")
+    nothing_happens_any_more(other)
+    follower.sweep()
+    assert (position(other), error(other)) == (1, None)
+
+    # With nothing left to project, too.
+    other.execute("UPDATE shop.checkpoint SET error = 'of another worker'")
+    follower.sweep()
+    assert error(other) is None
+
+
+def test_a_database_that_is_gone_is_waited_for(database_url: str, caplog: pytest.LogCaptureFixture) -> None:
+    follower = Follower(f"{database_url}&dbname=not_there", SHOP)
+    follower.sweep()
+    assert "not_there" in caplog.text
+
+
+def test_tables_of_an_older_version_are_rebuilt(follower: Follower, writing: Writing, other: Connection) -> None:
+    writing.history(orders=5)
+    follower.sweep()
+    whole = contents(other)
+    other.execute("UPDATE shop.checkpoint SET version = 0; UPDATE shop.products SET name = 'as the old release had it'")
+    writing.user()
+    follower.sweep()
+    follower.sweep()
+    assert other.execute("SELECT version FROM shop.checkpoint").fetchone() == (SHOP.version,)
+    assert contents(other)["products"] == whole["products"]
+    assert all_is_projected(other)
+
+
+def test_tables_of_an_older_version_are_left_alone_when_an_operator_rebuilds(
+    writing: Writing, other: Connection, database_url: str
+) -> None:
+    writing.user()
+    other.execute("UPDATE shop.checkpoint SET version = 0")
+    follower = Follower(database_url, SHOP, rebuild=False)
+    follower.sweep()
+    assert (position(other), error(other)) == (
+        0,
+        "OtherVersion: the tables of shop are of version 0, this release has version 1",
+    )
+    follower.close()
+
+
+def test_an_older_worker_stands_by_when_it_meets_newer_tables(
+    follower: Follower, writing: Writing, other: Connection
+) -> None:
+    writing.user()
+    other.execute("UPDATE shop.checkpoint SET version = 2")
+    follower.sweep()
+    assert (position(other), error(other)) == (0, None)
+    other.execute("UPDATE shop.checkpoint SET version = 1")
+    follower.sweep()
+    assert all_is_projected(other)
+
+
+def test_a_parked_stream_is_retried_without_a_restart(writing: Writing, database_url: str, other: Connection) -> None:
+    """A worker of a newer release that reads what the older one could not."""
+    stream = f"user-{new_id()}"
+    bad = UserRegistered("Ada", "ada@example.org", "ada@example.org", None)
+    append_events(database_url, [new_event(stream, 1, bad)])
+
+    def failing(*_: object) -> None:
+        raise ZeroDivisionError
+
+    older = Follower(database_url, replace(SHOP, on={**SHOP.on, UserRegistered: failing}))
+    older.sweep()
+    assert [it.parked.stream for it in held_back(other, SHOP)] == [stream]
+    newer = Follower(database_url, SHOP)
+    newer.sweep()
+    assert held_back(other, SHOP) == []
+    assert len(contents(other)["users"]) == 1
+    older.close()
+    newer.close()
