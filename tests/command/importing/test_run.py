@@ -117,8 +117,8 @@ def test_a_return_from_two_orders_chains_the_stock_of_their_product(shop):
     shop.load(*find(SHOP))
     returned = shop.ask(
         "SELECT type, data->>'amount', data->>'cancelled_total_after', array(SELECT array[line->'line', "
-        "line->'quantity', line->'cancelled_after']::text FROM json_array_elements(data->'lines') AS line) FROM log.events "
-        "WHERE data->>'external_id' = 'R1' ORDER BY position"
+        "line->'quantity', line->'cancelled_after']::text FROM json_array_elements(data->'lines') AS line) "
+        "FROM log.events WHERE data->>'external_id' = 'R1' ORDER BY position"
     )
     # 3 at 4.1225, the price of the return, then 1 at 4.50, and the postage; of the other order 1 at its own 4.20.
     assert returned == [
