@@ -47,6 +47,18 @@ def refuse_null_bodies(document: dict[str, Any]) -> None:
                     (media["schema"],) = [it for it in choices if it != {"type": "null"}]
 
 
+def type_ids_in_paths(document: dict[str, Any]) -> None:
+    """Give `{id}` in paths the format that ids have in answers, so that generated clients have one type for both.
+
+    The routes read it as text, so that an id that is not a UUID is answered 404.
+    """
+    for path in document["paths"].values():
+        for operation in path.values():
+            for parameter in operation.get("parameters", ()):
+                if (parameter["in"], parameter["name"]) == ("path", "id"):
+                    parameter["schema"] = {"type": "string", "format": "uuid"}
+
+
 def header(name: str, description: str, schema: Mapping[str, Any]) -> dict[str, Any]:
     """A request header, for `openapi_extra={"parameters": [...]}`."""
     return {"name": name, "in": "header", "required": False, "description": description, "schema": dict(schema)}

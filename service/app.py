@@ -24,7 +24,7 @@ import query.events
 from command.api import Commands
 from command.ids import new_id
 from command.writer import Writer
-from contract.openapi import problem_schemas, refuse_null_bodies
+from contract.openapi import problem_schemas, refuse_null_bodies, type_ids_in_paths
 from contract.problems import Problem, problem_of
 from contract.requests import add_routes, request_id
 from projector.bell import Bell
@@ -171,6 +171,7 @@ class _Api(FastAPI):
         document = super().openapi()
         document["components"]["schemas"].update(problem_schemas())
         refuse_null_bodies(document)
+        type_ids_in_paths(document)
         if self.prefix:
             document["servers"] = [{"url": self.prefix}]
         return document

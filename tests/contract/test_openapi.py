@@ -124,6 +124,17 @@ def test_path_parameters_are_declared(document: dict[str, Any]) -> None:
         assert declared == {part[1:-1] for part in path.split("/") if part.startswith("{")}, (method, path)
 
 
+def test_an_id_has_the_same_type_in_paths_and_in_answers(document: dict[str, Any]) -> None:
+    of_answers = document["components"]["schemas"]["OrderView"]["properties"]["id"]["format"]
+    in_paths = [
+        it["schema"].get("format")
+        for _, _, operation in operations(document)
+        for it in operation.get("parameters", ())
+        if (it["in"], it["name"]) == ("path", "id")
+    ]
+    assert set(in_paths) == {of_answers} == {"uuid"}
+
+
 def test_every_post_takes_an_idempotency_key_and_nothing_else_does(document: dict[str, Any]) -> None:
     for path, method, operation in operations(document):
         assert ("Idempotency-Key" in headers_taken(operation)) == (method == "post"), (method, path)
