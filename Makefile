@@ -8,12 +8,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help up test check torture soak guards bench lint clean lock
+.PHONY: help up test check clients torture soak guards bench lint clean lock
 
 help:
 	@echo "make up      the whole service in this terminal (PORT=$(PORT) DATA_DIR=$(DATA_DIR))"
 	@echo "make test    the test suite, in parallel, on real PostgreSQL and Valkey"
 	@echo "make check   the linters, and the tests that need no server"
+	@echo "make clients the Python and the TypeScript client, from openapi.json"
 	@echo "make torture the system tests in their long form: hundreds of kills, thousands of cases"
 	@echo "make guards  break every guard of the promises once, and see that a test fails"
 	@echo "make soak    half an hour of load, then too much of it; ARGS=\"--seconds 60 --overload-seconds 20\""
@@ -30,7 +31,10 @@ test: $(VENV)/.project
 
 check: lint
 	$(BIN)/pytest -q tests/command/domain tests/contract tests/projector/projections tests/eventlog/test_codec.py \
-		tests/test_tidy.py tests/test_boundaries.py $(ARGS)
+		tests/clients/test_compatibility.py tests/test_tidy.py tests/test_boundaries.py $(ARGS)
+
+clients: $(VENV)/.project
+	$(BIN)/python clients/generate.py $(ARGS)
 
 torture: $(VENV)/.project
 	$(BIN)/pytest tests/system tests/properties --long -n auto -m "not alone" $(ARGS)
@@ -52,10 +56,11 @@ lint: $(VENV)/.project
 	$(BIN)/lint-imports
 
 clean:
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf clients/typescript/node_modules $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -not -path './$(VENV)/*' -prune -exec rm -rf {} +
 
-# dev.txt is the widest set; the others are compiled within it (bench.txt adds to it), so that no version differs between them.
+# dev.txt is the widest set; the others are compiled within it (bench.txt adds to it), so that no version differs between
+# them. clients.txt stands alone: the client generator needs an older typer.
 COMPILE = $(BIN)/uv pip compile pyproject.toml --quiet --universal --generate-hashes --upgrade \
 	--custom-compile-command "make lock"
 
@@ -64,6 +69,7 @@ lock: $(VENV)/.project
 	$(COMPILE) --extra embedded --constraint requirements/dev.txt --output-file requirements/embedded.txt
 	$(COMPILE) --constraint requirements/dev.txt --output-file requirements/runtime.txt
 	$(COMPILE) --extra embedded --extra bench --constraint requirements/dev.txt --output-file requirements/bench.txt
+	$(subst pyproject.toml,clients/python/pyproject.toml,$(COMPILE)) --extra generator --output-file requirements/clients.txt
 
 # Made from nothing whenever the requirements change, so that no package stays that is no longer asked for.
 $(VENV)/.requirements: requirements/dev.txt

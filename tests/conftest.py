@@ -142,6 +142,16 @@ def empty_database_url(servers: Servers) -> Iterator[str]:
 @pytest.fixture
 def redis_url(servers: Servers, worker_number: int) -> str:
     """A Redis URL whose database is empty, and this worker's alone."""
+    return empty_redis(servers, worker_number)
+
+
+@pytest.fixture(scope="module")
+def module_redis_url(servers: Servers, worker_number: int) -> str:
+    """The same, for a service that serves all tests of a module."""
+    return empty_redis(servers, worker_number)
+
+
+def empty_redis(servers: Servers, worker_number: int) -> str:
     database = 1 + worker_number % (REDIS_DATABASES - 1)
     url = urlunsplit(urlsplit(servers.redis_url)._replace(path=f"/{database}"))
     with redis.Redis.from_url(url) as client:

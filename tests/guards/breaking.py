@@ -25,7 +25,11 @@ def main(words: list[str]) -> int:
     survived = 0
     with tempfile.TemporaryDirectory() as directory:
         copy = Path(directory) / "copy"
-        shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(".git", ".venv", "data", "__pycache__", ".*_cache"))
+        shutil.copytree(
+            ROOT,
+            copy,
+            ignore=shutil.ignore_patterns(".git", ".venv", "data", "node_modules", "__pycache__", ".*_cache"),
+        )
         tests = sorted({test for guard in chosen for test in guard.tests})
         if code := run(copy, tests):
             print(f"with nothing broken, pytest already ends with {code}: the guards' tests tell nothing")
