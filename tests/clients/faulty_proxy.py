@@ -29,11 +29,12 @@ Fault = Literal["refuse", "cut"]
 
 @dataclass(frozen=True)
 class Try:
-    """One request as it arrived: when, what, and with which Idempotency-Key."""
+    """One request as it arrived: when, what, and with which Idempotency-Key and Sync-Token."""
 
     at: float
     method: str
     key: str | None
+    sync_token: str | None
     body: bytes
 
 
@@ -86,9 +87,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def _handle(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        key = self.headers.get("Idempotency-Key")
+        key, token = self.headers.get("Idempotency-Key"), self.headers.get("Sync-Token")
         is_first = not any((it.method, it.body) == (self.command, body) for it in self.server.tries)
-        self.server.tries.append(Try(time.monotonic(), self.command, key, body))
+        self.server.tries.append(Try(time.monotonic(), self.command, key, token, body))
         if self.path.startswith("/broken"):
             self._answer(502, {"Content-Type": "text/html"}, b"<h1>Bad Gateway</h1>")
         elif is_first and self.server.fault == "refuse":

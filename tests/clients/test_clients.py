@@ -26,6 +26,7 @@ STEPS = [
     "cancels one line, then the rest",
     "comes back as late as Retry-After asks",
     "repeats a command with one key when the answer is lost",
+    "carries the Sync-Token of a command to a read, and repeats the read",
     "does not repeat a change with If-Match when the answer is lost",
     "returns the problem when it has no more tries or time",
     "raises when a proxy answers with an error of its own",
@@ -106,6 +107,12 @@ def test_all_tries_of_a_command_whose_answer_is_lost_have_one_key(walked: Walked
     assert first.key
     assert first.key == second.key
     assert len([it for it in walked.cutting.tries if it.method == "PUT"]) == 1
+
+
+def test_all_tries_of_a_read_carry_the_sync_token_of_the_command_before_it(walked: Walked) -> None:
+    first, second = [it.sync_token for it in walked.cutting.tries if it.method == "GET"]
+    assert first
+    assert first == second
 
 
 def test_the_example_of_the_readme_prints_what_it_says(scripts: Scripts) -> None:

@@ -15,7 +15,7 @@ from orders_client.generated import Client
 from orders_client.generated.api.operations import get_readiness
 from orders_client.generated.api.orders import cancel_order, get_order, list_orders, place_order
 from orders_client.generated.api.products import add_product, change_product, list_products
-from orders_client.generated.api.users import register_user
+from orders_client.generated.api.users import get_user, register_user
 from orders_client.generated.models import (
     AddProductBody,
     CancelledLineBody,
@@ -162,9 +162,12 @@ def retry(refusing: str, cutting: str) -> None:
     with connect(cutting, transport=transport) as client:
         body = RegisterUserBody(name="cut", email=f"{uuid.uuid4()}@example.org")
         registered = register_user.sync_detailed(client=client, body=body)
-        expect(UserView, registered.parsed)
+        user = expect(UserView, registered.parsed)
         assert registered.headers["Idempotency-Replayed"] == "true"
         step("repeats a command with one key when the answer is lost")
+
+        assert expect(UserView, get_user.sync(user.id, client=client)) == user
+        step("carries the Sync-Token of a command to a read, and repeats the read")
 
         tea = AddProductBody(sku=f"tea-{uuid.uuid4()}", name="Tea", price=1, currency="EUR")
         product = expect(ProductView, add_product.sync(client=client, body=tea))

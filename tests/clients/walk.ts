@@ -151,6 +151,10 @@ async function retry(refusing: string, cutting: string): Promise<void> {
   assert.equal(registered.response.headers.get("Idempotency-Replayed"), "true");
   step("repeats a command with one key when the answer is lost");
 
+  const read = await client.GET("/users/{id}", { params: { path: { id: registered.data.id } } });
+  assert.deepEqual(read.data, registered.data);
+  step("carries the Sync-Token of a command to a read, and repeats the read");
+
   const tea = { sku: `tea-${randomUUID()}`, name: "Tea", price: 1, currency: "EUR" } as const;
   const { data: product } = await client.POST("/products", { body: tea });
   assert(product);
