@@ -1,0 +1,29 @@
+# Varnish in front of the API. docs/behind-a-proxy.md explains it.
+#
+# varnishd -a :80 -f /etc/varnish/orders.vcl -p backend_idle_timeout=4
+vcl 4.1;
+
+backend orders {
+    .host = "127.0.0.1";
+    .port = "8000";
+    .connect_timeout = 3s;
+    .first_byte_timeout = 60s; # a read may wait 30 seconds for its Sync-Token
+    .between_bytes_timeout = 60s;
+    .probe = {
+        .url = "/healthz";
+        .interval = 2s;
+        .timeout = 2s;
+        .window = 3;
+        .threshold = 2;
+    }
+}
+
+sub vcl_recv {
+    unset req.http.Upgrade;
+    # Only the files of /docs are for everybody. All else goes to the API, each request by itself: a read that waits
+    # for its Sync-Token must not hold up others for the same path. Never pipe: Varnish does not read what it pipes.
+    if (req.url !~ "^/static/") {
+        return (pass);
+    }
+    unset req.http.X-Request-Id; # the answer would keep it, and others get it
+}
