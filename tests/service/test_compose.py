@@ -52,9 +52,11 @@ def test_every_service_has_known_keys_a_restart_policy_and_waits_for_existing_on
             assert SERVICES[needed]["restart"] == "on-failure"  # else it is started again when it is done
 
 
-def test_every_volume_is_declared_and_used() -> None:
+def test_every_volume_is_declared_and_used_and_every_file_is_there() -> None:
     used = {volume.split(":")[0] for service in SERVICES.values() for volume in service.get("volumes", [])}
-    assert used == set(COMPOSE["volumes"])
+    files = {source for source in used if source.startswith("./")}
+    assert used - files == set(COMPOSE["volumes"])
+    assert all((ROOT / file).is_file() for file in files)
 
 
 def test_the_servers_are_of_the_versions_that_the_tests_run_on() -> None:
@@ -88,9 +90,17 @@ def test_the_password_has_one_default_and_the_same_one_everywhere() -> None:
     assert set(re.findall(r"\$\{POSTGRES_PASSWORD[^}]*\}", text)) == {"${POSTGRES_PASSWORD:-only-for-development}"}
 
 
-def test_the_published_port_is_the_one_that_the_image_serves() -> None:
-    assert SERVICES["api"]["ports"] == [f"127.0.0.1:${{PORT:-8000}}:{Settings.model_fields['port'].default}"]
-    assert f"EXPOSE {Settings.model_fields['port'].default}" in DOCKERFILE
+def test_only_caddy_is_published_and_finds_the_api_where_the_image_serves_it() -> None:
+    port = Settings.model_fields["port"].default
+    assert [name for name, service in SERVICES.items() if "ports" in service] == ["caddy"]
+    caddy = SERVICES["caddy"]
+    assert caddy["ports"] == [f"${{ADDRESS:-127.0.0.1}}:{each}:{each}" for each in (80, 443)]
+    assert caddy["environment"]["API"] == f"api:{port}"
+    assert f"EXPOSE {port}" in DOCKERFILE
+    # The file takes all of this from the environment.
+    named = set(re.findall(r"\{\$(\w+):", (ROOT / "deploy/Caddyfile").read_text()))
+    assert set(caddy["environment"]) <= named
+    assert "./deploy/Caddyfile:/etc/caddy/Caddyfile:ro" in caddy["volumes"]
 
 
 def test_the_image_copies_what_exists_and_every_package_and_nothing_is_kept_from_it() -> None:
