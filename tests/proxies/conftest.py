@@ -6,7 +6,8 @@ from typing import NamedTuple
 import httpx
 import pytest
 
-from projector.worker import Projector
+from projector.follower import Follower
+from projector.projections.shop import SHOP
 from service.settings import Settings
 from tests.served import NO_REDIS, served, served_with
 
@@ -42,10 +43,10 @@ def projected(database_url: str) -> Iterator[None]:
     stopping = threading.Event()
 
     def project() -> None:
-        projector = Projector(database_url)
+        follower = Follower(database_url, SHOP)
         while not stopping.wait(LOOK_EVERY_SECONDS):
-            projector.sweep()
-        projector.close()
+            follower.sweep()
+        follower.close()
 
     thread = threading.Thread(target=project, name="projecting")
     thread.start()
