@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from projector.follower import Follower
-from projector.projections.shop import SHOP
+from service.projections import PROJECTIONS
 from service.settings import Settings
 from tests.served import NO_REDIS, served, served_with
 
@@ -43,10 +43,12 @@ def projected(database_url: str) -> Iterator[None]:
     stopping = threading.Event()
 
     def project() -> None:
-        follower = Follower(database_url, SHOP)
+        followers = [Follower(database_url, projection) for projection in PROJECTIONS]
         while not stopping.wait(LOOK_EVERY_SECONDS):
-            follower.sweep()
-        follower.close()
+            for follower in followers:
+                follower.sweep()
+        for follower in followers:
+            follower.close()
 
     thread = threading.Thread(target=project, name="projecting")
     thread.start()
