@@ -1,13 +1,14 @@
-"""The bell: "there is news", rung after a commit as a Dramatiq message without data.
+"""The bell: "there is news", told after a commit. It carries no data.
 
-It may be lost, doubled or late: the projector looks at the log every second anyway. So ringing never waits, never fails
-a command, and at most one message waits at a time.
+It may be lost, doubled or late: each projection looks at the log every second anyway. So ringing never waits and never
+fails a command. Two ways lead to the worker: a message published on a Redis channel, which reaches every worker at once
+and costs nothing while there is no news; and a Dramatiq message in the queue, which waits there for a worker that was
+not listening. At most one waits at a time.
 """
 
 import logging
 import threading
 import time
-import uuid
 from typing import Any
 
 import redis
@@ -21,33 +22,31 @@ from projector.checkpoint import WORKER
 QUEUE = "projection"
 ACTOR = "project"
 
-# Set while a message waits or a projector is awake; then there is no need to ring. Should the one who is to clear it
-# die, it clears itself.
-KEY = "orders:bell"
-KEY_SECONDS = 3
+# Set while a message waits in the queue. If the worker that should delete it dies, it expires.
+WAITING_KEY = "orders:bell:waiting"
+WAITING_SECONDS_MAX = 600
 # A health check writes this key: a full Redis and a read-only replica answer reads and reject writes.
 PROBE_KEY = "orders:bell:probe"
+PROBE_SECONDS = 3
 
 # A Redis that is slow or gone costs the ringing thread this much, and no command anything.
 REDIS_SECONDS_MAX = 0.5
+# News that comes within a pause is told after it, together.
 PAUSE_SECONDS = 0.005
-# A projector that is awake looks every few milliseconds, and stays awake for longer than this after the last event (see
-# LINGER_SECONDS): so a pause is over before it goes to sleep.
-PAUSE_WHILE_KNOWN_SECONDS = 0.1
+QUEUED_EVERY_SECONDS = 1.0
 PAUSE_AFTER_ERROR_SECONDS = 0.5
-# How often it is looked whether somebody hears the bell. Workers sign the heartbeats many times a second.
+# How often the ringing thread checks whether Redis takes writes and a worker listens.
 LOOK_SECONDS = 2.0
 
-# Every broker signs Dramatiq's list of heartbeats, also one that only rings: this tells those that work.
-_WORKER_PREFIX = "worker/"
-_HEARTBEATS = "dramatiq:__heartbeats__"
+# Dramatiq gives the messages of a killed worker back after this long.
 HEARTBEAT_SECONDS_MAX = 5
+_LISTENER_PREFIX = "orders-worker/"
 
 log = logging.getLogger(__name__)
 
 
-def client(redis_url: str) -> redis.Redis:
-    """A client that gives up soon: news that comes late is worth nothing."""
+def client(redis_url: str, name: str | None = None) -> redis.Redis:
+    """A client that gives up soon: late news is worth nothing. `name` is shown by CLIENT LIST."""
     # Once more at once, for the connection that a restart of the server has left dead; by default redis-py goes on for
     # many seconds, on the projector's time.
     return redis.Redis.from_url(
@@ -55,25 +54,51 @@ def client(redis_url: str) -> redis.Redis:
         socket_timeout=REDIS_SECONDS_MAX,
         socket_connect_timeout=REDIS_SECONDS_MAX,
         retry=Retry(NoBackoff(), 1),
+        client_name=name,
     )
+
+
+def channel(client: redis.Redis) -> str:
+    """The channel of the client's database: Redis itself has one space of channels for all its databases."""
+    return f"orders:bell:{_database(client)}"
+
+
+def _database(client: redis.Redis) -> str:
+    return str(client.get_connection_kwargs().get("db") or 0)
 
 
 def broker(redis_url: str) -> RedisBroker:
     """A worker's broker, that gets the messages of a killed worker back within seconds, not a quarter of an hour."""
-    made = RedisBroker(  # type: ignore[no-untyped-call]
+    return RedisBroker(  # type: ignore[no-untyped-call]
         url=redis_url, heartbeat_timeout=HEARTBEAT_SECONDS_MAX * 1_000, maintenance_chance=200_000
     )
-    made.broker_id = f"{_WORKER_PREFIX}{WORKER}/{uuid.uuid4()}"
-    return made
 
 
 def workers(redis_url: str) -> list[str]:
     """The worker processes that listen to the bell now, as host:pid. Raises redis.RedisError."""
     with client(redis_url) as asked:
-        since = (time.time() - HEARTBEAT_SECONDS_MAX) * 1_000
-        heartbeats: list[bytes] = asked.zrangebyscore(_HEARTBEATS, since, "+inf")
-    names = [name.decode() for name in heartbeats]
-    return sorted(name.split("/")[1] for name in names if name.startswith(_WORKER_PREFIX))
+        connections: Any = asked.client_list(_type="pubsub")
+        names = [str(it["name"]) for it in connections if it["db"] == _database(asked)]
+    return sorted(name.removeprefix(_LISTENER_PREFIX) for name in names if name.startswith(_LISTENER_PREFIX))
+
+
+class Listener:
+    """Hears the bell. Made with a client of its own, which it closes."""
+
+    def __init__(self, redis_url: str) -> None:
+        self._redis = client(redis_url, f"{_LISTENER_PREFIX}{WORKER}")
+        self._channel: Any = self._redis.pubsub(ignore_subscribe_messages=True)  # type: ignore[no-untyped-call]
+
+    def heard(self, seconds_max: float) -> bool:
+        """Whether the bell rang, within so many seconds at most. Raises redis.RedisError."""
+        if not self._channel.subscribed:
+            self._channel.subscribe(channel(self._redis))
+        return self._channel.get_message(timeout=seconds_max) is not None
+
+    def close(self) -> None:
+        """End the subscription and the connection."""
+        self._channel.close()
+        self._redis.close()
 
 
 class Bell:
@@ -85,7 +110,7 @@ class Bell:
         self._news = threading.Event()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="bell", daemon=True)
-        self._heartbeats: dict[bytes, float] | None = None
+        self._queued_at = -QUEUED_EVERY_SECONDS
         self.failures = 0
         # Why news may take until the projector's own look, a second; None when the bell is heard.
         self.trouble: str | None = None
@@ -95,7 +120,7 @@ class Bell:
         self._thread.start()
 
     def stop(self) -> None:
-        """End the thread; what it could not tell by then, the projector finds by itself."""
+        """End the thread. The projector finds by itself what the bell could not tell by then."""
         self._stopping.set()
         self._news.set()
         self._thread.join(timeout=2 * REDIS_SECONDS_MAX)
@@ -114,7 +139,8 @@ class Bell:
             try:
                 if woken:
                     self._news.clear()
-                    self._stopping.wait(PAUSE_SECONDS if self._ring() else PAUSE_WHILE_KNOWN_SECONDS)
+                    self._ring()
+                    self._stopping.wait(PAUSE_SECONDS)
                 if time.monotonic() - looked >= LOOK_SECONDS:
                     looked = time.monotonic()
                     self._look()
@@ -126,22 +152,17 @@ class Bell:
                     log.warning("the bell cannot ring, the projector will look by itself: %s", error)
                 self._stopping.wait(PAUSE_AFTER_ERROR_SECONDS)
 
+    def _ring(self) -> None:
+        self._redis.publish(channel(self._redis), b"")
+        if time.monotonic() - self._queued_at >= QUEUED_EVERY_SECONDS:
+            self._queued_at = time.monotonic()
+            if self._redis.set(WAITING_KEY, 1, nx=True, ex=WAITING_SECONDS_MAX):
+                self._broker.enqueue(Message(queue_name=QUEUE, actor_name=ACTOR, args=(), kwargs={}, options={}))
+
     def _look(self) -> None:
-        """See whether Redis takes writes, and whether a worker has signed since the last look.
-
-        Times are not compared: clocks of machines differ.
-        """
-        self._redis.set(PROBE_KEY, 1, ex=KEY_SECONDS)
-        signed: Any = self._redis.zrange(_HEARTBEATS, 0, -1, withscores=True)
-        heartbeats: dict[bytes, float] = {name: at for name, at in signed if name.startswith(_WORKER_PREFIX.encode())}
-        before, self._heartbeats = self._heartbeats, heartbeats
-        heard = before is None or any(before.get(name) != at for name, at in heartbeats.items())
-        self.trouble = None if heard else "no worker hears the bell, so a projector only looks by itself, every second"
-
-    def _ring(self) -> bool:
-        """Ring unless somebody knows already; whether nobody did."""
-        nobody_knows = bool(self._redis.set(KEY, 1, nx=True, ex=KEY_SECONDS))
-        # Without a worker the key runs out again and again, but one message in the queue is enough.
-        if nobody_knows and not self._redis.llen(f"{self._broker.namespace}:{QUEUE}"):
-            self._broker.enqueue(Message(queue_name=QUEUE, actor_name=ACTOR, args=(), kwargs={}, options={}))
-        return nobody_knows
+        """See whether Redis takes writes, and whether a worker listens."""
+        self._redis.set(PROBE_KEY, 1, ex=PROBE_SECONDS)
+        ((_, listeners),) = self._redis.pubsub_numsub(channel(self._redis))
+        self.trouble = None
+        if not listeners:
+            self.trouble = "no worker hears the bell, so a projector only looks by itself, every second"

@@ -33,6 +33,9 @@ LIMITS = replace(connecting.LIMITS, statement=STATEMENT_SECONDS_MAX, transaction
 SWEEP_SECONDS = 1.0
 # When another worker holds the checkpoint, this one looks again after this long.
 LOCKED_SECONDS = 0.02
+# On a busy log it rests after a batch, so that the next one is worth its statements and its commit.
+BUSY_EVENTS = 40
+BUSY_REST_SECONDS = 0.01
 # After a failed retry of parked streams, the next one comes after this long.
 RETRY_SECONDS = 60.0
 # Stopping waits this long for a batch, and again after its connection was cut.
@@ -135,8 +138,16 @@ class Follower:
             if time.monotonic() - self._swept_at >= SWEEP_SECONDS:
                 self.sweep()
             elif self._error is None:
-                self._reporting(self.catch_up)
+                self._reporting(self._follow)
                 pause = LOCKED_SECONDS if self._lag else 0.0
+
+    def _follow(self) -> None:
+        progress = self.catch_up()
+        rest = self.projection.rest_seconds if progress.events else 0.0
+        if progress.events >= BUSY_EVENTS:
+            rest = max(rest, BUSY_REST_SECONDS)
+        if rest:
+            self._stopping.wait(rest)
 
     def _sweep(self) -> None:
         self._swept_at = time.monotonic()

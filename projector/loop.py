@@ -28,6 +28,8 @@ from projector.write_behind import WriteBehind
 # A batch is read, folded and its new rows written in pages, so that a large one takes no more memory.
 PAGE_EVENTS_MAX = 5_000
 PAGE_BYTES_MAX = 8 * 1024 * 1024
+# So few events are one page, however large they are: the largest has half a megabyte.
+FEW_EVENTS = 20
 # Large events make a batch end early, so that its transaction stays short.
 BATCH_PAGES_MAX = 24
 
@@ -146,7 +148,7 @@ class Loop:
 
     def _page_ends(self, connection: Connection, after: int, up_to: int) -> list[int]:
         """The last positions of the pages of a batch."""
-        if self.projection.every is not None:
+        if self.projection.every is not None or up_to - after <= FEW_EVENTS:
             sized = [up_to]
         else:
             sized = read.page_ends(connection, after, up_to, PAGE_BYTES_MAX)

@@ -39,7 +39,8 @@ class Projection:
     """The fold of the log into the tables of one schema.
 
     `on` maps event types to handlers; all other types are not read. Instead of that, `every` handles the head of every
-    event, without its data. Handlers are pure: they read no table and no clock.
+    event, without its data. Handlers are pure: they read no table and no clock. A worker rests for `rest_seconds` after
+    it has projected some events: less work for a projection that need not be current at once.
 
     In `tables` a table comes before those that refer to it. The version stands in the metadata of the tables: raise it
     there when tables or handlers change what the rows are.
@@ -48,6 +49,7 @@ class Projection:
     tables: tuple[type[DeclarativeBase], ...]
     on: Mapping[type[Any], Handler] = field(default_factory=dict)
     every: Callable[[EventHead, Rows], None] | None = None
+    rest_seconds: float = 0.0
 
     def __post_init__(self) -> None:
         for number, table in enumerate(self.sorted_tables):

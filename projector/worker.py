@@ -1,57 +1,45 @@
 """The worker: a Dramatiq process that keeps all projections current.
 
-The bell's message wakes it. Awake, it looks at the log's head every few milliseconds and wakes the follower of each
-projection when the head has moved; asleep, the followers look by themselves every second, should the bell be lost.
+A thread listens to the bell and wakes the follower of each projection. A Dramatiq message does the same, for news that
+was told while nobody listened. Should both be lost, the followers look by themselves every second.
 """
 
 import contextlib
 import logging
 import threading
-import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 import dramatiq
-import psycopg
 import redis
 from dramatiq import Broker, Middleware, Worker
 from dramatiq.brokers.redis import RedisBroker
-from psycopg import Connection
 
 from projector import bell
-from projector.connecting import connect
-from projector.follower import LIMITS, Follower
-from projector.patience import PatientConnection
+from projector.follower import Follower
 from projector.projection import Projection
 
-# Awake, the watch looks at the log's head this often: one cheap statement for all projections.
-LOOK_SECONDS = 0.005
-# It falls asleep when the head has not moved for this long. Less, and a steady trickle needs a message for each event.
-LINGER_SECONDS = 0.25
-KEY_RENEWED_SECONDS = 1.0
-HEAD_LOST_SECONDS = 1.0
-
-_HEAD = b"SELECT position FROM log.head"
+# How long the listening thread waits before it looks whether it has to stop.
+LISTEN_SECONDS = 0.5
+AFTER_ERROR_SECONDS = 1.0
 
 log = logging.getLogger(__name__)
 
 
 class Projectors:
-    """All followers of a process, and the watch that wakes them."""
+    """All followers of a process, and the thread that wakes them when the bell rings."""
 
     def __init__(
         self,
         database_url: str,
         projections: Iterable[Projection],
-        client: redis.Redis | None = None,
+        redis_url: str | None = None,
         *,
         rebuild: bool = True,
     ) -> None:
         self.followers = [Follower(database_url, projection, rebuild=rebuild) for projection in projections]
-        self._database_url = database_url
-        self._redis = client
-        self._rung = threading.Event()
+        self._redis_url = redis_url
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
+        self._thread = threading.Thread(target=self._listen, name="listen", daemon=True)
 
     def start(self) -> None:
         """Begin to follow the log."""
@@ -59,16 +47,21 @@ class Projectors:
             follower.start()
         self._thread.start()
 
-    def ring(self) -> None:
-        """There is news: wake up. Returns at once."""
+    def wake(self) -> None:
+        """Have all followers look at the log now. Returns at once."""
         for follower in self.followers:
             follower.wake()
-        self._rung.set()
+
+    def take_message(self) -> None:
+        """Wake the followers for a message that waited in the queue; from here on the next one may be queued."""
+        if self._redis_url is not None:
+            with contextlib.suppress(redis.RedisError), bell.client(self._redis_url) as client:
+                client.delete(bell.WAITING_KEY)
+        self.wake()
 
     def stop(self) -> None:
         """End after the batches that are under way."""
         self._stopping.set()
-        self._rung.set()
         for follower in self.followers:
             follower.stop()
 
@@ -76,60 +69,26 @@ class Projectors:
         """Give all connections back, after `stop`."""
         for follower in self.followers:
             follower.close()
-        self._thread.join(HEAD_LOST_SECONDS)
-        if self._redis is not None:
-            self._redis.close()
+        self._thread.join(2 * LISTEN_SECONDS)
 
-    def _run(self) -> None:
+    def _listen(self) -> None:
+        if self._redis_url is None:
+            return
+        failed = False
         while not self._stopping.is_set():
-            self._rung.wait()
-            self._rung.clear()
-            if self._stopping.is_set():
-                return
+            listener = bell.Listener(self._redis_url)
             try:
-                with connect(self._database_url, PatientConnection, LIMITS) as connection:
-                    while not self._stopping.is_set():
-                        self._watch(connection)
-                        self._rung.wait()
-                        self._rung.clear()
-            except (psycopg.Error, OSError) as error:
-                # The followers look by themselves meanwhile, every second.
-                log.warning("the log's head cannot be read: %s", str(error).splitlines()[0] if str(error) else error)
-                self._stopping.wait(HEAD_LOST_SECONDS)
-                self._rung.set()
-
-    def _watch(self, connection: Connection) -> None:
-        """Wake the followers each time the head moves, until it has not moved for a while."""
-        last = _head(connection)
-        moved = renewed = time.monotonic()
-        while not self._stopping.is_set():
-            self._stopping.wait(LOOK_SECONDS)
-            now = time.monotonic()
-            if (head := _head(connection)) != last:
-                last, moved = head, now
-                for follower in self.followers:
-                    follower.wake()
-            if now - moved > LINGER_SECONDS:
-                break
-            if now - renewed > KEY_RENEWED_SECONDS:
-                self._with_redis(lambda client: client.expire(bell.KEY, bell.KEY_SECONDS))
-                renewed = now
-        # From here on news rings again. What was appended before that is found by a last look.
-        self._with_redis(lambda client: client.delete(bell.KEY))
-        if _head(connection) != last:
-            self.ring()
-
-    def _with_redis(self, tell: Callable[[redis.Redis], object]) -> None:
-        if self._redis is not None:
-            with contextlib.suppress(redis.RedisError):
-                tell(self._redis)
-
-
-def _head(connection: Connection) -> int:
-    row = connection.execute(_HEAD).fetchone()
-    assert row is not None, "the migration made the row of log.head"
-    position: int = row[0]
-    return position
+                while not self._stopping.is_set():
+                    if listener.heard(LISTEN_SECONDS):
+                        self.wake()
+                    failed = False
+            except (redis.RedisError, OSError) as error:
+                if not failed:
+                    log.warning("the bell cannot be heard, the projections look by themselves: %s", error)
+                failed = True
+                self._stopping.wait(AFTER_ERROR_SECONDS)
+            finally:
+                listener.close()
 
 
 class _Lifetime(Middleware):
@@ -149,10 +108,10 @@ class _Lifetime(Middleware):
 
 
 def set_up(broker: RedisBroker, projectors: Projectors) -> None:
-    """Make `broker`'s workers project: the actor that the bell wakes, and the followers."""
+    """Make `broker`'s workers project: the actor that takes a waiting message, and the followers."""
     broker.add_middleware(_Lifetime(projectors))
 
-    # Not retried: the next ring does the same, and so do the followers by themselves.
+    # Not retried: the next message does the same, and so do the followers by themselves.
     @dramatiq.actor(broker=broker, actor_name=bell.ACTOR, queue_name=bell.QUEUE, max_retries=0)
     def project() -> None:
-        projectors.ring()
+        projectors.take_message()

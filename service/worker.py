@@ -26,5 +26,5 @@ def setup() -> None:
     gc.set_threshold(GC_THRESHOLD)
     broker = bell.broker(settings.redis_url)
     dramatiq.set_broker(broker)
-    client = bell.client(settings.redis_url)
-    set_up(broker, Projectors(settings.database_url, PROJECTIONS, client, rebuild=settings.rebuild == "auto"))
+    rebuild = settings.rebuild == "auto"
+    set_up(broker, Projectors(settings.database_url, PROJECTIONS, settings.redis_url, rebuild=rebuild))

@@ -13,4 +13,4 @@ def counted(event: EventHead, rows: Rows) -> None:
     rows.add(EventsPerMinute, (minute, event.type), {"events": 1}, *here)
 
 
-ACTIVITY = Projection(tables=(EventsPerMinute,), every=counted)
+ACTIVITY = Projection(tables=(EventsPerMinute,), every=counted, rest_seconds=0.5)

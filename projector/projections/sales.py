@@ -34,4 +34,5 @@ def cancelled(event: OrderLinesCancelled | OrderCancelled, of: Envelope, rows: R
 SALES = Projection(
     tables=(DailySales, DailyOrders),
     on={OrderPlaced: placed, OrderLinesCancelled: cancelled, OrderCancelled: cancelled},
+    rest_seconds=0.5,
 )

@@ -16,8 +16,6 @@ WORKER_THREADS = 2
 # How long a batch may take to its end when the worker is to stop. With what dramatiq and the parent process wait for
 # beside, each up to a second at a time, a stop takes ten seconds at most.
 WORKER_SHUTDOWN_MS = 4_000
-# How long a worker thread waits for a message before it looks again: the default of 1 s showed in p99.
-WORKER_TIMEOUT_MS = 20
 
 DataDir = Annotated[Path | None, typer.Option(help="Where `orders up` keeps its servers' data [DATA_DIR, ./data]")]
 Port = Annotated[int | None, typer.Option(help="The API's port [PORT, 8000]", min=1, max=65535)]
@@ -57,7 +55,6 @@ def work(data_dir: DataDir = None) -> None:
     logs.configure(settings.log_format, settings.log_level)
     refuse_unsafe(settings)
     os.environ |= settings.environment()
-    os.environ.setdefault("dramatiq_worker_timeout", str(WORKER_TIMEOUT_MS))
     options = {
         "--processes": 1,  # the read tables share one checkpoint: a second process would only wait for it
         "--threads": WORKER_THREADS,

@@ -276,11 +276,11 @@ GUARDS = (
         ("tests/projector/test_verify.py::test_a_value_that_looks_the_same_is_another",),
     ),
     Guard(
-        "a worker looks at the log once more after it has let others ring",
-        "projector/worker.py",
-        "        if _head(connection) != last:\n            self.ring()\n",
+        "everybody who listens hears the bell",
+        "projector/bell.py",
+        '        self._redis.publish(channel(self._redis), b"")\n',
         "",
-        ("tests/projector/test_worker.py::test_an_event_that_comes_while_the_worker_falls_asleep_is_not_missed",),
+        ("tests/projector/test_bell.py::test_everybody_who_listens_hears_a_ring",),
     ),
     Guard(
         "tables of another version are not read",

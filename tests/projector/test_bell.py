@@ -8,7 +8,7 @@ import redis
 from dramatiq import Message
 
 from projector import bell
-from projector.bell import Bell
+from projector.bell import Bell, Listener
 from projector.checkpoint import WORKER
 from tests.builders import wait_until
 
@@ -44,36 +44,45 @@ def test_a_ring_is_a_message_without_data(ringing: Bell, client: redis.Redis) ->
 
 
 def test_at_most_one_message_waits_however_often_it_rings(redis_url: str, client: redis.Redis) -> None:
-    """Also from several processes, and when the key that says so runs out because nobody comes."""
+    """Also from several processes."""
     bells = [Bell(redis_url) for _ in range(3)]
     for each in bells:
         each.start()
-    for number in range(60):
-        if number % 10 == 0:
-            client.delete(bell.KEY)
+    until = time.monotonic() + 1.5 * bell.QUEUED_EVERY_SECONDS
+    while time.monotonic() < until:
         for each in bells:
             each.ring()
         time.sleep(0.005)
         assert waiting(client) <= 1
-    wait_until(lambda: waiting(client) == 1, SOON, "a message")
     for each in bells:
         each.stop()
     assert waiting(client) == 1
 
 
-def test_nobody_rings_while_a_projector_is_awake(ringing: Bell, client: redis.Redis) -> None:
-    client.set(bell.KEY, 1)
-    ringing.ring()
-    wait_until(lambda: not ringing._news.is_set(), SOON, "the ring")
-    ringing.stop()  # waits for what is under way
-    assert waiting(client) == 0
-
-
-def test_a_bell_that_nobody_answers_rings_again_by_itself(ringing: Bell, client: redis.Redis) -> None:
-    """Whoever was to clear the key may have died."""
+def test_a_message_that_nobody_takes_is_followed_by_another(ringing: Bell, client: redis.Redis) -> None:
+    """The worker that should take it may have died."""
     ringing.ring()
     wait_until(lambda: waiting(client) == 1, SOON, "a message")
-    assert 0 < client.ttl(bell.KEY) <= bell.KEY_SECONDS
+    assert 0 < client.ttl(bell.WAITING_KEY) <= bell.WAITING_SECONDS_MAX
+
+
+def test_everybody_who_listens_hears_a_ring(ringing: Bell, redis_url: str) -> None:
+    listeners = [Listener(redis_url) for _ in range(2)]
+    assert [it.heard(0.2) for it in listeners] == [False, False]
+    ringing.ring()
+    assert [it.heard(SOON) for it in listeners] == [True, True]
+    for listener in listeners:
+        listener.close()
+
+
+def test_a_listener_of_another_database_hears_nothing(ringing: Bell, redis_url: str) -> None:
+    """Two deployments on one Redis do not take each other's news."""
+    address, _, database = redis_url.rpartition("/")
+    other = Listener(f"{address}/{(int(database) + 1) % 16}")
+    assert not other.heard(0.2)
+    ringing.ring()
+    assert not other.heard(0.3)
+    other.close()
 
 
 def test_without_redis_ringing_costs_nothing_and_is_counted() -> None:
@@ -85,7 +94,6 @@ def test_without_redis_ringing_costs_nothing_and_is_counted() -> None:
     assert time.monotonic() - started < 1
     wait_until(lambda: ringing.failures > 0, SOON, "the failure to be counted")
     ringing.stop()
-    assert not ringing._thread.is_alive()
 
 
 def test_a_redis_that_is_frozen_holds_nobody_up() -> None:
@@ -97,29 +105,16 @@ def test_a_redis_that_is_frozen_holds_nobody_up() -> None:
         assert time.monotonic() - started < 1
         wait_until(lambda: ringing.failures > 0, SOON, "the failure to be counted")
         ringing.stop()
-        assert not ringing._thread.is_alive()
 
 
-def test_the_workers_that_listen_are_known_by_name(redis_url: str, ringing: Bell, client: redis.Redis) -> None:
-    """The bell's own broker signs the same list, but only rings."""
+def test_the_workers_that_listen_are_known_by_name(redis_url: str, ringing: Bell) -> None:
     ringing.ring()
-    wait_until(lambda: waiting(client) == 1, SOON, "a message")
     assert bell.workers(redis_url) == []
-
-    listening = bell.broker(redis_url)
-    listening.declare_queue(bell.QUEUE)
-    listening.do_fetch(bell.QUEUE, 1)
+    listener = Listener(redis_url)
+    listener.heard(0.2)
     assert bell.workers(redis_url) == [WORKER]
-
-    long_ago = (time.time() - bell.HEARTBEAT_SECONDS_MAX - 1) * 1_000
-    client.zadd("dramatiq:__heartbeats__", {listening.broker_id: long_ago})
-    assert bell.workers(redis_url) == []
-    listening.client.close()
-
-
-def test_two_workers_of_one_name_are_two(redis_url: str) -> None:
-    """A process that is started again may get its number again; messages belong to the process, not to the name."""
-    assert bell.broker(redis_url).broker_id != bell.broker(redis_url).broker_id
+    listener.close()
+    wait_until(lambda: bell.workers(redis_url) == [], SOON, "no listener")
 
 
 def test_who_asks_a_redis_that_is_gone_is_told_soon() -> None:

@@ -91,10 +91,8 @@ def test_misuse_ends_with_2(run: Run, arguments: tuple[str, ...]) -> None:
 
 
 def test_status_tells_how_things_stand(run: Run, shop: Writing, database_url: str, redis_url: str) -> None:
-    listening = bell.broker(redis_url)
-    listening.declare_queue(bell.QUEUE)
-    listening.do_fetch(bell.QUEUE, 1)
-    listening.client.close()
+    listening = bell.Listener(redis_url)
+    listening.heard(0.2)
     for _ in range(3):
         shop.user()
 
