@@ -34,7 +34,7 @@ DELETE FROM log.idempotency_keys WHERE (caller, key) IN (
 
 
 class KeptAnswer(NamedTuple):
-    """The answer to a command that carried a key. `caller` and `fingerprint` are hashes."""
+    """The answer to a command that carried a key. `caller` is whose key it is, `fingerprint` a hash of the request."""
 
     caller: bytes
     key: str

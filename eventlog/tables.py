@@ -90,7 +90,7 @@ claims = Table(
 idempotency_keys = Table(
     "idempotency_keys",
     metadata,
-    Column("caller", LargeBinary, primary_key=True, comment="hash of the caller's credentials"),
+    Column("caller", LargeBinary, primary_key=True, comment="whose key it is"),
     Column("key", _key, primary_key=True),
     Column("fingerprint", LargeBinary, nullable=False, comment="hash of method, path and body"),
     Column("status", SmallInteger, nullable=False),

@@ -68,7 +68,7 @@ CREATE TABLE log.idempotency_keys (
     created_at timestamptz NOT NULL DEFAULT now(),
     CONSTRAINT idempotency_keys_pkey PRIMARY KEY (caller, key)
 );
-COMMENT ON COLUMN log.idempotency_keys.caller IS 'hash of the caller''s credentials';
+COMMENT ON COLUMN log.idempotency_keys.caller IS 'whose key it is';
 COMMENT ON COLUMN log.idempotency_keys.fingerprint IS 'hash of method, path and body';
 CREATE INDEX idempotency_keys_created_at_idx ON log.idempotency_keys (created_at);
 

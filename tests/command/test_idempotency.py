@@ -77,17 +77,29 @@ def test_the_same_key_for_another_path_is_refused(shop: Shop) -> None:
     assert len(shop.events(f"/orders/{orders[1]['id']}")) == 1
 
 
-def test_a_key_is_its_callers_own(shop: Shop) -> None:
+@pytest.mark.parametrize("post", POSTS)
+def test_a_key_outlives_a_refreshed_token(shop: Shop, post: str) -> None:
+    path, body = request(shop, post)
     key = {"Idempotency-Key": uuid4().hex}
-    path, body = request(shop, "/orders")
-    answers = []
-    for caller in ({}, {"Authorization": "Bearer ada"}, {"Authorization": "Bearer bob"}):
-        items = [{"product_id": shop.product()["id"], "quantity": 1}]
-        answers.append(shop.post(path, json=body | {"items": items}, headers=key | caller))
-    assert [it.status_code for it in answers] == [201, 201, 201]
-    assert len({it.json()["id"] for it in answers}) == 3
-    stranger = shop.post(path, json=body, headers=key | {"Authorization": "Bearer eve"})
-    assert stranger.json()["id"] not in {it.json()["id"] for it in answers}
+    first = shop.post(path, json=body, headers=key | {"Authorization": "Bearer a"})
+    assert first.is_success
+    before = shop.head()
+    for authorization in ("Bearer b", "bearer a", "Basic YTpi", None):
+        headers = key if authorization is None else key | {"Authorization": authorization}
+        assert same(shop.post(path, json=body, headers=headers), first)
+    assert shop.head() == before
+
+
+@pytest.mark.anyio
+async def test_a_key_is_its_callers_own(writer: Driver) -> None:
+    ada, tea = await writer.user(), await writer.product(stock=100)
+    for caller in (b"ada", b"bob"):
+        for is_replayed in (False, True):
+            answer = await writer.do(place(ada, (tea, 1)), Key(caller, "key", b"fingerprint"))
+            assert answer.replayed == is_replayed
+    both = [writer.do(place(ada, (tea, 1)), Key(caller, "other", b"fingerprint")) for caller in (b"ada", b"bob")]
+    assert len({it.body for it in await asyncio.gather(*both)}) == 2
+    assert rows(writer.database_url, "SELECT count(*) FROM log.events WHERE type = 'OrderPlaced'") == [(4,)]
 
 
 @pytest.mark.parametrize(

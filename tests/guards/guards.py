@@ -106,10 +106,17 @@ GUARDS = (
     ),
     Guard(
         "a key belongs to its caller",
-        "command/api.py",
-        'request.headers.get("authorization", "").encode("latin-1")',
-        'b"anybody"',
+        "eventlog/idempotency.py",
+        "kept.caller = wanted.caller AND ",
+        "",
         ("tests/command/test_idempotency.py::test_a_key_is_its_callers_own",),
+    ),
+    Guard(
+        "a key does not change with the caller's token",
+        "command/api.py",
+        "    return _ONLY_CALLER\n",
+        '    return _.headers.get("authorization", "").encode()\n',
+        ("tests/command/test_idempotency.py::test_a_key_outlives_a_refreshed_token",),
     ),
     Guard(
         "a key answers one request only",

@@ -36,7 +36,7 @@ class Customer:
         self._shop = shop
         self._projecting = projecting
         self._loop = Loop(SHOP)
-        self._first: dict[tuple[str, str], httpx.Response] = {}
+        self._first: dict[str, httpx.Response] = {}
         self._streams: dict[str, list[str]] = {}
         self._keys = itertools.count(1)
         # What the read tables must hold at each position at which a request ended. They are at `_projected`.
@@ -54,7 +54,7 @@ class Customer:
         *,
         with_key: bool = False,
         key: str | None = None,
-        caller: str = "",
+        token: str = "",
         stale: int | None = None,
     ) -> None:
         """Send a request; the answer, what is in the log and what is read afterwards must be the model's.
@@ -63,11 +63,11 @@ class Customer:
         """
         if with_key:
             key = f"key-{next(self._keys)}"
-        if method == "POST" and not caller:
+        if method == "POST" and not token:
             self.sent.append(((method, path, body), key))
         version = None if stale is None else self._version(path) + stale
         expected_tag = None if version is None else f'"{version}"'
-        headers = {"Idempotency-Key": key, "Authorization": caller or None, "If-Match": expected_tag}
+        headers = {"Idempotency-Key": key, "Authorization": token or None, "If-Match": expected_tag}
         sent = {name: value for name, value in headers.items() if value is not None}
         answer = self._shop.http.request(method, path, json=body, headers=sent)
 
@@ -76,19 +76,19 @@ class Customer:
         times = {event["occurred_at"] for event in events}
         assert len(times) <= 1, "a request happens at one moment"
         made = Made(id_, next(iter(times), ""))
-        expected = self.model.request(method, path, body, made, key=key, caller=caller, match=version)
+        expected = self.model.request(method, path, body, made, key=key, match=version)
         self._check_log(events, expected)
         match expected:
             case Done():
                 if key is not None:
-                    self._first[caller, key] = answer
+                    self._first[key] = answer
                 self._check_done(answer, path, expected)
             case Refused(problems):
                 assert any(_is(answer, one) for one in problems), f"{answer.text}, not one of {problems}"
             case None:
                 assert answer.headers["idempotency-replayed"] == "true"
                 assert key is not None
-                assert _told(answer) == _told(self._first[caller, key])
+                assert _told(answer) == _told(self._first[key])
 
     def _version(self, path: str) -> int:
         resource = single(self.model, "/".join(path.split("/")[:3]))

@@ -70,25 +70,25 @@ class Model:
         self.products: dict[str, Json] = {}
         self.orders: dict[str, Json] = {}
         self.position = 0
-        # Who sent which Idempotency-Key with which request.
-        self.kept: dict[tuple[str, str], str] = {}
+        # Which Idempotency-Key was sent with which request.
+        self.kept: dict[str, str] = {}
 
     def copy(self) -> "Model":
         return copy.deepcopy(self)
 
     def request(
-        self, method: str, path: str, body: Json | None, made: Made, *, key: str | None, caller: str, match: int | None
+        self, method: str, path: str, body: Json | None, made: Made, *, key: str | None, match: int | None
     ) -> Answer | None:
         """Do what a request asks for; None when its Idempotency-Key has an answer already, which is to come again."""
         this = json.dumps([method, path, body], sort_keys=True)
-        if key is not None and (caller, key) in self.kept:
-            return None if self.kept[caller, key] == this else _refused(422, "idempotency-key-reused")
+        if key is not None and key in self.kept:
+            return None if self.kept[key] == this else _refused(422, "idempotency-key-reused")
         answer = self._decide(method, path, body or {}, made, match)
         if isinstance(answer, Refused):
             return answer
         self.position += len(answer.events)
         if key is not None:
-            self.kept[caller, key] = this
+            self.kept[key] = this
         return answer
 
     def _decide(  # noqa: C901 - a case for each request of the contract

@@ -99,7 +99,7 @@ STEPS = [
     cancelling,
     cancelling,
     asked("cancel", order=number, reason=reasons, stale=staleness, with_key=keyed),
-    asked("repeat", which=st.integers(0, 99), caller=st.sampled_from(["", "", "", "Bearer bob"])),
+    asked("repeat", which=st.integers(0, 99), token=st.sampled_from(["", "", "", "Bearer refreshed"])),
     asked("use_a_key_again", which=st.integers(0, 99)),
     asked(
         "list_users", email=st.none() | emails, external_id=external_ids, sort=st.sampled_from(["", "-"]), limit=limits
@@ -234,10 +234,10 @@ class Requests(RuleBasedStateMachine):
         body: Json = {"lines": [{"line": line, "quantity": quantity} for line, quantity in numbered], "reason": reason}
         self.send("POST", f"{self.path('orders', order)}/cancel", body, with_key=with_key, stale=stale)
 
-    def repeat(self, which: int, caller: str) -> None:
-        """The same request again, with its Idempotency-Key if it had one, from the same caller or from another."""
+    def repeat(self, which: int, token: str) -> None:
+        """The same request again, with its Idempotency-Key if it had one, with the same token or a refreshed one."""
         request, key = self.customer.sent[which % len(self.customer.sent)]
-        self.send(*request, key=key, caller=caller)
+        self.send(*request, key=key, token=token)
 
     def use_a_key_again(self, which: int) -> None:
         """The same key for another request."""
