@@ -1,13 +1,14 @@
 """Deciding a batch: each command on the states as the earlier ones left them. No database, no waiting."""
 
-import asyncio
 import contextlib
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import InitVar, dataclass, field
 from datetime import datetime
+from itertools import islice
 
-from command.states import NotLoaded, States, rfc3339, shape_of
-from command.submission import Answer, KeyReused, Outcome, Submission
+from command.states import NotLoaded, States, is_order, rfc3339, shape_of
+from command.submission import Answer, Command, KeyReused, Outcome, Submission
+from command.waiting import Waiting
 from eventlog.append import Batch, NewEvent
 from eventlog.codec import UnreadableEvent, encode
 from eventlog.events import SCHEMA_VERSIONS
@@ -16,72 +17,85 @@ from eventlog.snapshots import Snapshot
 
 # A stream is loaded from its last snapshot and what came after: so many events at the most.
 SNAPSHOT_EVERY_EVENTS = 32
-
-
-@dataclass(slots=True, eq=False)
-class Waiting:
-    """A submission, the future that its caller waits for, and since when (by the loop's clock)."""
-
-    submission: Submission
-    future: asyncio.Future[Answer]
-    since: float
+# A batch that has read and is to write so much is full: so it holds the head for about a tenth of a second at most.
+# Only its last large command exceeds that.
+BATCH_ROWS_MAX = 2_000
+BATCH_BYTES_MAX = 2 * 1024**2
+# A full batch still decides commands that read no more than this: a small order waits for one batch, not for all the
+# large commands that came before it.
+SMALL_READS_MAX = 20
 
 
 @dataclass(slots=True)
 class Decided:
-    """A batch, decided: what to append, and what to tell whom when it is in the log."""
+    """A batch as far as it is decided: what to append, and what to tell whom when it is in the log.
 
+    `base` is the log's last position. `kept` are the answers that the log has under the batch's Idempotency-Keys. With
+    `in_order`, a command that is set aside sets aside all that are behind it.
+    """
+
+    base: int
+    now: datetime
+    kept: InitVar[Iterable[KeptAnswer]]
+    in_order: bool = False
     batch: Batch = field(default_factory=Batch)
     answers: list[tuple[Waiting, Answer]] = field(default_factory=list)
     refusals: list[tuple[Waiting, Exception]] = field(default_factory=list)
     # Commands that were not decided, each with the streams that have to be loaded first.
     deferred: list[tuple[Waiting, set[str]]] = field(default_factory=list)
+    # Commands that were not decided, as the batch is full.
+    put_back: list[Waiting] = field(default_factory=list)
+    # What has been read and is to be written: streams and events, and the bytes in them and in the answers.
+    rows: int = 0
+    data_bytes: int = 0
+    answered: dict[tuple[bytes, str], KeptAnswer] = field(default_factory=dict)
+
+    def __post_init__(self, kept: Iterable[KeptAnswer]) -> None:
+        self.answered = {(answer.caller, answer.key): answer for answer in kept}
+
+    @property
+    def is_full(self) -> bool:
+        """Whether it decides no more large commands. The first one is always decided."""
+        return (self.rows >= BATCH_ROWS_MAX or self.data_bytes >= BATCH_BYTES_MAX) and bool(
+            self.answers or self.refusals or self.deferred
+        )
+
+    def admit(self, commands: Sequence[Waiting], states: States) -> Sequence[Waiting]:
+        """Those of the next commands that this batch decides. The others are set aside."""
+        if self.in_order and self.deferred:
+            self.deferred += [(waiting, set()) for waiting in commands]
+            return ()
+        if not self.is_full:
+            return commands
+        admitted = [] if self.in_order else [it for it in commands if _is_small(it.submission.command, states)]
+        small = set(admitted)
+        self.put_back += [it for it in commands if it not in small]
+        return admitted
 
 
-def missing(taken: Iterable[Waiting], states: States) -> set[str]:
-    """The streams and claims that the commands need and that are not known yet."""
-    keys: set[str] = set()
-    for waiting in taken:
-        # What cannot be read concerns its own command alone, whose decision says so.
-        with contextlib.suppress(UnreadableEvent, NotLoaded):
-            keys.update(key for key in waiting.submission.command.reads(states) if key not in states)
-    return keys
+def decide(commands: Sequence[Waiting], decided: Decided, states: States) -> None:
+    """Decide the next commands in order, letting each see what the earlier ones did.
 
-
-def decide(
-    taken: Iterable[Waiting],
-    states: States,
-    kept: Iterable[KeptAnswer],
-    base: int,
-    now: datetime,
-    in_order: bool = False,
-) -> Decided:
-    """Decide the commands in order, letting each see what the earlier ones did.
-
-    `kept` are the answers that the log has under their Idempotency-Keys, `base` is the log's last position. A command
-    whose streams are not loaded yet is deferred; with `in_order`, all commands behind it are deferred too.
+    A command whose streams are not loaded yet is deferred. When the batch is full, large commands are put back.
     """
-    decided = Decided()
-    answered = {(answer.caller, answer.key): answer for answer in kept}
-    for waiting in taken:
-        if in_order and decided.deferred:
-            decided.deferred.append((waiting, set()))
-            continue
-        _decide_one(waiting, decided, states, answered, base, now)
-    return decided
+    for waiting in commands:
+        if decided.admit((waiting,), states):
+            _decide_one(waiting, decided, states)
 
 
-def _decide_one(
-    waiting: Waiting,
-    decided: Decided,
-    states: States,
-    answered: dict[tuple[bytes, str], KeptAnswer],
-    base: int,
-    now: datetime,
-) -> None:
+def _is_small(command: Command, states: States) -> bool:
+    """Whether a command adds little to any batch: it has few lines, and reads no order, which may have many."""
+    try:
+        reads = tuple(islice(command.reads(states), SMALL_READS_MAX + 1))
+    except (UnreadableEvent, NotLoaded):
+        return True  # it appends nothing
+    return len(reads) <= SMALL_READS_MAX and not any(map(is_order, reads))
+
+
+def _decide_one(waiting: Waiting, decided: Decided, states: States) -> None:
     submission = waiting.submission
     key = submission.key
-    if key is not None and (before := answered.get((key.caller, key.key))):
+    if key is not None and (before := decided.answered.get((key.caller, key.key))):
         if before.fingerprint != key.fingerprint:
             decided.refusals.append((waiting, KeyReused()))
             return
@@ -97,12 +111,13 @@ def _decide_one(
     except Exception as refusal:  # noqa: BLE001 - a decision changes nothing: what ails one ails no other
         decided.refusals.append((waiting, refusal))
         return
-    _apply(outcome, decided.batch, states, submission.occurred_at or now, submission.metadata)
-    answer = Answer(*outcome.answer(states), base + len(decided.batch.events))
+    _apply(outcome, decided, states, submission.occurred_at or decided.now, submission.metadata)
+    answer = Answer(*outcome.answer(states), decided.base + len(decided.batch.events))
+    decided.data_bytes += len(answer.body)
     decided.answers.append((waiting, answer))
     if key is not None:
         new = KeptAnswer(*key, answer.status, answer.location, answer.version, answer.position, answer.body)
-        answered[key.caller, key.key] = new
+        decided.answered[key.caller, key.key] = new
         decided.batch.answers.append(new)
 
 
@@ -113,14 +128,18 @@ def _not_loaded(submission: Submission, states: States) -> set[str]:
     return set()
 
 
-def _apply(outcome: Outcome, batch: Batch, states: States, occurred_at: datetime, metadata: bytes) -> None:
+def _apply(outcome: Outcome, decided: Decided, states: States, occurred_at: datetime, metadata: bytes) -> None:
     """Let an outcome be what the next command of the batch sees."""
+    batch = decided.batch
     at = rfc3339(occurred_at)
+    decided.rows += len(outcome.events)
     for stream, event in outcome.events:
         entity = states.evolve(stream, event, at)
         kind = type(event)
+        data = encode(event)
+        decided.data_bytes += len(data)
         batch.events.append(
-            NewEvent(stream, entity.version, kind.__name__, SCHEMA_VERSIONS[kind], occurred_at, encode(event), metadata)
+            NewEvent(stream, entity.version, kind.__name__, SCHEMA_VERSIONS[kind], occurred_at, data, metadata)
         )
         if entity.version % SNAPSHOT_EVERY_EVENTS == 0:
             batch.snapshots[stream] = Snapshot(entity.version, shape_of(stream), encode(entity.state))

@@ -19,9 +19,9 @@ from typing import Any
 import psycopg
 from psycopg import AsyncConnection
 
-from command.deciding import Waiting
 from command.states import Entity, base_of, fold, shape_of
 from command.submission import Overloaded, Unavailable
+from command.waiting import Waiting
 from database.deadline import hung_up_after
 from eventlog import append, failures, read, snapshots
 from eventlog.codec import Codec, UnreadableEvent, encode

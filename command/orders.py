@@ -85,10 +85,6 @@ class PlaceOrder:
     external_id: str | None = None
     note: str | None = None
 
-    @property
-    def weight(self) -> int:
-        return 1 + len(self.lines)
-
     def reads(self, states: States) -> Iterable[str]:
         yield user.stream(self.user_id)
         if self.external_id is not None:
@@ -134,7 +130,6 @@ class CancelOrder:
     quantities: Mapping[int, int] | None
     reason: str | None
     expected_version: int | None = None
-    weight: int = 10
 
     def reads(self, states: States) -> Iterable[str]:
         yield rules.stream(self.order_id)

@@ -58,7 +58,6 @@ class AddProduct:
     price: Decimal
     currency: str
     stock: int | None
-    weight: int = 2
 
     def reads(self, states: States) -> Iterable[str]:
         return [rules.sku_claim(self.sku)]
@@ -77,7 +76,6 @@ class ChangeProduct:
     name: str
     price: Decimal
     expected_version: int | None
-    weight: int = 2
 
     def reads(self, states: States) -> Iterable[str]:
         return [rules.stream(self.product_id)]
@@ -91,7 +89,6 @@ class ChangeProduct:
 class DiscontinueProduct:
     product_id: str
     expected_version: int | None
-    weight: int = 1
 
     def reads(self, states: States) -> Iterable[str]:
         return [rules.stream(self.product_id)]
@@ -110,7 +107,6 @@ class AdjustStock:
     delta: int
     reason: str
     expected_version: int | None
-    weight: int = 1
 
     def reads(self, states: States) -> Iterable[str]:
         return [rules.stream(self.product_id)]

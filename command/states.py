@@ -89,6 +89,11 @@ def split(stream: str) -> tuple[str, str]:
     return kind, entity_id
 
 
+def is_order(stream: str) -> bool:
+    """Whether the stream is an order's, which may have a thousand lines."""
+    return stream.startswith("order-")
+
+
 def shape_of(stream: str) -> int:
     """The shape that the stream's state has in this release."""
     return KINDS[split(stream)[0]].shape
@@ -173,8 +178,12 @@ class States:
         _drop_oldest(self._streams, STREAMS_MAX)
         _drop_oldest(self._claims, SKUS_MAX)
 
-    async def load(self, connection: AsyncConnection, keys: Iterable[str], loading: Container[str] = ()) -> None:
-        """Make the streams and claims `keys` known. Streams in `loading` are not read: they are not loaded yet."""
+    async def load(self, connection: AsyncConnection, keys: Iterable[str], loading: Container[str] = ()) -> int:
+        """Make the streams and claims `keys` known. Streams in `loading` are not read: they are not loaded yet.
+
+        Returns how many bytes of data were read.
+        """
+        bytes_read = 0
         claims = [key for key in keys if ":" in key]
         self._unreadable.update((key, NotLoaded(key)) for key in keys if key in loading)
         streams = {key: shape_of(key) for key in keys if ":" not in key and key not in loading}
@@ -188,12 +197,15 @@ class States:
             self._passing += [it for it in streams if it not in histories or not KINDS[split(it)[0]].kept]
             for stream in streams:
                 history = histories.get(stream)
+                if history:
+                    bytes_read += len(history.state or "") + sum([len(event.data) for event in history.events])
                 try:
                     self._streams[stream] = self._entity_of(stream, history) if history else None
                 except NotLoaded as error:
                     self._unreadable[stream] = error
                 except Exception as error:  # noqa: BLE001 - whatever is wrong with a stream, others are not to suffer
                     self._unreadable[stream] = UnreadableEvent(f"{stream}: {str(error) or type(error).__name__}")
+        return bytes_read
 
     def _entity_of(self, stream: str, history: read.History) -> Entity[Any]:
         base = base_of(stream, history)

@@ -51,10 +51,6 @@ class Answer:
 class Command(Protocol):
     """Something to be decided."""
 
-    @property
-    def weight(self) -> int:
-        """About how many events it comes to."""
-
     def reads(self, states: States) -> Iterable[str]:
         """The streams and claims that the decision needs, as far as `states` lets it tell."""
 

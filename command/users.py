@@ -39,7 +39,6 @@ class RegisterUser:
     name: str
     email: str
     external_id: str | None
-    weight: int = 1
 
     def _claims(self) -> list[str]:
         claims = [rules.email_claim(email_key(self.email))]
@@ -70,7 +69,6 @@ class ChangeUser:
     name: str
     email: str
     expected_version: int | None
-    weight: int = 1
 
     def reads(self, states: States) -> Iterable[str]:
         return [rules.stream(self.user_id), rules.email_claim(email_key(self.email))]
@@ -96,7 +94,6 @@ class ChangeUser:
 class DeleteUser:
     user_id: str
     expected_version: int | None
-    weight: int = 1
 
     def reads(self, states: States) -> Iterable[str]:
         return [rules.stream(self.user_id)]

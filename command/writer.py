@@ -10,32 +10,24 @@ queue at the head instead of failing. A refused command costs the others nothing
 import asyncio
 import contextlib
 import logging
-from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import NamedTuple
 
 import psycopg
 from psycopg import AsyncConnection
 
-from command.deciding import Decided, Waiting, decide, missing
+from command.deciding import Decided
+from command.filling import fill
 from command.loading import Loader
 from command.states import States
-from command.submission import Answer, OutcomeUnknown, Overloaded, Submission, Unavailable, one_line
+from command.submission import Answer, OutcomeUnknown, Submission, Unavailable, one_line
+from command.waiting import WAITING_SECONDS_MAX, Queue, Waiting
 from database.deadline import hung_up_after
 from eventlog import append, failures
 from eventlog.append import Batch
 from eventlog.codec import Codec
 
-BATCH_COMMANDS_MAX = 256
-# Lines of orders, roughly events: bounds how long a batch of large orders holds the head.
-BATCH_WEIGHT_MAX = 4_000
-WAITING_MAX = 2_000
-# When the first in the queue has waited so long, who comes now is refused at once: so the queue is as long as what is
-# done in that time, however fast that is.
-QUEUE_SECONDS_MAX = 1.0
-# Who has waited so long for his batch is refused: a server that is that slow would not answer him in time either.
-WAITING_SECONDS_MAX = 2.5
 # When other processes have appended more than this, starting afresh is cheaper than looking at what they did.
 CATCH_UP_EVENTS_MAX = 10_000
 FORGET_KEYS_EVERY_SECONDS = 1  # a thousand at most each time: that keeps up with the keys that arrive
@@ -83,27 +75,22 @@ class Writer:
         self._is_patient = is_patient
         codec = codec or Codec()
         self._states = States(codec)
-        self._waiting: deque[Waiting] = deque()
-        # Commands that waited for a long stream, which has been loaded: they come before those in the queue.
-        self._loaded: deque[Waiting] = deque()
-        self._loader = Loader(database_url, codec, self._take_back, None if is_patient else WAITING_SECONDS_MAX)
-        self._news = asyncio.Event()
+        self._queue = Queue(is_patient, batch_seconds_max)
+        self._loader = Loader(database_url, codec, self._queue.give_back, None if is_patient else WAITING_SECONDS_MAX)
         self._connection: AsyncConnection | None = None
         self._task: asyncio.Task[None] | None = None
-        self._stopping = False
         self._keys_forgotten_at: datetime | None = None
         self.trouble: str | None = None  # why the last batch is not in the log, for whoever watches
         self.batches = 0
         self.events = 0
-        self.counts = {"accepted": 0, "replayed": 0, "refused": 0, "failed": 0, "overloaded": 0}
+        self._counts = {"accepted": 0, "replayed": 0, "refused": 0, "failed": 0}
 
     async def start(self) -> None:
         self._task = asyncio.create_task(self._run(), name="writer")
 
     def take_no_more(self) -> None:
         """Refuse commands from now on; what was accepted is answered all the same."""
-        self._stopping = True
-        self._news.set()
+        self._queue.close()
 
     async def stop(self) -> None:
         """Answer everything that was accepted, then end."""
@@ -113,18 +100,18 @@ class Writer:
         await self._disconnect()
 
     @property
+    def counts(self) -> dict[str, int]:
+        """How many commands ended how."""
+        return self._counts | {"overloaded": self._queue.overloaded}
+
+    @property
     def waiting(self) -> int:
         """How many commands wait for their batch, or for a long stream that is being loaded."""
-        return len(self._waiting) + len(self._loaded) + self._loader.held
+        return len(self._queue) + self._loader.held
 
     def is_full(self) -> bool:
         """Whether a command would be refused, as too many wait or the writer is stopping."""
-        waiting = self._waiting
-        if len(waiting) >= WAITING_MAX or self._stopping:
-            return True
-        if not waiting or self._is_patient:
-            return False
-        return waiting[0].since < asyncio.get_running_loop().time() - QUEUE_SECONDS_MAX
+        return self._queue.is_full()
 
     def submit(self, submission: Submission) -> asyncio.Future[Answer]:
         """Hand over a command, in order.
@@ -133,54 +120,21 @@ class Writer:
         Raises Overloaded at once when too many wait, or when the writer is stopping; it may come later as well, from
         the future, when the wait gets too long.
         """
-        if self.is_full():
-            self.counts["overloaded"] += 1
-            raise Overloaded("too many commands are waiting")
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[Answer] = loop.create_future()
-        self._waiting.append(Waiting(submission, future, loop.time()))
-        self._news.set()
-        return future
+        return self._queue.add(submission)
 
     async def _run(self) -> None:
         while True:
-            if not self._waiting and not self._loaded:
-                if self._stopping:
-                    await self._loader.stop()
-                    if not self._loaded:
-                        return
+            if not self._queue:
+                if not self._queue.is_closed:
+                    await self._queue.news()
                     continue
-                self._news.clear()
-                await self._news.wait()
-                continue
-            if taken := self._take():
+                await self._loader.stop()
+                if not self._queue:
+                    return
+            if taken := self._queue.take():
                 await self._write(taken)
                 if self._is_patient:
                     await self._loader.finish()  # commands keep their order
-
-    def _take_back(self, waiting: Waiting) -> None:
-        self._loaded.append(waiting)
-        self._news.set()
-
-    def _take(self) -> list[Waiting]:
-        taken: list[Waiting] = []
-        weight = 0
-        now = asyncio.get_running_loop().time()
-        too_old = now - min(WAITING_SECONDS_MAX, self._batch_seconds_max)
-        while (self._loaded or self._waiting) and len(taken) < BATCH_COMMANDS_MAX and weight < BATCH_WEIGHT_MAX:
-            waiting = (self._loaded or self._waiting).popleft()
-            # A caller who has hung up before anything was done is not served.
-            if waiting.future.done():
-                continue
-            if self._is_patient:
-                waiting.since = now
-            elif waiting.since < too_old:
-                self.counts["overloaded"] += 1
-                waiting.future.set_exception(Overloaded("it waited too long for its turn"))
-                continue
-            weight += waiting.submission.command.weight
-            taken.append(waiting)
-        return taken
 
     async def _write(self, taken: list[Waiting]) -> None:
         """Decide and append one batch, and answer everyone in it, whatever happens."""
@@ -191,7 +145,7 @@ class Writer:
         if failure:
             verdict = failure.verdict
             log.warning("a batch of %d commands failed: %s: %s", len(taken), type(verdict).__name__, verdict)
-            self.counts["failed"] += len(taken)
+            self._counts["failed"] += len(taken)
             self.trouble = f"the last commands failed at {self._now():%Y-%m-%dT%H:%M:%SZ}: {one_line(verdict)}"
             for waiting in taken:
                 if not waiting.future.done():
@@ -201,12 +155,14 @@ class Writer:
         """Decide and append one batch. None when everyone in it has been answered."""
         decided: Decided | None = None
         began = committing = False
-        until = taken[0].since + self._batch_seconds_max
+        since = taken[0].since
+        until = since + self._batch_seconds_max
         try:
             connection = await self._connected(until)
             with hung_up_after(_remaining(until), connection):
                 began = True
                 decided = await self._decide(connection, taken)
+                self._set_aside(decided, taken)
                 if decided.batch.events or decided.batch.answers:
                     committing = True
                     await append.append(connection, decided.batch)
@@ -222,12 +178,21 @@ class Writer:
                 return _Failure(error)
             log.warning("the database failed a batch: %s: %s", type(error).__name__, error)
             if committing and decided and not failures.is_rolled_back(error):
-                return await self._settle(decided, taken[0].since, error)
+                return await self._settle(decided, since, error)
             in_time = _remaining(until) > self._batch_seconds_max / 2
             again = began and in_time and failures.is_passing(error)
             return _Failure(Unavailable(failures.in_plain_words(error)), again)
         self._accepted(decided)
         return None
+
+    def _set_aside(self, decided: Decided, taken: list[Waiting]) -> None:
+        """Take out of the batch what it has not decided: it is not to fail with it."""
+        if decided.put_back or decided.deferred:
+            self._queue.put_back(decided.put_back)
+            for waiting, streams in decided.deferred:
+                self._loader.hold(waiting, streams)
+            aside = {*decided.put_back, *(waiting for waiting, _ in decided.deferred)}
+            taken[:] = [it for it in taken if it not in aside]
 
     async def _settle(self, sent: Decided, since: float, error: Exception) -> _Failure | None:
         """Find out what became of a batch whose COMMIT may have gone out, and answer everyone if it is in the log."""
@@ -279,7 +244,7 @@ class Writer:
                 await self._connection.close()
             self._connection = None
 
-    async def _decide(self, connection: AsyncConnection, taken: list[Waiting]) -> Decided:
+    async def _decide(self, connection: AsyncConnection, taken: Sequence[Waiting]) -> Decided:
         """Take the head, load what is missing, and decide each command of the batch."""
         states = self._states
         keys = {(key.caller, key.key) for each in taken if (key := each.submission.key)}
@@ -290,10 +255,9 @@ class Writer:
             else:
                 states.forget(await append.changed_streams(connection, states.position, head.position))
             states.position = head.position
-        while unknown := missing(taken, states):
-            await states.load(connection, unknown, self._loader)
         now = self._now()
-        decided = decide(taken, states, kept, head.position, now, in_order=self._is_patient)
+        decided = Decided(head.position, now, kept, in_order=self._is_patient)
+        await fill(decided, taken, states, connection, self._loader)
         if decided.answers and self._time_to_forget_keys(now):
             decided.batch.forget_keys = True
         return decided
@@ -311,16 +275,14 @@ class Writer:
             self.trouble = None
         self.batches += 1
         self.events += len(decided.batch.events)
-        self.counts["refused"] += len(decided.refusals)
+        self._counts["refused"] += len(decided.refusals)
         for waiting, answer in decided.answers:
-            self.counts["replayed" if answer.replayed else "accepted"] += 1
+            self._counts["replayed" if answer.replayed else "accepted"] += 1
             if not waiting.future.done():
                 waiting.future.set_result(answer)
         for waiting, refusal in decided.refusals:
             if not waiting.future.done():
                 waiting.future.set_exception(refusal)
-        for waiting, streams in decided.deferred:
-            self._loader.hold(waiting, streams)
 
 
 def _remaining(until: float) -> float:

@@ -26,10 +26,6 @@ class PlaceImportedOrder:
     products: tuple[ProductRef, ...]
     lines: tuple[WantedLine, ...]
 
-    @property
-    def weight(self) -> int:
-        return 1 + len(self.lines)
-
     def reads(self, states: States) -> Iterable[str]:
         claim = user.external_id_claim(self.customer)
         yield claim

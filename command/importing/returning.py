@@ -49,7 +49,6 @@ class CancelImportedOrder:
 
     document: str
     target: str
-    weight: int = 10
 
     def reads(self, states: States) -> Iterable[str]:
         yield rules.cancellation_claim(self.document)
@@ -70,10 +69,6 @@ class ReturnItems:
 
     document: str
     returned: tuple[Returned, ...]
-
-    @property
-    def weight(self) -> int:
-        return 2 * len(self.returned)
 
     def reads(self, states: States) -> Iterable[str]:
         yield rules.cancellation_claim(self.document)

@@ -68,10 +68,6 @@ class _InOrder:
     settled: bool
     events: int = 0
 
-    @property
-    def weight(self) -> int:
-        return self.command.weight
-
     def reads(self, states: States) -> Iterable[str]:
         return self.command.reads(states)
 

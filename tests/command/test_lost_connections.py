@@ -154,7 +154,6 @@ class CutOffWhileDeciding:
 
     command: Command
     database_url: str
-    weight: int = 1
 
     def reads(self, states: States) -> Iterable[str]:
         return self.command.reads(states)

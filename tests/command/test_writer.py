@@ -14,7 +14,7 @@ from command.products import AddProduct
 from command.states import States
 from command.submission import Answer, Command, Key, Outcome, Overloaded, Submission
 from command.users import RegisterUser
-from command.writer import BATCH_COMMANDS_MAX, BATCH_WEIGHT_MAX, WAITING_MAX
+from command.waiting import BATCH_COMMANDS_MAX, WAITING_MAX
 from tests.command.driving import (
     Driver,
     cancel,
@@ -47,15 +47,6 @@ async def test_a_batch_has_a_bounded_number_of_commands(writer: Driver) -> None:
     await asyncio.gather(*[writer.do(a_user()) for _ in range(2 * BATCH_COMMANDS_MAX + 1)])
     assert writer.writer.batches == 3
     assert check_log(writer.database_url) == 2 * BATCH_COMMANDS_MAX + 1
-
-
-async def test_a_batch_of_large_orders_is_a_small_one(writer: Driver) -> None:
-    ada, tea = await writer.user(), await writer.product(stock=None)
-    before = writer.writer.batches
-    heavy = place(ada, *[(tea, 1)] * 999)
-    assert heavy.weight == BATCH_WEIGHT_MAX // 4
-    await asyncio.gather(*[writer.do(place(ada, *[(tea, 1)] * 999)) for _ in range(9)])
-    assert writer.writer.batches == before + 3
 
 
 async def test_commands_are_decided_in_the_order_they_came(writer: Driver) -> None:
@@ -110,8 +101,6 @@ async def test_a_batch_of_refusals_alone_appends_nothing_and_rings_nobody(writer
 @dataclass
 class Faulty:
     """A command with a fault in its program."""
-
-    weight: int = 1
 
     def reads(self, states: States) -> Iterable[str]:
         return []

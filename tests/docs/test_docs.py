@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from typer.main import get_command
 
-from command import deciding, states, writer
+from command import deciding, states, waiting, writer
 from command import fields as limits
 from contract import requests
 from contract.problems import PROBLEMS
@@ -214,16 +214,18 @@ def test_every_target_of_make_is_documented_and_no_other() -> None:
 # Numbers that prose repeats: when a constant changes, these say which sentence is no longer true.
 FIGURES = {
     "ARCHITECTURE.md": [
-        f"(at most {writer.BATCH_COMMANDS_MAX:,} commands)",
-        f"a weight of {writer.BATCH_WEIGHT_MAX:,} a batch, {writer.WAITING_MAX:,} waiting",
+        f"(at most {waiting.BATCH_COMMANDS_MAX:,} commands)",
+        f"which is full at {deciding.BATCH_ROWS_MAX:,} rows or {deciding.BATCH_BYTES_MAX // 1024**2} MiB",
+        f"{waiting.WAITING_MAX:,} waiting |",
+        f"that read at most {deciding.SMALL_READS_MAX} streams",
         f"a snapshot every {deciding.SNAPSHOT_EVERY_EVENTS} events",
         f"at most {states.STREAMS_MAX:,} users and products, and who has which of {states.SKUS_MAX:,} SKUs",
         f"beyond {writer.CATCH_UP_EVENTS_MAX:,} events",
         f"for {idempotency.KEPT_DAYS} days",
         f"is {writer.BATCH_SECONDS_MAX:g} seconds old",
         f"is {writer.ANSWER_SECONDS_MAX:g} seconds old",
-        f"waited {writer.WAITING_SECONDS_MAX:g} seconds",
-        f"waited for {writer.QUEUE_SECONDS_MAX:g} second",
+        f"waited {waiting.WAITING_SECONDS_MAX:g} seconds",
+        f"waited for {waiting.QUEUE_SECONDS_MAX:g} second",
         f"and {connections.REQUESTS_MAX} requests under way",
         f"A request has {connections.REQUEST_SECONDS_MAX} seconds to arrive",
         f"dropped after {connections.ANSWER_SECONDS_MAX} seconds",
@@ -249,7 +251,7 @@ FIGURES = {
     "docs/operating.md": [
         f"no worker has looked for {SILENT_AFTER.seconds} seconds",
         f"waited for more than {SILENT_AFTER.seconds} seconds",
-        f"{writer.WAITING_MAX:,} is full",
+        f"{waiting.WAITING_MAX:,} is full",
     ],
 }
 

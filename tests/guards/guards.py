@@ -130,7 +130,7 @@ GUARDS = (
         "command/deciding.py",
         "        decided.refusals.append((waiting, refusal))\n",
         "        decided.refusals.append((waiting, refusal))\n"
-        '        decided.batch.answers += [KeptAnswer(*key, 409, None, None, base, b"{}")] if key else []\n',
+        '        decided.batch.answers += [KeptAnswer(*key, 409, None, None, decided.base, b"{}")] if key else []\n',
         ("tests/command/test_idempotency.py::test_a_rejection_is_not_kept_and_may_succeed_after_a_restock",),
     ),
     Guard(
@@ -177,10 +177,24 @@ GUARDS = (
     ),
     Guard(
         "a full queue refuses at once",
-        "command/writer.py",
-        "if len(waiting) >= WAITING_MAX or self._stopping:",
-        "if self._stopping:",
+        "command/waiting.py",
+        "if len(self) >= WAITING_MAX or self._is_closed:",
+        "if self._is_closed:",
         ("tests/command/test_writer.py::test_too_many_are_refused_at_once",),
+    ),
+    Guard(
+        "a batch is bounded by what it reads and writes",
+        "command/deciding.py",
+        "(self.rows >= BATCH_ROWS_MAX or self.data_bytes >= BATCH_BYTES_MAX)",
+        "False",
+        ("tests/command/test_large_batches.py::test_a_batch_of_cancellations_ends_when_it_is_full",),
+    ),
+    Guard(
+        "a batch that fails does not fail what it has put back",
+        "command/writer.py",
+        "            taken[:] = [it for it in taken if it not in aside]\n",
+        "",
+        ("tests/command/test_large_batches.py::test_a_batch_that_fails_does_not_fail_what_it_had_put_back",),
     ),
     Guard(
         "a session sets what the code depends on",

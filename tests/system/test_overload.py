@@ -8,7 +8,8 @@ from contextlib import ExitStack, closing
 import httpx
 import pytest
 
-from command.writer import ANSWER_SECONDS_MAX, BATCH_COMMANDS_MAX, BATCH_SECONDS_MAX, QUEUE_SECONDS_MAX, WAITING_MAX
+from command.waiting import BATCH_COMMANDS_MAX, QUEUE_SECONDS_MAX, WAITING_MAX
+from command.writer import ANSWER_SECONDS_MAX, BATCH_SECONDS_MAX
 from query.database import CONNECTION_SECONDS_MAX
 from service.connections import REQUESTS_MAX
 from tests.builders import wait_until
