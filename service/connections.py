@@ -17,6 +17,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from contract.problems import Problem
 from contract.requests import request_id
 from service import framing, refusing
+from service.reading import Reading
 from service.refusing import Glance, NoRoom
 
 CONNECTIONS_MAX = 4_000
@@ -24,8 +25,6 @@ CONNECTIONS_MAX = 4_000
 OTHER_DESCRIPTORS = 100
 # From its first byte to its last, whatever it is.
 REQUEST_SECONDS_MAX = 10
-# How long an answer may lie there unread.
-ANSWER_SECONDS_MAX = 30
 # From SIGTERM on nobody is waited for any longer than this, neither senders nor readers; and what is still at work
 # after the second is refused. The writer has answered everybody by then.
 CLOSING_PATIENCE_SECONDS = 2
@@ -135,7 +134,7 @@ class Connection(HttpToolsProtocol):
         self._patient_since = self.loop.time()
         self._head_bytes = 0
         self._is_arriving = self._is_in_head = False  # a request, or its head, whose end has not come
-        self._unread: tuple[float, object] | None = None
+        self._reading = Reading()
         if not self._shared.opened(self):
             self._shared.refused[refusing.CONNECTIONS.reason] += 1
             self._refuse(refusing.CONNECTIONS.problem)
@@ -277,34 +276,28 @@ class Connection(HttpToolsProtocol):
         super().shutdown()
 
     def look(self, now: float) -> None:
-        """Close it if somebody holds it: a sender that is too slow, or a reader that does not read."""
-        if self._lies_unread(now):
+        """Close it if somebody holds it: a sender that is too slow, or a reader that stalls."""
+        closing = self._shared.closing_since
+        if self._reading.stalls(self.transport, self.cycle, now) or self._reads_too_long(closing, now):
             self.transport.abort()
         elif self.transport.is_closing():
             return
-        elif self._is_at_work or self.flow.read_paused:
+        elif self._is_at_work or self.flow.read_paused or self._reading.since is not None:
             self._patient_since = now
-            closing = self._shared.closing_since
             if closing is not None and now - closing > CLOSING_SECONDS_MAX and self._is_at_work:
                 self._refuse(Problem("unavailable", "The service is shutting down."))
-        elif now - self._patient_since > self._patience(REQUEST_SECONDS_MAX):
+        elif now - self._patient_since > (REQUEST_SECONDS_MAX if closing is None else CLOSING_PATIENCE_SECONDS):
             cycle = self._last
             if self._is_in_head or (cycle and not cycle.response_complete):
                 self._refuse(Problem("request-timeout", f"It took more than {REQUEST_SECONDS_MAX} seconds to arrive."))
             else:
                 self.transport.close()
 
-    def _lies_unread(self, now: float) -> bool:
-        if not self.transport.get_write_buffer_size():
-            self._unread = None
-        elif self._unread is None or self._unread[1] is not self.cycle:
-            self._unread = (now, self.cycle)
-        else:
-            return now - self._unread[0] > self._patience(ANSWER_SECONDS_MAX)
-        return False
-
-    def _patience(self, seconds: float) -> float:
-        return seconds if self._shared.closing_since is None else CLOSING_PATIENCE_SECONDS
+    def _reads_too_long(self, closing_since: float | None, now: float) -> bool:
+        """Whether the process is to end, and the client has not read its answer in the time that is left for that."""
+        if closing_since is None or self._reading.since is None:
+            return False
+        return now - max(closing_since, self._reading.since) > CLOSING_PATIENCE_SECONDS
 
     @property
     def _last(self) -> RequestResponseCycle | None:

@@ -21,7 +21,7 @@ from query import events, parameters, sync
 from query.orders import OrdersParameters
 from query.products import ProductsParameters
 from query.users import UsersParameters
-from service import connections
+from service import connections, reading
 from service.app import create_app
 from service.cli import app
 from service.settings import Settings
@@ -228,7 +228,7 @@ FIGURES = {
         f"waited for {waiting.QUEUE_SECONDS_MAX:g} second",
         f"and {connections.REQUESTS_MAX} requests under way",
         f"A request has {connections.REQUEST_SECONDS_MAX} seconds to arrive",
-        f"dropped after {connections.ANSWER_SECONDS_MAX} seconds",
+        f"{reading.ANSWER_BYTES_PER_SECOND_MIN // 1024} KiB a second over {reading.ANSWER_SECONDS_MAX} seconds",
         f"at most\n{connections.CONNECTIONS_MAX:,} connections",
         f"waits at most {replay.SWAP_LOCK_MS_MAX} ms",
     ],
@@ -241,6 +241,7 @@ FIGURES = {
         f"| quantity of a line | 1 to {limits.QUANTITY_MAX:,} |",
         f"| Idempotency-Key | 1 to {requests.KEY_LENGTH_MAX} printable ASCII characters |",
         f"| URI | {connections.URL_BYTES_MAX // 1024} KiB |",
+        f"{reading.ANSWER_BYTES_PER_SECOND_MIN // 1024} KiB a second or more, over {reading.ANSWER_SECONDS_MAX}",
         f"| headers | {connections.HEADERS_MAX}, and {connections.HEAD_BYTES_MAX // 1024} KiB of them |",
         f"| time for a request to arrive | {connections.REQUEST_SECONDS_MAX} seconds |",
         f"{sync.WAIT_SECONDS_DEFAULT} seconds, or as long as",
