@@ -40,6 +40,7 @@ from service.prefix import Prefixed
 from service.projections import routers
 from service.settings import Settings
 from service.sharing import SharedFigures
+from service.stopping import Stopping
 from service.version import VERSION
 
 # Long-lived objects are many (routes, models, states) and garbage in cycles is rare: the collector looks less often.
@@ -98,6 +99,7 @@ def create_app(settings: Settings, figures: Path | None = None) -> FastAPI:
     writer = Writer(settings.database_url, bell.ring)
     reads = Reads(settings.query_database_url or settings.database_url)
     health = Health(settings, bell, writer)
+    stopping = Stopping(settings.shutdown_delay)
     prefix = settings.root_path or ""
     waiting = WaitingReads()
     connections = Connections(
@@ -121,6 +123,7 @@ def create_app(settings: Settings, figures: Path | None = None) -> FastAPI:
             await stack.enter_async_context(connections)
             if shared:
                 await stack.enter_async_context(shared.published())
+            stopping.listen()
             gc.collect()
             gc.freeze()
             gc.set_threshold(*GC_THRESHOLDS)
@@ -139,7 +142,7 @@ def create_app(settings: Settings, figures: Path | None = None) -> FastAPI:
         command.products.router(commands),
         command.users.router(commands),
         query.events.router(log_reader, waiting),
-        pages.router(reads, shared.total if shared else counted, health, prefix),
+        pages.router(reads, shared.total if shared else counted, health, stopping, prefix),
         api_reference.router(app.openapi),
     ):
         add_routes(app, routes)

@@ -17,9 +17,10 @@ from contract.requests import StrictRoute
 from contract.resources import Int32, ProjectionList
 from query.database import Reads
 from query.routes import get, json_response
-from service.health import Health
+from service.health import Condition, Health
 from service.metrics import metrics_text
 from service.standings import standings_of, view
+from service.stopping import Stopping
 
 
 class FrontPage(BaseModel):
@@ -58,7 +59,13 @@ class ProblemMeaning(BaseModel):
     fix: str
 
 
-def router(reads: Reads, counted: Callable[[], list[Metric]], health: Health, prefix: str) -> APIRouter:
+def router(
+    reads: Reads,
+    counted: Callable[[], list[Metric]],
+    health: Health,
+    stopping: Stopping,
+    prefix: str,
+) -> APIRouter:
     """The routes. `counted` gives the figures of this process, or of all processes behind the port.
 
     `prefix` is what a proxy puts in front of their paths.
@@ -92,8 +99,11 @@ def router(reads: Reads, counted: Callable[[], list[Metric]], health: Health, pr
 
     @get(routes, "/readyz", answers=Readiness, synced=False, also=not_ready)
     async def get_readiness() -> Response:
-        """Say whether commands are taken and projected; 503 with the reasons when not."""
-        found = await health.condition()
+        """Say whether commands are taken and projected; 503 with the reasons when not, or when it is to stop."""
+        if stopping.is_asked:
+            found = Condition({"stopping": "SIGTERM has come: the port is about to close"}, {})
+        else:
+            found = await health.condition()
         status = "not ready" if found.not_ready else "degraded" if found.degraded else "ok"
         return JSONResponse({"status": status, **found._asdict()}, 503 if found.not_ready else 200, NO_STORE)
 

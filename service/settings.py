@@ -102,6 +102,7 @@ class Settings(BaseSettings):
     cors_origins: Annotated[str, AfterValidator(_origins)] | None = None  # whose pages may call the API from a browser
     root_path: Annotated[str, AfterValidator(_root_path)] | None = None  # where a proxy serves the API
     rebuild: Annotated[Literal["auto", "manual"], BeforeValidator(_lower)] = "auto"  # who rebuilds outdated read tables
+    shutdown_delay: Annotated[int, Field(ge=0, le=3600)] = 0  # seconds from SIGTERM until the port closes
     data_dir: Path = Path("./data")
     log_format: Annotated[Literal["text", "json"], BeforeValidator(_lower)] = "text"
     log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)] = "info"

@@ -119,6 +119,7 @@ class Supervisor:
             "QUERY_DATABASE_URL": self._postgres.url,
             "REDIS_URL": self._valkey.url,
             "DATA_DIR": str(self._data_dir),
+            "SHUTDOWN_DELAY": "0",  # whoever stops all of it waits for the end of it
             "PYTHONUNBUFFERED": "1",
         }
         return os.environ | self._settings.environment() | own

@@ -3,19 +3,21 @@
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 
 import httpx
 import psycopg
 import pytest
 
+from tests.builders import wait_until
 from tests.system.freezing import frozen
 from tests.system.slow import SlowClient
-from tests.system.stack import Stack
+from tests.system.stack import Stack, free_port
 
 ENDS_WITHIN_SECONDS = 10
 CLIENTS = 8
+DELAY_SECONDS = 4
 BODY_TO_COME = b"POST /users HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{"
 
 
@@ -61,6 +63,42 @@ def test_what_was_answered_is_in_the_log_and_nothing_else(stack: Stack) -> None:
     claimed = {str(claim) for (claim,) in stack.rows("SELECT claim FROM log.claims")}
     assert not claimed & {f"email:{email}" for email in unanswered}
     assert "Traceback" not in stack.apis[0].log
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_load_balancer_sees_that_it_stops_before_the_port_closes(tmp_path: Path, processes: int) -> None:
+    with Stack(tmp_path, apis=0, environment={"SHUTDOWN_DELAY": str(DELAY_SECONDS)}) as stack:
+        port = free_port()
+        api = stack.service("api", "serve", "--port", str(port), "--processes", str(processes))
+        stack.apis.append(api)
+        api.start()
+        url = f"http://127.0.0.1:{port}"
+
+        def readiness() -> tuple[int, set[str]] | None:
+            """Status and reasons; None without an answer."""
+            with suppress(httpx.TransportError):
+                answer = httpx.get(f"{url}/readyz", timeout=5)
+                return answer.status_code, set(answer.json()["not_ready"])
+            return None
+
+        wait_until(lambda: readiness() == (200, set()), 60, "it is ready")
+        api.terminate()
+        began = time.monotonic()
+        wait_until(lambda: readiness() == (503, {"stopping"}), 2, "it says that it stops")
+        registered = 0
+        while time.monotonic() - began < DELAY_SECONDS - 1:
+            assert readiness() == (503, {"stopping"})
+            user = {"name": "Ada", "email": f"ada{registered}@example.org"}
+            assert httpx.post(f"{url}/users", json=user).status_code == 201
+            registered += 1
+            if registered == 1:
+                api.terminate()  # asked twice is asked once
+            time.sleep(0.1)
+        assert api.wait() in {0, -15}, api.log
+        assert DELAY_SECONDS - 0.1 < time.monotonic() - began < DELAY_SECONDS + ENDS_WITHIN_SECONDS
+        assert readiness() is None
+        assert stack.rows("SELECT count(*) FROM log.events") == [(registered,)]
+        assert "Traceback" not in api.log
 
 
 def test_neither_slow_clients_nor_a_frozen_database_hold_it_up(stack: Stack) -> None:
