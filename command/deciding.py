@@ -7,7 +7,7 @@ from datetime import datetime
 from itertools import islice
 
 from command.states import NotLoaded, States, is_order, rfc3339, shape_of
-from command.submission import Answer, Command, KeyReused, Outcome, Submission
+from command.submission import Answer, KeyReused, Outcome, Submission
 from command.waiting import Waiting
 from eventlog.append import Batch, NewEvent
 from eventlog.codec import UnreadableEvent, encode
@@ -65,12 +65,17 @@ class Decided:
         if self.in_order and self.deferred:
             self.deferred += [(waiting, set()) for waiting in commands]
             return ()
-        if not self.is_full:
+        if not (self.is_full or (self.in_order and self.put_back)):
             return commands
-        admitted = [] if self.in_order else [it for it in commands if _is_small(it.submission.command, states)]
+        admitted = [] if self.in_order else [it for it in commands if self.has_answer(it) or _is_small(it, states)]
         small = set(admitted)
         self.put_back += [it for it in commands if it not in small]
         return admitted
+
+    def has_answer(self, waiting: Waiting) -> bool:
+        """Whether the command's Idempotency-Key has an answer already, so that nothing is decided."""
+        key = waiting.submission.key
+        return key is not None and (key.caller, key.key) in self.answered
 
 
 def decide(commands: Sequence[Waiting], decided: Decided, states: States) -> None:
@@ -83,10 +88,10 @@ def decide(commands: Sequence[Waiting], decided: Decided, states: States) -> Non
             _decide_one(waiting, decided, states)
 
 
-def _is_small(command: Command, states: States) -> bool:
+def _is_small(waiting: Waiting, states: States) -> bool:
     """Whether a command adds little to any batch: it has few lines, and reads no order, which may have many."""
     try:
-        reads = tuple(islice(command.reads(states), SMALL_READS_MAX + 1))
+        reads = tuple(islice(waiting.submission.command.reads(states), SMALL_READS_MAX + 1))
     except (UnreadableEvent, NotLoaded):
         return True  # it appends nothing
     return len(reads) <= SMALL_READS_MAX and not any(map(is_order, reads))
@@ -100,6 +105,9 @@ def _decide_one(waiting: Waiting, decided: Decided, states: States) -> None:
             decided.refusals.append((waiting, KeyReused()))
             return
         _, _, _, status, location, version, position, body = before
+        if body is None:
+            decided.put_back.append(waiting)
+            return
         decided.answers.append((waiting, Answer(status, version, location, body, position, replayed=True)))
         return
 

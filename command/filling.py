@@ -29,7 +29,7 @@ async def fill(
     while commands := decided.admit(commands, states):
         ready = len(commands)
         while True:
-            unknown, ready = missing(commands[:ready], states, orders_max)
+            unknown, ready = missing(commands[:ready], decided, states, orders_max)
             if not unknown:
                 break
             decided.rows += len(unknown)
@@ -39,7 +39,7 @@ async def fill(
         orders_max = min(4 * orders_max, ORDERS_MAX)
 
 
-def missing(commands: Iterable[Waiting], states: States, orders_max: int) -> tuple[set[str], int]:
+def missing(commands: Iterable[Waiting], decided: Decided, states: States, orders_max: int) -> tuple[set[str], int]:
     """The streams and claims that the first commands need and that are not known yet, and how many commands that is.
 
     It is all commands, unless they need more than `orders_max` orders or READS_MAX streams and claims that are unknown.
@@ -47,6 +47,9 @@ def missing(commands: Iterable[Waiting], states: States, orders_max: int) -> tup
     keys: set[str] = set()
     orders = count = 0
     for waiting in commands:
+        if decided.answered and decided.has_answer(waiting):
+            count += 1
+            continue
         # What cannot be read concerns its own command alone, whose decision says so.
         with contextlib.suppress(UnreadableEvent, NotLoaded):
             wanted = {key for key in waiting.submission.command.reads(states) if key not in states}

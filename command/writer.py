@@ -247,7 +247,7 @@ class Writer:
     async def _decide(self, connection: AsyncConnection, taken: Sequence[Waiting]) -> Decided:
         """Take the head, load what is missing, and decide each command of the batch."""
         states = self._states
-        keys = {(key.caller, key.key) for each in taken if (key := each.submission.key)}
+        keys = dict.fromkeys((key.caller, key.key) for each in taken if (key := each.submission.key))
         head, kept = await append.take_head(connection, keys)
         if head.position != states.position:
             if head.position - states.position > CATCH_UP_EVENTS_MAX:

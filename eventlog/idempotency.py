@@ -11,13 +11,19 @@ from eventlog.arrays import Array
 # Kept for 30 days by promise; the rest is leeway for clocks and for retries that come late.
 KEPT_DAYS = 35
 _FORGET_LIMIT = 1000
+# An answer may have hundreds of kilobytes. When those that are found come to so many bytes, no more are read.
+BODIES_BYTES_MAX = 2 * 1024**2
 
-# LATERAL with LIMIT: a look-up in the index for each, whatever the planner believes of the table.
+# LATERAL with LIMIT: a look-up in the index for each, whatever the planner believes of the table. PostgreSQL knows the
+# length of a body without reading it.
 _FIND = b"""
-SELECT kept.caller, kept.key, kept.fingerprint, kept.status, kept.location, kept.version, kept.position, kept.body
-FROM unnest(%b, %b) AS wanted (caller, key), LATERAL (
-    SELECT * FROM log.idempotency_keys AS kept WHERE kept.caller = wanted.caller AND kept.key = wanted.key LIMIT 1
-) AS kept
+SELECT caller, key, fingerprint, status, location, version, position, CASE WHEN bytes_before < %s THEN body END
+FROM (
+    SELECT kept.*, sum(octet_length(kept.body)) OVER (ORDER BY number) - octet_length(kept.body) AS bytes_before
+    FROM unnest(%b, %b) WITH ORDINALITY AS wanted (caller, key, number), LATERAL (
+        SELECT * FROM log.idempotency_keys AS kept WHERE kept.caller = wanted.caller AND kept.key = wanted.key LIMIT 1
+    ) AS kept
+) AS found
 """
 
 _KEEP = b"""
@@ -34,7 +40,10 @@ DELETE FROM log.idempotency_keys WHERE (caller, key) IN (
 
 
 class KeptAnswer(NamedTuple):
-    """The answer to a command that carried a key. `caller` is whose key it is, `fingerprint` a hash of the request."""
+    """The answer to a command that carried a key. `caller` is whose key it is, `fingerprint` a hash of the request.
+
+    `body` is None when it was not read, as others before it had many bytes already.
+    """
 
     caller: bytes
     key: str
@@ -43,14 +52,14 @@ class KeptAnswer(NamedTuple):
     location: str | None
     version: int | None
     position: int
-    body: bytes
+    body: bytes | None
 
 
 async def find(connection: AsyncConnection, wanted: Iterable[tuple[bytes, str]]) -> AsyncCursor:
-    """Ask for the answers kept under these (caller, key) pairs: rows of KeptAnswer."""
+    """Ask for the answers kept under these (caller, key) pairs: rows of KeptAnswer, the first ones with bodies."""
     callers, keys = zip(*wanted, strict=True)
     cursor = connection.cursor(binary=True)
-    return await cursor.execute(_FIND, (arrays.of_bytes(arrays.BYTEA, callers), arrays.of_text(keys)))
+    return await cursor.execute(_FIND, (BODIES_BYTES_MAX, arrays.of_bytes(arrays.BYTEA, callers), arrays.of_text(keys)))
 
 
 def keep(answers: Sequence[KeptAnswer]) -> tuple[bytes, tuple[Array, ...]]:

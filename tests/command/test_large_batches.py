@@ -10,7 +10,8 @@ import pytest
 from command.deciding import BATCH_BYTES_MAX, BATCH_ROWS_MAX
 from command.domain.refusals import NotCancellable
 from command.orders import CancelOrder
-from command.submission import Answer, Key, Submission
+from command.submission import Answer, Key, KeyReused, Submission
+from eventlog.idempotency import BODIES_BYTES_MAX
 from tests.command.driving import Driver, cancel, check_log, driving, execute, place, restock, rows, submission
 
 pytestmark = pytest.mark.anyio
@@ -156,6 +157,24 @@ async def test_a_command_that_is_put_back_keeps_its_key(database_url: str) -> No
             assert len({(it.status, it.version, it.body, it.position) for it in same}) == 1
             assert sorted(it.replayed for it in same) == [False, True, True]
     assert rows(database_url, "SELECT count(*) FROM log.events WHERE type = 'OrderCancelled'") == [(6,)]
+    check_log(database_url)
+
+
+async def test_large_answers_that_are_given_again_are_read_bit_by_bit(database_url: str) -> None:
+    shop = await Large.of(database_url, 24)
+    async with driving(database_url, is_patient=True) as driver:
+        keys = {order: Key(b"caller", order, b"fingerprint") for order in shop.orders}
+        first = await asyncio.gather(*[driver.do(cancel(order), key) for order, key in keys.items()])
+    async with driving(database_url) as driver:
+        again = await asyncio.gather(*[driver.do(cancel(order), key) for order, key in keys.items()])
+        size = sum(len(it.body) for it in again)
+        assert size // BODIES_BYTES_MAX <= driver.writer.batches <= 1 + size // BODIES_BYTES_MAX
+        assert size > 2 * BODIES_BYTES_MAX
+        # A key that was used for another request is refused, whether its answer was read or not.
+        reused = [driver.do(cancel(order), key._replace(fingerprint=b"other")) for order, key in keys.items()]
+        refusals = await asyncio.gather(*reused, return_exceptions=True)
+    assert [(it.body, it.position, it.replayed) for it in again] == [(it.body, it.position, True) for it in first]
+    assert {type(it) for it in refusals} == {KeyReused}
     check_log(database_url)
 
 
