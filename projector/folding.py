@@ -2,18 +2,18 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from decimal import Context, localcontext
-from typing import Any
+from typing import Any, cast
 
 from psycopg import Connection
 
 from eventlog.codec import Codec, UnreadableEvent
-from eventlog.read import EventHead, StoredEvent
+from eventlog.read import EventCount, StoredEvent
 from projector.narrowing import Refused, refusing
 from projector.parking import Parking
 from projector.projection import Envelope, Projection
 from projector.rows import NewRows, Rows
 
-Page = Sequence[StoredEvent] | Sequence[EventHead]
+Page = Sequence[StoredEvent] | Sequence[EventCount]
 
 # Sums are exact: no amount of NUMERIC that we add up has so many digits.
 _EXACT = Context(prec=1_000)
@@ -26,6 +26,8 @@ class Folding:
         self._projection = projection
         self._decode = codec.decode
         self._rows = Rows(projection)
+        # Which event types make rows that refer to rows of other streams, as far as events of the type have been seen.
+        self._refers: dict[type[Any], bool] = {}
 
     def clear(self) -> None:
         """Forget all changes: their batch was rolled back."""
@@ -37,26 +39,20 @@ class Folding:
 
     def write(self, connection: Connection, schema: str, events: int, position: int) -> None:
         """Write what was folded of `events` events, the first of them at `position`. Raises Refused, psycopg.Error."""
+        if self._projection.every is not None:
+            self._rows.write(connection, schema)
+            return
         with refusing(events, position):
             self._rows.write(connection, schema)
 
     def fold(self, events: Page, parking: Parking) -> None:
         """Turn events into row changes, except those that are held back. Raises Refused."""
         with localcontext(_EXACT):
-            if self._projection.every is not None:
-                self._fold_heads(events, parking, self._projection.every)
-            else:
+            if self._projection.every is None:
                 self._fold_events(events, parking)
-
-    def _fold_heads(self, events: Iterable[Any], parking: Parking, handle: Callable[[EventHead, Rows], None]) -> None:
-        rows = self._rows
-        for number, event in enumerate(events, 1):
-            if parking.any and parking.holds_back(event):
-                continue
-            try:
-                handle(event, rows)
-            except Exception as error:
-                raise Refused(f"{type(error).__name__}: {error}", number, event.position) from error
+                return
+            for counted in cast("Sequence[EventCount]", events):
+                self._projection.every(counted, self._rows)
 
     def _fold_events(self, events: Iterable[Any], parking: Parking) -> None:
         rows, decode, handlers = self._rows, self._decode, self._projection.on
@@ -73,7 +69,7 @@ class Folding:
             # "order-0190..." is the kind, a hyphen, and an id of 36 characters.
             of = Envelope(stream[-36:], version, occurred_at, position)
             try:
-                if parking.any and (missing := self._missing(handle, event, of, parking)):
+                if parking.lacks_rows and (missing := self._missing(handle, event, of, parking)):
                     parking.park(stored, f"refers to a row that is not there: {missing} is parked", behind=missing)
                     continue
                 handle(event, of, rows)
@@ -82,7 +78,14 @@ class Folding:
                 raise Refused(f"{type(error).__name__}: {error}", number, position) from error
 
     def _missing(self, handle: Callable[..., None], event: Any, of: Envelope, parking: Parking) -> str | None:
-        """A parked stream without a row, to which the event's new rows refer."""
+        """A parked stream without a row, to which the event's new rows refer.
+
+        An event type whose first event made no such rows is taken to make none; the tables' foreign keys find out.
+        """
+        if not self._refers.get(type(event), True):
+            return None
         rows = Rows(self._projection)
         handle(event, of, rows)
-        return next(filter(parking.is_missing, self._projection.referred_streams(rows)), None)
+        referred = list(self._projection.referred_streams(rows))
+        self._refers[type(event)] = bool(referred)
+        return next(filter(parking.is_missing, referred), None)

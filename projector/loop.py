@@ -65,7 +65,7 @@ def reader_of(projection: Projection) -> ReadPage:
 
     def read_page(connection: Connection, after: int, up_to: int, _: int | None = None) -> Page:
         if projection.every is not None:
-            return read.heads(connection, after, up_to)
+            return read.counts(connection, after, up_to)
         return read.page(connection, after, up_to, projection.types_read)
 
     return read_page
@@ -148,10 +148,9 @@ class Loop:
 
     def _page_ends(self, connection: Connection, after: int, up_to: int) -> list[int]:
         """The last positions of the pages of a batch."""
-        if self.projection.every is not None or up_to - after <= FEW_EVENTS:
-            sized = [up_to]
-        else:
-            sized = read.page_ends(connection, after, up_to, PAGE_BYTES_MAX)
+        if self.projection.every is not None:
+            return [up_to]
+        sized = [up_to] if up_to - after <= FEW_EVENTS else read.page_ends(connection, after, up_to, PAGE_BYTES_MAX)
         ends: list[int] = []
         for end in sized:
             ends += [*range(after + self._page_events_max, end, self._page_events_max), end]

@@ -8,7 +8,6 @@ from typing import NamedTuple
 from psycopg import Connection, sql
 
 from eventlog import read, skips
-from eventlog.read import EventHead, StoredEvent
 from projector.loop import Loop
 from projector.parking import Parked, Parking
 from projector.projection import Projection
@@ -104,7 +103,8 @@ def retry(
     drained = _drain_in_sets(loop, connection, first, events_max)
     free = {it.stream for it in drained if it.parked is None}
     # A stream that waits for a row was appended after it. So in the order of positions, one pass is enough.
-    behind = [name for name, waits_for, _, _ in rows if waits_for in free and name not in set(first)]
+    done = set(first)
+    behind = [name for name, waits_for, _, _ in rows if waits_for in free and name not in done]
     return drained + _drain_in_sets(loop, connection, behind, events_max)
 
 
@@ -159,11 +159,11 @@ def _drain_set(loop: Loop, connection: Connection, streams: Sequence[str], limit
             parking.release(stream)
         types = loop.projection.types_read
         taken = read.of_streams(connection, open_, 0, up_to, each=limit, limit=limit, types=types)
-        last = taken[-1][0].position if taken else 0
+        last = taken[-1].position if taken else 0
         left = read.of_streams(connection, open_, last, up_to, each=1, limit=len(open_), types=types)
-        loop.folding.fold(_as_read(loop.projection, taken), parking)
-        loop.folding.write(connection, loop.schema, len(taken), taken[0][0].position if taken else 0)
-        later = {event.stream: event for event, _ in left}
+        loop.folding.fold(taken, parking)
+        loop.folding.write(connection, loop.schema, len(taken), taken[0].position if taken else 0)
+        later = {event.stream: event for event in left}
         for stream, event in later.items():
             if event.position == before[stream].position:
                 parking.keep(stream)
@@ -176,20 +176,13 @@ def _drain_set(loop: Loop, connection: Connection, streams: Sequence[str], limit
     loop.narrowing.passed(up_to)
     outcomes: dict[str, _Outcome] = {stream: (0, before[stream], True) for stream in streams}
     projected = Counter(
-        event.stream for event, _ in taken if (it := parking.get(event.stream)) is None or event.version < it.version
+        event.stream for event in taken if (it := parking.get(event.stream)) is None or event.version < it.version
     )
     for stream in open_:
         now = parking.get(stream)
         goes_on = now is not None and stream in later and now.position == later[stream].position
         outcomes[stream] = projected[stream], now, not goes_on
     return outcomes
-
-
-def _as_read(projection: Projection, taken: Sequence[tuple[StoredEvent, str]]) -> list[StoredEvent] | list[EventHead]:
-    """The events as the projection's handlers take them."""
-    if projection.every is None:
-        return [event for event, _ in taken]
-    return [EventHead(it.position, it.stream, it.version, it.type, recorded_at) for it, recorded_at in taken]
 
 
 def _hold(loop: Loop, connection: Connection) -> tuple[int, int, Parking]:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from psycopg import Connection, sql
 
-from eventlog.read import EventHead, StoredEvent
+from eventlog.read import StoredEvent
 
 _ALL = "SELECT stream, position, version, type, error, behind, skipped FROM {}"
 
@@ -87,6 +87,8 @@ class Parking:
         self._given_up = given_up or {}
         self.new: dict[str, Parked] = {}
         self.released: set[str] = set()
+        # Whether a row may be missing that an event refers to. Checking that costs each event a little.
+        self.lacks_rows = any(it.version == 1 for it in self._parked.values())
         # False as long as there is nothing to look for.
         self.any = bool(self._parked or self._skipped or self._given_up)
 
@@ -115,7 +117,7 @@ class Parking:
         """Leave the stream parked as it is, after all."""
         self.released.discard(stream)
 
-    def holds_back(self, event: StoredEvent | EventHead) -> bool:
+    def holds_back(self, event: StoredEvent) -> bool:
         """Whether the event must not be projected."""
         if self.get(event.stream):
             return True
@@ -133,13 +135,12 @@ class Parking:
         parked = self.get(stream)
         return parked is not None and parked.version == 1
 
-    def park(
-        self, event: StoredEvent | EventHead, error: str, *, behind: str | None = None, skipped: bool = False
-    ) -> None:
+    def park(self, event: StoredEvent, error: str, *, behind: str | None = None, skipped: bool = False) -> None:
         """Hold the stream back, from this event on."""
         parked = Parked(event.stream, event.position, event.version, event.type, error, behind, skipped)
         self.new[event.stream] = parked
         self.any = True
+        self.lacks_rows = self.lacks_rows or event.version == 1
 
     def write(self, connection: Connection, schema: str) -> None:
         """Write what has changed to the table."""

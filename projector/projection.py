@@ -13,7 +13,7 @@ from sqlalchemy import MetaData, Table
 from sqlalchemy.orm import DeclarativeBase
 
 from eventlog.events import SCHEMA_VERSIONS
-from eventlog.read import EventHead
+from eventlog.read import EventCount
 from projector.rows import Rows
 from readmodel.base import table_of, version_of
 
@@ -38,9 +38,10 @@ Handler = Callable[[Any, Envelope, Rows], None]
 class Projection:
     """The fold of the log into the tables of one schema.
 
-    `on` maps event types to handlers; all other types are not read. Instead of that, `every` handles the head of every
-    event, without its data. Handlers are pure: they read no table and no clock. A worker rests for `rest_seconds` after
-    it has projected some events: less work for a projection that need not be current at once.
+    `on` maps event types to handlers; all other types are not read. Instead of that, `every` handles the numbers of all
+    events by minute and type, which PostgreSQL counts: it reads no data, so no event can fail it. Handlers are pure:
+    they read no table and no clock. A worker rests for `rest_seconds` after it has projected some events: less work for
+    a projection that need not be current at once.
 
     In `tables` a table comes before those that refer to it. The version stands in the metadata of the tables: raise it
     there when tables or handlers change what the rows are.
@@ -48,7 +49,7 @@ class Projection:
 
     tables: tuple[type[DeclarativeBase], ...]
     on: Mapping[type[Any], Handler] = field(default_factory=dict)
-    every: Callable[[EventHead, Rows], None] | None = None
+    every: Callable[[EventCount, Rows], None] | None = None
     rest_seconds: float = 0.0
 
     def __post_init__(self) -> None:

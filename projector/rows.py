@@ -5,6 +5,7 @@ A handler says `insert`, `set` or `add`; it runs no SQL. A row that a batch inse
 """
 
 from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence
+from functools import cache
 from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -58,6 +59,14 @@ class NewRows(NamedTuple):
                 copy.write(_csv(some))
 
 
+@cache
+def _described(table: Table) -> tuple[str, tuple[str, ...], tuple[str, ...], dict[str, str]]:
+    """A table's name, its columns, those of its primary key, and the types of all."""
+    columns = tuple(str(column.name) for column in table.columns)
+    types = {str(column.name): column.type.compile(dialect=_DIALECT) for column in table.columns}
+    return str(table.name), columns, tuple(str(column.name) for column in table.primary_key), types
+
+
 class _Sums(NamedTuple):
     """What is added to one row, and the smallest and greatest values that it has to keep."""
 
@@ -73,11 +82,8 @@ class Changes:
     """
 
     def __init__(self, table: Table) -> None:
-        self.columns = tuple(str(column.name) for column in table.columns)
+        self._name, self.columns, self._key, self._types = _described(table)
         self.inserted: dict[Key, dict[str, Any]] = {}
-        self._name = str(table.name)
-        self._types = {str(column.name): column.type.compile(dialect=_DIALECT) for column in table.columns}
-        self._key = tuple(str(column.name) for column in table.primary_key)
         self.changed: dict[Key, dict[str, Any]] = {}
         self.added: dict[Key, _Sums] = {}
 
@@ -106,8 +112,12 @@ class Changes:
         if row is None:
             self.added[key] = _Sums(dict(sums), dict(least), dict(greatest))
             return
+        added = row.sums
         for name, value in sums.items():
-            row.sums[name] = row.sums.get(name, 0) + value
+            try:
+                added[name] += value
+            except KeyError:
+                added[name] = value
         for name, value in least.items():
             row.least[name] = min(row.least.get(name, value), value)
         for name, value in greatest.items():

@@ -129,3 +129,28 @@ def test_the_log_is_walked_from_page_to_page(database_url: str, connection: Conn
     assert walked(BOB, 0) == []
     assert exists(connection, CUP)
     assert not exists(connection, BOB)
+
+
+def test_pages_end_by_bytes_and_have_at_least_one_event(database_url: str, connection: Connection) -> None:
+    sizes = [10, 10, 5_000, 10, 3_000, 3_000, 10]
+    append_events(
+        database_url,
+        [new_event(f"user-{number}", 1, UserChanged(name="x" * size)) for number, size in enumerate(sizes)],
+    )
+    assert read.page_ends(connection, 0, 7, 10**6) == [7]
+    assert read.page_ends(connection, 0, 7, 1) == [1, 2, 3, 4, 5, 6, 7]
+    ends = read.page_ends(connection, 0, 7, 4_000)
+    assert ends[-1] == 7
+    assert 2 <= len(ends) <= 4
+    assert read.page_ends(connection, 2, 3, 4_000) == [3]
+
+
+def test_events_are_counted_by_minute_and_type(database_url: str, connection: Connection) -> None:
+    some_events(database_url)
+    found = read.counts(connection, 0, 4)
+    assert [(it.type, it.events, it.first_position, it.last_position) for it in found] == [
+        ("UserRegistered", 2, 1, 2),
+        ("UserChanged", 1, 3, 3),
+        ("UserDeleted", 1, 4, 4),
+    ]
+    assert read.counts(connection, 4, 9) == []

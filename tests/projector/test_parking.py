@@ -1,5 +1,6 @@
 """An event that cannot be projected parks its stream; all others go on, and what was held back comes in order."""
 
+import time
 from dataclasses import replace
 
 import psycopg
@@ -20,7 +21,7 @@ from eventlog.events import (
     UserRegistered,
 )
 from projector.loop import Loop
-from projector.parked import NotParked, held_back, retry, skip
+from projector.parked import NotParked, groups, held_back, retry, skip
 from projector.projection import Projection
 from projector.projections.shop import SHOP
 from projector.replay import replay
@@ -349,3 +350,30 @@ def test_many_bad_events_in_a_batch_cost_little_more_than_one(
     project(connection, projection=replace(SHOP, on={**SHOP.on, UserRegistered: failing}))
     assert len(parked(connection)) == 300
     assert attempts <= 2 * 300 + 2
+
+
+def test_thousands_of_parked_streams_are_retried_in_sets_and_hold_back_no_other(
+    writing: Writing, database_url: str, connection: Connection
+) -> None:
+    many = 3_000
+    for start in range(0, many, 500):
+        events = [new_event(f"user-{new_id()}", 1, user(number)) for number in range(start, start + 500)]
+        append_events(database_url, [broken(event, "unknown type") for event in events])
+    project(connection)
+    other = writing.user()
+    buyer, product = writing.user(), writing.product()
+    writing.order(buyer, {product: 1})
+    began = time.monotonic()
+    project(connection)
+    assert time.monotonic() - began < 1
+    assert connection.execute("SELECT count(*) FROM shop.users WHERE id = %s", (other,)).fetchone() == (1,)
+    assert [(it.streams, it.type) for it in groups(connection, [SHOP])] == [(many, "UserTeleported")]
+
+    connection.execute("ALTER TABLE log.events DISABLE TRIGGER refuse_rewriting")
+    connection.execute("UPDATE log.events SET type = 'UserRegistered' WHERE type = 'UserTeleported'")
+    connection.execute("ALTER TABLE log.events ENABLE ALWAYS TRIGGER refuse_rewriting")
+    began = time.monotonic()
+    outcomes = retry(connection, Loop(SHOP), group=groups(connection, [SHOP])[0])
+    assert time.monotonic() - began < 5
+    assert (len(outcomes), parked(connection)) == (many, {})
+    assert verify(database_url, SHOP, lambda _: None).differences == []
