@@ -37,7 +37,7 @@ from service.health import Health
 from service.log_reader import LogReader
 from service.metrics import process_families
 from service.prefix import Prefixed
-from service.projections import routers
+from service.projections import TAGS, routers
 from service.settings import Settings
 from service.sharing import SharedFigures
 from service.stopping import Stopping
@@ -62,7 +62,7 @@ DESCRIBED: dict[str, Any] = {
         {"name": "orders", "description": "Place, cancel and read orders."},
         {"name": "products", "description": "Add, change, restock, discontinue and read products."},
         {"name": "users", "description": "Register, change, delete and read users."},
-        {"name": "sales", "description": "What was sold and cancelled, by day and product."},
+        *TAGS,
         {"name": "events", "description": "The log, in order and without holes, and the events of one resource."},
         {"name": "operations", "description": "Health, projections, metrics, and the meaning of problems."},
     ],

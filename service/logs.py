@@ -3,6 +3,8 @@
 import json
 import logging
 import sys
+import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Literal
 
@@ -29,6 +31,30 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(line, default=str, ensure_ascii=False)
 
 
+class OncePerMinute(logging.Filter):
+    """Lets a message of a logger through once a minute: Dramatiq logs the same error at each of its polls."""
+
+    def __init__(self, seconds: float = 60.0, now: Callable[[], float] = time.monotonic) -> None:
+        super().__init__()
+        self._seconds = seconds
+        self._now = now
+        self._passed_at: dict[tuple[str, str], float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether the record is the first of its kind in a minute. Messages below WARNING always pass."""
+        if record.levelno < logging.WARNING:
+            return True
+        key = (record.name, str(record.msg))
+        now = self._now()
+        if now - self._passed_at.get(key, -self._seconds) < self._seconds:
+            return False
+        self._passed_at[key] = now
+        return True
+
+
+_dramatiq = OncePerMinute()
+
+
 def configure(log_format: Literal["text", "json"] = "text", log_level: str = "info") -> None:
     """Send all loggers of the process, the libraries' too, to stderr in one format. May be called again."""
     handler = logging.StreamHandler(sys.stderr)
@@ -36,3 +62,4 @@ def configure(log_format: Literal["text", "json"] = "text", log_level: str = "in
     logging.basicConfig(level=log_level.upper(), handlers=[handler], force=True)
     # Alembic says at INFO what `migrate` says better.
     logging.getLogger("alembic.runtime.migration").setLevel(logging.WARNING)
+    handler.addFilter(lambda record: not record.name.startswith("dramatiq.") or _dramatiq.filter(record))

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 PROJECTIONS = (SHOP, SALES, ACTIVITY)
 
+# What the OpenAPI document says of the routes below, beside those of users, products and orders.
+TAGS = [{"name": "sales", "description": "What was sold and cancelled, by day and product."}]
+
 
 def routers(reads: "Reads", waiting: "WaitingReads") -> "Iterator[APIRouter]":
     """The routes that answer from read tables; the most frequent come first."""

@@ -227,3 +227,15 @@ def test_every_file_that_a_comment_names_is_there() -> None:
     for path in modules(*PACKAGES):
         for name in re.findall(r"\b(?:tests|docs|bench)/[\w/.-]+\.(?:py|md)\b", path.read_text()):
             assert (ROOT / name).exists(), f"{name_of(path)} names {name}"
+
+
+def test_a_projection_with_a_route_is_four_files() -> None:
+    """The projection `sales` is known to its tables, its handlers, its route and the list, and to nothing else."""
+    name = re.compile(r"\b(SALES|DailySales|DailyOrders|daily_sales|readmodel\.sales|query\.sales)\b|\"sales\"")
+    known_to = {name_of(path) for path in modules(*PACKAGES) if name.search(path.read_text())}
+    assert known_to == {
+        "readmodel/sales.py",
+        "projector/projections/sales.py",
+        "query/sales.py",
+        "service/projections.py",
+    }

@@ -1,0 +1,23 @@
+import logging
+
+from service.logs import OncePerMinute
+
+
+def record(message: str, level: int = logging.ERROR, *args: object) -> logging.LogRecord:
+    return logging.LogRecord("dramatiq.worker", level, "worker.py", 1, message, args, None)
+
+
+def test_the_same_message_passes_once_a_minute() -> None:
+    now = 0.0
+    once = OncePerMinute(now=lambda: now)
+    assert once.filter(record("Consumer of %r failed", logging.ERROR, "a"))
+    now = 59.0
+    assert not once.filter(record("Consumer of %r failed", logging.ERROR, "b"))
+    assert once.filter(record("another"))
+    now = 60.0
+    assert once.filter(record("Consumer of %r failed", logging.ERROR, "a"))
+
+
+def test_what_is_no_warning_always_passes() -> None:
+    once = OncePerMinute(now=lambda: 0.0)
+    assert [once.filter(record("ready", logging.INFO)) for _ in range(3)] == [True] * 3
