@@ -1,8 +1,12 @@
-"""How rows become JSON text inside PostgreSQL, member by member as contract/resources.py has them."""
+"""How rows become JSON text inside PostgreSQL.
+
+The members are those of contract/resources.py. Each is the column of that name, but for those spelled out here.
+"""
 
 from datetime import UTC, datetime
 from typing import Any
 
+from pydantic import BaseModel
 from sqlalchemy import (
     Boolean,
     ColumnElement,
@@ -19,6 +23,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import aggregate_order_by
 
+from contract.resources import OrderItemView, OrderView, ProductView, UserView
 from readmodel.shop import order_items
 
 JsonText = ColumnElement[str]
@@ -26,34 +31,12 @@ JsonText = ColumnElement[str]
 
 def user_view(users: FromClause) -> JsonText:
     """A UserView."""
-    row = users.c
-    return _object(
-        id=_value(row.id),
-        external_id=_value(row.external_id),
-        name=_value(row.name),
-        email=_value(row.email),
-        version=_value(row.version),
-        created_at=_value(row.created_at),
-        updated_at=_value(row.updated_at),
-    )
+    return _object(**_members(UserView, users))
 
 
 def product_view(products: FromClause) -> JsonText:
     """A ProductView."""
-    row = products.c
-    return _object(
-        id=_value(row.id),
-        sku=_value(row.sku),
-        name=_value(row.name),
-        price=_value(row.price),
-        currency=_value(row.currency),
-        stock=_value(row.stock),
-        in_stock=_value(in_stock(products)),
-        discontinued=_value(row.discontinued),
-        version=_value(row.version),
-        created_at=_value(row.created_at),
-        updated_at=_value(row.updated_at),
-    )
+    return _object(**_members(ProductView, products, in_stock=_value(in_stock(products))))
 
 
 def in_stock(products: FromClause) -> ColumnElement[bool]:
@@ -63,23 +46,7 @@ def in_stock(products: FromClause) -> ColumnElement[bool]:
 
 def order_view(orders: FromClause) -> JsonText:
     """An OrderView with its items."""
-    row = orders.c
-    return _object(
-        id=_value(row.id),
-        external_id=_value(row.external_id),
-        user_id=_value(row.user_id),
-        status=_value(row.status),
-        currency=_value(row.currency),
-        total=_value(row.total),
-        cancelled_total=_value(row.cancelled_total),
-        items=_items(orders),
-        note=_value(row.note),
-        cancel_reason=_value(row.cancel_reason),
-        placed_at=_value(row.placed_at),
-        cancelled_at=_value(row.cancelled_at),
-        version=_value(row.version),
-        updated_at=_value(row.updated_at),
-    )
+    return _object(**_members(OrderView, orders, items=_items(orders)))
 
 
 def as_bytes(text: JsonText) -> ColumnElement[bytes]:
@@ -94,19 +61,17 @@ def timestamp(at: datetime) -> str:
 
 def _items(orders: FromClause) -> tuple[str, JsonText]:
     row = order_items.c
-    item = _object(
-        line=_value(row.line),
-        product_id=_value(row.product_id),
-        sku=_value(row.sku),
-        name=_value(row.name),
-        quantity=_value(row.quantity),
-        cancelled_quantity=_value(row.cancelled_quantity),
-        unit_price=_value(row.unit_price),
-        amount=_value(row.amount),
-    )
+    item = _object(**_members(OrderItemView, order_items))
     in_order: ColumnElement[str] = aggregate_order_by(literal_column("','"), row.line)
     items = select(func.string_agg(item, in_order)).where(row.order_id == orders.c.id).correlate(orders)
     return "[%s]", items.scalar_subquery()
+
+
+def _members(
+    model: type[BaseModel], table: FromClause, **spelled_out: tuple[str, JsonText]
+) -> dict[str, tuple[str, JsonText]]:
+    """The members of a resource: columns of the same names, but for those that are spelled out."""
+    return {name: spelled_out[name] if name in spelled_out else _value(table.c[name]) for name in model.model_fields}
 
 
 def _object(**members: tuple[str, JsonText]) -> JsonText:
