@@ -31,8 +31,10 @@ PROBE_SECONDS = 3
 
 # A Redis that is slow or gone costs the ringing thread this much, and no command anything.
 REDIS_SECONDS_MAX = 0.5
-# News that comes within a pause is told after it, together.
-PAUSE_SECONDS = 0.005
+# News that comes within a pause is told after it, together. When it has come in so many pauses in a row, the worker is
+# busy and looks by itself: then pauses are longer, because publishing takes time from the commands of this process.
+PAUSE_SECONDS, LONG_PAUSE_SECONDS = 0.005, 0.05
+PAUSES_UNTIL_LONG = 10
 QUEUED_EVERY_SECONDS = 1.0
 PAUSE_AFTER_ERROR_SECONDS = 0.5
 # How often the ringing thread checks whether Redis takes writes and a worker listens.
@@ -132,6 +134,7 @@ class Bell:
 
     def _run(self) -> None:
         looked = -LOOK_SECONDS
+        pauses = 0
         while True:
             woken = self._news.wait(LOOK_SECONDS)
             if self._stopping.is_set():
@@ -140,7 +143,8 @@ class Bell:
                 if woken:
                     self._news.clear()
                     self._ring()
-                    self._stopping.wait(PAUSE_SECONDS)
+                    self._stopping.wait(PAUSE_SECONDS if pauses < PAUSES_UNTIL_LONG else LONG_PAUSE_SECONDS)
+                    pauses = pauses + 1 if self._news.is_set() else 0
                 if time.monotonic() - looked >= LOOK_SECONDS:
                     looked = time.monotonic()
                     self._look()

@@ -33,9 +33,10 @@ LIMITS = replace(connecting.LIMITS, statement=STATEMENT_SECONDS_MAX, transaction
 SWEEP_SECONDS = 1.0
 # When another worker holds the checkpoint, this one looks again after this long.
 LOCKED_SECONDS = 0.02
-# On a busy log it rests after a batch, so that the next one is worth its statements and its commit.
-BUSY_EVENTS = 40
-BUSY_REST_SECONDS = 0.01
+# After a batch of so many events it rests for so many seconds, so that the next one is worth its statements and its
+# commit, and then looks by itself: on a busy log the bell rings seldom.
+RESTS = ((100, 0.04), (8, 0.01), (0, 0.0))
+LOOK_AGAIN_SECONDS = 0.001
 # After a failed retry of parked streams, the next one comes after this long.
 RETRY_SECONDS = 60.0
 # Stopping waits this long for a batch, and again after its connection was cut.
@@ -77,6 +78,7 @@ class Follower:
         self._news = threading.Event()
         self._stopping = threading.Event()
         self._error: str | None = None
+        self._busy = False
         self._swept_at = self._retry_at = 0.0
         self._retried_up_to = self._lag = 0
         self._thread = threading.Thread(target=self._run, name=f"project {projection.name}", daemon=True)
@@ -138,16 +140,16 @@ class Follower:
             if time.monotonic() - self._swept_at >= SWEEP_SECONDS:
                 self.sweep()
             elif self._error is None:
+                self._busy = False
                 self._reporting(self._follow)
-                pause = LOCKED_SECONDS if self._lag else 0.0
+                pause = LOCKED_SECONDS if self._lag else LOOK_AGAIN_SECONDS if self._busy else 0.0
 
     def _follow(self) -> None:
         progress = self.catch_up()
-        rest = self.projection.rest_seconds if progress.events else 0.0
-        if progress.events >= BUSY_EVENTS:
-            rest = max(rest, BUSY_REST_SECONDS)
-        if rest:
-            self._stopping.wait(rest)
+        if progress.events:
+            busy = next(seconds for events, seconds in RESTS if progress.events >= events)
+            self._busy = busy > 0
+            self._stopping.wait(max(busy, self.projection.rest_seconds))
 
     def _sweep(self) -> None:
         self._swept_at = time.monotonic()
