@@ -20,8 +20,9 @@ from tests.system.stack import Stack
 LINES = 1_000
 ORDERS, ORDERS_LONG = 60, 250
 CLIENTS = 4
-# A small order waits for two batches at most, which take less than 0.2 s on a machine that does nothing else. Other tests
-# run beside this one, so the slowest of hundreds of orders may take much longer; with batches of any size it was 7 s.
+# A small order waits for two batches at most, which take less than 0.2 s on a machine that does nothing else. Other
+# tests run beside this one, so the slowest of hundreds of orders may take much longer; with batches of any size it was
+# 7 s.
 HALF_WITHIN_SECONDS, ALL_WITHIN_SECONDS = 0.4, 4.0
 # Rounds in which a client repeats what was refused as overloaded, after the time that Retry-After says.
 TRIES = 30
