@@ -87,6 +87,12 @@ class Process:
         session = self._process.pid
         return sum(_status(pid, "VmRSS") for pid in _pids() if _session(pid) == session)
 
+    def cpu_seconds(self) -> float:
+        """The CPU time that the process and all that it started have taken, in seconds."""
+        assert self._process is not None
+        session = self._process.pid
+        return sum(_cpu_seconds(pid) for pid in _pids() if _session(pid) == session)
+
     def last_line(self) -> str:
         lines = self._log.read_text(errors="replace").strip().splitlines() if self._log.exists() else []
         return lines[-1] if lines else "it said nothing"
@@ -109,3 +115,12 @@ def _status(pid: int, name: str) -> int:
             if line.startswith(f"{name}:"):
                 return int(line.split()[1]) * 1024
     return 0
+
+
+def _cpu_seconds(pid: int) -> float:
+    """The process's CPU time, in seconds, from /proc/<pid>/stat (proc(5)); 0 when the process is gone."""
+    with contextlib.suppress(OSError):
+        # The command's name comes before, in parentheses, and may hold anything.
+        user, system = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]
+        return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+    return 0.0

@@ -8,7 +8,6 @@ from functools import partial
 
 import psycopg
 from sqlalchemy import MetaData
-from sqlalchemy.dialects import postgresql
 from sqlalchemy.schema import CreateIndex
 
 from bench.history import HERE, head, write_events
@@ -17,6 +16,7 @@ from bench.report import Report, Table
 from bench.rounds import alternate, median_of, ratio
 from bench.stage import Stage, execute
 from readmodel import shop as tables
+from readmodel.base import DIALECT
 
 SMALL, LARGE = 1_000_000, 5_000_000
 SCHEMA_OF_SQL = "read_sql"
@@ -107,9 +107,8 @@ def _indexes() -> list[str]:
     moved = MetaData()
     for table in tables.METADATA.sorted_tables:
         table.to_metadata(moved, schema=SCHEMA_OF_SQL, referred_schema_fn=lambda *_: SCHEMA_OF_SQL)
-    dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
     indexes = (index for table in moved.sorted_tables for index in table.indexes)
-    return [str(CreateIndex(index).compile(dialect=dialect)) for index in indexes]
+    return [str(CreateIndex(index).compile(dialect=DIALECT)) for index in indexes]
 
 
 def _compare(url: str) -> None:
@@ -118,8 +117,8 @@ def _compare(url: str) -> None:
         columns = ", ".join(
             column.name for column in tables.METADATA.tables[f"{tables.METADATA.schema}.{name}"].columns
         )
-        ours, theirs = (f"SELECT {columns} FROM {schema}.{name}" for schema in (tables.METADATA.schema, SCHEMA_OF_SQL))  # noqa: S608
-        differs = f"SELECT count(*) FROM (({ours} EXCEPT {theirs}) UNION ALL ({theirs} EXCEPT {ours})) AS differing"  # noqa: S608
+        ours, theirs = (f"SELECT {columns} FROM {schema}.{name}" for schema in (tables.METADATA.schema, SCHEMA_OF_SQL))  # noqa: S608 - names of ours
+        differs = f"SELECT count(*) FROM (({ours} EXCEPT {theirs}) UNION ALL ({theirs} EXCEPT {ours})) AS differing"  # noqa: S608 - as above
         if rows := execute(url, differs)[0][0]:
             raise BenchError(f"`orders replay` and bench/replay.sql differ in {rows} rows of {name}")
 

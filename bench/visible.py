@@ -1,7 +1,8 @@
-"""How long after its answer an order can be read, through the real Dramatiq worker; and how fast a worker catches up.
+"""How soon the worker shows an order, what it costs, and how fast it catches up: the real Dramatiq worker.
 
-Open loop: orders are sent on time, whether earlier ones were answered or not. Up to fifty orders a second are watched:
-from the moment their POST is answered, GET is sent again a millisecond after each 404, without a Sync-Token.
+How soon is from the answer to POST to the first GET that shows the order. Open loop: orders are sent on time, whether
+earlier ones were answered or not. Up to fifty orders a second are watched: from the moment their POST is answered, GET
+is sent again a millisecond after each 404, without a Sync-Token.
 """
 
 import asyncio
@@ -11,6 +12,7 @@ import statistics
 import time
 from dataclasses import dataclass, field
 
+import redis
 import uvloop
 
 from bench.contenders import Orders, new_service, real_service
@@ -21,6 +23,8 @@ from bench.report import Report, Table
 from bench.stage import Stage
 
 RATES = (50, 500, 2_000)
+# Rates at which a worker should cost next to nothing.
+LOW_RATES = (0, 4, 50)
 WATCHED_A_SECOND = 50
 POLL_SECONDS = 0.001
 CONNECTIONS_MAX = 512
@@ -49,6 +53,7 @@ def measure(stage: Stage, options: Options) -> Report:
     ours = new_service(stage, "ours")
     ours.start()
     _visible(options, report, ours)
+    _cost(options, report, ours)
     ours.stop()
     _catch_up(stage, options, report)
     return report
@@ -90,6 +95,37 @@ def _visible(options: Options, report: Report, ours: Orders) -> None:
         table.rows.append((rate, *medians, refused))
         report.figures[f"visible.p50_ms_{rate}"] = medians[0]
         report.figures[f"visible.p99_ms_{rate}"] = medians[1]
+
+
+def _cost(options: Options, report: Report, ours: Orders) -> None:
+    """What the worker and Valkey cost when there is nothing to do, and when there is little."""
+    table = Table("CPU, percent of one core", ("orders a second", "worker", "Valkey"))
+    table.note = "All processes of the worker; medians of the rounds."
+    report.tables.append(table)
+    seconds = options.seconds if options.quick else max(SECONDS_MIN, options.seconds)
+    with redis.Redis.from_url(ours.redis_url) as client:
+        for rate in LOW_RATES:
+            rounds: list[tuple[float, float]] = []
+            for number in range(options.rounds):
+                began, worker, valkey = time.perf_counter(), ours.worker.cpu_seconds(), _cpu_seconds(client)
+                if rate:
+                    uvloop.run(_drive(ours, rate, seconds, number))
+                else:
+                    time.sleep(seconds)
+                percent = 100 / (time.perf_counter() - began)
+                figures = (
+                    (ours.worker.cpu_seconds() - worker) * percent,
+                    (_cpu_seconds(client) - valkey) * percent,
+                )
+                rounds.append(figures)
+                report.runs.append({"measured": f"CPU at {rate}/s", "round": number, "percent": figures})
+                ours.wait_until_projected()
+            table.rows.append((rate, *(statistics.median(values) for values in zip(*rounds, strict=True))))
+
+
+def _cpu_seconds(client: redis.Redis) -> float:
+    info = client.info("cpu")
+    return float(info["used_cpu_user"]) + float(info["used_cpu_sys"])
 
 
 async def _drive(service: Orders, rate: int, seconds: float, seed: int = 0) -> Seen:

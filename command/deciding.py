@@ -1,4 +1,4 @@
-"""Deciding a batch: each command on the states as the earlier ones left them. No database, no waiting."""
+"""Decides the commands of a batch one after another; each sees what the earlier ones did. Needs no database."""
 
 import contextlib
 from collections.abc import Iterable, Sequence
@@ -17,21 +17,21 @@ from eventlog.snapshots import Snapshot
 
 # A stream is loaded from its last snapshot and what came after: so many events at the most.
 SNAPSHOT_EVERY_EVENTS = 32
-# A batch that has read and is to write so much is full: so it holds the head for about a tenth of a second at most.
-# Only its last large command exceeds that.
+# A batch that reads and writes this much is full, so the writer holds the head for about a tenth of a second. Only the
+# last large command of a batch can exceed that.
 BATCH_ROWS_MAX = 2_000
 BATCH_BYTES_MAX = 2 * 1024**2
-# A full batch still decides commands that read no more than this: a small order waits for one batch, not for all the
-# large commands that came before it.
+# The writer still decides commands that read at most this many streams when the batch is full. So a small order does
+# not wait for all the large commands that came before it.
 SMALL_READS_MAX = 20
 
 
 @dataclass(slots=True)
 class Decided:
-    """A batch as far as it is decided: what to append, and what to tell whom when it is in the log.
+    """A batch, filled command by command: the events to append, and the answer to send to each caller afterwards.
 
-    `base` is the log's last position. `kept` are the answers that the log has under the batch's Idempotency-Keys. With
-    `in_order`, a command that is set aside sets aside all that are behind it.
+    `base` is the log's last position before the batch. `kept` are the answers that the log already has under the
+    batch's Idempotency-Keys. `in_order`: when one command has to wait for a later batch, all commands behind it do too.
     """
 
     base: int
@@ -41,11 +41,11 @@ class Decided:
     batch: Batch = field(default_factory=Batch)
     answers: list[tuple[Waiting, Answer]] = field(default_factory=list)
     refusals: list[tuple[Waiting, Exception]] = field(default_factory=list)
-    # Commands that were not decided, each with the streams that have to be loaded first.
+    # Commands that wait until the loader has read long streams for them, each with those streams.
     deferred: list[tuple[Waiting, set[str]]] = field(default_factory=list)
-    # Commands that were not decided, as the batch is full.
+    # Commands that wait for the next batch because this one is full.
     put_back: list[Waiting] = field(default_factory=list)
-    # What has been read and is to be written: streams and events, and the bytes in them and in the answers.
+    # The size of the batch: streams read and events to append, and the bytes of those and of the answers.
     rows: int = 0
     data_bytes: int = 0
     answered: dict[tuple[bytes, str], KeptAnswer] = field(default_factory=dict)
@@ -55,13 +55,13 @@ class Decided:
 
     @property
     def is_full(self) -> bool:
-        """Whether it decides no more large commands. The first one is always decided."""
+        """Whether the batch takes no more large commands. It always takes the first one."""
         return (self.rows >= BATCH_ROWS_MAX or self.data_bytes >= BATCH_BYTES_MAX) and bool(
             self.answers or self.refusals or self.deferred
         )
 
     def admit(self, commands: Sequence[Waiting], states: States) -> Sequence[Waiting]:
-        """Those of the next commands that this batch decides. The others are set aside."""
+        """Return those of the next commands that fit into this batch, and record the others as put back or deferred."""
         if self.in_order and self.deferred:
             self.deferred += [(waiting, set()) for waiting in commands]
             return ()
@@ -73,7 +73,7 @@ class Decided:
         return admitted
 
     def has_answer(self, waiting: Waiting) -> bool:
-        """Whether the command's Idempotency-Key has an answer already, so that nothing is decided."""
+        """Whether the log has an answer under the command's Idempotency-Key, so that there is nothing to decide."""
         key = waiting.submission.key
         return key is not None and (key.caller, key.key) in self.answered
 
@@ -89,11 +89,11 @@ def decide(commands: Sequence[Waiting], decided: Decided, states: States) -> Non
 
 
 def _is_small(waiting: Waiting, states: States) -> bool:
-    """Whether a command adds little to any batch: it has few lines, and reads no order, which may have many."""
+    """Whether a command has few lines and reads no order, which may have many."""
     try:
         reads = tuple(islice(waiting.submission.command.reads(states), SMALL_READS_MAX + 1))
     except (UnreadableEvent, NotLoaded):
-        return True  # it appends nothing
+        return True  # deciding it appends nothing
     return len(reads) <= SMALL_READS_MAX and not any(map(is_order, reads))
 
 
@@ -105,7 +105,7 @@ def _decide_one(waiting: Waiting, decided: Decided, states: States) -> None:
             decided.refusals.append((waiting, KeyReused()))
             return
         _, _, _, status, location, version, position, body = before
-        if body is None:
+        if body is None:  # the bodies of the answers before it were large; the next batch reads this one
             decided.put_back.append(waiting)
             return
         decided.answers.append((waiting, Answer(status, version, location, body, position, replayed=True)))
@@ -116,7 +116,7 @@ def _decide_one(waiting: Waiting, decided: Decided, states: States) -> None:
     except NotLoaded as error:
         decided.deferred.append((waiting, _not_loaded(submission, states) | {error.stream}))
         return
-    except Exception as refusal:  # noqa: BLE001 - a decision changes nothing: what ails one ails no other
+    except Exception as refusal:  # noqa: BLE001 - a decision changes nothing, so a bug in one fails only its own command
         decided.refusals.append((waiting, refusal))
         return
     _apply(outcome, decided, states, submission.occurred_at or decided.now, submission.metadata)
@@ -137,7 +137,7 @@ def _not_loaded(submission: Submission, states: States) -> set[str]:
 
 
 def _apply(outcome: Outcome, decided: Decided, states: States, occurred_at: datetime, metadata: bytes) -> None:
-    """Let an outcome be what the next command of the batch sees."""
+    """Add the outcome of a command to the batch, and to the states that the next command sees."""
     batch = decided.batch
     at = rfc3339(occurred_at)
     decided.rows += len(outcome.events)

@@ -115,7 +115,7 @@ Text = Annotated[str, _length(0, TEXT_LENGTH_MAX), NO_CONTROL]
 RequiredText = Annotated[str, _length(1, TEXT_LENGTH_MAX, _NOT_BLANK), NO_CONTROL, NOT_BLANK]
 Id = Annotated[str, BeforeValidator(_uuid), WithJsonSchema({"type": "string", "format": "uuid"})]
 Money = Annotated[Decimal, PlainValidator(_money), PlainSerializer(str, return_type=str), WithJsonSchema(_money_schema)]
-# May be left out, but is never null: a price that the client lost must not switch its check off.
+# A client may leave it out, but not send null: a client that has lost the price must not skip the check by mistake.
 GivenMoney = Annotated[
     Decimal | None, PlainValidator(_money), PlainSerializer(str, return_type=str), WithJsonSchema(_money_schema)
 ]

@@ -1,7 +1,7 @@
-"""Filling a batch: what the next commands need is loaded, and they are decided, until the batch is full.
+"""Fills a batch step by step: loads what the next commands read, decides them, and ends when the batch is full.
 
-How much a command needs and appends is not known before: a cancellation may be of one line or of a thousand. So a batch
-that turns out large reads in small steps, and what it has no room for is not read for nothing.
+Only the loaded order tells how large a command is: a cancellation may have one line or a thousand. So the first steps
+are small, and a batch that is soon full has read little that it cannot use.
 """
 
 import contextlib
@@ -15,16 +15,16 @@ from command.states import NotLoaded, States, is_order
 from command.waiting import Waiting
 from eventlog.codec import UnreadableEvent
 
-# Orders that the first step of a batch reads. Each further one reads four times as many, up to ORDERS_MAX.
+# The first step of a batch reads this many orders at most, and each further step four times as many, up to ORDERS_MAX.
 FIRST_ORDERS_MAX, ORDERS_MAX = 4, 64
-# Streams and claims that a step reads.
+# A step reads this many streams and claims at most.
 READS_MAX = 2_000
 
 
 async def fill(
     decided: Decided, commands: Sequence[Waiting], states: States, connection: AsyncConnection, loader: Loader
 ) -> None:
-    """Decide as many of the commands as the batch has room for. Expects the log's head to be held."""
+    """Decide as many commands as fit into the batch. The caller must hold the log's head."""
     orders_max = FIRST_ORDERS_MAX
     while commands := decided.admit(commands, states):
         ready = len(commands)
@@ -40,9 +40,9 @@ async def fill(
 
 
 def missing(commands: Iterable[Waiting], decided: Decided, states: States, orders_max: int) -> tuple[set[str], int]:
-    """The streams and claims that the first commands need and that are not known yet, and how many commands that is.
+    """What the next step has to load: the unknown streams and claims, and the number of commands that need them.
 
-    It is all commands, unless they need more than `orders_max` orders or READS_MAX streams and claims that are unknown.
+    The step takes all commands, unless they need more than `orders_max` unknown orders or READS_MAX unknown keys.
     """
     keys: set[str] = set()
     orders = count = 0
@@ -50,7 +50,7 @@ def missing(commands: Iterable[Waiting], decided: Decided, states: States, order
         if decided.answered and decided.has_answer(waiting):
             count += 1
             continue
-        # What cannot be read concerns its own command alone, whose decision says so.
+        # A command whose states cannot be read fails alone: `decide` raises the same error for it.
         with contextlib.suppress(UnreadableEvent, NotLoaded):
             wanted = {key for key in waiting.submission.command.reads(states) if key not in states}
             orders += sum(map(is_order, wanted))

@@ -56,7 +56,7 @@ class CancelledLineBody(Body):
 
 
 class CancelOrderBody(Body):
-    """Without `lines` the whole order is cancelled. `null` is refused: it may be a list that the client lost."""
+    """Without `lines` the whole order is cancelled. `null` is refused: a client may have lost its list."""
 
     reason: RequiredText | None = None
     lines: Annotated[list[CancelledLineBody], Field(min_length=1, max_length=LINES_MAX)] = Field(default_factory=list)

@@ -179,7 +179,7 @@ class States:
         _drop_oldest(self._claims, SKUS_MAX)
 
     async def load(self, connection: AsyncConnection, keys: Iterable[str], loading: Container[str] = ()) -> int:
-        """Make the streams and claims `keys` known. Streams in `loading` are not read: they are not loaded yet.
+        """Load the streams and claims `keys`, but for streams in `loading`, which the loader still reads.
 
         Returns how many bytes of data were read.
         """

@@ -1,7 +1,7 @@
-"""Resources as the write side sees them, as JSON: what a command is answered with.
+"""The JSON that answers a command: the resource, made from the state that the command left.
 
-The members are those of contract/resources.py. Each is the field of the state of that name, but for those spelled out
-here.
+contract/resources.py lists the members. A member has the value of the state's field of the same name, except for the
+members that a function here computes.
 """
 
 from typing import Any

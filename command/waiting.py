@@ -1,4 +1,4 @@
-"""The commands that wait for their batch: how many may, for how long, and which of them the next batch takes."""
+"""The queue of commands that wait for a batch. It limits their number and their waiting time."""
 
 import asyncio
 from collections import deque
@@ -9,10 +9,10 @@ from command.submission import Answer, Overloaded, Submission
 
 BATCH_COMMANDS_MAX = 256
 WAITING_MAX = 2_000
-# When the first new command has waited so long, those that come now are refused at once: so the queue is as long as
-# what is done in that time, however fast that is.
+# When the oldest new command has waited this long, the queue refuses further ones. So the queue is as long as what the
+# writer does in this time, on a fast machine and on a slow one.
 QUEUE_SECONDS_MAX = 1.0
-# A command that has waited so long for its batch is refused: a server that is so slow would not answer in time either.
+# The queue refuses a command that has waited this long for a batch: a server this slow would not answer it in time.
 WAITING_SECONDS_MAX = 2.5
 
 
@@ -26,17 +26,17 @@ class Waiting:
 
 
 class Queue:
-    """The commands that wait.
+    """The commands that wait for a batch.
 
-    `is_patient`: no command is refused because it waits, and all are taken in the order in which they came. Otherwise
-    one that has waited for `seconds_max` is refused.
+    The queue refuses a command that has waited for `seconds_max`. `is_patient`, for imports: it refuses none, and
+    batches take commands strictly in the order in which they came.
     """
 
     def __init__(self, is_patient: bool, seconds_max: float) -> None:
         self._is_patient = is_patient
         self._seconds_max = min(WAITING_SECONDS_MAX, seconds_max)
         self._new: deque[Waiting] = deque()
-        # Commands that were in a batch already: it had no room for them, or a long stream has been loaded for them.
+        # Commands that come back from a batch: it was full, or the loader had to read a long stream for them first.
         self._returned: deque[Waiting] = deque()
         self._news = asyncio.Event()
         self._is_closed = False
@@ -75,15 +75,15 @@ class Queue:
         return future
 
     def give_back(self, waiting: Waiting) -> None:
-        """Take a command back whose streams have been loaded. It comes before those that are new."""
+        """Queue a command again, before all new ones, after the loader has read its streams."""
         self._returned.append(waiting)
         self._news.set()
 
     def put_back(self, commands: list[Waiting]) -> None:
-        """Take back what a batch had no room for. It comes first, in the same order."""
+        """Queue commands again, in the same order and before all others, because their batch was full."""
         self._returned.extendleft(reversed(commands))
         if not self._is_patient:
-            # Some of them were new to that batch, and others have waited here for longer.
+            # The queue may hold returned commands that are older than some of these.
             self._returned = deque(sorted(self._returned, key=attrgetter("since")))
 
     async def news(self) -> None:
@@ -95,12 +95,12 @@ class Queue:
         """The commands of the next batch. Refuses those that have waited too long."""
         taken: list[Waiting] = []
         now = asyncio.get_running_loop().time()
-        # However many large commands were put back, new ones have up to half of each batch.
+        # Returned commands may be large. New ones get up to half of each batch, so that they do not wait for all those.
         new_min = 0 if self._is_patient else min(len(self._new), BATCH_COMMANDS_MAX // 2)
         for line, most in ((self._returned, BATCH_COMMANDS_MAX - new_min), (self._new, BATCH_COMMANDS_MAX)):
             while line and len(taken) < most:
                 waiting = line.popleft()
-                # A caller who has hung up before anything was done is not served.
+                # The caller has closed the connection, and the command has not begun: drop it.
                 if waiting.future.done():
                     continue
                 if self._is_patient:

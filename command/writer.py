@@ -186,7 +186,7 @@ class Writer:
         return None
 
     def _set_aside(self, decided: Decided, taken: list[Waiting]) -> None:
-        """Take out of the batch what it has not decided: it is not to fail with it."""
+        """Take undecided commands out of `taken`, so that they do not fail if this batch fails."""
         if decided.put_back or decided.deferred:
             self._queue.put_back(decided.put_back)
             for waiting, streams in decided.deferred:

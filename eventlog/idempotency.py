@@ -11,7 +11,7 @@ from eventlog.arrays import Array
 # Kept for 30 days by promise; the rest is leeway for clocks and for retries that come late.
 KEPT_DAYS = 35
 _FORGET_LIMIT = 1000
-# An answer may have hundreds of kilobytes. When those that are found come to so many bytes, no more are read.
+# An answer may have hundreds of kilobytes. After so many bytes the query returns the further answers without bodies.
 BODIES_BYTES_MAX = 2 * 1024**2
 
 # LATERAL with LIMIT: a look-up in the index for each, whatever the planner believes of the table. PostgreSQL knows the
@@ -42,7 +42,7 @@ DELETE FROM log.idempotency_keys WHERE (caller, key) IN (
 class KeptAnswer(NamedTuple):
     """The answer to a command that carried a key. `caller` is whose key it is, `fingerprint` a hash of the request.
 
-    `body` is None when it was not read, as others before it had many bytes already.
+    `body` is None when the bodies before it in the same query came to BODIES_BYTES_MAX.
     """
 
     caller: bytes

@@ -7,7 +7,7 @@ LAST_POSITION = "coalesce((SELECT max(position) FROM log.skips WHERE projection 
 
 _POSITIONS = b"SELECT position FROM log.skips WHERE projection = %s AND position > %s AND position <= %s"
 
-# A caller that was cut off repeats the command: the same skip twice is one.
+# An operator whose command was cut off repeats it: the same skip twice is one skip.
 _ADD = b"""
 INSERT INTO log.skips (projection, position, stream, version, reason, skipped_by) VALUES (%s, %s, %s, %s, %s, %s)
 ON CONFLICT ON CONSTRAINT skips_pkey DO NOTHING

@@ -37,7 +37,7 @@ def run(database_url: str) -> None:
             connection=connection,
             target_metadata=metadata,
             include_schemas=True,
-            # The tables of projections are no concern of Alembic: they can be rebuilt.
+            # Alembic leaves the tables of projections alone: a replay makes those.
             include_name=lambda name, kind, _: kind != "schema" or name == SCHEMA,
             version_table=VERSION_TABLE,
             version_table_schema=VERSION_SCHEMA,

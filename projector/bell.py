@@ -31,8 +31,8 @@ PROBE_SECONDS = 3
 
 # A Redis that is slow or gone costs the ringing thread this much, and no command anything.
 REDIS_SECONDS_MAX = 0.5
-# News that comes within a pause is told after it, together. When it has come in so many pauses in a row, the worker is
-# busy and looks by itself: then pauses are longer, because publishing takes time from the commands of this process.
+# The bell rings once after each pause, for all commits in it. After so many pauses with commits in a row the worker is
+# busy and looks by itself. Then pauses are longer, because publishing takes time from the commands of this process.
 PAUSE_SECONDS, LONG_PAUSE_SECONDS = 0.005, 0.05
 PAUSES_UNTIL_LONG = 10
 QUEUED_EVERY_SECONDS = 1.0
@@ -48,9 +48,9 @@ log = logging.getLogger(__name__)
 
 
 def client(redis_url: str, name: str | None = None) -> redis.Redis:
-    """A client that gives up soon: late news is worth nothing. `name` is shown by CLIENT LIST."""
-    # Once more at once, for the connection that a restart of the server has left dead; by default redis-py goes on for
-    # many seconds, on the projector's time.
+    """A client with short timeouts. CLIENT LIST shows its `name`."""
+    # One retry, at once, for a connection that a restart of the server has left dead. By default redis-py retries for
+    # many seconds.
     return redis.Redis.from_url(
         redis_url,
         socket_timeout=REDIS_SECONDS_MAX,
@@ -71,6 +71,7 @@ def _database(client: redis.Redis) -> str:
 
 def broker(redis_url: str) -> RedisBroker:
     """A worker's broker, that gets the messages of a killed worker back within seconds, not a quarter of an hour."""
+    # Dramatiq's constructor has no types.
     return RedisBroker(  # type: ignore[no-untyped-call]
         url=redis_url, heartbeat_timeout=HEARTBEAT_SECONDS_MAX * 1_000, maintenance_chance=200_000
     )
@@ -85,10 +86,11 @@ def workers(redis_url: str) -> list[str]:
 
 
 class Listener:
-    """Hears the bell. Made with a client of its own, which it closes."""
+    """Hears the bell, on a connection of its own."""
 
     def __init__(self, redis_url: str) -> None:
         self._redis = client(redis_url, f"{_LISTENER_PREFIX}{WORKER}")
+        # redis-py's method has no types.
         self._channel: Any = self._redis.pubsub(ignore_subscribe_messages=True)  # type: ignore[no-untyped-call]
 
     def heard(self, seconds_max: float) -> bool:
@@ -122,7 +124,7 @@ class Bell:
         self._thread.start()
 
     def stop(self) -> None:
-        """End the thread. The projector finds by itself what the bell could not tell by then."""
+        """End the thread. Workers find the last commits by their own look, once a second."""
         self._stopping.set()
         self._news.set()
         self._thread.join(timeout=2 * REDIS_SECONDS_MAX)

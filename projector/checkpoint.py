@@ -40,7 +40,7 @@ class Fenced(Exception):
 
 
 class Seen(NamedTuple):
-    """What one look at the checkpoint and the log tells."""
+    """The checkpoint and the head of the log, as one statement read them."""
 
     position: int
     head: int

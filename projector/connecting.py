@@ -9,7 +9,7 @@ from eventlog import arrays, stalled
 # Tables are locked for moments only: by a swap, or by a migration.
 LOCK_SECONDS_MAX = 10
 LIMITS = Limits(lock=LOCK_SECONDS_MAX, idle_in_transaction=stalled.SECONDS_MAX)
-# A server whose machine is gone does not answer, however long we wait: the kernel gives up on it after this.
+# When the server's machine is gone, no answer comes: the kernel ends the connection after this.
 VANISHED_MS_MAX = 20_000
 
 

@@ -25,13 +25,13 @@ class Folding:
     def __init__(self, projection: Projection, codec: Codec) -> None:
         self._projection = projection
         self._decode = codec.decode
-        self._rows = Rows(projection)
+        self._rows = Rows(projection.tables)
         # Which event types make rows that refer to rows of other streams, as far as events of the type have been seen.
         self._refers: dict[type[Any], bool] = {}
 
     def clear(self) -> None:
         """Forget all changes: their batch was rolled back."""
-        self._rows = Rows(self._projection)
+        self._rows = Rows(self._projection.tables)
 
     def take_new(self) -> list[NewRows]:
         """The new rows alone, to be written now."""
@@ -67,7 +67,7 @@ class Folding:
                 continue
             handle = handlers[type(event)]
             # "order-0190..." is the kind, a hyphen, and an id of 36 characters.
-            of = Envelope(stream[-36:], version, occurred_at, position)
+            of = Envelope(stream[-36:], version, occurred_at)
             try:
                 if parking.lacks_rows and (missing := self._missing(handle, event, of, parking)):
                     parking.park(stored, f"refers to a row that is not there: {missing} is parked", behind=missing)
@@ -84,7 +84,7 @@ class Folding:
         """
         if not self._refers.get(type(event), True):
             return None
-        rows = Rows(self._projection)
+        rows = Rows(self._projection.tables)
         handle(event, of, rows)
         referred = list(self._projection.referred_streams(rows))
         self._refers[type(event)] = bool(referred)

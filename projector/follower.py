@@ -6,9 +6,10 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from typing import TypeVar
 
 import psycopg
-from psycopg import Connection, sql
+from psycopg import Connection
 
 from database.deadline import hang_up
 from eventlog import stalled
@@ -33,16 +34,19 @@ LIMITS = replace(connecting.LIMITS, statement=STATEMENT_SECONDS_MAX, transaction
 SWEEP_SECONDS = 1.0
 # When another worker holds the checkpoint, this one looks again after this long.
 LOCKED_SECONDS = 0.02
-# After a batch of so many events it rests for so many seconds, so that the next one is worth its statements and its
-# commit, and then looks by itself: on a busy log the bell rings seldom.
-RESTS = ((100, 0.04), (8, 0.01), (0, 0.0))
+# After a batch of so many events the follower rests for so many seconds, so that the next batch is worth its statements
+# and its commit. Then it looks without being woken, because the bell rings seldom on a busy log.
+BUSY_EVENTS, BUSY_SECONDS = 8, 0.01
+VERY_BUSY_EVENTS, VERY_BUSY_SECONDS = 100, 0.04
 LOOK_AGAIN_SECONDS = 0.001
-# After a failed retry of parked streams, the next one comes after this long.
+# When all parked streams have been retried, the next round begins after this long.
 RETRY_SECONDS = 60.0
 # Stopping waits this long for a batch, and again after its connection was cut.
 CUT_OFF_SECONDS_MAX = 1.0
 
 log = logging.getLogger(__name__)
+
+Result = TypeVar("Result")
 
 
 class _Stopped(Exception):
@@ -53,7 +57,8 @@ class Follower:
     """Keeps the tables of one projection current, from a thread of its own: a slow one does not hold the others back.
 
     Several processes may do so beside each other: the checkpoint lets one of them work, the others look again later.
-    `rebuild`: build tables of an older version anew; otherwise that is left to `orders replay`.
+    `rebuild`: build tables of an older version anew; otherwise that is left to `orders replay`. `retry_seconds`: how
+    often parked streams are retried.
     """
 
     def __init__(
@@ -64,12 +69,14 @@ class Follower:
         rebuild: bool = True,
         batch_events_max: int = BATCH_EVENTS_MAX,
         page_events_max: int = PAGE_EVENTS_MAX,
+        retry_seconds: float = RETRY_SECONDS,
     ) -> None:
         self.projection = projection
         self._database_url = database_url
         self._rebuild = rebuild
         self._batch_events_max = batch_events_max
         self._page_events_max = page_events_max
+        self._retry_seconds = retry_seconds
         self._loop = self._new_loop()
         self._read_page = reader_of(projection)
         self._connection: Connection | None = None
@@ -78,9 +85,9 @@ class Follower:
         self._news = threading.Event()
         self._stopping = threading.Event()
         self._error: str | None = None
-        self._busy = False
+        self._stands_by = False
         self._swept_at = self._retry_at = 0.0
-        self._retried_up_to = self._lag = 0
+        self._retried_up_to = 0
         self._thread = threading.Thread(target=self._run, name=f"project {projection.name}", daemon=True)
 
     def start(self) -> None:
@@ -121,7 +128,6 @@ class Follower:
         while True:
             progress = self._project()
             events += progress.events
-            self._lag = progress.lag
             if not progress.events or self._stopping.is_set():
                 return replace(progress, events=events)
 
@@ -131,7 +137,7 @@ class Follower:
 
     def _run(self) -> None:
         pause = 0.0
-        while not self._stopping.is_set():
+        while True:
             self._news.wait(pause or SWEEP_SECONDS)
             self._news.clear()
             if self._stopping.is_set():
@@ -139,17 +145,22 @@ class Follower:
             pause = 0.0
             if time.monotonic() - self._swept_at >= SWEEP_SECONDS:
                 self.sweep()
-            elif self._error is None:
-                self._busy = False
-                self._reporting(self._follow)
-                pause = LOCKED_SECONDS if self._lag else LOOK_AGAIN_SECONDS if self._busy else 0.0
+            elif self._error is None and not self._stands_by:
+                pause = self._reporting(self._follow) or 0.0
 
-    def _follow(self) -> None:
-        progress = self.catch_up()
-        if progress.events:
-            busy = next(seconds for events, seconds in RESTS if progress.events >= events)
-            self._busy = busy > 0
-            self._stopping.wait(max(busy, self.projection.rest_seconds))
+    def _follow(self) -> float:
+        """Catch up. Returns the seconds after which to look again without being woken; 0: that is not needed."""
+        try:
+            progress = self.catch_up()
+        except OtherVersion:
+            return 0.0  # the next sweep deals with it
+        if not progress.events:
+            return LOCKED_SECONDS if progress.lag else 0.0
+        busy = 0.0
+        if progress.events >= BUSY_EVENTS:
+            busy = VERY_BUSY_SECONDS if progress.events >= VERY_BUSY_EVENTS else BUSY_SECONDS
+        self._stopping.wait(max(busy, self.projection.rest_seconds))
+        return LOOK_AGAIN_SECONDS if busy else 0.0
 
     def _sweep(self) -> None:
         self._swept_at = time.monotonic()
@@ -158,6 +169,7 @@ class Follower:
         except OtherVersion as other:
             self._meet(other)
             return
+        self._stands_by = False
         if progress.lag and not progress.events:
             self._end_stalled()
         if not progress.lag:
@@ -169,9 +181,9 @@ class Follower:
         """Rebuild tables of an older version; leave those of a newer one to the newer workers."""
         name = self.projection.name
         if other.built > other.ours:
-            if self._error is None:
-                log.warning("%s; this worker stands by", other)
-            self._error = str(other)
+            if not self._stands_by:
+                log.warning("%s: this worker stands by", other)
+            self._stands_by = True
             return
         if not self._rebuild:
             raise other
@@ -198,29 +210,24 @@ class Follower:
             log.warning("a projector that had stopped in the middle of a statement was ended")
 
     def _retry_parked(self) -> None:
-        """Retry a set of parked streams: this worker may be of the release that repairs them.
+        """Retry the next set of parked streams, because this worker may be of the release that repairs them.
 
-        All of them once after the start, and again a minute later: so recovery needs no restart.
+        So the worker retries all of them, set by set, after its start and again after `retry_seconds`.
         """
         if time.monotonic() < self._retry_at:
             return
-        table = sql.Identifier(self.projection.name, "parked")
-        waiting = sql.SQL("SELECT stream FROM {} WHERE NOT skipped AND position > %s ORDER BY position LIMIT %s")
-        after = self._retried_up_to
-        found = self._connected().execute(waiting.format(table), (after, parked.STREAMS_A_BATCH)).fetchall()
-        if not found:
+        waiting = parked.waiting(self._connected(), self.projection, self._retried_up_to)
+        if not waiting:
             self._retried_up_to = 0
-            self._retry_at = time.monotonic() + RETRY_SECONDS
+            self._retry_at = time.monotonic() + self._retry_seconds
             return
-        with contextlib.suppress(parked.NotParked):  # another process was faster
-            for drained in parked.drain(self._loop, self._connected(), [stream for (stream,) in found]):
+        self._retried_up_to = max(waiting.values())
+        # If another process has drained one of them meanwhile, the next round has the rest.
+        with contextlib.suppress(parked.NotParked):
+            for drained in parked.drain(self._loop, self._connected(), list(waiting)):
                 if drained.parked is None:
-                    log.info(
-                        "%s: %s is no longer parked: %d events", self.projection.name, drained.stream, drained.events
-                    )
-        last = sql.SQL("SELECT coalesce(max(position), %s) FROM {} WHERE stream = ANY(%s)").format(table)
-        row = self._connected().execute(last, (after, [stream for (stream,) in found])).fetchone()
-        self._retried_up_to = row[0] if row else 0
+                    name, stream = self.projection.name, drained.stream
+                    log.info("%s: %s is no longer parked: %d events projected", name, stream, drained.events)
 
     def _project(self) -> Progress:
         progress = self._project_batch()
@@ -252,7 +259,7 @@ class Follower:
         if progress.lag <= self._batch_events_max:
             self._end_reading_ahead()
         elif self._ahead is None:
-            with contextlib.suppress(psycopg.OperationalError):  # without it is slower, and that is all
+            with contextlib.suppress(psycopg.OperationalError):  # reading ahead only makes it faster
                 self._ahead = ReadAhead(self._connect(), self._read_page)
         return progress
 
@@ -267,12 +274,12 @@ class Follower:
             self._ahead.close()
             self._ahead = None
 
-    def _reporting(self, work: Callable[[], object]) -> None:
+    def _reporting(self, work: Callable[[], Result]) -> Result | None:
         """Do the work. Record its failure for `orders status`; the next sweep tries again."""
         try:
-            work()
+            result = work()
         except Exception as error:
-            # Whatever it is: the thread has to go on.
+            # The thread must go on after any error.
             message = f"{type(error).__name__}: {error}".splitlines()[0]
             if message != self._error:
                 ours = not isinstance(error, psycopg.Error | OtherVersion)
@@ -284,6 +291,8 @@ class Follower:
             if self._error is not None:
                 log.info("the projection %s goes on", self.projection.name)
             self._error = None
+            return result
+        return None
 
     def _connected(self) -> Connection:
         if self._connection is None or self._connection.closed:

@@ -28,7 +28,7 @@ from projector.write_behind import WriteBehind
 # A batch is read, folded and its new rows written in pages, so that a large one takes no more memory.
 PAGE_EVENTS_MAX = 5_000
 PAGE_BYTES_MAX = 8 * 1024 * 1024
-# So few events are one page, however large they are: the largest has half a megabyte.
+# A page of so few events is not cut further, because an event has half a megabyte at most.
 FEW_EVENTS = 20
 # Large events make a batch end early, so that its transaction stays short.
 BATCH_PAGES_MAX = 24
@@ -81,6 +81,7 @@ class Loop:
         codec: Codec | None = None,
         read_page: ReadPage | None = None,
         page_events_max: int = PAGE_EVENTS_MAX,
+        page_bytes_max: int = PAGE_BYTES_MAX,
     ) -> None:
         self.projection = projection
         self.schema = schema or projection.name
@@ -90,6 +91,7 @@ class Loop:
         self.parked = ParkedStreams()
         self._read_page = read_page or reader_of(projection)
         self._page_events_max = page_events_max
+        self._page_bytes_max = page_bytes_max
 
     def look(self, connection: Connection) -> Progress:
         """Where the tables and the log are. Takes no lock and writes nothing. Raises OtherVersion."""
@@ -150,7 +152,9 @@ class Loop:
         """The last positions of the pages of a batch."""
         if self.projection.every is not None:
             return [up_to]
-        sized = [up_to] if up_to - after <= FEW_EVENTS else read.page_ends(connection, after, up_to, PAGE_BYTES_MAX)
+        sized = [up_to]
+        if up_to - after > FEW_EVENTS:
+            sized = read.page_ends(connection, after, up_to, self._page_bytes_max)
         ends: list[int] = []
         for end in sized:
             ends += [*range(after + self._page_events_max, end, self._page_events_max), end]

@@ -24,8 +24,10 @@ FROM {} AS parked WHERE NOT skipped ORDER BY position
 
 _WAITING = "SELECT stream, behind, type, {cause} FROM {table} WHERE NOT skipped ORDER BY position"
 
+_NEXT = "SELECT stream, position FROM {} WHERE NOT skipped AND position > %s ORDER BY position LIMIT %s"
+
 # Errors that differ only in ids and numbers have one cause.
-_CAUSE = "regexp_replace(error, '[0-9a-f]{8}-[0-9a-f-]{27}|[0-9]+', '*', 'g')"
+_CAUSE = sql.SQL("regexp_replace(error, '[0-9a-f]{8}-[0-9a-f-]{27}|[0-9]+', '*', 'g')")
 
 _GROUPS = """
 SELECT type, {cause}, count(*), min(stream) FROM {table} WHERE NOT skipped GROUP BY 1, 2
@@ -73,11 +75,17 @@ def held_back(connection: Connection, projection: Projection) -> list[HeldBack]:
     return [HeldBack(Parked(*row[:7]), *row[7:]) for row in rows]
 
 
+def waiting(connection: Connection, projection: Projection, after: int) -> dict[str, int]:
+    """The next set of parked streams, each with the position of its first event that is held back, behind `after`."""
+    table = sql.Identifier(projection.name, "parked")
+    return dict(connection.execute(sql.SQL(_NEXT).format(table), (after, STREAMS_A_BATCH)).fetchall())
+
+
 def groups(connection: Connection, projections: Sequence[Projection]) -> list[Group]:
     """The parked streams by cause, the largest group first."""
     found = []
     for projection in projections:
-        statement = sql.SQL(_GROUPS).format(cause=_cause(), table=sql.Identifier(projection.name, "parked"))
+        statement = sql.SQL(_GROUPS).format(cause=_CAUSE, table=sql.Identifier(projection.name, "parked"))
         found += [Group(projection.name, *row) for row in connection.execute(statement).fetchall()]
     return sorted(found, key=lambda it: (-it.streams, it.projection, it.type, it.error))
 
@@ -96,10 +104,12 @@ def retry(
     NotParked and psycopg.Error.
     """
     table = sql.Identifier(loop.schema, "parked")
-    waiting = sql.SQL(_WAITING).format(cause=_cause(), table=table)
-    rows = connection.execute(waiting).fetchall()
-    is_wanted = {name: group is None or (type_, cause) == (group.type, group.error) for name, _, type_, cause in rows}
-    first = [stream] if stream is not None else [name for name, wanted in is_wanted.items() if wanted]
+    rows = connection.execute(sql.SQL(_WAITING).format(cause=_CAUSE, table=table)).fetchall()
+    if stream is not None:
+        first = [stream]
+    else:
+        wanted = None if group is None else (group.type, group.error)
+        first = [name for name, _, *kind in rows if wanted is None or tuple(kind) == wanted]
     drained = _drain_in_sets(loop, connection, first, events_max)
     free = {it.stream for it in drained if it.parked is None}
     # A stream that waits for a row was appended after it. So in the order of positions, one pass is enough.
@@ -116,7 +126,7 @@ def _drain_in_sets(loop: Loop, connection: Connection, streams: Sequence[str], e
 
 
 def skip(connection: Connection, loop: Loop, stream: str, reason: str, by: str) -> tuple[Parked, Drained]:
-    """Leave the event out that a stream is parked at, and drain the rest.
+    """Skip the event at which a stream is parked, and project the rest of the stream.
 
     Without its first event a stream stays out altogether. Returns the event, and what became of the rest. Raises
     NotParked and psycopg.Error.
@@ -131,7 +141,7 @@ def skip(connection: Connection, loop: Loop, stream: str, reason: str, by: str) 
 def drain(
     loop: Loop, connection: Connection, streams: Sequence[str], events_max: int = EVENTS_A_BATCH
 ) -> list[Drained]:
-    """Project the events that parked streams were held back from, in order, as far as the tables have come.
+    """Project the events that were held back of parked streams, in order, up to the position of the tables.
 
     Set by set: what was projected stays, even if a later event fails. Raises NotParked and psycopg.Error.
     """
@@ -192,10 +202,6 @@ def _hold(loop: Loop, connection: Connection) -> tuple[int, int, Parking]:
     position, changes = row
     parked = loop.parked.load(connection, loop.schema, changes)
     return position, changes, Parking(parked, loop.skipped(connection, 0, position), loop.narrowing.given_up)
-
-
-def _cause() -> sql.SQL:
-    return sql.SQL(_CAUSE)
 
 
 def _parked(parking: Parking, stream: str) -> Parked:

@@ -22,13 +22,12 @@ class Envelope(NamedTuple):
     """What a handler knows of an event beside its data.
 
     `id` is the one in the stream's name, `version` the stream's version after this event, `at` the time at which it
-    happened (PostgreSQL's text, in UTC), `position` its place in the log.
+    happened (PostgreSQL's text, in UTC).
     """
 
     id: str
     version: int
     at: str
-    position: int
 
 
 Handler = Callable[[Any, Envelope, Rows], None]
@@ -53,8 +52,8 @@ class Projection:
     rest_seconds: float = 0.0
 
     def __post_init__(self) -> None:
-        for number, table in enumerate(self.sorted_tables):
-            if missing := [it for it in table.foreign_keys if it.column.table not in self.sorted_tables[: number + 1]]:
+        for number, table in enumerate(self.plain_tables):
+            if missing := [it for it in table.foreign_keys if it.column.table not in self.plain_tables[: number + 1]]:
                 raise ValueError(
                     f"{table.name} refers to {missing[0].column.table.name}, which comes after it in tables"
                 )
@@ -86,7 +85,7 @@ class Projection:
         return sorted(handled)
 
     @cached_property
-    def sorted_tables(self) -> tuple[Table, ...]:
+    def plain_tables(self) -> tuple[Table, ...]:
         """The projection's own tables, in the order of `tables`."""
         return tuple(table_of(mapped) for mapped in self.tables)
 
@@ -99,7 +98,7 @@ class Projection:
         """
         kinds = {table_of(mapped).name: mapped.__name__.lower() for mapped in self.tables}
         found: dict[str, tuple[str, str]] = {}
-        for table in self.sorted_tables:
+        for table in self.plain_tables:
             first = next(iter(table.primary_key))
             if first.name == "id":
                 found[table.name] = (kinds[table.name], "id")
@@ -108,28 +107,24 @@ class Projection:
         return found
 
     @cached_property
-    def references(self) -> Mapping[Table, tuple[tuple[str, str], ...]]:
+    def references(self) -> Mapping[type[DeclarativeBase], tuple[tuple[str, str], ...]]:
         """For each table: its columns that refer to a row of another stream, each with that stream's kind."""
         streams = self.stream_columns
-        found: dict[Table, tuple[tuple[str, str], ...]] = {}
-        for table in self.sorted_tables:
-            foreign = [(key.parent.name, streams[key.column.table.name][0]) for key in _foreign_keys(table)]
+        found: dict[type[DeclarativeBase], tuple[tuple[str, str], ...]] = {}
+        for mapped, table in zip(self.tables, self.plain_tables, strict=True):
+            foreign = [(key.parent.name, streams[key.column.table.name][0]) for key in table.foreign_keys]
             own = streams.get(table.name, ("", ""))[0]
             if others := tuple((column, kind) for column, kind in foreign if kind != own):
-                found[table] = others
+                found[mapped] = others
         return found
 
     def referred_streams(self, rows: Rows) -> Iterator[str]:
         """The streams whose rows the new rows of `rows` refer to."""
-        for table, columns in self.references.items():
-            for row in rows.inserted(table):
+        for mapped, columns in self.references.items():
+            for row in rows.of(mapped).inserted.values():
                 for column, kind in columns:
                     if row[column] is not None:
                         yield f"{kind}-{row[column]}"
-
-
-def _foreign_keys(table: Table) -> Iterable[Any]:
-    return sorted(table.foreign_keys, key=lambda key: str(key.parent.name))
 
 
 def named(projections: Iterable[Projection], name: str) -> Projection | None:

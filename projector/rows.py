@@ -7,28 +7,23 @@ A handler says `insert`, `set` or `add`; it runs no SQL. A row that a batch inse
 from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from itertools import islice
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 from psycopg import Connection, sql
 from sqlalchemy import Table
-from sqlalchemy.dialects import postgresql
 from sqlalchemy.orm import DeclarativeBase
 
 from eventlog import arrays
-from readmodel.base import table_of
-
-if TYPE_CHECKING:
-    from projector.projection import Projection
+from readmodel.base import DIALECT, table_of
 
 Key = Hashable
 Mapped = type[DeclarativeBase]
 
-# Rows that go out together: enough to be worth a call, few enough to be written while the next ones are made.
+# Rows of one COPY: many, so that a call costs little for each; few, so that PostgreSQL writes while Python goes on.
 _COPY_ROWS = 1_000
 
 _json = msgspec.json.Encoder().encode
-_DIALECT = postgresql.dialect()  # type: ignore[no-untyped-call]
 
 
 class RowMissing(Exception):
@@ -63,7 +58,7 @@ class NewRows(NamedTuple):
 def _described(table: Table) -> tuple[str, tuple[str, ...], tuple[str, ...], dict[str, str]]:
     """A table's name, its columns, those of its primary key, and the types of all."""
     columns = tuple(str(column.name) for column in table.columns)
-    types = {str(column.name): column.type.compile(dialect=_DIALECT) for column in table.columns}
+    types = {str(column.name): column.type.compile(dialect=DIALECT) for column in table.columns}
     return str(table.name), columns, tuple(str(column.name) for column in table.primary_key), types
 
 
@@ -196,11 +191,10 @@ class Changes:
 
 
 class Rows:
-    """The changes of one batch to the tables of a projection, in the order that foreign keys ask for."""
+    """The changes of one batch to the tables of a projection, which come in the order that foreign keys ask for."""
 
-    def __init__(self, projection: "Projection") -> None:
-        self._changes = {table: Changes(table) for table in projection.sorted_tables}
-        self._of = {mapped: self._changes[table_of(mapped)] for mapped in projection.tables}
+    def __init__(self, tables: Iterable[Mapped]) -> None:
+        self._of = {mapped: Changes(table_of(mapped)) for mapped in tables}
 
     def insert(self, table: Mapped, row: dict[str, Any]) -> None:
         """Insert `row`, which has all columns of the table, in the order of the class."""
@@ -229,19 +223,15 @@ class Rows:
         """The changes to one table."""
         return self._of[table]
 
-    def inserted(self, table: Table) -> Collection[dict[str, Any]]:
-        """The new rows of a table."""
-        return self._changes[table].inserted.values()
-
     def write(self, connection: Connection, schema: str) -> None:
         """Write all changes and forget them. Raises psycopg.Error and RowMissing."""
         write_new(self.take_new(), connection, schema)
-        for changes in self._changes.values():
+        for changes in self._of.values():
             changes.write_changed(connection, schema)
 
     def take_new(self) -> list[NewRows]:
         """The new rows alone, to be written now. Changed rows wait: of several changes only the last counts."""
-        return [changes.take_new() for changes in self._changes.values()]
+        return [changes.take_new() for changes in self._of.values()]
 
 
 def write_new(new: Iterable[NewRows], connection: Connection, schema: str) -> None:

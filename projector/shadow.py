@@ -21,7 +21,8 @@ from projector.tables import Tables
 
 # Large batches spare updates: of a product that is sold all day only the last stock of each batch is written.
 BATCH_EVENTS = 100_000
-# Writers at full speed outrun a projector that waits for an empty batch: this near, the rest is left to the last step.
+# This near to the end of the log, the last step projects the rest: a wait for an empty batch would never end while
+# writers are busy.
 LAG_EVENTS_MAX = 2_000
 
 Report = Callable[[Progress], None]
@@ -86,7 +87,7 @@ def building(database_url: str, projection: Projection) -> Iterator[Connection]:
         with connection, only_one(connection, projection):
             yield connection
     except (KeyboardInterrupt, SystemExit):
-        # They come in the middle of anything, and may leave the connection unfit for cleaning up.
+        # The interrupted connection may be unusable, so another one drops the tables.
         with contextlib.suppress(psycopg.OperationalError, Busy), connect(database_url) as another:
             another.execute(_END, (END_MS_MAX, process))
             with only_one(another, projection):
@@ -145,7 +146,7 @@ class Shadow:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Drop what is under its name; without a connection that is left to the next replay or verify."""
+        """Drop the schema, if it is still there. When the connection is lost, the next replay or verify drops it."""
         with contextlib.suppress(psycopg.OperationalError):
             drop_schema(self._connection, self.schema)
 
@@ -174,12 +175,12 @@ class Shadow:
         while streams := sorted(self._orphans()):
             with self._connection.transaction():
                 self._connection.execute(self._named(_PARK), {"streams": streams})
-                for table in reversed(self._projection.sorted_tables):
+                for table in reversed(self._projection.plain_tables):
                     self._drop_rows(table.name, streams)
 
     def _orphans(self) -> Iterator[str]:
         """The streams that have a row which refers to a missing one."""
-        for table in self._projection.sorted_tables:
+        for table in self._projection.plain_tables:
             for key in table.foreign_keys:
                 kind, column = self._projection.stream_columns[table.name]
                 found = self._connection.execute(

@@ -2,7 +2,6 @@
 
 from psycopg import Connection, sql
 from sqlalchemy import MetaData
-from sqlalchemy.dialects import postgresql
 from sqlalchemy.schema import (
     AddConstraint,
     CreateIndex,
@@ -13,8 +12,7 @@ from sqlalchemy.schema import (
 )
 
 from projector.projection import Projection
-
-_DIALECT = postgresql.dialect()  # type: ignore[no-untyped-call]
+from readmodel.base import DIALECT
 
 # The advisory lock of a process that makes missing tables. Any constant will do that no other lock of ours has.
 CREATE_LOCK = 0x6F72_6465_7274
@@ -75,7 +73,7 @@ def made_by_release(projection: Projection) -> list[str]:
     tables = projection.metadata.sorted_tables
     columns = [f"{table.name}.{column.name}" for table in tables for column in table.columns]
     indexes = [str(index.name) for table in tables for index in table.indexes]
-    full_name = _DIALECT.identifier_preparer.format_constraint  # with the table's name before it
+    full_name = DIALECT.identifier_preparer.format_constraint  # with the table's name before it
     return columns + indexes + [str(full_name(constraint)) for table in tables for constraint in table.constraints]
 
 
@@ -94,4 +92,4 @@ def make_missing(connection: Connection, projection: Projection) -> bool:
 
 
 def _run(connection: Connection, ddl: ExecutableDDLElement) -> None:
-    connection.execute(str(ddl.compile(dialect=_DIALECT)).encode())
+    connection.execute(str(ddl.compile(dialect=DIALECT)).encode())

@@ -69,7 +69,7 @@ def verify(database_url: str, projection: Projection, report: Report) -> Verdict
                 verdict = Verdict(
                     projection.name, _same_position(database_url, projection, connection, shadow, snapshot)
                 )
-                for table in projection.sorted_tables:
+                for table in projection.plain_tables:
                     verdict.rows[str(table.name)] = _count(snapshot, projection.name, table)
                     verdict.differences.extend(_differences(snapshot, projection.name, proof, table))
                 parked = parked_of(projection.metadata)

@@ -120,7 +120,7 @@ class Reads:
         try:
             rows = await self._rows(statement, parameters)
         except PoolTimeout:
-            # An OperationalError too. A retry would wait as long again.
+            # It is an OperationalError, but a retry would wait as long again.
             raise
         except psycopg.OperationalError:
             # After a restart of the server every idle connection is dead: throw those out, and try once more.

@@ -32,7 +32,7 @@ class Events(NamedTuple):
 
 
 class EventReader(Protocol):
-    """Reads the log for this side, which does not know it."""
+    """Reads the log. service/log_reader.py implements it, because query/ does not import eventlog/."""
 
     async def page(self, stream: str | None, after: int, limit: int) -> Events:
         """At most `limit` events in order: of one stream behind a version, or of the whole log behind a position."""

@@ -62,8 +62,7 @@ class Lookup:
         try:
             rows = await self._reads.rows(self._statement, {"ids": "{" + ",".join(asked) + "}"})
         except Exception as error:  # noqa: BLE001 - it is everybody's who asked, and the next flight must go
-            # Look-ups that wait for the next flight have waited for the same database. On their own they would wait a
-            # second time as long.
+            # Look-ups that wait for the next flight fail too. They have waited as long, and would wait as long again.
             for future in (*asked.values(), *self._waiting.values()):
                 future.set_exception(error)
             self._waiting.clear()

@@ -47,7 +47,7 @@ def cursor_of(place: Place, tied_to: str) -> str:
 
 
 def place_of(cursor: str, sort: Sort, tied_to: str) -> Place:
-    """The place that a cursor names. Raises Problem `invalid-cursor`, whatever was done to it."""
+    """The place that a cursor names. Raises Problem `invalid-cursor` for any other text."""
     value, row = values_of(cursor, tied_to, 2)
     try:
         return Place(sort.parse(value), id_of(row))
@@ -62,7 +62,7 @@ def cursor_text(values: Sequence[str], tied_to: str) -> str:
 
 
 def values_of(cursor: str, tied_to: str, count: int) -> list[str]:
-    """The `count` values in a cursor. Raises Problem `invalid-cursor`, whatever was done to it."""
+    """The `count` values in a cursor. Raises Problem `invalid-cursor` for any other text."""
     try:
         padded = cursor.encode("ascii") + b"=" * (-len(cursor) % 4)
         content = base64.b64decode(padded, altchars=b"-_", validate=True)

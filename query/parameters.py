@@ -122,10 +122,9 @@ class Parameters(BaseModel):
         return documents
 
 
-class PageParameters(Parameters):
-    """What every list takes. Subclasses add the sorts and the filters."""
+class CursorParameters(Parameters):
+    """What every list with a cursor takes. Subclasses add the filters."""
 
-    sort: str
     limit: Number = Field(
         PAGE_LENGTH_DEFAULT, ge=1, le=PAGE_LENGTH_MAX, description="the most resources that the page may have"
     )
@@ -139,6 +138,12 @@ class PageParameters(Parameters):
     def filters(self) -> Mapping[str, Any]:
         """The filters that the request sent, by field name."""
         return {name: getattr(self, name) for name in sorted(self.model_fields_set - self.paging)}
+
+
+class PageParameters(CursorParameters):
+    """What a list of resources takes. Subclasses add the sorts and the filters."""
+
+    sort: str
 
 
 def problem_with(errors: ValidationError, path: str) -> Problem:

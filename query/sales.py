@@ -14,7 +14,7 @@ from contract.resources import Id as ShownId
 from contract.resources import Int64, Money
 from query.database import Reads, Statement
 from query.paging import cursor_text, link_to_next, tie, values_of
-from query.parameters import PAGE_LENGTH_DEFAULT, PAGE_LENGTH_MAX, Id, Name, Number, Parameters
+from query.parameters import CursorParameters, Id, Name
 from query.parked import PARKED, any_parked
 from query.routes import get, json_response
 from query.statements import beside_checkpoint, compiled, is_current
@@ -69,7 +69,7 @@ class SalesPage(BaseModel):
     next: str | None
 
 
-class SalesParameters(Parameters):
+class SalesParameters(CursorParameters):
     """What /sales takes."""
 
     day__gte: Day | None = Field(None, alias="day[gte]", description="on this day or later")
@@ -77,13 +77,6 @@ class SalesParameters(Parameters):
     product_id: Id | None = Field(None, description="only this product")
     currency: Name | None = Field(None, description="only this currency")
     group_by: Literal["day", "product"] | None = Field(None, description="add up over products, or over days")
-    limit: Number = Field(PAGE_LENGTH_DEFAULT, ge=1, le=PAGE_LENGTH_MAX, description="the most rows of a page")
-    cursor: str | None = Field(None, min_length=1, description="`next` of the page before, with the same filters")
-
-    @property
-    def filters(self) -> dict[str, object]:
-        """The filters that the request sent, by field name."""
-        return {name: getattr(self, name) for name in sorted(self.model_fields_set - {"limit", "cursor"})}
 
 
 class _Page(NamedTuple):

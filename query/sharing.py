@@ -35,7 +35,7 @@ class Sharing(Generic[Answer]):
                     future.set_result(await read())
                 except Exception as error:  # noqa: BLE001 - it is everybody's who asked, and the next flight must go
                     future.set_exception(error)
-                    # Those who wait for the next flight would wait a second time as long for the same database.
+                    # Requests for the next flight fail too. They have waited as long, and would wait as long again.
                     if following := self._waiting.pop(key, None):
                         following.set_exception(error)
         finally:

@@ -73,7 +73,7 @@ class Sync:
         if token is None or answer.position >= token:
             return answer
         seconds = wait_seconds(request)
-        # Counted until it has read again: many that stop waiting at once must not fill the limit of requests.
+        # The read counts as waiting until it is done: many whose wait ends at once would fill the limit of requests.
         with self._counted.one_more():
             await _unless_hung_up(request, self._reach(token, seconds))
             answer = await read()

@@ -70,7 +70,7 @@ def _items(orders: FromClause) -> tuple[str, JsonText]:
 def _members(
     model: type[BaseModel], table: FromClause, **spelled_out: tuple[str, JsonText]
 ) -> dict[str, tuple[str, JsonText]]:
-    """The members of a resource: columns of the same names, but for those that are spelled out."""
+    """The members of a resource: columns of the same names, except for those in `spelled_out`."""
     return {name: spelled_out[name] if name in spelled_out else _value(table.c[name]) for name in model.model_fields}
 
 

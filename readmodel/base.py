@@ -18,9 +18,13 @@ from sqlalchemy import (
     Table,
     Text,
 )
+from sqlalchemy.dialects import postgresql
 from sqlalchemy.orm import DeclarativeBase
 
 TIME = DateTime(timezone=True)
+
+# For DDL and types as text. SQLAlchemy does not annotate its dialects.
+DIALECT = postgresql.dialect()  # type: ignore[no-untyped-call]
 
 _NAMES = {
     "pk": "%(table_name)s_pkey",

@@ -119,8 +119,8 @@ METADATA = Base.metadata
 checkpoint, parked = checkpoint_of(METADATA), parked_of(METADATA)
 
 # The indexes serve every documented filter and sort, and are as few as will do: each costs the projection with every
-# row. Lists are read in keyset order, so an index ends with the id. Uniqueness is the write side's affair: here a
-# deleted user's address may stand beside the new user's who took it. tests/query/test_plans.py tests the plans.
+# row. Lists are read in keyset order, so an index ends with the id. The write side keeps addresses unique: here
+# a deleted user may have the same one as the new user who took it. tests/query/test_plans.py tests the plans.
 #
 # Left without an index of its own, on purpose:
 # - an order's other filters beside the one that leads: the planner either walks the sort's index until a page is full,

@@ -34,8 +34,8 @@ LOOK_EVERY_SECONDS = 1
 URL_BYTES_MAX = 8 * 1024
 HEADERS_MAX = 100
 HEAD_BYTES_MAX = 32 * 1024
-# Requests under way, without those that only wait: commands for the writer, reads for their Sync-Token. Each is work
-# for the one loop, so more of them would make everybody wait, those who are refused as well.
+# Requests under way, without those that only wait: commands for the writer, reads for their Sync-Token. All share
+# one event loop, so more of them would delay every answer, refusals too.
 REQUESTS_MAX = 500
 
 _READING = {b"GET", b"HEAD", b"OPTIONS"}
@@ -276,7 +276,7 @@ class Connection(HttpToolsProtocol):
         super().shutdown()
 
     def look(self, now: float) -> None:
-        """Close it if somebody holds it: a sender that is too slow, or a reader that stalls."""
+        """Close the connection if its client sends too slowly or has stopped reading."""
         closing = self._shared.closing_since
         if self._reading.stalls(self.transport, self.cycle, now) or self._reads_too_long(closing, now):
             self.transport.abort()
@@ -294,7 +294,7 @@ class Connection(HttpToolsProtocol):
                 self.transport.close()
 
     def _reads_too_long(self, closing_since: float | None, now: float) -> bool:
-        """Whether the process is to end, and the client has not read its answer in the time that is left for that."""
+        """Whether the process is stopping, and the client has not read its answer in the time that it has for that."""
         if closing_since is None or self._reading.since is None:
             return False
         return now - max(closing_since, self._reading.since) > CLOSING_PATIENCE_SECONDS

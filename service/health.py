@@ -100,7 +100,7 @@ class Health:
         return None
 
     async def _holders(self) -> list[str]:
-        """Who holds what a projector or reader waits for, if that can be asked."""
+        """The sessions that hold locks for which a projector or reader waits; empty when that is not known."""
         try:
             found = await self._primary.rows(_HOLDERS, {"seconds": HELD_SECONDS_MIN})
         except Problem:

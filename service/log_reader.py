@@ -1,4 +1,4 @@
-"""The log for the read side, which does not know it: events as resources."""
+"""Reads the log for GET /events, because query/ does not import eventlog/."""
 
 from eventlog import pages
 from query.database import Reads, Statement

@@ -1,19 +1,19 @@
-"""How fast a client reads its answer: one that takes it slowly but steadily is waited for, one that stalls is not."""
+"""Tells a client that reads its answer slowly from one that has stopped reading."""
 
 import array
 import fcntl
 import termios
 from asyncio import Transport
 
-# In each window of so many seconds a client must take so many bytes a second of what lies there for it.
+# In every window of this many seconds a client must read at least this many bytes a second of what waits for it.
 ANSWER_SECONDS_MAX = 30
 ANSWER_BYTES_PER_SECOND_MIN = 8 * 1024
 
 
 class Reading:
-    """How a client takes what lies in its connection's buffer.
+    """Watches how fast a client reads what the service has written to its connection.
 
-    `since` is when its window began, by the loop's clock; None when nothing lies there.
+    `since` is when the current window began, by the loop's clock; None when the client has read everything.
     """
 
     def __init__(self) -> None:
@@ -22,7 +22,7 @@ class Reading:
         self._left = 0
 
     def stalls(self, transport: Transport, answer: object, now: float) -> bool:
-        """Whether the client has taken too little of the answer in a whole window. To be asked about once a second."""
+        """Whether the client has read too little of the answer in a whole window. Call it about once a second."""
         left = transport.get_write_buffer_size()
         if not left:
             self.since = None
@@ -40,13 +40,13 @@ class Reading:
 
 
 def _left_in_kernel(transport: Transport) -> int:
-    """The bytes that the kernel has taken from us and the client's kernel has not acknowledged.
+    """The bytes that wait in our kernel because the client's kernel has not acknowledged them.
 
-    These are megabytes: without them a slow client seems to take nothing for minutes, and then a megabyte at once.
+    The kernel holds megabytes: without this count a slow client seems to read nothing for minutes, then a megabyte.
     """
     unsent = array.array("i", [0])
     try:
         fcntl.ioctl(transport.get_extra_info("socket").fileno(), termios.TIOCOUTQ, unsent)
-    except OSError:  # a system that does not tell
+    except OSError:  # this system does not support the call
         return 0
     return unsent[0]

@@ -1,12 +1,12 @@
 """Where the projections are, asked on the API's connections; and as GET /projections tells it."""
 
 from collections.abc import Sequence
-from datetime import UTC
 
 from contract.problems import Problem
 from projector.projection import Projection
 from projector.status import Building, Standing, built_statement, standing_statement
 from query.database import Reads, Statement
+from query.views import timestamp
 from service.projections import PROJECTIONS
 
 
@@ -24,7 +24,6 @@ async def standings_of(reads: Reads, projections: Sequence[Projection] = PROJECT
 
 def view(standing: Standing) -> dict[str, object]:
     """A ProjectionView."""
-    updated_at = standing.updated_at.astimezone(UTC).isoformat(timespec="microseconds")
     return {
         "name": standing.name,
         "version": standing.version,
@@ -35,7 +34,7 @@ def view(standing: Standing) -> dict[str, object]:
         "state": standing.state,
         "parked": standing.parked,
         "progress": standing.progress,
-        "updated_at": updated_at.replace("+00:00", "Z"),
+        "updated_at": timestamp(standing.updated_at),
     }
 
 

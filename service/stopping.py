@@ -1,4 +1,4 @@
-"""SIGTERM with notice: /readyz says so at once, and the port closes only when load balancers have seen it."""
+"""Delays the end of the API after SIGTERM, so that load balancers stop sending requests before its port closes."""
 
 import asyncio
 import logging
@@ -10,9 +10,9 @@ log = logging.getLogger(__name__)
 
 
 class Stopping:
-    """Puts the end of the process off for `seconds` after SIGTERM. `is_asked` is whether SIGTERM has come.
+    """Ends the server `seconds` after SIGTERM. From the signal on, `is_asked` is true and /readyz answers 503.
 
-    With 0 seconds, and outside the main thread, which alone gets signals, nothing is put off.
+    It delays nothing with 0 seconds, or outside the main thread, because only the main thread receives signals.
     """
 
     def __init__(self, seconds: int) -> None:
@@ -20,7 +20,7 @@ class Stopping:
         self.is_asked = False
 
     def listen(self) -> None:
-        """Take SIGTERM over from the server, which is to have its handler in place and the event loop running."""
+        """Replace the server's SIGTERM handler by one that waits. The server must have set its handler before."""
         if not self.seconds or threading.current_thread() is not threading.main_thread():
             return
         loop = asyncio.get_running_loop()
@@ -28,7 +28,7 @@ class Stopping:
         assert callable(end)
 
         def asked(number: int, frame: FrameType | None) -> None:
-            # A service manager may send it to all processes, and the parent sends it once more: it counts once.
+            # The service manager and our parent process may both send SIGTERM: only the first one starts the delay.
             if not self.is_asked:
                 self.is_asked = True
                 log.info("stopping: /readyz says so, and the port closes in %d seconds", self.seconds)

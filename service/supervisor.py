@@ -119,7 +119,7 @@ class Supervisor:
             "QUERY_DATABASE_URL": self._postgres.url,
             "REDIS_URL": self._valkey.url,
             "DATA_DIR": str(self._data_dir),
-            "SHUTDOWN_DELAY": "0",  # whoever stops all of it waits for the end of it
+            "SHUTDOWN_DELAY": "0",  # no load balancer stands before it, and Ctrl-C should be quick
             "PYTHONUNBUFFERED": "1",
         }
         return os.environ | self._settings.environment() | own

@@ -16,7 +16,7 @@ LINES_MAX = 400
 TRANSACTIONS = {
     "eventlog/append.py:append": "commit",  # the writer's: events, claims, keys
     "projector/loop.py:Loop.all_or_nothing": "commit",  # rows and checkpoint
-    "projector/replay.py:_swap": "commit",  # the last mile, and the schemas' names
+    "projector/replay.py:_swap": "commit",  # the last events, and the schemas' names
     "projector/checkpoint.py:Checkpoint.beat": "note",  # who looked last; no row, no position
     "projector/checkpoint.py:Checkpoint.report": "note",  # why nothing is projected
     "projector/shadow.py:Shadow.__enter__": "shadow",  # empty tables that nobody reads yet

@@ -113,7 +113,7 @@ def skip(
     projection: Of = None,
     data_dir: DataDir = None,
 ) -> None:
-    """Have a projection do without the event that a stream is parked at, for good, and project the rest.
+    """Skip the event at which a stream is parked, for good, and project the rest of the stream.
 
     The event stays in the log, and replays leave it out too. Without its first event a stream stays out altogether.
     """

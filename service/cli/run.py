@@ -56,7 +56,7 @@ def work(data_dir: DataDir = None) -> None:
     refuse_unsafe(settings)
     os.environ |= settings.environment()
     options = {
-        "--processes": 1,  # the read tables share one checkpoint: a second process would only wait for it
+        "--processes": 1,  # the checkpoints let one process work: a second one would only stand by
         "--threads": WORKER_THREADS,
         "--worker-shutdown-timeout": WORKER_SHUTDOWN_MS,
     }

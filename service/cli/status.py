@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from projector.status import Standing, Status
 
+# `orders status --watch` prints again after this long.
 WATCH_SECONDS = 2.0
 # Moves a terminal's cursor to the top left, and clears what is below it (ECMA-48: CUP, ED).
 _CLEAR = "\x1b[H\x1b[J"
@@ -73,7 +74,7 @@ def _print_status(as_json: bool, data_dir: DataDir) -> None:
 
 
 def _holders(connection: "Connection") -> list[str]:
-    """Who holds what projectors, readers or writers wait for."""
+    """The sessions that hold locks for which projectors, readers or writers wait."""
     from service.health import HELD_SECONDS_MIN
     from service.holders import HOLDERS, Holder
 
@@ -81,7 +82,7 @@ def _holders(connection: "Connection") -> list[str]:
 
 
 def _urls(data_dir: DataDir) -> tuple[str, str | None]:
-    """DATABASE_URL, and REDIS_URL if there is one: status has something to tell without it."""
+    """DATABASE_URL, and REDIS_URL if there is one: without it `orders status` leaves out the workers."""
     given = Settings.load(data_dir=data_dir)
     if given.database_url:
         return given.database_url, given.redis_url
@@ -89,7 +90,7 @@ def _urls(data_dir: DataDir) -> tuple[str, str | None]:
 
 
 def _workers(redis_url: str | None) -> tuple[list[str] | None, str | None]:
-    """The workers that Redis knows of, or why it was not asked."""
+    """The workers that listen to Redis; or else why that is not known."""
     if redis_url is None:
         return None, "REDIS_URL is not set"
     import redis

@@ -34,8 +34,9 @@ def schema(document: Document, name: str) -> Document:
 
 
 def parameter(document: Document, path: str, name: str) -> Document:
+    found: Document
     (found,) = [it for it in document["paths"][path]["get"]["parameters"] if it["name"] == name]
-    return found  # type: ignore[no-any-return]
+    return found
 
 
 def new_parameter(*, required: bool) -> Document:

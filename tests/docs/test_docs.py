@@ -217,7 +217,7 @@ FIGURES = {
         f"(at most {waiting.BATCH_COMMANDS_MAX:,} commands)",
         f"which is full at {deciding.BATCH_ROWS_MAX:,} rows or {deciding.BATCH_BYTES_MAX // 1024**2} MiB",
         f"{waiting.WAITING_MAX:,} waiting |",
-        f"that read at most {deciding.SMALL_READS_MAX} streams",
+        f"read no order and at most {deciding.SMALL_READS_MAX} streams",
         f"a snapshot every {deciding.SNAPSHOT_EVERY_EVENTS} events",
         f"at most {states.STREAMS_MAX:,} users and products, and who has which of {states.SKUS_MAX:,} SKUs",
         f"beyond {writer.CATCH_UP_EVENTS_MAX:,} events",

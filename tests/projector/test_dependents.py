@@ -84,6 +84,20 @@ def test_what_would_be_lost_is_told_and_nothing_is_replayed(
     assert contents(connection).keys() == before.keys()
 
 
+def test_what_an_earlier_release_has_made_and_this_one_makes_no_longer_goes_with_the_old_tables(
+    shop: Writing, database_url: str, connection: Connection
+) -> None:
+    """The checkpoint lists what the release that made the tables has made."""
+    before = contents(connection)
+    connection.execute("ALTER TABLE shop.users ADD COLUMN nickname text")
+    connection.execute("CREATE INDEX users_nickname ON shop.users (nickname)")
+    with pytest.raises(InTheWay):
+        replay(database_url, SHOP, nobody)
+    connection.execute("UPDATE shop.checkpoint SET made = made || '{users.nickname, users_nickname}'")
+    replay(database_url, SHOP, nobody)
+    assert contents(connection) == before
+
+
 def test_tables_that_were_migrated_meanwhile_are_not_replaced_by_older_ones(
     shop: Writing, database_url: str, connection: Connection
 ) -> None:

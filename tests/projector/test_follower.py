@@ -1,5 +1,6 @@
 """One projection and the thread that keeps it current."""
 
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -11,7 +12,9 @@ from psycopg import Connection
 from command.ids import new_id
 from eventlog import stalled
 from eventlog.events import UserRegistered
+from projector.connecting import connect
 from projector.follower import Follower
+from projector.loop import Loop
 from projector.parked import held_back
 from projector.projections.shop import SHOP
 from projector.verify import verify
@@ -176,32 +179,67 @@ def test_tables_of_an_older_version_are_left_alone_when_an_operator_rebuilds(
 
 
 def test_an_older_worker_stands_by_when_it_meets_newer_tables(
-    follower: Follower, writing: Writing, other: Connection
+    writing: Writing, other: Connection, database_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
+    """Also when the bell wakes it. It leaves no error behind, which the newer worker would be blamed for."""
     writing.user()
+    older = Follower(database_url, SHOP)
+    older.start()
+    wait_until(lambda: all_is_projected(other), SOON, "the worker to project")
+    before = position(other)
     other.execute("UPDATE shop.checkpoint SET version = 2")
-    follower.sweep()
-    assert (position(other), error(other)) == (0, None)
+    writing.user()
+    until = time.monotonic() + 2.5  # two sweeps, and many wake-ups between them
+    while time.monotonic() < until:
+        older.wake()
+        time.sleep(0.02)  # time for the follower's thread to look
+        assert (position(other), error(other)) == (before, None)
+    assert caplog.text.count("stands by") == 1
     other.execute("UPDATE shop.checkpoint SET version = 1")
-    follower.sweep()
-    assert all_is_projected(other)
+    wait_until(lambda: all_is_projected(other), SOON, "the worker to go on")
+    older.stop()
+    older.close()
 
 
-def test_a_parked_stream_is_retried_without_a_restart(writing: Writing, database_url: str, other: Connection) -> None:
-    """A worker of a newer release that reads what the older one could not."""
+def test_a_stream_that_parks_later_is_retried_without_a_restart(
+    writing: Writing, database_url: str, other: Connection
+) -> None:
+    newer = Follower(database_url, SHOP, retry_seconds=0)
+    newer.sweep()
+    stream = parked_by_an_older_release(database_url)
+    assert [it.parked.stream for it in held_back(other, SHOP)] == [stream]
+    newer.sweep()
+    newer.close()
+    assert held_back(other, SHOP) == []
+    assert len(contents(other)["users"]) == 1
+
+
+def test_a_worker_that_starts_retries_what_an_older_release_has_parked(database_url: str, other: Connection) -> None:
+    parked_by_an_older_release(database_url)
+    newer = Follower(database_url, SHOP)
+    newer.sweep()
+    newer.close()
+    assert held_back(other, SHOP) == []
+
+
+def test_a_worker_does_not_retry_at_every_look(database_url: str, other: Connection) -> None:
+    newer = Follower(database_url, SHOP)
+    newer.sweep()
+    stream = parked_by_an_older_release(database_url)
+    newer.sweep()
+    newer.close()
+    assert [it.parked.stream for it in held_back(other, SHOP)] == [stream]
+
+
+def parked_by_an_older_release(database_url: str) -> str:
+    """Append a user whom an older release cannot project, and have it park the stream; returns the stream."""
     stream = f"user-{new_id()}"
-    bad = UserRegistered("Ada", "ada@example.org", "ada@example.org", None)
-    append_events(database_url, [new_event(stream, 1, bad)])
+    user = UserRegistered("Ada", "ada@example.org", "ada@example.org", None)
+    append_events(database_url, [new_event(stream, 1, user)])
 
     def failing(*_: object) -> None:
         raise ZeroDivisionError
 
-    older = Follower(database_url, replace(SHOP, on={**SHOP.on, UserRegistered: failing}))
-    older.sweep()
-    assert [it.parked.stream for it in held_back(other, SHOP)] == [stream]
-    newer = Follower(database_url, SHOP)
-    newer.sweep()
-    assert held_back(other, SHOP) == []
-    assert len(contents(other)["users"]) == 1
-    older.close()
-    newer.close()
+    with connect(database_url) as connection:
+        Loop(replace(SHOP, on={**SHOP.on, UserRegistered: failing})).project(connection, 100)
+    return stream

@@ -7,7 +7,7 @@ from psycopg import Connection
 from eventlog import stalled
 from projector.checkpoint import WORKER, Fenced
 from projector.connecting import connect
-from projector.loop import Loop, Progress
+from projector.loop import BATCH_PAGES_MAX, Loop, Progress
 from projector.projections.shop import SHOP
 from projector.shadow import Shadow
 from tests.builders import Writing
@@ -151,7 +151,7 @@ def test_two_at_once_project_every_event_once(writing: Writing, database_url: st
 
 
 def test_an_idle_look_writes_nothing(connection: Connection) -> None:
-    """A row lock is a write, and its commit a flush of the disk; an idle projector looks two hundred times a second."""
+    """A row lock is a write, and its commit a flush of the disk; each projection looks every second."""
     Loop(SHOP).project(connection, ALL)
     assert connection.execute("SELECT xmax::text FROM shop.checkpoint").fetchone() == ("0",)
 
@@ -174,3 +174,16 @@ def test_who_looked_last_and_when_is_told(connection: Connection) -> None:
     Loop(SHOP).checkpoint.beat(connection, 0)
     worker, later = connection.execute("SELECT worker, seen_at > %s FROM shop.checkpoint", before).fetchone() or ()
     assert (worker, later) == (WORKER, True)
+
+
+def test_a_batch_of_large_events_ends_early_and_makes_the_same_tables(writing: Writing, connection: Connection) -> None:
+    """Each event is a page of its own here, as events of several megabytes are."""
+    writing.history(orders=20)
+    project_all(connection)
+    whole = contents(connection)
+    with Shadow(connection, SHOP, "large") as shadow:
+        projecting = Loop(SHOP, shadow.schema, page_bytes_max=1)
+        assert projecting.project(connection, 1_000).events == BATCH_PAGES_MAX
+        while projecting.project(connection, 1_000).events:
+            pass
+        assert contents(connection, shadow.schema) == whole

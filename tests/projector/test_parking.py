@@ -377,3 +377,21 @@ def test_thousands_of_parked_streams_are_retried_in_sets_and_hold_back_no_other(
     assert time.monotonic() - began < 5
     assert (len(outcomes), parked(connection)) == (many, {})
     assert verify(database_url, SHOP, lambda _: None).differences == []
+
+
+def test_a_loop_notices_that_another_process_has_drained_a_stream(
+    order: dict[str, str], database_url: str, connection: Connection, other: Connection
+) -> None:
+    """A worker keeps the parked streams in memory, while an operator retries them. One stays parked."""
+    append_events(database_url, [broken(new_event(f"user-{new_id()}", 1, user(3)), "unknown type")])
+    working = Loop(SHOP)
+    while working.project(connection, 1).events:
+        pass
+    mend(connection, order["user"], 1, user(1))
+    retry(other, Loop(SHOP))
+    append_events(database_url, [new_event(order["user"], 3, UserChanged("Later", None))])
+    working.project(connection, ALL)
+    assert order["user"] not in parked(connection)
+    assert len(parked(connection)) == 1
+    assert ("Later",) in connection.execute("SELECT name FROM shop.users").fetchall()
+    assert verify(database_url, SHOP, lambda _: None).differences == []

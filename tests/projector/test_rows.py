@@ -79,7 +79,7 @@ def read(connection: Connection, table: str, columns: str, row_id: str) -> tuple
 @pytest.mark.parametrize("column", ["name", "external_id"])
 def test_new_rows_keep_every_text(connection: Connection, column: str, together: int) -> None:
     """Also beside others: rows that go out together are looked at together."""
-    rows = Rows(SHOP)
+    rows = Rows(SHOP.tables)
     ids = {new_id(): text for text in ODD_TEXTS}
     for number, (user_id, text) in enumerate(ids.items(), 1):
         rows.insert(User, user(user_id, **{column: text}))
@@ -91,7 +91,7 @@ def test_new_rows_keep_every_text(connection: Connection, column: str, together:
 
 
 def test_changed_rows_keep_every_text(connection: Connection) -> None:
-    rows = Rows(SHOP)
+    rows = Rows(SHOP.tables)
     ids = {new_id(): text for text in ODD_TEXTS}
     for user_id in ids:
         rows.insert(User, user(user_id))
@@ -105,7 +105,7 @@ def test_changed_rows_keep_every_text(connection: Connection) -> None:
 @pytest.mark.parametrize("others", [[], ["\\N"], ["\x02"], ["a\tb", None]])
 def test_null_is_no_text(connection: Connection, others: list[str | None]) -> None:
     texts = dict(zip([new_id() for _ in range(len(others) + 1)], [None, *others], strict=True))
-    rows = Rows(SHOP)
+    rows = Rows(SHOP.tables)
     for user_id, text in texts.items():
         rows.insert(User, user(user_id, external_id=text))
     write(connection, rows)
@@ -114,7 +114,7 @@ def test_null_is_no_text(connection: Connection, others: list[str | None]) -> No
 
 def test_a_column_is_set_to_null_and_back(connection: Connection) -> None:
     first, second = new_id(), new_id()
-    rows = Rows(SHOP)
+    rows = Rows(SHOP.tables)
     rows.insert(Product, product(first, stock=None))
     rows.insert(Product, product(second))
     write(connection, rows)
@@ -127,7 +127,7 @@ def test_a_column_is_set_to_null_and_back(connection: Connection) -> None:
 
 def test_values_keep_their_types_and_decimals(connection: Connection) -> None:
     first = new_id()
-    rows = Rows(SHOP)
+    rows = Rows(SHOP.tables)
     rows.insert(Product, product(first, price="0.125", stock=10**12))
     write(connection, rows)
     columns = "price::text, stock, discontinued, updated_at::text"
@@ -141,7 +141,7 @@ def test_changes_of_a_row_come_to_one_whatever_their_order(connection: Connectio
     """The last value of each column counts, whether the row is new, old, or both within a batch."""
     changes = [{"name": "A", "version": 2}, {"version": 3}, {"name": "B"}, {"stock": 1}, {"stock": 2, "name": "C"}]
     for order, is_new in itertools.product(itertools.permutations(changes), (True, False)):
-        rows = Rows(SHOP)
+        rows = Rows(SHOP.tables)
         key = "k"
         if is_new:
             rows.insert(Product, product(key))
@@ -156,7 +156,7 @@ def test_changes_of_a_row_come_to_one_whatever_their_order(connection: Connectio
 
 def test_rows_with_different_columns_changed_are_all_written(connection: Connection) -> None:
     ids = [new_id() for _ in range(6)]
-    rows = Rows(SHOP)
+    rows = Rows(SHOP.tables)
     for product_id in ids:
         rows.insert(Product, product(product_id))
     write(connection, rows)
@@ -171,7 +171,7 @@ def test_rows_of_all_tables_are_written_in_the_order_of_foreign_keys(connection:
     user_id, product_id, order_id = new_id(), new_id(), new_id()
     item = {"order_id": order_id, "line": 1, "product_id": product_id, "sku": "CUP", "name": "Cup", "quantity": 3}
     order = {"id": order_id, "external_id": None, "user_id": user_id, "status": "placed", "currency": "EUR"}
-    rows = Rows(SHOP)
+    rows = Rows(SHOP.tables)
     rows.insert(OrderItem, item | {"cancelled_quantity": 0, "unit_price": "2.50", "amount": "7.50", "placed_at": AT})
     money = {"total": "7.50", "cancelled_total": "0.00", "note": None, "cancel_reason": None}
     times = {"placed_at": AT, "cancelled_at": None, "version": 1, "updated_at": AT}
@@ -189,7 +189,7 @@ def test_rows_of_all_tables_are_written_in_the_order_of_foreign_keys(connection:
 
 def test_many_rows_go_out_in_one_batch(connection: Connection) -> None:
     ids = [new_id() for _ in range(2_501)]
-    rows = Rows(SHOP)
+    rows = Rows(SHOP.tables)
     for number, product_id in enumerate(ids):
         rows.insert(Product, product(product_id, name=f"a\t{number}"))
     write(connection, rows)
@@ -202,7 +202,7 @@ def test_many_rows_go_out_in_one_batch(connection: Connection) -> None:
 
 def test_what_was_written_is_forgotten(connection: Connection) -> None:
     first = new_id()
-    rows = Rows(SHOP)
+    rows = Rows(SHOP.tables)
     rows.insert(Product, product(first))
     rows.set(Product, first, {"stock": 1})
     write(connection, rows)
@@ -212,7 +212,7 @@ def test_what_was_written_is_forgotten(connection: Connection) -> None:
 
 def test_a_change_to_a_row_that_is_not_there_is_refused(connection: Connection) -> None:
     first = new_id()
-    rows = Rows(SHOP)
+    rows = Rows(SHOP.tables)
     rows.insert(Product, product(first))
     rows.set(Product, new_id(), {"stock": 1})
     with pytest.raises(RowMissing, match="1 of the rows to change are not in products"):
@@ -221,7 +221,7 @@ def test_a_change_to_a_row_that_is_not_there_is_refused(connection: Connection) 
 
 def test_a_row_that_breaks_a_rule_is_refused(connection: Connection) -> None:
     first = new_id()
-    rows = Rows(SHOP)
+    rows = Rows(SHOP.tables)
     rows.insert(Product, product(first, stock=-1))
     with pytest.raises(psycopg.errors.CheckViolation):
         write(connection, rows)

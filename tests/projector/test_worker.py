@@ -18,6 +18,8 @@ from tests.projector.worker_process import WorkerProcess
 
 NO_REDIS = "redis://127.0.0.1:1/0"
 SOON = 5
+# Longer than a worker looks again by itself after a batch. A second is no multiple of it, so the events come at other
+# moments than the worker's own look, once a second.
 PAUSE_SECONDS = 0.35
 
 
@@ -56,8 +58,8 @@ def seconds_until_visible(writing: Writing, connection: Connection) -> float:
     return time.monotonic() - started
 
 
-def seconds_to_wake(times: int, writing: Writing, connection: Connection) -> float:
-    """The time that it takes to wake a worker that has fallen asleep, so many times."""
+def seconds_to_project(times: int, writing: Writing, connection: Connection) -> float:
+    """Append an event so many times, each after a pause; returns how long all of them took to be projected."""
     seconds = 0.0
     for _ in range(times):
         time.sleep(PAUSE_SECONDS)
@@ -69,8 +71,8 @@ def test_a_worker_is_woken_by_the_bell_and_looks_by_itself_without_it(
     heard: Writing, database_url: str, redis_url: str, other: Connection, tmp_path: Path
 ) -> None:
     with WorkerProcess(database_url, redis_url, tmp_path), redis.Redis.from_url(redis_url) as client:
-        # Left to its sweep, it would need 0.6 s each time.
-        assert seconds_to_wake(8, heard, other) < 3
+        # If the bell did not wake it, the worker would need about 0.6 s each time.
+        assert seconds_to_project(8, heard, other) < 3
 
         with heard.traffic():
             until = time.monotonic() + 1
@@ -78,10 +80,10 @@ def test_a_worker_is_woken_by_the_bell_and_looks_by_itself_without_it(
                 assert client.llen(f"dramatiq:{bell.QUEUE}") <= 1
         wait_until(lambda: all_is_projected(other), SOON, "the traffic to be projected")
 
-        # As after a restart of a Redis that keeps nothing: the first ring may be lost, those after it are not.
+        # Redis has lost its data in a restart: the first ring may be lost, the later ones are not.
         client.flushdb()
         assert seconds_until_visible(heard, other) < 3
-        assert seconds_to_wake(8, heard, other) < 3
+        assert seconds_to_project(8, heard, other) < 3
 
         with Writing(database_url) as unheard:
             for _ in range(3):
@@ -166,10 +168,10 @@ def test_a_redis_that_is_gone_holds_no_projector_up(database_url: str, writing: 
 def test_an_event_that_comes_during_a_batch_is_not_missed(
     projectors: Projectors, heard: Writing, other: Connection
 ) -> None:
-    """A follower that is woken while it works looks once more; its own look, every second, would take too long here."""
+    """A follower that is woken while it works looks once more. Its own look, once a second, would be too late here."""
     began = time.monotonic()
     for _ in range(40):
         heard.user()
-        time.sleep(0.013)
+        time.sleep(0.013)  # about as long as a batch takes, so that some events come during one
     wait_until(lambda: all_is_projected(other), 0.4, "the last event to be projected")
     assert time.monotonic() - began < 5

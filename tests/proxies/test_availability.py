@@ -80,7 +80,7 @@ def test_slow_senders_are_cut_off_and_others_served_meanwhile(
             if all(client.is_closed for clients in slow.values() for client in clients):
                 break
             slowest = max([slowest, *(register(shop, url) for url in urls.values())])
-            time.sleep(0.5)
+            time.sleep(0.5)  # between two looks
         still_open = {name: sum(not it.is_closed for it in clients) for name, clients in slow.items()}
         assert still_open == dict.fromkeys(urls, 0)
         assert slowest < SERVED_WITHIN_SECONDS

@@ -59,7 +59,7 @@ def statuses(shop: Shop, raw: bytes, enough: int = 2) -> list[int]:
         until = time.monotonic() + ANSWER_SECONDS_MAX
         while not client.is_closed and time.monotonic() < until:
             answered = client.received.count(b"HTTP/1.1 ")
-            time.sleep(0.1 if answered >= enough else 0.02)
+            time.sleep(0.1 if answered >= enough else 0.02)  # between two looks; longer for an answer too many
             client.look()
             if answered >= enough:
                 break

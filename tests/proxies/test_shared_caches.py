@@ -78,7 +78,7 @@ def test_no_read_waits_for_another_one(shop: Shop) -> None:
     ahead = {"Sync-Token": str(shop.head() + 1_000), "Prefer": "wait=1"}
     with ThreadPoolExecutor() as pool:
         waiting = pool.submit(shop.get, path, headers=ahead)
-        time.sleep(0.3)
+        time.sleep(0.3)  # until it waits in the API
         assert shop.get(path).json()["data"] == []
         assert not waiting.done()
         assert waiting.result().status_code == 503

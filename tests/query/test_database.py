@@ -114,7 +114,7 @@ async def test_prepared_statements_are_planned_five_times_and_then_never_again(d
 async def test_a_read_without_a_connection_is_answered_after_one_wait(database_url: str, path: str) -> None:
     async with Reads(database_url) as reads:
         held = [asyncio.create_task(reads.rows(Statement(b"SELECT pg_sleep(4.5)"), {})) for _ in range(CONNECTIONS_MAX)]
-        await asyncio.sleep(0.2)
+        await asyncio.sleep(0.2)  # until they hold all connections
 
         async def seconds(api: httpx.AsyncClient) -> float:
             started = time.monotonic()
@@ -124,7 +124,7 @@ async def test_a_read_without_a_connection_is_answered_after_one_wait(database_u
 
         async with client_of(application(orders.router(reads, Sync.of_tables(reads, SHOP)))) as api:
             first = asyncio.create_task(seconds(api))
-            await asyncio.sleep(0.5)
+            await asyncio.sleep(0.5)  # so that both wait at once
             assert await seconds(api) < CONNECTION_SECONDS_MAX + 0.5
             assert await first < CONNECTION_SECONDS_MAX + 0.5
         await asyncio.gather(*held)

@@ -88,7 +88,7 @@ async def test_a_stream_that_is_drained_during_a_read_is_found(
     with psycopg.connect(database_url) as draining:
         draining.execute("LOCK shop.parked")
         reading = asyncio.create_task(api.get(path.format(NOBODY)))
-        await asyncio.sleep(0.3)
+        await asyncio.sleep(0.3)  # until it waits for the lock
         draining.execute(
             "INSERT INTO shop.users (id, name, email, email_key, version, created_at, updated_at) "
             "VALUES (%s, 'Ada', 'ada@example.org', 'ada@example.org', 1, now(), now())",

@@ -53,7 +53,7 @@ def take(client: socket.socket, bytes_a_second: float, seconds: float) -> int:
     while (elapsed := time.monotonic() - began) < seconds and taken < left:
         if (due := elapsed * bytes_a_second - taken) >= 1:
             taken += receive(client, int(min(due, left - taken)))
-        time.sleep(0.01)
+        time.sleep(0.01)  # until some bytes are due
     return left - taken
 
 

@@ -33,7 +33,7 @@ def _is_refused(shop: Shop) -> bool:
 def test_a_command_succeeds_while_more_reads_wait_than_requests_may_be_under_way(module_database_url: str) -> None:
     with served(module_database_url) as shop, ExitStack() as stack:
         _open(stack, shop, WAITING, USERS)
-        time.sleep(1)
+        time.sleep(1)  # until they wait in the API
         assert _register(shop, 1) == 201
         assert shop.get("/users").status_code == 200
 

@@ -94,7 +94,7 @@ def shop(tmp_path: Path, is_long: bool) -> Iterator[Shop]:
 def idle(shop: Shop) -> float:
     """How long small orders take when nothing else happens; on a busy machine nothing is fast."""
     with shop.small_orders():
-        time.sleep(2)
+        time.sleep(2)  # enough orders for a slowest one
     slowest = max(shop.seconds)
     shop.seconds.clear()
     return slowest

@@ -93,7 +93,7 @@ def test_a_load_balancer_sees_that_it_stops_before_the_port_closes(tmp_path: Pat
             registered += 1
             if registered == 1:
                 api.terminate()  # asked twice is asked once
-            time.sleep(0.1)
+            time.sleep(0.1)  # a steady client, as fast as a shop
         assert api.wait() in {0, -15}, api.log
         assert DELAY_SECONDS - 0.1 < time.monotonic() - began < DELAY_SECONDS + ENDS_WITHIN_SECONDS
         assert readiness() is None
@@ -166,7 +166,7 @@ def test_a_worker_stops_in_the_middle_of_its_work_and_the_next_one_goes_on(
             answer = httpx.post(f"{url}/users", json={"name": name, "email": f"{name}@example.org"}, timeout=20)
             return answer.status_code
 
-        assert register("ada") == 201  # the bell has rung, and it stays awake for a while
+        assert register("ada") == 201  # the bell rings, and the worker projects
         stack.wait_until_caught_up()
         with trouble(stack):
             register("bob")
