@@ -11,6 +11,7 @@ COPY command command
 COPY contract contract
 COPY database database
 COPY eventlog eventlog
+COPY feed feed
 COPY migrations migrations
 COPY projector projector
 COPY query query

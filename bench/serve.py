@@ -12,7 +12,7 @@ import sys
 import uvicorn
 
 from service.app import GC_THRESHOLDS
-from service.listener import BACKLOG
+from service.http.listener import BACKLOG
 
 
 class _Server(uvicorn.Server):

@@ -25,7 +25,7 @@ SERVER_VERSION_MIN = 18
 # It must be right from the first statement on; every server and pooler takes this startup parameter.
 ENCODING = "UTF8"
 
-# Not here, because the operator decides: synchronous_commit (service/durability.py refuses `off`),
+# Not here, because the operator decides: synchronous_commit (service/health/durability.py refuses `off`),
 # default_transaction_read_only (a way to freeze a database), role, tablespaces, memory, the planner's methods, logging.
 _SETTINGS = {
     # What values look like on their way in and out.

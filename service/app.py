@@ -20,7 +20,7 @@ from starlette.types import ASGIApp
 import command.orders
 import command.products
 import command.users
-import query.events
+import feed.routes
 from command.api import Commands
 from command.ids import new_id
 from command.writer import Writer
@@ -30,17 +30,16 @@ from contract.requests import add_routes, request_id
 from projector.bell import Bell
 from query.database import Reads
 from query.waiting import WaitingReads
-from service import api_reference, pages
-from service.connections import Connections
 from service.errors import OperatorError
-from service.health import Health
-from service.log_reader import LogReader
-from service.metrics import process_families
-from service.prefix import Prefixed
+from service.health.readiness import Health
+from service.http import api_reference, pages
+from service.http.connections import Connections
+from service.http.metrics import process_families
+from service.http.prefix import Prefixed
+from service.http.sharing import SharedFigures
+from service.http.stopping import Stopping
 from service.projections import TAGS, routers
 from service.settings import Settings
-from service.sharing import SharedFigures
-from service.stopping import Stopping
 from service.version import VERSION
 
 # Long-lived objects are many (routes, models, states) and garbage in cycles is rare: the collector looks less often.
@@ -129,19 +128,18 @@ def create_app(settings: Settings, figures: Path | None = None) -> FastAPI:
             gc.set_threshold(*GC_THRESHOLDS)
             yield {"connections": connections}
 
-    # No openapi_url: service/api_reference.py serves the document and the page that shows it.
+    # No openapi_url: service/http/api_reference.py serves the document and the page that shows it.
     app = _Api(**DESCRIBED, lifespan=lifespan, redirect_slashes=False, openapi_url=None)
     app.cors_origins = settings.cors_origins
     app.prefix = prefix
     commands = Commands(writer)
-    log_reader = LogReader(reads)
     # The most frequent requests come first: routes are tried in order.
     for routes in (
         command.orders.router(commands),
         *routers(reads, waiting),
         command.products.router(commands),
         command.users.router(commands),
-        query.events.router(log_reader, waiting),
+        feed.routes.router(reads, waiting),
         pages.router(reads, shared.total if shared else counted, health, stopping, prefix),
         api_reference.router(app.openapi),
     ):

@@ -13,7 +13,7 @@ import psycopg
 import uvicorn
 
 from service.app import create_app
-from service.connections import Connection
+from service.http.connections import Connection
 from service.settings import Settings
 
 # Nobody listens there: commands must not care.
@@ -96,7 +96,7 @@ def served(database_url: str, redis_url: str = NO_REDIS) -> Iterator[Shop]:
 
 @contextlib.contextmanager
 def served_with(settings: Settings) -> Iterator[Shop]:
-    """Serve the API, as service/serving.py does."""
+    """Serve the API, as service/http/serving.py does."""
     app = create_app(settings)
     config = uvicorn.Config(app, loop="uvloop", http=Connection, ws="none", log_config=None, server_header=False)
     server = uvicorn.Server(config)

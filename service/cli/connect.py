@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from service.embedded.locks import is_held
 from service.errors import OperatorError
-from service.locks import is_held
 from service.settings import Settings
 
 if TYPE_CHECKING:

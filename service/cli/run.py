@@ -24,7 +24,7 @@ Host = Annotated[str, typer.Option(help="The address to listen on; 0.0.0.0 for a
 
 def up(port: Port = None, data_dir: DataDir = None, host: Host = "127.0.0.1") -> None:
     """Run everything in this terminal: PostgreSQL, Valkey, the API, the worker. Ctrl-C stops it, the data stays."""
-    from service.supervisor import Supervisor
+    from service.embedded.supervisor import Supervisor
 
     settings = Settings.load(port=port, data_dir=data_dir)
     logs.configure(settings.log_format, settings.log_level)
@@ -38,8 +38,8 @@ def serve(
     data_dir: DataDir = None,
 ) -> None:
     """Run the API alone."""
-    from service import serving
-    from service.durability import refuse_unsafe
+    from service.health.durability import refuse_unsafe
+    from service.http import serving
 
     settings = connect.settings(data_dir, port=port)
     logs.configure(settings.log_format, settings.log_level)
@@ -49,7 +49,7 @@ def serve(
 
 def work(data_dir: DataDir = None) -> None:
     """Run the worker alone: it carries events from the log into the read tables."""
-    from service.durability import refuse_unsafe
+    from service.health.durability import refuse_unsafe
 
     settings = connect.settings(data_dir)
     logs.configure(settings.log_format, settings.log_level)

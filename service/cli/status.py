@@ -75,8 +75,8 @@ def _print_status(as_json: bool, data_dir: DataDir) -> None:
 
 def _holders(connection: "Connection") -> list[str]:
     """The sessions that hold locks for which projectors, readers or writers wait."""
-    from service.health import HELD_SECONDS_MIN
-    from service.holders import HOLDERS, Holder
+    from service.health.holders import HOLDERS, Holder
+    from service.health.readiness import HELD_SECONDS_MIN
 
     return [str(Holder(*row)) for row in connection.execute(HOLDERS, {"seconds": HELD_SECONDS_MIN})]
 
@@ -106,7 +106,7 @@ def _workers(redis_url: str | None) -> tuple[list[str] | None, str | None]:
 def _view(standing: "Standing") -> dict[str, object]:
     """As GET /projections has it, with what only operators see."""
     from query.views import timestamp
-    from service.standings import view
+    from service.health.standings import view
 
     seen = {"worker": standing.worker, "seen_at": timestamp(standing.seen_at), "error": standing.error}
     return view(standing) | seen | {"reason": standing.trouble}

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 
 from psycopg import Connection
 
-from service import durability
 from service.doctor.finding import Check, Finding
-from service.holders import HOLDERS, Holder, session
+from service.health import durability
+from service.health.holders import HOLDERS, Holder, session
 
 # Batches hold the head and the checkpoint for milliseconds.
 HELD_SECONDS_MAX = 2

@@ -7,7 +7,7 @@ A data directory holds:
 
     postgres/  valkey/              the data; also PostgreSQL's unix socket, readable by its owner alone
     postgres.log  valkey.log        what the servers say
-    locks/                          see service/locks.py
+    locks/                          see service/embedded/locks.py
 
 PostgreSQL listens on a unix socket only: it is faster than TCP (8-28 % in our measurements), needs no free port, its
 URL is the same at every start, and the directory's permissions keep other users of the machine out, so it needs no

@@ -12,9 +12,9 @@ from types import TracebackType
 from typing import ClassVar, Self
 
 from service.embedded.account import Account, account_for
+from service.embedded.locks import POLL_SECONDS, Lock
 from service.errors import OperatorError
 from service.lifeline import tied
-from service.locks import POLL_SECONDS, Lock
 
 START_SECONDS_MAX = 120  # recovery after a crash included
 OWNER_WAIT_SECONDS = 0.2  # somebody may be looking whether the lock is held

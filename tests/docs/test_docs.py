@@ -15,15 +15,16 @@ from contract import requests
 from contract.problems import PROBLEMS
 from eventlog import idempotency
 from eventlog.events import SCHEMA_VERSIONS, CancelledLine, OrderItem
+from feed import routes as feed
 from projector import replay
 from projector.status import SILENT_AFTER
-from query import events, parameters, sync
+from query import parameters, sync
 from query.orders import OrdersParameters
 from query.products import ProductsParameters
 from query.users import UsersParameters
-from service import connections, reading
 from service.app import create_app
 from service.cli import app
+from service.http import connections, reading
 from service.settings import Settings
 from tests.docs import reference
 from tests.docs.walking import ROOT, blocks
@@ -197,7 +198,7 @@ def test_every_filter_and_sort_of_a_list_is_documented_and_no_other(
 
 
 def test_every_metric_is_documented_and_no_other() -> None:
-    source = text_of("service/metrics.py")
+    source = text_of("service/http/metrics.py")
     counters = re.findall(r'CounterMetricFamily\(\s*"(orders_\w+)"', source)
     gauges = re.findall(r'(?:GaugeMetricFamily)?\(\s*"(orders_\w+)"', source)
     gauges = sorted(set(gauges) - set(counters))
@@ -247,7 +248,7 @@ FIGURES = {
         f"{sync.WAIT_SECONDS_DEFAULT} seconds, or as long as",
         f"at most {sync.WAIT_SECONDS_MAX}.",
         f"1 to {parameters.PAGE_LENGTH_MAX}\n(default {parameters.PAGE_LENGTH_DEFAULT})",
-        f"(`limit` 1 to {events.EVENTS_MAX:,}, default {events.EVENTS_DEFAULT})",
+        f"(`limit` 1 to {feed.EVENTS_MAX:,}, default {feed.EVENTS_DEFAULT})",
     ],
     "docs/operating.md": [
         f"no worker has looked for {SILENT_AFTER.seconds} seconds",

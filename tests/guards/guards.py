@@ -326,14 +326,14 @@ GUARDS = (
     ),
     Guard(
         "all who knock are let in, also when a turn of the loop takes long",
-        "service/listener.py",
+        "service/http/listener.py",
         "range(ACCEPTS_A_TURN - 1)",
         "range(0)",
         ("tests/service/test_listener.py::test_a_turn_of_the_loop_accepts_many_connections",),
     ),
     Guard(
         "requests under way are bounded, reads as well",
-        "service/connections.py",
+        "service/http/connections.py",
         "return under_way - self._waiting() > REQUESTS_MAX",
         "return False",
         ("tests/system/test_overload.py::test_reads_that_there_is_no_room_for_are_refused_at_once",),

@@ -7,7 +7,7 @@ import uvicorn
 
 from contract.requests import BODY_BYTES_MAX
 from query.sync import WAIT_SECONDS_MAX
-from service.connections import REQUEST_SECONDS_MAX
+from service.http.connections import REQUEST_SECONDS_MAX
 from tests.proxies.running import DEPLOY, PAGE, PROXIES
 
 # By file: where each says how long it waits for an answer, how long an idle connection to the API may live, and how

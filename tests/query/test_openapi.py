@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
+import feed.routes
 from contract.openapi import problem_schemas
-from query import events, orders, products, users
+from query import orders, products, users
 from query.database import Reads
 from query.orders import OrdersParameters, UsersOrdersParameters
 from query.parameters import PageParameters
@@ -15,17 +16,16 @@ from query.sync import Sync
 from query.users import UsersParameters
 from readmodel.shop import METADATA as SHOP
 from tests.query.conftest import application
-from tests.query.test_events import Log
 
 
 @pytest.fixture(scope="module")
 def document() -> dict[str, Any]:
     reads = Reads("postgresql://nowhere")
-    sync, log = Sync.of_tables(reads, SHOP), Log()
+    sync = Sync.of_tables(reads, SHOP)
     of_tables = [side.router(reads, sync) for side in (users, products, orders)]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        return application(*of_tables, events.router(log)).openapi()
+        return application(*of_tables, feed.routes.router(reads)).openapi()
 
 
 def parameters(document: dict[str, Any], path: str, place: str) -> set[str]:

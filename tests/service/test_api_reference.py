@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from service.api_reference import FILES
+from service.http.api_reference import FILES
 from tests.served import Shop, served
 from tests.service.browser import browsed
 
-STATIC = Path(__file__).parents[2] / "service" / "static"
+STATIC = Path(__file__).parents[2] / "service" / "http" / "static"
 _OTHER_ORIGIN = re.compile(r"""(?:https?:)?//[\w.-]+\.\w+""")
 
 

@@ -11,9 +11,9 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from service.durability import refuse_unsafe
 from service.embedded import PostgresServer
 from service.errors import OperatorError
+from service.health.durability import refuse_unsafe
 from service.settings import Settings
 
 NO_REDIS = "redis://127.0.0.1:1/0"

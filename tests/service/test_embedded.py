@@ -14,9 +14,9 @@ import sqlalchemy
 
 from service.embedded import PostgresServer, ValkeyServer, postgres_program
 from service.embedded.account import account_for
+from service.embedded.locks import is_held
 from service.errors import OperatorError
 from service.lifeline import tied
-from service.locks import is_held
 
 WAIT_SECONDS_MAX = 20
 

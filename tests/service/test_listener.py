@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 
 import uvloop
 
-from service.listener import ACCEPTS_A_TURN, BACKLOG, listen, often
+from service.http.listener import ACCEPTS_A_TURN, BACKLOG, listen, often
 
 KNOCKING = 512
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from service import connections
+from service.http import connections
 from service.settings import Settings
 from tests.served import NO_REDIS, Shop, served, served_with
 

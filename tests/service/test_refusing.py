@@ -5,8 +5,8 @@ from contextlib import closing
 
 import pytest
 
-from service import connections
-from service.refusing import Glance
+from service.http import connections
+from service.http.refusing import Glance
 from tests.builders import wait_until
 from tests.served import problem, served
 from tests.system.slow import SlowClient

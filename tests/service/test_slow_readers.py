@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import psycopg
 import pytest
 
-from service import reading
+from service.http import reading
 from tests.served import Shop, served
 
 PAGE_BYTES = 21_000_000

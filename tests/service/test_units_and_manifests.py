@@ -11,7 +11,7 @@ import yaml
 from typer.main import get_command
 
 from service.cli import app
-from service.connections import CONNECTIONS_MAX, OTHER_DESCRIPTORS
+from service.http.connections import CONNECTIONS_MAX, OTHER_DESCRIPTORS
 from service.settings import Settings
 
 ROOT = Path(__file__).parents[2]

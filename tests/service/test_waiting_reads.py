@@ -4,7 +4,7 @@ import time
 from contextlib import ExitStack, closing
 
 from query.waiting import WAITING_MAX
-from service.connections import REQUESTS_MAX
+from service.http.connections import REQUESTS_MAX
 from tests.builders import wait_until
 from tests.served import Shop, problem, served
 from tests.system.slow import SlowClient

@@ -11,7 +11,7 @@ import pytest
 from command.waiting import BATCH_COMMANDS_MAX, QUEUE_SECONDS_MAX, WAITING_MAX
 from command.writer import ANSWER_SECONDS_MAX, BATCH_SECONDS_MAX
 from query.database import CONNECTION_SECONDS_MAX
-from service.connections import REQUESTS_MAX
+from service.http.connections import REQUESTS_MAX
 from tests.builders import wait_until
 from tests.system.freezing import frozen
 from tests.system.slow import SlowClient

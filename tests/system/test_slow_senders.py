@@ -8,8 +8,8 @@ import httpx
 import pytest
 
 from contract.requests import BODY_BYTES_MAX
-from service.connections import HEAD_BYTES_MAX, HEADERS_MAX, REQUEST_SECONDS_MAX, URL_BYTES_MAX
-from service.reading import ANSWER_SECONDS_MAX
+from service.http.connections import HEAD_BYTES_MAX, HEADERS_MAX, REQUEST_SECONDS_MAX, URL_BYTES_MAX
+from service.http.reading import ANSWER_SECONDS_MAX
 from tests.builders import wait_until
 from tests.system.slow import SlowClient
 from tests.system.stack import Stack

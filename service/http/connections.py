@@ -16,9 +16,9 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from contract.problems import Problem
 from contract.requests import request_id
-from service import framing, refusing
-from service.reading import Reading
-from service.refusing import Glance, NoRoom
+from service.http import framing, refusing
+from service.http.reading import Reading
+from service.http.refusing import Glance, NoRoom
 
 CONNECTIONS_MAX = 4_000
 # Files and sockets of everything else: databases, broker, logs.

@@ -11,8 +11,8 @@ from command.writer import Writer
 from contract.problems import Problem
 from projector.status import Standing
 from query.database import Reads
-from service.connections import Connections
-from service.standings import standings_of
+from service.health.standings import standings_of
+from service.http.connections import Connections
 
 log = logging.getLogger(__name__)
 

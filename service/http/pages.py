@@ -17,10 +17,10 @@ from contract.requests import StrictRoute
 from contract.resources import Int32, ProjectionList
 from query.database import Reads
 from query.routes import get, json_response
-from service.health import Condition, Health
-from service.metrics import metrics_text
-from service.standings import standings_of, view
-from service.stopping import Stopping
+from service.health.readiness import Condition, Health
+from service.health.standings import standings_of, view
+from service.http.metrics import metrics_text
+from service.http.stopping import Stopping
 
 
 class FrontPage(BaseModel):

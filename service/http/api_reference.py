@@ -35,7 +35,7 @@ _SHARED = {"Cache-Control": "no-cache"}
 def router(document: Callable[[], dict[str, Any]]) -> APIRouter:
     """The routes. `document` makes the OpenAPI document; it is called when the first request asks for it."""
     routes = APIRouter(route_class=StrictRoute, include_in_schema=False)
-    folder = resources.files("service") / "static"
+    folder = resources.files("service.http") / "static"
     files = {name.rpartition("/")[2]: ((folder / name).read_bytes(), kind) for name, kind in FILES.items()}
     # A digest in the path: a file that changes gets another path, so caches may keep each for ever.
     digest = hashlib.sha256(b"".join(content for content, _ in files.values())).hexdigest()[:16]

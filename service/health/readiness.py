@@ -9,10 +9,10 @@ from contract.problems import Problem
 from projector.bell import Bell
 from projector.status import Standing
 from query.database import NEEDED_GRANTS, Reads, Statement
-from service.durability import SWITCHED_OFF, remedy
-from service.holders import HOLDERS, Holder
+from service.health.durability import SWITCHED_OFF, remedy
+from service.health.holders import HOLDERS, Holder
+from service.health.standings import standings_of
 from service.settings import Settings
-from service.standings import standings_of
 
 # Who asks wants to know soon, even when the database is frozen.
 ANSWER_SECONDS_MAX = 2.0

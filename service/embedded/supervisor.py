@@ -9,13 +9,13 @@ from collections.abc import Callable
 from urllib.error import URLError
 from urllib.request import urlopen
 
-from service.child import Child, Kept, say, say_bare
 from service.cli import connect
-from service.durability import refuse_unsafe
 from service.embedded import PostgresServer, ValkeyServer
+from service.embedded.child import Child, Kept, say, say_bare
+from service.embedded.locks import Lock
 from service.errors import OperatorError
-from service.listener import listen
-from service.locks import Lock
+from service.health.durability import refuse_unsafe
+from service.http.listener import listen
 from service.migrate import upgrade
 from service.settings import Settings
 

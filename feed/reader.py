@@ -1,22 +1,36 @@
-"""Reads the log for GET /events, because query/ does not import eventlog/."""
+"""Reads pages of the log on the read side's connections."""
+
+from typing import NamedTuple
 
 from eventlog import pages
 from query.database import Reads, Statement
-from query.events import Events
 
 _LOG_PAGE = Statement(pages.LOG_PAGE)
 _STREAM_PAGE = Statement(pages.STREAM_PAGE)
 _HEAD = Statement(pages.HEAD)
 
 
+class Events(NamedTuple):
+    """A page of events. `data` is a JSON array of EventViews, ready to be sent; None when there is no such stream.
+
+    `position` is the head of the log when it was read, `last` the position (in a stream: the version) of the last event
+    of the page, and `more` whether there are events behind it.
+    """
+
+    position: int
+    data: bytes | None
+    last: int
+    more: bool
+
+
 class LogReader:
-    """Implements query.events.EventReader on the read side's connections."""
+    """Reads the log, or its replica."""
 
     def __init__(self, reads: Reads) -> None:
         self._reads = reads
 
     async def page(self, stream: str | None, after: int, limit: int) -> Events:
-        """At most `limit` events behind `after`, of the stream or of the whole log."""
+        """At most `limit` events in order: of one stream behind version `after`, or of the whole log."""
         statement = _LOG_PAGE if stream is None else _STREAM_PAGE
         parameters = {"after": after, "limit": limit} | ({} if stream is None else {"stream": stream})
         ((position, data, last, end),) = await self._reads.rows(statement, parameters)
@@ -25,6 +39,6 @@ class LogReader:
         return Events(position, data, last, last < end)
 
     async def position(self) -> int:
-        """The log's head."""
+        """The head of the log that is read. A replica may be behind the primary."""
         ((position,),) = await self._reads.rows(_HEAD, {})
         return int(position)

@@ -1,12 +1,12 @@
-"""GET /events and the events of one order, user or product: served by a reader of the log that is handed in."""
-
-from typing import NamedTuple, Protocol
+"""GET /events, and the events of one order, user or product."""
 
 from fastapi import APIRouter, Request, Response
 from pydantic import Field
 
 from contract.requests import StrictRoute
 from contract.resources import EventPage
+from feed.reader import LogReader
+from query.database import Reads
 from query.paging import link_to_next
 from query.parameters import Number, Parameters, Position
 from query.parked import absent
@@ -18,29 +18,6 @@ EVENTS_DEFAULT = 100
 EVENTS_MAX = 1000
 
 
-class Events(NamedTuple):
-    """A page of events. `data` is a JSON array of EventViews, ready to be sent; None when there is no such stream.
-
-    `position` is the head of the log when it was read, `last` the position (in a stream: the version) of the last event
-    of the page, and `more` whether there are events behind it.
-    """
-
-    position: int
-    data: bytes | None
-    last: int
-    more: bool
-
-
-class EventReader(Protocol):
-    """Reads the log. service/log_reader.py implements it, because query/ does not import eventlog/."""
-
-    async def page(self, stream: str | None, after: int, limit: int) -> Events:
-        """At most `limit` events in order: of one stream behind a version, or of the whole log behind a position."""
-
-    async def position(self) -> int:
-        """The head of the log that is read; a replica may be behind."""
-
-
 class EventsParameters(Parameters):
     """What the lists of events take."""
 
@@ -50,8 +27,9 @@ class EventsParameters(Parameters):
     limit: Number = Field(EVENTS_DEFAULT, ge=1, le=EVENTS_MAX, description="the most events that the page may have")
 
 
-def router(log: EventReader, waiting: WaitingReads | None = None) -> APIRouter:
+def router(reads: Reads, waiting: WaitingReads | None = None) -> APIRouter:
     """The routes. `waiting` counts the reads that wait for the log."""
+    log = LogReader(reads)
     routes = APIRouter(tags=["events"], route_class=StrictRoute)
     sync = Sync(log.position, waiting)
 

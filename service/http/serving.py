@@ -11,10 +11,10 @@ from fastapi import FastAPI
 from uvicorn.supervisors import Multiprocess
 
 from service import logs
-from service.connections import Connection
 from service.errors import OperatorError
+from service.http.connections import Connection
+from service.http.listener import BACKLOG, listen, often
 from service.lifeline import die_with_parent
-from service.listener import BACKLOG, listen, often
 from service.settings import Settings
 
 SHUTDOWN_SECONDS = 8  # for requests in flight, which are answered before; then they are cancelled
@@ -27,7 +27,7 @@ def serve(settings: Settings, host: str, processes: int = 1) -> None:
     """Serve until SIGTERM or SIGINT. Raises OperatorError when the address cannot be had."""
     os.environ |= settings.environment()
     config = uvicorn.Config(
-        "service.serving:app",
+        "service.http.serving:app",
         factory=True,
         host=host,
         port=settings.port,

@@ -1,0 +1,1 @@
+"""The feed: the log over HTTP, whole or one stream of it."""

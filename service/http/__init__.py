@@ -1,0 +1,1 @@
+"""HTTP around the routes: the server, its limits, the pages of every service, and metrics."""
