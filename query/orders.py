@@ -1,10 +1,11 @@
 """GET /orders, /orders/{id} and /users/{id}/orders."""
 
-from typing import Literal
+from itertools import combinations
+from typing import Annotated, ClassVar, Literal, get_args
 
 from fastapi import APIRouter, Request, Response
-from pydantic import Field
-from sqlalchemy import bindparam, exists, literal_column
+from pydantic import BeforeValidator, Field, WithJsonSchema
+from sqlalchemy import ColumnElement, bindparam, exists, literal_column, or_
 
 from contract.requests import StrictRoute
 from contract.resources import OrderPage, OrderView
@@ -12,7 +13,7 @@ from query.database import Reads
 from query.listing import Filter, Listing, Through, ranges
 from query.lookup import Lookup
 from query.paging import Sort
-from query.parameters import Id, Money, Name, PageParameters, Time, TimeRoundedUp, money_of, time_of
+from query.parameters import Id, Money, Name, PageParameters, Time, TimeRoundedUp, money_of, one_or_more, time_of
 from query.routes import get, known_id
 from query.single import answer
 from query.sync import Sync
@@ -20,15 +21,36 @@ from query.views import order_view
 from readmodel.shop import order_items, orders, users
 
 OrderStatus = Literal["placed", "partially_cancelled", "cancelled"]
+STATUSES: tuple[str, ...] = get_args(OrderStatus)
+# Every choice of statuses, as its filter is written: in alphabetical order, with commas.
+CHOICES = [",".join(sorted(some)) for count in range(1, 1 + len(STATUSES)) for some in combinations(STATUSES, count)]
+
+
+def _statuses(text: str) -> str:
+    choice = one_or_more(text)
+    if choice not in CHOICES:
+        raise ValueError(f"must be one or more of {', '.join(STATUSES)}, with commas between them")
+    return choice
+
+
+Statuses = Annotated[
+    str,
+    BeforeValidator(_statuses),
+    WithJsonSchema({"type": "array", "items": {"type": "string", "enum": list(STATUSES)}, "minItems": 1}),
+]
 
 
 class UsersOrdersParameters(PageParameters):
     """What /users/{id}/orders takes."""
 
+    lists: ClassVar = frozenset({"status"})
+
     sort: Literal["placed_at", "-placed_at", "total", "-total"] = Field(
         "-placed_at", description="`-` for descending; the id decides between equals"
     )
-    status: OrderStatus | None = Field(None, description="only orders in this status")
+    status: Statuses | None = Field(
+        None, description="only orders in one of these statuses; `status=placed,cancelled` works too"
+    )
     product_id: Id | None = Field(None, description="only orders with a line of this product")
     external_id: Name | None = Field(None, description="only the order with this external_id (case counts)")
     placed_at__gte: TimeRoundedUp | None = Field(
@@ -54,14 +76,16 @@ SORTS = {"placed_at": Sort(orders.c.placed_at, time_of), "total": Sort(orders.c.
 _of_product = order_items.c.product_id == bindparam("product_id", type_=orders.c.id.type)
 _has_product = exists().where(order_items.c.order_id == orders.c.id, _of_product)
 
-# readmodel/tables.py says which index serves which filter.
+
+def _has_status(status: str) -> ColumnElement[bool]:
+    return orders.c.status == literal_column(f"'{status}'")
+
+
+# readmodel/shop.py says which index serves which filter.
 FILTERS = {
     "user_id": Filter(orders.c.user_id == bindparam("user_id", type_=orders.c.user_id.type), frozenset({"placed_at"})),
     "status": Filter(
-        {
-            status: orders.c.status == literal_column(f"'{status}'")
-            for status in ("placed", "partially_cancelled", "cancelled")
-        },
+        {choice: or_(*(_has_status(status) for status in choice.split(","))) for choice in CHOICES},
         frozenset(SORTS),
     ),
     "product_id": Filter(

@@ -97,11 +97,14 @@ class Parameters(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    # Parameters with several values: `status=placed,cancelled`, or `status=placed&status=cancelled`.
+    lists: ClassVar[frozenset[str]] = frozenset()
+
     @classmethod
     def of(cls, request: Request) -> Self:
         """The request's parameters. Raises Problem `unknown-parameter` or `invalid-parameter`."""
         try:
-            return cls.model_validate(_pairs(request.scope["query_string"]))
+            return cls.model_validate(_pairs(request.scope["query_string"], cls.lists))
         except ValidationError as errors:
             raise problem_with(errors, request.url.path) from None
 
@@ -156,7 +159,12 @@ def problem_with(errors: ValidationError, path: str) -> Problem:
     return Problem("invalid-parameter", f"{name}: {message}.", parameter=name)
 
 
-def _pairs(query: bytes) -> dict[str, str]:
+def one_or_more(text: str) -> str:
+    """Values with commas between them, each once and in one order, so that equal filters are equal texts."""
+    return ",".join(sorted(set(text.split(","))))
+
+
+def _pairs(query: bytes, lists: frozenset[str]) -> dict[str, str]:
     if not query:
         return {}
     try:
@@ -166,10 +174,10 @@ def _pairs(query: bytes) -> dict[str, str]:
     parameters: dict[str, str] = {}
     for name, value in pairs:
         shown = name[:100]
-        if name in parameters:
+        if name in parameters and name not in lists:
             raise Problem("invalid-parameter", f"{shown!r} stands twice in the query string.", parameter=shown)
         if not value:
             # `?status=` is more often a variable that was not set than a wish for everything.
             raise Problem("invalid-parameter", f"{shown!r} has no value.", parameter=shown)
-        parameters[name] = value
+        parameters[name] = f"{parameters[name]},{value}" if name in parameters else value
     return parameters

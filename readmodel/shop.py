@@ -126,6 +126,7 @@ checkpoint, parked = checkpoint_of(METADATA), parked_of(METADATA)
 # - an order's other filters beside the one that leads: the planner either walks the sort's index until a page is full,
 #   or fetches and sorts what the rarest filter leaves. A user's orders by total are of this kind. At k matches among n
 #   orders that reads at most the smaller of k and page * n / k rows.
+# - several statuses at once: the same two ways. Both cancelled statuses together sort the orders that were cancelled.
 # - products.in_stock: `stock` changes with every order, and an index on it would turn each of those updates from one in
 #   place (HOT) into one that touches all indexes. A catalogue is walked instead: it does not grow with the orders.
 Index("users_created_at_idx", users.c.created_at, users.c.id, postgresql_where=users.c.deleted_at.is_(None))
