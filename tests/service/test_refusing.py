@@ -16,6 +16,8 @@ HEALTH_CHECKS = ["/healthz", "/readyz", "/metrics"]
 GET = b"GET /users?limit=1 HTTP/1.1\r\nHost: x\r\n\r\n"
 POST = b"POST /users HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}"
 CHUNKED = b"POST /users HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n"
+# The head of a request whose body, as long as GET, is still to come.
+UPGRADING = POST.replace(b"Host", b"Connection: Upgrade\r\nUpgrade: h2c\r\nHost").replace(b" 2", b" %d" % len(GET))[:-2]
 
 
 @pytest.mark.parametrize(
@@ -92,6 +94,8 @@ def test_a_broken_request_gets_its_request_id_back(module_database_url: str, res
         ([POST[:30], POST[30:], GET], 2),
         ([POST[:-1], POST[-1:], GET], 2),
         ([POST.replace(b" 2", b" %d" % len(GET))[:-2], GET, POST], 2),  # a body that looks like a request
+        ([UPGRADING + GET, POST], 2),
+        ([UPGRADING, GET, POST], 2),
     ],
 )
 def test_a_request_is_rejected_and_counted_once_however_its_bytes_arrive(
