@@ -13,7 +13,7 @@ import psycopg
 import uvicorn
 
 from service.app import create_app
-from service.http.connections import Connection
+from service.http.connection import Connection
 from service.settings import Settings
 
 # Nobody listens there: commands must not care.

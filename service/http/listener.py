@@ -7,8 +7,8 @@ from service.errors import OperatorError
 
 BACKLOG = 2048
 # libuv accepts one connection of a listening socket in each turn of its loop (https://github.com/libuv/libuv/pull/3696).
-# When turns take tens of milliseconds, under load, that is less than arrives: the backlog overflows, and who finds it
-# full is heard again after one, three and seven seconds. So the loop listens on the same socket so many times.
+# Under load a turn takes tens of milliseconds, so connections arrive faster and the backlog overflows. Clients then try
+# again after one, three and seven seconds. So the loop listens on as many duplicates of the socket.
 ACCEPTS_A_TURN = 32
 
 

@@ -1,8 +1,12 @@
-"""Refusals that cost next to nothing: when there is no room, most are refused, and there is no time for any of them."""
+"""Rejections that cost little: an overloaded process rejects most requests, and must have time left for the others.
+
+`python -m bench servers` shows what a rejected request costs, beside a rejection by an ASGI middleware.
+"""
 
 from collections.abc import Iterable
 
 import httptools
+from starlette.responses import Response
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from contract.problems import Problem
@@ -11,12 +15,17 @@ from contract.requests import request_id
 _Headers = Iterable[tuple[bytes, bytes]]
 
 
-def _lines(headers: _Headers) -> list[bytes]:
-    return [b"%b: %b\r\n" % header for header in headers]
+def answer_bytes(response: Response, headers: _Headers) -> bytes:
+    """The whole answer as HTTP/1.1, with these headers instead of the response's own."""
+    return STATUS_LINE[response.status_code] + _after_status(response, headers)
+
+
+def _after_status(response: Response, headers: _Headers) -> bytes:
+    return b"".join([*(b"%b: %b\r\n" % header for header in headers), b"\r\n", bytes(response.body)])
 
 
 class NoRoom:
-    """A reason to refuse, and the answer. `reason` is its name among the metrics."""
+    """A reason to reject a request, and the answer. `reason` is its name in the metrics."""
 
     def __init__(self, reason: str, detail: str) -> None:
         self.reason = reason
@@ -25,11 +34,11 @@ class NoRoom:
         self._answer = b""
 
     def answer(self, common: _Headers, request_id: bytes | None = None, prefix: str = "") -> bytes:
-        """The whole answer, with the headers that every answer has; they are other ones once a second."""
+        """The whole answer. `common` are the headers of every answer; uvicorn replaces that list once a second."""
         if common is not self._common:
             self._common = common
             response = self.problem.response(prefix=prefix)
-            self._answer = b"".join([*_lines([*common, *response.raw_headers]), b"\r\n", bytes(response.body)])
+            self._answer = _after_status(response, [*common, *response.raw_headers])
         sent = b"x-request-id: %b\r\n" % request_id if request_id else b""
         return STATUS_LINE[503] + sent + self._answer
 
@@ -40,21 +49,21 @@ COMMANDS = NoRoom("commands", "Too many commands are waiting; this one was not t
 REASONS = [it.reason for it in (CONNECTIONS, REQUESTS, COMMANDS)]
 
 
-class Glance:
-    """Tells what is asked for when a read from a connection is one whole request, which most are.
+class QuickParser:
+    """Finds method and URL when the data from a connection is one whole request, which it mostly is.
 
-    The parser that tells is the one that reads every other request as well, so both agree on where a request ends; but
-    nothing is made of this one.
+    It uses the same parser library as every connection, so both agree on where a request ends. It builds no scope and
+    keeps no headers, and all connections share one.
     """
 
     def __init__(self) -> None:
         self.request_id: bytes | None = None
         self._renew()
 
-    def at(self, data: bytes) -> tuple[bytes, bytes] | None:
-        """Method and URL, when `data` is one request and nothing else, after which the connection stays open.
+    def parse(self, data: bytes) -> tuple[bytes, bytes] | None:
+        """Method and URL, if `data` is exactly one request after which the connection stays open; None otherwise.
 
-        `request_id` is its X-Request-Id then.
+        Sets `request_id` to the request's X-Request-Id.
         """
         self._begun = self._complete = 0
         self._url = b""

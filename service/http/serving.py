@@ -12,7 +12,7 @@ from uvicorn.supervisors import Multiprocess
 
 from service import logs
 from service.errors import OperatorError
-from service.http.connections import Connection
+from service.http.connection import Connection
 from service.http.listener import BACKLOG, listen, often
 from service.lifeline import die_with_parent
 from service.settings import Settings

@@ -325,17 +325,17 @@ GUARDS = (
         ("tests/query/test_parked.py::test_what_has_not_made_it_into_the_tables_is_not_called_not_found",),
     ),
     Guard(
-        "all who knock are let in, also when a turn of the loop takes long",
+        "many connections are accepted in a turn of the event loop",
         "service/http/listener.py",
         "range(ACCEPTS_A_TURN - 1)",
         "range(0)",
         ("tests/service/test_listener.py::test_a_turn_of_the_loop_accepts_many_connections",),
     ),
     Guard(
-        "requests under way are bounded, reads as well",
+        "the number of requests under way is limited, reads too",
         "service/http/connections.py",
         "return under_way - self._waiting() > REQUESTS_MAX",
         "return False",
-        ("tests/system/test_overload.py::test_reads_that_there_is_no_room_for_are_refused_at_once",),
+        ("tests/system/test_overload.py::test_reads_without_room_are_rejected_at_once",),
     ),
 )

@@ -1,11 +1,13 @@
 """A body is never lost, and never executed as a request, whatever the head offers."""
 
 import json
+import re
 import time
 from contextlib import closing
 
 import pytest
 
+from command.ids import new_id
 from tests.builders import wait_until
 from tests.served import Shop, served
 from tests.system.slow import SlowClient
@@ -30,11 +32,12 @@ def answer(shop: Shop, *pieces: bytes) -> bytes:
         return client.received
 
 
-def post(body: bytes, upgrade: bytes, chunked: bool = False) -> bytes:
+def post(body: bytes, upgrade: bytes, chunked: bool = False, to: str = "POST /users") -> bytes:
     length = b"Transfer-Encoding: chunked" if chunked else b"Content-Length: %d" % len(body)
     sent = b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body) if chunked else body
     offer = b"cOnnection: Upgrade, HTTP2-Settings\r\nuPgrade: %b\r\nHTTP2-Settings: AAA\r\n" % upgrade
-    return b"POST /users HTTP/1.1\r\nHost: x\r\n%bContent-Type: application/json\r\n%b\r\n\r\n%b" % (
+    return b"%b HTTP/1.1\r\nHost: x\r\n%bContent-Type: application/json\r\n%b\r\n\r\n%b" % (
+        to.encode(),
         offer,
         length,
         sent,
@@ -52,6 +55,25 @@ def test_a_request_that_offers_an_upgrade_keeps_its_body(
             raw = post(json.dumps({"name": "Ada", "email": email}).encode(), upgrade, chunked)
             pieces = [it for it in (raw[:cut], raw[cut:]) if it]
             assert b" 201 " in answer(shop, *pieces).split(b"\r\n")[0]
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_every_route_with_a_body_reads_it_when_an_upgrade_is_offered(module_database_url: str, chunked: bool) -> None:
+    with served(module_database_url) as shop:
+        routes = [
+            f"{method.upper()} {re.sub('{.*?}', str(new_id()), path)}"
+            for path, operations in shop.http.get("/openapi.json").json()["paths"].items()
+            for method, operation in operations.items()
+            if "requestBody" in operation
+        ]
+        assert len(routes) > 5
+        for route in routes:
+            raw = post(b'{"no_such_member": 1}', b"h2c", chunked, route)
+            head = raw.index(b"\r\n\r\n") + 4
+            for pieces in ([raw], [raw[:head], raw[head:]]):
+                told = answer(shop, *pieces)
+                assert told.startswith(b"HTTP/1.1 422 "), (route, told)
+                assert b'"/no_such_member"' in told, (route, told)
 
 
 @pytest.mark.parametrize("upgrade", UPGRADES)

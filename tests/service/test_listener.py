@@ -1,4 +1,4 @@
-"""Those who knock at once are let in at once."""
+"""Connections that arrive at the same moment are accepted at the same moment."""
 
 import asyncio
 import contextlib
@@ -9,11 +9,11 @@ import uvloop
 
 from service.http.listener import ACCEPTS_A_TURN, BACKLOG, listen, often
 
-KNOCKING = 512
+CLIENTS = 512
 
 
-def turns_until_all_are_in(listeners: list[socket.socket]) -> int:
-    """How often others get their turn while KNOCKING connections are accepted that are all there at the beginning."""
+def turns_until_all_are_accepted(listeners: list[socket.socket]) -> int:
+    """How many turns of the event loop it takes to accept CLIENTS connections that have all arrived already."""
     accepted: list[asyncio.Protocol] = []
 
     class Accepted(asyncio.Protocol):
@@ -26,10 +26,10 @@ def turns_until_all_are_in(listeners: list[socket.socket]) -> int:
         servers = [await loop.create_server(Accepted, sock=it, backlog=BACKLOG) for it in listeners]
         turns = 0
         with contextlib.ExitStack() as closes:
-            for _ in range(KNOCKING):
+            for _ in range(CLIENTS):
                 client = closes.enter_context(socket.socket())
                 client.connect(listeners[0].getsockname())
-            while len(accepted) < KNOCKING:
+            while len(accepted) < CLIENTS:
                 await asyncio.sleep(0)
                 turns += 1
         for server in servers:
@@ -41,4 +41,4 @@ def turns_until_all_are_in(listeners: list[socket.socket]) -> int:
 
 
 def test_a_turn_of_the_loop_accepts_many_connections() -> None:
-    assert turns_until_all_are_in(often(listen("127.0.0.1", 0))) <= 2 * KNOCKING / ACCEPTS_A_TURN
+    assert turns_until_all_are_accepted(often(listen("127.0.0.1", 0))) <= 2 * CLIENTS / ACCEPTS_A_TURN

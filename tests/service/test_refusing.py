@@ -1,4 +1,4 @@
-"""What a process answers that has no room: cheaply, in step, and not to whoever watches it."""
+"""A process without room rejects requests cheaply and in order, and never rejects health checks."""
 
 import time
 from contextlib import closing
@@ -6,24 +6,26 @@ from contextlib import closing
 import pytest
 
 from service.http import connections
-from service.http.refusing import Glance
+from service.http.refusing import QuickParser
 from tests.builders import wait_until
 from tests.served import problem, served
 from tests.system.slow import SlowClient
 
-WATCHED = ["/healthz", "/readyz", "/metrics"]
+HEALTH_CHECKS = ["/healthz", "/readyz", "/metrics"]
 
 GET = b"GET /users?limit=1 HTTP/1.1\r\nHost: x\r\n\r\n"
 POST = b"POST /users HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}"
 CHUNKED = b"POST /users HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n"
+# The head of a request whose body, as long as GET, is still to come.
+UPGRADING = POST.replace(b"Host", b"Connection: Upgrade\r\nUpgrade: h2c\r\nHost").replace(b" 2", b" %d" % len(GET))[:-2]
 
 
 @pytest.mark.parametrize(
     ("data", "asked"),
     [(GET, (b"GET", b"/users?limit=1")), (POST, (b"POST", b"/users")), (CHUNKED, (b"POST", b"/users"))],
 )
-def test_a_glance_tells_what_a_whole_request_asks_for(data: bytes, asked: tuple[bytes, bytes]) -> None:
-    assert Glance().at(data) == asked
+def test_the_quick_parser_finds_method_and_url_of_a_whole_request(data: bytes, asked: tuple[bytes, bytes]) -> None:
+    assert QuickParser().parse(data) == asked
 
 
 @pytest.mark.parametrize(
@@ -41,10 +43,10 @@ def test_a_glance_tells_what_a_whole_request_asks_for(data: bytes, asked: tuple[
         b"{}",
     ],
 )
-def test_a_glance_tells_nothing_of_what_must_be_read_and_has_forgotten_it_afterwards(data: bytes) -> None:
-    glance = Glance()
-    assert glance.at(data) is None
-    assert glance.at(POST) == (b"POST", b"/users")
+def test_the_quick_parser_skips_other_data_and_parses_the_next_request(data: bytes) -> None:
+    quick = QuickParser()
+    assert quick.parse(data) is None
+    assert quick.parse(POST) == (b"POST", b"/users")
 
 
 @pytest.fixture
@@ -53,7 +55,7 @@ def no_room(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("no_room")
-def test_reads_and_commands_are_refused_and_the_connection_stays_in_step(module_database_url: str) -> None:
+def test_reads_and_commands_are_rejected_and_the_connection_can_be_used_again(module_database_url: str) -> None:
     with served(module_database_url) as shop:
         for _ in range(3):
             assert problem(shop.http.get("/users")) == (503, "overloaded")
@@ -64,7 +66,7 @@ def test_reads_and_commands_are_refused_and_the_connection_stays_in_step(module_
 
 
 @pytest.mark.usefixtures("no_room")
-def test_refusals_carry_the_request_id_of_their_own_request(module_database_url: str) -> None:
+def test_a_rejection_has_the_request_id_of_its_own_request(module_database_url: str) -> None:
     with served(module_database_url) as shop:
         for number in range(3):
             for method in ("GET", "HEAD", "POST"):
@@ -92,9 +94,11 @@ def test_a_broken_request_gets_its_request_id_back(module_database_url: str, res
         ([POST[:30], POST[30:], GET], 2),
         ([POST[:-1], POST[-1:], GET], 2),
         ([POST.replace(b" 2", b" %d" % len(GET))[:-2], GET, POST], 2),  # a body that looks like a request
+        ([UPGRADING + GET, POST], 2),
+        ([UPGRADING, GET, POST], 2),
     ],
 )
-def test_however_it_arrives_it_is_refused_once_and_counted(
+def test_a_request_is_rejected_and_counted_once_however_its_bytes_arrive(
     module_database_url: str, pieces: list[bytes], answers: int
 ) -> None:
     with served(module_database_url) as shop, closing(SlowClient(str(shop.http.base_url))) as client:
@@ -113,7 +117,7 @@ def test_however_it_arrives_it_is_refused_once_and_counted(
 
 
 @pytest.mark.usefixtures("no_room")
-def test_a_refusal_does_not_overtake_an_earlier_answer(module_database_url: str) -> None:
+def test_a_rejection_does_not_overtake_an_earlier_answer(module_database_url: str) -> None:
     with served(module_database_url) as shop, closing(SlowClient(str(shop.http.base_url))) as client:
         client.send(GET.replace(b"/users?limit=1", b"/metrics"))
         time.sleep(0.001)  # so that they are two reads, the second before the first is answered
@@ -128,9 +132,9 @@ def test_a_refusal_does_not_overtake_an_earlier_answer(module_database_url: str)
 
 
 @pytest.mark.usefixtures("no_room")
-def test_whoever_watches_is_not_refused(module_database_url: str) -> None:
+def test_health_checks_and_metrics_are_not_rejected(module_database_url: str) -> None:
     with served(module_database_url) as shop:
-        answers = {path: shop.http.get(path) for path in WATCHED}
+        answers = {path: shop.http.get(path) for path in HEALTH_CHECKS}
         assert answers["/healthz"].status_code == 200
         assert answers["/metrics"].status_code == 200
         assert "overloaded" not in answers["/readyz"].text

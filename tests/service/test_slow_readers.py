@@ -1,4 +1,4 @@
-"""A client that reads a large answer slowly gets all of it; one that stalls, or nearly so, is hung up on."""
+"""A client that reads a large answer slowly gets all of it; the connection of one that stalls is closed."""
 
 import contextlib
 import socket
@@ -82,7 +82,7 @@ def test_a_reader_that_needs_longer_for_the_kernels_buffers_does_not_stall(clien
 
 
 @pytest.mark.parametrize("bytes_a_second", [0, 1_000])
-def test_a_reader_that_takes_nothing_or_next_to_nothing_is_hung_up_on(
+def test_the_connection_of_a_reader_that_reads_almost_nothing_is_closed(
     client: socket.socket, bytes_a_second: int
 ) -> None:
     with pytest.raises(ConnectionError):

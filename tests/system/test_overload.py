@@ -1,4 +1,4 @@
-"""More than there is room for: refused at once, and everybody else is answered in bounded time."""
+"""An overloaded process rejects requests at once, and answers all others in limited time."""
 
 import json
 import time
@@ -42,7 +42,7 @@ def status_of(client: SlowClient) -> tuple[int, str]:
     return status, json.loads(body).get("code", "")
 
 
-def test_a_full_queue_refuses_at_once_and_all_that_wait_are_answered(stack: Stack) -> None:
+def test_a_full_queue_rejects_at_once_and_waiting_commands_are_answered(stack: Stack) -> None:
     (url,) = stack.urls
     with ExitStack() as closes, httpx.Client(base_url=url, timeout=20) as shop:
         clients = [closes.enter_context(closing(SlowClient(url))) for _ in range(WAITING_MAX + BATCH_COMMANDS_MAX)]
@@ -80,7 +80,7 @@ def test_a_full_queue_refuses_at_once_and_all_that_wait_are_answered(stack: Stac
     assert stack.rows("SELECT count(*) FROM log.events") == [(2,)]
 
 
-def test_reads_that_there_is_no_room_for_are_refused_at_once(stack: Stack) -> None:
+def test_reads_without_room_are_rejected_at_once(stack: Stack) -> None:
     (url,) = stack.urls
     with ExitStack() as closes, httpx.Client(base_url=url, timeout=20) as shop:
         clients = [closes.enter_context(closing(SlowClient(url))) for _ in range(REQUESTS_MAX + PROBES)]
@@ -98,7 +98,7 @@ def test_reads_that_there_is_no_room_for_are_refused_at_once(stack: Stack) -> No
         wait_until(lambda: shop.get("/users").status_code == 200, ANSWERED_WITHIN_SECONDS, "it reads again")
 
 
-def test_a_frozen_database_is_told_within_ten_seconds_and_reads_too(stack: Stack) -> None:
+def test_commands_and_reads_fail_within_ten_seconds_of_a_frozen_database(stack: Stack) -> None:
     with httpx.Client(base_url=stack.urls[0], timeout=20) as shop:
         assert shop.get("/users").status_code == 200
         with frozen(stack.postgres.pid):

@@ -1,4 +1,4 @@
-"""SIGTERM: what was accepted is answered, the rest is refused, and the end comes in time, whoever is in the way."""
+"""After SIGTERM a process answers what it accepted, rejects the rest, and ends in time."""
 
 import threading
 import time
@@ -101,7 +101,7 @@ def test_a_load_balancer_sees_that_it_stops_before_the_port_closes(tmp_path: Pat
         assert "Traceback" not in api.log
 
 
-def test_neither_slow_clients_nor_a_frozen_database_hold_it_up(stack: Stack) -> None:
+def test_slow_clients_and_a_frozen_database_do_not_delay_the_end(stack: Stack) -> None:
     (url,) = stack.urls
     assert httpx.get(f"{url}/users").status_code == 200
     told: list[httpx.Response] = []

@@ -1,4 +1,4 @@
-"""Three hundred connections that send slowly, or not at all, or do not read: closed in time, and nobody notices."""
+"""The service closes connections that send slowly, send nothing or do not read, and others do not notice."""
 
 import time
 from collections.abc import Iterator
@@ -34,7 +34,7 @@ def head_of(answer: bytes) -> bytes:
     return answer.partition(b"\r\n")[0]
 
 
-def test_slow_senders_are_closed_and_others_served_meanwhile(stack: Stack) -> None:
+def test_slow_senders_are_closed_and_others_are_served_meanwhile(stack: Stack) -> None:
     (url,), pid = stack.urls, stack.apis[0].pid
     with ExitStack() as closes, httpx.Client(base_url=url) as shop:
         assert shop.get("/users").status_code == 200
@@ -88,7 +88,7 @@ def test_a_head_has_limits(stack: Stack, request_head: bytes, status: int, code:
         assert f'"code":"{code}"'.encode() in answer
 
 
-def test_a_head_that_never_ends_is_refused_before_its_end(stack: Stack) -> None:
+def test_an_endless_head_is_rejected_before_its_end(stack: Stack) -> None:
     pid = stack.apis[0].pid
     memory = resident_bytes(pid)
     with closing(SlowClient(stack.urls[0])) as client:
@@ -110,7 +110,7 @@ def test_an_answer_stays_the_answer_to_its_own_request(stack: Stack) -> None:
         assert head_of(client.answer(5)) == b"HTTP/1.1 201 Created"
 
 
-def test_a_body_without_end_is_refused_and_held_nowhere(stack: Stack) -> None:
+def test_an_endless_body_is_rejected_and_not_kept(stack: Stack) -> None:
     """A hundred megabytes: the answer comes early, what follows is dropped, and the sender sees the answer."""
     pid = stack.apis[0].pid
     memory = resident_bytes(pid)
@@ -129,8 +129,8 @@ def test_a_body_without_end_is_refused_and_held_nowhere(stack: Stack) -> None:
     assert peak < GROWTH_BYTES_MAX
 
 
-def test_who_does_not_read_holds_nothing(stack: Stack, is_long: bool) -> None:
-    """Pipelined requests whose answers nobody takes: no more is done for him than fits into the kernel's buffers."""
+def test_a_client_that_does_not_read_holds_no_memory(stack: Stack, is_long: bool) -> None:
+    """Pipelined requests whose answers are not read: the service does no more than fits into the kernel's buffers."""
     pid = stack.apis[0].pid
     memory, open_before = resident_bytes(pid), descriptors(pid)
     with ExitStack() as closes:

@@ -1,0 +1,238 @@
+"""One HTTP connection: uvicorn's httptools protocol with limits of time and size, and with early rejections.
+
+uvicorn has no such limits. `Connections` checks every connection once a second, so the limits cost a request only a
+time stamp. docs/decisions/0015 compares other servers.
+"""
+
+import asyncio
+from collections.abc import Iterable
+
+import httptools
+from starlette.types import ASGIApp
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+
+from contract.problems import Problem
+from contract.requests import request_id
+from service.http import framing, refusing
+from service.http.connections import HEAD_BYTES_MAX, HEADERS_MAX, REQUEST_SECONDS_MAX, URL_BYTES_MAX, Connections
+from service.http.reading import Reading
+from service.http.refusing import NoRoom, answer_bytes
+
+# After SIGTERM the process waits only this long for a request to arrive or an answer to be read.
+CLOSING_CLIENT_SECONDS_MAX = 2
+# After SIGTERM a request that has no answer by then is rejected. The writer has answered all commands earlier.
+CLOSING_ANSWER_SECONDS_MAX = 7
+
+
+class _Rejected:
+    """Stands in for uvicorn's cycle of a request that was answered early: nothing more is done about it."""
+
+    response_complete = True
+    response_started = True
+    more_body = False
+    keep_alive = True
+    message_event = asyncio.Event()  # no one waits for it
+
+
+class Connection(HttpToolsProtocol):
+    """One connection. The lifespan's state must hold the process's `Connections` under "connections"."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._shared: Connections = self.app_state["connections"]
+        self._client_since = self.loop.time()  # since when we wait for the client, and not for our own answer
+        self._head_bytes = 0
+        self._is_arriving = self._is_in_head = False  # the end of a request, or of its head, has not arrived
+        self._reading = Reading()
+        if not self._shared.opened(self):
+            self._shared.refused[refusing.CONNECTIONS.reason] += 1
+            self._reject_and_close(refusing.CONNECTIONS.problem)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._shared.lost(self)
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        if not self._shared.has_room(len(self.tasks)) and self._rejects_whole_request(data):
+            return
+        self._head_bytes += len(data)
+        self._unset_keepalive_if_required()
+        self._feed(data)
+        if not self._is_in_head:
+            self._head_bytes = 0
+        elif self._head_bytes > HEAD_BYTES_MAX and not self.transport.is_closing():
+            self._reject_and_close(_headers_too_large())
+
+    def _feed(self, data: bytes) -> None:
+        """Parse the data. A head that offers an upgrade is parsed again without the offer, so its body stays a body.
+
+        httptools stops at such a head, and takes what follows for the next request.
+        """
+        while True:
+            try:
+                self.parser.feed_data(data)
+            except httptools.HttpParserUpgrade as stop:
+                head = framing.without_upgrade(self.parser, self.url, self.headers)
+                if head is None:
+                    self.send_400_response("")
+                    return
+                data = head + data[stop.args[0] :]
+                self.parser = framing.new_parser(self)
+            except httptools.HttpParserError:
+                self.send_400_response("")
+                return
+            else:
+                return
+
+    # What the parser calls.
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._is_arriving = self._is_in_head = True
+        self._client_since = self.loop.time()
+
+    def on_headers_complete(self) -> None:
+        if self.parser.should_upgrade():
+            return  # _feed parses this head again
+        self._is_in_head = False
+        method = self.parser.get_method()
+        no_room = self._shared.no_room(len(self.tasks), method, self.url)
+        if no_room and self._can_reject_now(method):
+            self._reject_now(no_room, request_id(self.headers))
+            # The parser skips the body.
+            self.cycle = _Rejected()  # type: ignore[assignment] # it stands in for uvicorn's
+            return
+        rejecting = self._rejecting_app(no_room)
+        if rejecting is None:
+            super().on_headers_complete()
+            return
+        # uvicorn answers this request like any other, so the connection stays in step and can be used again.
+        application, self.app = self.app, rejecting
+        try:
+            super().on_headers_complete()
+        finally:
+            self.app = application
+
+    def on_message_complete(self) -> None:
+        if self.parser.should_upgrade():
+            return
+        super().on_message_complete()
+        self._is_arriving = False
+
+    # Rejections before the application is called.
+
+    def _rejects_whole_request(self, data: bytes) -> bool:
+        """Reject the data if it is one whole request that has no room. Returns False if it must be parsed fully."""
+        if self._is_arriving or self._has_answer_pending:
+            return False
+        asked = self._shared.quick.parse(data)
+        if asked is None or asked[0] == b"HEAD":
+            return False
+        no_room = self._shared.no_room(len(self.tasks), *asked)
+        if no_room is None:
+            return False
+        self._unset_keepalive_if_required()
+        self._client_since = self.loop.time()
+        self._reject_now(no_room, self._shared.quick.request_id)
+        return True
+
+    def _reject_now(self, no_room: NoRoom, sent_id: bytes | None) -> None:
+        """Reject without a task and without the application: an overloaded process must spend no time on it."""
+        self._shared.refused[no_room.reason] += 1
+        self.transport.write(no_room.answer(self.server_state.default_headers, sent_id, self._shared.prefix))
+
+    def _can_reject_now(self, method: bytes) -> bool:
+        """Whether an answer can be written right away, and the connection stays usable after it."""
+        return (
+            not (self._has_answer_pending or self.expect_100_continue)
+            and self.parser.should_keep_alive()
+            and method != b"HEAD"
+            and len(self.headers) <= HEADERS_MAX
+        )
+
+    def _rejecting_app(self, no_room: NoRoom | None) -> ASGIApp | None:
+        """An application that rejects this request before its body is read; None if nothing is wrong with it."""
+        problem = self._problem(no_room)
+        return problem.response(request_id(self.headers), self._shared.prefix) if problem else None
+
+    def _problem(self, no_room: NoRoom | None) -> Problem | None:
+        if len(self.url) > URL_BYTES_MAX:
+            return Problem("uri-too-long", f"The URI has more than {URL_BYTES_MAX} bytes.")
+        if len(self.headers) > HEADERS_MAX or (
+            self._head_bytes > HEAD_BYTES_MAX
+            and sum(len(name) + len(value) for name, value in self.headers) > HEAD_BYTES_MAX
+        ):
+            return _headers_too_large()
+        if not framing.has_one_host(self.parser, self.headers):
+            return Problem("malformed-request", "The request must have exactly one Host header.")
+        if no_room:
+            self._shared.refused[no_room.reason] += 1
+            return no_room.problem
+        return None
+
+    def send_400_response(self, msg: str) -> None:
+        if self._is_at_work:
+            # The next answer on this connection must be the one to the request that is under way.
+            self.cycle.keep_alive = False
+            self.flow.pause_reading()
+        else:
+            self._reject_and_close(Problem("malformed-request", "This is no HTTP request."))
+
+    # Limits of time.
+
+    def shutdown(self) -> None:
+        """Stop after the request that is under way. uvicorn calls this when the process begins to stop."""
+        self._shared.closing()
+        super().shutdown()
+
+    def check(self, now: float) -> None:
+        """Close the connection if its client sends too slowly or has stopped reading."""
+        closing = self._shared.closing_since
+        if self._reading.stalls(self.transport, self.cycle, now) or self._reads_too_long(closing, now):
+            self.transport.abort()
+        elif self.transport.is_closing():
+            return
+        elif self._is_at_work or self.flow.read_paused or self._reading.since is not None:
+            self._client_since = now
+            if closing is not None and now - closing > CLOSING_ANSWER_SECONDS_MAX and self._is_at_work:
+                self._reject_and_close(Problem("unavailable", "The service is shutting down."))
+        elif now - self._client_since > (REQUEST_SECONDS_MAX if closing is None else CLOSING_CLIENT_SECONDS_MAX):
+            if self._is_in_head or (self._last and not self._last.response_complete):
+                detail = f"It took more than {REQUEST_SECONDS_MAX} seconds to arrive."
+                self._reject_and_close(Problem("request-timeout", detail))
+            else:
+                self.transport.close()
+
+    def _reads_too_long(self, closing_since: float | None, now: float) -> bool:
+        """Whether the process is stopping, and the client has not read its answer in time."""
+        if closing_since is None or self._reading.since is None:
+            return False
+        return now - max(closing_since, self._reading.since) > CLOSING_CLIENT_SECONDS_MAX
+
+    @property
+    def _last(self) -> RequestResponseCycle | None:
+        """The last request whose headers are complete, and its answer."""
+        return self.cycle
+
+    @property
+    def _has_answer_pending(self) -> bool:
+        """Whether an earlier request's answer has not been written yet."""
+        return (self._last is not None and not self._last.response_complete) or self.flow.write_paused
+
+    @property
+    def _is_at_work(self) -> bool:
+        """Whether a whole request has arrived and has no complete answer yet."""
+        return self._last is not None and not self._last.response_complete and not self._last.more_body
+
+    def _reject_and_close(self, problem: Problem) -> None:
+        """Answer at once, if no other answer has begun, and close."""
+        if self._last is None or self._last.response_complete or not self._last.response_started:
+            asked: Iterable[tuple[bytes, bytes]] = self.cycle.scope["headers"] if self._is_at_work else self.headers
+            response = problem.response(request_id(asked or ()), self._shared.prefix)
+            headers = [*self.server_state.default_headers, *response.raw_headers, (b"connection", b"close")]
+            self.transport.write(answer_bytes(response, headers))
+        self.transport.close()
+
+
+def _headers_too_large() -> Problem:
+    return Problem("headers-too-large", f"The headers are more than {HEADERS_MAX}, or than {HEAD_BYTES_MAX} bytes.")
