@@ -222,12 +222,10 @@ class Follower:
             self._retry_at = time.monotonic() + self._retry_seconds
             return
         self._retried_up_to = max(waiting.values())
-        # If another process has drained one of them meanwhile, the next round has the rest.
-        with contextlib.suppress(parked.NotParked):
-            for drained in parked.drain(self._loop, self._connected(), list(waiting)):
-                if drained.parked is None:
-                    name, stream = self.projection.name, drained.stream
-                    log.info("%s: %s is no longer parked: %d events projected", name, stream, drained.events)
+        for drained in parked.drain(self._loop, self._connected(), list(waiting)):
+            if drained.parked is None:
+                name, stream = self.projection.name, drained.stream
+                log.info("%s: %s is no longer parked: %d events projected", name, stream, drained.events)
 
     def _project(self) -> Progress:
         progress = self._project_batch()

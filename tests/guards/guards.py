@@ -273,7 +273,7 @@ GUARDS = (
         "projector/loop.py",
         "if seen.last_skip > seen.position else ()",
         "if seen.parked else ()",
-        ("tests/projector/test_parking.py::test_a_replay_leaves_out_what_was_skipped_though_it_could_take_it_now",),
+        ("tests/projector/test_parked.py::test_a_replay_leaves_out_what_was_skipped_though_it_could_take_it_now",),
     ),
     Guard(
         "the swap holds all readers",
