@@ -12,6 +12,7 @@ from projector.narrowing import Refused, refusing
 from projector.parking import Parking
 from projector.projection import Envelope, Projection
 from projector.rows import NewRows, Rows
+from projector.writer import Writer
 
 Page = Sequence[StoredEvent] | Sequence[EventCount]
 
@@ -37,13 +38,13 @@ class Folding:
         """The new rows alone, to be written now."""
         return self._rows.take_new()
 
-    def write(self, connection: Connection, schema: str, events: int, position: int) -> None:
+    def write(self, connection: Connection, writer: Writer, events: int, position: int) -> None:
         """Write what was folded of `events` events, the first of them at `position`. Raises Refused, psycopg.Error."""
         if self._projection.every is not None:
-            self._rows.write(connection, schema)
+            writer.write(connection, self._rows)
             return
         with refusing(events, position):
-            self._rows.write(connection, schema)
+            writer.write(connection, self._rows)
 
     def fold(self, events: Page, parking: Parking) -> None:
         """Turn events into row changes, except those that are held back. Raises Refused."""

@@ -38,9 +38,6 @@ _GROUPS = """
 SELECT type, {cause}, count(*), min(stream) FROM {table} WHERE NOT skipped GROUP BY 1, 2
 """
 
-_HOLD = "SELECT position, parked_changes FROM {} FOR UPDATE"
-_RECORD = "UPDATE {} SET parked = %s, parked_changes = parked_changes + %s"
-
 
 class NotParked(Exception):
     """There is no such stream among the parked ones."""
@@ -214,16 +211,15 @@ def _drain_set(loop: Loop, connection: Connection, streams: Sequence[str], limit
         last = taken[-1].position if taken else 0
         left = read.of_streams(connection, open_, last, up_to, each=1, limit=len(open_), types=types)
         loop.folding.fold(taken, parking)
-        loop.folding.write(connection, loop.schema, len(taken), taken[0].position if taken else 0)
+        loop.folding.write(connection, loop.writer, len(taken), taken[0].position if taken else 0)
         later = {event.stream: event for event in left}
         for stream, event in later.items():
             if event.position == before[stream].position:
                 parking.keep(stream)
             elif parking.get(stream) is None:
                 parking.park(event, "drained as far as this; a retry goes on")
-        parking.write(connection, loop.schema)
-        record = sql.SQL(_RECORD).format(sql.Identifier(loop.schema, "checkpoint"))
-        connection.execute(record, (parking.count, int(parking.has_changed)))
+        loop.writer.write_parked(connection, parking)
+        loop.writer.record_parked(connection, parking.count, parking.has_changed)
     loop.parked.committed(parking, changes)
     loop.narrowing.passed(up_to)
     outcomes: dict[str, _Outcome] = {stream: (0, before.get(stream), True) for stream in streams}
@@ -239,8 +235,6 @@ def _drain_set(loop: Loop, connection: Connection, streams: Sequence[str], limit
 
 def _hold(loop: Loop, connection: Connection) -> tuple[int, int, Parking]:
     """Wait for the checkpoint and lock it: its position, its count of changes, and what is parked."""
-    row = connection.execute(sql.SQL(_HOLD).format(sql.Identifier(loop.schema, "checkpoint"))).fetchone()
-    assert row is not None, "`orders migrate` made the checkpoint"
-    position, changes = row
-    parked = loop.parked.load(connection, loop.schema, changes)
+    position, changes = loop.writer.hold(connection)
+    parked = loop.load_parked(connection, changes)
     return position, changes, Parking(parked, loop.skipped(connection, 0, position), loop.narrowing.given_up)

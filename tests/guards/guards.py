@@ -222,7 +222,7 @@ GUARDS = (
     Guard(
         "rows and checkpoint are one transaction",
         "projector/loop.py",
-        "            with connection.transaction():\n                yield\n",
+        "            with self.writer.transaction(connection):\n                yield\n",
         "            yield\n",
         ("tests/projector/test_loop.py::test_rows_without_their_checkpoint_are_never_seen",),
     ),
