@@ -53,6 +53,8 @@ def stock_does_not_come_back(order: Any) -> None:
 
 @_fault("command.domain.order")
 def a_cancellation_forgets_the_one_before(order: Any) -> None:
+    from eventlog.events.record import replace
+
     original = order.cancel
 
     def cancel(cancelled: Any, *args: Any, **more: Any) -> Any:
