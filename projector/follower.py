@@ -36,8 +36,8 @@ SWEEP_SECONDS = 1.0
 LOCKED_SECONDS = 0.02
 # After a batch of so many events the follower rests for so many seconds, so that the next batch is worth its statements
 # and its commit. Then it looks without being woken, because the bell rings seldom on a busy log.
-BUSY_EVENTS, BUSY_SECONDS = 8, 0.01
-VERY_BUSY_EVENTS, VERY_BUSY_SECONDS = 100, 0.04
+BUSY_EVENTS, BUSY_SECONDS = 8, 0.006
+VERY_BUSY_EVENTS, VERY_BUSY_SECONDS = 400, 0.04
 LOOK_AGAIN_SECONDS = 0.001
 # When all parked streams have been retried, the next round begins after this long.
 RETRY_SECONDS = 60.0

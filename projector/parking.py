@@ -123,7 +123,8 @@ class Parking:
 
     def holds_back(self, event: StoredEvent) -> bool:
         """Whether the event must not be projected."""
-        if self.get(event.stream):
+        stream = event.stream
+        if (stream in self._parked or stream in self.new) and self.get(stream):
             return True
         if event.position in self._skipped:
             if event.version == 1:
@@ -136,6 +137,8 @@ class Parking:
 
     def is_missing(self, stream: str) -> bool:
         """Whether the stream's row is missing because its first event is held back."""
+        if stream not in self._parked and stream not in self.new:
+            return False
         parked = self.get(stream)
         return parked is not None and parked.version == 1
 

@@ -107,6 +107,23 @@ class Changes:
         for name, value in greatest.items():
             row.greatest[name] = max(row.greatest.get(name, value), value)
 
+    def take(self, later: "Changes") -> None:
+        """Take over changes that come after these."""
+        if later.inserted:
+            self.inserted.update(later.inserted)
+        if later.changed:
+            for key, columns in later.changed.items():
+                self.set(key, columns)
+        if later.added:
+            for key, sums in later.added.items():
+                self.add(key, *sums)
+
+    def clear(self) -> None:
+        """Forget all changes."""
+        self.inserted.clear()
+        self.changed.clear()
+        self.added.clear()
+
     def take_new(self) -> NewRows:
         """The new rows, which are forgotten here."""
         taken, self.inserted = self.inserted, {}
@@ -181,6 +198,16 @@ class Rows:
     def of(self, table: Mapped) -> Changes:
         """The changes to one table."""
         return self._of[table]
+
+    def take(self, later: "Rows") -> None:
+        """Take over changes that come after these."""
+        for table, changes in later._of.items():  # noqa: SLF001 - of the same class
+            self._of[table].take(changes)
+
+    def clear(self) -> None:
+        """Forget all changes."""
+        for changes in self._of.values():
+            changes.clear()
 
     def write(self, connection: Connection, schema: str) -> None:
         """Write all changes and forget them. Raises psycopg.Error and RowMissing."""
