@@ -1,6 +1,5 @@
 """`orders replay` and `orders verify`: rebuild projections, and prove them right."""
 
-import gc
 import logging
 import signal
 from collections.abc import Callable, Iterator
@@ -64,7 +63,6 @@ def replay(
 def _one_by_one(url: str, chosen: "list[Projection]") -> None:
     from service.cli import output
 
-    _spare_the_collector()
     for projection in chosen:
         with (
             _explained(INTERRUPTED),
@@ -107,7 +105,6 @@ def verify(
     from projector.verify import verify as compare
     from service.cli import output
 
-    _spare_the_collector()
     verdicts = []
     for projection in chosen:
         with (
@@ -163,11 +160,6 @@ def interruptible() -> "Iterator[Callable[[Report], Report]]":
         yield noticing
     finally:
         signal.signal(signal.SIGINT, before)
-
-
-def _spare_the_collector() -> None:
-    """Collect no cycles in this short-lived process: events are many objects in none, looked through for nothing."""
-    gc.disable()
 
 
 def _print(verdict: "Verdict") -> None:

@@ -1,6 +1,5 @@
 """`orders replay --processes N`: rebuild several projections at the same time, each in a process of its own."""
 
-import gc
 import os
 import signal
 import time
@@ -61,8 +60,6 @@ def _passing_ctrl_c() -> Iterator[None]:
 
 
 def _begin() -> None:
-    # Events are many objects in no cycle: the collector would look through all of them for nothing.
-    gc.disable()
     # Ctrl-C in the terminal reaches the parent alone, which interrupts the processes that are rebuilding.
     os.setpgid(0, 0)
     signal.signal(signal.SIGINT, signal.SIG_IGN)

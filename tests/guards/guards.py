@@ -264,7 +264,7 @@ GUARDS = (
     Guard(
         "a parked stream's later events are held back",
         "projector/parking.py",
-        "        if self.get(event.stream):\n            return True\n",
+        "        if (stream in self._parked or stream in self.new) and self.get(stream):\n            return True\n",
         "",
         ("tests/projector/test_parking.py::test_an_event_that_cannot_be_projected_parks_its_stream_and_no_other",),
     ),
