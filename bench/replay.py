@@ -3,6 +3,7 @@
 import statistics
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -61,6 +62,8 @@ def measure(stage: Stage, options: Options) -> Report:
         peaks[size] = median_of(results["ours"], lambda it: it.peak / MIB)
         report.figures[f"replay.vs_sql_{size}"] = share
         _verify(stage, url, report)
+        if size == "small":
+            _upkeep(stage, url, options, report)
         stage.drop(size)
     report.figures["replay.vs_sql"] = report.figures["replay.vs_sql_large"]
     report.figures["replay.peak_mib_large"] = peaks["large"]
@@ -81,9 +84,26 @@ def _row(name: str, results: list[Rebuilt], share: float | None) -> tuple[str | 
     )
 
 
-def _replay(stage: Stage, url: str, _: int) -> Rebuilt:
+def _upkeep(stage: Stage, url: str, options: Options, report: Report) -> None:
+    """What `sales` and `activity` add to a replay of `shop`, one after another and beside it."""
+    wanted = {
+        "shop": partial(_replay, stage, url),
+        "all": partial(_replay, stage, url, arguments=()),
+        "all, --processes 2": partial(_replay, stage, url, arguments=("--processes", "2")),
+    }
+    results = alternate(wanted, options.rounds)
+    table = Table("Upkeep of sales and activity", ("replay of", "seconds", "of shop alone"))
+    report.tables.append(table)
+    for name, rebuilt in results.items():
+        share = ratio(rebuilt, results["shop"], lambda it: it.seconds)
+        table.rows.append((name, median_of(rebuilt, lambda it: it.seconds), f"{share:.2f} x"))
+        report.runs += [{"measured": f"replay of {name}", "seconds": it.seconds} for it in rebuilt]
+    report.figures["replay.upkeep"] = ratio(results["all"], results["shop"], lambda it: it.seconds)
+
+
+def _replay(stage: Stage, url: str, _: int, arguments: Sequence[str] = ("shop",)) -> Rebuilt:
     stage.checkpoint()
-    command = [sys.executable, "-P", "-m", "service.cli", "replay", "shop"]
+    command = [sys.executable, "-P", "-m", "service.cli", "replay", *arguments]
     process = stage.process("replay", command, {"DATABASE_URL": url, "REDIS_URL": stage.valkey.url})
     process.start()
     seconds, peak = process.wait()

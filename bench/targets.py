@@ -38,6 +38,7 @@ TARGETS = (
     Target("answer to visible, p99 at 500 orders/s", "visible.p99_ms_500", 20, "ms", at_most=True),
     Target("live catching up", "visible.catch_up", 60_000, "events/s"),
     Target("replay, share of pure SQL", "replay.vs_sql", 0.8),
+    Target("replay of all projections, time to that of shop alone", "replay.upkeep", 1.1, at_most=True),
     Target("replay of 5 million events, peak memory", "replay.peak_mib_large", 128, "MiB", at_most=True),
     Target("replay's peak memory, 5 million events to 1 million", "replay.peak_growth", 1.2, at_most=True),
     Target("append, time at 10 million events to 10 thousand", "growth.append", 1.25, at_most=True),

@@ -24,7 +24,7 @@ from command.views import order_view
 from contract.problems import Problem
 from contract.requests import StrictRoute, if_match
 from contract.resources import OrderView
-from eventlog.events.record import record
+from eventlog.events.record import Record
 
 
 class ItemBody(Body):
@@ -62,8 +62,7 @@ class CancelOrderBody(Body):
     lines: Annotated[list[CancelledLineBody], Field(min_length=1, max_length=LINES_MAX)] = Field(default_factory=list)
 
 
-@record
-class ProductRef:
+class ProductRef(Record, frozen=True):
     """A product by its id or by its SKU."""
 
     product_id: str | None
@@ -76,8 +75,7 @@ class ProductRef:
         return states.owner(product.sku_claim(self.sku or ""))
 
 
-@record
-class PlaceOrder:
+class PlaceOrder(Record, frozen=True):
     order_id: str
     user_id: str
     products: tuple[ProductRef, ...]
@@ -122,8 +120,7 @@ class PlaceOrder:
         return entity.state if entity else None
 
 
-@record
-class CancelOrder:
+class CancelOrder(Record, frozen=True):
     """`quantities` maps line numbers to what is cancelled of them; None cancels all that is left."""
 
     order_id: str

@@ -4,7 +4,7 @@ from psycopg import Connection
 
 from database import sessions
 from database.sessions import Limits
-from eventlog import arrays, stalled
+from eventlog import stalled
 
 # Tables are locked for moments only: by a swap, or by a migration.
 LOCK_SECONDS_MAX = 10
@@ -15,7 +15,7 @@ VANISHED_MS_MAX = 20_000
 
 def connect(database_url: str, connection_class: type[Connection] = Connection, limits: Limits = LIMITS) -> Connection:
     """A connection in autocommit. Raises psycopg.OperationalError."""
-    connection = sessions.connect(
+    return sessions.connect(
         database_url,
         "orders projector",
         limits,
@@ -23,5 +23,3 @@ def connect(database_url: str, connection_class: type[Connection] = Connection, 
         tcp_user_timeout=VANISHED_MS_MAX,
         keepalives_idle=VANISHED_MS_MAX // 2_000,
     )
-    arrays.register(connection)
-    return connection

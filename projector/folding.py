@@ -1,6 +1,6 @@
 """Folding: events into the row changes that a projection's handlers make of them."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from decimal import Context, localcontext
 from typing import Any, cast
 
@@ -10,8 +10,9 @@ from eventlog.codec import Codec, UnreadableEvent
 from eventlog.read import EventCount, StoredEvent
 from projector.narrowing import Refused, refusing
 from projector.parking import Parking
-from projector.projection import Envelope, Projection
+from projector.projection import Envelope, Handler, Projection
 from projector.rows import NewRows, Rows
+from projector.writer import Writer
 
 Page = Sequence[StoredEvent] | Sequence[EventCount]
 
@@ -26,6 +27,7 @@ class Folding:
         self._projection = projection
         self._decode = codec.decode
         self._rows = Rows(projection.tables)
+        self._of_one_event = Rows(projection.tables)
         # Which event types make rows that refer to rows of other streams, as far as events of the type have been seen.
         self._refers: dict[type[Any], bool] = {}
 
@@ -37,13 +39,13 @@ class Folding:
         """The new rows alone, to be written now."""
         return self._rows.take_new()
 
-    def write(self, connection: Connection, schema: str, events: int, position: int) -> None:
+    def write(self, connection: Connection, writer: Writer, events: int, position: int) -> None:
         """Write what was folded of `events` events, the first of them at `position`. Raises Refused, psycopg.Error."""
         if self._projection.every is not None:
-            self._rows.write(connection, schema)
+            writer.write(connection, self._rows)
             return
         with refusing(events, position):
-            self._rows.write(connection, schema)
+            writer.write(connection, self._rows)
 
     def fold(self, events: Page, parking: Parking) -> None:
         """Turn events into row changes, except those that are held back. Raises Refused."""
@@ -55,7 +57,7 @@ class Folding:
                 self._projection.every(counted, self._rows)
 
     def _fold_events(self, events: Iterable[Any], parking: Parking) -> None:
-        rows, decode, handlers = self._rows, self._decode, self._projection.on
+        rows, decode, handlers, refers = self._rows, self._decode, self._projection.on, self._refers
         for number, stored in enumerate(events, 1):
             if parking.any and parking.holds_back(stored):
                 continue
@@ -69,23 +71,28 @@ class Folding:
             # "order-0190..." is the kind, a hyphen, and an id of 36 characters.
             of = Envelope(stream[-36:], version, occurred_at)
             try:
-                if parking.lacks_rows and (missing := self._missing(handle, event, of, parking)):
-                    parking.park(stored, f"refers to a row that is not there: {missing} is parked", behind=missing)
+                if parking.lacks_rows and refers.get(type(event), True):
+                    if missing := self._fold_referring(handle, event, of, parking):
+                        parking.park(stored, f"refers to a row that is not there: {missing} is parked", behind=missing)
                     continue
                 handle(event, of, rows)
             except Exception as error:
                 # The fault is this event's. It may have left some rows, so the batch begins again without it.
                 raise Refused(f"{type(error).__name__}: {error}", number, position) from error
 
-    def _missing(self, handle: Callable[..., None], event: Any, of: Envelope, parking: Parking) -> str | None:
-        """A parked stream without a row, to which the event's new rows refer.
+    def _fold_referring(self, handle: Handler, event: Any, of: Envelope, parking: Parking) -> str | None:
+        """Fold an event whose new rows may refer to a row that is not there; returns the parked stream of that row.
 
         An event type whose first event made no such rows is taken to make none; the tables' foreign keys find out.
         """
-        if not self._refers.get(type(event), True):
-            return None
-        rows = Rows(self._projection.tables)
-        handle(event, of, rows)
-        referred = list(self._projection.referred_streams(rows))
-        self._refers[type(event)] = bool(referred)
-        return next(filter(parking.is_missing, referred), None)
+        made = self._of_one_event
+        try:
+            handle(event, of, made)
+            if type(event) not in self._refers:
+                self._refers[type(event)] = any(True for _ in self._projection.referred_streams(made))
+            missing = next(filter(parking.is_missing, self._projection.referred_streams(made)), None)
+            if missing is None:
+                self._rows.take(made)
+        finally:
+            made.clear()
+        return missing

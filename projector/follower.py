@@ -36,8 +36,8 @@ SWEEP_SECONDS = 1.0
 LOCKED_SECONDS = 0.02
 # After a batch of so many events the follower rests for so many seconds, so that the next batch is worth its statements
 # and its commit. Then it looks without being woken, because the bell rings seldom on a busy log.
-BUSY_EVENTS, BUSY_SECONDS = 8, 0.01
-VERY_BUSY_EVENTS, VERY_BUSY_SECONDS = 100, 0.04
+BUSY_EVENTS, BUSY_SECONDS = 8, 0.006
+VERY_BUSY_EVENTS, VERY_BUSY_SECONDS = 400, 0.04
 LOOK_AGAIN_SECONDS = 0.001
 # When all parked streams have been retried, the next round begins after this long.
 RETRY_SECONDS = 60.0
@@ -222,12 +222,10 @@ class Follower:
             self._retry_at = time.monotonic() + self._retry_seconds
             return
         self._retried_up_to = max(waiting.values())
-        # If another process has drained one of them meanwhile, the next round has the rest.
-        with contextlib.suppress(parked.NotParked):
-            for drained in parked.drain(self._loop, self._connected(), list(waiting)):
-                if drained.parked is None:
-                    name, stream = self.projection.name, drained.stream
-                    log.info("%s: %s is no longer parked: %d events projected", name, stream, drained.events)
+        for drained in parked.drain(self._loop, self._connected(), list(waiting)):
+            if drained.parked is None:
+                name, stream = self.projection.name, drained.stream
+                log.info("%s: %s is no longer parked: %d events projected", name, stream, drained.events)
 
     def _project(self) -> Progress:
         progress = self._project_batch()

@@ -8,7 +8,7 @@ An event that cannot be projected parks its stream (projector/parking.py). When 
 loop tries it again in halves until one event is left, and parks the stream of that event (projector/narrowing.py).
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -22,8 +22,9 @@ from projector.folding import Folding, Page
 from projector.narrowing import Narrowing, refusing
 from projector.parking import Parked, ParkedStreams, Parking
 from projector.projection import Projection
-from projector.rows import NewRows, write_new
+from projector.rows import NewRows
 from projector.write_behind import WriteBehind
+from projector.writer import PostgresWriter, Writer
 
 # A batch is read, folded and its new rows written in pages, so that a large one takes no more memory.
 PAGE_EVENTS_MAX = 5_000
@@ -72,7 +73,7 @@ def reader_of(projection: Projection) -> ReadPage:
 
 
 class Loop:
-    """Projects the log into the tables of one projection, in its own schema or in `schema`."""
+    """Projects the log into the tables of one projection: in its own schema, in `schema`, or where `writer` writes."""
 
     def __init__(
         self,
@@ -82,10 +83,12 @@ class Loop:
         read_page: ReadPage | None = None,
         page_events_max: int = PAGE_EVENTS_MAX,
         page_bytes_max: int = PAGE_BYTES_MAX,
+        writer: Writer | None = None,
     ) -> None:
         self.projection = projection
         self.schema = schema or projection.name
         self.checkpoint = Checkpoint(projection, self.schema)
+        self.writer = writer or PostgresWriter(self.checkpoint, self.schema)
         self.folding = Folding(projection, codec or Codec())
         self.narrowing = Narrowing()
         self.parked = ParkedStreams()
@@ -95,7 +98,7 @@ class Loop:
 
     def look(self, connection: Connection) -> Progress:
         """Where the tables and the log are. Takes no lock and writes nothing. Raises OtherVersion."""
-        seen = self.checkpoint.look(connection)
+        seen = self.writer.look(connection)
         return Progress(seen.position, seen.head, 0)
 
     def project(self, connection: Connection, limit: int, until: int | None = None) -> Progress:
@@ -107,7 +110,7 @@ class Loop:
         return self.narrowing.run(lambda events: self._project(connection, events, until), limit)
 
     def _project(self, connection: Connection, limit: int, until: int | None) -> Progress:
-        seen = self.checkpoint.look(connection)
+        seen = self.writer.look(connection)
         position = seen.position
         if position > seen.head:
             name = self.projection.name
@@ -116,15 +119,15 @@ class Loop:
         if min(position + limit, head) <= position:
             return Progress(position, head, 0)
         with self.all_or_nothing(connection):
-            if not self.checkpoint.lock(connection, seen):
+            if not self.writer.lock(connection, seen):
                 return Progress(position, head, 0)
             ends = self._page_ends(connection, position, min(position + limit, head))
             up_to = ends[-1]
             parking = self._parking(connection, seen, up_to)
             self._fold_pages(connection, position, ends, parking)
-            self.folding.write(connection, self.schema, up_to - position, position + 1)
-            parking.write(connection, self.schema)
-            self.checkpoint.move(connection, seen, up_to, parking.count, parking.has_changed)
+            self.folding.write(connection, self.writer, up_to - position, position + 1)
+            self.writer.write_parked(connection, parking)
+            self.writer.move(connection, seen, up_to, parking.count, parking.has_changed)
         self.parked.committed(parking, seen.parked_changes)
         self.narrowing.passed(up_to)
         return Progress(up_to, head, up_to - position, tuple(parking.new.values()))
@@ -133,7 +136,7 @@ class Loop:
     def all_or_nothing(self, connection: Connection) -> Iterator[None]:
         """Rows and checkpoint, all or nothing."""
         try:
-            with connection.transaction():
+            with self.writer.transaction(connection):
                 yield
         except BaseException:
             self.folding.clear()
@@ -143,8 +146,12 @@ class Loop:
         """The positions after < position <= up_to that an operator has left out."""
         return skips.positions(connection, self.projection.name, after, up_to)
 
+    def load_parked(self, connection: Connection, changes: int) -> Mapping[str, Parked]:
+        """The parked streams; `changes` is the checkpoint's count of changes, which must be locked."""
+        return self.parked.load(lambda: self.writer.load_parked(connection), changes)
+
     def _parking(self, connection: Connection, seen: Seen, up_to: int) -> Parking:
-        parked = self.parked.load(connection, self.schema, seen.parked_changes) if seen.parked else {}
+        parked = self.load_parked(connection, seen.parked_changes) if seen.parked else {}
         skipped = self.skipped(connection, seen.position, up_to) if seen.last_skip > seen.position else ()
         return Parking(parked, skipped, self.narrowing.given_up)
 
@@ -180,4 +187,4 @@ class Loop:
     def _write_new(self, connection: Connection, new: list[NewRows], after: int, up_to: int) -> None:
         """Write the new rows of the page of the events at positions after < position <= up_to."""
         with refusing(up_to - after, after + 1):
-            write_new(new, connection, self.schema)
+            self.writer.write_new(connection, new)

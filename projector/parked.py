@@ -1,7 +1,12 @@
-"""What operators do about parked streams: see what is held back and why, try again, or skip an event for good."""
+"""What operators do about parked streams: see what is held back and why, try again, or skip an event for good.
+
+`groups` lists the streams by cause, largest group first. `retry` and `skip_group` take one of these groups; only its
+`projection`, `type` and `error` are used, so a page may build the `Group` from what it has shown. All acts may run
+beside a worker and beside each other: streams that another process has freed meanwhile are passed over.
+"""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
@@ -32,9 +37,6 @@ _CAUSE = sql.SQL("regexp_replace(error, '[0-9a-f]{8}-[0-9a-f-]{27}|[0-9]+', '*',
 _GROUPS = """
 SELECT type, {cause}, count(*), min(stream) FROM {table} WHERE NOT skipped GROUP BY 1, 2
 """
-
-_HOLD = "SELECT position, parked_changes FROM {} FOR UPDATE"
-_RECORD = "UPDATE {} SET parked = %s, parked_changes = parked_changes + %s"
 
 
 class NotParked(Exception):
@@ -103,13 +105,13 @@ def retry(
     Set by set, in order within a stream; live projection goes on between the sets, each of `events_max` events. Raises
     NotParked and psycopg.Error.
     """
-    table = sql.Identifier(loop.schema, "parked")
-    rows = connection.execute(sql.SQL(_WAITING).format(cause=_CAUSE, table=table)).fetchall()
+    rows = _waiting_streams(connection, loop)
     if stream is not None:
+        if all(name != stream for name, *_ in rows):
+            raise NotParked(f"{stream} is not parked")
         first = [stream]
     else:
-        wanted = None if group is None else (group.type, group.error)
-        first = [name for name, _, *kind in rows if wanted is None or tuple(kind) == wanted]
+        first = [name for name, _, *cause in rows if group is None or tuple(cause) == (group.type, group.error)]
     drained = _drain_in_sets(loop, connection, first, events_max)
     free = {it.stream for it in drained if it.parked is None}
     # A stream that waits for a row was appended after it. So in the order of positions, one pass is enough.
@@ -118,11 +120,22 @@ def retry(
     return drained + _drain_in_sets(loop, connection, behind, events_max)
 
 
+def _waiting_streams(connection: Connection, loop: Loop) -> list[tuple[str, str | None, str, str]]:
+    """Each parked stream with the stream that it waits for, the type of its event, and the cause; oldest first."""
+    table = sql.Identifier(loop.schema, "parked")
+    return connection.execute(sql.SQL(_WAITING).format(cause=_CAUSE, table=table)).fetchall()
+
+
 def _drain_in_sets(loop: Loop, connection: Connection, streams: Sequence[str], events_max: int) -> list[Drained]:
     drained: list[Drained] = []
-    for start in range(0, len(streams), STREAMS_A_BATCH):
-        drained += drain(loop, connection, streams[start : start + STREAMS_A_BATCH], events_max)
+    for some in _sets(streams):
+        drained += drain(loop, connection, some, events_max)
     return drained
+
+
+def _sets(streams: Sequence[str]) -> Iterator[Sequence[str]]:
+    for start in range(0, len(streams), STREAMS_A_BATCH):
+        yield streams[start : start + STREAMS_A_BATCH]
 
 
 def skip(connection: Connection, loop: Loop, stream: str, reason: str, by: str) -> tuple[Parked, Drained]:
@@ -131,11 +144,36 @@ def skip(connection: Connection, loop: Loop, stream: str, reason: str, by: str) 
     Without its first event a stream stays out altogether. Returns the event, and what became of the rest. Raises
     NotParked and psycopg.Error.
     """
+    skipped = _record_skips(loop, connection, [stream], reason, by)
+    if not skipped:
+        raise NotParked(f"{stream} is not parked")
+    return skipped[0], drain(loop, connection, [stream])[0]
+
+
+def skip_group(connection: Connection, loop: Loop, group: Group, reason: str, by: str) -> list[Drained]:
+    """Skip the event at which each stream of a group is parked, and project the rest of these streams.
+
+    As `skip`, set by set: live projection goes on between the sets. `reason` must not be empty; `by` names the
+    operator. Returns what became of each stream. Raises psycopg.Error; then the sets before it stay skipped.
+    """
+    drained: list[Drained] = []
+    of_group = [
+        name for name, _, *cause in _waiting_streams(connection, loop) if tuple(cause) == (group.type, group.error)
+    ]
+    for streams in _sets(of_group):
+        skipped = _record_skips(loop, connection, streams, reason, by)
+        drained += drain(loop, connection, [it.stream for it in skipped])
+    return drained
+
+
+def _record_skips(loop: Loop, connection: Connection, streams: Sequence[str], reason: str, by: str) -> list[Parked]:
+    """Record a skip for the event at which each stream is parked. Returns where those are that still are parked."""
     with loop.all_or_nothing(connection):
         _, _, parking = _hold(loop, connection)
-        parked = _parked(parking, stream)
-        skips.add(connection, loop.projection.name, parked.position, stream, parked.version, reason, by)
-    return parked, drain(loop, connection, [stream])[0]
+        parked = [it for it in map(parking.get, streams) if it is not None and not it.skipped]
+        for it in parked:
+            skips.add(connection, loop.projection.name, it.position, it.stream, it.version, reason, by)
+    return parked
 
 
 def drain(
@@ -143,7 +181,8 @@ def drain(
 ) -> list[Drained]:
     """Project the events that were held back of parked streams, in order, up to the position of the tables.
 
-    Set by set: what was projected stays, even if a later event fails. Raises NotParked and psycopg.Error.
+    Set by set: what was projected stays, even if a later event fails. A stream that is not parked any more counts as
+    done. Raises psycopg.Error.
     """
     done = {stream: Drained(stream, 0, None) for stream in streams}
     left = list(streams)
@@ -163,7 +202,7 @@ def _drain_set(loop: Loop, connection: Connection, streams: Sequence[str], limit
     """For each stream: how many events were projected, where it is parked now, and whether that was all."""
     with loop.all_or_nothing(connection):
         up_to, changes, parking = _hold(loop, connection)
-        before = {stream: _parked(parking, stream) for stream in streams}
+        before = {stream: it for stream in streams if (it := parking.get(stream)) is not None}
         open_ = {stream: it.version for stream, it in before.items() if not it.skipped}
         for stream in open_:
             parking.release(stream)
@@ -172,19 +211,18 @@ def _drain_set(loop: Loop, connection: Connection, streams: Sequence[str], limit
         last = taken[-1].position if taken else 0
         left = read.of_streams(connection, open_, last, up_to, each=1, limit=len(open_), types=types)
         loop.folding.fold(taken, parking)
-        loop.folding.write(connection, loop.schema, len(taken), taken[0].position if taken else 0)
+        loop.folding.write(connection, loop.writer, len(taken), taken[0].position if taken else 0)
         later = {event.stream: event for event in left}
         for stream, event in later.items():
             if event.position == before[stream].position:
                 parking.keep(stream)
             elif parking.get(stream) is None:
                 parking.park(event, "drained as far as this; a retry goes on")
-        parking.write(connection, loop.schema)
-        record = sql.SQL(_RECORD).format(sql.Identifier(loop.schema, "checkpoint"))
-        connection.execute(record, (parking.count, int(parking.has_changed)))
+        loop.writer.write_parked(connection, parking)
+        loop.writer.record_parked(connection, parking.count, parking.has_changed)
     loop.parked.committed(parking, changes)
     loop.narrowing.passed(up_to)
-    outcomes: dict[str, _Outcome] = {stream: (0, before[stream], True) for stream in streams}
+    outcomes: dict[str, _Outcome] = {stream: (0, before.get(stream), True) for stream in streams}
     projected = Counter(
         event.stream for event in taken if (it := parking.get(event.stream)) is None or event.version < it.version
     )
@@ -197,15 +235,6 @@ def _drain_set(loop: Loop, connection: Connection, streams: Sequence[str], limit
 
 def _hold(loop: Loop, connection: Connection) -> tuple[int, int, Parking]:
     """Wait for the checkpoint and lock it: its position, its count of changes, and what is parked."""
-    row = connection.execute(sql.SQL(_HOLD).format(sql.Identifier(loop.schema, "checkpoint"))).fetchone()
-    assert row is not None, "`orders migrate` made the checkpoint"
-    position, changes = row
-    parked = loop.parked.load(connection, loop.schema, changes)
+    position, changes = loop.writer.hold(connection)
+    parked = loop.load_parked(connection, changes)
     return position, changes, Parking(parked, loop.skipped(connection, 0, position), loop.narrowing.given_up)
-
-
-def _parked(parking: Parking, stream: str) -> Parked:
-    parked = parking.get(stream)
-    if parked is None:
-        raise NotParked(f"{stream} is not parked")
-    return parked

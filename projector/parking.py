@@ -8,7 +8,7 @@ operator skips the event. See docs/decisions/0013-a-bad-event-parks-its-stream.m
 Each projection parks for itself. A fault in one never shows in another.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from psycopg import Connection, sql
@@ -44,6 +44,11 @@ class Parked(NamedTuple):
     skipped: bool
 
 
+def load(connection: Connection, schema: str) -> list[Parked]:
+    """All parked streams of a schema."""
+    return [Parked(*row) for row in connection.execute(sql.SQL(_ALL).format(sql.Identifier(schema, "parked")))]
+
+
 class ParkedStreams:
     """The parked streams of a projection, kept in memory: read again only when another process has changed them."""
 
@@ -51,11 +56,10 @@ class ParkedStreams:
         self._changes = -1
         self._streams: dict[str, Parked] = {}
 
-    def load(self, connection: Connection, schema: str, changes: int) -> Mapping[str, Parked]:
-        """The parked streams; `changes` is the checkpoint's count of changes, which must be locked."""
+    def load(self, read: Callable[[], Sequence[Parked]], changes: int) -> Mapping[str, Parked]:
+        """The parked streams, from `read` if need be; `changes` is the checkpoint's count, which must be locked."""
         if changes != self._changes:
-            rows = connection.execute(sql.SQL(_ALL).format(sql.Identifier(schema, "parked"))).fetchall()
-            self._streams = {stream: Parked(stream, *rest) for stream, *rest in rows}
+            self._streams = {it.stream: it for it in read()}
             self._changes = changes
         return self._streams
 
@@ -119,7 +123,8 @@ class Parking:
 
     def holds_back(self, event: StoredEvent) -> bool:
         """Whether the event must not be projected."""
-        if self.get(event.stream):
+        stream = event.stream
+        if (stream in self._parked or stream in self.new) and self.get(stream):
             return True
         if event.position in self._skipped:
             if event.version == 1:
@@ -132,6 +137,8 @@ class Parking:
 
     def is_missing(self, stream: str) -> bool:
         """Whether the stream's row is missing because its first event is held back."""
+        if stream not in self._parked and stream not in self.new:
+            return False
         parked = self.get(stream)
         return parked is not None and parked.version == 1
 

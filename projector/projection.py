@@ -121,10 +121,12 @@ class Projection:
     def referred_streams(self, rows: Rows) -> Iterator[str]:
         """The streams whose rows the new rows of `rows` refer to."""
         for mapped, columns in self.references.items():
-            for row in rows.of(mapped).inserted.values():
-                for column, kind in columns:
-                    if row[column] is not None:
-                        yield f"{kind}-{row[column]}"
+            inserted = rows.of(mapped).inserted
+            if inserted:
+                for row in inserted.values():
+                    for column, kind in columns:
+                        if row[column] is not None:
+                            yield f"{kind}-{row[column]}"
 
 
 def named(projections: Iterable[Projection], name: str) -> Projection | None:

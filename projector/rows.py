@@ -6,24 +6,21 @@ A handler says `insert`, `set` or `add`; it runs no SQL. A row that a batch inse
 
 from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from functools import cache
-from itertools import islice
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import msgspec
 from psycopg import Connection, sql
 from sqlalchemy import Table
 from sqlalchemy.orm import DeclarativeBase
 
-from eventlog import arrays
-from readmodel.base import DIALECT, table_of
+from readmodel.base import table_of
 
 Key = Hashable
 Mapped = type[DeclarativeBase]
+Named = tuple[str, ...]
+Keyed = list[tuple[Key, Mapping[str, Any]]]
 
-# Rows of one COPY: many, so that a call costs little for each; few, so that PostgreSQL writes while Python goes on.
-_COPY_ROWS = 1_000
-
-_json = msgspec.json.Encoder().encode
+_encode = msgspec.json.Encoder().encode
 
 
 class RowMissing(Exception):
@@ -43,23 +40,15 @@ class NewRows(NamedTuple):
 
     def write(self, connection: Connection, schema: str) -> None:
         """Write them."""
-        if not self.rows:
-            return
-        statement = sql.SQL(r"COPY {} ({}) FROM STDIN (FORMAT csv, ESCAPE '\', NULL 'null', ENCODING 'UTF8')").format(
-            sql.Identifier(schema, self.table), sql.SQL(", ").join(map(sql.Identifier, self.columns))
-        )
-        with connection.cursor().copy(statement) as copy:
-            rows = iter(self.rows)
-            while some := [list(row.values()) for row in islice(rows, _COPY_ROWS)]:
-                copy.write(_csv(some))
+        if self.rows:
+            connection.execute(_insert(schema, self.table, tuple(self.columns)), (_json(list(self.rows)),))
 
 
 @cache
-def _described(table: Table) -> tuple[str, tuple[str, ...], tuple[str, ...], dict[str, str]]:
-    """A table's name, its columns, those of its primary key, and the types of all."""
+def _described(table: Table) -> tuple[str, tuple[str, ...], tuple[str, ...]]:
+    """A table's name, its columns, and those of its primary key."""
     columns = tuple(str(column.name) for column in table.columns)
-    types = {str(column.name): column.type.compile(dialect=DIALECT) for column in table.columns}
-    return str(table.name), columns, tuple(str(column.name) for column in table.primary_key), types
+    return str(table.name), columns, tuple(str(column.name) for column in table.primary_key)
 
 
 class _Sums(NamedTuple):
@@ -77,7 +66,7 @@ class Changes:
     """
 
     def __init__(self, table: Table) -> None:
-        self._name, self.columns, self._key, self._types = _described(table)
+        self._name, self.columns, self._key = _described(table)
         self.inserted: dict[Key, dict[str, Any]] = {}
         self.changed: dict[Key, dict[str, Any]] = {}
         self.added: dict[Key, _Sums] = {}
@@ -118,6 +107,23 @@ class Changes:
         for name, value in greatest.items():
             row.greatest[name] = max(row.greatest.get(name, value), value)
 
+    def take(self, later: "Changes") -> None:
+        """Take over changes that come after these."""
+        if later.inserted:
+            self.inserted.update(later.inserted)
+        if later.changed:
+            for key, columns in later.changed.items():
+                self.set(key, columns)
+        if later.added:
+            for key, sums in later.added.items():
+                self.add(key, *sums)
+
+    def clear(self) -> None:
+        """Forget all changes."""
+        self.inserted.clear()
+        self.changed.clear()
+        self.added.clear()
+
     def take_new(self) -> NewRows:
         """The new rows, which are forgotten here."""
         taken, self.inserted = self.inserted, {}
@@ -125,69 +131,39 @@ class Changes:
 
     def write_changed(self, connection: Connection, schema: str) -> None:
         """Write the changed rows and the sums, and forget them. The new rows must have been written."""
-        if self.changed:
-            for columns, rows in self._by_columns():
-                self._update(connection, schema, columns, rows)
-            self.changed.clear()
-        if self.added:
-            for kinds, rows in self._by_kinds():
-                self._upsert(connection, schema, kinds, rows)
-            self.added.clear()
+        for columns, rows in _by_columns(self.changed.items()):
+            statement = _update(schema, self._name, self._key, columns)
+            changed = connection.execute(statement, (self._documents(rows),)).rowcount
+            if changed != len(rows):
+                raise RowMissing(f"{len(rows) - changed} of the rows to change are not in {self._name}")
+        self.changed.clear()
+        for kinds, sums in _by_kinds(self.added.items()):
+            connection.execute(_upsert(schema, self._name, self._key, *kinds), (self._documents(sums),))
+        self.added.clear()
 
-    def _by_columns(self) -> Iterator[tuple[tuple[str, ...], list[tuple[Any, ...]]]]:
-        """Rows whose same columns change go into one statement: (columns, [key values + new values])."""
-        groups: dict[tuple[str, ...], list[tuple[Any, ...]]] = {}
-        for key, values in self.changed.items():
-            groups.setdefault(tuple(values), []).append((*_values(key), *values.values()))
-        yield from groups.items()
+    def _documents(self, rows: Iterable[tuple[Key, Mapping[str, Any]]]) -> str:
+        """Rows as a JSON array of objects, each with its key. PostgreSQL reads every value from its text."""
+        name = self._key[0]
+        if len(self._key) == 1:
+            return _json([{name: key, **row} for key, row in rows])
+        return _json([{**dict(zip(self._key, cast("tuple[Any, ...]", key), strict=True)), **row} for key, row in rows])
 
-    def _by_kinds(self) -> Iterator[tuple[tuple[tuple[str, ...], ...], list[tuple[Any, ...]]]]:
-        """Rows that add to the same columns go into one statement: ((sums, least, greatest), [key values + values])."""
-        groups: dict[tuple[tuple[str, ...], ...], list[tuple[Any, ...]]] = {}
-        for key, row in self.added.items():
-            values = [value for part in row for value in part.values()]
-            groups.setdefault(tuple(map(tuple, row)), []).append((*_values(key), *values))
-        yield from groups.items()
 
-    def _update(
-        self, connection: Connection, schema: str, columns: Sequence[str], rows: Sequence[tuple[Any, ...]]
-    ) -> None:
-        statement = sql.SQL("UPDATE {table} AS row SET {settings} FROM {new} WHERE {same_key}").format(
-            table=sql.Identifier(schema, self._name),
-            settings=_listed("{0} = new.{0}", columns),
-            new=self._unnested([*self._key, *columns]),
-            same_key=sql.SQL(" AND ").join(sql.SQL("row.{0} = new.{0}").format(sql.Identifier(it)) for it in self._key),
-        )
-        changed = connection.execute(statement, _arrays(rows)).rowcount
-        if changed != len(rows):
-            raise RowMissing(f"{len(rows) - changed} of the rows to change are not in {self._name}")
+def _by_columns(changed: Iterable[tuple[Key, Mapping[str, Any]]]) -> Iterator[tuple[Named, Keyed]]:
+    """Rows whose same columns change go into one statement."""
+    groups: dict[Named, Keyed] = {}
+    for key, row in changed:
+        groups.setdefault(tuple(row), []).append((key, row))
+    yield from groups.items()
 
-    def _upsert(
-        self, connection: Connection, schema: str, kinds: Sequence[Sequence[str]], rows: Sequence[tuple[Any, ...]]
-    ) -> None:
-        sums, least, greatest = kinds
-        names = [*self._key, *sums, *least, *greatest]
-        parts = (
-            ("{0} = row.{0} + excluded.{0}", sums),
-            ("{0} = least(row.{0}, excluded.{0})", least),
-            ("{0} = greatest(row.{0}, excluded.{0})", greatest),
-        )
-        statement = sql.SQL(
-            "INSERT INTO {table} AS row ({names}) SELECT {names} FROM {new} "
-            "ON CONFLICT ({key}) DO UPDATE SET {settings}"
-        ).format(
-            table=sql.Identifier(schema, self._name),
-            names=_listed("{0}", names),
-            new=self._unnested(names),
-            key=_listed("{0}", self._key),
-            settings=sql.SQL(", ").join(_listed(template, columns) for template, columns in parts if columns),
-        )
-        connection.execute(statement, _arrays(rows))
 
-    def _unnested(self, names: Sequence[str]) -> sql.Composed:
-        """Arrays of text as rows with the types of the columns."""
-        texts = sql.SQL(", ").join(sql.SQL("%b::text[]::{}[]").format(sql.SQL(self._types[name])) for name in names)
-        return sql.SQL("unnest({}) AS new ({})").format(texts, _listed("{0}", names))
+def _by_kinds(added: Iterable[tuple[Key, _Sums]]) -> Iterator[tuple[tuple[Named, Named, Named], Keyed]]:
+    """Rows that add to the same columns go into one statement: (columns of sums, least and greatest), rows."""
+    groups: dict[tuple[Named, Named, Named], Keyed] = {}
+    for key, (sums, least, greatest) in added:
+        kinds = (tuple(sums), tuple(least), tuple(greatest))
+        groups.setdefault(kinds, []).append((key, {**sums, **least, **greatest}))
+    yield from groups.items()
 
 
 class Rows:
@@ -223,6 +199,16 @@ class Rows:
         """The changes to one table."""
         return self._of[table]
 
+    def take(self, later: "Rows") -> None:
+        """Take over changes that come after these."""
+        for table, changes in later._of.items():  # noqa: SLF001 - of the same class
+            self._of[table].take(changes)
+
+    def clear(self) -> None:
+        """Forget all changes."""
+        for changes in self._of.values():
+            changes.clear()
+
     def write(self, connection: Connection, schema: str) -> None:
         """Write all changes and forget them. Raises psycopg.Error and RowMissing."""
         write_new(self.take_new(), connection, schema)
@@ -240,40 +226,46 @@ def write_new(new: Iterable[NewRows], connection: Connection, schema: str) -> No
         rows.write(connection, schema)
 
 
-def _values(key: Key) -> tuple[Any, ...]:
-    return key if isinstance(key, tuple) else (key,)
+def _json(rows: list[Any]) -> str:
+    return _encode(rows).decode()
+
+
+# The statements take their rows as one JSON array, and PostgreSQL gives them the types of the table. Composing a
+# statement takes as long as sending it, so each is composed once.
+
+
+@cache
+def _insert(schema: str, table: str, columns: Named) -> bytes:
+    return _composed("INSERT INTO {table} ({columns}) SELECT {columns} FROM {new}", schema, table, columns=columns)
+
+
+@cache
+def _update(schema: str, table: str, key: Named, columns: Named) -> bytes:
+    statement = "UPDATE {table} AS row SET {settings} FROM {new} WHERE {same_key}"
+    same_key = sql.SQL(" AND ").join([sql.SQL("row.{0} = new.{0}").format(sql.Identifier(it)) for it in key])
+    return _composed(statement, schema, table, settings=_listed("{0} = new.{0}", columns), same_key=same_key)
+
+
+@cache
+def _upsert(schema: str, table: str, key: Named, sums: Named, least: Named, greatest: Named) -> bytes:
+    parts = (
+        ("{0} = row.{0} + excluded.{0}", sums),
+        ("{0} = least(row.{0}, excluded.{0})", least),
+        ("{0} = greatest(row.{0}, excluded.{0})", greatest),
+    )
+    settings = sql.SQL(", ").join([_listed(template, columns) for template, columns in parts if columns])
+    insert = "INSERT INTO {table} AS row ({columns}) SELECT {columns} FROM {new}"
+    columns = (*key, *sums, *least, *greatest)
+    statement = insert + " ON CONFLICT ({key}) DO UPDATE SET {settings}"
+    return _composed(statement, schema, table, columns=columns, key=key, settings=settings)
+
+
+def _composed(statement: str, schema: str, table: str, **parts: sql.Composable | Named) -> bytes:
+    name = sql.Identifier(schema, table)
+    new = sql.SQL("json_populate_recordset(NULL::{}, %s::json) AS new").format(name)
+    listed = {name: _listed("{0}", it) if isinstance(it, tuple) else it for name, it in parts.items()}
+    return sql.SQL(statement).format(table=name, new=new, **listed).as_bytes()
 
 
 def _listed(template: str, names: Iterable[str]) -> sql.Composed:
-    return sql.SQL(", ").join(sql.SQL(template).format(sql.Identifier(name)) for name in names)
-
-
-def _arrays(rows: Sequence[tuple[Any, ...]]) -> list[arrays.Array]:
-    """Rows as one array of texts for each column."""
-    return [arrays.of_nullable_text(map(_text, values)) for values in zip(*rows, strict=True)]
-
-
-def _text(value: object) -> str | None:
-    """A value as PostgreSQL reads it from text; None is null."""
-    return value if value is None or value.__class__ is str else str(value)
-
-
-def _csv(rows: list[list[object]]) -> bytes:
-    """Rows in COPY's CSV format, with a backslash for its escape and a bare `null` for its null.
-
-    Sources: PostgreSQL's documentation of COPY, "CSV Format"; RFC 8259. An array in JSON is such a row already: texts
-    in quotes, with a backslash before quotes and backslashes, all else without. So the rows are encoded together, which
-    takes less time than value by value. Where JSON escapes other characters, or a text has in it what is between rows,
-    that is done all the same.
-    """
-    encoded = _json(rows)
-    has_other_escapes = b"\\" in encoded.replace(rb"\\", b"").replace(rb"\"", b"")
-    if has_other_escapes or encoded.count(b"],[") != len(rows) - 1:
-        return "".join(",".join(map(_csv_value, row)) + "\n" for row in rows).encode()
-    return encoded[2:-2].replace(b"],[", b"\n") + b"\n"
-
-
-def _csv_value(value: object) -> str:
-    if value is None:
-        return "null"
-    return '"' + str(value).replace("\\", r"\\").replace('"', r"\"") + '"'
+    return sql.SQL(", ").join([sql.SQL(template).format(sql.Identifier(name)) for name in names])

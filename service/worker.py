@@ -22,7 +22,8 @@ def setup() -> None:
     if settings.database_url is None or settings.redis_url is None:
         raise OperatorError("DATABASE_URL and REDIS_URL must be set: `orders work` does that", exit_code=2)
     die_with_parent()
-    # A page of events is many objects and no cycles: the collector would look through all of them for nothing.
+    # Parked streams stay in memory. With 10,000 of them and Python's own threshold, large batches take Python twice as
+    # long as without any; with this one 1.4 times. It makes no difference to a replay, so nothing is set there.
     gc.set_threshold(GC_THRESHOLD)
     broker = bell.broker(settings.redis_url)
     dramatiq.set_broker(broker)

@@ -17,6 +17,7 @@ TRANSACTIONS = {
     "eventlog/append.py:append": "commit",  # the writer's: events, claims, keys
     "projector/loop.py:Loop.all_or_nothing": "commit",  # rows and checkpoint
     "projector/replay.py:_swap": "commit",  # the last events, and the schemas' names
+    "projector/writer.py:PostgresWriter.transaction": "writer",  # what the loop commits
     "projector/checkpoint.py:Checkpoint.beat": "note",  # who looked last; no row, no position
     "projector/checkpoint.py:Checkpoint.report": "note",  # why nothing is projected
     "projector/shadow.py:Shadow.__enter__": "shadow",  # empty tables that nobody reads yet
@@ -40,12 +41,12 @@ WRITING = {
     "migrations/env.py",
     "migrations/versions",
     "projector/checkpoint.py",
-    "projector/parked.py",
     "projector/parking.py",
     "projector/replay.py",
     "projector/rows.py",
     "projector/shadow.py",
     "projector/tables.py",
+    "projector/writer.py",
     "service/embedded/postgres.py",
 }
 

@@ -1,4 +1,4 @@
 """The rules of the shop, as plain functions: `decide(state, command) -> events`, `evolve(state, event) -> state`.
 
-No clock, no ids, no database, nothing but Python: whatever a decision depends on is passed in.
+No clock, no ids, no database, no framework: whatever a decision depends on is passed in.
 """

@@ -1,7 +1,6 @@
 """The rules of orders: placed as a whole or not at all, and cancelled no more than once."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from decimal import Decimal
 from typing import Literal
 
@@ -32,11 +31,10 @@ from eventlog.events import (
     StockReleased,
     StockReserved,
 )
-from eventlog.events.record import record
+from eventlog.events.record import Record, replace
 
 
-@record
-class Item:
+class Item(Record, frozen=True):
     """A line of an order: what the product was called and cost when the order was placed."""
 
     line: int
@@ -49,8 +47,7 @@ class Item:
     amount: str
 
 
-@record
-class Order:
+class Order(Record, frozen=True):
     id: str
     external_id: str | None
     user_id: str
@@ -66,8 +63,7 @@ class Order:
     updated_at: str
 
 
-@record
-class WantedLine:
+class WantedLine(Record, frozen=True):
     """`agreed_unit_price` replaces the product's price: an importer's privilege."""
 
     quantity: int

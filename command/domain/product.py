@@ -1,6 +1,5 @@
 """The rules of products and their stock, which never goes below zero."""
 
-from dataclasses import replace
 from decimal import Decimal
 
 from command.domain import money
@@ -15,13 +14,12 @@ from eventlog.events import (
     StockReleased,
     StockReserved,
 )
-from eventlog.events.record import record
+from eventlog.events.record import Record, replace
 
 STOCK_MAX = 10**12
 
 
-@record
-class Product:
+class Product(Record, frozen=True):
     """`stock` is None for what is not kept in stock and can be ordered in any quantity."""
 
     id: str
@@ -79,7 +77,7 @@ def evolve(product_id: str, product: Product | None, event: ProductEvent, at: st
     match event:
         case StockReserved() | StockReleased() | StockAdjusted():
             assert product is not None
-            # Spelled out: dataclasses.replace takes several times as long, and this runs for every line of every order.
+            # Spelled out: replace takes several times as long, and this runs for every line of every order.
             return Product(
                 product_id,
                 product.sku,

@@ -1,14 +1,11 @@
 """The rules of users: an e-mail address belongs to one user at a time; a deleted user frees it."""
 
-from dataclasses import replace
-
 from command.domain.refusals import Deleted
 from eventlog.events import UserChanged, UserDeleted, UserEvent, UserRegistered
-from eventlog.events.record import record
+from eventlog.events.record import Record, replace
 
 
-@record
-class User:
+class User(Record, frozen=True):
     id: str
     external_id: str | None
     name: str

@@ -1,8 +1,8 @@
 """Every event there is. Class and field names are the storage format: they are never renamed (see docs/events.md).
 
-Standard library only. Ids are UUID text, money is canonical decimal text, and fields hold nothing but JSON's own types,
-so an event reads from the log, through a projection and into a table without being taken apart. `PERSONAL` names the
-fields that tell of a person, and `ABOUT` the field that says of whom (absent: the stream is that user's own).
+Ids are UUID text, money is canonical decimal text, and fields hold nothing but JSON's own types, so an event reads from
+the log, through a projection and into a table without being taken apart. `PERSONAL` names the fields that tell of a
+person, and `ABOUT` the field that says of whom (absent: the stream is that user's own).
 """
 
 from eventlog.events.order import CancelledLine, OrderCancelled, OrderItem, OrderLinesCancelled, OrderPlaced

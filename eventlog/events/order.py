@@ -6,11 +6,10 @@ copies them.
 
 from typing import ClassVar
 
-from eventlog.events.record import record
+from eventlog.events.record import Record
 
 
-@record
-class OrderItem:
+class OrderItem(Record, frozen=True):
     """A line as it was when the order was placed; `amount` is quantity x unit_price."""
 
     line: int
@@ -22,8 +21,7 @@ class OrderItem:
     amount: str
 
 
-@record
-class OrderPlaced:
+class OrderPlaced(Record, frozen=True):
     user_id: str
     external_id: str | None
     currency: str
@@ -35,8 +33,7 @@ class OrderPlaced:
     ABOUT: ClassVar = "user_id"
 
 
-@record
-class CancelledLine:
+class CancelledLine(Record, frozen=True):
     """`quantity` pieces worth `amount` were cancelled now; `cancelled_after` counts all that were, of this line."""
 
     line: int
@@ -47,8 +44,7 @@ class CancelledLine:
     cancelled_after: int
 
 
-@record
-class OrderLinesCancelled:
+class OrderLinesCancelled(Record, frozen=True):
     """A part of the order was cancelled; some of it is left.
 
     `amount` is the worth of what was cancelled now, `cancelled_total_after` of all that was. `external_id` names the
@@ -67,8 +63,7 @@ class OrderLinesCancelled:
     ABOUT: ClassVar = "user_id"
 
 
-@record
-class OrderCancelled:
+class OrderCancelled(Record, frozen=True):
     """All that was left of the order was cancelled: `lines` has what was left until now. See OrderLinesCancelled."""
 
     user_id: str

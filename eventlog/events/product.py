@@ -3,11 +3,10 @@
 Every stock event carries `stock_after`, so the last one alone tells the stock.
 """
 
-from eventlog.events.record import record
+from eventlog.events.record import Record
 
 
-@record
-class ProductAdded:
+class ProductAdded(Record, frozen=True):
     """A product kept in stock begins with none; one that is not (postage, a fee) can be ordered in any quantity."""
 
     sku: str
@@ -17,30 +16,25 @@ class ProductAdded:
     stock_kept: bool
 
 
-@record
-class ProductChanged:
+class ProductChanged(Record, frozen=True):
     name: str
 
 
-@record
-class ProductRepriced:
+class ProductRepriced(Record, frozen=True):
     price: str
 
 
-@record
-class ProductDiscontinued:
+class ProductDiscontinued(Record, frozen=True):
     pass
 
 
-@record
-class StockAdjusted:
+class StockAdjusted(Record, frozen=True):
     delta: int
     reason: str
     stock_after: int
 
 
-@record
-class StockReserved:
+class StockReserved(Record, frozen=True):
     """`quantity` is what one order takes of the product, all its lines together."""
 
     order_id: str
@@ -48,8 +42,7 @@ class StockReserved:
     stock_after: int
 
 
-@record
-class StockReleased:
+class StockReleased(Record, frozen=True):
     order_id: str
     quantity: int
     stock_after: int

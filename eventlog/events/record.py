@@ -1,20 +1,14 @@
-"""Plain data that nobody changes: a dataclass that is frozen in the eyes of the type checker only.
+"""Plain data that nobody changes: the base class of events, states and commands.
 
-Python's own frozen dataclasses set each field through `object.__setattr__`, which makes an object four times as dear;
-placing one order makes a dozen. mypy, which checks all of the code, refuses assignments just the same.
+A frozen `msgspec.Struct`: an assignment to a field raises AttributeError. The codec makes one from stored JSON in about
+half the time that a dataclass takes. `gc=False`: a record holds text, numbers and tuples of records, never a reference
+back, so the garbage collector need not look at it.
 """
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar, dataclass_transform
+import msgspec
 
-Class = TypeVar("Class")
+replace = msgspec.structs.replace
 
-if TYPE_CHECKING:
 
-    @dataclass_transform(frozen_default=True)
-    def record(cls: type[Class]) -> type[Class]:
-        """Make `cls` a dataclass with slots, equal by value, and frozen."""
-
-else:
-    # unsafe_hash: equal values hash equal, as frozen dataclasses do. It is as safe as nobody changing them.
-    record = dataclass(slots=True, unsafe_hash=True)
+class Record(msgspec.Struct, frozen=True, gc=False):
+    """Slots, equal and hashed by value, frozen."""

@@ -2,11 +2,10 @@
 
 from typing import ClassVar
 
-from eventlog.events.record import record
+from eventlog.events.record import Record
 
 
-@record
-class UserRegistered:
+class UserRegistered(Record, frozen=True):
     """`email_key` is the form in which the address is compared and must be unique."""
 
     name: str
@@ -17,8 +16,7 @@ class UserRegistered:
     PERSONAL: ClassVar = ("name", "email", "email_key", "external_id")
 
 
-@record
-class UserChanged:
+class UserChanged(Record, frozen=True):
     """Only what changed is set; `email_key` together with `email`."""
 
     name: str | None = None
@@ -28,6 +26,5 @@ class UserChanged:
     PERSONAL: ClassVar = ("name", "email", "email_key")
 
 
-@record
-class UserDeleted:
+class UserDeleted(Record, frozen=True):
     pass

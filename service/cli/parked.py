@@ -62,7 +62,7 @@ def parked(context: typer.Context, projection: Of = None, as_json: AsJson = Fals
         ],
     )
     print("after the cause is mended: orders parked retry, or retry --group N")
-    print("to do without an event: orders parked skip STREAM --reason ...")
+    print("to do without an event: orders parked skip STREAM --reason ..., or skip --group N")
 
 
 def retry(
@@ -74,7 +74,6 @@ def retry(
 ) -> None:
     """Project what was held back, in order, and then what waited for it. Exit code 1 if something still is parked."""
     from projector.loop import Loop
-    from projector.parked import groups
     from projector.parked import retry as again
     from service.cli import output
 
@@ -84,11 +83,7 @@ def retry(
         if group is not None:
             if stream is not None:
                 raise OperatorError("give a stream or --group, not both", MISUSE)
-            found = groups(connection, chosen)
-            if group > len(found):
-                raise OperatorError(f"there is no group {group}: `orders parked` lists {len(found)}")
-            wanted = found[group - 1]
-            (of_group,) = named([wanted.projection])
+            wanted, of_group = _numbered(connection, chosen, group)
             drained += [(of_group.name, it) for it in again(connection, Loop(of_group), group=wanted)]
         else:
             for it in _with(connection, chosen, stream) if stream else chosen:
@@ -108,27 +103,54 @@ def retry(
 
 
 def skip(
-    stream: Annotated[str, typer.Argument(help="The parked stream")],
     reason: Annotated[str, typer.Option(help="Why the read tables can do without the event; it is recorded")],
+    stream: Annotated[str | None, typer.Argument(help="The parked stream")] = None,
+    group: Annotated[int | None, typer.Option(help="The group with this number in `orders parked`", min=1)] = None,
     projection: Of = None,
     data_dir: DataDir = None,
 ) -> None:
     """Skip the event at which a stream is parked, for good, and project the rest of the stream.
 
     The event stays in the log, and replays leave it out too. Without its first event a stream stays out altogether.
+    With --group this is done for each stream of the group. Exit code 1 if one of them is parked at its next event.
     """
+    if not reason.strip():
+        raise OperatorError("--reason must not be empty", MISUSE)
+    if (stream is None) == (group is None):
+        raise OperatorError("give a stream or --group", MISUSE)
+    by = f"{getpass.getuser()}@{socket.gethostname()}"
+    with _database(data_dir) as connection:
+        if group is not None:
+            _skip_group(connection, _chosen(projection), group, reason.strip(), by)
+        elif stream is not None:
+            _skip_stream(connection, _chosen(projection), stream, reason.strip(), by)
+
+
+def _skip_group(connection: "Connection", chosen: "list[Projection]", number: int, reason: str, by: str) -> None:
+    from projector.loop import Loop
+    from projector.parked import skip_group
+
+    wanted, projection = _numbered(connection, chosen, number)
+    drained = skip_group(connection, Loop(projection), wanted, reason, by)
+    out = sum(it.parked is not None and it.parked.skipped for it in drained)
+    again = sum(it.parked is not None and not it.parked.skipped for it in drained)
+    print(f"{projection.name} skips one event of each of {len(drained):,} streams")
+    if out:
+        print(f"{out:,} streams stay out of the read tables: that was their first event")
+    if again:
+        print(f"{again:,} streams are parked at a later event: orders parked")
+        raise typer.Exit(NOT_TRUE)
+
+
+def _skip_stream(connection: "Connection", chosen: "list[Projection]", stream: str, reason: str, by: str) -> None:
     from projector.loop import Loop
     from projector.parked import skip as leave_out
 
-    if not reason.strip():
-        raise OperatorError("--reason must not be empty", MISUSE)
-    with _database(data_dir) as connection:
-        where = _with(connection, _chosen(projection), stream)
-        if len(where) > 1:
-            names = ", ".join(it.name for it in where)
-            raise OperatorError(f"{stream} is parked in {names}: name one with --projection", MISUSE)
-        by = f"{getpass.getuser()}@{socket.gethostname()}"
-        event, drained = leave_out(connection, Loop(where[0]), stream, reason.strip(), by)
+    where = _with(connection, chosen, stream)
+    if len(where) > 1:
+        names = ", ".join(it.name for it in where)
+        raise OperatorError(f"{stream} is parked in {names}: name one with --projection", MISUSE)
+    event, drained = leave_out(connection, Loop(where[0]), stream, reason, by)
     print(f"{where[0].name} skips event {event.position} ({event.type}, version {event.version} of {stream})")
     if drained.parked is None:
         print(f"{stream} is no longer parked")
@@ -137,6 +159,17 @@ def skip(
     else:
         print(f"{stream} is parked at its next event: {_reason(drained.parked.error)}")
         raise typer.Exit(NOT_TRUE)
+
+
+def _numbered(connection: "Connection", chosen: "list[Projection]", number: int) -> "tuple[Group, Projection]":
+    """The group with this number in `orders parked`, and its projection. Raises OperatorError if there is none."""
+    from projector.parked import groups
+
+    found = groups(connection, chosen)
+    if number > len(found):
+        raise OperatorError(f"there is no group {number}: `orders parked` lists {len(found)}")
+    (projection,) = named([found[number - 1].projection])
+    return found[number - 1], projection
 
 
 def _chosen(name: str | None) -> "list[Projection]":

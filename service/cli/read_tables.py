@@ -1,9 +1,7 @@
 """`orders replay` and `orders verify`: rebuild projections, and prove them right."""
 
-import gc
 import logging
 import signal
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -11,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from service.cli import connect
+from service.cli import connect, rebuilding
 from service.cli.failures import MISUSE, NOT_TRUE
 from service.cli.run import DataDir
 from service.errors import OperatorError
@@ -25,6 +23,7 @@ if TYPE_CHECKING:
 # More than anybody reads; --json has all.
 DIFFERENCES_SHOWN_MAX = 50
 VALUE_SHOWN_MAX = 60
+INTERRUPTED = "interrupted: the old read tables go on serving, what was built of the new ones is dropped"
 
 Names = Annotated[list[str] | None, typer.Argument(metavar="[PROJECTION]...", help="All of them when left out")]
 
@@ -44,27 +43,39 @@ def named(names: list[str] | None) -> "list[Projection]":
     return [projection for projection in found.values() if projection is not None]
 
 
-def replay(projections: Names = None, data_dir: DataDir = None) -> None:
+def replay(
+    projections: Names = None,
+    processes: Annotated[int, typer.Option(help="Rebuild so many projections at the same time", min=1)] = 1,
+    data_dir: DataDir = None,
+) -> None:
     """Rebuild projections from the first event on, while their old tables serve; then let the new ones serve."""
     chosen = named(projections)
     url = connect.database_url(data_dir)
-    from projector.replay import replay as rebuild
+    if processes > 1 and len(chosen) > 1:
+        with _explained(INTERRUPTED):
+            for rebuilt in rebuilding.several(url, [it.name for it in chosen], processes):
+                _tell(rebuilt)
+    else:
+        _one_by_one(url, chosen)
+    _tell_parked(url, chosen)
+
+
+def _one_by_one(url: str, chosen: "list[Projection]") -> None:
     from service.cli import output
 
-    _spare_the_collector()
     for projection in chosen:
-        name = projection.name
-        started = time.monotonic()
         with (
-            _explained("interrupted: the old read tables go on serving, what was built of the new ones is dropped"),
-            _interruptible() as noticing,
-            output.events_bar(f"rebuilding {name}") as bar,
+            _explained(INTERRUPTED),
+            interruptible() as noticing,
+            output.events_bar(f"rebuilding {projection.name}") as bar,
         ):
-            reached = rebuild(url, projection, noticing(_reporting(bar.at)))
-        seconds = time.monotonic() - started
-        rate = reached.position / seconds
-        print(f"rebuilt {name} from {reached.position:,} events in {seconds:.1f} s ({rate:,.0f} events/s)", flush=True)
-    _tell_parked(url, chosen)
+            rebuilt = rebuilding.one(url, projection, noticing(_reporting(bar.at)))
+        _tell(rebuilt)
+
+
+def _tell(rebuilt: rebuilding.Rebuilt) -> None:
+    name, events, seconds = rebuilt
+    print(f"rebuilt {name} from {events:,} events in {seconds:.1f} s ({events / seconds:,.0f} events/s)", flush=True)
 
 
 def _reporting(at: Callable[[int, int], None]) -> "Report":
@@ -94,12 +105,11 @@ def verify(
     from projector.verify import verify as compare
     from service.cli import output
 
-    _spare_the_collector()
     verdicts = []
     for projection in chosen:
         with (
             _explained("interrupted: nothing was proved"),
-            _interruptible() as noticing,
+            interruptible() as noticing,
             output.events_bar(f"folding the log for {projection.name}") as bar,
         ):
             verdicts.append(compare(url, projection, noticing(_reporting(bar.at))))
@@ -124,7 +134,7 @@ def _view(verdict: "Verdict") -> dict[str, object]:
 
 
 @contextmanager
-def _interruptible() -> "Iterator[Callable[[Report], Report]]":
+def interruptible() -> "Iterator[Callable[[Report], Report]]":
     """Yield what makes a report of progress notice a Ctrl-C that got lost, and raise it again.
 
     Python raises it wherever it happens to be. While psycopg waits for a lock, the time-out of that lock may come first
@@ -150,11 +160,6 @@ def _interruptible() -> "Iterator[Callable[[Report], Report]]":
         yield noticing
     finally:
         signal.signal(signal.SIGINT, before)
-
-
-def _spare_the_collector() -> None:
-    """Collect no cycles in this short-lived process: events are many objects in none, looked through for nothing."""
-    gc.disable()
 
 
 def _print(verdict: "Verdict") -> None:

@@ -23,11 +23,6 @@ def test_texts_come_back(connection: Connection) -> None:
     assert back(connection, arrays.of_text(iter(TEXTS)), "text") == TEXTS
 
 
-@pytest.mark.parametrize("items", [[None], [None, None], ["a", None, ""], TEXTS])
-def test_texts_and_nulls_come_back(connection: Connection, items: list[str | None]) -> None:
-    assert back(connection, arrays.of_nullable_text(items), "text") == items
-
-
 @pytest.mark.parametrize(
     ("element", "type_name", "items"),
     [
@@ -70,7 +65,6 @@ def test_times_come_back_to_the_microsecond(connection: Connection, time: dateti
     ("array", "type_name"),
     [
         (arrays.of_text([]), "text"),
-        (arrays.of_nullable_text([]), "text"),
         (arrays.of_bytes(arrays.BYTEA, []), "bytea"),
         (arrays.of_integers(arrays.INT4, []), "integer"),
         (arrays.of_times([]), "timestamp with time zone"),

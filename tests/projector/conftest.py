@@ -4,8 +4,11 @@ import psycopg
 import pytest
 from psycopg import Connection
 
+from command.ids import new_id
+from eventlog.events import CancelledLine, OrderCancelled, OrderItem, OrderPlaced, ProductAdded, UserChanged
 from projector.connecting import connect
-from tests.builders import Writing
+from tests.builders import Writing, append_events, new_event
+from tests.projector.parked_streams import broken, user
 
 
 @pytest.fixture
@@ -27,3 +30,28 @@ def other(database_url: str) -> Iterator[Connection]:
     """Somebody else's connection."""
     with psycopg.connect(database_url, autocommit=True) as connection:
         yield connection
+
+
+@pytest.fixture
+def order(database_url: str) -> dict[str, str]:
+    """An order whose user has a first event that cannot be read: streams by kind."""
+    buyer, product, placed, another = new_id(), new_id(), new_id(), new_id()
+    items = (OrderItem(1, product, "CUP", "Cup", 2, "2.50", "5.00"),)
+    append_events(
+        database_url,
+        [
+            broken(new_event(f"user-{buyer}", 1, user(1)), "of another shape"),
+            new_event(f"product-{product}", 1, ProductAdded("CUP", "Cup", "2.50", "EUR", False)),
+            new_event(f"order-{placed}", 1, OrderPlaced(buyer, None, "EUR", "5.00", None, items)),
+            new_event(f"user-{another}", 1, user(2)),
+            new_event(f"user-{buyer}", 2, UserChanged("Ada", None)),
+            new_event(
+                f"order-{placed}",
+                2,
+                OrderCancelled(
+                    buyer, "EUR", None, None, (CancelledLine(1, product, "CUP", 2, "5.00", 2),), "5.00", "5.00"
+                ),
+            ),
+        ],
+    )
+    return {"user": f"user-{buyer}", "order": f"order-{placed}", "another": f"user-{another}"}

@@ -1,15 +1,11 @@
 """An event that cannot be projected parks its stream; all others go on, and what was held back comes in order."""
 
-import time
 from dataclasses import replace
 
-import psycopg
 import pytest
 from psycopg import Connection
 
 from command.ids import new_id
-from eventlog.append import NewEvent
-from eventlog.codec import encode
 from eventlog.events import (
     CancelledLine,
     OrderCancelled,
@@ -21,83 +17,13 @@ from eventlog.events import (
     UserRegistered,
 )
 from projector.loop import Loop
-from projector.parked import NotParked, groups, held_back, retry, skip
-from projector.projection import Projection
+from projector.parked import held_back, retry
 from projector.projections.shop import SHOP
 from projector.replay import replay
 from projector.verify import verify
 from tests.builders import Writing, append_events, new_event
+from tests.projector.parked_streams import ALL, broken, mend, parked, project, user
 from tests.projector.read_tables import contents, position, rows
-
-ALL = 10_000
-
-
-def project(connection: Connection, limit: int = ALL, projection: Projection = SHOP) -> None:
-    projecting = Loop(projection)
-    while projecting.project(connection, limit).events:
-        pass
-
-
-def parked(connection: Connection) -> dict[str, tuple[int, str]]:
-    """Of each parked stream, the first version that is missing, and why."""
-    return {it.parked.stream: (it.parked.version, it.parked.error) for it in held_back(connection, SHOP)}
-
-
-def mend(connection: Connection, stream: str, version: int, event: object) -> None:
-    """Do to the log what only a superuser can, and what a new release does by reading it otherwise."""
-    connection.execute("ALTER TABLE log.events DISABLE TRIGGER refuse_rewriting")
-    connection.execute(
-        "UPDATE log.events SET data = %s, type = %s, schema_version = 1 WHERE stream = %s AND version = %s",
-        (encode(event).decode(), type(event).__name__, stream, version),
-    )
-    connection.execute("ALTER TABLE log.events ENABLE ALWAYS TRIGGER refuse_rewriting")
-
-
-def user(number: int) -> UserRegistered:
-    return UserRegistered(f"User {number}", f"user{number}@example.org", f"user{number}@example.org", None)
-
-
-def broken(event: NewEvent, how: str) -> NewEvent:
-    """The event as no release can read it."""
-    match how:
-        case "unknown type":
-            return event._replace(type="UserTeleported")
-        case "unknown version":
-            return event._replace(schema_version=9)
-        case "of another shape":
-            return event._replace(data=b'{"name": 7, "delta": "x"}')
-        case "not an object":
-            return event._replace(data=b"17")
-        case "half a surrogate pair":
-            return event._replace(data=b'{"name": "\\ud800", "email": "ada@example.org", "external_id": null}')
-        case "a NUL":
-            return event._replace(data=b'{"name": "\\u0000", "email": "ada@example.org", "external_id": null}')
-    raise AssertionError(how)
-
-
-@pytest.fixture
-def order(database_url: str) -> dict[str, str]:
-    """An order whose user has a first event that cannot be read: streams by kind."""
-    buyer, product, placed, another = new_id(), new_id(), new_id(), new_id()
-    items = (OrderItem(1, product, "CUP", "Cup", 2, "2.50", "5.00"),)
-    append_events(
-        database_url,
-        [
-            broken(new_event(f"user-{buyer}", 1, user(1)), "of another shape"),
-            new_event(f"product-{product}", 1, ProductAdded("CUP", "Cup", "2.50", "EUR", False)),
-            new_event(f"order-{placed}", 1, OrderPlaced(buyer, None, "EUR", "5.00", None, items)),
-            new_event(f"user-{another}", 1, user(2)),
-            new_event(f"user-{buyer}", 2, UserChanged("Ada", None)),
-            new_event(
-                f"order-{placed}",
-                2,
-                OrderCancelled(
-                    buyer, "EUR", None, None, (CancelledLine(1, product, "CUP", 2, "5.00", 2),), "5.00", "5.00"
-                ),
-            ),
-        ],
-    )
-    return {"user": f"user-{buyer}", "order": f"order-{placed}", "another": f"user-{another}"}
 
 
 @pytest.mark.parametrize(
@@ -233,64 +159,6 @@ def test_a_long_stream_is_drained_page_by_page(database_url: str, connection: Co
     assert verify(database_url, SHOP, lambda _: None).differences == []
 
 
-def test_a_skipped_event_is_left_out_for_good(writing: Writing, database_url: str, connection: Connection) -> None:
-    buyer = writing.user()
-    append_events(database_url, [broken(new_event(f"user-{buyer}", 2, UserChanged("Ada", None)), "of another shape")])
-    append_events(database_url, [new_event(f"user-{buyer}", 3, UserChanged("Bea", None))])
-    project(connection)
-    event, drained = skip(connection, Loop(SHOP), f"user-{buyer}", "nobody needs it", "me")
-    assert (event.version, drained.events, drained.parked) == (2, 2, None)
-    assert connection.execute("SELECT name, version FROM shop.users").fetchall() == [("Bea", 3)]
-    assert connection.execute("SELECT position, version, reason, skipped_by FROM log.skips").fetchall() == [
-        (2, 2, "nobody needs it", "me")
-    ]
-    assert verify(database_url, SHOP, lambda _: None).differences == []
-    replay(database_url, SHOP, lambda _: None)
-    assert connection.execute("SELECT name, version FROM shop.users").fetchall() == [("Bea", 3)]
-    assert parked(connection) == {}
-
-
-def test_a_replay_leaves_out_what_was_skipped_though_it_could_take_it_now(
-    writing: Writing, database_url: str, connection: Connection
-) -> None:
-    buyer = writing.user(name="Ada")
-    append_events(database_url, [broken(new_event(f"user-{buyer}", 2, UserChanged("Bea", None)), "of another shape")])
-    project(connection)
-    skip(connection, Loop(SHOP), f"user-{buyer}", "nobody needs it", "me")
-    mend(connection, f"user-{buyer}", 2, UserChanged("Bea", None))
-    replay(database_url, SHOP, lambda _: None)
-    assert connection.execute("SELECT name FROM shop.users").fetchall() == [("Ada",)]
-    assert verify(database_url, SHOP, lambda _: None).differences == []
-
-
-def test_without_its_first_event_a_stream_stays_out_and_what_depends_on_it_waits(
-    order: dict[str, str], database_url: str, connection: Connection
-) -> None:
-    project(connection)
-    _, drained = skip(connection, Loop(SHOP), order["user"], "a test user", "me")
-    assert drained.parked is not None
-    assert drained.parked.skipped
-    assert list(parked(connection)) == [order["order"]]
-    retry(connection, Loop(SHOP))
-    assert list(parked(connection)) == [order["order"]]
-    with pytest.raises(NotParked):
-        skip(connection, Loop(SHOP), order["another"], "not parked at all", "me")
-    skip(connection, Loop(SHOP), order["order"], "a test user's", "me")
-    assert parked(connection) == {}
-    assert verify(database_url, SHOP, lambda _: None).differences == []
-    before = contents(connection)
-    replay(database_url, SHOP, lambda _: None)
-    assert contents(connection) == before
-
-
-def test_a_skip_is_never_rewritten(order: dict[str, str], connection: Connection) -> None:
-    project(connection)
-    skip(connection, Loop(SHOP), order["user"], "a test user", "me")
-    for statement in ("UPDATE log.skips SET reason = 'x'", "DELETE FROM log.skips", "TRUNCATE log.skips"):
-        with pytest.raises(psycopg.errors.InsufficientPrivilege, match=r"log\.skips is append-only"):
-            connection.execute(statement.encode())
-
-
 def test_a_replay_parks_what_it_cannot_project_and_serves(
     order: dict[str, str], database_url: str, connection: Connection
 ) -> None:
@@ -350,33 +218,6 @@ def test_many_bad_events_in_a_batch_cost_little_more_than_one(
     project(connection, projection=replace(SHOP, on={**SHOP.on, UserRegistered: failing}))
     assert len(parked(connection)) == 300
     assert attempts <= 2 * 300 + 2
-
-
-def test_thousands_of_parked_streams_are_retried_in_sets_and_hold_back_no_other(
-    writing: Writing, database_url: str, connection: Connection
-) -> None:
-    many = 3_000
-    for start in range(0, many, 500):
-        events = [new_event(f"user-{new_id()}", 1, user(number)) for number in range(start, start + 500)]
-        append_events(database_url, [broken(event, "unknown type") for event in events])
-    project(connection)
-    other = writing.user()
-    buyer, product = writing.user(), writing.product()
-    writing.order(buyer, {product: 1})
-    began = time.monotonic()
-    project(connection)
-    assert time.monotonic() - began < 1
-    assert connection.execute("SELECT count(*) FROM shop.users WHERE id = %s", (other,)).fetchone() == (1,)
-    assert [(it.streams, it.type) for it in groups(connection, [SHOP])] == [(many, "UserTeleported")]
-
-    connection.execute("ALTER TABLE log.events DISABLE TRIGGER refuse_rewriting")
-    connection.execute("UPDATE log.events SET type = 'UserRegistered' WHERE type = 'UserTeleported'")
-    connection.execute("ALTER TABLE log.events ENABLE ALWAYS TRIGGER refuse_rewriting")
-    began = time.monotonic()
-    outcomes = retry(connection, Loop(SHOP), group=groups(connection, [SHOP])[0])
-    assert time.monotonic() - began < 5
-    assert (len(outcomes), parked(connection)) == (many, {})
-    assert verify(database_url, SHOP, lambda _: None).differences == []
 
 
 def test_a_loop_notices_that_another_process_has_drained_a_stream(

@@ -206,7 +206,7 @@ def test_what_was_written_is_forgotten(connection: Connection) -> None:
     rows.insert(Product, product(first))
     rows.set(Product, first, {"stock": 1})
     write(connection, rows)
-    write(connection, rows)  # a second COPY of the row would be refused
+    write(connection, rows)  # a second INSERT of the row would be refused
     assert connection.execute("SELECT count(*) FROM shop.products").fetchone() == (1,)
 
 

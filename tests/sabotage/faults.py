@@ -7,7 +7,6 @@ import asyncio
 import os
 import signal
 from collections.abc import Callable
-from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -33,6 +32,8 @@ def stock_is_not_looked_at(order: Any) -> None:
 
 @_fault("command.domain.order")
 def money_is_binary(order: Any) -> None:
+    from eventlog.events.record import replace
+
     original = order._price
 
     def price(lines: Any, products: Any) -> Any:
@@ -52,6 +53,8 @@ def stock_does_not_come_back(order: Any) -> None:
 
 @_fault("command.domain.order")
 def a_cancellation_forgets_the_one_before(order: Any) -> None:
+    from eventlog.events.record import replace
+
     original = order.cancel
 
     def cancel(cancelled: Any, *args: Any, **more: Any) -> Any:

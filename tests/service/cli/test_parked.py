@@ -104,8 +104,18 @@ def test_an_event_is_skipped_with_a_reason_that_is_recorded(run: Run, stream: st
     assert run("verify").returncode == 0
 
 
+def test_a_group_is_skipped_by_its_number(run: Run, stream: str, database_url: str) -> None:
+    skipped = run("parked", "skip", "--group", "1", "--reason", "nobody needs it")
+    assert skipped.returncode == 0, skipped.stderr
+    assert skipped.stdout == "shop skips one event of each of 1 streams\n"
+    assert names(database_url) == [("Ada 3",)]
+    assert "there is no group 1" in one_line(run("parked", "skip", "--group", "1", "--reason", "again"), 1)
+
+
 def test_misuse_is_told_in_one_line(run: Run, stream: str) -> None:
     assert "Missing option '--reason'" in run("parked", "skip", stream).stderr
     assert "--reason must not be empty" in one_line(run("parked", "skip", stream, "--reason", " "), 2)
+    for arguments in ([], [stream, "--group", "1"]):
+        assert "give a stream or --group" in one_line(run("parked", "skip", *arguments, "--reason", "why not"), 2)
     for command in (("retry", "user-x"), ("skip", "user-x", "--reason", "why not")):
         assert "user-x is not parked; what is: orders parked" in one_line(run("parked", *command), 1)

@@ -9,6 +9,7 @@ import psycopg
 import pytest
 
 from eventlog.events import UserDeleted
+from projector.projections.sales import SALES
 from projector.projections.shop import SHOP
 from projector.shadow import only_one
 from service.cli.read_tables import DIFFERENCES_SHOWN_MAX
@@ -37,6 +38,24 @@ def test_replay_tells_what_it_did(run: Run, shop: Writing, database_url: str) ->
         assert line.endswith("events/s)")
     assert done.stderr == "", "no progress bar where nobody watches"
     assert run("replay", "sales", "shop").stdout.count("rebuilt") == 2
+
+
+def test_several_projections_are_rebuilt_at_the_same_time(run: Run, shop: Writing, database_url: str) -> None:
+    ((head,),) = execute(database_url, "SELECT position FROM log.head")
+    before = execute(database_url, "SELECT oid FROM pg_namespace WHERE nspname IN ('shop', 'sales', 'activity')")
+    done = run("replay", "--processes", "3")
+    assert done.returncode == 0, done.stderr
+    told = sorted(line.partition(" events in ")[0] for line in done.stdout.splitlines())
+    assert told == [f"rebuilt {name} from {head}" for name in ("activity", "sales", "shop")]
+    after = execute(database_url, "SELECT oid FROM pg_namespace WHERE nspname IN ('shop', 'sales', 'activity')")
+    assert set(before).isdisjoint(after)
+    assert run("verify").returncode == 0
+
+
+def test_the_failure_of_one_of_several_is_told_in_one_line(run: Run, shop: Writing, database_url: str) -> None:
+    with psycopg.connect(database_url, autocommit=True) as connection, only_one(connection, SALES):
+        told = one_line(run("replay", "--processes", "2"), 1)
+    assert "another replay or verify of sales is running" in told
 
 
 @pytest.mark.parametrize("name", ["users", "order_items", "nonsense"])
@@ -137,14 +156,15 @@ def test_a_role_that_may_not_make_schemas_is_told_so(run: Run, database_url: str
         execute(database_url, f'DROP OWNED BY "{name}"; DROP ROLE "{name}"')
 
 
+@pytest.mark.parametrize("processes", ["1", "3"])
 def test_ctrl_c_leaves_the_old_tables_serving_and_drops_the_new_ones(
-    shop: Writing, database_url: str, tmp_path: Path
+    shop: Writing, database_url: str, tmp_path: Path, processes: str
 ) -> None:
     with psycopg.connect(database_url) as reader:
         # Its last step waits for whoever uses the tables.
         reader.execute("SELECT FROM shop.checkpoint")
         process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "service.cli", "replay"],
+            [sys.executable, "-P", "-m", "service.cli", "replay", "--processes", processes],
             env={"PATH": os.defpath, "DATABASE_URL": database_url},
             cwd=tmp_path,
             stderr=subprocess.PIPE,
