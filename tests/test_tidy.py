@@ -30,6 +30,14 @@ TRANSACTIONS = {
     "service/doctor/__init__.py:examine": "read",  # one snapshot, looked at
     "service/doctor/__init__.py:_findings": "read",  # a savepoint in it
     "migrations/env.py:run": "migration",
+    "projector/mirror/writer.py:MirrorWriter.transaction": "writer",  # what the loop commits
+    "projector/mirror/building.py:prepare": "mirror",  # which tables are there
+    "projector/mirror/building.py:rebuild": "mirror",  # the number of the last build
+    "projector/mirror/building.py:_make_following": "mirror",  # empty tables that nobody reads yet
+    "projector/mirror/building.py:_swap": "mirror",  # the tables that were replaced
+    "projector/mirror/sqlite.py:SqliteTarget.swap": "mirror",  # the tables' names
+    "projector/mirror/following.py:Mirror._connected": "read",  # what the server is
+    "projector/mirror/verifying.py:verify": "read",  # one snapshot, compared
 }
 
 # Files with a statement that writes. All else reads.
@@ -41,6 +49,7 @@ WRITING = {
     "migrations/env.py",
     "migrations/versions",
     "projector/checkpoint.py",
+    "projector/mirror/sqlite.py",
     "projector/parking.py",
     "projector/replay.py",
     "projector/rows.py",

@@ -1,0 +1,155 @@
+"""A mirror at work: it catches up with the log and follows it, one projection after the other.
+
+It asks the log for news itself, twenty times a second, so it needs nothing but the two databases.
+"""
+
+import logging
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+
+import psycopg
+from sqlalchemy.engine import Connection
+from sqlalchemy.exc import DBAPIError
+
+from projector.connecting import connect
+from projector.loop import Loop, Progress, reader_of
+from projector.mirror.building import prepare, rebuild
+from projector.mirror.target import Target
+from projector.mirror.writer import MirrorWriter
+from projector.projection import Projection
+from projector.read_ahead import ReadAhead
+
+BATCH_EVENTS_MAX = 10_000
+LOOK_SECONDS = 0.05
+STAND_BY_SECONDS = 1.0
+AFTER_ERROR_SECONDS = 1.0
+
+log = logging.getLogger(__name__)
+
+Report = Callable[[Projection, Progress], None]
+
+
+class TargetInUse(Exception):
+    """Another mirror is at work on the target."""
+
+
+class Mirror:
+    """The projections of one log on one target. Use it in a `with`: that closes what it holds."""
+
+    def __init__(self, database_url: str, target: Target, projections: Sequence[Projection]) -> None:
+        self._database_url = database_url
+        self._target = target
+        self._projections = projections
+        self._stopping = threading.Event()
+
+    def stop(self) -> None:
+        """End after the batch that is under way."""
+        self._stopping.set()
+
+    def catch_up(self, report: Report) -> None:
+        """Make missing tables and project all that the log has.
+
+        Raises TargetInUse, Unsuitable, OtherLog, OtherVersion, sqlalchemy.exc.DBAPIError and psycopg.Error.
+        """
+        with self._at_work() as loops:
+            for following in loops:
+                self._catch_up(following, report)
+
+    def rebuild(self, report: Callable[[Progress], None]) -> Progress:
+        """Build the tables of the one projection anew. Raises the same."""
+        (projection,) = self._projections
+        with (
+            self._connected() as (log_connection, writing),
+            ReadAhead(connect(self._database_url), reader_of(projection)) as ahead,
+        ):
+            return rebuild(self._target, writing, projection, log_connection, ahead, report)
+
+    def follow(self) -> None:
+        """Catch up and follow the log until `stop`; stand by while another mirror works on the target.
+
+        When one of the databases cannot be reached, it connects again. Raises Unsuitable, OtherLog and OtherVersion.
+        """
+        trouble = ""
+        while not self._stopping.is_set():
+            try:
+                with self._at_work() as loops:
+                    while not self._stopping.is_set():
+                        for following in loops:
+                            self._catch_up(following)
+                        trouble = self._over(trouble)
+                        self._stopping.wait(LOOK_SECONDS)
+            except TargetInUse as error:
+                trouble = self._tell(trouble, f"{error}: this one stands by")
+                self._stopping.wait(STAND_BY_SECONDS)
+            except (DBAPIError, psycopg.OperationalError) as error:
+                said = str(getattr(error, "orig", error)).partition("\n")[0]
+                trouble = self._tell(trouble, f"{said}: trying again")
+                self._stopping.wait(AFTER_ERROR_SECONDS)
+
+    def _tell(self, before: str, trouble: str) -> str:
+        if trouble != before:
+            log.warning("%s", trouble)
+        return trouble
+
+    def _over(self, trouble: str) -> str:
+        if trouble:
+            log.info("the mirror goes on")
+        return ""
+
+    @contextmanager
+    def _connected(self) -> Iterator[tuple[psycopg.Connection, Connection]]:
+        """Connections to both databases, as the only mirror at work on the target."""
+        with ExitStack() as stack:
+            stack.callback(self._target.close)
+            log_connection = stack.enter_context(connect(self._database_url))
+            writing = stack.enter_context(self._target.writing())
+            with writing.begin():
+                self._target.check(writing)
+            if not self._target.take(writing):
+                raise TargetInUse(f"another mirror is at work on {self._target.shown}")
+            yield log_connection, writing
+
+    @contextmanager
+    def _at_work(self) -> Iterator[list["_Following"]]:
+        with ExitStack() as stack:
+            log_connection, writing = stack.enter_context(self._connected())
+            loops = []
+            for projection in self._projections:
+                prepare(self._target, writing, projection, log_connection)
+                ahead = stack.enter_context(ReadAhead(connect(self._database_url), reader_of(projection)))
+                loops.append(_Following(self._target, writing, log_connection, projection, ahead))
+            yield loops
+
+    def _catch_up(self, following: "_Following", report: Report | None = None) -> None:
+        while not self._stopping.is_set():
+            progress = following.project()
+            if report is not None:
+                report(following.projection, progress)
+            if not progress.events:
+                return
+
+
+class _Following:
+    """One projection on the target."""
+
+    def __init__(
+        self,
+        target: Target,
+        writing: Connection,
+        log_connection: psycopg.Connection,
+        projection: Projection,
+        ahead: ReadAhead,
+    ) -> None:
+        self.projection = projection
+        self._log = log_connection
+        self.loop = Loop(projection, read_page=ahead.page, writer=MirrorWriter(target, writing, projection))
+
+    def project(self) -> Progress:
+        """Project the next batch."""
+        progress = self.loop.project(self._log, BATCH_EVENTS_MAX)
+        for it in progress.parked:
+            log.error(
+                "%s: %s is parked at event %d (%s): %s", self.projection.name, it.stream, it.position, it.type, it.error
+            )
+        return progress
