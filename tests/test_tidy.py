@@ -36,6 +36,12 @@ TRANSACTIONS = {
     "projector/mirror/building.py:_make_following": "mirror",  # empty tables that nobody reads yet
     "projector/mirror/building.py:_swap": "mirror",  # the tables that were replaced
     "projector/mirror/sqlite.py:SqliteTarget.swap": "mirror",  # the tables' names
+    "projector/mirror/postgres.py:PostgresTarget._rename": "mirror",  # the schemas' names
+    "projector/mirror/postgres.py:PostgresTarget.take": "read",  # a lock of the session
+    "projector/mirror/mysql.py:MysqlTarget.swap": "mirror",  # a setting of the session
+    "projector/mirror/mysql.py:MysqlTarget._rename": "mirror",  # the tables' names
+    "projector/mirror/mysql.py:MysqlTarget.take": "read",  # a lock of the session
+    "projector/mirror/mysql.py:MysqlTarget.snapshot": "read",  # what the server is
     "projector/mirror/following.py:Mirror._connected": "read",  # what the server is
     "projector/mirror/verifying.py:verify": "read",  # one snapshot, compared
 }
@@ -49,6 +55,8 @@ WRITING = {
     "migrations/env.py",
     "migrations/versions",
     "projector/checkpoint.py",
+    "projector/mirror/mysql.py",
+    "projector/mirror/postgres.py",
     "projector/mirror/sqlite.py",
     "projector/parking.py",
     "projector/replay.py",

@@ -19,4 +19,12 @@ def target_of(text: str) -> Target:
             from projector.mirror.sqlite import SqliteTarget
 
             return SqliteTarget(url)
+        case "mysql" | "mariadb":
+            from projector.mirror.mysql import MysqlTarget
+
+            return MysqlTarget(url)
+        case "postgresql" | "postgres":
+            from projector.mirror.postgres import PostgresTarget
+
+            return PostgresTarget(url)
     raise Unsuitable(f"the URL of a mirror is {FORMS}")
