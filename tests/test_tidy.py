@@ -58,6 +58,7 @@ WRITING = {
     "projector/mirror/mysql.py",
     "projector/mirror/postgres.py",
     "projector/mirror/sqlite.py",
+    "projector/mirror/standings.py",
     "projector/parking.py",
     "projector/replay.py",
     "projector/rows.py",

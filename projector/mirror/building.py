@@ -1,6 +1,6 @@
 """Building a mirror's tables: empty ones on a new target, full ones beside the serving ones for a rebuild."""
 
-from collections.abc import Sequence
+from collections.abc import Collection
 
 import psycopg
 from sqlalchemy import select
@@ -32,7 +32,7 @@ def prepare(target: Target, connection: Connection, projection: Projection, log:
             "use another database"
         )
     following = _make_following(target, connection, projection, log, 1)
-    _swap(target, connection, projection, following, has_old=False)
+    _swap(target, connection, projection, following, old=())
 
 
 def rebuild(
@@ -48,9 +48,10 @@ def rebuild(
     A crash leaves the old ones serving. Raises Unsuitable, sqlalchemy.exc.DBAPIError and psycopg.Error.
     """
     prepare(target, connection, projection, log)
-    checkpoint = target.layout(projection).checkpoint
+    serving = target.layout(projection)
     with connection.begin():
-        number = connection.execute(select(checkpoint.c.generation)).scalar_one()
+        number = connection.execute(select(serving.checkpoint.c.generation)).scalar_one()
+        old = target.existing(connection, serving)
     following = _make_following(target, connection, projection, log, number + 1)
     loop = Loop(projection, read_page=ahead.page, writer=MirrorWriter(target, connection, projection, Build.NEXT))
     while True:
@@ -58,7 +59,7 @@ def rebuild(
         report(progress)
         if not progress.lag:
             break
-    _swap(target, connection, projection, following, has_old=True)
+    _swap(target, connection, projection, following, old)
     return progress
 
 
@@ -76,9 +77,12 @@ def _make_following(
     return following
 
 
-def _swap(target: Target, connection: Connection, projection: Projection, following: Layout, *, has_old: bool) -> None:
-    names: Sequence[str] = [*following.tables, "parked", "checkpoint"]
-    target.swap(connection, projection, names, has_old)
-    if has_old:
+def _swap(
+    target: Target, connection: Connection, projection: Projection, following: Layout, old: Collection[str]
+) -> None:
+    names = [*following.tables, "parked", "checkpoint"]
+    replaced = {name for name in names if target.named(projection, name, Build.SERVING).name in old}
+    target.swap(connection, projection, names, replaced)
+    if replaced:
         with connection.begin():
             target.drop(connection, target.layout(projection, Build.RETIRED))

@@ -5,6 +5,7 @@ It asks the log for news itself, twenty times a second, so it needs nothing but 
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 
@@ -12,16 +13,20 @@ import psycopg
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DBAPIError
 
+from projector.checkpoint import OtherVersion
 from projector.connecting import connect
 from projector.loop import Loop, Progress, reader_of
 from projector.mirror.building import prepare, rebuild
+from projector.mirror.standings import Heartbeat
 from projector.mirror.target import Target
-from projector.mirror.writer import MirrorWriter
+from projector.mirror.writer import MirrorWriter, OtherLog
+from projector.parked import STREAMS_A_BATCH, drain
 from projector.projection import Projection
 from projector.read_ahead import ReadAhead
 
 BATCH_EVENTS_MAX = 10_000
 LOOK_SECONDS = 0.05
+RETRY_SECONDS = 60.0
 STAND_BY_SECONDS = 1.0
 AFTER_ERROR_SECONDS = 1.0
 
@@ -123,10 +128,11 @@ class Mirror:
 
     def _catch_up(self, following: "_Following", report: Report | None = None) -> None:
         while not self._stopping.is_set():
-            progress = following.project()
+            progress = following.project(self._stopping)
             if report is not None:
                 report(following.projection, progress)
             if not progress.events:
+                following.retry_parked()
                 return
 
 
@@ -142,14 +148,55 @@ class _Following:
         ahead: ReadAhead,
     ) -> None:
         self.projection = projection
-        self._log = log_connection
-        self.loop = Loop(projection, read_page=ahead.page, writer=MirrorWriter(target, writing, projection))
+        self._target, self._writing, self._log, self._ahead = target, writing, log_connection, ahead
+        self._writer = MirrorWriter(target, writing, projection)
+        self._loop = Loop(projection, read_page=ahead.page, writer=self._writer)
+        self._heartbeat = Heartbeat(target.shown, projection)
+        self._retry_at = 0.0
 
-    def project(self) -> Progress:
-        """Project the next batch."""
-        progress = self.loop.project(self._log, BATCH_EVENTS_MAX)
+    def project(self, stopping: threading.Event) -> Progress:
+        """Project the next batch; rebuild tables of an older version. Raises OtherLog, and OtherVersion for a newer."""
+        try:
+            progress = self._loop.project(self._log, BATCH_EVENTS_MAX)
+        except OtherVersion as other:
+            if other.built > other.ours:
+                raise
+            return self._rebuild(other, stopping)
+        except OtherLog as error:
+            self._heartbeat.fail(self._log, str(error))
+            raise
         for it in progress.parked:
-            log.error(
-                "%s: %s is parked at event %d (%s): %s", self.projection.name, it.stream, it.position, it.type, it.error
-            )
+            name = self.projection.name
+            log.error("%s: %s is parked at event %d (%s): %s", name, it.stream, it.position, it.type, it.error)
+        if self._heartbeat.is_due:
+            seen = self._writer.look(self._log)
+            self._heartbeat.beat(self._log, seen.position, seen.parked)
         return progress
+
+    def retry_parked(self) -> None:
+        """Retry the parked streams, after the start and then once a minute: their cause may be gone."""
+        if time.monotonic() < self._retry_at:
+            return
+        self._retry_at = time.monotonic() + RETRY_SECONDS
+        waiting = self._writer.waiting()
+        for start in range(0, len(waiting), STREAMS_A_BATCH):
+            for drained in drain(self._loop, self._log, waiting[start : start + STREAMS_A_BATCH]):
+                if drained.parked is None:
+                    name, stream = self.projection.name, drained.stream
+                    log.info("%s: %s is no longer parked: %d events projected", name, stream, drained.events)
+
+    def _rebuild(self, other: OtherVersion, stopping: threading.Event) -> Progress:
+        log.info("%s: rebuilding them", other)
+
+        def report(_: Progress) -> None:
+            if stopping.is_set():
+                raise _Stopped
+
+        try:
+            return rebuild(self._target, self._writing, self.projection, self._log, self._ahead, report)
+        except _Stopped:
+            return Progress(0, 0, 0)
+
+
+class _Stopped(Exception):
+    """The mirror stops in the middle of a rebuild."""

@@ -3,7 +3,7 @@
 import importlib.util
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -160,13 +160,13 @@ class MysqlTarget(Target):
             )
             connection.exec_driver_sql(statement, statements.converted(rows, names, _converters(table)))
 
-    def swap(self, connection: Connection, projection: Projection, tables: Sequence[str], has_old: bool) -> None:
+    def swap(self, connection: Connection, projection: Projection, tables: Sequence[str], old: Collection[str]) -> None:
         renames = []
         for name in tables:
             serving, following, retired = (
                 self.named(projection, name, build).name for build in (Build.SERVING, Build.NEXT, Build.RETIRED)
             )
-            renames += [f"`{serving}` TO `{retired}`"] * has_old + [f"`{following}` TO `{serving}`"]
+            renames += [f"`{serving}` TO `{retired}`"] * (name in old) + [f"`{following}` TO `{serving}`"]
         statement = f"RENAME TABLE {', '.join(renames)}"
         with connection.begin():
             connection.exec_driver_sql(f"SET SESSION lock_wait_timeout = {SWAP_LOCK_SECONDS_MAX}")

@@ -1,7 +1,7 @@
 """A mirror in another PostgreSQL: the same schemas as beside the log, one for each projection."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, ClassVar, cast
 
 import psycopg
@@ -71,10 +71,10 @@ class PostgresTarget(Target):
     def change(self, connection: Connection, table: Table, changes: Changes) -> None:
         changes.write_changed(_driver(connection), cast(str, table.schema))
 
-    def swap(self, connection: Connection, projection: Projection, tables: Sequence[str], has_old: bool) -> None:
+    def swap(self, connection: Connection, projection: Projection, tables: Sequence[str], old: Collection[str]) -> None:
         for left in reversed(range(SWAP_TRIES_MAX)):
             try:
-                self._rename(connection, projection, tables, has_old)
+                self._rename(connection, projection, old)
             except OperationalError as error:
                 if not isinstance(error.orig, psycopg.errors.LockNotAvailable) or not left:
                     raise
@@ -82,16 +82,16 @@ class PostgresTarget(Target):
             else:
                 return
 
-    def _rename(self, connection: Connection, projection: Projection, tables: Sequence[str], has_old: bool) -> None:
+    def _rename(self, connection: Connection, projection: Projection, old: Collection[str]) -> None:
         serving, following, retired = (
             self.named(projection, "", build).schema for build in (Build.SERVING, Build.NEXT, Build.RETIRED)
         )
         driver, inherited = _driver(connection), list[str]()
         with connection.begin():
             connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{SWAP_LOCK_MS_MAX}ms'")
-            if has_old:
+            if old:
                 # So no statement reads one table of the old build beside one of the new.
-                for name in tables:
+                for name in old:
                     connection.exec_driver_sql(f'LOCK TABLE "{serving}"."{name}" IN ACCESS EXCLUSIVE MODE')
                 dependents.refuse_others(driver, projection.name)
                 # Views and privileges that others gave the serving tables.

@@ -1,7 +1,7 @@
 """A mirror in a file of SQLite."""
 
 import fcntl
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
@@ -139,11 +139,11 @@ class SqliteTarget(Target):
             )
             connection.exec_driver_sql(statement, statements.converted(rows, names, convert))
 
-    def swap(self, connection: Connection, projection: Projection, tables: Sequence[str], has_old: bool) -> None:
+    def swap(self, connection: Connection, projection: Projection, tables: Sequence[str], old: Collection[str]) -> None:
         with connection.begin():
             for name in tables:
                 serving, following, retired = (self.named(projection, name, build).name for build in _BUILDS)
-                if has_old:
+                if name in old:
                     connection.exec_driver_sql(f'ALTER TABLE "{serving}" RENAME TO "{retired}"')
                 connection.exec_driver_sql(f'ALTER TABLE "{following}" RENAME TO "{serving}"')
 

@@ -2,7 +2,7 @@
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, ClassVar
 
 from sqlalchemy import URL, Column, Connection, Engine, Table, inspect
@@ -62,8 +62,8 @@ class Target(ABC):
         """Write changed rows and sums. Raises RowMissing."""
 
     @abstractmethod
-    def swap(self, connection: Connection, projection: Projection, tables: Sequence[str], has_old: bool) -> None:
-        """Let the next build serve, all tables at once; the serving one, if there is one, becomes the retired one."""
+    def swap(self, connection: Connection, projection: Projection, tables: Sequence[str], old: Collection[str]) -> None:
+        """Let the next build serve, all tables at once; of the serving one, those in `old` are there and retire."""
 
     def writing(self) -> Connection:
         """A connection whose transactions may write at once."""

@@ -86,6 +86,13 @@ class MirrorWriter:
         rows = self._connection.execute(select(*columns)).all()
         return [Parked(*row)._replace(skipped=bool(row.skipped)) for row in rows]
 
+    def waiting(self) -> list[str]:
+        """The parked streams whose first event was not skipped, in the order of what is held back."""
+        parked = self._layout.parked.c
+        with self._target.engine.connect() as reading:
+            found = reading.execute(select(parked.stream, parked.skipped).order_by(parked.position)).all()
+        return [stream for stream, skipped in found if not skipped]
+
     def write_new(self, _: psycopg.Connection, new: Sequence[NewRows]) -> None:
         with self._refusing():
             for rows in new:

@@ -117,6 +117,7 @@ def _explained() -> Iterator[None]:
     from sqlalchemy.exc import DBAPIError
 
     from projector.checkpoint import OtherVersion
+    from projector.dependents import InTheWay
     from projector.mirror.following import TargetInUse
     from projector.mirror.target import Unsuitable
     from projector.mirror.writer import OtherLog
@@ -125,7 +126,7 @@ def _explained() -> Iterator[None]:
         yield
     except Unsuitable as error:
         raise OperatorError(str(error), MISUSE) from error
-    except (TargetInUse, OtherLog) as error:
+    except (InTheWay, TargetInUse, OtherLog) as error:
         raise OperatorError(str(error)) from error
     except OtherVersion as error:
         raise OperatorError(f"{error}: run `orders mirror URL --rebuild`, or that release") from error
