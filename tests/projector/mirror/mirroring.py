@@ -1,13 +1,16 @@
 """Mirroring in a test's own process, and reading what a mirror has."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
+from psycopg import Connection
 from sqlalchemy import create_engine, select
 from sqlalchemy.engine import Engine
 
 from projector.loop import Progress
 from projector.mirror.following import Mirror
+from projector.mirror.standings import standings
 from projector.mirror.targets import target_of
 from projector.mirror.verifying import verify
 from projector.projection import Projection
@@ -27,6 +30,12 @@ def catch_up(database_url: str, target_url: str, projections: Sequence[Projectio
 
     Mirror(database_url, target_of(target_url), projections).catch_up(report)
     return reached
+
+
+def have_caught_up(connection: Connection) -> bool:
+    """Whether all projections are listed at the head of the log."""
+    found = standings(connection, PROJECTIONS)
+    return len(found) == len(PROJECTIONS) and not any(it.lag_events for it in found)
 
 
 def rebuild(database_url: str, target_url: str, projection: Projection) -> Progress:
@@ -62,3 +71,13 @@ def rows(url: str, table: Any) -> list[tuple[Any, ...]]:
             return [tuple(row) for row in connection.execute(select(table).order_by(*table.primary_key))]
     finally:
         engine.dispose()
+
+
+@contextmanager
+def streaming(url: str, table: Any) -> Iterator[Iterator[tuple[Any, ...]]]:
+    """The same, a thousand rows at a time."""
+    engine = reading(url)
+    with engine.connect() as connection:
+        statement = select(table).order_by(*table.primary_key)
+        yield (tuple(row) for row in connection.execute(statement, execution_options={"yield_per": 1_000}))
+    engine.dispose()
