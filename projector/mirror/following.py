@@ -24,7 +24,7 @@ from projector.parked import STREAMS_A_BATCH, drain
 from projector.projection import Projection
 from projector.read_ahead import ReadAhead
 
-BATCH_EVENTS_MAX = 10_000
+BATCH_EVENTS_MAX = 20_000
 LOOK_SECONDS = 0.05
 RETRY_SECONDS = 60.0
 STAND_BY_SECONDS = 1.0
@@ -81,7 +81,8 @@ class Mirror:
                 with self._at_work() as loops:
                     while not self._stopping.is_set():
                         for following in loops:
-                            self._catch_up(following)
+                            if not following.is_resting:
+                                self._catch_up(following)
                         trouble = self._over(trouble)
                         self._stopping.wait(LOOK_SECONDS)
             except TargetInUse as error:
@@ -152,7 +153,12 @@ class _Following:
         self._writer = MirrorWriter(target, writing, projection)
         self._loop = Loop(projection, read_page=ahead.page, writer=self._writer)
         self._heartbeat = Heartbeat(target.shown, projection)
-        self._retry_at = 0.0
+        self._retry_at = self._rests_until = 0.0
+
+    @property
+    def is_resting(self) -> bool:
+        """Whether the projection need not be current yet: it rests after a batch, which saves work."""
+        return time.monotonic() < self._rests_until
 
     def project(self, stopping: threading.Event) -> Progress:
         """Project the next batch; rebuild tables of an older version. Raises OtherLog, and OtherVersion for a newer."""
@@ -165,6 +171,8 @@ class _Following:
         except OtherLog as error:
             self._heartbeat.fail(self._log, str(error))
             raise
+        if progress.events:
+            self._rests_until = time.monotonic() + self.projection.rest_seconds
         for it in progress.parked:
             name = self.projection.name
             log.error("%s: %s is parked at event %d (%s): %s", name, it.stream, it.position, it.type, it.error)

@@ -29,6 +29,9 @@ from projector.rows import Changes, NewRows, RowMissing
 
 # How long a transaction waits for another one that writes.
 BUSY_MS_MAX = 10_000
+# New rows touch pages all over the indexes: these stay in memory, and go into the file together.
+CACHE_KIB = 64 * 1024
+CHECKPOINT_PAGES = 16_000
 VERSION_MIN = (3, 37)  # STRICT tables
 
 # synchronous=FULL: a commit survives a power failure. legacy_alter_table: a rename leaves other people's views alone.
@@ -38,6 +41,8 @@ _SETTINGS = (
     "PRAGMA foreign_keys = ON",
     f"PRAGMA busy_timeout = {BUSY_MS_MAX}",
     "PRAGMA legacy_alter_table = ON",
+    f"PRAGMA cache_size = -{CACHE_KIB}",
+    f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}",
 )
 
 

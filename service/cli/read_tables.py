@@ -51,7 +51,7 @@ def replay(projections: Names = None, data_dir: DataDir = None) -> None:
     from projector.replay import replay as rebuild
     from service.cli import output
 
-    _spare_the_collector()
+    spare_the_collector()
     for projection in chosen:
         name = projection.name
         started = time.monotonic()
@@ -94,7 +94,7 @@ def verify(
     from projector.verify import verify as compare
     from service.cli import output
 
-    _spare_the_collector()
+    spare_the_collector()
     verdicts = []
     for projection in chosen:
         with (
@@ -152,7 +152,7 @@ def _interruptible() -> "Iterator[Callable[[Report], Report]]":
         signal.signal(signal.SIGINT, before)
 
 
-def _spare_the_collector() -> None:
+def spare_the_collector() -> None:
     """Collect no cycles in this short-lived process: events are many objects in none, looked through for nothing."""
     gc.disable()
 
