@@ -5,6 +5,7 @@ import shutil
 import socket
 import subprocess
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from sqlalchemy import Engine, create_engine
@@ -24,9 +25,10 @@ def missing() -> str | None:
 class MariaDbServer:
     """One server. `durable`: a commit survives a power failure, as by default."""
 
-    def __init__(self, directory: Path, *, durable: bool = False) -> None:
+    def __init__(self, directory: Path, *, durable: bool = False, settings: Sequence[str] = ()) -> None:
         self._directory = directory
         self._durable = durable
+        self._settings = settings
         self._log = directory / "mariadb.log"
         self._process: subprocess.Popen[bytes] | None = None
         with socket.socket() as probe:
@@ -53,6 +55,7 @@ class MariaDbServer:
             "--default-time-zone=+05:00",
             f"--innodb-flush-log-at-trx-commit={int(self._durable)}",
             "--innodb-buffer-pool-size=256M",
+            *self._settings,
         ]
         with self._log.open("ab") as log:
             self._process = subprocess.Popen([_program("mariadbd"), *settings], stdout=log, stderr=log)

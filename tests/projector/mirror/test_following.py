@@ -1,17 +1,25 @@
 """A mirror at work: it follows, is listed, lets no second one work beside it, and parks bad events for itself."""
 
+import os
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 from psycopg import Connection, sql
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
 
+from bench import mariadb as programs
+from bench.mariadb import MariaDbServer
 from command.ids import new_id
 from eventlog.codec import encode
 from eventlog.events import ProductAdded, UserRegistered
+from projector.checkpoint import OtherVersion
 from projector.mirror.following import Mirror
 from projector.mirror.standings import standings
+from projector.mirror.target import Unsuitable
 from projector.mirror.targets import target_of
 from projector.mirror.writer import OtherLog
 from projector.parked import held_back
@@ -166,10 +174,6 @@ def parked_table(target_url: str) -> object:
 
 
 def test_tables_of_others_are_never_touched(writing: Writing, database_url: str, target_url: str) -> None:
-    from sqlalchemy import text
-
-    from projector.mirror.target import Unsuitable
-
     engine = reading(target_url)
     with engine.begin() as connection:
         if engine.dialect.name == "postgresql":
@@ -184,7 +188,60 @@ def test_tables_of_others_are_never_touched(writing: Writing, database_url: str,
 
 
 def test_a_database_with_a_log_is_no_target(database_url: str) -> None:
-    from projector.mirror.target import Unsuitable
-
     with pytest.raises(Unsuitable, match="has a log of its own"):
         catch_up(database_url, database_url, [SHOP])
+
+
+def test_rows_without_their_checkpoint_are_never_seen(writing: Writing, database_url: str, tmp_path: Path) -> None:
+    """In SQLite, where a trigger can refuse the checkpoint's move."""
+    target_url = f"sqlite:///{tmp_path / 'app.db'}"
+    catch_up(database_url, target_url, [SHOP])
+    engine = reading(target_url)
+    with engine.begin() as connection:
+        connection.execute(
+            text(
+                "CREATE TRIGGER refuse BEFORE UPDATE ON shop_checkpoint "
+                "BEGIN SELECT RAISE(ABORT, 'the checkpoint stays'); END"
+            )
+        )
+    writing.user()
+    with pytest.raises(DBAPIError, match="the checkpoint stays"):
+        catch_up(database_url, target_url, [SHOP])
+    assert rows(target_url, SHOP.plain_tables[0]) == []
+    with engine.begin() as connection:
+        connection.execute(text("DROP TRIGGER refuse"))
+    engine.dispose()
+    catch_up(database_url, target_url, [SHOP])
+    assert len(rows(target_url, SHOP.plain_tables[0])) == 1
+
+
+def test_tables_of_an_older_version_are_rebuilt_and_those_of_a_newer_are_left_alone(
+    writing: Writing, database_url: str, target_url: str
+) -> None:
+    writing.history()
+    catch_up(database_url, target_url, [SHOP])
+    engine = reading(target_url)
+    checkpoint = "shop.checkpoint" if engine.dialect.name == "postgresql" else "shop_checkpoint"
+    with engine.begin() as connection:
+        connection.execute(text(f"UPDATE {checkpoint} SET version = 0"))
+        connection.execute(SHOP.plain_tables[0].update().values(name="as the old release had it"))
+    catch_up(database_url, target_url, [SHOP])
+    assert not differences(database_url, target_url, [SHOP])
+    with engine.begin() as connection:
+        connection.execute(text(f"UPDATE {checkpoint} SET version = 99"))
+    engine.dispose()
+    with pytest.raises(OtherVersion, match="version 99"):
+        catch_up(database_url, target_url, [SHOP])
+
+
+def test_a_node_of_a_galera_cluster_is_refused(writing: Writing, database_url: str, tmp_path: Path) -> None:
+    if lacking := programs.missing():
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(lacking)
+    server = MariaDbServer(tmp_path, settings=["--wsrep-on=ON", "--binlog-format=ROW"])
+    server.install()
+    server.start()
+    try:
+        with pytest.raises(Unsuitable, match="Galera"):
+            catch_up(database_url, server.database("app"), [SHOP])
+    finally:
+        server.stop()
