@@ -152,7 +152,7 @@ class _Following:
         self._target, self._writing, self._log, self._ahead = target, writing, log_connection, ahead
         self._writer = MirrorWriter(target, writing, projection)
         self._loop = Loop(projection, read_page=ahead.page, writer=self._writer)
-        self._heartbeat = Heartbeat(target.shown, projection)
+        self._heartbeat = Heartbeat(target.listed, projection)
         self._retry_at = self._rests_until = 0.0
 
     @property

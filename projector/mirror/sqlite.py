@@ -1,6 +1,7 @@
 """A mirror in a file of SQLite."""
 
 import fcntl
+import socket
 from collections.abc import Collection, Sequence
 from io import TextIOWrapper
 from pathlib import Path
@@ -59,6 +60,11 @@ class SqliteTarget(Target):
             raise Unsuitable(f"there is no directory {self._path.parent}")
         self._lock: TextIOWrapper | None = None
         super().__init__(url)
+
+    @property
+    def listed(self) -> str:
+        # The same path on another machine is another file.
+        return f"sqlite://{socket.gethostname()}{self._path.absolute()}"
 
     def _make_engine(self) -> Engine:
         engine = create_engine(self.url)

@@ -21,7 +21,10 @@ class Unsuitable(Exception):
 
 
 class Target(ABC):
-    """The database that a URL names. `shown` is its URL without the password."""
+    """The database that a URL names.
+
+    `shown` is its URL without the password; `listed` is what tells it from all other mirrors of the log.
+    """
 
     # Layout's options: of the tables, and whether names of keys and indexes need the generation.
     table_options: ClassVar[dict[str, Any]] = {}
@@ -32,6 +35,10 @@ class Target(ABC):
         self.url = url
         self.shown = url.render_as_string(hide_password=True)
         self.engine = self._make_engine()
+
+    @property
+    def listed(self) -> str:
+        return self.shown
 
     @abstractmethod
     def _make_engine(self) -> Engine:

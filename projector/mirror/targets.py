@@ -12,7 +12,7 @@ def target_of(text: str) -> Target:
     """The target of a URL. Raises Unsuitable."""
     try:
         url = make_url(text)
-    except ArgumentError:
+    except (ArgumentError, ValueError):
         raise Unsuitable(f"the URL of a mirror is {FORMS}") from None
     match url.drivername.partition("+")[0]:
         case "sqlite":

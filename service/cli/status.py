@@ -131,6 +131,9 @@ def _print(found: "Status", mirrors: "list[Standing]") -> None:
         for it in (*found.projections, *mirrors)
     ]
     output.table("projection", "position", "events behind", "time behind", "state", "last looked", rows=rows)
+    for it in mirrors:
+        if it.error:
+            print(f"{it.name} in {it.mirror}: {it.error}")
     for it in found.projections:
         if it.trouble:
             print(f"{it.name}: {it.trouble}")
