@@ -13,7 +13,7 @@ import psycopg
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DBAPIError
 
-from projector.checkpoint import OtherVersion
+from projector.checkpoint import Fenced, OtherVersion
 from projector.connecting import connect
 from projector.loop import Loop, Progress, reader_of
 from projector.mirror.building import prepare, rebuild
@@ -88,7 +88,7 @@ class Mirror:
             except TargetInUse as error:
                 trouble = self._tell(trouble, f"{error}: this one stands by")
                 self._stopping.wait(STAND_BY_SECONDS)
-            except (DBAPIError, psycopg.OperationalError) as error:
+            except (DBAPIError, Fenced, psycopg.OperationalError) as error:
                 said = str(getattr(error, "orig", error)).partition("\n")[0]
                 trouble = self._tell(trouble, f"{said}: trying again")
                 self._stopping.wait(AFTER_ERROR_SECONDS)

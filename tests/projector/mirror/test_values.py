@@ -35,7 +35,10 @@ def fill(database_url: str) -> None:
         product, at = new_id(), TIMES[number % len(TIMES)]
         events.append(new_event(f"product-{product}", 1, ProductAdded(sku, sku, PRICES[0], "EUR", False), at))
         for price in PRICES:
-            items = tuple(OrderItem(line, product, sku, sku, 1, price, price) for line in (1, 2))
+            # One product under two SKUs that differ in a space: two rows of the day's sales.
+            items = tuple(
+                OrderItem(line, product, it, sku, 1, price, price) for line, it in enumerate((sku, f"{sku} "), 1)
+            )
             total = str(2 * Decimal(price))
             events.append(new_event(f"order-{new_id()}", 1, OrderPlaced(buyer, sku, "EUR", total, sku, items), at))
     append_events(database_url, events)
@@ -72,5 +75,5 @@ def test_rows_come_in_the_order_that_they_have_in_postgresql(database_url: str, 
             found[url] = {name: connection.execute(query).all() for name, query in by.items()}
         engine.dispose()
     assert found[target_url] == found[database_url]
-    assert len(found[target_url]["sums"]) == len(SKUS)
+    assert len(found[target_url]["sums"]) == len({*SKUS, *(f"{sku} " for sku in SKUS)})
     assert len(found[target_url]["found"]) == 1
