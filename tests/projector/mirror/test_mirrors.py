@@ -100,3 +100,9 @@ def test_a_rebuild_mends_rows_and_leaves_no_tables_behind(writing: Writing, data
     writing.history(2)
     catch_up(database_url, target_url)
     assert not differences(database_url, target_url)
+
+
+def test_no_two_projections_have_a_table_of_the_same_name() -> None:
+    """SQLite and MySQL have no schemas that would keep them apart."""
+    names = [table.name for projection in PROJECTIONS for table in projection.plain_tables]
+    assert len(names) == len(set(names))
