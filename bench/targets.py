@@ -45,6 +45,10 @@ TARGETS = (
     Target("load a stream, time of 1 million events to 10", "growth.stream", 1.25, at_most=True),
     Target("API's memory, after 200,000 orders to 20,000", "growth.api_memory", 1.1, at_most=True),
     Target("worker's memory, after 200,000 orders to 20,000", "growth.worker_memory", 1.1, at_most=True),
+    Target("mirror in SQLite, catching up", "mirror.catch_up_sqlite", 40_000, "events/s"),
+    Target("mirror in MariaDB, catching up", "mirror.catch_up_mariadb", 30_000, "events/s"),
+    Target("mirror in SQLite, p99 of its lag at 500 orders/s", "mirror.lag_p99_ms_sqlite", 250, "ms", at_most=True),
+    Target("mirror in MariaDB, p99 of its lag at 500 orders/s", "mirror.lag_p99_ms_mariadb", 250, "ms", at_most=True),
     Target("orders over HTTP, to eventsourcing's in process", "peers.vs_eventsourcing", 8),
 )
 

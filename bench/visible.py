@@ -73,12 +73,12 @@ def _visible(options: Options, report: Report, ours: Orders) -> None:
     table = Table("Answer to visible", columns, note=note)
     report.tables.append(table)
     seconds = options.seconds if options.quick else max(SECONDS_MIN, options.seconds)
-    uvloop.run(_drive(ours, RATES[0], 2))
+    uvloop.run(drive(ours, RATES[0], 2))
     for rate in RATES:
         rounds: list[tuple[float, ...]] = []
         refused = 0
         for number in range(options.rounds):
-            seen = uvloop.run(_drive(ours, rate, seconds, number))
+            seen = uvloop.run(drive(ours, rate, seconds, number))
             visible, answered = seen.visible_ms, seen.answered_ms
             figures = (
                 seen.percentile(visible, 50),
@@ -109,7 +109,7 @@ def _cost(options: Options, report: Report, ours: Orders) -> None:
             for number in range(options.rounds):
                 began, worker, valkey = time.perf_counter(), ours.worker.cpu_seconds(), _cpu_seconds(client)
                 if rate:
-                    uvloop.run(_drive(ours, rate, seconds, number))
+                    uvloop.run(drive(ours, rate, seconds, number))
                 else:
                     time.sleep(seconds)
                 percent = 100 / (time.perf_counter() - began)
@@ -128,7 +128,7 @@ def _cpu_seconds(client: redis.Redis) -> float:
     return float(info["used_cpu_user"]) + float(info["used_cpu_sys"])
 
 
-async def _drive(service: Orders, rate: int, seconds: float, seed: int = 0) -> Seen:
+async def drive(service: Orders, rate: int, seconds: float, seed: int = 0) -> Seen:
     """Send orders at a rate, and watch some of them."""
     users, products = (path.read_text().split() for path in (service.ids.users, service.ids.products))
     chance = random.Random(seed)

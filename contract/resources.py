@@ -80,9 +80,14 @@ class EventView(BaseModel):
 
 
 class ProjectionView(BaseModel):
-    """Where a projection is. `progress` is that of a rebuild, from 0 to 1; null when there is none."""
+    """Where a projection is.
+
+    `progress` is that of a rebuild, from 0 to 1; null when there is none. `mirror` is the other database that keeps the
+    projection; null for the one that answers requests.
+    """
 
     name: str
+    mirror: str | None
     version: Int32
     position: Int64
     head: Int64

@@ -60,15 +60,20 @@ class InTheWay(Exception):
 def look(connection: Connection, projection: Projection, new: str) -> None:
     """Raise InTheWay if a swap of the serving tables for those in schema `new` would lose what others have made."""
     old = projection.name
-    others = _names(connection, _FROM_OUTSIDE + _OTHERS, schema=old)
-    if others:
-        raise InTheWay(f"what is built on the read tables would be lost: {others}; drop it, replay, and make it again")
+    refuse_others(connection, old)
     row = connection.execute(sql.SQL("SELECT made FROM {}").format(sql.Identifier(old, "checkpoint"))).fetchone()
     made = [*(row[0] if row else ()), *made_by_release(projection)]
     if uncarried := ", ".join(heritage.not_carried(connection, old, new, made)):
         raise InTheWay(f"a replay cannot carry over: {uncarried}; drop or change it, replay, and make it again")
     if lost := _names(connection, _LOST, old=old, new=new, made=made):
         raise InTheWay(f"the read tables have what no release of orders has made: {lost}; drop it, and replay")
+
+
+def refuse_others(connection: Connection, schema: str) -> None:
+    """Raise InTheWay if something that cannot follow to new tables is built on those of the schema."""
+    others = _names(connection, _FROM_OUTSIDE + _OTHERS, schema=schema)
+    if others:
+        raise InTheWay(f"what is built on the read tables would be lost: {others}; drop it, replay, and make it again")
 
 
 def views(connection: Connection, schema: str) -> list[str]:

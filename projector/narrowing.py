@@ -19,6 +19,10 @@ class Refused(Exception):
         self.reason, self.events, self.position = reason, events, position
 
 
+class RowsRefused(Exception):
+    """A database other than PostgreSQL does not take some rows. The message quotes no value."""
+
+
 class Narrowing:
     """Repeats batches that were refused. `given_up`: the positions of events that are to be parked, with the error."""
 
@@ -59,8 +63,10 @@ def refusing(events: int, position: int) -> Iterator[None]:
     """
     try:
         yield
-    except (psycopg.IntegrityError, psycopg.DataError, RowMissing, UnicodeError) as error:
-        if isinstance(error, psycopg.Error):
+    except (psycopg.IntegrityError, psycopg.DataError, RowMissing, RowsRefused, UnicodeError) as error:
+        if isinstance(error, RowsRefused):
+            reason = str(error)
+        elif isinstance(error, psycopg.Error):
             # Not the detail: that quotes the row, and with it perhaps a person.
             reason = error.diag.message_primary or type(error).__name__
         else:

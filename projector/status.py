@@ -52,7 +52,10 @@ class Building(NamedTuple):
 
 
 class Standing(NamedTuple):
-    """Where a projection is. All times are the database's: the clocks of several machines differ."""
+    """Where a projection is. All times are the database's: the clocks of several machines differ.
+
+    `mirror` is the URL of the other database that keeps it, without the password.
+    """
 
     projection: Projection
     version: int
@@ -68,6 +71,7 @@ class Standing(NamedTuple):
     now: datetime
     building: bool
     built: Building | None = None
+    mirror: str | None = None
 
     @property
     def name(self) -> str:

@@ -20,7 +20,7 @@ from projector.shadow import BATCH_EVENTS, Report, Shadow, building, built_for_p
 from readmodel.base import parked_of
 
 # Of a parked stream only its place counts: the error and the time may differ.
-_PARKED_COLUMNS = ("stream", "position", "version", "type", "skipped")
+PARKED_COLUMNS = ("stream", "position", "version", "type", "skipped")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,7 @@ def verify(database_url: str, projection: Projection, report: Report) -> Verdict
                     verdict.differences.extend(_differences(snapshot, projection.name, proof, table))
                 parked = parked_of(projection.metadata)
                 verdict.parked = _count(snapshot, projection.name, parked)
-                verdict.differences.extend(_differences(snapshot, projection.name, proof, parked, _PARKED_COLUMNS))
+                verdict.differences.extend(_differences(snapshot, projection.name, proof, parked, PARKED_COLUMNS))
     return verdict
 
 

@@ -8,7 +8,8 @@ from datetime import datetime
 from sqlalchemy import BigInteger, Text
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from readmodel.base import TIME, read_metadata, table_of
+from readmodel.base import read_metadata, table_of
+from readmodel.types import TIME
 
 
 class Base(DeclarativeBase):

@@ -12,7 +12,6 @@ from sqlalchemy import (
     Boolean,
     CheckConstraint,
     Column,
-    DateTime,
     Integer,
     MetaData,
     Table,
@@ -21,7 +20,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.orm import DeclarativeBase
 
-TIME = DateTime(timezone=True)
+from readmodel.types import TIME
 
 # For DDL and types as text. SQLAlchemy does not annotate its dialects.
 DIALECT = postgresql.dialect()  # type: ignore[no-untyped-call]

@@ -4,10 +4,11 @@ from datetime import date
 from decimal import Decimal
 from uuid import UUID
 
-from sqlalchemy import BigInteger, Date, Index, Numeric, Text, Uuid
+from sqlalchemy import BigInteger, Date, Index, Text
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from readmodel.base import read_metadata, table_of
+from readmodel.types import ID, MONEY
 
 
 class Base(DeclarativeBase):
@@ -21,14 +22,14 @@ class DailySales(Base):
     __table_args__ = {"comment": "sales by day (UTC), product and currency"}
 
     day: Mapped[date] = mapped_column(Date, primary_key=True)
-    product_id: Mapped[UUID] = mapped_column(Uuid, primary_key=True)
+    product_id: Mapped[UUID] = mapped_column(ID, primary_key=True)
     sku: Mapped[str] = mapped_column(Text, primary_key=True, comment="as it was when the order was placed")
     currency: Mapped[str] = mapped_column(Text, primary_key=True)
     orders: Mapped[int] = mapped_column(BigInteger, server_default="0", comment="orders placed with the product")
     quantity: Mapped[int] = mapped_column(BigInteger, server_default="0", comment="pieces ordered")
-    gross: Mapped[Decimal] = mapped_column(Numeric, server_default="0.00", comment="amount ordered")
+    gross: Mapped[Decimal] = mapped_column(MONEY, server_default="0.00", comment="amount ordered")
     cancelled_quantity: Mapped[int] = mapped_column(BigInteger, server_default="0", comment="pieces cancelled")
-    cancelled: Mapped[Decimal] = mapped_column(Numeric, server_default="0.00", comment="amount cancelled")
+    cancelled: Mapped[Decimal] = mapped_column(MONEY, server_default="0.00", comment="amount cancelled")
 
 
 class DailyOrders(Base):

@@ -13,15 +13,14 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
-    Numeric,
     SmallInteger,
     Text,
-    Uuid,
     literal_column,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
-from readmodel.base import TIME, checkpoint_of, parked_of, read_metadata, table_of
+from readmodel.base import checkpoint_of, parked_of, read_metadata, table_of
+from readmodel.types import ID, MONEY, TIME
 
 
 class Base(DeclarativeBase):
@@ -32,7 +31,7 @@ class User(Base):
     __tablename__ = "users"
     __table_args__ = {"comment": "registered users; a deleted user stays, because orders refer to it"}
 
-    id: Mapped[UUID] = mapped_column(Uuid, primary_key=True)
+    id: Mapped[UUID] = mapped_column(ID, primary_key=True)
     external_id: Mapped[str | None] = mapped_column(Text)
     name: Mapped[str] = mapped_column(Text)
     email: Mapped[str] = mapped_column(Text)
@@ -53,10 +52,10 @@ class Product(Base):
         {"comment": "the catalogue, with stock"},
     )
 
-    id: Mapped[UUID] = mapped_column(Uuid, primary_key=True)
+    id: Mapped[UUID] = mapped_column(ID, primary_key=True)
     sku: Mapped[str] = mapped_column(Text)
     name: Mapped[str] = mapped_column(Text)
-    price: Mapped[Decimal] = mapped_column(Numeric)
+    price: Mapped[Decimal] = mapped_column(MONEY)
     currency: Mapped[str] = mapped_column(Text)
     stock: Mapped[int | None] = mapped_column(BigInteger, comment="null: not kept in stock")
     discontinued: Mapped[bool]
@@ -73,13 +72,13 @@ class Order(Base):
         {"comment": "orders; their lines are in order_items"},
     )
 
-    id: Mapped[UUID] = mapped_column(Uuid, primary_key=True)
+    id: Mapped[UUID] = mapped_column(ID, primary_key=True)
     external_id: Mapped[str | None] = mapped_column(Text)
-    user_id: Mapped[UUID] = mapped_column(Uuid, ForeignKey(User.id))
+    user_id: Mapped[UUID] = mapped_column(ID, ForeignKey(User.id))
     status: Mapped[str] = mapped_column(Text)
     currency: Mapped[str] = mapped_column(Text)
-    total: Mapped[Decimal] = mapped_column(Numeric)
-    cancelled_total: Mapped[Decimal] = mapped_column(Numeric)
+    total: Mapped[Decimal] = mapped_column(MONEY)
+    cancelled_total: Mapped[Decimal] = mapped_column(MONEY)
     note: Mapped[str | None] = mapped_column(Text)
     cancel_reason: Mapped[str | None] = mapped_column(Text)
     placed_at: Mapped[datetime] = mapped_column(TIME)
@@ -98,15 +97,15 @@ class OrderItem(Base):
         {"comment": "the lines of orders"},
     )
 
-    order_id: Mapped[UUID] = mapped_column(Uuid, ForeignKey(Order.id), primary_key=True)
+    order_id: Mapped[UUID] = mapped_column(ID, ForeignKey(Order.id), primary_key=True)
     line: Mapped[int] = mapped_column(SmallInteger, primary_key=True)
-    product_id: Mapped[UUID] = mapped_column(Uuid, ForeignKey(Product.id))
+    product_id: Mapped[UUID] = mapped_column(ID, ForeignKey(Product.id))
     sku: Mapped[str] = mapped_column(Text, comment="as it was when the order was placed, like name and unit_price")
     name: Mapped[str] = mapped_column(Text)
     quantity: Mapped[int] = mapped_column(Integer)
     cancelled_quantity: Mapped[int] = mapped_column(Integer)
-    unit_price: Mapped[Decimal] = mapped_column(Numeric)
-    amount: Mapped[Decimal] = mapped_column(Numeric)
+    unit_price: Mapped[Decimal] = mapped_column(MONEY)
+    amount: Mapped[Decimal] = mapped_column(MONEY)
     placed_at: Mapped[datetime] = mapped_column(TIME, comment="of the order, for the index by product and time")
 
     order: Mapped[Order] = relationship(back_populates="items")

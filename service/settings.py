@@ -14,6 +14,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from service.errors import OperatorError
 
 POSTGRES_SCHEMES = ("postgresql://", "postgres://")
+# Databases that can have a mirror of the read tables, and no log.
+MIRROR_SCHEMES = ("sqlite:", "mysql:", "mysql+", "mariadb:", "mariadb+")
 REDIS_SCHEMES = ("redis://", "rediss://", "unix://")
 
 _ORIGIN = re.compile(r"([a-z][a-z0-9+.-]*)://([a-z0-9._-]+|\[[0-9a-f:.]+\])(:[1-9][0-9]{0,4})?")
@@ -22,6 +24,11 @@ _DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 
 
 def _postgres_url(value: str) -> str:
+    if value.startswith(MIRROR_SCHEMES):
+        raise ValueError(
+            "must start with postgresql://, because the log needs PostgreSQL; "
+            "to have the read tables in SQLite or MySQL too, run `orders mirror URL`"
+        )
     if not value.startswith(POSTGRES_SCHEMES):
         raise ValueError("must start with postgresql://")
     try:

@@ -20,6 +20,8 @@ import pytest
 import redis
 from psycopg import sql
 
+from bench import mariadb as programs
+from bench.mariadb import MariaDbServer
 from service.embedded import PostgresServer, ValkeyServer
 from service.migrate import upgrade
 
@@ -164,6 +166,19 @@ def worker_number(request: pytest.FixtureRequest) -> int:
     """0 without xdist, and for its worker gw0."""
     told = getattr(request.config, "workerinput", None)
     return int(told["workerid"].removeprefix("gw")) if told else 0
+
+
+@pytest.fixture(scope="session")
+def mariadb() -> Iterator[MariaDbServer]:
+    """A MariaDB for all tests of this process; without its programs they are skipped, and fail where CI is set."""
+    if lacking := programs.missing():
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(lacking)
+    with tempfile.TemporaryDirectory(prefix="orders-mariadb-") as directory:
+        server = MariaDbServer(Path(directory))
+        server.install()
+        server.start()
+        yield server
+        server.stop()
 
 
 numbers = itertools.count()

@@ -30,6 +30,20 @@ TRANSACTIONS = {
     "service/doctor/__init__.py:examine": "read",  # one snapshot, looked at
     "service/doctor/__init__.py:_findings": "read",  # a savepoint in it
     "migrations/env.py:run": "migration",
+    "projector/mirror/writer.py:MirrorWriter.transaction": "writer",  # what the loop commits
+    "projector/mirror/building.py:prepare": "mirror",  # which tables are there
+    "projector/mirror/building.py:rebuild": "mirror",  # the number of the last build
+    "projector/mirror/building.py:_make_following": "mirror",  # empty tables that nobody reads yet
+    "projector/mirror/building.py:_swap": "mirror",  # the tables that were replaced
+    "projector/mirror/sqlite.py:SqliteTarget.swap": "mirror",  # the tables' names
+    "projector/mirror/postgres.py:PostgresTarget._rename": "mirror",  # the schemas' names
+    "projector/mirror/postgres.py:PostgresTarget.take": "read",  # a lock of the session
+    "projector/mirror/mysql.py:MysqlTarget.swap": "mirror",  # a setting of the session
+    "projector/mirror/mysql.py:MysqlTarget._rename": "mirror",  # the tables' names
+    "projector/mirror/mysql.py:MysqlTarget.take": "read",  # a lock of the session
+    "projector/mirror/mysql.py:MysqlTarget.snapshot": "read",  # what the server is
+    "projector/mirror/following.py:Mirror._connected": "read",  # what the server is
+    "projector/mirror/verifying.py:verify": "read",  # one snapshot, compared
 }
 
 # Files with a statement that writes. All else reads.
@@ -41,6 +55,10 @@ WRITING = {
     "migrations/env.py",
     "migrations/versions",
     "projector/checkpoint.py",
+    "projector/mirror/mysql.py",
+    "projector/mirror/postgres.py",
+    "projector/mirror/sqlite.py",
+    "projector/mirror/standings.py",
     "projector/parking.py",
     "projector/replay.py",
     "projector/rows.py",

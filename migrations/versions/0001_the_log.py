@@ -100,6 +100,29 @@ CREATE TRIGGER refuse_rewriting BEFORE UPDATE OR DELETE OR TRUNCATE ON log.skips
 ALTER TABLE log.skips ENABLE ALWAYS TRIGGER refuse_rewriting;
 """
 
+# The only place in the log's database where a mirror of the read tables writes: where it is. Everyone may read it.
+MIRRORS = """
+CREATE SCHEMA mirrors;
+CREATE TABLE mirrors.standings (
+    target text COLLATE "C" NOT NULL,
+    projection text COLLATE "C" NOT NULL,
+    version integer NOT NULL,
+    position bigint NOT NULL,
+    parked integer NOT NULL,
+    error text,
+    worker text NOT NULL,
+    updated_at timestamptz NOT NULL,
+    seen_at timestamptz NOT NULL,
+    CONSTRAINT standings_pkey PRIMARY KEY (target, projection)
+) WITH (fillfactor = 50);
+COMMENT ON TABLE mirrors.standings IS 'where the mirrors are; delete the rows of one that is gone for good';
+COMMENT ON COLUMN mirrors.standings.target IS 'the URL of the other database, without the password';
+COMMENT ON COLUMN mirrors.standings.updated_at IS 'when the position last moved';
+COMMENT ON COLUMN mirrors.standings.seen_at IS 'when the mirror last looked at the log';
+GRANT USAGE ON SCHEMA mirrors TO PUBLIC;
+GRANT SELECT ON mirrors.standings TO PUBLIC;
+"""
+
 # A role is the cluster's, not the database's, and not everyone who migrates may make one.
 ROLE = """
 DO $$
@@ -124,6 +147,7 @@ $$
 
 def upgrade() -> None:
     op.execute(UP)
+    op.execute(MIRRORS)
     op.execute(ROLE)
 
 

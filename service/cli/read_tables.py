@@ -114,7 +114,7 @@ def verify(
         ):
             verdicts.append(compare(url, projection, noticing(_reporting(bar.at))))
         if not as_json:
-            _print(verdicts[-1])
+            print_verdict(verdicts[-1], f"orders replay {projection.name}")
     equal = not any(it.differences for it in verdicts)
     if as_json:
         output.json({"equal": equal, "projections": [_view(it) for it in verdicts]})
@@ -177,7 +177,7 @@ def _print(verdict: "Verdict") -> None:
     if verdict.parked:
         print(f"{name}: {verdict.parked:,} streams are parked, with the events they still lack: orders parked")
     if differences:
-        print(f"rebuild them with: orders replay {name}")
+        print(f"rebuild them with: {remedy}")
 
 
 def _row(difference: "Difference") -> list[str]:

@@ -47,6 +47,7 @@ def _print_status(as_json: bool, data_dir: DataDir) -> None:
     url, redis_url = _urls(data_dir)
     import psycopg
 
+    from projector.mirror.standings import standings
     from projector.status import status as ask
     from query.views import timestamp
     from service.cli import output
@@ -56,17 +57,18 @@ def _print_status(as_json: bool, data_dir: DataDir) -> None:
         holders = _holders(connection)
         try:
             found = ask(connection, PROJECTIONS)
+            mirrors = standings(connection, PROJECTIONS)
         except psycopg.errors.LockNotAvailable:
             reason = "; ".join(holders) or "by whom is not known"
             raise OperatorError(f"the checkpoint cannot be read, somebody has locked it: {reason}") from None
     workers, silence = _workers(redis_url)
     if as_json:
         log = {"log_uuid": found.log_uuid, "head": found.head, "recorded_at": timestamp(found.recorded_at)}
-        projections = [_view(standing) for standing in found.projections]
+        projections = [_view(standing) for standing in (*found.projections, *mirrors)]
         told = {"log": log, "projections": projections, "in_the_way": holders}
         output.json(told | {"workers": workers, "redis_error": silence})
     else:
-        _print(found)
+        _print(found, mirrors)
         for holder in holders:
             print(f"in the way: {holder}")
         listening = ", ".join(workers or []) or "none"
@@ -112,23 +114,26 @@ def _view(standing: "Standing") -> dict[str, object]:
     return view(standing) | seen | {"reason": standing.trouble}
 
 
-def _print(found: "Status") -> None:
+def _print(found: "Status", mirrors: "list[Standing]") -> None:
     from service.cli import output
 
     recorded = f", appended {found.recorded_at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC" if found.head else ""
     print(f"log {found.log_uuid}: head at position {found.head:,}{recorded}")
     rows = [
         [
-            it.name,
+            it.name if it.mirror is None else f"{it.name} in {it.mirror}",
             f"{it.position:,}",
             f"{it.lag_events:,}",
             f"{it.lag_ms:,} ms",
             it.state,
             f"{(it.now - it.seen_at).total_seconds():.0f} s ago by {it.worker or 'nobody'}",
         ]
-        for it in found.projections
+        for it in (*found.projections, *mirrors)
     ]
     output.table("projection", "position", "events behind", "time behind", "state", "last looked", rows=rows)
+    for it in mirrors:
+        if it.error:
+            print(f"{it.name} in {it.mirror}: {it.error}")
     for it in found.projections:
         if it.trouble:
             print(f"{it.name}: {it.trouble}")

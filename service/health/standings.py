@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from contract.problems import Problem
+from projector.mirror.standings import LISTED, of_rows
 from projector.projection import Projection
 from projector.status import Building, Standing, built_statement, standing_statement
 from query.database import Reads, Statement
@@ -22,10 +23,16 @@ async def standings_of(reads: Reads, projections: Sequence[Projection] = PROJECT
     return standings
 
 
+async def mirrors_of(reads: Reads, projections: Sequence[Projection] = PROJECTIONS) -> list[Standing]:
+    """Where each mirror is. Raises Problem `unavailable`."""
+    return of_rows(await reads.rows(Statement(LISTED), {}), projections)
+
+
 def view(standing: Standing) -> dict[str, object]:
     """A ProjectionView."""
     return {
         "name": standing.name,
+        "mirror": standing.mirror,
         "version": standing.version,
         "position": standing.position,
         "head": standing.head,

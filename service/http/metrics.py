@@ -11,7 +11,7 @@ from command.writer import Writer
 from contract.problems import Problem
 from projector.status import Standing
 from query.database import Reads
-from service.health.standings import standings_of
+from service.health.standings import mirrors_of, standings_of
 from service.http.connections import Connections
 
 log = logging.getLogger(__name__)
@@ -31,6 +31,7 @@ async def metrics_text(counted: list[Metric], reads: Reads) -> bytes:
     families = list(counted)
     try:
         families += _of_projections(await standings_of(reads))
+        families += _of_mirrors(await mirrors_of(reads))
     except (Problem, psycopg.Error):
         log.warning("the metrics are without the database's: it is away, or not migrated")
     registry = CollectorRegistry()
@@ -79,4 +80,18 @@ def _of_projections(standings: list[Standing]) -> Iterator[Metric]:
         family = GaugeMetricFamily(name, meaning, labels=["projection"])
         for standing in standings:
             family.add_metric([standing.name], figure(standing))
+        yield family
+
+
+def _of_mirrors(standings: list[Standing]) -> Iterator[Metric]:
+    figures: tuple[tuple[str, str, Callable[[Standing], float]], ...] = (
+        ("orders_mirror_position", "Position of the last event mirrored", lambda it: it.position),
+        ("orders_mirror_lag_events", "Events not mirrored yet", lambda it: it.lag_events),
+        ("orders_mirror_lag_seconds", "Age of the first event not mirrored", lambda it: it.lag.total_seconds()),
+        ("orders_mirror_parked_streams", "Streams that the mirror holds back", lambda it: it.parked),
+    )
+    for name, meaning, figure in figures:
+        family = GaugeMetricFamily(name, meaning, labels=["mirror", "projection"])
+        for standing in standings:
+            family.add_metric([standing.mirror or "", standing.name], figure(standing))
         yield family

@@ -18,7 +18,7 @@ from contract.resources import Int32, ProjectionList
 from query.database import Reads
 from query.routes import get, json_response
 from service.health.readiness import Condition, Health
-from service.health.standings import standings_of, view
+from service.health.standings import mirrors_of, standings_of, view
 from service.http.metrics import metrics_text
 from service.http.stopping import Stopping
 
@@ -120,9 +120,13 @@ def router(
 
     @get(routes, "/projections", answers=ProjectionList, synced=False)
     async def list_projections() -> Response:
-        """Each projection's position, how far it is behind the head of the log, and how far a rebuild of it is."""
+        """Each projection's position, how far it is behind the head of the log, and how far a rebuild of it is.
+
+        The mirrors of projections in other databases follow.
+        """
         standings = await standings_of(reads)
-        body = msgspec.json.encode({"data": [view(it) for it in standings]})
+        mirrors = await mirrors_of(reads)
+        body = msgspec.json.encode({"data": [view(it) for it in (*standings, *mirrors)]})
         return json_response(body, min(it.position for it in standings))
 
     @get(routes, "/problems/{code}", answers=ProblemMeaning, errors=["not-found"], synced=False)

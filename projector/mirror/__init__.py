@@ -1,0 +1,1 @@
+"""Mirrors: the same projections in another database, kept by the same loop with another writer."""

@@ -1,0 +1,210 @@
+"""A mirror at work: it catches up with the log and follows it, one projection after the other.
+
+It asks the log for news itself, twenty times a second, so it needs nothing but the two databases.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+
+import psycopg
+from sqlalchemy.engine import Connection
+from sqlalchemy.exc import DBAPIError
+
+from projector.checkpoint import Fenced, OtherVersion
+from projector.connecting import connect
+from projector.loop import Loop, Progress, reader_of
+from projector.mirror.building import prepare, rebuild
+from projector.mirror.standings import Heartbeat
+from projector.mirror.target import Target
+from projector.mirror.writer import MirrorWriter, OtherLog
+from projector.parked import STREAMS_A_BATCH, drain
+from projector.projection import Projection
+from projector.read_ahead import ReadAhead
+
+BATCH_EVENTS_MAX = 20_000
+LOOK_SECONDS = 0.05
+RETRY_SECONDS = 60.0
+STAND_BY_SECONDS = 1.0
+AFTER_ERROR_SECONDS = 1.0
+
+log = logging.getLogger(__name__)
+
+Report = Callable[[Projection, Progress], None]
+
+
+class TargetInUse(Exception):
+    """Another mirror is at work on the target."""
+
+
+class Mirror:
+    """The projections of one log on one target. Use it in a `with`: that closes what it holds."""
+
+    def __init__(self, database_url: str, target: Target, projections: Sequence[Projection]) -> None:
+        self._database_url = database_url
+        self._target = target
+        self._projections = projections
+        self._stopping = threading.Event()
+
+    def stop(self) -> None:
+        """End after the batch that is under way."""
+        self._stopping.set()
+
+    def catch_up(self, report: Report) -> None:
+        """Make missing tables and project all that the log has.
+
+        Raises TargetInUse, Unsuitable, OtherLog, OtherVersion, sqlalchemy.exc.DBAPIError and psycopg.Error.
+        """
+        with self._at_work() as loops:
+            for following in loops:
+                self._catch_up(following, report)
+
+    def rebuild(self, report: Callable[[Progress], None]) -> Progress:
+        """Build the tables of the one projection anew. Raises the same."""
+        (projection,) = self._projections
+        with (
+            self._connected() as (log_connection, writing),
+            ReadAhead(connect(self._database_url), reader_of(projection)) as ahead,
+        ):
+            return rebuild(self._target, writing, projection, log_connection, ahead, report)
+
+    def follow(self) -> None:
+        """Catch up and follow the log until `stop`; stand by while another mirror works on the target.
+
+        When one of the databases cannot be reached, it connects again. Raises Unsuitable, OtherLog and OtherVersion.
+        """
+        trouble = ""
+        while not self._stopping.is_set():
+            try:
+                with self._at_work() as loops:
+                    while not self._stopping.is_set():
+                        for following in loops:
+                            if not following.is_resting:
+                                self._catch_up(following)
+                        trouble = self._over(trouble)
+                        self._stopping.wait(LOOK_SECONDS)
+            except TargetInUse as error:
+                trouble = self._tell(trouble, f"{error}: this one stands by")
+                self._stopping.wait(STAND_BY_SECONDS)
+            except (DBAPIError, Fenced, psycopg.OperationalError) as error:
+                said = str(getattr(error, "orig", error)).partition("\n")[0]
+                trouble = self._tell(trouble, f"{said}: trying again")
+                self._stopping.wait(AFTER_ERROR_SECONDS)
+
+    def _tell(self, before: str, trouble: str) -> str:
+        if trouble != before:
+            log.warning("%s", trouble)
+        return trouble
+
+    def _over(self, trouble: str) -> str:
+        if trouble:
+            log.info("the mirror goes on")
+        return ""
+
+    @contextmanager
+    def _connected(self) -> Iterator[tuple[psycopg.Connection, Connection]]:
+        """Connections to both databases, as the only mirror at work on the target."""
+        with ExitStack() as stack:
+            stack.callback(self._target.close)
+            log_connection = stack.enter_context(connect(self._database_url))
+            writing = stack.enter_context(self._target.writing())
+            with writing.begin():
+                self._target.check(writing)
+            if not self._target.take(writing):
+                raise TargetInUse(f"another mirror is at work on {self._target.shown}")
+            yield log_connection, writing
+
+    @contextmanager
+    def _at_work(self) -> Iterator[list["_Following"]]:
+        with ExitStack() as stack:
+            log_connection, writing = stack.enter_context(self._connected())
+            loops = []
+            for projection in self._projections:
+                prepare(self._target, writing, projection, log_connection)
+                ahead = stack.enter_context(ReadAhead(connect(self._database_url), reader_of(projection)))
+                loops.append(_Following(self._target, writing, log_connection, projection, ahead))
+            yield loops
+
+    def _catch_up(self, following: "_Following", report: Report | None = None) -> None:
+        while not self._stopping.is_set():
+            progress = following.project(self._stopping)
+            if report is not None:
+                report(following.projection, progress)
+            if not progress.events:
+                following.retry_parked()
+                return
+
+
+class _Following:
+    """One projection on the target."""
+
+    def __init__(
+        self,
+        target: Target,
+        writing: Connection,
+        log_connection: psycopg.Connection,
+        projection: Projection,
+        ahead: ReadAhead,
+    ) -> None:
+        self.projection = projection
+        self._target, self._writing, self._log, self._ahead = target, writing, log_connection, ahead
+        self._writer = MirrorWriter(target, writing, projection)
+        self._loop = Loop(projection, read_page=ahead.page, writer=self._writer)
+        self._heartbeat = Heartbeat(target.listed, projection)
+        self._retry_at = self._rests_until = 0.0
+
+    @property
+    def is_resting(self) -> bool:
+        """Whether the projection need not be current yet: it rests after a batch, which saves work."""
+        return time.monotonic() < self._rests_until
+
+    def project(self, stopping: threading.Event) -> Progress:
+        """Project the next batch; rebuild tables of an older version. Raises OtherLog, and OtherVersion for a newer."""
+        try:
+            progress = self._loop.project(self._log, BATCH_EVENTS_MAX)
+        except OtherVersion as other:
+            if other.built > other.ours:
+                raise
+            return self._rebuild(other, stopping)
+        except OtherLog as error:
+            self._heartbeat.fail(self._log, str(error))
+            raise
+        if progress.events:
+            self._rests_until = time.monotonic() + self.projection.rest_seconds
+        for it in progress.parked:
+            name = self.projection.name
+            log.error("%s: %s is parked at event %d (%s): %s", name, it.stream, it.position, it.type, it.error)
+        if self._heartbeat.is_due:
+            seen = self._writer.look(self._log)
+            self._heartbeat.beat(self._log, seen.position, seen.parked)
+        return progress
+
+    def retry_parked(self) -> None:
+        """Retry the parked streams, after the start and then once a minute: their cause may be gone."""
+        if time.monotonic() < self._retry_at:
+            return
+        self._retry_at = time.monotonic() + RETRY_SECONDS
+        waiting = self._writer.waiting()
+        for start in range(0, len(waiting), STREAMS_A_BATCH):
+            for drained in drain(self._loop, self._log, waiting[start : start + STREAMS_A_BATCH]):
+                if drained.parked is None:
+                    name, stream = self.projection.name, drained.stream
+                    log.info("%s: %s is no longer parked: %d events projected", name, stream, drained.events)
+
+    def _rebuild(self, other: OtherVersion, stopping: threading.Event) -> Progress:
+        log.info("%s: rebuilding them", other)
+
+        def report(_: Progress) -> None:
+            if stopping.is_set():
+                raise _Stopped
+
+        try:
+            return rebuild(self._target, self._writing, self.projection, self._log, self._ahead, report)
+        except _Stopped:
+            return Progress(0, 0, 0)
+
+
+class _Stopped(Exception):
+    """The mirror stops in the middle of a rebuild."""

@@ -1,0 +1,240 @@
+"""A mirror in MySQL or MariaDB, by PyMySQL (the extra `mysql`)."""
+
+import importlib.util
+import re
+import time
+from collections.abc import Collection, Iterator, Sequence
+from typing import Any
+
+import msgspec
+from sqlalchemy import URL, Column, Connection, Engine, Table, Text, Uuid, create_engine, event
+from sqlalchemy.dialects import mysql
+from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.types import TypeEngine
+
+from projector.mirror import statements
+from projector.mirror.layout import Build, TableName
+from projector.mirror.target import Target, Unsuitable
+from projector.projection import Projection
+from projector.rows import Changes, NewRows, RowMissing
+
+MARIADB_MIN, MYSQL_MIN = (10, 6), (8, 0, 19)  # JSON_TABLE, and a RENAME TABLE that is all or nothing
+CONNECT_SECONDS_MAX = 5
+ANSWER_SECONDS_MAX = 300  # an index of a large table takes so long
+# A row that another session holds is waited for so long; so is a table, but not by the swap.
+LOCK_SECONDS_MAX = 10
+# All readers queue behind a RENAME that waits for a long transaction. So it gives up after a second, and tries again.
+SWAP_LOCK_SECONDS_MAX = 1
+SWAP_PAUSE_SECONDS = 0.5
+SWAP_TRIES_MAX = 120
+
+# Rows of one UPDATE.
+_ROWS_AT_ONCE = 1_000
+# Texts in keys and indexes; an index takes 3,072 bytes.
+_KEY_LENGTH = 255
+
+# They compare bytes, also of spaces at the end: `Abc ` is another SKU than `Abc`, as in PostgreSQL.
+_COLLATION_OF_MARIADB, _COLLATION_OF_MYSQL = "utf8mb4_nopad_bin", "utf8mb4_0900_bin"
+
+# Strict: a value that does not fit is refused, and never cut.
+_SETTINGS = (
+    "SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION', time_zone = '+00:00', foreign_key_checks = 1, "
+    f"unique_checks = 1, innodb_lock_wait_timeout = {LOCK_SECONDS_MAX}, lock_wait_timeout = {LOCK_SECONDS_MAX}"
+)
+
+# What PyMySQL calls neither DataError nor IntegrityError: a CHECK that fails (MariaDB, MySQL), and a value that is
+# none of its type.
+_REFUSALS = {4025, 3819, 1292, 1366}
+_LOCK_WAIT_TIMEOUT = 1205
+
+_json = msgspec.json.Encoder(decimal_format="string").encode
+
+
+class MysqlTarget(Target):
+    """One database. A table has the name that it has in PostgreSQL, without the schema."""
+
+    has_partial_indexes = False
+
+    def __init__(self, url: URL) -> None:
+        if importlib.util.find_spec("pymysql") is None:
+            raise Unsuitable("a mirror in MySQL needs PyMySQL: pip install 'orders[mysql]'")
+        if not url.database:
+            raise Unsuitable("the URL names no database: mysql://user:password@host/database")
+        super().__init__(url.set(drivername="mysql+pymysql"))
+        self.shown = url.render_as_string(hide_password=True)
+        # `check` finds it out: MariaDB and MySQL have different names for the collation that compares bytes.
+        self._collation = _COLLATION_OF_MYSQL
+
+    @property
+    def table_options(self) -> dict[str, Any]:  # type: ignore[override]
+        return {
+            "mysql_engine": "InnoDB",
+            "mysql_charset": "utf8mb4",
+            "mysql_collate": self._collation,
+            "mariadb_engine": "InnoDB",
+            "mariadb_charset": "utf8mb4",
+            "mariadb_collate": self._collation,
+        }
+
+    def _make_engine(self) -> Engine:
+        engine = create_engine(
+            self.url,
+            isolation_level="READ COMMITTED",
+            connect_args={
+                "charset": "utf8mb4",
+                "connect_timeout": CONNECT_SECONDS_MAX,
+                "read_timeout": ANSWER_SECONDS_MAX,
+                "write_timeout": ANSWER_SECONDS_MAX,
+            },
+        )
+
+        @event.listens_for(engine, "connect")
+        def settle(connection: Any, _: object) -> None:
+            with connection.cursor() as cursor:
+                cursor.execute(_SETTINGS)
+
+        return engine
+
+    def check(self, connection: Connection) -> None:
+        version: str = connection.exec_driver_sql("SELECT version()").scalar_one()
+        is_mariadb = "mariadb" in version.lower()
+        numbers = tuple(map(int, re.findall(r"\d+", version)[:3]))
+        if numbers < (MARIADB_MIN if is_mariadb else MYSQL_MIN):
+            raise Unsuitable(f"the server is {version}: a mirror needs MariaDB 10.6 or MySQL 8.0.19, or newer")
+        if ("wsrep_on", "ON") in connection.exec_driver_sql("SHOW VARIABLES LIKE 'wsrep_on'").all():
+            raise Unsuitable(
+                "the server is a node of a Galera cluster, which has no lock that keeps a second mirror out: "
+                "use a server of its own"
+            )
+        self._collation = _COLLATION_OF_MARIADB if is_mariadb else _COLLATION_OF_MYSQL
+
+    def take(self, connection: Connection) -> bool:
+        # The server's locks are of all its databases. This one ends with the session.
+        lock = f"orders mirror {self.url.database}"[:64]
+        taken: int | None = connection.exec_driver_sql("SELECT get_lock(%s, 0)", (lock,)).scalar_one()
+        connection.commit()
+        return taken == 1
+
+    def snapshot(self) -> Connection:
+        connection = self.engine.connect()
+        with connection.begin():
+            self.check(connection)
+        return connection.execution_options(isolation_level="REPEATABLE READ")
+
+    def named(self, projection: Projection, table: str, build: Build) -> TableName:
+        own = table not in {"checkpoint", "parked"}
+        return TableName(None, f"{table}{build}" if own else f"{projection.name}_{table}{build}")
+
+    def column_type(self, column: Column[Any], is_searched: bool) -> TypeEngine[Any]:
+        if isinstance(column.type, Text):
+            return mysql.VARCHAR(_KEY_LENGTH) if is_searched else mysql.MEDIUMTEXT()
+        return column.type
+
+    def insert(self, connection: Connection, table: Table, new: NewRows) -> None:
+        rows = statements.converted([tuple(row.values()) for row in new.rows], new.columns, _converters(table))
+        names = ", ".join(new.columns)
+        statement = f"INSERT INTO `{table.name}` ({names}) VALUES ({_marks(new.columns)})"  # noqa: S608 - names of ours
+        connection.exec_driver_sql(statement, rows)
+
+    def change(self, connection: Connection, table: Table, changes: Changes) -> None:
+        key = statements.key_of(table)
+        for columns, rows in statements.updates(changes):
+            names = [*columns, *key]
+            values = statements.converted(rows, names, _converters(table))
+            statement = _update(table, columns, key)
+            found = sum(
+                connection.exec_driver_sql(statement, (_json(some).decode(),)).rowcount for some in _in_parts(values)
+            )
+            if found != len(rows):
+                raise RowMissing(f"{len(rows) - found} of the rows to change are not in {table.name}")
+        for (added, least, greatest), rows in statements.sums(changes):
+            names = [*key, *added, *least, *greatest]
+            settings = ", ".join(
+                [f"{name} = {name} + VALUES({name})" for name in added]
+                + [f"{name} = least({name}, VALUES({name}))" for name in least]
+                + [f"{name} = greatest({name}, VALUES({name}))" for name in greatest]
+            )
+            statement = (
+                f"INSERT INTO `{table.name}` ({', '.join(names)}) VALUES ({_marks(names)}) "  # noqa: S608 - as above
+                f"ON DUPLICATE KEY UPDATE {settings}"
+            )
+            connection.exec_driver_sql(statement, statements.converted(rows, names, _converters(table)))
+
+    def swap(self, connection: Connection, projection: Projection, tables: Sequence[str], old: Collection[str]) -> None:
+        renames = []
+        for name in tables:
+            serving, following, retired = (
+                self.named(projection, name, build).name for build in (Build.SERVING, Build.NEXT, Build.RETIRED)
+            )
+            renames += [f"`{serving}` TO `{retired}`"] * (name in old) + [f"`{following}` TO `{serving}`"]
+        statement = f"RENAME TABLE {', '.join(renames)}"
+        with connection.begin():
+            connection.exec_driver_sql(f"SET SESSION lock_wait_timeout = {SWAP_LOCK_SECONDS_MAX}")
+        try:
+            self._rename(connection, statement)
+        finally:
+            with connection.begin():
+                connection.exec_driver_sql(f"SET SESSION lock_wait_timeout = {LOCK_SECONDS_MAX}")
+
+    def _rename(self, connection: Connection, statement: str) -> None:
+        for left in reversed(range(SWAP_TRIES_MAX)):
+            try:
+                with connection.begin():
+                    connection.exec_driver_sql(statement)
+            except OperationalError as error:
+                if _code(error) != _LOCK_WAIT_TIMEOUT or not left:
+                    raise
+                time.sleep(SWAP_PAUSE_SECONDS)
+            else:
+                return
+
+    def refuses(self, error: DBAPIError) -> bool:
+        return super().refuses(error) or _code(error) in _REFUSALS
+
+    def reason(self, error: DBAPIError) -> str:
+        return f"error {_code(error)}: {super().reason(error)}"
+
+
+def _code(error: DBAPIError) -> int | None:
+    arguments = error.orig.args if error.orig is not None else ()
+    return arguments[0] if arguments else None
+
+
+def _update(table: Table, columns: Sequence[str], key: Sequence[str]) -> str:
+    """An UPDATE by a join with the rows of a JSON array of arrays: new values, and then the key's."""
+    names = [*columns, *key]
+    described = ", ".join(
+        f"{name} {_json_type(table.c[name])} PATH '$[{number}]' ERROR ON ERROR" for number, name in enumerate(names)
+    )
+    same_key = " AND ".join(f"stored.{name} = new.{name}" for name in key)
+    settings = ", ".join(f"stored.{name} = new.{name}" for name in columns)
+    return (
+        f"UPDATE `{table.name}` AS stored JOIN JSON_TABLE(%s, '$[*]' COLUMNS ({described})) AS new "  # noqa: S608
+        f"ON {same_key} SET {settings}"
+    )
+
+
+def _json_type(column: Column[Any]) -> str:
+    """The type of a column of JSON_TABLE; a text is compared as the stored one is, and not cut here."""
+    compiled = column.type.compile(dialect=_DIALECT)
+    if isinstance(column.type, Text | mysql.VARCHAR | mysql.MEDIUMTEXT | Uuid):
+        collation = column.table.dialect_options["mysql"]["collate"]
+        length = 36 if isinstance(column.type, Uuid) else 4_000
+        return f"VARCHAR({length}) CHARACTER SET utf8mb4 COLLATE {collation}"
+    return compiled
+
+
+_DIALECT = mysql.dialect()
+
+
+def _in_parts(rows: Sequence[statements.Values]) -> Iterator[Sequence[statements.Values]]:
+    for start in range(0, len(rows), _ROWS_AT_ONCE):
+        yield rows[start : start + _ROWS_AT_ONCE]
+
+
+def _marks(names: Sequence[str]) -> str:
+    return ", ".join(["%s"] * len(names))
+
+
+def _converters(table: Table) -> dict[str, statements.Convert]:
+    return statements.converters(table, statements.checked)

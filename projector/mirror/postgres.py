@@ -1,0 +1,120 @@
+"""A mirror in another PostgreSQL: the same schemas as beside the log, one for each projection."""
+
+import time
+from collections.abc import Collection, Sequence
+from typing import Any, ClassVar, cast
+
+import psycopg
+from sqlalchemy import Column, Connection, Engine, Table, Text, create_engine
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.schema import CreateSchema, DropSchema
+from sqlalchemy.types import TypeEngine
+
+from database import sessions
+from eventlog import arrays
+from projector import dependents, heritage
+from projector.connecting import LIMITS
+from projector.mirror.layout import Build, Layout, TableName
+from projector.mirror.target import Target, Unsuitable
+from projector.projection import Projection
+from projector.rows import Changes, NewRows
+
+# Readers queue behind a swap that waits for its locks, so it does not wait long; it gives up and tries again.
+SWAP_LOCK_MS_MAX = 300
+SWAP_PAUSE_SECONDS = 0.5
+SWAP_TRIES_MAX = 120
+
+# The advisory lock of the mirror that is at work. Any constant will do that no other lock of ours has.
+_LOCK = 0x6F72_6D69_7272
+
+
+class PostgresTarget(Target):
+    """One database. A table is called as it is beside the log: `shop.orders`."""
+
+    numbers_names: ClassVar[bool] = False
+
+    def _make_engine(self) -> Engine:
+        url = self.url.set(drivername="postgresql").render_as_string(hide_password=False)
+        return create_engine(
+            "postgresql+psycopg://",
+            creator=lambda: _connect(url),
+        )
+
+    def check(self, connection: Connection) -> None:
+        if connection.exec_driver_sql("SELECT to_regclass('log.events') IS NOT NULL").scalar_one():
+            raise Unsuitable(f"{self.shown} has a log of its own, with its own read tables: use another database")
+
+    def take(self, connection: Connection) -> bool:
+        taken: bool = connection.exec_driver_sql("SELECT pg_try_advisory_lock(%s)", (_LOCK,)).scalar_one()
+        connection.commit()
+        return taken
+
+    def named(self, projection: Projection, table: str, build: Build) -> TableName:
+        return TableName(f"{projection.name}{build}", table)
+
+    def column_type(self, column: Column[Any], is_searched: bool) -> TypeEngine[Any]:
+        return column.type
+
+    def ordering(self, column: Column[Any]) -> Any:
+        return column.collate("C") if isinstance(column.type, Text) else column
+
+    def create(self, connection: Connection, layout: Layout) -> None:
+        connection.execute(CreateSchema(_schema_of(layout)))
+        super().create(connection, layout)
+
+    def drop(self, connection: Connection, layout: Layout) -> None:
+        connection.execute(DropSchema(_schema_of(layout), cascade=True, if_exists=True))
+
+    def insert(self, connection: Connection, table: Table, new: NewRows) -> None:
+        new.write(_driver(connection), cast(str, table.schema))
+
+    def change(self, connection: Connection, table: Table, changes: Changes) -> None:
+        changes.write_changed(_driver(connection), cast(str, table.schema))
+
+    def swap(self, connection: Connection, projection: Projection, tables: Sequence[str], old: Collection[str]) -> None:
+        for left in reversed(range(SWAP_TRIES_MAX)):
+            try:
+                self._rename(connection, projection, old)
+            except OperationalError as error:
+                if not isinstance(error.orig, psycopg.errors.LockNotAvailable) or not left:
+                    raise
+                time.sleep(SWAP_PAUSE_SECONDS)
+            else:
+                return
+
+    def _rename(self, connection: Connection, projection: Projection, old: Collection[str]) -> None:
+        serving, following, retired = (
+            self.named(projection, "", build).schema for build in (Build.SERVING, Build.NEXT, Build.RETIRED)
+        )
+        driver, inherited = _driver(connection), list[str]()
+        with connection.begin():
+            connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{SWAP_LOCK_MS_MAX}ms'")
+            if old:
+                # So no statement reads one table of the old build beside one of the new.
+                for name in old:
+                    connection.exec_driver_sql(f'LOCK TABLE "{serving}"."{name}" IN ACCESS EXCLUSIVE MODE')
+                dependents.refuse_others(driver, projection.name)
+                # Views and privileges that others gave the serving tables.
+                inherited = dependents.views(driver, projection.name)
+                inherited += heritage.statements(driver, projection.name, cast(str, following))
+                connection.exec_driver_sql(f'ALTER SCHEMA "{serving}" RENAME TO "{retired}"')
+            connection.exec_driver_sql(f'ALTER SCHEMA "{following}" RENAME TO "{serving}"')
+            for statement in inherited:
+                driver.execute(statement.encode())
+
+
+def _connect(url: str) -> psycopg.Connection:
+    connection = sessions.connect(url, "orders mirror", LIMITS, autocommit=False)
+    arrays.register(connection)
+    return connection
+
+
+def _schema_of(layout: Layout) -> str:
+    return cast(str, layout.checkpoint.schema)
+
+
+def _driver(connection: Connection) -> psycopg.Connection:
+    """Psycopg's connection: its transaction is SQLAlchemy's."""
+    driver = connection.connection.driver_connection
+    assert isinstance(driver, psycopg.Connection)
+    return driver

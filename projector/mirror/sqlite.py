@@ -1,0 +1,166 @@
+"""A mirror in a file of SQLite."""
+
+import fcntl
+import socket
+from collections.abc import Collection, Sequence
+from io import TextIOWrapper
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import (
+    URL,
+    Boolean,
+    Column,
+    Connection,
+    Date,
+    Engine,
+    Integer,
+    Table,
+    Text,
+    create_engine,
+    event,
+)
+from sqlalchemy.types import TypeEngine
+
+from projector.mirror import statements
+from projector.mirror.layout import Build, TableName
+from projector.mirror.target import Target, Unsuitable
+from projector.projection import Projection
+from projector.rows import Changes, NewRows, RowMissing
+
+# How long a transaction waits for another one that writes.
+BUSY_MS_MAX = 10_000
+# New rows touch pages all over the indexes: these stay in memory, and go into the file together.
+CACHE_KIB = 64 * 1024
+CHECKPOINT_PAGES = 16_000
+VERSION_MIN = (3, 37)  # STRICT tables
+
+# synchronous=FULL: a commit survives a power failure. legacy_alter_table: a rename leaves other people's views alone.
+_SETTINGS = (
+    "PRAGMA journal_mode = WAL",
+    "PRAGMA synchronous = FULL",
+    "PRAGMA foreign_keys = ON",
+    f"PRAGMA busy_timeout = {BUSY_MS_MAX}",
+    "PRAGMA legacy_alter_table = ON",
+    f"PRAGMA cache_size = -{CACHE_KIB}",
+    f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}",
+)
+
+
+class SqliteTarget(Target):
+    """One file. A table has the name that it has in PostgreSQL, without the schema."""
+
+    table_options = {"sqlite_strict": True, "sqlite_with_rowid": False}  # noqa: RUF012 - never changed
+
+    def __init__(self, url: URL) -> None:
+        if not url.database or url.database == ":memory:":
+            raise Unsuitable("a mirror in SQLite needs a file: sqlite:///./app.db, or sqlite:////srv/app.db")
+        self._path = Path(url.database)
+        if not self._path.parent.is_dir():
+            raise Unsuitable(f"there is no directory {self._path.parent}")
+        self._lock: TextIOWrapper | None = None
+        super().__init__(url)
+
+    @property
+    def listed(self) -> str:
+        # The same path on another machine is another file.
+        return f"sqlite://{socket.gethostname()}{self._path.absolute()}"
+
+    def _make_engine(self) -> Engine:
+        engine = create_engine(self.url)
+
+        @event.listens_for(engine, "connect")
+        def settle(connection: Any, _: object) -> None:
+            connection.isolation_level = None  # SQLAlchemy begins transactions, not the driver
+            for setting in _SETTINGS:
+                connection.execute(setting)
+
+        @event.listens_for(engine, "begin")
+        def begin(connection: Connection) -> None:
+            writes = connection.get_execution_options().get("writes")
+            connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+        return engine
+
+    def check(self, connection: Connection) -> None:
+        version = connection.exec_driver_sql("SELECT sqlite_version()").scalar_one()
+        if tuple(map(int, version.split(".")[:2])) < VERSION_MIN:
+            raise Unsuitable(f"this Python has SQLite {version}: a mirror needs SQLite 3.37 or newer")
+
+    def take(self, connection: Connection) -> bool:
+        lock = self._path.with_name(f"{self._path.name}.mirror-lock").open("a")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.close()
+            return False
+        self._lock = lock
+        return True
+
+    def close(self) -> None:
+        super().close()
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    def writing(self) -> Connection:
+        return self.engine.connect().execution_options(writes=True)
+
+    def snapshot(self) -> Connection:
+        return self.engine.connect()
+
+    def named(self, projection: Projection, table: str, build: Build) -> TableName:
+        own = table not in {"checkpoint", "parked"}
+        return TableName(None, f"{table}{build}" if own else f"{projection.name}_{table}{build}")
+
+    def column_type(self, column: Column[Any], is_searched: bool) -> TypeEngine[Any]:
+        # STRICT tables have few types, and take nothing else than what they say.
+        if isinstance(column.type, Integer | Boolean):
+            return Integer()
+        return Text() if isinstance(column.type, Date) else column.type
+
+    def insert(self, connection: Connection, table: Table, new: NewRows) -> None:
+        rows = statements.converted([row.values() for row in new.rows], new.columns, _converters(table))  # type: ignore[misc]
+        names = ", ".join(new.columns)
+        marks = ", ".join("?" * len(new.columns))
+        statement = f'INSERT INTO "{table.name}" ({names}) VALUES ({marks})'  # noqa: S608 - names of ours
+        connection.exec_driver_sql(statement, rows)
+
+    def change(self, connection: Connection, table: Table, changes: Changes) -> None:
+        convert, key = _converters(table), statements.key_of(table)
+        for columns, rows in statements.updates(changes):
+            settings = ", ".join(f"{name} = ?" for name in columns)
+            same_key = " AND ".join(f"{name} = ?" for name in key)
+            statement = f'UPDATE "{table.name}" SET {settings} WHERE {same_key}'  # noqa: S608 - names of ours
+            values = statements.converted(rows, [*columns, *key], convert)
+            found = connection.exec_driver_sql(statement, values).rowcount
+            if found != len(rows):
+                raise RowMissing(f"{len(rows) - found} of the rows to change are not in {table.name}")
+        for (added, least, greatest), rows in statements.sums(changes):
+            names = [*key, *added, *least, *greatest]
+            settings = ", ".join(
+                [f"{name} = {name} + excluded.{name}" for name in added]
+                + [f"{name} = min({name}, excluded.{name})" for name in least]
+                + [f"{name} = max({name}, excluded.{name})" for name in greatest]
+            )
+            marks = ", ".join("?" * len(names))
+            statement = (
+                f'INSERT INTO "{table.name}" ({", ".join(names)}) VALUES ({marks}) '  # noqa: S608 - as above
+                f"ON CONFLICT ({', '.join(key)}) DO UPDATE SET {settings}"
+            )
+            connection.exec_driver_sql(statement, statements.converted(rows, names, convert))
+
+    def swap(self, connection: Connection, projection: Projection, tables: Sequence[str], old: Collection[str]) -> None:
+        with connection.begin():
+            for name in tables:
+                serving, following, retired = (self.named(projection, name, build).name for build in _BUILDS)
+                if name in old:
+                    connection.exec_driver_sql(f'ALTER TABLE "{serving}" RENAME TO "{retired}"')
+                connection.exec_driver_sql(f'ALTER TABLE "{following}" RENAME TO "{serving}"')
+
+
+_BUILDS = (Build.SERVING, Build.NEXT, Build.RETIRED)
+
+
+def _converters(table: Table) -> dict[str, statements.Convert]:
+    return statements.converters(table, statements.counted)

@@ -1,0 +1,106 @@
+"""What the statements of SQLite and MySQL share: rows grouped by the columns that change, values for the drivers."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from decimal import Decimal, InvalidOperation
+from functools import lru_cache
+from typing import Any
+
+from sqlalchemy import Column, DateTime, Numeric, Table
+
+from projector.narrowing import RowsRefused
+from projector.rows import Changes
+from readmodel.types import MONEY_DECIMALS
+
+Values = tuple[Any, ...]
+Convert = Callable[[Any], Any]
+
+_TIME_LENGTH = len("2026-01-02 03:04:05")
+
+
+def converters(table: Table, money: Convert) -> dict[str, Convert]:
+    """For the columns whose values the driver does not take as handlers give them: the function that converts one."""
+    found: dict[str, Convert] = {}
+    for column in table.columns:
+        if _is(column, Numeric):
+            found[column.name] = money
+        elif _is(column, DateTime):
+            found[column.name] = utc_text
+    return found
+
+
+def utc_text(value: str | None) -> str | None:
+    """PostgreSQL's text of a time in UTC, as text with microseconds and without the zone.
+
+    Raises RowsRefused for a year of more than four digits or before our era.
+    """
+    if value is None:
+        return None
+    time = value.removesuffix("+00")
+    if len(time) == _TIME_LENGTH:
+        return f"{time}.000000"
+    if len(time) < _TIME_LENGTH or time[_TIME_LENGTH] != "." or not time[:4].isdigit():
+        raise RowsRefused("a time is not between the years 1 and 9999")
+    return f"{time:0<26}"
+
+
+@lru_cache(maxsize=10_000)
+def counted(value: Any) -> int | None:
+    """An amount as a whole number of ten-thousandths. Raises RowsRefused if it has more decimals."""
+    if value is None:
+        return None
+    try:
+        scaled = Decimal(value).scaleb(MONEY_DECIMALS)
+        whole = int(scaled)
+    except (InvalidOperation, ValueError, OverflowError):
+        raise RowsRefused("an amount is not a number") from None
+    if whole != scaled:
+        raise RowsRefused(f"an amount has more than {MONEY_DECIMALS} decimals")
+    return whole
+
+
+@lru_cache(maxsize=10_000)
+def checked(value: Any) -> str | None:
+    """An amount as text. Raises RowsRefused if it has more decimals than the column keeps."""
+    if value is None:
+        return None
+    counted(value)
+    return str(value)
+
+
+def converted(rows: Iterable[Sequence[Any]], columns: Sequence[str], convert: Mapping[str, Convert]) -> list[Values]:
+    """Rows as the driver takes them, column by column: that is faster than value by value."""
+    by_column = list(zip(*rows, strict=True))
+    for number, name in enumerate(columns):
+        if name in convert:
+            by_column[number] = tuple(map(convert[name], by_column[number]))
+    return list(zip(*by_column, strict=True))
+
+
+def updates(changes: Changes) -> Iterator[tuple[tuple[str, ...], list[Values]]]:
+    """Rows whose same columns change: the columns, and for each row the new values and then the key's."""
+    groups: dict[tuple[str, ...], list[Values]] = {}
+    for key, values in changes.changed.items():
+        groups.setdefault(tuple(values), []).append((*values.values(), *_values(key)))
+    yield from groups.items()
+
+
+def sums(changes: Changes) -> Iterator[tuple[tuple[tuple[str, ...], ...], list[Values]]]:
+    """Rows that add to the same columns: (sums, least, greatest), and for each row the key's values and then those."""
+    groups: dict[tuple[tuple[str, ...], ...], list[Values]] = {}
+    for key, (added, least, greatest) in changes.added.items():
+        kinds = tuple(added), tuple(least), tuple(greatest)
+        groups.setdefault(kinds, []).append((*_values(key), *added.values(), *least.values(), *greatest.values()))
+    yield from groups.items()
+
+
+def key_of(table: Table) -> list[str]:
+    """The names of the primary key's columns."""
+    return [column.name for column in table.primary_key]
+
+
+def _values(key: Any) -> Values:
+    return key if isinstance(key, tuple) else (key,)
+
+
+def _is(column: Column[Any], kind: type[Any]) -> bool:
+    return isinstance(column.type, kind)

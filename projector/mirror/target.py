@@ -1,0 +1,126 @@
+"""What a database must do to be a mirror: one subclass a dialect. All else is common (SQLAlchemy Core)."""
+
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Sequence
+from typing import Any, ClassVar
+
+from sqlalchemy import URL, Column, Connection, Engine, Table, inspect
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
+from sqlalchemy.types import TypeEngine
+
+from projector.mirror.layout import Build, Layout, TableName
+from projector.projection import Projection
+from projector.rows import Changes, NewRows
+
+_QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"")
+
+
+class Unsuitable(Exception):
+    """The mirror must not work on this database; the message says what to do."""
+
+
+class Target(ABC):
+    """The database that a URL names.
+
+    `shown` is its URL without the password; `listed` is what tells it from all other mirrors of the log.
+    """
+
+    # Layout's options: of the tables, and whether names of keys and indexes need the generation.
+    table_options: ClassVar[dict[str, Any]] = {}
+    has_partial_indexes: ClassVar[bool] = True
+    numbers_names: ClassVar[bool] = True
+
+    def __init__(self, url: URL) -> None:
+        self.url = url
+        self.shown = url.render_as_string(hide_password=True)
+        self.engine = self._make_engine()
+
+    @property
+    def listed(self) -> str:
+        return self.shown
+
+    @abstractmethod
+    def _make_engine(self) -> Engine:
+        """The engine, whose every session has the settings that a mirror needs. Raises Unsuitable."""
+
+    @abstractmethod
+    def check(self, connection: Connection) -> None:
+        """Raises Unsuitable if the server or the database must not be used."""
+
+    @abstractmethod
+    def take(self, connection: Connection) -> bool:
+        """Become the only mirror that works on this target, until `close`; False if another one is."""
+
+    @abstractmethod
+    def named(self, projection: Projection, table: str, build: Build) -> TableName:
+        """How a table of a build is called here."""
+
+    @abstractmethod
+    def column_type(self, column: Column[Any], is_searched: bool) -> TypeEngine[Any]:
+        """How a column is stored."""
+
+    @abstractmethod
+    def insert(self, connection: Connection, table: Table, new: NewRows) -> None:
+        """Write new rows."""
+
+    @abstractmethod
+    def change(self, connection: Connection, table: Table, changes: Changes) -> None:
+        """Write changed rows and sums. Raises RowMissing."""
+
+    @abstractmethod
+    def swap(self, connection: Connection, projection: Projection, tables: Sequence[str], old: Collection[str]) -> None:
+        """Let the next build serve, all tables at once; of the serving one, those in `old` are there and retire."""
+
+    def writing(self) -> Connection:
+        """A connection whose transactions may write at once."""
+        return self.engine.connect()
+
+    def snapshot(self) -> Connection:
+        """A connection whose transaction sees one state of all tables."""
+        return self.engine.connect().execution_options(isolation_level="REPEATABLE READ")
+
+    def ordering(self, column: Column[Any]) -> Any:
+        """What to sort by to have the column's values in the order of their bytes."""
+        return column
+
+    def layout(self, projection: Projection, build: Build = Build.SERVING, generation: int = 1) -> Layout:
+        """The tables of a build."""
+        return Layout(
+            projection,
+            self.named,
+            self.column_type,
+            build=build,
+            generation=generation if self.numbers_names else None,
+            has_partial_indexes=self.has_partial_indexes,
+            **self.table_options,
+        )
+
+    def existing(self, connection: Connection, layout: Layout) -> set[str]:
+        """Which tables of the layout are there."""
+        found: set[str] = set()
+        inspector = inspect(connection)
+        for table in layout.all:
+            if inspector.has_table(table.name, schema=table.schema):
+                found.add(table.name)
+        return found
+
+    def drop(self, connection: Connection, layout: Layout) -> None:
+        """Drop the tables of a build, those that are there."""
+        layout.metadata.drop_all(connection, checkfirst=True)
+
+    def create(self, connection: Connection, layout: Layout) -> None:
+        """Make the empty tables of a build, with keys and indexes."""
+        layout.metadata.create_all(connection, checkfirst=False)
+
+    def refuses(self, error: DBAPIError) -> bool:
+        """Whether the tables refused the rows. All else, such as a full disk, is no event's fault."""
+        return isinstance(error, IntegrityError | DataError)
+
+    def reason(self, error: DBAPIError) -> str:
+        """Why rows were refused, without their values, which may be a person's."""
+        return _QUOTED.sub("...", str(error.orig)).splitlines()[0]
+
+    def close(self) -> None:
+        """Close all connections, and let another mirror work on the target."""
+        self.engine.dispose()

@@ -1,0 +1,139 @@
+"""`orders mirror`: keep the read tables in another database too: SQLite, MySQL, MariaDB, or another PostgreSQL."""
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from service import logs
+from service.cli import connect
+from service.cli.failures import MISUSE, NOT_TRUE
+from service.cli.read_tables import named, print_verdict, spare_the_collector
+from service.cli.run import DataDir
+from service.errors import OperatorError
+from service.settings import Settings
+
+if TYPE_CHECKING:
+    from projector.loop import Progress
+    from projector.mirror.target import Target
+    from projector.projection import Projection
+
+Url = Annotated[str, typer.Argument(metavar="URL", help="sqlite:///./app.db, mysql://... or postgresql://...")]
+Chosen = Annotated[
+    list[str] | None, typer.Option("--projection", "-p", help="Mirror this one; repeat it for more. All when left out")
+]
+
+
+def mirror(
+    url: Url,
+    projection: Chosen = None,
+    once: Annotated[bool, typer.Option("--once", help="Catch up with the log, and end")] = False,
+    verify: Annotated[bool, typer.Option("--verify", help="Compare every row with the log: exit code 0 or 1")] = False,
+    rebuild: Annotated[bool, typer.Option("--rebuild", help="Build the tables anew while readers use them")] = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Keep the read tables in another database: make them, catch up with the log, and follow it until Ctrl-C."""
+    if once + verify + rebuild > 1:
+        raise OperatorError("--once, --verify and --rebuild exclude each other", MISUSE)
+    chosen = named(projection)
+    log_url = connect.database_url(data_dir)
+    with _explained():
+        from projector.mirror.targets import target_of
+
+        target = target_of(url)
+        if once or verify or rebuild:
+            spare_the_collector()
+        if verify:
+            _verify(log_url, target, chosen)
+        elif rebuild:
+            _rebuild(log_url, target, chosen)
+        elif once:
+            _catch_up(log_url, target, chosen)
+        else:
+            _follow(log_url, target, chosen)
+
+
+def _catch_up(log_url: str, target: "Target", chosen: "list[Projection]") -> None:
+    from projector.mirror.following import Mirror
+    from service.cli import output
+
+    reached: dict[str, int] = {}
+    with output.events_bar("mirroring") as bar:
+
+        def report(projection: "Projection", progress: "Progress") -> None:
+            reached[projection.name] = progress.position
+            bar.at(progress.position, progress.head)
+
+        Mirror(log_url, target, chosen).catch_up(report)
+    for name, position in reached.items():
+        print(f"{name} is at position {position:,} in {target.shown}")
+
+
+def _rebuild(log_url: str, target: "Target", chosen: "list[Projection]") -> None:
+    from projector.mirror.following import Mirror
+    from service.cli import output
+
+    for projection in chosen:
+        with output.events_bar(f"rebuilding {projection.name}") as bar:
+            mirroring = Mirror(log_url, target, [projection])
+            reached = mirroring.rebuild(lambda progress: bar.at(progress.position, progress.head))
+        print(f"rebuilt {projection.name} from {reached.position:,} events in {target.shown}", flush=True)
+
+
+def _verify(log_url: str, target: "Target", chosen: "list[Projection]") -> None:
+    from projector.mirror.verifying import verify as compare
+    from service.cli import output
+
+    equal = True
+    for projection in chosen:
+        with output.events_bar(f"folding the log for {projection.name}") as bar:
+            verdict = compare(log_url, target, projection, lambda progress: bar.at(progress.position, progress.head))
+        print_verdict(verdict, "orders mirror URL --rebuild")
+        equal = equal and not verdict.differences
+    if not equal:
+        raise typer.Exit(NOT_TRUE)
+
+
+def _follow(log_url: str, target: "Target", chosen: "list[Projection]") -> None:
+    from projector.mirror.following import Mirror
+
+    settings = Settings.load()
+    logs.configure(settings.log_format, settings.log_level)
+    mirroring = Mirror(log_url, target, chosen)
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        mirroring.stop()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
+    print(f"mirroring {', '.join(it.name for it in chosen)} to {target.shown}", flush=True)
+    mirroring.follow()
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    """Turn what an operator can cause into one line."""
+    from sqlalchemy.exc import DBAPIError
+
+    from projector.checkpoint import OtherVersion
+    from projector.dependents import InTheWay
+    from projector.mirror.following import TargetInUse
+    from projector.mirror.target import Unsuitable
+    from projector.mirror.writer import OtherLog
+
+    try:
+        yield
+    except Unsuitable as error:
+        raise OperatorError(str(error), MISUSE) from error
+    except (InTheWay, TargetInUse, OtherLog) as error:
+        raise OperatorError(str(error)) from error
+    except OtherVersion as error:
+        raise OperatorError(f"{error}: run `orders mirror URL --rebuild`, or that release") from error
+    except DBAPIError as error:
+        said = str(error.orig).splitlines()[0]
+        raise OperatorError(f"the mirror's database: {said}") from error
+    except KeyboardInterrupt:
+        raise OperatorError("interrupted: what was committed stays") from None

@@ -1,0 +1,108 @@
+"""A mirror has the rows that PostgreSQL has, whatever its database."""
+
+from decimal import Decimal
+
+import pytest
+from psycopg import Connection
+from sqlalchemy import text
+
+from projector.mirror.writer import OtherLog
+from projector.projections.shop import SHOP
+from service.projections import PROJECTIONS
+from tests.builders import Writing
+from tests.projecting import sweep
+from tests.projector.mirror.mirroring import catch_up, differences, reading, rebuild, rows
+
+
+def test_a_mirror_has_every_row_of_every_table(writing: Writing, database_url: str, target_url: str) -> None:
+    writing.history()
+    sweep(database_url)
+    reached = catch_up(database_url, target_url)
+    assert set(reached) == {it.name for it in PROJECTIONS}
+    for projection in PROJECTIONS:
+        for table in projection.plain_tables:
+            assert rows(target_url, table) == rows(database_url, table), table.name
+    assert not differences(database_url, target_url)
+
+
+def test_a_mirror_goes_on_where_it_stopped(writing: Writing, database_url: str, target_url: str) -> None:
+    writing.history(1)
+    before = catch_up(database_url, target_url)
+    writing.history(2)
+    after = catch_up(database_url, target_url)
+    assert all(after[name] > before[name] for name in before)
+    assert not differences(database_url, target_url)
+
+
+def test_verify_names_the_column_the_missing_row_and_the_row_too_many(
+    writing: Writing, database_url: str, target_url: str
+) -> None:
+    first, second = writing.user(name="Ada"), writing.user(name="Eve")
+    product = writing.product(price=Decimal("2.50"))
+    catch_up(database_url, target_url)
+    engine = reading(target_url)
+    users, products = SHOP.plain_tables[:2]
+    with engine.begin() as connection:
+        connection.execute(users.update().where(users.c.id == first).values(name="Bob"))
+        connection.execute(users.delete().where(users.c.id == second))
+        connection.execute(products.update().values(price=Decimal("2.51")))
+    engine.dispose()
+    found = {(it.table, str(it.key["id"]), it.column) for it in differences(database_url, target_url)}
+    assert found == {("users", first, "name"), ("users", second, None), ("products", product, "price")}
+
+
+def test_a_mirror_refuses_another_log_until_it_is_rebuilt(
+    writing: Writing, database_url: str, other: Connection, target_url: str
+) -> None:
+    writing.history()
+    catch_up(database_url, target_url)
+    other.execute("UPDATE log.head SET log_uuid = gen_random_uuid()")
+    with pytest.raises(OtherLog, match="--rebuild"):
+        catch_up(database_url, target_url)
+    for projection in PROJECTIONS:
+        rebuild(database_url, target_url, projection)
+    assert not differences(database_url, target_url)
+
+
+def test_a_mirror_refuses_a_log_that_lost_events_or_has_others(
+    writing: Writing, database_url: str, other: Connection, target_url: str
+) -> None:
+    writing.user()
+    catch_up(database_url, target_url)
+    other.execute("UPDATE log.head SET position = 0")
+    with pytest.raises(OtherLog, match="the log ends at 0"):
+        catch_up(database_url, target_url)
+    other.execute("UPDATE log.head SET position = 1")
+    other.execute("ALTER TABLE log.events DISABLE TRIGGER refuse_rewriting")
+    other.execute("UPDATE log.events SET recorded_at = recorded_at + interval '1 microsecond'")
+    with pytest.raises(OtherLog, match="another event at position 1"):
+        catch_up(database_url, target_url)
+
+
+def test_a_rebuild_mends_rows_and_leaves_no_tables_behind(writing: Writing, database_url: str, target_url: str) -> None:
+    writing.history()
+    catch_up(database_url, target_url)
+    engine = reading(target_url)
+    with engine.begin() as connection:
+        connection.execute(SHOP.plain_tables[0].update().values(name="wrong"))
+    for _ in range(2):
+        rebuild(database_url, target_url, SHOP)
+    assert not differences(database_url, target_url)
+    with engine.connect() as connection:
+        if engine.dialect.name == "sqlite":
+            found = connection.execute(text("SELECT name FROM sqlite_master WHERE name LIKE '%__mirror_%'")).all()
+        else:
+            found = connection.execute(
+                text("SELECT table_name FROM information_schema.tables WHERE table_name LIKE '%__mirror_%'")
+            ).all()
+    engine.dispose()
+    assert not found
+    writing.history(2)
+    catch_up(database_url, target_url)
+    assert not differences(database_url, target_url)
+
+
+def test_no_two_projections_have_a_table_of_the_same_name() -> None:
+    """SQLite and MySQL have no schemas that would keep them apart."""
+    names = [table.name for projection in PROJECTIONS for table in projection.plain_tables]
+    assert len(names) == len(set(names))

@@ -1,0 +1,111 @@
+"""A rebuild of a mirror: readers see whole tables all the time, and no error."""
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sqlalchemy import Engine, func, select, text
+
+from projector.projections.shop import SHOP
+from readmodel.shop import order_items, orders
+from tests.builders import Writing
+from tests.projector.mirror.mirroring import catch_up, differences, reading, rebuild
+
+READERS = 8
+
+
+class Readers:
+    """Threads that ask one thing again and again."""
+
+    def __init__(self, url: str) -> None:
+        self.engine = reading(url)
+        self.answers: list[tuple[object, ...]] = []
+        self.errors: list[Exception] = []
+        self._stopping = threading.Event()
+
+    @contextmanager
+    def at_work(self) -> Iterator[None]:
+        threads = [threading.Thread(target=self._read, args=(self.engine,)) for _ in range(READERS)]
+        for thread in threads:
+            thread.start()
+        try:
+            yield
+        finally:
+            self._stopping.set()
+            for thread in threads:
+                thread.join()
+            self.engine.dispose()
+
+    def _read(self, engine: Engine) -> None:
+        of_lines = select(func.count(), func.sum(order_items.c.amount)).join_from(orders, order_items)
+        of_orders = select(func.count(), func.sum(orders.c.total)).select_from(orders)
+        while not self._stopping.is_set():
+            try:
+                with engine.connect() as connection:
+                    lines = connection.execute(of_lines).one()
+                    whole = connection.execute(of_orders).one()
+            except Exception as error:  # noqa: BLE001 - any is one too many
+                self.errors.append(error)
+                return
+            self.answers.append((*lines, *whole))
+
+
+def test_readers_do_not_notice_a_rebuild(writing: Writing, database_url: str, target_url: str) -> None:
+    writing.history(orders=60)
+    catch_up(database_url, target_url, [SHOP])
+    readers = Readers(target_url)
+    with readers.at_work():
+        for _ in range(5):
+            rebuild(database_url, target_url, SHOP)
+            time.sleep(0.1)
+    assert not readers.errors
+    assert len(readers.answers) > READERS
+    assert len(set(readers.answers)) == 1, set(readers.answers)
+    assert readers.answers[0][1] == readers.answers[0][3]
+    assert not differences(database_url, target_url, [SHOP])
+
+
+def test_a_long_reader_delays_the_swap_and_not_the_other_readers(
+    writing: Writing, database_url: str, target_url: str
+) -> None:
+    writing.history()
+    catch_up(database_url, target_url, [SHOP])
+    engine = reading(target_url)
+    count = select(func.count()).select_from(orders)
+    rebuilding = threading.Thread(target=rebuild, args=(database_url, target_url, SHOP))
+    with engine.connect() as long_reader:
+        long_reader.execute(count).scalar_one()  # its transaction stays open
+        rebuilding.start()
+        waits = []
+        until = time.monotonic() + 4
+        while time.monotonic() < until:
+            began = time.monotonic()
+            with engine.connect() as connection:
+                connection.execute(count).scalar_one()
+            waits.append(time.monotonic() - began)
+            time.sleep(0.05)
+    rebuilding.join(60)
+    assert not rebuilding.is_alive()
+    assert max(waits) < 3, "nobody queues for long behind the swap"
+    engine.dispose()
+    assert not differences(database_url, target_url, [SHOP])
+
+
+def test_views_of_others_show_the_new_rows_after_a_rebuild(
+    writing: Writing, database_url: str, target_url: str
+) -> None:
+    writing.history()
+    catch_up(database_url, target_url, [SHOP])
+    engine = reading(target_url)
+    name = "shop.orders" if engine.dialect.name == "postgresql" else "orders"
+    with engine.begin() as connection:
+        connection.execute(text(f"CREATE VIEW how_many AS SELECT count(*) AS number FROM {name}"))
+    rebuild(database_url, target_url, SHOP)
+    writing.history(2)
+    catch_up(database_url, target_url, [SHOP])
+    with engine.connect() as connection:
+        viewed = connection.execute(text("SELECT number FROM how_many")).scalar_one()
+        counted = connection.execute(select(func.count()).select_from(orders)).scalar_one()
+    engine.dispose()
+    assert viewed == counted > 30

@@ -1,0 +1,72 @@
+"""`orders mirror`: what it prints, its exit codes, and one line for what an operator does wrong."""
+
+import json
+import socket
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from tests.builders import Writing
+from tests.service.cli.conftest import Run, one_line
+
+MISUSE = 2
+
+
+def test_a_mirror_is_made_verified_and_rebuilt(run: Run, shop: Writing, tmp_path: Path) -> None:
+    url = "sqlite:///./app.db"
+    made = run("mirror", url, "--once")
+    assert made.returncode == 0, made.stderr
+    assert "shop is at position" in made.stdout
+    assert (tmp_path / "app.db").exists()
+    verified = run("mirror", url, "--verify")
+    assert verified.returncode == 0, verified.stderr
+    assert "shop: no difference between tables and log" in verified.stdout
+
+    with sqlite3.connect(tmp_path / "app.db") as connection:
+        connection.execute("UPDATE users SET name = 'wrong'")
+    connection.close()
+    differs = run("mirror", url, "--verify", "-p", "shop")
+    assert differs.returncode == 1
+    assert "rebuild them with: orders mirror URL --rebuild" in differs.stdout
+    assert run("mirror", url, "--rebuild", "--projection", "shop").returncode == 0
+    assert run("mirror", url, "--verify").returncode == 0
+
+
+def test_a_mirror_is_listed_by_status(run: Run, shop: Writing, tmp_path: Path) -> None:
+    run("mirror", "sqlite:///./app.db", "--once", "-p", "shop")
+    document = json.loads(run("status", "--json").stdout)
+    (listed,) = [it for it in document["projections"] if it["mirror"] is not None]
+    assert (listed["name"], listed["lag_events"]) == ("shop", 0)
+    assert listed["mirror"] == f"sqlite://{socket.gethostname()}{tmp_path / 'app.db'}"
+    assert f"shop in {listed['mirror']}" in run("status").stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said", "exit_code"),
+    [
+        (["nonsense"], "the URL of a mirror is sqlite:///", MISUSE),
+        (["mysql://user:secret@host:port/x"], "the URL of a mirror is sqlite:///", MISUSE),
+        (["oracle://host/x"], "the URL of a mirror is sqlite:///", MISUSE),
+        (["sqlite://"], "needs a file", MISUSE),
+        (["sqlite:///nowhere/app.db"], "there is no directory nowhere", MISUSE),
+        (["mysql://user@127.0.0.1:1"], "the URL names no database", MISUSE),
+        (["mysql://user:secret@127.0.0.1:1/x", "--once"], "the mirror's database: ", 1),
+        (["postgresql://user:secret@127.0.0.1:1/x", "--once"], "", 1),
+        (["sqlite:///app.db", "--once", "--verify"], "exclude each other", MISUSE),
+        (["sqlite:///app.db", "--verify"], "has no tables of shop", MISUSE),
+        (["sqlite:///app.db", "-p", "shops"], "there is no projection 'shops'", MISUSE),
+    ],
+)
+def test_what_an_operator_does_wrong_is_one_line(run: Run, arguments: list[str], said: str, exit_code: int) -> None:
+    line = one_line(run("mirror", *arguments), exit_code)
+    assert said in line
+    assert "secret" not in line
+
+
+@pytest.mark.parametrize("url", ["sqlite:///./app.db", "mysql://user:secret@host/app", "mysql+pymysql://host/app"])
+def test_a_service_on_sqlite_or_mysql_is_pointed_to_mirrors(run: Run, url: str) -> None:
+    line = one_line(run("migrate", DATABASE_URL=url), MISUSE)
+    assert "DATABASE_URL: must start with postgresql://" in line
+    assert "run `orders mirror URL`" in line
+    assert "secret" not in line
