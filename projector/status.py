@@ -126,6 +126,8 @@ class Standing(NamedTuple):
             left = self.built.seconds_left(self.head)
             eta = "" if left is None else f", {left:.0f} s left"
             return f"{begun}: rebuilding, {self.progress:.0%}{eta}"
+        if self.error and not self.error.startswith("OtherVersion"):
+            return f"{begun}: it cannot be rebuilt: {self.error}"
         expected = f" (about {self.head / self.events_per_second:.0f} s)" if self.events_per_second else ""
         return f"{begun}: a worker of this release rebuilds it, or `orders replay {self.name}`{expected}"
 
