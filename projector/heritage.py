@@ -3,8 +3,8 @@
 Owner, privileges, row security, publications, storage options, statistics, comments, replica identity and the mark of
 CLUSTER belong to a table, not to its name. The swap reads each of them from the serving tables as a statement, before
 it renames the schemas, and runs the statements on the new tables, after it has renamed them: so a policy's subquery
-means the new tables. What is set on a column that this release has dropped goes with the column. What cannot be carried over
-is named before the work begins.
+means the new tables. What is set on a column that this release has dropped goes with the column. What cannot be carried
+over is named before the work begins.
 """
 
 from collections.abc import Collection
