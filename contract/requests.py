@@ -27,6 +27,7 @@ _DEPTH_MAX = 8  # deeper than any body's model
 
 _ETAGS = re.compile(r'\s*(?:W/)?"[^"]*"\s*(?:,\s*(?:W/)?"[^"]*"\s*)*')
 _QUOTED = re.compile(r'(?:W/)?"([^"]*)"')
+_VERSION_TAG = re.compile(r"([0-9]{1,18})(?:\.[0-9a-f]{1,32})?")
 _WHOLE = re.compile(r"-?[0-9]{1,18}\.0+")
 _REQUEST_ID = re.compile(rb"[ -~]{1,%d}" % REQUEST_ID_LENGTH_MAX)
 
@@ -250,6 +251,9 @@ def refuse_parameters(request: Request) -> None:
 def if_match(request: Request) -> int | None:
     """The version that If-Match demands, or None when it demands nothing (absent or `*`).
 
+    The tag is a version, as a write answers, or a version and more behind a point, as a read does: one that the client
+    has read is still the same version after a rebuild of the read tables.
+
     Raises Problem `invalid-header` when it is no list of entity tags, and `version-mismatch` when no tag in it can be
     a version of ours.
     """
@@ -259,7 +263,7 @@ def if_match(request: Request) -> int | None:
     if not _ETAGS.fullmatch(header):
         raise Problem("invalid-header", 'If-Match is not a quoted version such as "3".')
     tags = _QUOTED.findall(header)
-    versions = [int(tag) for tag in tags if tag.isascii() and tag.isdigit() and len(tag) < 19]
+    versions = [int(match[1]) for match in map(_VERSION_TAG.fullmatch, tags) if match]
     if len(tags) != 1:
         raise Problem("invalid-header", "If-Match takes one version.")
     if not versions:
@@ -267,12 +271,12 @@ def if_match(request: Request) -> int | None:
     return versions[0]
 
 
-def none_match(request: Request, version: int) -> bool:
-    """Whether If-None-Match names `version` (or `*`), so that the answer is 304. Weak comparison, RFC 9110 13.1.2."""
+def none_match(request: Request, tag: str) -> bool:
+    """Whether If-None-Match has the entity tag (or `*`): the answer is 304. Weak comparison, RFC 9110 13.1.2."""
     header = request.headers.get("if-none-match")
     if header is None:
         return False
-    return header.strip() == "*" or str(version) in _QUOTED.findall(header)
+    return header.strip() == "*" or tag in _QUOTED.findall(header)
 
 
 def idempotency_key(request: Request) -> str | None:

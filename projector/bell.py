@@ -152,8 +152,9 @@ class Bell:
                     self._look()
             except (redis.RedisError, OSError) as error:
                 self.failures += 1
-                what = "rejects writes" if isinstance(error, redis.ResponseError) else "cannot be reached"
-                self.trouble = f"Redis {what} ({error}), so a projector hears of news only when it looks itself"
+                # Anybody may ask /readyz. A reply names the reason; the text of a failed connection names hosts.
+                what = f"rejects writes ({error})" if isinstance(error, redis.ResponseError) else "cannot be reached"
+                self.trouble = f"Redis {what}, so a projector hears of news only when it looks itself"
                 if self.failures == 1 or self.failures % 100 == 0:
                     log.warning("the bell cannot ring, the projector will look by itself: %s", error)
                 self._stopping.wait(PAUSE_AFTER_ERROR_SECONDS)

@@ -16,6 +16,7 @@ from eventlog import stalled
 from projector import connecting, parked
 from projector.checkpoint import OtherVersion
 from projector.connecting import connect
+from projector.dependents import InTheWay
 from projector.folding import Page
 from projector.loop import PAGE_EVENTS_MAX, Loop, Progress, reader_of
 from projector.patience import PatientConnection
@@ -39,7 +40,8 @@ LOCKED_SECONDS = 0.02
 BUSY_EVENTS, BUSY_SECONDS = 8, 0.006
 VERY_BUSY_EVENTS, VERY_BUSY_SECONDS = 400, 0.04
 LOOK_AGAIN_SECONDS = 0.001
-# When all parked streams have been retried, the next round begins after this long.
+# When all parked streams have been retried, the next round begins after this long. A refused rebuild is tried again
+# after this long too.
 RETRY_SECONDS = 60.0
 # Stopping waits this long for a batch, and again after its connection was cut.
 CUT_OFF_SECONDS_MAX = 1.0
@@ -88,6 +90,8 @@ class Follower:
         self._stands_by = False
         self._swept_at = self._retry_at = 0.0
         self._retried_up_to = 0
+        self._in_the_way: InTheWay | None = None
+        self._rebuild_at = 0.0
         self._thread = threading.Thread(target=self._run, name=f"project {projection.name}", daemon=True)
 
     def start(self) -> None:
@@ -187,6 +191,8 @@ class Follower:
             return
         if not self._rebuild:
             raise other
+        if self._in_the_way is not None and time.monotonic() < self._rebuild_at:
+            raise self._in_the_way
         log.info("%s: rebuilding them", other)
 
         def report(_: Progress) -> None:
@@ -198,6 +204,9 @@ class Follower:
                 reached = replay(self._database_url, self.projection, report)
             except Busy:
                 return  # another worker rebuilds them
+            except InTheWay as error:
+                self._in_the_way, self._rebuild_at = error, time.monotonic() + self._retry_seconds
+                raise
             except SwapRefused as error:
                 log.warning("%s was rebuilt and could not be swapped in; it is tried again: %s", name, error)
                 return
@@ -280,7 +289,7 @@ class Follower:
             # The thread must go on after any error.
             message = f"{type(error).__name__}: {error}".splitlines()[0]
             if message != self._error:
-                ours = not isinstance(error, psycopg.Error | OtherVersion)
+                ours = not isinstance(error, psycopg.Error | OtherVersion | InTheWay)
                 log.error("the projection %s stopped: %s", self.projection.name, message, exc_info=ours)  # noqa: TRY400 - a lost server is no bug
             self._error = message
             with contextlib.suppress(psycopg.Error, UnicodeError):

@@ -1,9 +1,10 @@
 """What others have set on the read tables, which a replay carries over to the new ones.
 
-Owner, privileges, row security, publications, storage options, statistics, comments and replica identity belong to a
-table, not to its name. The swap reads each of them from the serving tables as a statement, before it renames the
-schemas, and runs the statements on the new tables, after it has renamed them: so a policy's subquery means the new
-tables. What cannot be carried over is named before the work begins.
+Owner, privileges, row security, publications, storage options, statistics, comments, replica identity and the mark of
+CLUSTER belong to a table, not to its name. The swap reads each of them from the serving tables as a statement, before
+it renames the schemas, and runs the statements on the new tables, after it has renamed them: so a policy's subquery
+means the new tables. What is set on a column that this release has dropped goes with the column. What cannot be carried
+over is named before the work begins.
 """
 
 from collections.abc import Collection
@@ -57,7 +58,7 @@ FROM tables JOIN pg_attribute AS old ON attrelid = tables.oid AND attnum > 0 AND
             WHEN 'p' THEN 'PLAIN' WHEN 'e' THEN 'EXTERNAL' WHEN 'm' THEN 'MAIN' ELSE 'EXTENDED' END END),
         (CASE attcompression WHEN 'p' THEN 'SET COMPRESSION pglz' WHEN 'l' THEN 'SET COMPRESSION lz4' END)
     ) AS changes (change)
-WHERE change IS NOT NULL
+WHERE change IS NOT NULL AND EXISTS (SELECT FROM pg_attribute AS new WHERE attrelid = new_oid AND attname = old.attname)
 """,
     """
 SELECT format('COMMENT ON SCHEMA %%I IS %%L', %(old)s::text, obj_description(oid, 'pg_namespace'))
@@ -67,8 +68,29 @@ SELECT format('COMMENT ON TABLE %%s IS %%L', new_name, obj_description(oid, 'pg_
 FROM tables WHERE obj_description(oid, 'pg_class') IS NOT NULL
 UNION ALL
 SELECT format('COMMENT ON COLUMN %%s.%%I IS %%L', new_name, attname, col_description(tables.oid, attnum))
-FROM tables JOIN pg_attribute ON attrelid = tables.oid AND attnum > 0 AND NOT attisdropped
+FROM tables JOIN pg_attribute AS old ON attrelid = tables.oid AND attnum > 0 AND NOT attisdropped
 WHERE col_description(tables.oid, attnum) IS NOT NULL
+    AND EXISTS (SELECT FROM pg_attribute AS new WHERE attrelid = new_oid AND attname = old.attname)
+""",
+    # Indexes and constraints, by name: comments, storage options, and the index that CLUSTER takes.
+    """
+SELECT unnest(ARRAY[
+    format('COMMENT ON INDEX %%I.%%I IS ', %(old)s::text, old.relname)
+        || quote_literal(obj_description(old.oid, 'pg_class')),
+    CASE WHEN indisclustered THEN format('ALTER TABLE %%s CLUSTER ON %%I', new_name, old.relname) END,
+    'ALTER INDEX ' || format('%%I.%%I', %(old)s::text, old.relname) || ' SET (' || (
+        SELECT string_agg(format('%%s=%%L', option_name, option_value), ', ') FROM pg_options_to_table(old.reloptions)
+    ) || ')'
+])
+FROM tables JOIN pg_index ON indrelid = tables.oid JOIN pg_class AS old ON old.oid = indexrelid
+WHERE EXISTS (SELECT FROM pg_class AS new WHERE new.relname = old.relname
+    AND new.relnamespace = to_regnamespace(%(new)s::text))
+UNION ALL
+SELECT format('COMMENT ON CONSTRAINT %%I ON %%s IS %%L', old.conname, new_name,
+    obj_description(old.oid, 'pg_constraint'))
+FROM tables JOIN pg_constraint AS old ON conrelid = tables.oid
+WHERE obj_description(old.oid, 'pg_constraint') IS NOT NULL
+    AND EXISTS (SELECT FROM pg_constraint AS new WHERE conrelid = new_oid AND new.conname = old.conname)
 """,
     # Replica identity by index cannot be carried over by name here: see _NOT_CARRIED.
     """
@@ -90,6 +112,11 @@ SELECT format('CREATE POLICY %%I ON %%s AS %%s FOR %%s TO %%s%%s%%s', polname, n
     ' USING (' || pg_get_expr(polqual, polrelid) || ')',
     ' WITH CHECK (' || pg_get_expr(polwithcheck, polrelid) || ')')
 FROM tables JOIN pg_policy ON polrelid = tables.oid
+""",
+    """
+SELECT format('COMMENT ON POLICY %%I ON %%s IS %%L', polname, new_name, obj_description(policy.oid, 'pg_policy'))
+FROM tables JOIN pg_policy AS policy ON polrelid = tables.oid
+WHERE obj_description(policy.oid, 'pg_policy') IS NOT NULL
 """,
     # The membership of the retired table ends when it is dropped.
     """
@@ -119,7 +146,8 @@ UNION ALL
 SELECT format('GRANT %%s (%%I) ON %%s TO %%s%%s', acl.privilege_type, attname, new_name,
     CASE acl.grantee WHEN 0 THEN 'PUBLIC' ELSE acl.grantee::regrole::text END,
     CASE WHEN acl.is_grantable THEN ' WITH GRANT OPTION' ELSE '' END)
-FROM tables JOIN pg_attribute ON attrelid = tables.oid AND NOT attisdropped, aclexplode(attacl) AS acl
+FROM tables JOIN pg_attribute AS old ON attrelid = tables.oid AND NOT attisdropped, aclexplode(attacl) AS acl
+WHERE EXISTS (SELECT FROM pg_attribute AS new WHERE attrelid = new_oid AND attname = old.attname)
 """,
     # Default privileges of the schema. They come after the tables, which must not get them.
     """
@@ -157,6 +185,9 @@ UNION ALL
 SELECT 'the replica identity index of ' || tables.oid::regclass FROM tables WHERE relreplident = 'i'
 UNION ALL
 SELECT 'the tablespace of ' || tables.oid::regclass FROM tables WHERE reltablespace <> 0
+UNION ALL
+SELECT 'the tablespace of index ' || indexrelid::regclass FROM tables JOIN pg_index ON indrelid = tables.oid
+    JOIN pg_class AS index ON index.oid = indexrelid WHERE index.reltablespace <> 0
 UNION ALL
 SELECT 'the inheritance of ' || inhrelid::regclass FROM pg_inherits JOIN tables ON tables.oid IN (inhrelid, inhparent)
 UNION ALL
@@ -205,5 +236,5 @@ def statements(connection: Connection, old: str, new: str) -> list[str]:
     found: list[str] = []
     for query in _STATEMENTS:
         rows = connection.execute((_TABLES + query).encode(), {"old": old, "new": new}).fetchall()
-        found += [statement for (statement,) in rows]
+        found += [statement for (statement,) in rows if statement is not None]
     return found

@@ -52,6 +52,7 @@ def replay(database_url: str, projection: Projection, report: Report) -> Progres
         _drop_retired(connection, projection)
         with Shadow(connection, projection, built_beside(projection), read_page=ahead.page) as shadow:
             dependents.look(connection, projection, shadow.schema)  # before all the work; and once more after it
+            _rehearse(connection, projection, shadow)
             shadow.fill(report)
             shadow.finish()
             progress = _swap_when_free(connection, projection, shadow, report)
@@ -59,6 +60,40 @@ def replay(database_url: str, projection: Projection, report: Report) -> Progres
         with contextlib.suppress(SwapRefused, KeyboardInterrupt):
             _drop_retired(connection, projection)
     return progress
+
+
+def _rehearse(connection: Connection, projection: Projection, shadow: Shadow) -> None:
+    """Rename the schemas, run what follows a rename, and roll all of it back. Raises InTheWay.
+
+    A view or a policy that needs a column which this release has dropped is found so before the work, by its name.
+    """
+    refused = []
+    with contextlib.suppress(psycopg.errors.LockNotAvailable), connection.transaction(force_rollback=True):
+        connection.execute(f"SET LOCAL lock_timeout = '{SWAP_LOCK_MS_MAX}ms'")
+        for statement in _rename(connection, projection, shadow):
+            try:
+                with connection.transaction():
+                    connection.execute(statement.encode())
+            except psycopg.errors.LockNotAvailable:
+                raise  # a session reads the view: the swap will find out
+            except psycopg.Error as error:
+                what = statement.removeprefix("CREATE OR REPLACE ").partition(" AS ")[0]
+                refused.append(f"{what} ({str(error).splitlines()[0]})")
+    if refused:
+        raise dependents.InTheWay(
+            f"what is built on the read tables does not fit those of this release: {'; '.join(refused)}; "
+            "drop or change it, replay, and make it again"
+        )
+
+
+def _rename(connection: Connection, projection: Projection, shadow: Shadow) -> list[str]:
+    """Rename the schemas. Returns the statements that then set on the new tables what others had set on the old."""
+    name = projection.name
+    inherited = heritage.statements(connection, name, shadow.schema)
+    views = dependents.views(connection, name)
+    for old, new in ((name, _retired(projection)), (shadow.schema, name)):
+        connection.execute(sql.SQL("ALTER SCHEMA {} RENAME TO {}").format(sql.Identifier(old), sql.Identifier(new)))
+    return [*views, *inherited]
 
 
 def _swap_when_free(connection: Connection, projection: Projection, shadow: Shadow, report: Report) -> Progress:
@@ -93,11 +128,7 @@ def _swap(connection: Connection, projection: Projection, shadow: Shadow) -> Pro
             pass
         shadow.heed_skips()
         connection.execute(sql.SQL(_RATE).format(sql.Identifier(shadow.schema, "checkpoint")))
-        inherited = heritage.statements(connection, name, shadow.schema)
-        views = dependents.views(connection, name)
-        for old, new in ((name, _retired(projection)), (shadow.schema, name)):
-            connection.execute(sql.SQL("ALTER SCHEMA {} RENAME TO {}").format(sql.Identifier(old), sql.Identifier(new)))
-        for statement in (*views, *inherited):
+        for statement in _rename(connection, projection, shadow):
             connection.execute(statement.encode())
     return progress
 

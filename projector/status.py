@@ -37,6 +37,16 @@ _BUILT = "SELECT position, built_at, clock_timestamp() FROM {}"
 LOG = b"SELECT log_uuid, position, recorded_at FROM log.head"
 
 
+# Said in place of PostgreSQL's own text, which may name hosts, roles and values: anybody may ask /readyz.
+_FAILED = "its last batch failed in the database: the worker's log and `orders status` say why"
+
+
+def _is_of_database(error: str) -> bool:
+    """Whether an error that a worker recorded, as `Type: text`, is PostgreSQL's or libpq's own."""
+    kind = getattr(psycopg.errors, error.partition(":")[0], None)
+    return isinstance(kind, type) and issubclass(kind, psycopg.Error)
+
+
 class Building(NamedTuple):
     """A rebuild that is under way: how far it is, when it began, and the database's time."""
 
@@ -130,6 +140,8 @@ class Standing(NamedTuple):
             left = self.built.seconds_left(self.head)
             eta = "" if left is None else f", {left:.0f} s left"
             return f"{begun}: rebuilding, {self.progress:.0%}{eta}"
+        if self.error and not self.error.startswith("OtherVersion"):
+            return f"{begun}: it cannot be rebuilt: {self.error}"
         expected = f" (about {self.head / self.events_per_second:.0f} s)" if self.events_per_second else ""
         return f"{begun}: a worker of this release rebuilds it, or `orders replay {self.name}`{expected}"
 
@@ -149,6 +161,11 @@ class Standing(NamedTuple):
         if self.lag > SILENT_AFTER:
             return f"{self.lag_events} events behind the log's head"
         return None
+
+    @property
+    def public_trouble(self) -> str | None:
+        """The trouble, with a plain sentence in place of PostgreSQL's own text."""
+        return self._replace(error=_FAILED).trouble if _is_of_database(self.error or "") else self.trouble
 
 
 class Status(NamedTuple):

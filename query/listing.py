@@ -12,16 +12,15 @@ from sqlalchemy import (
     FromClause,
     Select,
     Table,
-    Text,
     bindparam,
     case,
-    cast,
     func,
     literal_column,
     select,
     true,
     tuple_,
 )
+from sqlalchemy.dialects.postgresql import ARRAY
 
 from query.database import Reads, Statement
 from query.paging import Place, Sort, cursor_of, link_to_next, place_of, tie
@@ -36,6 +35,11 @@ from readmodel.base import checkpoint_of
 
 # Statements are compiled once for each combination of filters and sort that is asked for; this many are kept.
 SHAPES_MAX = 512
+# A page ends early when its rows would weigh more, so memory does not grow with their size. The weight of an order is
+# the number of its lines, and a line has 1.5 KB at most.
+PAGE_WEIGHT_MAX = 4_000
+# The window of a row and of those before it; one for all columns, so that PostgreSQL passes over the rows once.
+_SO_FAR = (None, 0)
 
 
 class Through(NamedTuple):
@@ -89,7 +93,7 @@ class Listing:
     """One list of the API.
 
     `view` makes a document of a row; `visible` says which rows can be listed at all; `owner` is a table in which the
-    row `<owner id>` must be for the list to exist.
+    row `<owner id>` must be for the list to exist. `weight` says how large a row's document is, if that differs much.
     """
 
     def __init__(
@@ -103,6 +107,7 @@ class Listing:
         filters: Mapping[str, Filter],
         visible: ColumnElement[bool] | None = None,
         owner: tuple[Table, str] | None = None,
+        weight: Callable[[FromClause], ColumnElement[int]] | None = None,
     ) -> None:
         self._reads = reads
         self._sync = sync
@@ -112,6 +117,7 @@ class Listing:
         self._filters = filters
         self._visible = true() if visible is None else visible
         self._owner = owner
+        self._weight = weight
         self._statement = lru_cache(SHAPES_MAX)(self._compiled)
         self._sharing: Sharing[Page] = Sharing()
 
@@ -137,12 +143,12 @@ class Listing:
     async def _page(self, filters: Mapping[str, object], parameters: PageParameters, start: Place | None) -> Page:
         shape, values = self._shape(filters, parameters.sort, start)
         values["limit"] = parameters.limit
-        return await self._sharing.read((shape, *values.values()), lambda: self._read(shape, values, parameters.limit))
+        return await self._sharing.read((shape, *values.values()), lambda: self._read(shape, values))
 
-    async def _read(self, shape: Shape, values: Mapping[str, object], limit: int) -> Page:
+    async def _read(self, shape: Shape, values: Mapping[str, object]) -> Page:
         rows = await self._reads.rows(self._statement(shape), values)
-        position, parked, known, documents, found, value, id_ = rows[0]
-        last = Place(value, id_) if found > limit else None
+        position, parked, known, documents, more, value, id_ = rows[0]
+        last = Place(value, str(id_)) if more else None
         return Page(position, parked, known, documents or b"", last)
 
     def _shape(self, filters: Mapping[str, object], sort: str, start: Place | None) -> tuple[Shape, dict[str, object]]:
@@ -179,24 +185,27 @@ class Listing:
         )
 
     def _page_of(self, rows: Select[*tuple[object, ...]], shape: Shape) -> Select[*tuple[object, ...]]:
-        # One row more than asked for tells whether there is a next page; no document is made of it. The page is put
-        # together here, as one text: fifty rows cost the client more than all else. The rows come in order, numbered.
-        limit = bindparam("limit", type_=BigInteger)
-        one_more: ColumnElement[int] = limit + literal_column("1")
+        # The page is put together here, as one text: fifty rows cost the client more than all else. The rows come in
+        # order, and each knows whether another one follows.
+        limit: ColumnElement[int] = bindparam("limit", type_=BigInteger)
         if self._is_steady(shape):
             # Hidden from the planner in a subquery: seeing the limit, it would find a plan made for the very number a
             # little cheaper than the kept one, and plan every time. That doubled the cost of a short page.
-            one_more = select(one_more).scalar_subquery()
-        numbered = rows.add_columns(func.row_number().over().label("number")).limit(one_more).subquery("numbered")
-        wanted = numbered.c.number <= limit
-        last = numbered.c.number == limit
-        documents = func.string_agg(self._view(numbered), literal_column("','")).filter(wanted)
-        return select(
-            as_bytes(documents).label("documents"),
-            func.count().label("found"),
-            func.max(numbered.c[self._column(shape).key]).filter(last).label("last_value"),
-            func.max(cast(numbered.c.id, Text)).filter(last).label("last_id"),
+            limit = select(limit.label("n")).scalar_subquery()
+        columns: list[ColumnElement[Any]] = [func.lead(literal_column("true")).over(rows=_SO_FAR).label("more")]
+        most: ColumnElement[int] = literal_column(str(PAGE_WEIGHT_MAX))
+        if self._weight is not None:
+            # No row weighs more than a page may, so a page has at least one.
+            weight = func.least(self._weight(rows.get_final_froms()[0]), most)
+            columns.append(func.sum(weight).over(rows=_SO_FAR).label("weight"))
+        row = rows.add_columns(*columns).limit(limit).subquery("row")
+        page = select(
+            as_bytes(func.string_agg(self._view(row), literal_column("','"))).label("data"),
+            _of_last(row.c.more).label("more"),
+            _of_last(row.c[self._column(shape).key]).label("value"),
+            _of_last(row.c.id).label("id"),
         )
+        return page if self._weight is None else page.where(row.c.weight <= most)
 
     def _rows(self, shape: Shape) -> Select[*tuple[object, ...]]:
         through = self._through(shape)
@@ -253,6 +262,11 @@ class Listing:
         columns = {name.partition("__")[0] for name, _ in shape.filters}
         sort = shape.sort.removeprefix("-")
         return len(columns) <= 1 and all(sort in self._filters[name].ordered for name, _ in shape.filters)
+
+
+def _of_last(value: ColumnElement[Any]) -> ColumnElement[Any]:
+    """The value in the last row that is aggregated."""
+    return func.array_agg(value, type_=ARRAY(value.type))[func.count()]
 
 
 def ranges(column: ColumnElement[Any]) -> dict[str, Filter]:

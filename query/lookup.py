@@ -8,7 +8,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 
 from query.database import Reads, Statement
 from query.parked import kind_of, parked_among
-from query.statements import beside_checkpoint, compiled, is_current
+from query.statements import beside_checkpoint, compiled, digest_of, is_current
 from query.views import JsonText, as_bytes
 from readmodel.base import checkpoint_of
 
@@ -19,11 +19,13 @@ IDS_A_QUERY_MAX = 256
 class Found(NamedTuple):
     """A resource as of `position`. `body` is None when there is no such resource; `gone` when it was deleted.
 
-    `parked`: later events of it, or all, are held back.
+    `tag` is the entity tag of the body, without quotes: the version, a point, and what else the bytes depend on (which
+    build of the tables they come from, and how this release writes them). `parked`: later events of it, or all, are
+    held back.
     """
 
     position: int
-    version: int
+    tag: str
     gone: bool
     body: bytes | None
     parked: bool = False
@@ -35,6 +37,7 @@ class Lookup:
     def __init__(self, reads: Reads, table: Table, view: JsonText, gone: ColumnElement[bool] | None = None):
         self._reads = reads
         self._statement = _statement(table, view, gone)
+        self._shape = digest_of(view, table.metadata)
         self._kind = kind_of(table)
         self._waiting: dict[str, asyncio.Future[Found]] = {}
         self._flight: asyncio.Task[None] | None = None
@@ -67,13 +70,14 @@ class Lookup:
                 future.set_exception(error)
             self._waiting.clear()
             return
-        position, parked, *_ = rows[0]
+        position, generation, parked, *_ = rows[0]
+        build = f"{generation}{self._shape}"
         parked = {stream.removeprefix(f"{self._kind}-") for stream in parked} if parked else ()
-        for _, _, id_, version, gone, body in rows:
+        for *_, id_, version, gone, body in rows:
             if id_ is not None:  # the LEFT JOIN's own row, when none was found
-                asked.pop(id_).set_result(Found(position, version, gone, body, id_ in parked))
+                asked.pop(id_).set_result(Found(position, f"{version}.{build}", gone, body, id_ in parked))
         for id_, future in asked.items():
-            future.set_result(Found(position, 0, False, None, id_ in parked))
+            future.set_result(Found(position, "", False, None, id_ in parked))
 
 
 def _statement(table: Table, view: JsonText, gone: ColumnElement[bool] | None) -> Statement:
@@ -82,6 +86,7 @@ def _statement(table: Table, view: JsonText, gone: ColumnElement[bool] | None) -
     wanted = cast(select(bindparam("ids", type_=Text)).scalar_subquery(), ARRAY(Uuid))
     columns = (
         checkpoint_of(table.metadata).c.position,
+        checkpoint_of(table.metadata).c.generation,
         parked_among(table, wanted),
         cast(table.c.id, Text),
         table.c.version,

@@ -1,11 +1,12 @@
 """GET /orders, /orders/{id} and /users/{id}/orders."""
 
+from functools import partial
 from itertools import combinations
-from typing import Annotated, ClassVar, Literal, get_args
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
 from fastapi import APIRouter, Request, Response
 from pydantic import BeforeValidator, Field, WithJsonSchema
-from sqlalchemy import ColumnElement, bindparam, exists, literal_column, or_
+from sqlalchemy import ColumnElement, FromClause, bindparam, exists, func, literal_column, or_, select
 
 from contract.requests import StrictRoute
 from contract.resources import OrderPage, OrderView
@@ -97,12 +98,18 @@ FILTERS = {
 }
 
 
+def lines_of(orders: FromClause) -> ColumnElement[Any]:
+    """How many lines an order has: they are numbered from 1."""
+    last = select(func.max(order_items.c.line)).where(order_items.c.order_id == orders.c.id)
+    return last.correlate(orders).scalar_subquery()
+
+
 def router(reads: Reads, sync: Sync) -> APIRouter:
     """The routes."""
     routes = APIRouter(tags=["orders"], route_class=StrictRoute)
     lookup = Lookup(reads, orders, order_view(orders))
-    listing = Listing(reads, sync, orders, order_view, sorts=SORTS, filters=FILTERS)
-    of_user = Listing(reads, sync, orders, order_view, sorts=SORTS, filters=FILTERS, owner=(users, "user_id"))
+    of_orders = partial(Listing, reads, sync, orders, order_view, sorts=SORTS, filters=FILTERS, weight=lines_of)
+    listing, of_user = of_orders(), of_orders(owner=(users, "user_id"))
 
     @get(routes, "/orders", answers=OrderPage, errors=["invalid-cursor"], parameters=OrdersParameters)
     async def list_orders(request: Request) -> Response:

@@ -22,7 +22,7 @@ _SYNC_TOKEN = header(
     POSITION,
 )
 _PREFER = header("Prefer", "`wait=<seconds>`: how long to wait for the Sync-Token (2; at most 30).", {"type": "string"})
-_IF_NONE_MATCH = header("If-None-Match", '`"3"`: 304 if that still is the version.', {"type": "string"})
+_IF_NONE_MATCH = header("If-None-Match", "The ETag of an earlier answer: 304 if it still holds.", {"type": "string"})
 
 _SHOWN_SYNC_TOKEN = {"Sync-Token": {"description": "the log position that the answer is as of", "schema": POSITION}}
 _SHOWN_STATE = {
@@ -31,7 +31,9 @@ _SHOWN_STATE = {
         "schema": {"type": "string", "const": "parked"},
     }
 }
-_SHOWN_ETAG = {"ETag": {"description": "the resource's version, in quotes", "schema": {"type": "string"}}}
+_SHOWN_ETAG = {
+    "ETag": {"description": 'such as `"3.5f2c9a1b77e0aa11"`: the version first', "schema": {"type": "string"}}
+}
 _SHOWN_LINK = {"Link": {"description": 'the next page, as rel="next"', "schema": {"type": "string"}}}
 
 
@@ -65,7 +67,7 @@ def get(
     responses: dict[int | str, dict[str, Any]] = {200: {"model": answers, "headers": shown}, **problems(*codes)}
     responses |= also or {}
     if versioned:
-        responses[304] = {"description": "The resource still has that version", "headers": shown}
+        responses[304] = {"description": "The resource is still what If-None-Match names", "headers": shown}
     extra = {"parameters": [*(parameters.documented() if parameters else ()), *headers]}
 
     def serve(endpoint: Endpoint[Given]) -> Endpoint[Given]:

@@ -21,7 +21,7 @@ async def answer(request: Request, lookup: Lookup, sync: Sync, id_: str) -> Resp
     headers = {"Sync-Token": str(found.position)} | state
     if found.gone:
         raise Problem("gone", f"{request.url.path} was deleted.", headers=headers)
-    headers |= {"ETag": f'"{found.version}"'} | REVALIDATED
-    if none_match(request, found.version):
+    headers |= {"ETag": f'"{found.tag}"'} | REVALIDATED
+    if none_match(request, found.tag):
         return Response(None, 304, headers)
     return Response(found.body, 200, headers, MEDIA_TYPE)

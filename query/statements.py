@@ -1,5 +1,6 @@
 """From SQLAlchemy to psycopg: the checkpoint that every select reads first, and compiling to text."""
 
+import hashlib
 import re
 
 from sqlalchemy import ColumnElement, FromClause, MetaData, Select, literal_column, true
@@ -30,6 +31,12 @@ def beside_checkpoint(projection: MetaData, *tables: FromClause | tuple[FromClau
 def is_current(projection: MetaData) -> ColumnElement[bool]:
     """The condition that this release's version of the projection built the tables. Without it there is no row."""
     return checkpoint_of(projection).c.version == literal_column(str(version_of(projection)))
+
+
+def digest_of(expression: ColumnElement[str], projection: MetaData) -> str:
+    """Eight hexadecimal digits for how an expression makes its text from the rows of this version of the projection."""
+    text = f"{version_of(projection)} {expression.compile(dialect=_dialect)}"
+    return hashlib.blake2b(text.encode(), digest_size=4).hexdigest()
 
 
 def compiled(

@@ -72,6 +72,7 @@ def _checkpoint(metadata: MetaData) -> None:
         Column("one_row", Boolean, primary_key=True),
         Column("version", Integer, nullable=False, comment="of the projection that built these tables"),
         Column("made", ARRAY(Text), nullable=False, comment="columns, indexes and constraints of that version"),
+        Column("generation", Text, nullable=False, comment="random text: no other build of these tables has the same"),
         Column("built_at", TIME, nullable=False, comment="when the build of these tables began"),
         Column("events_per_second", Integer, comment="how fast the last replay built them"),
         Column("position", BigInteger, nullable=False),

@@ -24,6 +24,7 @@ TRANSACTIONS = {
     "projector/shadow.py:Shadow._add_keys_and_indexes": "shadow",  # their keys and indexes
     "projector/shadow.py:Shadow.park_orphans": "shadow",  # rows that nobody reads yet
     "projector/tables.py:make_missing": "migration",
+    "projector/replay.py:_rehearse": "read",  # the swap's statements, rolled back
     "projector/status.py:_built": "read",  # a rebuild that may be over
     "projector/verify.py:verify": "read",  # one snapshot, compared
     "projector/verify.py:_same_position": "read",  # a lock held for a moment

@@ -11,7 +11,7 @@ import typer
 from service import logs
 from service.cli import connect
 from service.cli.failures import MISUSE, NOT_TRUE
-from service.cli.read_tables import named, print_verdict, spare_the_collector
+from service.cli.read_tables import named, print_verdict
 from service.cli.run import DataDir
 from service.errors import OperatorError
 from service.settings import Settings
@@ -44,8 +44,6 @@ def mirror(
         from projector.mirror.targets import target_of
 
         target = target_of(url)
-        if once or verify or rebuild:
-            spare_the_collector()
         if verify:
             _verify(log_url, target, chosen)
         elif rebuild:

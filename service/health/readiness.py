@@ -112,7 +112,7 @@ def _grouped(standings: list[Standing]) -> list[str]:
     """Why projections do not follow the log; a reason that several have is given once."""
     names: dict[str, list[str]] = {}
     for standing in standings:
-        if reason := standing.trouble:
+        if reason := standing.public_trouble:
             names.setdefault(reason, []).append(standing.name)
     return [
         reason if len(found) == len(standings) else f"{', '.join(found)}: {reason}" for reason, found in names.items()

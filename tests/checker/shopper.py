@@ -72,7 +72,10 @@ class Shopper:
         except httpx.TransportError:
             return None
         if answer.status_code == 200:
-            version, position = int(answer.headers["etag"].strip('"')), int(answer.headers["sync-token"])
+            version, position = (
+                int(answer.headers["etag"].strip('"').partition(".")[0]),
+                int(answer.headers["sync-token"]),
+            )
             self.history.record_read(Read(path, token, version, position, answer.json()))
         return answer
 

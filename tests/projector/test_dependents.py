@@ -1,13 +1,16 @@
 """What others have built on the read tables survives a replay, or there is none."""
 
+import time
+
 import pytest
 from psycopg import Connection
 
 from projector.dependents import InTheWay
 from projector.follower import Follower
-from projector.loop import AheadOfLog, Loop
+from projector.loop import AheadOfLog, Loop, Progress
 from projector.projections.shop import SHOP
 from projector.replay import replay
+from projector.status import status
 from projector.verify import verify
 from tests.builders import Writing
 from tests.projector.read_tables import contents, error
@@ -96,6 +99,81 @@ def test_what_an_earlier_release_has_made_and_this_one_makes_no_longer_goes_with
     connection.execute("UPDATE shop.checkpoint SET made = made || '{users.nickname, users_nickname}'")
     replay(database_url, SHOP, nobody)
     assert contents(connection) == before
+
+
+# As a column that an earlier release had made, and this one makes no longer.
+DROPPED = (
+    "ALTER TABLE shop.users ADD COLUMN nickname text; UPDATE shop.checkpoint SET made = made || '{users.nickname}';"
+)
+
+
+@pytest.mark.parametrize(
+    ("made", "told"),
+    [
+        (
+            f"{DROPPED} CREATE VIEW public.nicks AS SELECT id, nickname FROM shop.users",
+            r"VIEW public\.nicks .*nickname",
+        ),
+        (
+            """ALTER TABLE shop.orders ALTER version TYPE bigint;
+            CREATE VIEW public.versions AS SELECT version FROM shop.orders""",
+            r"VIEW public\.versions .*version",
+        ),
+        (
+            f"""{DROPPED} CREATE VIEW public.a AS SELECT count(nickname) FROM shop.users;
+            CREATE VIEW public.b AS SELECT max(nickname) FROM shop.users""",
+            r"VIEW public\.a .*; VIEW public\.b ",
+        ),
+        (f"{DROPPED} CREATE POLICY nicks ON shop.users USING (nickname <> '')", "CREATE POLICY nicks .*nickname"),
+        (
+            f"{DROPPED} CREATE PUBLICATION nicks FOR TABLE shop.users (id, nickname)",
+            "ALTER PUBLICATION nicks .*nickname",
+        ),
+    ],
+)
+def test_what_needs_a_dropped_or_changed_column_is_named_before_the_work(
+    shop: Writing, database_url: str, connection: Connection, made: str, told: str
+) -> None:
+    before = contents(connection)
+    connection.execute(made.encode())
+    reports: list[Progress] = []
+    with pytest.raises(InTheWay, match=told) as refused:
+        replay(database_url, SHOP, reports.append)
+    assert (len(str(refused.value).splitlines()), reports, schemas(connection)) == (1, [], {"shop"})
+    assert contents(connection).keys() == before.keys()
+
+
+def test_what_is_set_on_a_dropped_column_goes_with_the_column(
+    shop: Writing, database_url: str, connection: Connection
+) -> None:
+    before = contents(connection)
+    connection.execute(
+        f"{DROPPED} COMMENT ON COLUMN shop.users.nickname IS 'ours'; GRANT SELECT (nickname) ON shop.users TO PUBLIC; "
+        "ALTER TABLE shop.users ALTER nickname SET STATISTICS 500".encode()
+    )
+    replay(database_url, SHOP, nobody)
+    assert contents(connection) == before
+
+
+def test_a_worker_says_in_one_line_what_stands_in_the_way_of_a_rebuild_and_goes_on_without_it(
+    shop: Writing, database_url: str, connection: Connection, caplog: pytest.LogCaptureFixture
+) -> None:
+    connection.execute(f"{DROPPED} CREATE VIEW public.nicks AS SELECT nickname FROM shop.users".encode())
+    connection.execute("UPDATE shop.checkpoint SET version = 0")
+    worker = Follower(database_url, SHOP, retry_seconds=0.5)
+    for _ in range(3):
+        worker.sweep()
+    assert "VIEW public.nicks" in str(error(connection))
+    assert caplog.text.count("VIEW public.nicks") == 1
+    assert "Traceback" not in caplog.text
+    (standing,) = status(connection, [SHOP]).projections
+    assert "this release needs 1: it cannot be rebuilt: InTheWay" in str(standing.trouble)
+    connection.execute("DROP VIEW public.nicks")
+    time.sleep(0.5)
+    worker.sweep()
+    worker.sweep()
+    assert (error(connection), status(connection, [SHOP]).projections[0].state) == (None, "live")
+    worker.close()
 
 
 def test_tables_that_were_migrated_meanwhile_are_not_replaced_by_older_ones(

@@ -30,8 +30,15 @@ SELECT 'column', attrelid::regclass || '.' || attname, concat_ws(' ', attstattar
 FROM pg_attribute JOIN pg_class AS class ON class.oid = attrelid
 WHERE relnamespace = 'shop'::regnamespace AND relkind = 'r' AND attnum > 0
 UNION ALL
-SELECT 'policy', tablename || '.' || policyname, roles::text || permissive || cmd, qual, with_check
+SELECT 'policy', tablename || '.' || policyname, roles::text || permissive || cmd, qual, concat(with_check,
+    (SELECT obj_description(oid, 'pg_policy') FROM pg_policy WHERE polname = policyname))
 FROM pg_policies WHERE schemaname = 'shop'
+UNION ALL
+SELECT 'index', relname, obj_description(oid, 'pg_class'), indisclustered::text, reloptions::text
+FROM pg_class JOIN pg_index ON indexrelid = oid WHERE relnamespace = 'shop'::regnamespace
+UNION ALL
+SELECT 'constraint', conname, obj_description(oid, 'pg_constraint'), '', ''
+FROM pg_constraint WHERE connamespace = 'shop'::regnamespace AND contype <> 'n'
 UNION ALL
 SELECT 'publication', pubname, tablename, attnames::text, rowfilter FROM pg_publication_tables
 WHERE schemaname = 'shop'
@@ -84,6 +91,14 @@ def shop(writing: Writing, connection: Connection) -> Writing:
         ALTER note SET STORAGE EXTERNAL""",
         """COMMENT ON TABLE shop.orders IS 'it''s ours'; COMMENT ON COLUMN shop.orders.note IS 'a %s';
         COMMENT ON SCHEMA shop IS 'tables'""",
+        """COMMENT ON INDEX shop.orders_total_idx IS 'for a %s report';
+        COMMENT ON INDEX shop.users_pkey IS 'it''s the key';
+        COMMENT ON CONSTRAINT orders_user_id_fkey ON shop.orders IS 'whose order';
+        COMMENT ON CONSTRAINT products_price_check ON shop.products IS 'free is allowed'""",
+        """ALTER TABLE shop.orders CLUSTER ON orders_placed_at_idx;
+        ALTER INDEX shop.orders_total_idx SET (fillfactor = 70)""",
+        """ALTER TABLE shop.users ENABLE ROW LEVEL SECURITY; CREATE POLICY all_rows ON shop.users USING (true);
+        COMMENT ON POLICY all_rows ON shop.users IS 'ours'""",
         "ALTER TABLE shop.orders REPLICA IDENTITY FULL; ALTER TABLE shop.users REPLICA IDENTITY NOTHING",
         """ALTER TABLE shop.orders OWNER TO {role}; ALTER SCHEMA shop OWNER TO {role};
         GRANT SELECT ON shop.orders TO PUBLIC""",

@@ -47,6 +47,18 @@ def test_the_last_error_is_the_trouble() -> None:
     assert standing(error="DiskFull: no space left").trouble == "DiskFull: no space left"
 
 
+@pytest.mark.parametrize("version", [0, 1])
+def test_postgresqls_own_text_is_for_operators_alone(version: int) -> None:
+    raw = 'OperationalError: connection failed: FATAL: password authentication failed for user "orders" on 10.1.2.3'
+    it = standing(error=raw, version=version)
+    assert raw in str(it.trouble)
+    assert "its last batch failed in the database: the worker's log" in str(it.public_trouble)
+    assert "10.1.2.3" not in str(it.public_trouble)
+    ours = standing(error="AheadOfLog: shop is at position 9")
+    assert ours.public_trouble == ours.trouble == "AheadOfLog: shop is at position 9"
+    assert standing().public_trouble is None
+
+
 def test_tables_of_an_older_version_are_outdated_until_they_are_rebuilt() -> None:
     it = standing(version=0, events_per_second=1, head=20)
     assert (it.state, it.progress) == ("outdated", None)

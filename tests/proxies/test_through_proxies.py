@@ -59,15 +59,16 @@ def test_a_retried_order_is_placed_once_and_read_with_its_sync_token(shop: Shop)
     assert again.headers["idempotency-replayed"] == "true"
     assert shop.stock(product) == 7
     read = shop.get(placed.headers["location"], headers={"Sync-Token": placed.headers["sync-token"]})
-    assert (read.status_code, read.json(), read.headers["etag"]) == (200, placed.json(), '"1"')
+    assert (read.status_code, read.json()) == (200, placed.json())
     assert int(read.headers["sync-token"]) >= int(placed.headers["sync-token"])
 
 
 def test_a_read_answers_304_and_a_stale_write_412(shop: Shop) -> None:
     made = shop.post("/users", json={"name": "Ada", "email": f"{uuid.uuid4()}@example.org"})
     path, seen = made.headers["location"], {"Sync-Token": made.headers["sync-token"]}
-    unchanged = shop.get(path, headers=seen | {"If-None-Match": '"1"'})
-    assert (unchanged.status_code, unchanged.content, unchanged.headers["etag"]) == (304, b"", '"1"')
+    tag = shop.get(path, headers=seen).headers["etag"]
+    unchanged = shop.get(path, headers=seen | {"If-None-Match": tag})
+    assert (unchanged.status_code, unchanged.content, unchanged.headers["etag"]) == (304, b"", tag)
     assert unchanged.headers["cache-control"] == "private, no-cache"
     assert shop.get(path, headers=seen | {"If-None-Match": '"2"'}).status_code == 200
     stale = shop.delete(path, headers={"If-Match": '"7"'})

@@ -18,6 +18,11 @@ def problem(answer: httpx.Response) -> tuple[int, str]:
     return answer.status_code, document["code"]
 
 
+def version_in(answer: httpx.Response) -> int:
+    """The version in the ETag of a read."""
+    return int(answer.headers["etag"].strip('"').partition(".")[0])
+
+
 def ids(answer: httpx.Response) -> list[str]:
     assert answer.status_code == 200, answer.text
     return [resource["id"] for resource in answer.json()["data"]]

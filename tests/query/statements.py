@@ -49,7 +49,16 @@ def lookups(reads: Reads) -> Iterator[Sent]:
 
 def listings(reads: Reads) -> Mapping[str, Listing]:
     sync = Sync.of_tables(reads, SHOP)
-    of_orders = partial(Listing, reads, sync, tables.orders, order_view, sorts=orders.SORTS, filters=orders.FILTERS)
+    of_orders = partial(
+        Listing,
+        reads,
+        sync,
+        tables.orders,
+        order_view,
+        sorts=orders.SORTS,
+        filters=orders.FILTERS,
+        weight=orders.lines_of,
+    )
     return {
         "users": Listing(
             reads,

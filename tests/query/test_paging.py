@@ -165,3 +165,22 @@ def test_a_cursor_loses_nothing_of_the_place(at: object, total: Decimal) -> None
     for sort, value in (("placed_at", at), ("total", total)):
         place = place_of(cursor_of(Place(value, ID), TIE), SORTS[sort], TIE)  # type: ignore[arg-type]
         assert place == Place(value, ID)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("path", ["/orders?sort=placed_at", "/users/{}/orders?sort=-total", "/orders?product_id={}"])
+async def test_a_page_of_large_orders_ends_early_and_none_is_left_out(
+    api: httpx.AsyncClient, rows: Rows, path: str
+) -> None:
+    """Its memory would grow with the lines of the orders otherwise: a hundred of a thousand lines are 40 MB."""
+    user, product = rows.user(), rows.product()
+    large, small = [product] * 1_000, [product]
+    wanted = [rows.order(user, lines) for lines in [*[large] * 6, *[small] * 3, *[large] * 2, [product] * 4_500, small]]
+    found = await walk(api, path.format(product if "product_id" in path else user) + "&limit=100")
+    assert sorted(order["id"] for order in found) == sorted(wanted)
+    lengths, link = [], path.format(product if "product_id" in path else user) + "&limit=100"
+    while link:
+        page = await api.get(link)
+        lengths.append(sum(len(order["items"]) for order in page.json()["data"]))
+        link = page.links.get("next", {}).get("url")
+    assert all(0 < lines <= 4_000 or lines == 4_500 for lines in lengths), lengths
+    assert len(lengths) < len(wanted)

@@ -1,11 +1,13 @@
 """Which answers a cache may keep: none without asking again."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
+import psycopg
 import pytest
 
 from projector.follower import Follower
 from projector.projections.shop import SHOP
+from projector.replay import replay
 from tests.served import Shop, served
 
 
@@ -19,10 +21,15 @@ def shop(module_database_url: str) -> Iterator[Shop]:
 def order(shop: Shop) -> str:
     """The path of an order that the read tables have."""
     path = f"/orders/{shop.order()['id']}"
-    projector = Follower(shop.database_url, SHOP)
+    follow(shop.database_url)
+    return path
+
+
+def follow(database_url: str) -> None:
+    """Bring the shop's read tables up to date."""
+    projector = Follower(database_url, SHOP)
     projector.sweep()
     projector.close()
-    return path
 
 
 def test_a_cache_asks_again_before_it_serves_a_resource(shop: Shop, order: str) -> None:
@@ -38,6 +45,33 @@ def test_a_cache_asks_again_before_it_serves_a_resource(shop: Shop, order: str) 
 def test_an_answer_that_nothing_changed_keeps_the_rule(shop: Shop, order: str) -> None:
     answer = shop.get(order, headers={"If-None-Match": shop.get(order).headers["etag"]})
     assert (answer.status_code, answer.headers["cache-control"]) == (304, "private, no-cache")
+
+
+def test_a_copy_of_a_damaged_row_is_not_confirmed_once_the_tables_were_rebuilt(shop: Shop, order: str) -> None:
+    """The version is the same before and after, so a tag of the version alone would keep the damage for ever."""
+    with psycopg.connect(shop.database_url) as connection:
+        connection.execute("UPDATE shop.orders SET note = 'damaged' WHERE id = %s", [order.removeprefix("/orders/")])
+    damaged = shop.get(order)
+    replay(shop.database_url, SHOP, lambda _: None)
+    mended = shop.get(order, headers={"If-None-Match": damaged.headers["etag"]})
+    assert (damaged.json()["note"], mended.status_code) == ("damaged", 200)
+    assert mended.json() == damaged.json() | {"note": None}
+    assert shop.get(order, headers={"If-None-Match": mended.headers["etag"]}).status_code == 304
+
+
+@pytest.mark.parametrize("tag_of", [lambda tag: tag, lambda tag: f"W/{tag}", lambda tag: tag.partition(".")[0] + '"'])
+def test_a_tag_that_was_read_is_taken_as_its_version_by_a_command(shop: Shop, tag_of: Callable[[str], str]) -> None:
+    """A rebuild of the read tables in between makes the caller no less up to date."""
+    path = f"/products/{shop.product()['id']}"
+    follow(shop.database_url)
+    read = shop.get(path)
+    replay(shop.database_url, SHOP, lambda _: None)
+    seen = {"If-Match": tag_of(read.headers["etag"])}
+    body = {"name": "Other", "price": "2.50"}
+    changed = shop.put(path, json=body, headers=seen)
+    stale = shop.put(path, json=body | {"name": "Third"}, headers=seen)
+    assert (changed.status_code, stale.status_code) == (200, 412)
+    assert changed.json()["version"] == read.json()["version"] + 1
 
 
 @pytest.mark.parametrize(
