@@ -32,6 +32,12 @@ _SHOWN_STATE = {
     }
 }
 _SHOWN_ETAG = {"ETag": {"description": "the resource's version, in quotes", "schema": {"type": "string"}}}
+_SHOWN_CONTENT_LOCATION = {
+    "Content-Location": {
+        "description": "only with `version` or `as_of`: the path of this version, which never changes",
+        "schema": {"type": "string"},
+    }
+}
 _SHOWN_LINK = {"Link": {"description": 'the next page, as rel="next"', "schema": {"type": "string"}}}
 
 
@@ -55,7 +61,8 @@ def get(
     """
     headers = [*((_SYNC_TOKEN, _PREFER) if synced else ()), *((_IF_NONE_MATCH,) if versioned else ())]
     shown = _SHOWN_SYNC_TOKEN | (_SHOWN_STATE if of_tables and synced else {})
-    shown |= (_SHOWN_ETAG if versioned else {}) | (_SHOWN_LINK if parameters else {})
+    shown |= (_SHOWN_ETAG if versioned else {}) | (_SHOWN_LINK if parameters and not versioned else {})
+    shown |= _SHOWN_CONTENT_LOCATION if parameters and versioned else {}
     codes = [
         *errors,
         *(("unknown-parameter", "invalid-parameter") if parameters else ("unknown-parameter",)),

@@ -41,6 +41,7 @@ from service.http.stopping import Stopping
 from service.projections import TAGS, routers
 from service.settings import Settings
 from service.version import VERSION
+from timeline.routes import PastAnswers
 
 # Long-lived objects are many (routes, models, states) and garbage in cycles is rare: the collector looks less often.
 GC_THRESHOLDS = (50_000, 20, 50)
@@ -73,6 +74,7 @@ CORS: dict[str, Any] = {
     "allow_headers": ("*",),
     "expose_headers": (
         "Command-Id",
+        "Content-Location",
         "ETag",
         "Idempotency-Replayed",
         "Link",
@@ -133,10 +135,11 @@ def create_app(settings: Settings, figures: Path | None = None) -> FastAPI:
     app.cors_origins = settings.cors_origins
     app.prefix = prefix
     commands = Commands(writer)
+    past = PastAnswers(reads, waiting)
     # The most frequent requests come first: routes are tried in order.
     for routes in (
         command.orders.router(commands),
-        *routers(reads, waiting),
+        *routers(reads, waiting, past),
         command.products.router(commands),
         command.users.router(commands),
         feed.routes.router(reads, waiting),
