@@ -21,20 +21,22 @@ _TIME = """to_char({} AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')"""
 _EVENT = f"""event.position, event.version, event.type, event.schema_version,
     {_TIME.format("event.occurred_at")}, {_TIME.format("event.recorded_at")}, event.data, event.metadata"""
 
-# Which version a stream had: the given one, the last one, or the last that was recorded by a time.
+# Which version a stream had: the given one, the last one, or the last by a time or a position.
 _GIVEN = "at AS (SELECT %(version)s::integer AS version)"
 _NOW = "at AS (SELECT version FROM last)"
-_AS_OF = """search (low, high) AS (
+_UP_TO = """search (low, high) AS (
     SELECT 0, version FROM last
     UNION ALL
-    SELECT CASE WHEN event.recorded_at <= %(as_of)s THEN event.version ELSE low END,
-        CASE WHEN event.recorded_at <= %(as_of)s THEN high ELSE event.version - 1 END
+    SELECT CASE WHEN event.{column} <= {limit} THEN event.version ELSE low END,
+        CASE WHEN event.{column} <= {limit} THEN high ELSE event.version - 1 END
     FROM search, LATERAL (
-        SELECT version, recorded_at FROM log.events
+        SELECT version, {column} FROM log.events
         WHERE stream = %(stream)s AND version = low + (high - low + 1) / 2 LIMIT 1
     ) AS event
     WHERE low < high
 ), at AS (SELECT low AS version FROM search WHERE low = high)"""
+_AS_OF = _UP_TO.format(column="recorded_at", limit="%(as_of)s")
+_AT_POSITION = _UP_TO.format(column="position", limit="%(position)s")
 
 # The first events of the stream.
 _FIRST = f"""SELECT * FROM log.events
@@ -71,13 +73,14 @@ def _moments(events: str) -> dict[str, bytes]:
     return {
         "version": _moment(_GIVEN, "true", "false", events),
         "as_of": _moment(_AS_OF, "head.recorded_at > %(as_of)s", "%(as_of)s > clock_timestamp()", events),
+        "position": _moment(_AT_POSITION, "head.position >= %(position)s", "false", events),
         "now": _moment(_NOW, "false", "false", events),
     }
 
 
 # Each answers at least one row: the head's position, the stream's last version (0: there is no such stream), the
 # version asked for, whether that stays the answer for good, whether the time lies in the future; and an event, or
-# nulls. Parameters: stream, and version or as_of.
+# nulls. Parameters: stream, and version, as_of or position.
 WHOLE = _moments(_FIRST)
 DECISIVE = _moments(_DECISIVE)
 

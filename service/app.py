@@ -21,6 +21,7 @@ import command.orders
 import command.products
 import command.users
 import feed.routes
+import timeline.routes
 from command.api import Commands
 from command.ids import new_id
 from command.writer import Writer
@@ -41,7 +42,6 @@ from service.http.stopping import Stopping
 from service.projections import TAGS, routers
 from service.settings import Settings
 from service.version import VERSION
-from timeline.routes import PastAnswers
 
 # Long-lived objects are many (routes, models, states) and garbage in cycles is rare: the collector looks less often.
 GC_THRESHOLDS = (50_000, 20, 50)
@@ -135,7 +135,7 @@ def create_app(settings: Settings, figures: Path | None = None) -> FastAPI:
     app.cors_origins = settings.cors_origins
     app.prefix = prefix
     commands = Commands(writer)
-    past = PastAnswers(reads, waiting)
+    past = timeline.routes.PastAnswers(reads, waiting)
     # The most frequent requests come first: routes are tried in order.
     for routes in (
         command.orders.router(commands),
@@ -143,6 +143,7 @@ def create_app(settings: Settings, figures: Path | None = None) -> FastAPI:
         command.products.router(commands),
         command.users.router(commands),
         feed.routes.router(reads, waiting),
+        *timeline.routes.routers(past),
         pages.router(reads, shared.total if shared else counted, health, stopping, prefix),
         api_reference.router(app.openapi),
     ):

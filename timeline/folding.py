@@ -70,6 +70,8 @@ class Fold:
         self._id = stream.partition("-")[2]
         self.rows: dict[Place, dict[str, Cell]] = {}
         self.last: PastEvent | None = None
+        # What the last event set: the cells as they were before, None for a new row.
+        self.before: dict[Place, dict[str, Cell] | None] = {}
 
     def apply(self, past: PastEvent) -> object:
         """Fold one more event; return it decoded. Raises UnreadableEvent, after which the fold is of no use."""
@@ -97,12 +99,15 @@ class Fold:
         return (row for (table, _), row in self.rows.items() if table == name)
 
     def _take(self, rows: Rows, past: PastEvent) -> None:
+        self.before = {}
         for mapped in self._projection.tables:
             changes, name = rows.of(mapped), str(table_of(mapped).name)
             for key, row in changes.inserted.items():
+                self.before[name, key] = None
                 self.rows[name, key] = {column: Cell(value, past) for column, value in row.items()}
             for key, columns in changes.changed.items():
                 row_there = self.rows.get((name, key))
                 if row_there is None:
                     raise UnreadableEvent(f"{self.stream}: {past.type} changes a row that no event has made")
+                self.before[name, key] = {column: row_there[column] for column in columns}
                 row_there.update({column: Cell(value, past) for column, value in columns.items()})

@@ -6,11 +6,13 @@ from datetime import datetime
 from typing import Any, NamedTuple, Protocol
 
 from eventlog import moments
+from projector.projection import Projection
 from projector.projections.shop import SHOP
 from query.database import Statement
 from timeline import resources
 from timeline.folding import Fold, PastEvent
 from timeline.resources import Field
+from timeline.steps import Step, step_of
 
 _WHOLE = {when: Statement(text) for when, text in moments.WHOLE.items()}
 _DECISIVE = {when: Statement(text) for when, text in moments.DECISIVE.items()}
@@ -37,12 +39,18 @@ class AsOf(NamedTuple):
     time: datetime
 
 
+class AtPosition(NamedTuple):
+    """After the stream's events up to this position of the log."""
+
+    position: int
+
+
 class Now(NamedTuple):
     """After all events."""
 
 
 NOW = Now()
-When = Version | AsOf | Now
+When = Version | AsOf | AtPosition | Now
 
 
 @dataclass(slots=True)
@@ -81,33 +89,58 @@ class Past:
         return resources.fields(self.stream, self.fold)
 
 
-class Timeline:
-    """Answers questions about the past of a stream. Raises what `select` raises, and UnreadableEvent."""
+class History(NamedTuple):
+    """A page of a stream's history, as of the log's `position`.
 
-    def __init__(self, select: Selecting) -> None:
+    `last` is the stream's last version; 0: there is no such stream.
+    """
+
+    position: int
+    last: int
+    steps: list[Step]
+
+
+class Timeline:
+    """Answers questions about the past of a stream. All methods raise what `select` raises, and UnreadableEvent.
+
+    `projection` is the one whose handlers fold the events.
+    """
+
+    def __init__(self, select: Selecting, projection: Projection = SHOP) -> None:
         self._select = select
+        self._projection = projection
 
     async def at(self, stream: str, when: When, *, whole: bool = False) -> Past:
         """The stream at one moment.
 
-        A product is folded from the few events that decide it, all else (with `whole`, products too) from every event.
+        In the projection `shop` a product is folded from the few events that decide it. All else is folded from every
+        event; with `whole`, products too.
         """
-        statements = _DECISIVE if stream.startswith("product-") and not whole else _WHOLE
+        is_short = self._projection is SHOP and stream.startswith("product-") and not whole
+        statements = _DECISIVE if is_short else _WHOLE
         parameters: dict[str, object] = {"stream": stream}
         match when:
             case Version(number):
                 statement, parameters["version"] = statements["version"], number
             case AsOf(time):
                 statement, parameters["as_of"] = statements["as_of"], time
+            case AtPosition(position):
+                statement, parameters["position"] = statements["position"], position
             case _:
                 statement = statements["now"]
         rows = await self._select.rows(statement, parameters)
         position, last, version, settled, future = rows[0][:5]
-        past = Past(stream, position, last, version, settled, future, Fold(SHOP, stream))
+        past = Past(stream, position, last, version, settled, future, Fold(self._projection, stream))
         past.fold.apply_all(_events(row[5:] for row in rows))
         if statements is _WHOLE and past.fold.last is not None:
             await self._read_on(past.fold, past.fold.last, min(version, last))
         return past
+
+    async def history(self, stream: str, after: int, limit: int) -> History:
+        """The stream's events behind version `after`, at most `limit`, each with what it changed."""
+        past = await self.at(stream, Version(after))
+        events = await self.events(stream, after, past.last, limit) if after < past.last else []
+        return History(past.position, past.last, [step_of(past.fold, event) for event in events])
 
     async def events(self, stream: str, after: int, up_to: int, limit: int) -> list[PastEvent]:
         """The stream's events with after < version <= up_to, oldest first, at most `limit`."""

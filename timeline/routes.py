@@ -1,21 +1,26 @@
-"""The past over HTTP: a resource at a version or time, its history, and what explains it."""
+"""The past over HTTP: a resource at a version or time, its history, and the events that explain it."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import TypeVar
 
-from fastapi import Request, Response
+from fastapi import APIRouter, Request, Response
+from pydantic import Field
 
 from contract.caching import IMMUTABLE_PRIVATE, REVALIDATED
 from contract.problems import Problem
-from contract.requests import none_match
+from contract.requests import StrictRoute, none_match
+from contract.resources import Explanation, HistoryPage
 from eventlog.codec import UnreadableEvent, encode
 from eventlog.pages import HEAD
 from query.database import Reads, Statement
+from query.paging import link_to_next
+from query.parameters import Name, Number, Parameters, Position
 from query.parked import absent
-from query.past import PastParameters
-from query.routes import MEDIA_TYPE
+from query.past import VERSION_MAX, PastParameters
+from query.routes import MEDIA_TYPE, get, json_response, known_id
 from query.sync import Sync
 from query.waiting import WaitingReads
+from timeline.explaining import explanation
 from timeline.reading import NOW, AsOf, Past, Timeline, Version, When
 from timeline.resources import path_of
 
@@ -24,6 +29,23 @@ _HEAD = Statement(HEAD)
 _UNREADABLE_RETRY_SECONDS = 60
 
 Answer = TypeVar("Answer")
+
+
+STEPS_DEFAULT = 100
+STEPS_MAX = 1_000
+
+
+class HistoryParameters(Parameters):
+    """What a history takes."""
+
+    after: Position = Field(0, ge=0, le=VERSION_MAX, description="only events behind this version")
+    limit: Number = Field(STEPS_DEFAULT, ge=1, le=STEPS_MAX, description="the most events that the page may have")
+
+
+class ExplainParameters(PastParameters):
+    """What an explanation takes."""
+
+    field: Name | None = Field(None, description="only this field and those below it, such as `items` or `items.2`")
 
 
 class PastAnswers:
@@ -57,6 +79,33 @@ class PastAnswers:
         _check(past, when)
         return past
 
+    async def history(self, request: Request, stream: str) -> Response:
+        """What happened to a resource."""
+        parameters = HistoryParameters.of(request)
+        after, limit = parameters.after, parameters.limit
+        history = await self.sync.answer(
+            request, lambda: readable(stream, lambda: self.timeline.history(stream, after, limit))
+        )
+        if not history.last:
+            raise absent(path_of(stream), history.position, parked=False)
+        steps = [step.view() for step in history.steps]
+        if not steps or steps[-1]["version"] == history.last:
+            return json_response(encode({"data": steps, "next": None}), history.position)
+        following = str(steps[-1]["version"])
+        body = encode({"data": steps, "next": following})
+        return json_response(body, history.position, Link=link_to_next(request, after=following))
+
+    async def explain(self, request: Request, stream: str) -> Response:
+        """Which event set each field."""
+        parameters = ExplainParameters.of(request)
+        past = await self.at(request, stream, parameters)
+        explained = explanation(past, parameters.field)
+        if not explained:
+            names = ", ".join(dict.fromkeys(field.name.partition(".")[0] for field in past.fields()))
+            detail = f"field: {path_of(stream)} has no field {parameters.field!r}. It has: {names}."
+            raise Problem("invalid-parameter", detail, parameter="field")
+        return json_response(encode({"version": past.version, "data": explained}), past.position)
+
     async def _answer(self, request: Request, stream: str) -> Response:
         past = await self.at(request, stream, PastParameters.of(request))
         path = path_of(stream)
@@ -68,6 +117,47 @@ class PastAnswers:
         if none_match(request, past.version):
             return Response(None, 304, headers)
         return Response(encode(past.view()), 200, headers, MEDIA_TYPE)
+
+
+def routers(past: PastAnswers) -> Iterator[APIRouter]:
+    """The routes for histories and explanations."""
+    for kind in ("order", "product", "user"):
+        yield _router(past, kind)
+
+
+def _router(past: PastAnswers, kind: str) -> APIRouter:
+    routes = APIRouter(tags=[f"{kind}s"], route_class=StrictRoute)
+
+    async def history(request: Request, id: str) -> Response:
+        return await past.history(request, f"{kind}-{known_id(id)}")
+
+    async def explain(request: Request, id: str) -> Response:
+        return await past.explain(request, f"{kind}-{known_id(id)}")
+
+    # The names and texts of the operations in the OpenAPI document.
+    history.__name__, explain.__name__ = f"list_history_of_{kind}", f"explain_{kind}"
+    a = "An" if kind == "order" else "A"
+    history.__doc__ = f"{a} {kind}'s history as a person reads it, oldest first, with what each event changed."
+    explain.__doc__ = f"Which event set each field of {a.lower()} {kind} last, now or at a version or time."
+    errors = ["not-found", "unreadable-stream"]
+    get(
+        routes,
+        f"/{kind}s/{{id}}/history",
+        answers=HistoryPage,
+        errors=errors,
+        parameters=HistoryParameters,
+        of_tables=False,
+    )(history)
+    get(
+        routes,
+        f"/{kind}s/{{id}}/explain",
+        answers=Explanation,
+        errors=errors,
+        parameters=ExplainParameters,
+        of_tables=False,
+        paged=False,
+    )(explain)
+    return routes
 
 
 def when_of(parameters: PastParameters) -> When:
