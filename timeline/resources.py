@@ -1,5 +1,6 @@
 """From folded rows to the resources that callers know: their members, and which event set each."""
 
+import re
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -12,6 +13,7 @@ _USER, _PRODUCT, _ORDER, _ITEM = (
 # The only member of a line that changes. In `fields` it is a field of its own.
 _CHANGING = "cancelled_quantity"
 _MEMBERS = {"user": (*_USER, "deleted_at"), "product": _PRODUCT, "order": _ORDER}
+_STREAM = re.compile(rf"({'|'.join(_MEMBERS)})-[0-9a-f]{{8}}(-[0-9a-f]{{4}}){{3}}-[0-9a-f]{{12}}", re.ASCII)
 _NEVER_TOLD = {"id", "version", "updated_at"}
 
 
@@ -29,6 +31,11 @@ class Field(NamedTuple):
 def kind_of(stream: str) -> str:
     """`order`, `user` or `product`."""
     return stream.partition("-")[0]
+
+
+def is_stream(text: str) -> bool:
+    """Whether `text` is the name of a stream, which need not exist."""
+    return _STREAM.fullmatch(text) is not None
 
 
 def path_of(stream: str) -> str:
