@@ -132,8 +132,8 @@ class Timeline:
         position, last, version, settled, future = rows[0][:5]
         past = Past(stream, position, last, version, settled, future, Fold(self._projection, stream))
         past.fold.apply_all(_events(row[5:] for row in rows))
-        if statements is _WHOLE and past.fold.last is not None:
-            await self._read_on(past.fold, past.fold.last, min(version, last))
+        if statements is _WHOLE and past.fold.last is not None and version <= last:
+            await self._read_on(past.fold, past.fold.last, version)
         return past
 
     async def history(self, stream: str, after: int, limit: int) -> History:

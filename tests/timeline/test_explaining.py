@@ -5,6 +5,8 @@ from typing import Any
 
 import pytest
 
+from eventlog.events import UserChanged, UserRegistered
+from tests.builders import append_events, new_event
 from tests.served import Shop, problem, served
 
 NOBODY = "0197c1c2-7d8e-7000-8000-000000000001"
@@ -88,6 +90,28 @@ def test_one_field_can_be_asked_for(shop: Shop) -> None:
         answer = shop.get(f"{path}/explain?field={name}")
         assert problem(answer) == (400, "invalid-parameter")
     assert "It has: id, external_id, user_id, status" in answer.json()["detail"]
+
+
+def test_actor_and_request_are_those_of_the_metadata(database_url: str) -> None:
+    stream = f"user-{NOBODY}"
+    registered = new_event(stream, 1, UserRegistered("Ada", "a@example.org", "a@example.org", None))
+    told = {
+        b'{"actor":{"kind":"key","id":"k-1"},"request_id":"r-9"}': ({"kind": "key", "id": "k-1"}, "r-9"),
+        b'{"actor":{"kind":"anyone"}}': ({"kind": "anyone", "id": None}, None),
+        b'{"actor":"import"}': ({"kind": "import", "id": None}, None),
+        b'{"actor":7,"request_id":7}': (None, None),
+        b"{}": (None, None),
+    }
+    renamed = new_event(stream, 1, UserChanged(name="B"))
+    events = [registered._replace(metadata=b"{}")]
+    events += [renamed._replace(version=number, metadata=it) for number, it in enumerate(told, 2)]
+    append_events(database_url, events)
+    with served(database_url) as shop:
+        for number, expected in enumerate(told.values(), 2):
+            field = explained(shop, f"/users/{NOBODY}", f"?version={number}&field=name")["name"]
+            assert (field["actor"], field["request_id"]) == expected
+        (step,) = shop.get(f"/users/{NOBODY}/history?after=1&limit=1").json()["data"]
+        assert step["actor"] == {"kind": "key", "id": "k-1"}
 
 
 def test_a_deleted_user_is_explained_too(shop: Shop) -> None:

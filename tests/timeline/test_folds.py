@@ -1,5 +1,6 @@
 """Every answer about the past equals the fold of the events up to then."""
 
+import asyncio
 import json
 import random
 from collections.abc import AsyncIterator, Callable
@@ -14,9 +15,10 @@ from command import views
 from command.domain.refusals import Refused
 from command.states import KINDS, Entity, fold, rfc3339
 from eventlog.codec import Codec
+from eventlog.events import UserChanged, UserRegistered
 from eventlog.read import PastEvent
 from query.database import Reads
-from tests.builders import Writing
+from tests.builders import Writing, append_events, new_event
 from timeline.reading import NOW, AsOf, Timeline, Version
 
 pytestmark = pytest.mark.anyio
@@ -167,6 +169,24 @@ async def test_the_events_that_are_named_give_the_resource_and_no_others_are_nee
                 state = KINDS[name].evolve(id_, state, decoded, rfc3339(event.occurred_at))
         shown = json.loads(VIEWS[name](Entity(len(own), state)))
         assert shown == past.view()
+
+
+async def test_a_long_stream_is_folded_and_told_page_by_page(database_url: str) -> None:
+    stream, length = "user-0197c1c2-7d8e-7000-8000-000000000001", 350
+    events = [new_event(stream, 1, UserRegistered("Name 1", "a@example.org", "a@example.org", None))]
+    events += [new_event(stream, number, UserChanged(name=f"Name {number}")) for number in range(2, length + 1)]
+    await asyncio.to_thread(append_events, database_url, events)
+    async with Reads(database_url) as reads:
+        timeline = Timeline(reads)
+        for number in (1, 99, 100, 101, 200, 201, 349, 350):
+            view = (await timeline.at(stream, Version(number))).view()
+            assert (view["name"], view["version"]) == (f"Name {number}", number)
+        assert (await timeline.at(stream, NOW)).view()["name"] == f"Name {length}"
+        assert (await timeline.at(stream, Version(length + 1))).last == length
+        steps = (await timeline.history(stream, 249, 1_000)).steps
+        assert [step.changes for step in steps] == [
+            [("name", f"Name {number - 1}", f"Name {number}")] for number in range(250, length + 1)
+        ]
 
 
 async def test_a_position_is_found_by_its_time(log: list[Stored], reads: Reads) -> None:
