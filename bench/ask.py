@@ -11,12 +11,11 @@ from collections.abc import Awaitable, Callable
 from datetime import datetime
 
 from bench.history import head, write_events
-from bench.options import Options
+from bench.options import BenchError, Options
 from bench.report import Report, Table
 from bench.stage import Stage, execute
 from command.ids import new_id
 from projector.projections.shop import SHOP
-from projector.replay import replay
 from query.database import Reads
 from timeline.comparing import compare
 from timeline.explaining import explanation
@@ -44,6 +43,16 @@ FROM head, generate_series(1, %(length)s) AS n, LATERAL (
 ) AS event
 """
 
+# The product's row, and a checkpoint that has come so far.
+_ROW = """
+WITH reached AS (UPDATE shop.checkpoint SET position = (SELECT position FROM log.head))
+INSERT INTO shop.products
+    (id, sku, name, price, currency, stock, discontinued, version, created_at, updated_at)
+SELECT %(id)s::text::uuid, 'LONG', 'Longer', 2.50, 'EUR', %(length)s, false, %(length)s, first.occurred_at, last.occurred_at
+FROM log.events AS first JOIN log.events AS last USING (stream)
+WHERE stream = 'product-' || %(id)s::text AND first.version = 1 AND last.version = %(length)s
+"""
+
 Ask = Callable[[int], Awaitable[object]]
 
 
@@ -55,18 +64,18 @@ def measure(stage: Stage, options: Options) -> Report:
     stream = f"product-{new_id()}"
     execute(url, _PRODUCT, {"length": length, "stream": stream})
     execute(url, "VACUUM (ANALYZE) log.events")
-    replay(url, SHOP, lambda _: None)
+    execute(url, _ROW, {"id": stream.removeprefix("product-"), "length": length})
     stage.checkpoint()
     table = Table(
         f"questions about the past, on a log of {head(url):,} events with a product of {length:,}",
-        ("question", "p50 ms", "p95 ms", "max ms"),
-        note="one after another on one connection, without HTTP",
+        ("question", "least ms", "p50 ms", "p95 ms"),
+        note="one after another on one connection, without HTTP; the least is what a question takes on an idle machine",
     )
     report = Report("ask", [table])
     for question, times in asyncio.run(_asked(url, stream, length)).items():
         times.sort()
         p50, p95 = times[len(times) // 2], times[len(times) * 95 // 100]
-        table.rows.append((question, p50, p95, times[-1]))
+        table.rows.append((question, times[0], p50, p95))
         report.figures[f"ask.{question.replace(' ', '_')}_ms"] = p50
     return report
 
@@ -86,13 +95,17 @@ async def _asked(url: str, stream: str, length: int) -> dict[str, list[float]]:
         async def explain(_: int) -> None:
             explanation(await timeline.at(stream, NOW))
 
+        async def compared(_: int) -> None:
+            if not (await compare(reads, SHOP, stream)).equal:
+                raise BenchError("the product's row differs from its fold")
+
         questions: dict[str, Ask] = {
             "position of a time": lambda _: timeline.position_at(some_time()),
             "product at a version": lambda _: timeline.at(stream, Version(chance.randint(1, length))),
             "product at a time": lambda _: timeline.at(stream, AsOf(some_time())),
             "product explained": explain,
             "product history page": lambda _: timeline.history(stream, chance.randint(0, length), HISTORY_STEPS),
-            "product row equals fold": lambda _: compare(reads, SHOP, stream),
+            "product row equals fold": compared,
             "order at a time": lambda _: timeline.at(order, AsOf(some_time())),
         }
         return {question: await _timed(ask) for question, ask in questions.items()}
