@@ -24,17 +24,18 @@ from timeline.reading import NOW, AsOf, Timeline, Version
 QUESTIONS = 500
 HISTORY_STEPS = 100
 
-# One event a millisecond. The name changes once, early; the price every 200,000 events.
+# One event a microsecond. The name changes once, early; the price every 200,000 events.
 _PRODUCT = """
 WITH head AS (
-    UPDATE log.head SET position = position + %(length)s, recorded_at = greatest(recorded_at, now()) + interval '1 hour'
+    UPDATE log.head
+    SET position = position + %(length)s, recorded_at = recorded_at + %(length)s * interval '1 microsecond'
     RETURNING position - %(length)s AS base, recorded_at
 )
 INSERT INTO log.events (position, stream, version, type, schema_version, occurred_at, recorded_at, data, metadata)
 SELECT base + n, %(stream)s, n, type, 1, at, at, data::json,
     '{"actor":"api","command_id":"01890a5d-ac96-774b-bcce-b302099a8057"}'
 FROM head, generate_series(1, %(length)s) AS n, LATERAL (
-    SELECT recorded_at - (%(length)s - n) * interval '1 ms' AS at,
+    SELECT recorded_at - (%(length)s - n) * interval '1 microsecond' AS at,
         CASE WHEN n = 1 THEN 'ProductAdded' WHEN n = 10 THEN 'ProductChanged'
             WHEN n %% 200000 = 5 THEN 'ProductRepriced' ELSE 'StockAdjusted' END AS type,
         CASE WHEN n = 1 THEN '{"sku":"LONG","name":"Long","price":"1.50","currency":"EUR","stock_kept":true}'
@@ -48,7 +49,8 @@ _ROW = """
 WITH reached AS (UPDATE shop.checkpoint SET position = (SELECT position FROM log.head))
 INSERT INTO shop.products
     (id, sku, name, price, currency, stock, discontinued, version, created_at, updated_at)
-SELECT %(id)s::text::uuid, 'LONG', 'Longer', 2.50, 'EUR', %(length)s, false, %(length)s, first.occurred_at, last.occurred_at
+SELECT %(id)s::text::uuid, 'LONG', 'Longer', 2.50, 'EUR', %(length)s, false, %(length)s,
+    first.occurred_at, last.occurred_at
 FROM log.events AS first JOIN log.events AS last USING (stream)
 WHERE stream = 'product-' || %(id)s::text AND first.version = 1 AND last.version = %(length)s
 """
