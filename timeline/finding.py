@@ -22,7 +22,7 @@ async def streams_of(select: Selecting, text: str) -> list[str]:
     """
     if direct := _direct(text):
         return [stream for (stream,) in await select.rows(_THERE, {"streams": direct})]
-    if "\0" in text:
+    if not _is_storable(text):
         return []
     claims = [f"sku:{text}", f"email:{email_key(text)}", f"order:{text}", f"user:{text}"]
     return [stream for (stream,) in await select.rows(_CLAIMED, {"claims": claims})]
@@ -43,3 +43,8 @@ def _with_id(kinds: tuple[str, ...], text: str) -> list[str]:
         return [f"{kind}-{id_of(text)}" for kind in kinds]
     except ValueError:
         return []
+
+
+def _is_storable(text: str) -> bool:
+    """Whether PostgreSQL can hold the text. Bytes of a command line that are not UTF-8 become lone surrogates."""
+    return "\0" not in text and not any("\ud800" <= character <= "\udfff" for character in text)
