@@ -15,6 +15,7 @@ from query.listing import Filter, Listing, Through, ranges
 from query.lookup import Lookup
 from query.paging import Sort
 from query.parameters import Id, Money, Name, PageParameters, Time, TimeRoundedUp, money_of, one_or_more, time_of
+from query.past import Past, PastParameters
 from query.routes import get, known_id
 from query.single import answer
 from query.sync import Sync
@@ -104,8 +105,8 @@ def lines_of(orders: FromClause) -> ColumnElement[Any]:
     return last.correlate(orders).scalar_subquery()
 
 
-def router(reads: Reads, sync: Sync) -> APIRouter:
-    """The routes."""
+def router(reads: Reads, sync: Sync, past: Past | None = None) -> APIRouter:
+    """The routes. `past` answers requests for a resource as it was."""
     routes = APIRouter(tags=["orders"], route_class=StrictRoute)
     lookup = Lookup(reads, orders, order_view(orders))
     of_orders = partial(Listing, reads, sync, orders, order_view, sorts=SORTS, filters=FILTERS, weight=lines_of)
@@ -116,10 +117,17 @@ def router(reads: Reads, sync: Sync) -> APIRouter:
         """Orders, newest first unless sorted otherwise."""
         return await listing.answer(request, OrdersParameters.of(request))
 
-    @get(routes, "/orders/{id}", answers=OrderView, errors=["not-found"], versioned=True)
+    @get(
+        routes,
+        "/orders/{id}",
+        answers=OrderView,
+        errors=["not-found"],
+        parameters=PastParameters if past else None,
+        versioned=True,
+    )
     async def get_order(request: Request, id: str) -> Response:
         """One order with its items."""
-        return await answer(request, lookup, sync, id)
+        return await answer(request, lookup, sync, id, past)
 
     @get(
         routes,
