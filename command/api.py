@@ -26,6 +26,7 @@ from command.submission import (
 )
 from command.writer import Writer
 from contract.caching import NO_STORE
+from contract.observation import observation_of
 from contract.openapi import POSITION, header, problems
 from contract.problems import Problem
 from contract.requests import KEY_LENGTH_MAX, idempotency_key, request_id
@@ -47,6 +48,19 @@ class Commands:
 
     async def run(self, request: Request, command: Command, body: BaseModel | None = None) -> Response:
         """Have `command` decided, and answer as the contract says. `body` is what the Idempotency-Key stands for."""
+        seen = observation_of(request.scope)
+        seen.command = type(command).__name__
+        try:
+            answer, command_id = await self._run(request, command, body)
+        except Problem as problem:
+            seen.code = problem.code
+            seen.outcome = "failed" if problem.status_code >= 500 else "refused"
+            raise
+        seen.outcome = "replayed" if answer.replayed else "accepted" if answer.appended else "unchanged"
+        seen.stream, seen.version, seen.position = _stream_of(answer), answer.version, answer.position
+        return _response(answer, command_id)
+
+    async def _run(self, request: Request, command: Command, body: BaseModel | None) -> tuple[Answer, str]:
         command_id = new_id()
         key = _key(request, body) if request.method == "POST" else None
         try:
@@ -78,7 +92,7 @@ class Commands:
                 f"The command may or may not have been accepted: {one_line(error)}.",
                 headers={"Command-Id": command_id},
             ) from None
-        return _response(answer, command_id)
+        return answer, command_id
 
 
 def path_id(value: str) -> str:
@@ -170,6 +184,11 @@ def _metadata(request: Request, command_id: str) -> bytes:
     if (trace := request.headers.get("traceparent", "")) and _TRACED.fullmatch(trace):
         metadata["traceparent"] = trace
     return encode(metadata)
+
+
+def _stream_of(answer: Answer) -> str | None:
+    """The stream `order-<id>` of the resource `/orders/<id>`."""
+    return answer.location and answer.location[1:].replace("s/", "-", 1)
 
 
 def _response(answer: Answer, command_id: str) -> Response:

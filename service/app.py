@@ -2,7 +2,7 @@
 
 import gc
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -22,8 +22,8 @@ import command.products
 import command.users
 import feed.routes
 from command.api import Commands
-from command.ids import new_id
 from command.writer import Writer
+from contract.observation import observation_of
 from contract.openapi import problem_schemas, refuse_null_bodies, type_ids_in_paths
 from contract.problems import Problem, problem_of
 from contract.requests import add_routes, request_id
@@ -34,8 +34,10 @@ from service.errors import OperatorError
 from service.health.readiness import Health
 from service.http import api_reference, pages
 from service.http.connections import Connections
-from service.http.metrics import process_families
+from service.http.metrics import HttpMetrics, new_registry, process_families
+from service.http.observing import Observing
 from service.http.prefix import Prefixed
+from service.http.request_log import RequestLog
 from service.http.sharing import SharedFigures
 from service.http.stopping import Stopping
 from service.projections import TAGS, routers
@@ -105,8 +107,10 @@ def create_app(settings: Settings, figures: Path | None = None) -> FastAPI:
         lambda: writer.waiting + waiting.count, writer.is_full, writer.take_no_more, prefix=prefix
     )
 
+    registry = new_registry()
+
     def counted() -> list[Metric]:
-        return process_families(writer, connections)
+        return process_families(registry, writer, connections)
 
     shared = SharedFigures(figures, counted) if figures else None
 
@@ -132,6 +136,8 @@ def create_app(settings: Settings, figures: Path | None = None) -> FastAPI:
     app = _Api(**DESCRIBED, lifespan=lifespan, redirect_slashes=False, openapi_url=None)
     app.cors_origins = settings.cors_origins
     app.prefix = prefix
+    http_metrics = HttpMetrics(registry)
+    app.observed = lambda inner: Observing(inner, http_metrics, RequestLog(settings.log_format))
     commands = Commands(writer)
     # The most frequent requests come first: routes are tried in order.
     for routes in (
@@ -153,14 +159,16 @@ class _Api(FastAPI):
 
     `cors_origins`: the origins whose pages may call the API, with commas between them.
     `prefix`: what a proxy puts in front of the API's paths.
+    `observed`: wraps the application, to measure and log its requests.
     """
 
     cors_origins: str | None = None
     prefix = ""
+    observed: Callable[[ASGIApp], ASGIApp]
 
     def build_middleware_stack(self) -> ASGIApp:
         """The application. CORS is around all of it, so that a page can read a 500 too. Most services need neither."""
-        stack = super().build_middleware_stack()
+        stack = self.observed(super().build_middleware_stack())
         if self.prefix:
             stack = Prefixed(stack, self.prefix)
         if not self.cors_origins:
@@ -182,6 +190,7 @@ def _answer_problems(app: FastAPI, prefix: str) -> None:
     """Make every error a problem document."""
 
     def answer(request: Request, problem: Problem) -> Response:
+        observation_of(request.scope).code = problem.code
         return problem.response(request_id(request.scope["headers"]), prefix)
 
     @app.exception_handler(Problem)
@@ -210,9 +219,9 @@ def _answer_problems(app: FastAPI, prefix: str) -> None:
 
     @app.exception_handler(Exception)
     async def failed(request: Request, error: Exception) -> Response:
-        known_as = request_id(request.scope["headers"]) or new_id().encode()
-        log.error("%s %s failed (%s)", request.method, request.url.path, known_as.decode(), exc_info=error)
-        return Problem("internal-error", "The service failed on this request.").response(known_as, prefix)
+        known_as = observation_of(request.scope).request_id
+        log.error("%s %s failed (%s)", request.method, request.url.path, known_as, exc_info=error)
+        return answer(request, Problem("internal-error", "The service failed on this request."))
 
 
 def _methods(app: FastAPI, request: Request) -> list[str]:

@@ -1,0 +1,36 @@
+"""What a request reports about itself, for its log line, the metrics and the trace."""
+
+from dataclasses import dataclass
+
+from starlette.types import Scope
+
+_KEY = "orders.observation"
+
+
+@dataclass(slots=True)
+class Observation:
+    """The facts about one request. The middleware creates it; the routes fill in what they know.
+
+    `code` is the code of the problem that the request was answered with. The other members are about a command:
+    `outcome` is `accepted`, `unchanged`, `replayed`, `refused` or `failed`, `position` is the log position of its last
+    event.
+    """
+
+    request_id: str
+    command: str | None = None
+    outcome: str | None = None
+    code: str | None = None
+    stream: str | None = None
+    version: int | None = None
+    position: int | None = None
+
+
+def begin(scope: Scope, observation: Observation) -> None:
+    """Attach the observation to a request."""
+    scope[_KEY] = observation
+
+
+def observation_of(scope: Scope) -> Observation:
+    """The observation of a request; a new one, which is not reported, when no middleware watches the request."""
+    found: Observation | None = scope.get(_KEY)
+    return Observation("") if found is None else found
