@@ -12,6 +12,7 @@ from starlette.responses import Response
 from command.domain.refusals import Refused
 from command.fields import uuid_text
 from command.ids import new_id
+from command.metrics import CommandMetrics
 from command.problems import problem_of
 from command.submission import (
     Answer,
@@ -35,6 +36,8 @@ from eventlog.codec import UnreadableEvent, encode
 _TRACED = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f][13579bdf]")
 # It takes a deployment, not a moment.
 _UNREADABLE_RETRY_SECONDS = 60
+# Of problems whose outcome does not follow from their status.
+_OUTCOMES = {"overloaded": "overloaded", "outcome-unknown": "outcome_unknown"}
 _ONLY_CALLER = b"anyone"
 
 log = logging.getLogger(__name__)
@@ -43,20 +46,24 @@ log = logging.getLogger(__name__)
 class Commands:
     """Runs commands for HTTP requests."""
 
-    def __init__(self, writer: Writer) -> None:
+    def __init__(self, writer: Writer, metrics: CommandMetrics | None = None) -> None:
         self._writer = writer
+        self._metrics = metrics or CommandMetrics()
 
     async def run(self, request: Request, command: Command, body: BaseModel | None = None) -> Response:
         """Have `command` decided, and answer as the contract says. `body` is what the Idempotency-Key stands for."""
         seen = observation_of(request.scope)
         seen.command = type(command).__name__
+        seen.outcome, code = "failed", "internal-error"
         try:
             answer, command_id = await self._run(request, command, body)
+            seen.outcome, code = "replayed" if answer.replayed else "accepted" if answer.appended else "unchanged", ""
         except Problem as problem:
-            seen.code = problem.code
-            seen.outcome = "failed" if problem.status_code >= 500 else "refused"
+            code = problem.code
+            seen.outcome = _OUTCOMES.get(code) or ("failed" if problem.status_code >= 500 else "refused")
             raise
-        seen.outcome = "replayed" if answer.replayed else "accepted" if answer.appended else "unchanged"
+        finally:
+            self._metrics.count(seen.command, seen.outcome, code)
         seen.stream, seen.version, seen.position = _stream_of(answer), answer.version, answer.position
         return _response(answer, command_id)
 

@@ -38,6 +38,7 @@ class Decided:
     now: datetime
     kept: InitVar[Iterable[KeptAnswer]]
     in_order: bool = False
+    began_at: float = 0.0  # by the loop's clock
     batch: Batch = field(default_factory=Batch)
     answers: list[tuple[Waiting, Answer]] = field(default_factory=list)
     refusals: list[tuple[Waiting, Exception]] = field(default_factory=list)

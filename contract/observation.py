@@ -11,9 +11,9 @@ _KEY = "orders.observation"
 class Observation:
     """The facts about one request. The middleware creates it; the routes fill in what they know.
 
-    `code` is the code of the problem that the request was answered with. The other members are about a command:
-    `outcome` is `accepted`, `unchanged`, `replayed`, `refused` or `failed`, `position` is the log position of its last
-    event.
+    `code` is the code of the problem that the request was answered with. The other members are about a command: its
+    `outcome` is `accepted`, `unchanged`, `replayed`, `refused`, `overloaded`, `outcome_unknown` or `failed`, and its
+    `position` is the log position of its last event.
     """
 
     request_id: str

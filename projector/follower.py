@@ -12,12 +12,13 @@ import psycopg
 from psycopg import Connection
 
 from database.deadline import hang_up
-from eventlog import stalled
+from eventlog import read, stalled
 from projector import connecting, parked
 from projector.checkpoint import OtherVersion
 from projector.connecting import connect
 from projector.folding import Page
 from projector.loop import PAGE_EVENTS_MAX, Loop, Progress, reader_of
+from projector.metrics import ProjectionMetrics
 from projector.patience import PatientConnection
 from projector.projection import Projection
 from projector.read_ahead import ReadAhead
@@ -70,6 +71,7 @@ class Follower:
         batch_events_max: int = BATCH_EVENTS_MAX,
         page_events_max: int = PAGE_EVENTS_MAX,
         retry_seconds: float = RETRY_SECONDS,
+        metrics: ProjectionMetrics | None = None,
     ) -> None:
         self.projection = projection
         self._database_url = database_url
@@ -77,6 +79,8 @@ class Follower:
         self._batch_events_max = batch_events_max
         self._page_events_max = page_events_max
         self._retry_seconds = retry_seconds
+        self._metrics = metrics
+        self._read_seconds = 0.0
         self._loop = self._new_loop()
         self._read_page = reader_of(projection)
         self._connection: Connection | None = None
@@ -230,7 +234,10 @@ class Follower:
                     log.info("%s: %s is no longer parked: %d events projected", name, stream, drained.events)
 
     def _project(self) -> Progress:
+        self._read_seconds = 0.0
         progress = self._project_batch()
+        if self._metrics is not None and progress.events:
+            self._measure(self._metrics, progress)
         for it in progress.parked:
             log.error(
                 "%s: %s is parked at event %d (%s): %s",
@@ -263,11 +270,19 @@ class Follower:
                 self._ahead = ReadAhead(self._connect(), self._read_page)
         return progress
 
+    def _measure(self, metrics: ProjectionMetrics, progress: Progress) -> None:
+        with contextlib.suppress(psycopg.Error):  # the batch is committed; the next one meets the trouble
+            age = read.age(self._connected(), progress.position - progress.events + 1)
+            metrics.projected(progress, self._read_seconds, age)
+
     def _new_loop(self) -> Loop:
         return Loop(self.projection, read_page=self._page, page_events_max=self._page_events_max)
 
     def _page(self, connection: Connection, after: int, up_to: int, then: int | None) -> Page:
-        return (self._ahead.page if self._ahead else self._read_page)(connection, after, up_to, then)
+        began = time.perf_counter()
+        page = (self._ahead.page if self._ahead else self._read_page)(connection, after, up_to, then)
+        self._read_seconds += time.perf_counter() - began
+        return page
 
     def _end_reading_ahead(self) -> None:
         if self._ahead is not None:
@@ -281,6 +296,8 @@ class Follower:
         except Exception as error:
             # The thread must go on after any error.
             message = f"{type(error).__name__}: {error}".splitlines()[0]
+            if self._metrics is not None:
+                self._metrics.failed("database" if isinstance(error, psycopg.Error) else "fault")
             if message != self._error:
                 ours = not isinstance(error, psycopg.Error | OtherVersion)
                 log.error("the projection %s stopped: %s", self.projection.name, message, exc_info=ours)  # noqa: TRY400 - a lost server is no bug

@@ -9,6 +9,7 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
+from prometheus_client import ProcessCollector
 from prometheus_client.core import Metric
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
@@ -22,6 +23,7 @@ import command.products
 import command.users
 import feed.routes
 from command.api import Commands
+from command.metrics import CommandMetrics, WriterMetrics
 from command.writer import Writer
 from contract.observation import observation_of
 from contract.openapi import problem_schemas, refuse_null_bodies, type_ids_in_paths
@@ -34,7 +36,7 @@ from service.errors import OperatorError
 from service.health.readiness import Health
 from service.http import api_reference, pages
 from service.http.connections import Connections
-from service.http.metrics import HttpMetrics, new_registry, process_families
+from service.http.metrics import Counted, HttpMetrics, new_registry
 from service.http.observing import Observing
 from service.http.prefix import Prefixed
 from service.http.request_log import RequestLog
@@ -97,20 +99,23 @@ def create_app(settings: Settings, figures: Path | None = None) -> FastAPI:
     if settings.database_url is None or settings.redis_url is None:
         raise OperatorError("DATABASE_URL and REDIS_URL must be set", exit_code=2)
     bell = Bell(settings.redis_url)
-    writer = Writer(settings.database_url, bell.ring)
+    registry = new_registry()
+    writer = Writer(settings.database_url, bell.ring, metrics=WriterMetrics(registry))
     reads = Reads(settings.query_database_url or settings.database_url)
     health = Health(settings, bell, writer)
     stopping = Stopping(settings.shutdown_delay)
     prefix = settings.root_path or ""
-    waiting = WaitingReads()
+    waiting = WaitingReads(registry=registry)
     connections = Connections(
         lambda: writer.waiting + waiting.count, writer.is_full, writer.take_no_more, prefix=prefix
     )
 
-    registry = new_registry()
+    registry.register(Counted(writer, bell, connections))
+    if not figures:
+        ProcessCollector(registry=registry)  # several processes would be added up
 
     def counted() -> list[Metric]:
-        return process_families(registry, writer, connections)
+        return list(registry.collect())
 
     shared = SharedFigures(figures, counted) if figures else None
 
@@ -138,7 +143,7 @@ def create_app(settings: Settings, figures: Path | None = None) -> FastAPI:
     app.prefix = prefix
     http_metrics = HttpMetrics(registry)
     app.observed = lambda inner: Observing(inner, http_metrics, RequestLog(settings.log_format))
-    commands = Commands(writer)
+    commands = Commands(writer, CommandMetrics(registry))
     # The most frequent requests come first: routes are tried in order.
     for routes in (
         command.orders.router(commands),

@@ -20,6 +20,8 @@ PATH_BYTES_MAX = 200
 # Whoever watches the service asks for these all the time.
 _UNLOGGED = frozenset({"/healthz", "/readyz", "/metrics"})
 
+_LEVELS = {logging.INFO: "info", logging.WARNING: "warning", logging.ERROR: "error"}
+
 log = logging.getLogger(LOGGER)
 
 
@@ -46,7 +48,7 @@ class _Line(msgspec.Struct, omit_defaults=True):
 class RequestLog:
     """Writes a line for each request, but for health checks and scrapes.
 
-    Requests that the service failed (status 500 and above) are logged as errors, all others as info.
+    A 500 is logged as an error, another status above it as a warning, all else as info.
     """
 
     def __init__(self, log_format: Literal["text", "json"]) -> None:
@@ -57,12 +59,12 @@ class RequestLog:
 
     def write(self, scope: Scope, route: str | None, status: int, seconds: float, seen: Observation) -> None:
         """Log one request, if the level of the logger `request` allows it."""
-        level = logging.ERROR if status >= 500 else logging.INFO
+        level = logging.INFO if status < 500 else logging.ERROR if status == 500 else logging.WARNING
         if not log.isEnabledFor(level) or route in _UNLOGGED:
             return
         line = _Line(
             self._now(),
-            "error" if status >= 500 else "info",
+            _LEVELS[level],
             LOGGER,
             seen.request_id,
             scope["method"],
@@ -92,8 +94,10 @@ class RequestLog:
         second = int(now)
         if second != self._second:
             self._second = second
-            self._second_text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
-        return f"{self._second_text}.{int((now - second) * 1_000):03}Z"
+            # The text format has the local time, as the lines of all other loggers.
+            moment = time.gmtime(second) if self._is_json else time.localtime(second)
+            self._second_text = time.strftime("%Y-%m-%dT%H:%M:%S." if self._is_json else "%Y-%m-%d %H:%M:%S,", moment)
+        return f"{self._second_text}{int((now - second) * 1_000):03}{'Z' if self._is_json else ''}"
 
 
 def _shown(path: bytes) -> str:
@@ -109,10 +113,9 @@ def _json(line: _Line) -> str:
 
 
 def _text(line: _Line) -> str:
-    facts = (line.command, line.outcome, line.code, line.stream)
-    told = " ".join(it for it in facts if it)
+    told = "".join(f" {it}" for it in (line.command, line.outcome, line.code, line.stream) if it)
     at = f" at {line.position}" if line.position is not None else ""
     return (
         f"{line.time} {line.level.upper():<7} {line.logger}: {line.method} {line.path} {line.status} {line.ms:.1f} ms"
-        f" {told}{at} [{line.request_id}]\n"
-    ).replace("  ", " ")
+        f"{told}{at} [{line.request_id}]\n"
+    )
