@@ -1,9 +1,11 @@
 """The figures of the write side: commands by outcome, batches, and what was appended."""
 
 from collections import Counter as Counts
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client.core import CounterMetricFamily, Metric
+from prometheus_client.registry import Collector
 
 from eventlog.append import NewEvent
 
@@ -11,22 +13,22 @@ SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1)
 DECISIONS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 
 
-class CommandMetrics:
+class CommandMetrics(Collector):
     """Counts commands by their name, their outcome, and the code of the problem that refused them."""
 
-    def __init__(self, registry: CollectorRegistry | None = None) -> None:
-        self._commands = Counter(
-            "orders_commands", "Commands by outcome", ["command", "outcome", "code"], registry=registry
-        )
-        self._children: dict[tuple[str, str, str], Counter] = {}
+    def __init__(self) -> None:
+        self._counts = Counts[tuple[str, str, str]]()
 
     def count(self, command: str, outcome: str, code: str = "") -> None:
         """Count one command."""
-        key = (command, outcome, code)
-        child = self._children.get(key)
-        if child is None:
-            child = self._children[key] = self._commands.labels(*key)
-        child.inc()
+        self._counts[command, outcome, code] += 1
+
+    def collect(self) -> Iterable[Metric]:
+        """The family."""
+        commands = CounterMetricFamily("orders_commands", "Commands by outcome", labels=["command", "outcome", "code"])
+        for labels, number in tuple(self._counts.items()):
+            commands.add_metric(labels, number)
+        yield commands
 
 
 class WriterMetrics:
@@ -35,7 +37,7 @@ class WriterMetrics:
     def __init__(self, registry: CollectorRegistry | None = None) -> None:
         self._wait = Histogram(
             "orders_writer_wait_seconds",
-            "Time that a command waited for its batch to begin",
+            "Time that the oldest command of a batch waited for it to begin",
             buckets=SECONDS,
             registry=registry,
         )
@@ -51,7 +53,7 @@ class WriterMetrics:
         self._events = Counter("orders_events_appended", "Events appended by type", ["type"], registry=registry)
 
     def waited(self, seconds: float) -> None:
-        """A command waited this long until its batch began."""
+        """The oldest command of a batch waited this long for it to begin."""
         self._wait.observe(seconds)
 
     def appended(self, seconds: float, decisions: int, events: Sequence[NewEvent]) -> None:

@@ -135,9 +135,7 @@ class Writer:
                 if not self._queue:
                     return
             if taken := self._queue.take():
-                now = asyncio.get_running_loop().time()
-                for waiting in taken:
-                    self._metrics.waited(now - waiting.since)
+                self._metrics.waited(asyncio.get_running_loop().time() - min(it.since for it in taken))
                 await self._write(taken)
                 if self._is_patient:
                     await self._loader.finish()  # commands keep their order

@@ -292,8 +292,13 @@ def request_id(headers: Iterable[tuple[bytes, bytes]]) -> bytes | None:
     """
     for name, value in headers:
         if name == b"x-request-id":
-            return value if _REQUEST_ID.fullmatch(value) else None
+            return value if is_request_id(value) else None
     return None
+
+
+def is_request_id(value: bytes) -> bool:
+    """Whether an answer can carry this value as its X-Request-Id."""
+    return _REQUEST_ID.fullmatch(value) is not None
 
 
 def sync_token(request: Request) -> int | None:

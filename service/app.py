@@ -110,6 +110,8 @@ def create_app(settings: Settings, figures: Path | None = None) -> FastAPI:
         lambda: writer.waiting + waiting.count, writer.is_full, writer.take_no_more, prefix=prefix
     )
 
+    command_metrics = CommandMetrics()
+    registry.register(command_metrics)
     registry.register(Counted(writer, bell, connections))
     if not figures:
         ProcessCollector(registry=registry)  # several processes would be added up
@@ -141,9 +143,10 @@ def create_app(settings: Settings, figures: Path | None = None) -> FastAPI:
     app = _Api(**DESCRIBED, lifespan=lifespan, redirect_slashes=False, openapi_url=None)
     app.cors_origins = settings.cors_origins
     app.prefix = prefix
-    http_metrics = HttpMetrics(registry)
+    http_metrics = HttpMetrics()
+    registry.register(http_metrics)
     app.observed = lambda inner: Observing(inner, http_metrics, RequestLog(settings.log_format))
-    commands = Commands(writer, CommandMetrics(registry))
+    commands = Commands(writer, command_metrics)
     # The most frequent requests come first: routes are tried in order.
     for routes in (
         command.orders.router(commands),

@@ -1,15 +1,11 @@
 """What Prometheus scrapes: the figures of this process, and the state of the log. docs/metrics.md lists all of them."""
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterable
+from itertools import accumulate
 
-from prometheus_client import (
-    CollectorRegistry,
-    Gauge,
-    Histogram,
-    disable_created_metrics,
-    generate_latest,
-)
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client import CollectorRegistry, disable_created_metrics, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from command.waiting import WAITING_MAX
@@ -18,6 +14,7 @@ from projector.bell import Bell
 from service.http.connections import Connections
 
 LATENCY_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
+_BOUNDS = (*(str(float(bound)) for bound in LATENCY_BUCKETS), "+Inf")
 # A client may invent methods; a label must not have more values than these and `other`.
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"})
 
@@ -28,33 +25,50 @@ def new_registry() -> CollectorRegistry:
     return CollectorRegistry()
 
 
-class HttpMetrics:
-    """The latency of requests by method, route and status, and the number of requests in flight."""
+class HttpMetrics(Collector):
+    """The latency of requests by method, route and status, and the number of requests in flight.
 
-    def __init__(self, registry: CollectorRegistry) -> None:
+    A histogram of prometheus_client takes 2.3 us for an observation, this one 0.5 us (`python -m bench.observe` shows
+    what a request costs in all).
+    """
+
+    def __init__(self) -> None:
         self.in_flight = 0
-        self._seconds = Histogram(
-            "orders_http_request_duration_seconds",
-            "Time from the end of a request's head to the end of its answer",
-            ["method", "route", "status"],
-            buckets=LATENCY_BUCKETS,
-            registry=registry,
-        )
-        in_flight = Gauge("orders_http_requests_in_flight", "Requests that are not answered yet", registry=registry)
-        in_flight.set_function(lambda: self.in_flight)
-        # Looking a child up in the histogram costs three times as much as observing.
-        self._children: dict[tuple[str, str | None, int], Histogram] = {}
+        self._found: dict[tuple[str, str, int], _Latencies] = {}
 
     def observe(self, method: str, route: str | None, status: int, seconds: float) -> None:
         """Count one request. `route` is the path with the names of its parameters, None when no route matched."""
-        key = (method, route, status)
-        child = self._children.get(key)
-        if child is None:
-            labels = (method if method in _METHODS else "other", route or "unmatched", str(status))
-            child = self._seconds.labels(*labels)
-            if method in _METHODS:
-                self._children[key] = child
-        child.observe(seconds)
+        if method not in _METHODS:
+            method = "other"
+        key = (method, route or "unmatched", status)
+        found = self._found.get(key)
+        if found is None:
+            found = self._found[key] = _Latencies()
+        found.counts[bisect_left(LATENCY_BUCKETS, seconds)] += 1
+        found.sum += seconds
+
+    def collect(self) -> Iterable[Metric]:
+        """The families."""
+        latencies = HistogramMetricFamily(
+            "orders_http_request_duration_seconds",
+            "Time from the end of a request's head to the end of its answer",
+            labels=["method", "route", "status"],
+        )
+        for (method, route, status), found in tuple(self._found.items()):
+            counts = zip(_BOUNDS, accumulate(found.counts), strict=True)
+            latencies.add_metric([method, route, str(status)], list(counts), found.sum)
+        yield latencies
+        yield GaugeMetricFamily("orders_http_requests_in_flight", "Requests that are not answered yet", self.in_flight)
+
+
+class _Latencies:
+    """The requests of one method, route and status: how many fell into each bucket, and their seconds."""
+
+    __slots__ = ("counts", "sum")
+
+    def __init__(self) -> None:
+        self.counts = [0] * len(_BOUNDS)
+        self.sum = 0.0
 
 
 class Counted(Collector):

@@ -6,7 +6,7 @@ from random import getrandbits
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from contract.observation import Observation, begin
-from contract.requests import request_id
+from contract.requests import is_request_id
 from service.http.metrics import HttpMetrics
 from service.http.request_log import RequestLog
 
@@ -54,8 +54,12 @@ class Observing:
 def _identify(scope: Scope) -> str:
     """The id of the request: the caller's, or a new one of 16 hexadecimal digits."""
     headers = scope["headers"]
-    if sent := request_id(headers):
-        return sent.decode("ascii")
+    for name, value in headers:
+        if name == _HEADER:
+            if is_request_id(value):
+                return str(value, "ascii")
+            scope["headers"] = headers = [it for it in headers if it[0] != _HEADER]
+            break
     made = f"{getrandbits(64):016x}"
-    scope["headers"] = [*(it for it in headers if it[0] != _HEADER), (_HEADER, made.encode())]
+    headers.insert(0, (_HEADER, made.encode()))  # where those who ask for it find it first
     return made

@@ -53,63 +53,58 @@ class RequestLog:
 
     def __init__(self, log_format: Literal["text", "json"]) -> None:
         self._is_json = log_format == "json"
-        self._lines: list[str] = []
-        self._second = 0
-        self._second_text = ""
+        self._lines: list[_Line] = []
+        self._time = ""
 
     def write(self, scope: Scope, route: str | None, status: int, seconds: float, seen: Observation) -> None:
         """Log one request, if the level of the logger `request` allows it."""
         level = logging.INFO if status < 500 else logging.ERROR if status == 500 else logging.WARNING
         if not log.isEnabledFor(level) or route in _UNLOGGED:
             return
-        line = _Line(
-            self._now(),
-            _LEVELS[level],
-            LOGGER,
-            seen.request_id,
-            scope["method"],
-            route or "unmatched",
-            status,
-            round(seconds * 1_000, 3),
-            _shown(scope["raw_path"]),
-            seen.command,
-            seen.outcome,
-            seen.code,
-            seen.stream,
-            seen.version,
-            seen.position,
-        )
         if not self._lines:
             asyncio.get_running_loop().call_soon(self._flush)
-        self._lines.append(_json(line) if self._is_json else _text(line))
+            self._time = self._now()
+        self._lines.append(
+            _Line(
+                self._time,
+                _LEVELS[level],
+                LOGGER,
+                seen.request_id,
+                scope["method"],
+                route or "unmatched",
+                status,
+                int(seconds * 100_000) / 100,
+                _shown(scope["raw_path"]),
+                seen.command,
+                seen.outcome,
+                seen.code,
+                seen.stream,
+                seen.version,
+                seen.position,
+            )
+        )
 
     def _flush(self) -> None:
         lines, self._lines = self._lines, []
-        # Not at the start: a test, or a program around this one, may replace it.
-        sys.stderr.write("".join(lines))
+        text = _encoder.encode_lines(lines).decode() if self._is_json else "".join(map(_text, lines))
+        # Not remembered from the start: a test, or a program around this one, may replace it.
+        sys.stderr.write(text)
         sys.stderr.flush()
 
     def _now(self) -> str:
         now = time.time()
-        second = int(now)
-        if second != self._second:
-            self._second = second
-            # The text format has the local time, as the lines of all other loggers.
-            moment = time.gmtime(second) if self._is_json else time.localtime(second)
-            self._second_text = time.strftime("%Y-%m-%dT%H:%M:%S." if self._is_json else "%Y-%m-%d %H:%M:%S,", moment)
-        return f"{self._second_text}{int((now - second) * 1_000):03}{'Z' if self._is_json else ''}"
+        # The text format has the local time, as the lines of all other loggers.
+        if self._is_json:
+            return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(now))}.{int(now % 1 * 1_000):03}Z"
+        return f"{time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(now))},{int(now % 1 * 1_000):03}"
+
+
+_encoder = msgspec.json.Encoder()
 
 
 def _shown(path: bytes) -> str:
     """A path as it was sent, percent-encoded, so that it cannot break a line."""
     return path[:PATH_BYTES_MAX].decode("ascii", "backslashreplace")
-
-
-_encode = msgspec.json.Encoder().encode
-
-
-def _json(line: _Line) -> str:
-    return _encode(line).decode() + "\n"
 
 
 def _text(line: _Line) -> str:
