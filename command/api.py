@@ -30,7 +30,7 @@ from contract.caching import NO_STORE
 from contract.observation import observation_of
 from contract.openapi import POSITION, header, problems
 from contract.problems import Problem
-from contract.requests import KEY_LENGTH_MAX, idempotency_key, request_id
+from contract.requests import KEY_LENGTH_MAX, idempotency_key
 from eventlog.codec import UnreadableEvent, encode
 
 _TRACED = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f][13579bdf]")
@@ -185,8 +185,8 @@ def _key(request: Request, body: BaseModel | None) -> Key | None:
 
 def _metadata(request: Request, command_id: str) -> bytes:
     metadata = {"actor": "api", "command_id": command_id}
-    if sent := request_id(request.scope["headers"]):
-        metadata["request_id"] = sent.decode()
+    if known_as := observation_of(request.scope).request_id:
+        metadata["request_id"] = known_as.decode()
     # W3C Trace Context: the last byte's lowest bit says that the caller records this trace.
     if (trace := request.headers.get("traceparent", "")) and _TRACED.fullmatch(trace):
         metadata["traceparent"] = trace

@@ -16,7 +16,7 @@ class Observation:
     `position` is the log position of its last event.
     """
 
-    request_id: str
+    request_id: bytes
     command: str | None = None
     outcome: str | None = None
     code: str | None = None
@@ -31,6 +31,6 @@ def begin(scope: Scope, observation: Observation) -> None:
 
 
 def observation_of(scope: Scope) -> Observation:
-    """The observation of a request; a new one, which is not reported, when no middleware watches the request."""
+    """The observation of a request; a new one without an id when no middleware watches the request."""
     found: Observation | None = scope.get(_KEY)
-    return Observation("") if found is None else found
+    return Observation(b"") if found is None else found

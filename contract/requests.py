@@ -18,6 +18,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from contract.observation import observation_of
 from contract.problems import ERRORS_MAX, Problem
 
 BODY_BYTES_MAX = 1024 * 1024
@@ -221,9 +222,9 @@ def _pruned(document: Any, names: Collection[str], unknown_left: list[int], dept
 
 
 def _with_request_id(scope: Scope, response: Response) -> Response:
-    """The response with the X-Request-Id that the caller sent."""
-    if sent := request_id(scope["headers"]):
-        response.raw_headers.append((b"x-request-id", sent))
+    """The response with the X-Request-Id of the request."""
+    if known_as := observation_of(scope).request_id:
+        response.raw_headers.append((b"x-request-id", known_as))
     return response
 
 
@@ -292,13 +293,8 @@ def request_id(headers: Iterable[tuple[bytes, bytes]]) -> bytes | None:
     """
     for name, value in headers:
         if name == b"x-request-id":
-            return value if is_request_id(value) else None
+            return value if _REQUEST_ID.fullmatch(value) else None
     return None
-
-
-def is_request_id(value: bytes) -> bool:
-    """Whether an answer can carry this value as its X-Request-Id."""
-    return _REQUEST_ID.fullmatch(value) is not None
 
 
 def sync_token(request: Request) -> int | None:

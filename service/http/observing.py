@@ -1,26 +1,34 @@
-"""Watches each request from outside: gives it an id, measures it, and writes its log line."""
+"""Watches each request from outside: gives it an id, measures it, writes its log line, and answers faults."""
 
 import time
+from collections.abc import Awaitable, Callable
 from random import getrandbits
 
+from starlette.requests import Request
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from contract.observation import Observation, begin
-from contract.requests import is_request_id
+from contract.requests import request_id
 from service.http.metrics import HttpMetrics
 from service.http.request_log import RequestLog
 
-_HEADER = b"x-request-id"
-
 
 class Observing:
-    """An application whose requests are measured and logged. A request without a usable X-Request-Id gets one.
+    """An application whose requests are measured and logged. A request without a usable X-Request-Id gets an id.
 
-    The id is written into the headers of the request, so everything that reads the header finds it.
+    `failed` answers a request that raised an exception.
     """
 
-    def __init__(self, app: ASGIApp, metrics: HttpMetrics, log: RequestLog) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        failed: Callable[[Request, Exception], Awaitable[Response]],
+        metrics: HttpMetrics,
+        log: RequestLog,
+    ) -> None:
         self._app = app
+        self._failed = failed
         self._metrics = metrics
         self._log = log
 
@@ -28,7 +36,8 @@ class Observing:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        observation = Observation(_identify(scope))
+        # A new id has 16 hexadecimal digits.
+        observation = Observation(request_id(scope["headers"]) or b"%016x" % getrandbits(64))
         begin(scope, observation)
         status = 0
 
@@ -42,6 +51,11 @@ class Observing:
         self._metrics.in_flight += 1
         try:
             await self._app(scope, receive, send_observed)
+        except Exception as error:
+            if status:
+                raise  # the answer is half sent: the server must close the connection
+            response = await self._failed(Request(scope), error)
+            await response(scope, receive, send_observed)
         finally:
             self._metrics.in_flight -= 1
             seconds = time.perf_counter() - began
@@ -49,17 +63,3 @@ class Observing:
             route = getattr(scope.get("route"), "path", None)
             self._metrics.observe(scope["method"], route, status, seconds)
             self._log.write(scope, route, status, seconds, observation)
-
-
-def _identify(scope: Scope) -> str:
-    """The id of the request: the caller's, or a new one of 16 hexadecimal digits."""
-    headers = scope["headers"]
-    for name, value in headers:
-        if name == _HEADER:
-            if is_request_id(value):
-                return str(value, "ascii")
-            scope["headers"] = headers = [it for it in headers if it[0] != _HEADER]
-            break
-    made = f"{getrandbits(64):016x}"
-    headers.insert(0, (_HEADER, made.encode()))  # where those who ask for it find it first
-    return made

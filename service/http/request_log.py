@@ -69,7 +69,7 @@ class RequestLog:
                 self._time,
                 _LEVELS[level],
                 LOGGER,
-                seen.request_id,
+                seen.request_id.decode(),
                 scope["method"],
                 route or "unmatched",
                 status,
