@@ -13,7 +13,7 @@ class Observation:
 
     `code` is the code of the problem that the request was answered with. The other members are about a command: its
     `outcome` is `accepted`, `unchanged`, `replayed`, `refused`, `overloaded`, `outcome_unknown` or `failed`, and its
-    `position` is the log position of its last event.
+    `position` is the log position of its last event. `trace` are the ids of the trace and the span, if it is recorded.
     """
 
     request_id: bytes
@@ -23,6 +23,7 @@ class Observation:
     stream: str | None = None
     version: int | None = None
     position: int | None = None
+    trace: tuple[int, int] | None = None
 
 
 def begin(scope: Scope, observation: Observation) -> None:

@@ -12,7 +12,7 @@ import psycopg
 from psycopg import Connection
 
 from database.deadline import hang_up
-from eventlog import read, stalled
+from eventlog import causes, read, stalled
 from projector import connecting, parked
 from projector.checkpoint import OtherVersion
 from projector.connecting import connect
@@ -45,8 +45,13 @@ RETRY_SECONDS = 60.0
 # Stopping waits this long for a batch, and again after its connection was cut.
 CUT_OFF_SECONDS_MAX = 1.0
 
+# At the level `debug` each event of a batch has a line, but no more than these.
+DEBUG_LINES_MAX = 1_000
+
 log = logging.getLogger(__name__)
 
+# Called after a batch, with the connection and the name of the projection.
+Traced = Callable[[Connection, str, Progress], None]
 Result = TypeVar("Result")
 
 
@@ -72,6 +77,7 @@ class Follower:
         page_events_max: int = PAGE_EVENTS_MAX,
         retry_seconds: float = RETRY_SECONDS,
         metrics: ProjectionMetrics | None = None,
+        traced: Traced | None = None,
     ) -> None:
         self.projection = projection
         self._database_url = database_url
@@ -80,6 +86,7 @@ class Follower:
         self._page_events_max = page_events_max
         self._retry_seconds = retry_seconds
         self._metrics = metrics
+        self._traced = traced
         self._read_seconds = 0.0
         self._loop = self._new_loop()
         self._read_page = reader_of(projection)
@@ -236,18 +243,25 @@ class Follower:
     def _project(self) -> Progress:
         self._read_seconds = 0.0
         progress = self._project_batch()
-        if self._metrics is not None and progress.events:
-            self._measure(self._metrics, progress)
+        if progress.events:
+            with contextlib.suppress(psycopg.Error):  # the batch is committed; the next one meets the trouble
+                self._observe(progress)
         for it in progress.parked:
             log.error(
-                "%s: %s is parked at event %d (%s): %s",
+                "%s: %s is parked at event %d (%s): %s [%s]",
                 self.projection.name,
                 it.stream,
                 it.position,
                 it.type,
                 it.error,
+                self._request_of(it.position),
             )
         return progress
+
+    def _request_of(self, position: int) -> str | None:
+        with contextlib.suppress(psycopg.Error):
+            return causes.of(self._connected(), position - 1, position, 1)[0].request_id
+        return None
 
     def _project_batch(self) -> Progress:
         try:
@@ -270,10 +284,16 @@ class Follower:
                 self._ahead = ReadAhead(self._connect(), self._read_page)
         return progress
 
-    def _measure(self, metrics: ProjectionMetrics, progress: Progress) -> None:
-        with contextlib.suppress(psycopg.Error):  # the batch is committed; the next one meets the trouble
-            age = read.age(self._connected(), progress.position - progress.events + 1)
-            metrics.projected(progress, self._read_seconds, age)
+    def _observe(self, progress: Progress) -> None:
+        """Report a batch that was committed: to the metrics, the traces and, at the level `debug`, the log."""
+        first = progress.position - progress.events
+        if self._metrics is not None:
+            self._metrics.projected(progress, self._read_seconds, read.age(self._connected(), first + 1))
+        if self._traced is not None:
+            self._traced(self._connected(), self.projection.name, progress)
+        if log.isEnabledFor(logging.DEBUG):
+            for it in causes.of(self._connected(), first, progress.position, DEBUG_LINES_MAX):
+                log.debug("%s: event %d is projected [%s]", self.projection.name, it.position, it.request_id)
 
     def _new_loop(self) -> Loop:
         return Loop(self.projection, read_page=self._page, page_events_max=self._page_events_max)

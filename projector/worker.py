@@ -15,7 +15,7 @@ from dramatiq import Broker, Middleware, Worker
 from dramatiq.brokers.redis import RedisBroker
 
 from projector import bell
-from projector.follower import Follower
+from projector.follower import Follower, Traced
 from projector.metrics import ProjectorMetrics
 from projector.projection import Projection
 
@@ -37,9 +37,10 @@ class Projectors:
         *,
         rebuild: bool = True,
         metrics: ProjectorMetrics | None = None,
+        traced: Traced | None = None,
     ) -> None:
         self.followers = [
-            Follower(database_url, it, rebuild=rebuild, metrics=metrics.of(it.name) if metrics else None)
+            Follower(database_url, it, rebuild=rebuild, metrics=metrics.of(it.name) if metrics else None, traced=traced)
             for it in projections
         ]
         self._redis_url = redis_url

@@ -1,11 +1,12 @@
 """The API: builds the engines and hands them to the two sides, which know nothing of each other."""
 
+import asyncio
 import gc
 import logging
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
@@ -46,7 +47,11 @@ from service.http.sharing import SharedFigures
 from service.http.stopping import Stopping
 from service.projections import TAGS, routers
 from service.settings import Settings
+from service.tracing import traces_of
 from service.version import VERSION
+
+if TYPE_CHECKING:
+    from service.otel import Traces
 
 # Long-lived objects are many (routes, models, states) and garbage in cycles is rare: the collector looks less often.
 GC_THRESHOLDS = (50_000, 20, 50)
@@ -102,6 +107,7 @@ def create_app(settings: Settings, figures: Path | None = None) -> FastAPI:
         raise OperatorError("DATABASE_URL and REDIS_URL must be set", exit_code=2)
     bell = Bell(settings.redis_url)
     registry = new_registry()
+    traces = traces_of(settings, "orders-api")
     writer = Writer(settings.database_url, bell.ring, metrics=WriterMetrics(registry))
     reads = Reads(settings.query_database_url or settings.database_url)
     health = Health(settings, bell, writer)
@@ -126,6 +132,8 @@ def create_app(settings: Settings, figures: Path | None = None) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[dict[str, Any]]:
         async with AsyncExitStack() as stack:
+            if traces:
+                stack.push_async_callback(asyncio.to_thread, traces.stop)
             bell.start()
             stack.callback(bell.stop)
             await writer.start()
@@ -147,6 +155,7 @@ def create_app(settings: Settings, figures: Path | None = None) -> FastAPI:
     app.prefix = prefix
     http_metrics = HttpMetrics()
     registry.register(http_metrics)
+    app.traces = traces
     app.observing = http_metrics, RequestLog(settings.log_format)
     commands = Commands(writer, command_metrics)
     # The most frequent requests come first: routes are tried in order.
@@ -169,12 +178,13 @@ class _Api(FastAPI):
 
     `cors_origins`: the origins whose pages may call the API, with commas between them.
     `prefix`: what a proxy puts in front of the API's paths.
-    `observing`: the metrics and the log of its requests.
+    `observing`: the metrics and the log of its requests. `traces`: if some of them are recorded.
     """
 
     cors_origins: str | None = None
     prefix = ""
     observing: tuple[HttpMetrics, RequestLog]
+    traces: "Traces | None" = None
 
     def build_middleware_stack(self) -> ASGIApp:
         """The application. CORS is around all of it, so that a page can read a 500 too.
@@ -184,7 +194,9 @@ class _Api(FastAPI):
         """
         handlers = dict(self.exception_handlers)
         failed = handlers.pop(Exception)
-        inner = ExceptionMiddleware(AsyncExitStackMiddleware(self.router), handlers)
+        inner: ASGIApp = ExceptionMiddleware(AsyncExitStackMiddleware(self.router), handlers)
+        if self.traces:
+            inner = self.traces.around(inner)
         stack: ASGIApp = Observing(inner, failed, *self.observing)
         if self.prefix:
             stack = Prefixed(stack, self.prefix)

@@ -2,8 +2,10 @@
 
 import gc
 import logging
+from collections.abc import Callable
 
 import dramatiq
+from dramatiq import Broker, Middleware, Worker
 from prometheus_client import ProcessCollector, start_http_server
 
 from projector import bell
@@ -15,6 +17,7 @@ from service.http.metrics import new_registry
 from service.lifeline import die_with_parent
 from service.projections import PROJECTIONS
 from service.settings import Settings
+from service.tracing import traces_of
 
 GC_THRESHOLD = 100_000
 
@@ -34,7 +37,28 @@ def setup() -> None:
     broker = bell.broker(settings.redis_url)
     dramatiq.set_broker(broker)
     rebuild = settings.rebuild == "auto"
-    set_up(broker, Projectors(settings.database_url, PROJECTIONS, settings.redis_url, rebuild=rebuild, metrics=metrics))
+    traces = traces_of(settings, "orders-worker")
+    projectors = Projectors(
+        settings.database_url,
+        PROJECTIONS,
+        settings.redis_url,
+        rebuild=rebuild,
+        metrics=metrics,
+        traced=traces.projected if traces else None,
+    )
+    if traces:
+        broker.add_middleware(_StopsTraces(traces.stop))
+    set_up(broker, projectors)
+
+
+class _StopsTraces(Middleware):
+    """Sends the last spans when the worker ends."""
+
+    def __init__(self, stop: Callable[[], None]) -> None:
+        self._stop = stop
+
+    def after_worker_shutdown(self, broker: Broker, worker: Worker) -> None:
+        self._stop()
 
 
 def serve_metrics(host: str, port: int) -> ProjectorMetrics | None:

@@ -43,6 +43,8 @@ class _Line(msgspec.Struct, omit_defaults=True):
     stream: str | None = None
     version: int | None = None
     position: int | None = None
+    trace_id: str | None = None
+    span_id: str | None = None
 
 
 class RequestLog:
@@ -81,6 +83,8 @@ class RequestLog:
                 seen.stream,
                 seen.version,
                 seen.position,
+                f"{seen.trace[0]:032x}" if seen.trace else None,
+                f"{seen.trace[1]:016x}" if seen.trace else None,
             )
         )
 
