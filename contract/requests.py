@@ -12,6 +12,7 @@ from urllib.parse import parse_qsl
 
 from fastapi import APIRouter, FastAPI
 from fastapi.exceptions import RequestValidationError
+from fastapi.middleware.asyncexitstack import AsyncExitStackMiddleware
 from fastapi.routing import APIRoute
 from pydantic import TypeAdapter, ValidationError
 from starlette.requests import Request
@@ -139,6 +140,9 @@ class StrictRoute(APIRoute):
         self._names = frozenset(_names_of(self._body.json_schema())) if self._body else frozenset()
         if self._is_plain():
             self.app = self._serve
+        else:
+            # FastAPI closes here what a dependency has opened. Its own stack does so for every request.
+            self.app = AsyncExitStackMiddleware(self.app)
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """FastAPI's handler, which runs dependencies, on a strict request."""

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
-from fastapi.middleware.asyncexitstack import AsyncExitStackMiddleware
 from prometheus_client import ProcessCollector
 from prometheus_client.core import Metric
 from starlette.exceptions import HTTPException
@@ -189,12 +188,12 @@ class _Api(FastAPI):
     def build_middleware_stack(self) -> ASGIApp:
         """The application. CORS is around all of it, so that a page can read a 500 too.
 
-        This replaces FastAPI's stack, whose outer layers answer faults and limit bodies: Observing and the routes do so
-        here, and each layer costs a request a few microseconds.
+        This replaces FastAPI's stack, whose layers answer faults, limit bodies and close what dependencies have opened:
+        Observing and the routes do so here, and each layer costs a request a few microseconds.
         """
         handlers = dict(self.exception_handlers)
         failed = handlers.pop(Exception)
-        inner: ASGIApp = ExceptionMiddleware(AsyncExitStackMiddleware(self.router), handlers)
+        inner: ASGIApp = ExceptionMiddleware(self.router, handlers)
         if self.traces:
             inner = self.traces.around(inner)
         stack: ASGIApp = Observing(inner, failed, *self.observing)
