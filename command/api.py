@@ -12,6 +12,7 @@ from starlette.responses import Response
 from command.domain.refusals import Refused
 from command.fields import uuid_text
 from command.ids import new_id
+from command.metrics import CommandMetrics
 from command.problems import problem_of
 from command.submission import (
     Answer,
@@ -26,14 +27,17 @@ from command.submission import (
 )
 from command.writer import Writer
 from contract.caching import NO_STORE
+from contract.observation import observation_of
 from contract.openapi import POSITION, header, problems
 from contract.problems import Problem
-from contract.requests import KEY_LENGTH_MAX, idempotency_key, request_id
+from contract.requests import KEY_LENGTH_MAX, idempotency_key
 from eventlog.codec import UnreadableEvent, encode
 
 _TRACED = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f][13579bdf]")
 # It takes a deployment, not a moment.
 _UNREADABLE_RETRY_SECONDS = 60
+# Of problems whose outcome does not follow from their status.
+_OUTCOMES = {"overloaded": "overloaded", "outcome-unknown": "outcome_unknown"}
 _ONLY_CALLER = b"anyone"
 
 log = logging.getLogger(__name__)
@@ -42,11 +46,28 @@ log = logging.getLogger(__name__)
 class Commands:
     """Runs commands for HTTP requests."""
 
-    def __init__(self, writer: Writer) -> None:
+    def __init__(self, writer: Writer, metrics: CommandMetrics | None = None) -> None:
         self._writer = writer
+        self._metrics = metrics or CommandMetrics()
 
     async def run(self, request: Request, command: Command, body: BaseModel | None = None) -> Response:
         """Have `command` decided, and answer as the contract says. `body` is what the Idempotency-Key stands for."""
+        seen = observation_of(request.scope)
+        seen.command = type(command).__name__
+        seen.outcome, code = "failed", "internal-error"
+        try:
+            answer, command_id = await self._run(request, command, body)
+            seen.outcome, code = "replayed" if answer.replayed else "accepted" if answer.appended else "unchanged", ""
+        except Problem as problem:
+            code = problem.code
+            seen.outcome = _OUTCOMES.get(code) or ("failed" if problem.status_code >= 500 else "refused")
+            raise
+        finally:
+            self._metrics.count(seen.command, seen.outcome, code)
+        seen.stream, seen.version, seen.position = _stream_of(answer), answer.version, answer.position
+        return _response(answer, command_id)
+
+    async def _run(self, request: Request, command: Command, body: BaseModel | None) -> tuple[Answer, str]:
         command_id = new_id()
         key = _key(request, body) if request.method == "POST" else None
         try:
@@ -78,7 +99,7 @@ class Commands:
                 f"The command may or may not have been accepted: {one_line(error)}.",
                 headers={"Command-Id": command_id},
             ) from None
-        return _response(answer, command_id)
+        return answer, command_id
 
 
 def path_id(value: str) -> str:
@@ -164,12 +185,17 @@ def _key(request: Request, body: BaseModel | None) -> Key | None:
 
 def _metadata(request: Request, command_id: str) -> bytes:
     metadata = {"actor": "api", "command_id": command_id}
-    if sent := request_id(request.scope["headers"]):
-        metadata["request_id"] = sent.decode()
+    if known_as := observation_of(request.scope).request_id:
+        metadata["request_id"] = known_as.decode()
     # W3C Trace Context: the last byte's lowest bit says that the caller records this trace.
     if (trace := request.headers.get("traceparent", "")) and _TRACED.fullmatch(trace):
         metadata["traceparent"] = trace
     return encode(metadata)
+
+
+def _stream_of(answer: Answer) -> str | None:
+    """The stream `order-<id>` of the resource `/orders/<id>`."""
+    return answer.location and answer.location[1:].replace("s/", "-", 1)
 
 
 def _response(answer: Answer, command_id: str) -> Response:

@@ -38,6 +38,7 @@ class Decided:
     now: datetime
     kept: InitVar[Iterable[KeptAnswer]]
     in_order: bool = False
+    began_at: float = 0.0  # by the loop's clock
     batch: Batch = field(default_factory=Batch)
     answers: list[tuple[Waiting, Answer]] = field(default_factory=list)
     refusals: list[tuple[Waiting, Exception]] = field(default_factory=list)
@@ -120,7 +121,7 @@ def _decide_one(waiting: Waiting, decided: Decided, states: States) -> None:
         decided.refusals.append((waiting, refusal))
         return
     _apply(outcome, decided, states, submission.occurred_at or decided.now, submission.metadata)
-    answer = Answer(*outcome.answer(states), decided.base + len(decided.batch.events))
+    answer = Answer(*outcome.answer(states), decided.base + len(decided.batch.events), appended=len(outcome.events))
     decided.data_bytes += len(answer.body)
     decided.answers.append((waiting, answer))
     if key is not None:

@@ -38,7 +38,10 @@ class Answered(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the caller gets. `position` is the log position that the answer includes."""
+    """What the caller gets. `position` is the log position that the answer includes.
+
+    `appended` is how many events the command has appended: 0 when there was nothing to do, and when it is `replayed`.
+    """
 
     status: int
     version: int | None
@@ -46,6 +49,7 @@ class Answer:
     body: bytes
     position: int
     replayed: bool = False
+    appended: int = 0
 
 
 class Command(Protocol):

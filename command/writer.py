@@ -20,6 +20,7 @@ from psycopg import AsyncConnection
 from command.deciding import Decided
 from command.filling import fill
 from command.loading import Loader
+from command.metrics import WriterMetrics
 from command.states import States
 from command.submission import Answer, OutcomeUnknown, Submission, Unavailable, one_line
 from command.waiting import WAITING_SECONDS_MAX, Queue, Waiting
@@ -66,7 +67,9 @@ class Writer:
         batch_seconds_max: float = BATCH_SECONDS_MAX,
         answer_seconds_max: float = ANSWER_SECONDS_MAX,
         is_patient: bool = False,
+        metrics: WriterMetrics | None = None,
     ) -> None:
+        self._metrics = metrics or WriterMetrics()
         self._database_url = database_url
         self._rang = rang
         self._now = now
@@ -132,6 +135,7 @@ class Writer:
                 if not self._queue:
                     return
             if taken := self._queue.take():
+                self._metrics.waited(asyncio.get_running_loop().time() - min(it.since for it in taken))
                 await self._write(taken)
                 if self._is_patient:
                     await self._loader.finish()  # commands keep their order
@@ -157,11 +161,13 @@ class Writer:
         began = committing = False
         since = taken[0].since
         until = since + self._batch_seconds_max
+        at = asyncio.get_running_loop().time()
         try:
             connection = await self._connected(until)
             with hung_up_after(_remaining(until), connection):
                 began = True
                 decided = await self._decide(connection, taken)
+                decided.began_at = at
                 self._set_aside(decided, taken)
                 if decided.batch.events or decided.batch.answers:
                     committing = True
@@ -275,6 +281,9 @@ class Writer:
             self.trouble = None
         self.batches += 1
         self.events += len(decided.batch.events)
+        if decided.batch.events or decided.batch.answers:
+            seconds = asyncio.get_running_loop().time() - decided.began_at
+            self._metrics.appended(seconds, len(decided.answers) + len(decided.refusals), decided.batch.events)
         self._counts["refused"] += len(decided.refusals)
         for waiting, answer in decided.answers:
             self._counts["replayed" if answer.replayed else "accepted"] += 1

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote
 
 import msgspec
 from fastapi.exceptions import RequestValidationError
@@ -226,7 +227,7 @@ class Problem(HTTPException):
         self.facts = facts
 
     def response(self, request_id: bytes | None = None, prefix: str = "") -> Response:
-        """The problem document, with the X-Request-Id of the request. A 503 always says when to come back.
+        """The problem document, with the X-Request-Id of the request, also as its `instance`. A 503 has a Retry-After.
 
         `prefix` is what a proxy puts in front of the API's paths.
         """
@@ -240,6 +241,8 @@ class Problem(HTTPException):
             "retryable": kind.retryable,
             **self.facts,
         }
+        if request_id:
+            document["instance"] = f"urn:request:{quote(request_id)}"
         if self.errors or self.code == "validation-error":
             document["errors"] = self.errors
         headers = NO_STORE | dict(self.headers or {})

@@ -12,12 +12,14 @@ from urllib.parse import parse_qsl
 
 from fastapi import APIRouter, FastAPI
 from fastapi.exceptions import RequestValidationError
+from fastapi.middleware.asyncexitstack import AsyncExitStackMiddleware
 from fastapi.routing import APIRoute
 from pydantic import TypeAdapter, ValidationError
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from contract.observation import observation_of
 from contract.problems import ERRORS_MAX, Problem
 
 BODY_BYTES_MAX = 1024 * 1024
@@ -139,6 +141,9 @@ class StrictRoute(APIRoute):
         self._names = frozenset(_names_of(self._body.json_schema())) if self._body else frozenset()
         if self._is_plain():
             self.app = self._serve
+        else:
+            # FastAPI closes here what a dependency has opened. Its own stack does so for every request.
+            self.app = AsyncExitStackMiddleware(self.app)
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """FastAPI's handler, which runs dependencies, on a strict request."""
@@ -222,9 +227,9 @@ def _pruned(document: Any, names: Collection[str], unknown_left: list[int], dept
 
 
 def _with_request_id(scope: Scope, response: Response) -> Response:
-    """The response with the X-Request-Id that the caller sent."""
-    if sent := request_id(scope["headers"]):
-        response.raw_headers.append((b"x-request-id", sent))
+    """The response with the X-Request-Id of the request."""
+    if known_as := observation_of(scope).request_id:
+        response.raw_headers.append((b"x-request-id", known_as))
     return response
 
 

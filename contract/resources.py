@@ -166,7 +166,7 @@ class ProblemLine(BaseModel):
 
 
 class ProblemView(BaseModel):
-    """RFC 9457; served as application/problem+json. `errors`, `lines` and `parameter` are absent or have a value."""
+    """RFC 9457; served as application/problem+json. Members from `errors` on are absent or have a value."""
 
     # The default_factory of a member says in the document that it may be absent, and that it is never null.
     type: str
@@ -180,6 +180,7 @@ class ProblemView(BaseModel):
     )
     lines: list[ProblemLine] = Field(default_factory=list, description="the lines of the order that are the reason")
     parameter: str = Field(default_factory=str, description="the query parameter that is the reason")
+    instance: str = Field(default_factory=str, description="`urn:request:` and the X-Request-Id, percent-encoded")
 
 
 class UserPage(BaseModel):

@@ -71,6 +71,10 @@ SELECT date_trunc('minute', recorded_at)::text, type, count(*), min(position), m
 FROM log.events WHERE position > %s AND position <= %s GROUP BY 1, 2 ORDER BY 4
 """
 
+_AGE = b"""
+SELECT greatest(0, extract(epoch FROM clock_timestamp() - recorded_at))::float8 FROM log.events WHERE position = %s
+"""
+
 # The events of some streams, each from a version on. `+ 0` keeps the planner from walking the log for each stream.
 _OF_STREAMS = """
 SELECT event.position, event.stream, event.version, event.type, event.schema_version, event.occurred_at::text,
@@ -201,6 +205,13 @@ def page(connection: Connection, after: int, up_to: int, types: Collection[str] 
 def counts(connection: Connection, after: int, up_to: int) -> list[EventCount]:
     """The events at positions after < position <= up_to, counted by minute and type."""
     return [EventCount(*row) for row in connection.execute(_COUNTS, (after, up_to)).fetchall()]
+
+
+def age(connection: Connection, position: int) -> float:
+    """How long ago the event was appended, in seconds, by the database's clock."""
+    row = connection.execute(_AGE, (position,)).fetchone()
+    assert row is not None, "positions have no holes"
+    return float(row[0])
 
 
 def page_ends(connection: Connection, after: int, up_to: int, bytes_max: int) -> list[int]:

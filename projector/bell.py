@@ -115,7 +115,7 @@ class Bell:
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="bell", daemon=True)
         self._queued_at = -QUEUED_EVERY_SECONDS
-        self.failures = 0
+        self.rung = self.failures = 0
         # Why news may take until the projector's own look, a second; None when the bell is heard.
         self.trouble: str | None = None
 
@@ -161,6 +161,7 @@ class Bell:
 
     def _ring(self) -> None:
         self._redis.publish(channel(self._redis), b"")
+        self.rung += 1
         if time.monotonic() - self._queued_at >= QUEUED_EVERY_SECONDS:
             self._queued_at = time.monotonic()
             if self._redis.set(WAITING_KEY, 1, nx=True, ex=WAITING_SECONDS_MAX):

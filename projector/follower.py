@@ -12,13 +12,14 @@ import psycopg
 from psycopg import Connection
 
 from database.deadline import hang_up
-from eventlog import stalled
+from eventlog import causes, read, stalled
 from projector import connecting, parked
 from projector.checkpoint import OtherVersion
 from projector.connecting import connect
 from projector.dependents import InTheWay
 from projector.folding import Page
 from projector.loop import PAGE_EVENTS_MAX, Loop, Progress, reader_of
+from projector.metrics import ProjectionMetrics
 from projector.patience import PatientConnection
 from projector.projection import Projection
 from projector.read_ahead import ReadAhead
@@ -46,8 +47,13 @@ RETRY_SECONDS = 60.0
 # Stopping waits this long for a batch, and again after its connection was cut.
 CUT_OFF_SECONDS_MAX = 1.0
 
+# At the level `debug` each event of a batch has a line, but no more than these.
+DEBUG_LINES_MAX = 1_000
+
 log = logging.getLogger(__name__)
 
+# Called after a batch, with the connection and the name of the projection.
+Traced = Callable[[Connection, str, Progress], None]
 Result = TypeVar("Result")
 
 
@@ -72,6 +78,8 @@ class Follower:
         batch_events_max: int = BATCH_EVENTS_MAX,
         page_events_max: int = PAGE_EVENTS_MAX,
         retry_seconds: float = RETRY_SECONDS,
+        metrics: ProjectionMetrics | None = None,
+        traced: Traced | None = None,
     ) -> None:
         self.projection = projection
         self._database_url = database_url
@@ -79,6 +87,9 @@ class Follower:
         self._batch_events_max = batch_events_max
         self._page_events_max = page_events_max
         self._retry_seconds = retry_seconds
+        self._metrics = metrics
+        self._traced = traced
+        self._read_seconds = 0.0
         self._loop = self._new_loop()
         self._read_page = reader_of(projection)
         self._connection: Connection | None = None
@@ -237,17 +248,27 @@ class Follower:
                 log.info("%s: %s is no longer parked: %d events projected", name, stream, drained.events)
 
     def _project(self) -> Progress:
+        self._read_seconds = 0.0
         progress = self._project_batch()
+        if progress.events:
+            with contextlib.suppress(psycopg.Error):  # the batch is committed; the next one meets the trouble
+                self._observe(progress)
         for it in progress.parked:
             log.error(
-                "%s: %s is parked at event %d (%s): %s",
+                "%s: %s is parked at event %d (%s): %s [%s]",
                 self.projection.name,
                 it.stream,
                 it.position,
                 it.type,
                 it.error,
+                self._request_of(it.position),
             )
         return progress
+
+    def _request_of(self, position: int) -> str | None:
+        with contextlib.suppress(psycopg.Error):
+            return causes.of(self._connected(), position - 1, position, 1)[0].request_id
+        return None
 
     def _project_batch(self) -> Progress:
         try:
@@ -270,11 +291,25 @@ class Follower:
                 self._ahead = ReadAhead(self._connect(), self._read_page)
         return progress
 
+    def _observe(self, progress: Progress) -> None:
+        """Report a batch that was committed: to the metrics, the traces and, at the level `debug`, the log."""
+        first = progress.position - progress.events
+        if self._metrics is not None:
+            self._metrics.projected(progress, self._read_seconds, read.age(self._connected(), first + 1))
+        if self._traced is not None:
+            self._traced(self._connected(), self.projection.name, progress)
+        if log.isEnabledFor(logging.DEBUG):
+            for it in causes.of(self._connected(), first, progress.position, DEBUG_LINES_MAX):
+                log.debug("%s: event %d is projected [%s]", self.projection.name, it.position, it.request_id)
+
     def _new_loop(self) -> Loop:
         return Loop(self.projection, read_page=self._page, page_events_max=self._page_events_max)
 
     def _page(self, connection: Connection, after: int, up_to: int, then: int | None) -> Page:
-        return (self._ahead.page if self._ahead else self._read_page)(connection, after, up_to, then)
+        began = time.perf_counter()
+        page = (self._ahead.page if self._ahead else self._read_page)(connection, after, up_to, then)
+        self._read_seconds += time.perf_counter() - began
+        return page
 
     def _end_reading_ahead(self) -> None:
         if self._ahead is not None:
@@ -288,6 +323,8 @@ class Follower:
         except Exception as error:
             # The thread must go on after any error.
             message = f"{type(error).__name__}: {error}".splitlines()[0]
+            if self._metrics is not None:
+                self._metrics.failed("database" if isinstance(error, psycopg.Error) else "fault")
             if message != self._error:
                 ours = not isinstance(error, psycopg.Error | OtherVersion | InTheWay)
                 log.error("the projection %s stopped: %s", self.projection.name, message, exc_info=ours)  # noqa: TRY400 - a lost server is no bug

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from time import perf_counter
 
 from psycopg import Connection
 
@@ -47,13 +48,16 @@ class AheadOfLog(Exception):
 class Progress:
     """The position of the tables after a batch, and the goal: the log's head, or the end that was set.
 
-    `parked` are the streams that the batch has parked.
+    `parked` are the streams that the batch has parked. The seconds of the phases: `fold_seconds` includes reading.
     """
 
     position: int
     head: int
     events: int
     parked: tuple[Parked, ...] = ()
+    fold_seconds: float = 0.0
+    write_seconds: float = 0.0
+    commit_seconds: float = 0.0
 
     @property
     def lag(self) -> int:
@@ -124,13 +128,18 @@ class Loop:
             ends = self._page_ends(connection, position, min(position + limit, head))
             up_to = ends[-1]
             parking = self._parking(connection, seen, up_to)
+            began = perf_counter()
             self._fold_pages(connection, position, ends, parking)
+            folded = perf_counter()
             self.folding.write(connection, self.writer, up_to - position, position + 1)
             self.writer.write_parked(connection, parking)
             self.writer.move(connection, seen, up_to, parking.count, parking.has_changed)
+            written = perf_counter()
+        committed = perf_counter()
         self.parked.committed(parking, seen.parked_changes)
         self.narrowing.passed(up_to)
-        return Progress(up_to, head, up_to - position, tuple(parking.new.values()))
+        seconds = (folded - began, written - folded, committed - written)
+        return Progress(up_to, head, up_to - position, tuple(parking.new.values()), *seconds)
 
     @contextmanager
     def all_or_nothing(self, connection: Connection) -> Iterator[None]:

@@ -15,7 +15,8 @@ from dramatiq import Broker, Middleware, Worker
 from dramatiq.brokers.redis import RedisBroker
 
 from projector import bell
-from projector.follower import Follower
+from projector.follower import Follower, Traced
+from projector.metrics import ProjectorMetrics
 from projector.projection import Projection
 
 # How long the listening thread waits before it looks whether it has to stop.
@@ -35,8 +36,13 @@ class Projectors:
         redis_url: str | None = None,
         *,
         rebuild: bool = True,
+        metrics: ProjectorMetrics | None = None,
+        traced: Traced | None = None,
     ) -> None:
-        self.followers = [Follower(database_url, projection, rebuild=rebuild) for projection in projections]
+        self.followers = [
+            Follower(database_url, it, rebuild=rebuild, metrics=metrics.of(it.name) if metrics else None, traced=traced)
+            for it in projections
+        ]
         self._redis_url = redis_url
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._listen, name="listen", daemon=True)

@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import time
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Protocol, Self, TypeVar
 
@@ -71,6 +72,8 @@ class Sync:
         token = sync_token(request)
         answer = await read()
         if token is None or answer.position >= token:
+            if token is not None:
+                self._counted.fresh.observe(0)
             return answer
         seconds = wait_seconds(request)
         # The read counts as waiting until it is done: many whose wait ends at once would fill the limit of requests.
@@ -85,14 +88,18 @@ class Sync:
     async def _reach(self, token: int, seconds: float) -> None:
         reached: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting[reached] = token
+        began = time.perf_counter()
+        outcome = self._counted.behind
         if self._poller is None or self._poller.done():
             self._poller = asyncio.create_task(self._poll())
         try:
             async with asyncio.timeout(seconds):
                 await reached
+            outcome = self._counted.waited
         except TimeoutError:
             raise _behind(token) from None
         finally:
+            outcome.observe(time.perf_counter() - began)
             self._waiting.pop(reached, None)
 
     async def _poll(self) -> None:

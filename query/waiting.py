@@ -3,18 +3,29 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from prometheus_client import CollectorRegistry, Histogram
+
 from contract.problems import Problem
 
 # A waiting read costs a little memory and no work, so the limit of requests under way leaves it out.
 WAITING_MAX = 1_000
+SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 30)
 
 
 class WaitingReads:
     """Counts the reads that wait. Every `Sync` of a process shares one, and the connections' limit asks it."""
 
-    def __init__(self, most: int = WAITING_MAX) -> None:
+    def __init__(self, most: int = WAITING_MAX, registry: CollectorRegistry | None = None) -> None:
         self._most = most
         self.count = 0
+        waits = Histogram(
+            "orders_read_wait_seconds",
+            "Time that a read with a Sync-Token waited, by outcome: fresh (not at all), waited, behind (in vain)",
+            ["outcome"],
+            buckets=SECONDS,
+            registry=registry,
+        )
+        self.fresh, self.waited, self.behind = (waits.labels(it) for it in ("fresh", "waited", "behind"))
 
     @contextmanager
     def one_more(self) -> Iterator[None]:

@@ -1,17 +1,20 @@
 """The API: builds the engines and hands them to the two sides, which know nothing of each other."""
 
+import asyncio
 import gc
 import logging
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
+from prometheus_client import ProcessCollector
 from prometheus_client.core import Metric
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
+from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Match
@@ -23,11 +26,12 @@ import command.users
 import feed.routes
 import timeline.routes
 from command.api import Commands
-from command.ids import new_id
+from command.metrics import CommandMetrics, WriterMetrics
 from command.writer import Writer
+from contract.observation import observation_of
 from contract.openapi import problem_schemas, refuse_null_bodies, type_ids_in_paths
 from contract.problems import Problem, problem_of
-from contract.requests import add_routes, request_id
+from contract.requests import add_routes
 from projector.bell import Bell
 from query.database import Reads
 from query.waiting import WaitingReads
@@ -35,13 +39,19 @@ from service.errors import OperatorError
 from service.health.readiness import Health
 from service.http import api_reference, pages
 from service.http.connections import Connections
-from service.http.metrics import process_families
+from service.http.metrics import Counted, HttpMetrics, new_registry
+from service.http.observing import Observing
 from service.http.prefix import Prefixed
+from service.http.request_log import RequestLog
 from service.http.sharing import SharedFigures
 from service.http.stopping import Stopping
 from service.projections import TAGS, routers
 from service.settings import Settings
+from service.tracing import traces_of
 from service.version import VERSION
+
+if TYPE_CHECKING:
+    from service.otel import Traces
 
 # Long-lived objects are many (routes, models, states) and garbage in cycles is rare: the collector looks less often.
 GC_THRESHOLDS = (50_000, 20, 50)
@@ -97,24 +107,34 @@ def create_app(settings: Settings, figures: Path | None = None) -> FastAPI:
     if settings.database_url is None or settings.redis_url is None:
         raise OperatorError("DATABASE_URL and REDIS_URL must be set", exit_code=2)
     bell = Bell(settings.redis_url)
-    writer = Writer(settings.database_url, bell.ring)
+    registry = new_registry()
+    traces = traces_of(settings, "orders-api")
+    writer = Writer(settings.database_url, bell.ring, metrics=WriterMetrics(registry))
     reads = Reads(settings.query_database_url or settings.database_url)
     health = Health(settings, bell, writer)
     stopping = Stopping(settings.shutdown_delay)
     prefix = settings.root_path or ""
-    waiting = WaitingReads()
+    waiting = WaitingReads(registry=registry)
     connections = Connections(
         lambda: writer.waiting + waiting.count, writer.is_full, writer.take_no_more, prefix=prefix
     )
 
+    command_metrics = CommandMetrics()
+    registry.register(command_metrics)
+    registry.register(Counted(writer, bell, connections))
+    if not figures:
+        ProcessCollector(registry=registry)  # several processes would be added up
+
     def counted() -> list[Metric]:
-        return process_families(writer, connections)
+        return list(registry.collect())
 
     shared = SharedFigures(figures, counted) if figures else None
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[dict[str, Any]]:
         async with AsyncExitStack() as stack:
+            if traces:
+                stack.push_async_callback(asyncio.to_thread, traces.stop)
             bell.start()
             stack.callback(bell.stop)
             await writer.start()
@@ -134,7 +154,11 @@ def create_app(settings: Settings, figures: Path | None = None) -> FastAPI:
     app = _Api(**DESCRIBED, lifespan=lifespan, redirect_slashes=False, openapi_url=None)
     app.cors_origins = settings.cors_origins
     app.prefix = prefix
-    commands = Commands(writer)
+    http_metrics = HttpMetrics()
+    registry.register(http_metrics)
+    app.traces = traces
+    app.observing = http_metrics, RequestLog(settings.log_format)
+    commands = Commands(writer, command_metrics)
     past = timeline.routes.PastAnswers(reads, waiting)
     # The most frequent requests come first: routes are tried in order.
     for routes in (
@@ -157,14 +181,26 @@ class _Api(FastAPI):
 
     `cors_origins`: the origins whose pages may call the API, with commas between them.
     `prefix`: what a proxy puts in front of the API's paths.
+    `observing`: the metrics and the log of its requests. `traces`: if some of them are recorded.
     """
 
     cors_origins: str | None = None
     prefix = ""
+    observing: tuple[HttpMetrics, RequestLog]
+    traces: "Traces | None" = None
 
     def build_middleware_stack(self) -> ASGIApp:
-        """The application. CORS is around all of it, so that a page can read a 500 too. Most services need neither."""
-        stack = super().build_middleware_stack()
+        """The application. CORS is around all of it, so that a page can read a 500 too.
+
+        This replaces FastAPI's stack, whose layers answer faults, limit bodies and close what dependencies have opened:
+        Observing and the routes do so here, and each layer costs a request a few microseconds.
+        """
+        handlers = dict(self.exception_handlers)
+        failed = handlers.pop(Exception)
+        inner: ASGIApp = ExceptionMiddleware(self.router, handlers)
+        if self.traces:
+            inner = self.traces.around(inner)
+        stack: ASGIApp = Observing(inner, failed, *self.observing)
         if self.prefix:
             stack = Prefixed(stack, self.prefix)
         if not self.cors_origins:
@@ -186,7 +222,9 @@ def _answer_problems(app: FastAPI, prefix: str) -> None:
     """Make every error a problem document."""
 
     def answer(request: Request, problem: Problem) -> Response:
-        return problem.response(request_id(request.scope["headers"]), prefix)
+        seen = observation_of(request.scope)
+        seen.code = problem.code
+        return problem.response(seen.request_id, prefix)
 
     @app.exception_handler(Problem)
     async def problem(request: Request, error: Problem) -> Response:
@@ -214,9 +252,9 @@ def _answer_problems(app: FastAPI, prefix: str) -> None:
 
     @app.exception_handler(Exception)
     async def failed(request: Request, error: Exception) -> Response:
-        known_as = request_id(request.scope["headers"]) or new_id().encode()
-        log.error("%s %s failed (%s)", request.method, request.url.path, known_as.decode(), exc_info=error)
-        return Problem("internal-error", "The service failed on this request.").response(known_as, prefix)
+        known_as = observation_of(request.scope).request_id.decode()
+        log.error("%s %s failed (%s)", request.method, request.url.path, known_as, exc_info=error)
+        return answer(request, Problem("internal-error", "The service failed on this request."))
 
 
 def _methods(app: FastAPI, request: Request) -> list[str]:

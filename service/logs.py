@@ -15,12 +15,13 @@ TEXT_FORMAT = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line: at, level, logger, message, whatever `extra=` carried, and the exception if any."""
+    """One JSON object a line: time, level, logger, message, whatever `extra=` carried, and the exception if any."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the record as one line; a value that JSON does not know appears as its text."""
+        at = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
         line: dict[str, object] = {
-            "at": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            "time": at.replace("+00:00", "Z"),
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),

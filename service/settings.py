@@ -110,6 +110,10 @@ class Settings(BaseSettings):
     root_path: Annotated[str, AfterValidator(_root_path)] | None = None  # where a proxy serves the API
     rebuild: Annotated[Literal["auto", "manual"], BeforeValidator(_lower)] = "auto"  # who rebuilds outdated read tables
     shutdown_delay: Annotated[int, Field(ge=0, le=3600)] = 0  # seconds from SIGTERM until the port closes
+    metrics_port: Annotated[int, Field(ge=1, le=65535)] | None = None  # where the worker serves /metrics
+    metrics_host: str = "127.0.0.1"  # and at which address
+    otel_exporter_otlp_endpoint: str | None = None  # where traces go; needs the extra `otel`
+    otel_traces_sampler_arg: Annotated[float, Field(ge=0, le=1)] = 0.01  # the share of requests that are recorded
     data_dir: Path = Path("./data")
     log_format: Annotated[Literal["text", "json"], BeforeValidator(_lower)] = "text"
     log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)] = "info"

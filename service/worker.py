@@ -1,18 +1,27 @@
 """The worker process: `dramatiq service.worker:setup`, which `orders work` runs."""
 
 import gc
+import logging
+from collections.abc import Callable
 
 import dramatiq
+from dramatiq import Broker, Middleware, Worker
+from prometheus_client import ProcessCollector, start_http_server
 
 from projector import bell
+from projector.metrics import ProjectorMetrics
 from projector.worker import Projectors, set_up
 from service import logs
 from service.errors import OperatorError
+from service.http.metrics import new_registry
 from service.lifeline import die_with_parent
 from service.projections import PROJECTIONS
 from service.settings import Settings
+from service.tracing import traces_of
 
 GC_THRESHOLD = 100_000
+
+log = logging.getLogger(__name__)
 
 
 def setup() -> None:
@@ -25,7 +34,45 @@ def setup() -> None:
     # Parked streams stay in memory. With 10,000 of them and Python's own threshold, large batches take Python twice as
     # long as without any; with this one 1.4 times. It makes no difference to a replay, so nothing is set there.
     gc.set_threshold(GC_THRESHOLD)
+    metrics = serve_metrics(settings.metrics_host, settings.metrics_port) if settings.metrics_port else None
     broker = bell.broker(settings.redis_url)
     dramatiq.set_broker(broker)
     rebuild = settings.rebuild == "auto"
-    set_up(broker, Projectors(settings.database_url, PROJECTIONS, settings.redis_url, rebuild=rebuild))
+    traces = traces_of(settings, "orders-worker")
+    projectors = Projectors(
+        settings.database_url,
+        PROJECTIONS,
+        settings.redis_url,
+        rebuild=rebuild,
+        metrics=metrics,
+        traced=traces.projected if traces else None,
+    )
+    if traces:
+        broker.add_middleware(_StopsTraces(traces.stop))
+    set_up(broker, projectors)
+
+
+class _StopsTraces(Middleware):
+    """Sends the last spans when the worker ends."""
+
+    def __init__(self, stop: Callable[[], None]) -> None:
+        self._stop = stop
+
+    def after_worker_shutdown(self, broker: Broker, worker: Worker) -> None:
+        self._stop()
+
+
+def serve_metrics(host: str, port: int) -> ProjectorMetrics | None:
+    """Serve the worker's metrics at /metrics of the port, from a thread. A port that is taken costs the metrics alone.
+
+    A second worker on the same machine stands by, and needs a port of its own only to be measured.
+    """
+    registry = new_registry()
+    metrics = ProjectorMetrics(registry)
+    ProcessCollector(registry=registry)
+    try:
+        start_http_server(port, host, registry)
+    except OSError as error:
+        log.warning("the worker runs without metrics: it cannot listen on %s:%d: %s", host, port, error.strerror)
+        return None
+    return metrics

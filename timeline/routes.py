@@ -114,7 +114,7 @@ class PastAnswers:
             raise Problem("gone", f"{path} had been deleted by version {past.version}.", headers=headers)
         headers |= {"ETag": f'"{past.version}"', "Content-Location": f"{path}?version={past.version}"}
         headers |= IMMUTABLE_PRIVATE if past.settled else REVALIDATED
-        if none_match(request, past.version):
+        if none_match(request, str(past.version)):
             return Response(None, 304, headers)
         return Response(encode(past.view()), 200, headers, MEDIA_TYPE)
 

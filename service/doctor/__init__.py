@@ -12,7 +12,7 @@ from itertools import islice
 import psycopg
 from psycopg import Connection, IsolationLevel
 
-from service.doctor import claims, history, orders, server, snapshots, stock
+from service.doctor import claims, history, orders, server, snapshots, stock, upkeep
 from service.doctor.finding import Check, Finding
 
 # Of the same kind there may be millions; the first ones tell.
@@ -22,6 +22,7 @@ TELLING_EVENTS_MIN = 10_000
 
 CHECKS: tuple[Check, ...] = (
     *server.CHECKS,
+    *upkeep.CHECKS,
     *history.CHECKS,
     *stock.CHECKS,
     *orders.CHECKS,
@@ -65,6 +66,7 @@ def examine(
     found = Examination()
     started = time.monotonic()
     projected = history.projected(connection)
+    standings = upkeep.standings(connection)
     connection.isolation_level = IsolationLevel.REPEATABLE_READ
     connection.read_only = True
     with connection.transaction():
@@ -75,7 +77,7 @@ def examine(
         # The planner cannot estimate rows that come out of JSON. A nested loop over them takes quadratic time.
         connection.execute("SET LOCAL enable_nestloop = off")
         found.events = history.head(connection)
-        for check in (*CHECKS, history.checkpoint_check(projected)):
+        for check in (*CHECKS, history.checkpoint_check(projected), upkeep.projections_check(standings)):
             report(check.name)
             begun = time.monotonic()
             try:

@@ -1,5 +1,6 @@
 """What every service has beside its resources: a front page, the meaning of problems, health, and metrics."""
 
+import asyncio
 from collections.abc import Callable
 from typing import Literal
 
@@ -20,6 +21,7 @@ from query.routes import get, json_response
 from service.health.readiness import Condition, Health
 from service.health.standings import mirrors_of, standings_of, view
 from service.http.metrics import metrics_text
+from service.http.state import State
 from service.http.stopping import Stopping
 
 
@@ -71,6 +73,7 @@ def router(
     `prefix` is what a proxy puts in front of their paths.
     """
     routes = APIRouter(route_class=StrictRoute, tags=["operations"])
+    state = State(reads)
 
     @get(routes, "/", answers=FrontPage, synced=False)
     async def get_front_page() -> Response:
@@ -115,7 +118,7 @@ def router(
     )
     async def get_metrics() -> Response:
         """Metrics in Prometheus' text format."""
-        text = await metrics_text(counted(), reads)
+        text = await asyncio.to_thread(metrics_text, counted, await state.families())
         return Response(text, headers=NO_STORE, media_type=CONTENT_TYPE_PLAIN_0_0_4)
 
     @get(routes, "/projections", answers=ProjectionList, synced=False)

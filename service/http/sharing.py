@@ -1,19 +1,24 @@
 """The metrics of all API processes behind one port: each leaves its figures in a file, and a scrape adds them up."""
 
 import asyncio
-import json
 import os
 import time
-from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
+import msgspec
 from prometheus_client.core import Metric
+from prometheus_client.samples import Sample
 
 PUBLISH_EVERY_SECONDS = 1
 # A process that has not published for so long is dead or stands still: its gauges no longer count.
 GAUGE_SECONDS_MAX = 5
+
+# The name of a sample, and its labels in their order.
+_Key = tuple[str, tuple[tuple[str, str], ...]]
+# Family, type of the family, name of the sample, labels, value.
+_decode = msgspec.json.Decoder(list[tuple[str, str, str, tuple[tuple[str, str], ...], float]]).decode
 
 
 class SharedFigures:
@@ -34,24 +39,30 @@ class SharedFigures:
         """The families of this process, with the figures of all processes added up."""
         with suppress(OSError):  # a full disk: the figures of a moment ago are shown
             self.publish()
-        sums = Counter[str]()
+        sums: dict[str, dict[_Key, float]] = {}
         for path in self._directory.glob("*.json"):
             is_alive = time.time() - path.stat().st_mtime < GAUGE_SECONDS_MAX
-            for key, (kind, value) in json.loads(path.read_bytes()).items():
+            for of, kind, name, labels, value in _decode(path.read_bytes()):
                 if is_alive or kind != "gauge":
-                    sums[key] += value
+                    of_family = sums.setdefault(of, {})
+                    of_family[name, labels] = of_family.get((name, labels), 0) + value
         families = self._families()
         for family in families:
-            family.samples = [it._replace(value=sums[_key(it.name, it.labels)]) for it in family.samples]
+            # A route that only another process has answered has no sample in this one.
+            family.samples = [
+                Sample(name, dict(labels), value) for (name, labels), value in sums.get(family.name, {}).items()
+            ]
         return families
 
     def publish(self) -> None:
         """Write this process's figures, in one step for those who read."""
-        figures = {
-            _key(it.name, it.labels): (family.type, it.value) for family in self._families() for it in family.samples
-        }
+        figures = [
+            (family.name, family.type, it.name, tuple(it.labels.items()), it.value)
+            for family in self._families()
+            for it in family.samples
+        ]
         new = self._own.with_suffix(".new")
-        new.write_text(json.dumps(figures))
+        new.write_bytes(msgspec.json.encode(figures))
         new.replace(self._own)
 
     @asynccontextmanager
@@ -70,7 +81,3 @@ class SharedFigures:
             with suppress(OSError):  # a full disk: the next second may find room
                 self.publish()
             await asyncio.sleep(PUBLISH_EVERY_SECONDS)
-
-
-def _key(name: str, labels: dict[str, str]) -> str:
-    return json.dumps([name, labels], sort_keys=True)

@@ -1,6 +1,7 @@
 """What is taken: texts as they were sent, and amounts in every form that JSON has for them."""
 
 import json
+import re
 
 import pytest
 
@@ -75,13 +76,21 @@ def test_lengths_are_counted_in_characters(shop: Shop) -> None:
 
 
 @pytest.mark.parametrize("sent", [b"x" * 201, b"\xe9", b"a\tb"])
-def test_a_request_id_that_no_answer_can_carry_is_ignored(shop: Shop, sent: bytes) -> None:
+def test_a_request_id_that_no_answer_can_carry_is_replaced(shop: Shop, sent: bytes) -> None:
     body = {"name": "Ada", "email": f"ada{len(sent)}{sent[0]}@request.example"}
     answer = shop.post("/users", json=body, headers={b"X-Request-Id": sent})
     assert answer.status_code == 201
-    assert "x-request-id" not in answer.headers
+    made = answer.headers["x-request-id"]
+    assert re.fullmatch("[0-9a-f]{16}", made)
     ((kept,),) = shop.rows("SELECT metadata->>'request_id' FROM log.events WHERE position = %s", shop.head())
-    assert kept is None
+    assert kept == made
+
+
+def test_a_problem_names_its_request_in_its_instance(shop: Shop) -> None:
+    named = shop.get("/nowhere", headers={"X-Request-Id": "shop 17/a%"})
+    assert named.json()["instance"] == "urn:request:shop%2017/a%25"
+    unnamed = shop.get("/nowhere")
+    assert unnamed.json()["instance"] == f"urn:request:{unnamed.headers['x-request-id']}"
 
 
 @pytest.mark.parametrize(

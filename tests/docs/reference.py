@@ -21,6 +21,7 @@ All errors are RFC 9457 problem documents (`application/problem+json`):
 | `detail` | what was wrong with this request, in a sentence |
 | `code` | one of the codes below; programs look at this |
 | `retryable` | whether the same request may succeed later as it is |
+| `instance` | `urn:request:` and the `X-Request-Id` of the answer, which the log of the service has too |
 | `errors` | only for errors in the body: `pointer` (RFC 6901), `code`, `detail` of each; at most 100 of them |
 | others | facts: `parameter`, or `lines` with what was asked for and what there is |
 

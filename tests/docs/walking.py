@@ -21,6 +21,7 @@ API = "http://127.0.0.1:8000"
 
 _BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+_REQUEST = re.compile(r"urn:request:[0-9a-f]{16}")
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
 
 
@@ -64,7 +65,7 @@ def walk(steps: list[Step], api: str) -> list[str]:
 
 def masked(text: str) -> str:
     """Without what is another each time: ids and times."""
-    return _TIME.sub("<time>", _UUID.sub("<id>", text)).strip()
+    return _TIME.sub("<time>", _REQUEST.sub("urn:request:<id>", _UUID.sub("<id>", text))).strip()
 
 
 def orders(*arguments: str) -> list[str]:

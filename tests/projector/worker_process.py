@@ -20,10 +20,10 @@ STOP_SECONDS_MAX = 20
 class WorkerProcess:
     """`orders work`, from `with` to its end."""
 
-    def __init__(self, database_url: str, redis_url: str, directory: Path) -> None:
+    def __init__(self, database_url: str, redis_url: str, directory: Path, **variables: str) -> None:
         self._database_url = database_url
         urls = {"DATABASE_URL": database_url, "REDIS_URL": redis_url}
-        self._environment = {"PATH": os.defpath, "ALLOW_UNSAFE_DATABASE": "1", **urls}
+        self._environment = {"PATH": os.defpath, "ALLOW_UNSAFE_DATABASE": "1", **urls, **variables}
         self._directory = directory
         self._log = directory / "worker.log"
 

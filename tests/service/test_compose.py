@@ -26,7 +26,7 @@ OURS = {name: service for name, service in SERVICES.items() if "build" in servic
 
 # The keys of the compose specification that we use; a misspelt one is not among them.
 KNOWN_KEYS = {
-    "build", "command", "depends_on", "environment", "healthcheck", "image", "ports", "restart", "shm_size",
+    "build", "command", "depends_on", "environment", "healthcheck", "image", "ports", "profiles", "restart", "shm_size",
     "stop_grace_period", "volumes",
 }  # fmt: skip
 
@@ -47,7 +47,7 @@ def test_every_service_has_known_keys_a_restart_policy_and_waits_for_existing_on
         assert needed in SERVICES
         if how["condition"] == "service_healthy":
             assert "healthcheck" in SERVICES[needed]
-        else:
+        elif how["condition"] != "service_started":
             assert how["condition"] == "service_completed_successfully"
             assert SERVICES[needed]["restart"] == "on-failure"  # else it is started again when it is done
 
@@ -92,7 +92,8 @@ def test_the_password_has_one_default_and_the_same_one_everywhere() -> None:
 
 def test_only_caddy_is_published_and_finds_the_api_where_the_image_serves_it() -> None:
     port = Settings.model_fields["port"].default
-    assert [name for name, service in SERVICES.items() if "ports" in service] == ["caddy"]
+    published = [name for name, service in SERVICES.items() if "ports" in service and "profiles" not in service]
+    assert published == ["caddy"]
     caddy = SERVICES["caddy"]
     assert caddy["ports"] == [f"${{ADDRESS:-127.0.0.1}}:{each}:{each}" for each in (80, 443)]
     assert caddy["environment"]["API"] == f"api:{port}"
@@ -101,6 +102,23 @@ def test_only_caddy_is_published_and_finds_the_api_where_the_image_serves_it() -
     named = set(re.findall(r"\{\$(\w+):", (ROOT / "deploy/Caddyfile").read_text()))
     assert set(caddy["environment"]) <= named
     assert "./deploy/Caddyfile:/etc/caddy/Caddyfile:ro" in caddy["volumes"]
+
+
+def test_the_profile_observability_is_of_this_machine_alone_and_its_images_are_pinned() -> None:
+    watching = {name: service for name, service in SERVICES.items() if "profiles" in service}
+    assert set(watching) == {"prometheus", "grafana"}
+    for service in watching.values():
+        assert service["profiles"] == ["observability"]
+        assert all(port.startswith("127.0.0.1:") for port in service["ports"])
+        assert re.search(r":v?\d+\.\d+\.\d+$", service["image"])
+
+
+def test_prometheus_finds_the_worker_and_the_api_where_compose_serves_them() -> None:
+    configuration = yaml.safe_load((ROOT / "deploy/prometheus/prometheus.yml").read_text())
+    targets = {it["job_name"]: it["static_configs"][0]["targets"] for it in configuration["scrape_configs"]}
+    worker = SERVICES["worker"]["environment"]["METRICS_PORT"]
+    api = Settings.model_fields["port"].default
+    assert targets == {"orders-api": [f"api:{api}"], "orders-worker": [f"worker:{worker}"]}
 
 
 def test_the_image_copies_what_exists_and_every_package_and_nothing_is_kept_from_it() -> None:

@@ -62,9 +62,12 @@ def test_metrics_count_commands_by_outcome_and_tell_the_lag(shop: Shop) -> None:
     user = shop.user()
     shop.post("/users", json={"name": "Another", "email": user["email"]})
     text = shop.get("/metrics").text
-    assert 'orders_commands_total{outcome="accepted"} 1.0' in text
-    assert 'orders_commands_total{outcome="refused"} 1.0' in text
-    assert "orders_log_head 1.0" in text
+    assert 'orders_commands_total{code="",command="RegisterUser",outcome="accepted"} 1.0' in text
+    assert 'orders_commands_total{code="email-taken",command="RegisterUser",outcome="refused"} 1.0' in text
+    assert 'orders_events_appended_total{type="UserRegistered"} 1.0' in text
+    assert "orders_append_batch_decisions_sum 1.0" in text
+    assert "orders_writer_wait_seconds_count 2.0" in text
+    assert "orders_log_head_position 1.0" in text
     for projection in ("shop", "sales", "activity"):
         assert f'orders_projection_lag_events{{projection="{projection}"}} 1.0' in text
     head = shop.http.head("/metrics")

@@ -112,7 +112,7 @@ def test_a_request_is_rejected_and_counted_once_however_its_bytes_arrive(
 
         wait_until(all_answered, 5, "everything is answered")
         assert client.received.count(b"HTTP/1.1 503 ") == client.received.count(b"HTTP/1.1 ") == answers
-        refused = f'orders_requests_refused_total{{no_room_for="requests"}} {answers}.0'
+        refused = f'orders_http_rejected_total{{reason="requests"}} {answers}.0'
         assert refused in shop.http.get("/metrics").text
 
 

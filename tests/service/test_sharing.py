@@ -20,7 +20,9 @@ COMMANDS = 40
 def counters(address: str) -> dict[str, float]:
     """The counters, from a connection of its own, which either process may accept."""
     text = httpx.get(f"{address}/metrics", timeout=10).text
-    return {name: float(value) for name, value in re.findall(r"^(orders_\w+_total\S*) (\S+)$", text, re.MULTILINE)}
+    found = re.findall(r"^(orders_\w+_total\S*) (\S+)$", text, re.MULTILINE)
+    # Nobody answers the bell here, so it goes on failing.
+    return {name: float(value) for name, value in found if not name.startswith("orders_bell")}
 
 
 @pytest.fixture
@@ -54,5 +56,6 @@ def test_two_processes_report_the_sum_of_their_counters(address: str) -> None:
     time.sleep(2)  # each process publishes once a second
     scrapes = [counters(address) for _ in range(10)]
     assert scrapes == [scrapes[0]] * 10
-    assert scrapes[0]['orders_commands_total{outcome="accepted"}'] == COMMANDS
-    assert scrapes[0]["orders_events_appended_total"] == COMMANDS
+    accepted = 'orders_commands_total{code="",command="RegisterUser",outcome="accepted"}'
+    assert scrapes[0][accepted] == COMMANDS
+    assert scrapes[0]['orders_events_appended_total{type="UserRegistered"}'] == COMMANDS

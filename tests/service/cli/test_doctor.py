@@ -37,10 +37,10 @@ def findings(url: str, check: str) -> list[str]:
 def test_a_healthy_service_is_told_so_and_ends_with_0(run: Run, durable_url: str) -> None:
     done = run("doctor", DATABASE_URL=durable_url)
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.startswith("all well: 18 checks of 0 events in ")
+    assert done.stdout.startswith("all well: 20 checks of 0 events in ")
     document = json.loads(run("doctor", "--json", DATABASE_URL=durable_url).stdout)
     assert document["healthy"] is True
-    assert len(document["checks"]) == 18
+    assert len(document["checks"]) == 20
 
 
 def test_settings_that_endanger_what_was_answered_are_findings_and_end_with_1(run: Run, database_url: str) -> None:

@@ -1,0 +1,120 @@
+"""What metrics and log lines cost at full load: `python -m bench.observe --before DIRECTORY`.
+
+DIRECTORY holds the code to compare with, such as an earlier commit: `git archive REVISION | tar -x -C DIRECTORY`. The
+contenders take turns on one database: that code, this code with metrics alone, and this code with a line for each
+request too. Every ratio is one to that code, the median of the rounds' quotients. `cpu` is the CPU time that the API
+process takes for a request, which other programs on the machine disturb least.
+"""
+
+import argparse
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+from bench import load
+from bench.contenders import Orders, new_service
+from bench.load import Load
+from bench.options import BenchError
+from bench.read import ids_of, paths_in
+from bench.rounds import alternate, median_of, ratio
+from bench.stage import Stage, free_port
+
+CONNECTIONS = 64
+BEFORE, METRICS, LINES = "before", "metrics", "metrics and lines"
+PLACE, GET = "POST /orders", "GET /orders/{id}"
+
+
+def main() -> int:
+    """Measure, and print the ratios. Returns the exit code: 0 measured, 1 could not."""
+    parser = argparse.ArgumentParser(prog="python -m bench.observe", description=__doc__)
+    parser.add_argument("--before", type=Path, required=True, help="a directory with the code to compare with")
+    parser.add_argument("--seconds", type=float, default=6, help="length of a run under load")
+    parser.add_argument("--rounds", type=int, default=5, help="runs of each contender")
+    given = parser.parse_args()
+    try:
+        with Stage() as stage:
+            _measure(stage, given.before.resolve(), given.seconds, given.rounds)
+    except BenchError as error:
+        print(f"bench: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _measure(stage: Stage, before: Path, seconds: float, rounds: int) -> None:
+    ours = new_service(stage, "observed")
+    ours.start()
+    old = {"PYTHONPATH": str(before)}
+    apis = {
+        BEFORE: _api(stage, ours, BEFORE, old),
+        METRICS: _api(stage, ours, METRICS, {"LOG_LEVEL": "warning"}),
+        LINES: _api(stage, ours, LINES, {"LOG_LEVEL": "info", "LOG_FORMAT": "json"}),
+    }
+    _compare(PLACE, {who: _placing(stage, api, seconds) for who, api in apis.items()}, rounds)
+    ours.wait_until_projected()
+    paths = paths_in(stage, "orders", (f"/orders/{id_}" for id_, _ in ids_of(ours, "shop.orders")))
+    _compare(GET, {who: _getting(api, paths, seconds) for who, api in apis.items()}, rounds)
+
+
+def _api(stage: Stage, ours: Orders, name: str, changed: Mapping[str, str]) -> Orders:
+    """The service with another environment, on the same database, started."""
+    port = free_port()
+    urls = {"DATABASE_URL": ours.database_url, "REDIS_URL": ours.redis_url, "PORT": str(port)}
+    api = stage.process(name, [sys.executable, "-P", "-m", "service.cli", "serve"], {**urls, **changed})
+    made = replace(ours, name=name, url=f"http://127.0.0.1:{port}", api=api)
+    api.start()
+    api.wait_until_answers(f"{made.url}/healthz")
+    return made
+
+
+class Run(NamedTuple):
+    """What wrk saw, and the microseconds of CPU time that the API took for a request."""
+
+    load: Load
+    cpu_us: float
+
+
+def _measured(api: Orders, put_load: Callable[[], Load]) -> Run:
+    before = api.api.cpu_seconds()
+    done = put_load()
+    return Run(done, (api.api.cpu_seconds() - before) / max(1, done.requests) * 1e6)
+
+
+def _placing(stage: Stage, contender: Orders, seconds: float) -> Callable[[int], Run]:
+    ids = contender.ids
+
+    def run(number: int) -> Run:
+        contender.settle()
+        stage.checkpoint()
+        arguments = (contender.url, "place.lua", CONNECTIONS, seconds, ids.users, ids.products, number, "-")
+        return _measured(contender, lambda: load.run(*arguments))
+
+    return run
+
+
+def _getting(contender: Orders, paths: Path, seconds: float) -> Callable[[int], Run]:
+    return lambda number: _measured(
+        contender, lambda: load.run(contender.url, "get.lua", CONNECTIONS, seconds, paths, number)
+    )
+
+
+def _compare(name: str, runs: Mapping[str, Callable[[int], Run]], rounds: int) -> None:
+    for run in runs.values():
+        run(0)
+    results = alternate(runs, rounds)
+    for who, found in results.items():
+        rate = ratio(found, results[BEFORE], lambda it: it.load.per_second)
+        p99 = ratio(found, results[BEFORE], lambda it: it.load.p99_ms)
+        cpu = ratio(found, results[BEFORE], lambda it: it.cpu_us)
+        absolute = median_of(found, lambda it: it.load.per_second)
+        used = median_of(found, lambda it: it.cpu_us)
+        print(
+            f"{name}, {who}: {absolute:,.0f}/s, {used:,.0f} us; "
+            f"throughput x {rate:.3f}, p99 x {p99:.3f}, cpu x {cpu:.3f}",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

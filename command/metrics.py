@@ -1,0 +1,64 @@
+"""The figures of the write side: commands by outcome, batches, and what was appended."""
+
+from collections import Counter as Counts
+from collections.abc import Iterable, Sequence
+
+from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client.core import CounterMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from eventlog.append import NewEvent
+
+SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1)
+DECISIONS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
+
+
+class CommandMetrics(Collector):
+    """Counts commands by their name, their outcome, and the code of the problem that refused them."""
+
+    def __init__(self) -> None:
+        self._counts = Counts[tuple[str, str, str]]()
+
+    def count(self, command: str, outcome: str, code: str = "") -> None:
+        """Count one command."""
+        self._counts[command, outcome, code] += 1
+
+    def collect(self) -> Iterable[Metric]:
+        """The family."""
+        commands = CounterMetricFamily("orders_commands", "Commands by outcome", labels=["command", "outcome", "code"])
+        for labels, number in tuple(self._counts.items()):
+            commands.add_metric(labels, number)
+        yield commands
+
+
+class WriterMetrics:
+    """The waiting time of commands, and the size and duration of batches."""
+
+    def __init__(self, registry: CollectorRegistry | None = None) -> None:
+        self._wait = Histogram(
+            "orders_writer_wait_seconds",
+            "Time that the oldest command of a batch waited for it to begin",
+            buckets=SECONDS,
+            registry=registry,
+        )
+        self._append = Histogram(
+            "orders_append_duration_seconds",
+            "Time of a batch, from waiting for the log's head to the end of its COMMIT",
+            buckets=SECONDS,
+            registry=registry,
+        )
+        self._decisions = Histogram(
+            "orders_append_batch_decisions", "Commands that a batch answered", buckets=DECISIONS, registry=registry
+        )
+        self._events = Counter("orders_events_appended", "Events appended by type", ["type"], registry=registry)
+
+    def waited(self, seconds: float) -> None:
+        """The oldest command of a batch waited this long for it to begin."""
+        self._wait.observe(seconds)
+
+    def appended(self, seconds: float, decisions: int, events: Sequence[NewEvent]) -> None:
+        """A batch was committed."""
+        self._append.observe(seconds)
+        self._decisions.observe(decisions)
+        for kind, number in Counts([it.type for it in events]).items():
+            self._events.labels(kind).inc(number)

@@ -1,0 +1,37 @@
+"""What a request reports about itself, for its log line, the metrics and the trace."""
+
+from dataclasses import dataclass
+
+from starlette.types import Scope
+
+_KEY = "orders.observation"
+
+
+@dataclass(slots=True)
+class Observation:
+    """The facts about one request. The middleware creates it; the routes fill in what they know.
+
+    `code` is the code of the problem that the request was answered with. The other members are about a command: its
+    `outcome` is `accepted`, `unchanged`, `replayed`, `refused`, `overloaded`, `outcome_unknown` or `failed`, and its
+    `position` is the log position of its last event. `trace` are the ids of the trace and the span, if it is recorded.
+    """
+
+    request_id: bytes
+    command: str | None = None
+    outcome: str | None = None
+    code: str | None = None
+    stream: str | None = None
+    version: int | None = None
+    position: int | None = None
+    trace: tuple[int, int] | None = None
+
+
+def begin(scope: Scope, observation: Observation) -> None:
+    """Attach the observation to a request."""
+    scope[_KEY] = observation
+
+
+def observation_of(scope: Scope) -> Observation:
+    """The observation of a request; a new one without an id when no middleware watches the request."""
+    found: Observation | None = scope.get(_KEY)
+    return Observation(b"") if found is None else found

@@ -1,0 +1,179 @@
+"""Traces with OpenTelemetry. service/tracing.py imports this if an OTLP endpoint is set, and not otherwise.
+
+The middleware decides whether to record a request before it touches the SDK: a request that is not recorded costs one
+random number. A trace goes from the request to each projection that has shown its events: the worker finds the trace in
+the metadata of the events.
+"""
+
+import random
+import re
+import threading
+import time
+from urllib.parse import urlsplit
+
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.trace import (
+    Link,
+    NonRecordingSpan,
+    SpanContext,
+    SpanKind,
+    StatusCode,
+    TraceFlags,
+    Tracer,
+    set_span_in_context,
+)
+from psycopg import Connection
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from contract.observation import observation_of
+from eventlog import causes
+from projector.loop import Progress
+from service.version import VERSION
+
+QUEUE_SPANS_MAX = 2_048  # when more wait for the collector, further ones are dropped
+EXPORT_SECONDS_MAX = 2
+STOP_SECONDS_MAX = 3
+# Links of the span of a batch, and requests whose traces it continues.
+REQUESTS_MAX = 32
+# A worker that catches up with older events continues no traces: nobody waits for them.
+OLD_SECONDS = 60
+
+_TRACEPARENT = re.compile(rb"00-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})")
+_NANO = 1_000_000_000
+
+
+class Traces:
+    """Records spans and sends them to a collector from a thread of its own. It never blocks a request."""
+
+    def __init__(self, endpoint: str, sampled: float, service: str) -> None:
+        self._sampled = sampled
+        url = endpoint if urlsplit(endpoint).path.strip("/") else f"{endpoint.rstrip('/')}/v1/traces"
+        resource = Resource.create({"service.name": service, "service.version": VERSION})
+        self._provider = TracerProvider(resource=resource, shutdown_on_exit=False)
+        exporter = OTLPSpanExporter(endpoint=url, timeout=EXPORT_SECONDS_MAX)
+        self._provider.add_span_processor(BatchSpanProcessor(exporter, QUEUE_SPANS_MAX, schedule_delay_millis=1_000))
+        self.tracer: Tracer = self._provider.get_tracer("orders")
+
+    def around(self, app: ASGIApp) -> ASGIApp:
+        """The application, with some of its requests recorded."""
+        return _Traced(app, self.tracer, self._sampled)
+
+    def projected(self, connection: Connection, projection: str, progress: Progress) -> None:
+        """Continue the traces of the requests in a batch that was committed just now. Raises psycopg.Error."""
+        _continue(self.tracer, connection, projection, progress)
+
+    def stop(self) -> None:
+        """Send what is left, but wait no longer than STOP_SECONDS_MAX for a collector that does not answer."""
+        stopping = threading.Thread(target=self._provider.shutdown, name="traces", daemon=True)
+        stopping.start()
+        stopping.join(STOP_SECONDS_MAX)
+
+
+class _Traced:
+    """An application some of whose requests are recorded: those of a recorded trace, and a share of all others."""
+
+    def __init__(self, app: ASGIApp, tracer: Tracer, sampled: float) -> None:
+        self._app = app
+        self._tracer = tracer
+        self._sampled = sampled
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        parent = _sent(scope)
+        if not (parent.trace_flags.sampled if parent else random.random() < self._sampled):  # noqa: S311 - no secret
+            await self._app(scope, receive, send)
+            return
+        await self._record(parent, scope, receive, send)
+
+    async def _record(self, parent: SpanContext | None, scope: Scope, receive: Receive, send: Send) -> None:
+        context = set_span_in_context(NonRecordingSpan(parent)) if parent else None
+        span = self._tracer.start_span(scope["method"], context, SpanKind.SERVER)
+        # The events keep this span as their parent.
+        scope["headers"] = [it for it in scope["headers"] if it[0] != b"traceparent"]
+        scope["headers"].append((b"traceparent", _traceparent(span.get_span_context()).encode()))
+        seen = observation_of(scope)
+        seen.trace = span.get_span_context().trace_id, span.get_span_context().span_id
+        status = 500
+
+        async def send_recorded(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_recorded)
+        finally:
+            route = getattr(scope.get("route"), "path", "")
+            span.update_name(f"{scope['method']} {route}".strip())
+            facts = {
+                "http.request.method": scope["method"],
+                "http.route": route,
+                "http.response.status_code": status,
+                "url.path": scope["path"],
+                "orders.request_id": seen.request_id.decode(),
+                "orders.command": seen.command,
+                "orders.outcome": seen.outcome,
+                "orders.code": seen.code,
+                "orders.position": seen.position,
+            }
+            span.set_attributes({name: value for name, value in facts.items() if value is not None})
+            if status >= 500:
+                span.set_status(StatusCode.ERROR)
+            span.end()
+
+
+def _continue(tracer: Tracer, connection: Connection, projection: str, progress: Progress) -> None:
+    """Continue the traces of requests up to the commit of a batch, which was just now. Raises psycopg.Error."""
+    first = progress.position - progress.events
+    found = causes.of(connection, first, progress.position, REQUESTS_MAX, traced=True)
+    now = time.time_ns()
+    # A command with several events continues its trace once.
+    parents = {
+        it.traceparent: (context, it)
+        for it in found
+        if now / _NANO - it.recorded_at < OLD_SECONDS and (context := _context(it.traceparent or ""))
+    }
+    if not parents:
+        return
+    seconds = progress.fold_seconds + progress.write_seconds + progress.commit_seconds
+    # A batch belongs to many requests, so it has a trace of its own that links to them.
+    links = [Link(context) for context, _ in parents.values()]
+    batch = tracer.start_span(f"project batch {projection}", links=links, start_time=now - int(seconds * _NANO))
+    batch.set_attributes({"orders.projection": projection, "orders.events": progress.events})
+    batch.end(now)
+    to_batch = [Link(batch.get_span_context())]
+    for context, cause in parents.values():
+        parent = set_span_in_context(NonRecordingSpan(context))
+        began = int(cause.recorded_at * _NANO)
+        span = tracer.start_span(f"project {projection}", parent, links=to_batch, start_time=began)
+        span.set_attributes({"orders.projection": projection, "orders.position": cause.position})
+        if cause.request_id:
+            span.set_attribute("orders.request_id", cause.request_id)
+        span.end(now)
+
+
+def _sent(scope: Scope) -> SpanContext | None:
+    """The caller's span, from the header `traceparent` of W3C Trace Context; None if there is none that is valid."""
+    for name, value in scope["headers"]:
+        if name == b"traceparent":
+            return _context(value.decode("latin-1"))
+    return None
+
+
+def _context(traceparent: str) -> SpanContext | None:
+    match = _TRACEPARENT.fullmatch(traceparent.encode("latin-1", "replace"))
+    if match is None:
+        return None
+    flags = TraceFlags(int(match[3], 16))
+    context = SpanContext(int(match[1], 16), int(match[2], 16), is_remote=True, trace_flags=flags)
+    return context if context.is_valid else None
+
+
+def _traceparent(context: SpanContext) -> str:
+    return f"00-{context.trace_id:032x}-{context.span_id:016x}-01"
