@@ -111,7 +111,7 @@ def real_service(
     """The service on a database that has a history. Not started."""
     port = free_port()
     redis_url = redis_url or stage.redis_url()
-    environment = {"DATABASE_URL": database_url, "REDIS_URL": redis_url, "PORT": str(port)}
+    environment = {"DATABASE_URL": database_url, "REDIS_URL": redis_url, "PORT": str(port), "NO_AUTH": "1"}
     command = [sys.executable, "-P", "-m", "service.cli"]
     api = stage.process(f"{name}-api", [*command, "serve", "--processes", str(processes)], environment)
     worker = stage.process(f"{name}-worker", [*command, "work"], environment)

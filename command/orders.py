@@ -21,6 +21,7 @@ from command.states import Entity, States, split
 from command.submission import Answered, Outcome
 from command.versions import check_version
 from command.views import order_view
+from contract.callers import ANY_CALLER
 from contract.problems import Problem
 from contract.requests import StrictRoute, if_match
 from contract.resources import OrderView
@@ -198,6 +199,7 @@ def router(commands: Commands) -> APIRouter:
             "product-discontinued",
             "mixed-currency",
             "idempotency-key-reused",
+            needs="orders:write",
         ),
     )
     async def place_order(body: PlaceOrderBody, request: Request) -> Response:
@@ -214,6 +216,7 @@ def router(commands: Commands) -> APIRouter:
             "unknown-line",
             "version-mismatch",
             "idempotency-key-reused",
+            needs="orders:write",
         ),
     )
     async def cancel_order(id: str, request: Request, body: CancelOrderBody | None = None) -> Response:
@@ -223,7 +226,10 @@ def router(commands: Commands) -> APIRouter:
         return await commands.run(request, command, asked)
 
     @routes.api_route(
-        "/orders/{id}", methods=["DELETE", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"], include_in_schema=False
+        "/orders/{id}",
+        methods=["DELETE", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"],
+        include_in_schema=False,
+        openapi_extra={"security": ANY_CALLER},
     )
     async def refuse_rewriting(id: str) -> Response:
         """An order is history: it is cancelled, never edited or deleted."""

@@ -138,18 +138,27 @@ def router(commands: Commands) -> APIRouter:
     @routes.post(
         "/users",
         status_code=201,
-        **documented(UserView, 201, "email-taken", "duplicate-external-id", "idempotency-key-reused"),
+        **documented(
+            UserView, 201, "email-taken", "duplicate-external-id", "idempotency-key-reused", needs="users:write"
+        ),
     )
     async def register_user(body: RegisterUserBody, request: Request) -> Response:
         """Register a user. E-mail addresses are unique without regard to case; `external_id` is your own unique key."""
         return await commands.run(request, RegisterUser(new_id(), body.name, body.email, body.external_id), body)
 
-    @routes.put("/users/{id}", **documented(UserView, 200, "not-found", "gone", "email-taken", "version-mismatch"))
+    @routes.put(
+        "/users/{id}",
+        **documented(UserView, 200, "not-found", "gone", "email-taken", "version-mismatch", needs="users:write"),
+    )
     async def change_user(id: str, body: ChangeUserBody, request: Request) -> Response:
         """Change a user's name and e-mail address. Nothing is appended when both are equal."""
         return await commands.run(request, ChangeUser(path_id(id), body.name, body.email, if_match(request)))
 
-    @routes.delete("/users/{id}", status_code=204, **documented(None, 204, "not-found", "version-mismatch"))
+    @routes.delete(
+        "/users/{id}",
+        status_code=204,
+        **documented(None, 204, "not-found", "version-mismatch", needs="users:write"),
+    )
     async def delete_user(id: str, request: Request) -> Response:
         """Delete a user. Orders stay; the e-mail address and external_id are free again. Again: 204 again."""
         return await commands.run(request, DeleteUser(path_id(id), if_match(request)))

@@ -3,6 +3,7 @@
 from fastapi import APIRouter, Request, Response
 from pydantic import Field
 
+from contract.callers import scope
 from contract.requests import StrictRoute
 from contract.resources import EventPage
 from feed.reader import LogReader
@@ -44,7 +45,14 @@ def router(reads: Reads, waiting: WaitingReads | None = None) -> APIRouter:
         body = b'{"data":' + events.data + b',"next":"' + following.encode() + b'"}'
         return json_response(body, events.position, Link=link_to_next(request, after=following))
 
-    @get(routes, "/events", answers=EventPage, parameters=EventsParameters, of_tables=False)
+    @get(
+        routes,
+        "/events",
+        answers=EventPage,
+        security=scope("events:read"),
+        parameters=EventsParameters,
+        of_tables=False,
+    )
     async def list_events(request: Request) -> Response:
         """The whole log in order, without holes; `next` is the `after` of the next page."""
         return await answer(request)
@@ -53,6 +61,7 @@ def router(reads: Reads, waiting: WaitingReads | None = None) -> APIRouter:
         routes,
         "/orders/{id}/events",
         answers=EventPage,
+        security=scope("orders:read"),
         errors=["not-found"],
         parameters=EventsParameters,
         of_tables=False,
@@ -65,6 +74,7 @@ def router(reads: Reads, waiting: WaitingReads | None = None) -> APIRouter:
         routes,
         "/users/{id}/events",
         answers=EventPage,
+        security=scope("users:read"),
         errors=["not-found"],
         parameters=EventsParameters,
         of_tables=False,
@@ -77,6 +87,7 @@ def router(reads: Reads, waiting: WaitingReads | None = None) -> APIRouter:
         routes,
         "/products/{id}/events",
         answers=EventPage,
+        security=scope("events:read"),
         errors=["not-found"],
         parameters=EventsParameters,
         of_tables=False,

@@ -6,6 +6,7 @@ from fastapi import APIRouter, Request, Response
 from pydantic import Field
 from sqlalchemy import bindparam, exists, literal_column
 
+from contract.callers import scope
 from contract.requests import StrictRoute
 from contract.resources import OrderPage, OrderView
 from query.database import Reads
@@ -80,12 +81,19 @@ def router(reads: Reads, sync: Sync) -> APIRouter:
     listing = Listing(reads, sync, orders, order_view, sorts=SORTS, filters=FILTERS)
     of_user = Listing(reads, sync, orders, order_view, sorts=SORTS, filters=FILTERS, owner=(users, "user_id"))
 
-    @get(routes, "/orders", answers=OrderPage, errors=["invalid-cursor"], parameters=OrdersParameters)
+    @get(
+        routes,
+        "/orders",
+        answers=OrderPage,
+        security=scope("orders:read"),
+        errors=["invalid-cursor"],
+        parameters=OrdersParameters,
+    )
     async def list_orders(request: Request) -> Response:
         """Orders, newest first unless sorted otherwise."""
         return await listing.answer(request, OrdersParameters.of(request))
 
-    @get(routes, "/orders/{id}", answers=OrderView, errors=["not-found"], versioned=True)
+    @get(routes, "/orders/{id}", answers=OrderView, security=scope("orders:read"), errors=["not-found"], versioned=True)
     async def get_order(request: Request, id: str) -> Response:
         """One order with its items."""
         return await answer(request, lookup, sync, id)
@@ -94,6 +102,7 @@ def router(reads: Reads, sync: Sync) -> APIRouter:
         routes,
         "/users/{id}/orders",
         answers=OrderPage,
+        security=scope("orders:read"),
         errors=["invalid-cursor", "not-found"],
         parameters=UsersOrdersParameters,
     )

@@ -6,6 +6,7 @@ from fastapi import APIRouter, Request, Response
 from pydantic import Field
 from sqlalchemy import bindparam, not_
 
+from contract.callers import scope
 from contract.requests import StrictRoute
 from contract.resources import ProductPage, ProductView
 from query.database import Reads
@@ -55,12 +56,26 @@ def router(reads: Reads, sync: Sync) -> APIRouter:
     lookup = Lookup(reads, products, product_view(products))
     listing = Listing(reads, sync, products, product_view, sorts=SORTS, filters=FILTERS)
 
-    @get(routes, "/products", answers=ProductPage, errors=["invalid-cursor"], parameters=ProductsParameters)
+    @get(
+        routes,
+        "/products",
+        answers=ProductPage,
+        security=scope("products:read"),
+        errors=["invalid-cursor"],
+        parameters=ProductsParameters,
+    )
     async def list_products(request: Request) -> Response:
         """Products, discontinued ones too, by SKU unless sorted otherwise."""
         return await listing.answer(request, ProductsParameters.of(request))
 
-    @get(routes, "/products/{id}", answers=ProductView, errors=["not-found"], versioned=True)
+    @get(
+        routes,
+        "/products/{id}",
+        answers=ProductView,
+        security=scope("products:read"),
+        errors=["not-found"],
+        versioned=True,
+    )
     async def get_product(request: Request, id: str) -> Response:
         """One product."""
         return await answer(request, lookup, sync, id)

@@ -7,6 +7,7 @@ from pydantic import Field
 from pydantic.functional_validators import AfterValidator
 from sqlalchemy import bindparam
 
+from contract.callers import scope
 from contract.emails import email_key
 from contract.requests import StrictRoute
 from contract.resources import UserPage, UserView
@@ -50,12 +51,26 @@ def router(reads: Reads, sync: Sync) -> APIRouter:
     lookup = Lookup(reads, users, user_view(users), gone=users.c.deleted_at.is_not(None))
     listing = Listing(reads, sync, users, user_view, sorts=SORTS, filters=FILTERS, visible=users.c.deleted_at.is_(None))
 
-    @get(routes, "/users", answers=UserPage, errors=["invalid-cursor"], parameters=UsersParameters)
+    @get(
+        routes,
+        "/users",
+        answers=UserPage,
+        security=scope("users:read"),
+        errors=["invalid-cursor"],
+        parameters=UsersParameters,
+    )
     async def list_users(request: Request) -> Response:
         """Users who were not deleted, newest first."""
         return await listing.answer(request, UsersParameters.of(request))
 
-    @get(routes, "/users/{id}", answers=UserView, errors=["not-found", "gone"], versioned=True)
+    @get(
+        routes,
+        "/users/{id}",
+        answers=UserView,
+        security=scope("users:read"),
+        errors=["not-found", "gone"],
+        versioned=True,
+    )
     async def get_user(request: Request, id: str) -> Response:
         """One user."""
         return await answer(request, lookup, sync, id)

@@ -21,10 +21,12 @@ import command.orders
 import command.products
 import command.users
 import feed.routes
+from access.guard import Guard, OpenGuard
+from access.holder import KeyHolder
 from command.api import Commands
 from command.ids import new_id
 from command.writer import Writer
-from contract.openapi import problem_schemas, refuse_null_bodies, type_ids_in_paths
+from contract.openapi import problem_schemas, refuse_null_bodies, security_schemes, type_ids_in_paths
 from contract.problems import Problem, problem_of
 from contract.requests import add_routes, request_id
 from projector.bell import Bell
@@ -108,6 +110,7 @@ def create_app(settings: Settings, figures: Path | None = None) -> FastAPI:
     def counted() -> list[Metric]:
         return process_families(writer, connections)
 
+    holder = None if settings.no_auth else KeyHolder(settings.database_url)
     shared = SharedFigures(figures, counted) if figures else None
 
     @asynccontextmanager
@@ -119,6 +122,8 @@ def create_app(settings: Settings, figures: Path | None = None) -> FastAPI:
             stack.push_async_callback(writer.stop)
             await stack.enter_async_context(reads)
             await stack.enter_async_context(health)
+            if holder:
+                await stack.enter_async_context(holder.kept_current())
             await stack.enter_async_context(connections)
             if shared:
                 await stack.enter_async_context(shared.published())
@@ -132,6 +137,7 @@ def create_app(settings: Settings, figures: Path | None = None) -> FastAPI:
     app = _Api(**DESCRIBED, lifespan=lifespan, redirect_slashes=False, openapi_url=None)
     app.cors_origins = settings.cors_origins
     app.prefix = prefix
+    app.state.guard = Guard(holder) if holder else OpenGuard()
     commands = Commands(writer)
     # The most frequent requests come first: routes are tried in order.
     for routes in (
@@ -171,6 +177,7 @@ class _Api(FastAPI):
         """The OpenAPI document."""
         document = super().openapi()
         document["components"]["schemas"].update(problem_schemas())
+        document["components"]["securitySchemes"] = security_schemes()
         refuse_null_bodies(document)
         type_ids_in_paths(document)
         if self.prefix:

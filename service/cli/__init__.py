@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from service.cli import doctor, importing, log, openapi, parked, read_tables, run, status
+from service.cli import doctor, importing, keys, log, openapi, parked, read_tables, run, status
 from service.cli.failures import explain
 from service.version import VERSION
 
@@ -50,6 +50,12 @@ of_parked.callback(invoke_without_command=True, epilog="Example: orders parked -
 of_parked.command(epilog="Example: orders parked retry --group 1")(parked.retry)
 of_parked.command(epilog='Example: orders parked skip order-0190... --reason "an order of the load test"')(parked.skip)
 app.add_typer(of_parked, name="parked")
+
+of_keys = typer.Typer(no_args_is_help=True)
+of_keys.callback(epilog="Example: orders keys create --name shop --role staff --expires 90d")(keys.keys)
+of_keys.command(epilog="Example: orders keys create --name shop --role staff --expires 90d")(keys.create)
+of_keys.command("list", epilog="Example: orders keys list --json")(keys.list_)
+app.add_typer(of_keys, name="keys")
 
 
 def main() -> None:

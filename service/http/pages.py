@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from starlette.responses import JSONResponse, Response
 
 from contract.caching import NO_STORE
+from contract.callers import PUBLIC, scope
 from contract.openapi import Documented, problem_content
 from contract.problems import PROBLEMS, Problem
 from contract.requests import StrictRoute
@@ -72,7 +73,7 @@ def router(
     """
     routes = APIRouter(route_class=StrictRoute, tags=["operations"])
 
-    @get(routes, "/", answers=FrontPage, synced=False)
+    @get(routes, "/", answers=FrontPage, security=PUBLIC, synced=False)
     async def get_front_page() -> Response:
         """Say what this service is, and where its documentation is. The paths are relative to this one."""
         front = FrontPage(
@@ -84,7 +85,7 @@ def router(
         )
         return JSONResponse(front.model_dump(), headers=NO_STORE)
 
-    @get(routes, "/healthz", answers=Alive, synced=False)
+    @get(routes, "/healthz", answers=Alive, security=PUBLIC, synced=False)
     async def get_health() -> Response:
         """Say that the process answers: whether it should be restarted, not whether it is ready."""
         return JSONResponse({"status": "ok"}, headers=NO_STORE)
@@ -97,7 +98,7 @@ def router(
         }
     }
 
-    @get(routes, "/readyz", answers=Readiness, synced=False, also=not_ready)
+    @get(routes, "/readyz", answers=Readiness, security=scope("ops:read", optional=True), synced=False, also=not_ready)
     async def get_readiness() -> Response:
         """Say whether commands are taken and projected; 503 with the reasons when not, or when it is to stop."""
         if stopping.is_asked:
@@ -107,10 +108,13 @@ def router(
         status = "not ready" if found.not_ready else "degraded" if found.degraded else "ok"
         return JSONResponse({"status": status, **found._asdict()}, 503 if found.not_ready else 200, NO_STORE)
 
-    @routes.head("/metrics", include_in_schema=False)
+    metered = {"security": scope("metrics:read")}
+
+    @routes.head("/metrics", include_in_schema=False, openapi_extra=metered)
     @routes.get(
         "/metrics",
         response_class=Response,
+        openapi_extra=metered,
         responses={200: {"description": "Metrics", "content": {"text/plain": {"schema": {"type": "string"}}}}},
     )
     async def get_metrics() -> Response:
@@ -118,14 +122,14 @@ def router(
         text = await metrics_text(counted(), reads)
         return Response(text, headers=NO_STORE, media_type=CONTENT_TYPE_PLAIN_0_0_4)
 
-    @get(routes, "/projections", answers=ProjectionList, synced=False)
+    @get(routes, "/projections", answers=ProjectionList, security=scope("ops:read"), synced=False)
     async def list_projections() -> Response:
         """Each projection's position, how far it is behind the head of the log, and how far a rebuild of it is."""
         standings = await standings_of(reads)
         body = msgspec.json.encode({"data": [view(it) for it in standings]})
         return json_response(body, min(it.position for it in standings))
 
-    @get(routes, "/problems/{code}", answers=ProblemMeaning, errors=["not-found"], synced=False)
+    @get(routes, "/problems/{code}", answers=ProblemMeaning, security=PUBLIC, errors=["not-found"], synced=False)
     async def get_problem_type(code: str) -> Response:
         """What a problem means, and what to do about it."""
         kind = PROBLEMS.get(code)

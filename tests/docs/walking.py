@@ -79,7 +79,7 @@ def running(database_url: str, redis_url: str, place: Path, **roles: str) -> Ite
     """
     port = _free_port()
     # The tests' server is set up to be fast, not to keep anything.
-    unsafe = {"ALLOW_UNSAFE_DATABASE": "1"}
+    unsafe = {"ALLOW_UNSAFE_DATABASE": "1", "NO_AUTH": "1"}
     common = {"PATH": os.environ["PATH"], "REDIS_URL": redis_url, "LOG_LEVEL": "warning"} | unsafe
     worker = common | {"DATABASE_URL": database_url}
     with contextlib.ExitStack() as stack:

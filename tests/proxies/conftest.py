@@ -26,7 +26,7 @@ class Service(NamedTuple):
 @pytest.fixture(scope="module")
 def service(module_database_url: str) -> Iterator[Service]:
     prefixed = Settings(
-        database_url=module_database_url, redis_url=NO_REDIS, allow_unsafe_database=True, root_path=PREFIX
+        database_url=module_database_url, redis_url=NO_REDIS, allow_unsafe_database=True, no_auth=True, root_path=PREFIX
     )
     with projected(module_database_url), served(module_database_url) as shop, served_with(prefixed) as other:
         yield Service(str(shop.http.base_url), str(other.http.base_url), module_database_url)

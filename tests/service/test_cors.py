@@ -40,7 +40,9 @@ const say = (text) => { document.body.append(text + ";"); };
 
 
 def allowing(origins: str, database_url: str) -> Settings:
-    return Settings(database_url=database_url, redis_url=NO_REDIS, allow_unsafe_database=True, cors_origins=origins)
+    return Settings(
+        database_url=database_url, redis_url=NO_REDIS, allow_unsafe_database=True, no_auth=True, cors_origins=origins
+    )
 
 
 @pytest.fixture(scope="module")
