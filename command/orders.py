@@ -14,14 +14,14 @@ from command.domain import order as rules
 from command.domain import product, user
 from command.domain.order import WantedLine
 from command.domain.product import Product
-from command.domain.refusals import ExternalIdTaken, Missing
+from command.domain.refusals import ExternalIdTaken, Missing, UnknownUser
 from command.fields import LINES_MAX, Body, ExternalId, GivenMoney, Id, LineNumber, Quantity, RequiredText, Sku, Text
 from command.ids import new_id
 from command.states import Entity, States, split
 from command.submission import Answered, Outcome
 from command.versions import check_version
 from command.views import order_view
-from contract.callers import ANY_CALLER
+from contract.callers import ANY_CALLER, EVERYONE, Viewer, caller_of
 from contract.problems import Problem
 from contract.requests import StrictRoute, if_match
 from contract.resources import OrderView
@@ -85,11 +85,15 @@ class PlaceOrder:
     lines: tuple[WantedLine, ...]
     external_id: str | None = None
     note: str | None = None
+    viewer: Viewer = EVERYONE
 
     def reads(self, states: States) -> Iterable[str]:
         yield user.stream(self.user_id)
         if self.external_id is not None:
-            yield rules.external_id_claim(self.external_id)
+            own = rules.external_id_claim(self.external_id)
+            yield own
+            if not self.viewer.everyone and own in states and (holder := states.owner(own)):
+                yield holder
         for ref in self.products:
             claim = None if ref.sku is None else product.sku_claim(ref.sku)
             if claim is not None and claim not in states:
@@ -98,11 +102,14 @@ class PlaceOrder:
                 yield stream
 
     def decide(self, states: States) -> Outcome:
+        # Another customer's id answers as one that does not exist.
+        if not self.viewer.sees(self.user_id):
+            raise UnknownUser(self.user_id)
         claimed: dict[str, str] = {}
         if self.external_id is not None:
             claim = rules.external_id_claim(self.external_id)
             if owner := states.owner(claim):
-                raise ExternalIdTaken(self.external_id, owner)
+                raise ExternalIdTaken(self.external_id, owner if self._sees(states, owner) else None)
             claimed[claim] = rules.stream(self.order_id)
         buyer = states.user(self.user_id)
         events = rules.place(
@@ -115,6 +122,13 @@ class PlaceOrder:
             self.note,
         )
         return Outcome(events, lambda states: _answer(201, states, self.order_id), claimed)
+
+    def _sees(self, states: States, stream: str) -> bool:
+        """Whether the caller may know which order has the external_id."""
+        if self.viewer.everyone:
+            return True
+        entity = states.order(split(stream)[1])
+        return entity is not None and self.viewer.sees(entity.state.user_id)
 
     @staticmethod
     def _product(states: States, ref: ProductRef) -> Product | None:
@@ -131,6 +145,7 @@ class CancelOrder:
     quantities: Mapping[int, int] | None
     reason: str | None
     expected_version: int | None = None
+    viewer: Viewer = EVERYONE
 
     def reads(self, states: States) -> Iterable[str]:
         yield rules.stream(self.order_id)
@@ -138,7 +153,7 @@ class CancelOrder:
 
     def decide(self, states: States) -> Outcome:
         entity = states.order(self.order_id)
-        if entity is None:
+        if entity is None or not self.viewer.sees(entity.state.user_id):
             raise Missing(rules.stream(self.order_id))
         if self.quantities is not None or entity.state.status != "cancelled":
             check_version(entity, self.expected_version)
@@ -165,10 +180,10 @@ def _answer(status: int, states: States, order_id: str) -> Answered:
     return Answered(status, entity.version, f"/orders/{order_id}", order_view(entity))
 
 
-def _wanted(body: PlaceOrderBody) -> PlaceOrder:
+def _wanted(body: PlaceOrderBody, viewer: Viewer) -> PlaceOrder:
     products = tuple([ProductRef(item.product_id, item.sku) for item in body.items])
     lines = tuple([WantedLine(item.quantity, item.expected_unit_price) for item in body.items])
-    return PlaceOrder(new_id(), body.user_id, products, lines, body.external_id, body.note)
+    return PlaceOrder(new_id(), body.user_id, products, lines, body.external_id, body.note, viewer)
 
 
 def _quantities(body: CancelOrderBody) -> dict[int, int] | None:
@@ -204,7 +219,7 @@ def router(commands: Commands) -> APIRouter:
     )
     async def place_order(body: PlaceOrderBody, request: Request) -> Response:
         """Place an order: it, its items and its stock succeed together, or not at all."""
-        return await commands.run(request, _wanted(body), body)
+        return await commands.run(request, _wanted(body, caller_of(request).viewer), body)
 
     @routes.post(
         "/orders/{id}/cancel",
@@ -222,7 +237,8 @@ def router(commands: Commands) -> APIRouter:
     async def cancel_order(id: str, request: Request, body: CancelOrderBody | None = None) -> Response:
         """Cancel what is left of an order, or some of its lines, and restock. Already cancelled: nothing happens."""
         asked = body or CancelOrderBody()
-        command = CancelOrder(path_id(id), _quantities(asked), asked.reason, if_match(request))
+        viewer = caller_of(request).viewer
+        command = CancelOrder(path_id(id), _quantities(asked), asked.reason, if_match(request), viewer)
         return await commands.run(request, command, asked)
 
     @routes.api_route(

@@ -45,6 +45,7 @@ class Viewer:
         return self.everyone or (owner is not None and owner == self.user_id)
 
 
+NOBODYS_ID = "00000000-0000-0000-0000-000000000000"  # no resource has it
 EVERYONE = Viewer(None, everyone=True)
 
 

@@ -107,6 +107,12 @@ PROBLEMS: dict[str, ProblemType] = {
         "Another resource of this kind has this external_id.",
         "It may be your own earlier request: Location names the resource that has it.",
     ),
+    "already-registered": ProblemType(
+        409,
+        "Already registered",
+        "The caller has a user already: Location names it.",
+        "Use that user.",
+    ),
     "sku-taken": ProblemType(
         409, "SKU taken", "Another product has this SKU (case counts).", "Use another SKU, or the product that has it."
     ),

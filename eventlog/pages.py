@@ -46,3 +46,6 @@ FROM log.head AS head, LATERAL (
 """.encode()  # noqa: S608 - put together from constants
 
 HEAD = b"SELECT position FROM log.head"
+
+# The user of an order's stream: its first event names him. No row when there is no such stream.
+BUYER = b"SELECT data->>'user_id' FROM log.events WHERE stream = %(stream)s AND version = 1"

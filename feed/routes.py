@@ -3,7 +3,7 @@
 from fastapi import APIRouter, Request, Response
 from pydantic import Field
 
-from contract.callers import scope
+from contract.callers import caller_of, scope
 from contract.requests import StrictRoute
 from contract.resources import EventPage
 from feed.reader import LogReader
@@ -36,7 +36,8 @@ def router(reads: Reads, waiting: WaitingReads | None = None) -> APIRouter:
 
     async def answer(request: Request, stream: str | None = None) -> Response:
         parameters = EventsParameters.of(request)
-        events = await sync.answer(request, lambda: log.page(stream, parameters.after, parameters.limit))
+        viewer = caller_of(request).viewer
+        events = await sync.answer(request, lambda: log.page(stream, parameters.after, parameters.limit, viewer))
         if events.data is None:
             raise absent(request.url.path.removesuffix("/events"), events.position, parked=False)
         if not events.more:

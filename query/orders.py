@@ -77,9 +77,18 @@ FILTERS = {
 def router(reads: Reads, sync: Sync) -> APIRouter:
     """The routes."""
     routes = APIRouter(tags=["orders"], route_class=StrictRoute)
-    lookup = Lookup(reads, orders, order_view(orders))
-    listing = Listing(reads, sync, orders, order_view, sorts=SORTS, filters=FILTERS)
-    of_user = Listing(reads, sync, orders, order_view, sorts=SORTS, filters=FILTERS, owner=(users, "user_id"))
+    lookup = Lookup(reads, orders, order_view(orders), owner=orders.c.user_id)
+    listing = Listing(reads, sync, orders, order_view, sorts=SORTS, filters=FILTERS, belongs_to=orders.c.user_id)
+    of_user = Listing(
+        reads,
+        sync,
+        orders,
+        order_view,
+        sorts=SORTS,
+        filters=FILTERS,
+        owner=(users, "user_id"),
+        belongs_to=orders.c.user_id,
+    )
 
     @get(
         routes,

@@ -3,6 +3,7 @@
 from fastapi import Request, Response
 
 from contract.caching import REVALIDATED
+from contract.callers import caller_of
 from contract.problems import Problem
 from contract.requests import none_match
 from query.lookup import Lookup
@@ -13,8 +14,8 @@ from query.sync import Sync
 
 async def answer(request: Request, lookup: Lookup, sync: Sync, id_: str) -> Response:
     """The resource. Raises Problem `not-found`, `gone`, `projection-behind`, `unavailable`."""
-    wanted = known_id(id_)
-    found = await sync.answer(request, lambda: lookup.find(wanted))
+    wanted, viewer = known_id(id_), caller_of(request).viewer
+    found = await sync.answer(request, lambda: lookup.find(wanted, viewer))
     if found.body is None:
         raise absent(request.url.path, found.position, found.parked)
     state = PARKED if found.parked else {}

@@ -48,8 +48,17 @@ FILTERS = {
 def router(reads: Reads, sync: Sync) -> APIRouter:
     """The routes."""
     routes = APIRouter(tags=["users"], route_class=StrictRoute)
-    lookup = Lookup(reads, users, user_view(users), gone=users.c.deleted_at.is_not(None))
-    listing = Listing(reads, sync, users, user_view, sorts=SORTS, filters=FILTERS, visible=users.c.deleted_at.is_(None))
+    lookup = Lookup(reads, users, user_view(users), gone=users.c.deleted_at.is_not(None), owner=users.c.id)
+    listing = Listing(
+        reads,
+        sync,
+        users,
+        user_view,
+        sorts=SORTS,
+        filters=FILTERS,
+        visible=users.c.deleted_at.is_(None),
+        belongs_to=users.c.id,
+    )
 
     @get(
         routes,

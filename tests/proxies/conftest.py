@@ -1,18 +1,14 @@
-import contextlib
-import threading
 from collections.abc import Iterator
 from typing import NamedTuple
 
 import httpx
 import pytest
 
-from projector.follower import Follower
-from service.projections import PROJECTIONS
 from service.settings import Settings
+from tests.projecting import projected
 from tests.served import NO_REDIS, served, served_with
 
 PREFIX = "/shop"
-LOOK_EVERY_SECONDS = 0.01
 
 
 class Service(NamedTuple):
@@ -35,25 +31,3 @@ def service(module_database_url: str) -> Iterator[Service]:
 def patient(url: str) -> httpx.Client:
     """A client whose reads wait for their Sync-Token as long as a busy machine may need."""
     return httpx.Client(base_url=url, headers={"Prefer": "wait=20"}, timeout=30)
-
-
-@contextlib.contextmanager
-def projected(database_url: str) -> Iterator[None]:
-    """Keep the read tables up to date, without a broker: look at the log again and again."""
-    stopping = threading.Event()
-
-    def project() -> None:
-        followers = [Follower(database_url, projection) for projection in PROJECTIONS]
-        while not stopping.wait(LOOK_EVERY_SECONDS):
-            for follower in followers:
-                follower.sweep()
-        for follower in followers:
-            follower.close()
-
-    thread = threading.Thread(target=project, name="projecting")
-    thread.start()
-    try:
-        yield
-    finally:
-        stopping.set()
-        thread.join()
