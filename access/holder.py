@@ -50,7 +50,9 @@ class KeyHolder:
         self._reading = asyncio.Lock()
         self._read_at = float("-inf")
         self._used: set[str] = set()
+        self.rows: list[StoredKey] = []
         self.is_loaded = False
+        self.is_current = False
 
     @asynccontextmanager
     async def kept_current(self) -> AsyncIterator[None]:
@@ -101,12 +103,24 @@ class KeyHolder:
             self._read_at = clock()
             try:
                 connection = await self._connected()
-                self._known = {row.sha256: _Known(row) for row in await store.load(connection)}
-                self.is_loaded = True
+                self.rows = await store.load(connection)
+                self._known = {row.sha256: _Known(row) for row in self.rows}
+                self.is_loaded = self.is_current = True
                 await self._note_use(connection)
             except (psycopg.Error, OSError) as error:
+                self.is_current = False
                 log.warning("the API keys cannot be read: %s", str(error).partition("\n")[0])
                 await self._disconnect()
+
+    async def user_of(self, external_id: str) -> str | None:
+        """The user who has the external_id, by the write side's own claim. Raises Problem `auth-unavailable`."""
+        async with self._reading:
+            try:
+                return await store.user_of(await self._connected(), external_id)
+            except (psycopg.Error, OSError) as error:
+                log.warning("the user of a token cannot be found: %s", str(error).partition("\n")[0])
+                await self._disconnect()
+        raise Problem("auth-unavailable", "The database cannot be asked for the token's user.")
 
     async def _note_use(self, connection: AsyncConnection) -> None:
         used, self._used = self._used, set()

@@ -231,7 +231,8 @@ def _pruned(document: Any, names: Collection[str], unknown_left: list[int], dept
 
 
 def _finished(scope: Scope, response: Response) -> Response:
-    """The response with the X-Request-Id that the caller sent."""
+    """The response with the X-Request-Id that the caller sent, and the headers that the guard adds."""
+    response.raw_headers.extend(scope.get("own_headers", ()))
     if sent := request_id(scope["headers"]):
         response.raw_headers.append((b"x-request-id", sent))
     return response
@@ -247,6 +248,14 @@ def add_routes(app: FastAPI, router: APIRouter) -> None:
         app.include_router(router)
     else:
         app.router.routes.extend(router.routes)
+
+
+def refuse_undeclared(app: FastAPI) -> None:
+    """Raise TypeError if a route of the application does not declare, and so does not check, who may call it."""
+    for route in app.routes:
+        if not isinstance(route, StrictRoute):
+            path = getattr(route, "path", route)
+            raise TypeError(f"{path} is no StrictRoute: nothing checks who may call it")
 
 
 def refuse_parameters(request: Request) -> None:

@@ -17,21 +17,22 @@ from starlette.responses import Response
 from starlette.routing import Match
 from starlette.types import ASGIApp
 
+import access.acts
+import access.routes
 import command.orders
 import command.products
 import command.users
 import feed.routes
-from access.guard import Guard, OpenGuard
-from access.holder import KeyHolder
 from command.api import Commands
 from command.ids import new_id
 from command.writer import Writer
 from contract.openapi import problem_schemas, refuse_null_bodies, security_schemes, type_ids_in_paths
 from contract.problems import Problem, problem_of
-from contract.requests import add_routes, request_id
+from contract.requests import add_routes, refuse_undeclared, request_id
 from projector.bell import Bell
 from query.database import Reads
 from query.waiting import WaitingReads
+from service.access import Access
 from service.errors import OperatorError
 from service.health.readiness import Health
 from service.http import api_reference, pages
@@ -69,6 +70,9 @@ DESCRIBED: dict[str, Any] = {
     ],
 }
 
+# What DOCS=off leaves out.
+HIDDEN = {"/docs", "/openapi.json", "/static/{version}/{name}", "/problems/{code}"}
+
 # What a page of another origin may send, and may read of an answer.
 CORS: dict[str, Any] = {
     "allow_methods": ("DELETE", "GET", "HEAD", "POST", "PUT"),
@@ -80,8 +84,11 @@ CORS: dict[str, Any] = {
         "Link",
         "Location",
         "Projection-State",
+        "RateLimit",
+        "RateLimit-Policy",
         "Retry-After",
         "Sync-Token",
+        "WWW-Authenticate",
         "X-Request-Id",
     ),
 }
@@ -110,7 +117,7 @@ def create_app(settings: Settings, figures: Path | None = None) -> FastAPI:
     def counted() -> list[Metric]:
         return process_families(writer, connections)
 
-    holder = None if settings.no_auth else KeyHolder(settings.database_url)
+    guarding = Access(settings)
     shared = SharedFigures(figures, counted) if figures else None
 
     @asynccontextmanager
@@ -122,8 +129,7 @@ def create_app(settings: Settings, figures: Path | None = None) -> FastAPI:
             stack.push_async_callback(writer.stop)
             await stack.enter_async_context(reads)
             await stack.enter_async_context(health)
-            if holder:
-                await stack.enter_async_context(holder.kept_current())
+            await stack.enter_async_context(guarding.kept_current())
             await stack.enter_async_context(connections)
             if shared:
                 await stack.enter_async_context(shared.published())
@@ -137,7 +143,7 @@ def create_app(settings: Settings, figures: Path | None = None) -> FastAPI:
     app = _Api(**DESCRIBED, lifespan=lifespan, redirect_slashes=False, openapi_url=None)
     app.cors_origins = settings.cors_origins
     app.prefix = prefix
-    app.state.guard = Guard(holder) if holder else OpenGuard()
+    app.state.guard = guarding.guard
     commands = Commands(writer)
     # The most frequent requests come first: routes are tried in order.
     for routes in (
@@ -146,10 +152,15 @@ def create_app(settings: Settings, figures: Path | None = None) -> FastAPI:
         command.products.router(commands),
         command.users.router(commands),
         feed.routes.router(reads, waiting),
-        pages.router(reads, shared.total if shared else counted, health, stopping, prefix),
+        access.routes.router(settings.database_url, guarding.holder),
+        access.acts.router(reads, waiting),
+        pages.router(reads, shared.total if shared else counted, health, stopping, prefix, is_open=guarding.is_open),
         api_reference.router(app.openapi),
     ):
         add_routes(app, routes)
+    if settings.docs == "off":
+        app.router.routes[:] = [it for it in app.router.routes if getattr(it, "path", "") not in HIDDEN]
+    refuse_undeclared(app)
     _answer_problems(app, prefix)
     return app
 
@@ -189,7 +200,9 @@ def _answer_problems(app: FastAPI, prefix: str) -> None:
     """Make every error a problem document."""
 
     def answer(request: Request, problem: Problem) -> Response:
-        return problem.response(request_id(request.scope["headers"]), prefix)
+        response = problem.response(request_id(request.scope["headers"]), prefix)
+        response.raw_headers.extend(request.scope.get("own_headers", ()))
+        return response
 
     @app.exception_handler(Problem)
     async def problem(request: Request, error: Problem) -> Response:

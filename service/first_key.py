@@ -1,14 +1,13 @@
 """The key that `orders up` makes at its first start, in a file that only the operator can read."""
 
+import asyncio
 import os
 from pathlib import Path
 
 from access.issuing import Wanted, create
-from database.sessions import Limits, connect
 from service.errors import OperatorError
 
 FILE_NAME = "api.key"
-STATEMENT_SECONDS_MAX = 30
 
 
 def ensure(database_url: str, data_dir: Path) -> bool:
@@ -20,9 +19,9 @@ def ensure(database_url: str, data_dir: Path) -> bool:
         # Nobody else may read it, not even for a moment.
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "w") as file:
-            with connect(database_url, "orders up", Limits(statement=STATEMENT_SECONDS_MAX)) as connection:
-                _, text = create(connection, Wanted("orders up", "operator"), f"cli {os.getuid()}")
-            file.write(text + "\n")
+            actor = {"kind": "cli", "id": str(os.getuid())}
+            issued = asyncio.run(create(database_url, Wanted("orders up", "operator"), actor))
+            file.write(issued.text + "\n")
     except OSError as error:
         raise OperatorError(f"cannot write {path}: {error.strerror}") from error
     except BaseException:

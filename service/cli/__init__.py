@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from service.cli import doctor, importing, keys, log, openapi, parked, read_tables, run, status
+from service.cli import audit, doctor, importing, keys, log, openapi, parked, read_tables, run, status
 from service.cli.failures import explain
 from service.version import VERSION
 
@@ -55,7 +55,11 @@ of_keys = typer.Typer(no_args_is_help=True)
 of_keys.callback(epilog="Example: orders keys create --name shop --role staff --expires 90d")(keys.keys)
 of_keys.command(epilog="Example: orders keys create --name shop --role staff --expires 90d")(keys.create)
 of_keys.command("list", epilog="Example: orders keys list --json")(keys.list_)
+of_keys.command(epilog="Example: orders keys rotate Ab12Cd34 --overlap 24h")(keys.rotate)
+of_keys.command(epilog='Example: orders keys revoke Ab12Cd34 --reason "it was published"')(keys.revoke)
 app.add_typer(of_keys, name="keys")
+app.command(epilog="Example: ORDERS_API_KEY_FILE=shop.key orders whoami")(keys.whoami)
+app.command(epilog="Example: orders audit --limit 10")(audit.audit)
 
 
 def main() -> None:

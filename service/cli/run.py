@@ -1,5 +1,6 @@
 """`orders up`, `serve`, `work`, `migrate`: the commands that start things."""
 
+import logging
 import os
 import sys
 from pathlib import Path
@@ -10,6 +11,8 @@ import typer
 from service import exposure, logs
 from service.cli import connect
 from service.settings import Settings
+
+log = logging.getLogger(__name__)
 
 # More threads than projections and sweeps would only wait for each other.
 WORKER_THREADS = 2
@@ -55,6 +58,9 @@ def serve(
     exposure.refuse(settings, host)
     logs.configure(settings.log_format, settings.log_level)
     refuse_unsafe(settings)
+    exposure.refuse_without_callers(settings, host)
+    if settings.no_auth:
+        log.warning("NO_AUTH: everybody who reaches the port may do everything")
     serving.serve(settings, host, processes)
 
 

@@ -26,8 +26,6 @@ _SECURITY = {
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
         "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     ),
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
 }
 # The same for everybody; a cache asks again before each use, because the next release may change it.
 _SHARED = {"Cache-Control": "no-cache"}

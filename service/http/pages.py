@@ -7,11 +7,12 @@ import msgspec
 from fastapi import APIRouter
 from prometheus_client.core import Metric
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
+from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from contract.caching import NO_STORE
-from contract.callers import PUBLIC, scope
+from contract.callers import PUBLIC, caller_of, scope
 from contract.openapi import Documented, problem_content
 from contract.problems import PROBLEMS, Problem
 from contract.requests import StrictRoute
@@ -41,11 +42,15 @@ class Alive(BaseModel):
 
 
 class Readiness(BaseModel):
-    """Whether commands are taken and projected, and by name what is in the way; with `degraded`, reads go on."""
+    """Whether commands are taken and projected, and by name what is in the way; with `degraded`, reads go on.
+
+    Callers with the scope ops:read are given the reasons; all others an empty list.
+    """
 
     status: Literal["ok", "degraded", "not ready"]
     not_ready: dict[str, str]
     degraded: dict[str, str]
+    access: Literal["keys", "open"] = Field(description="`open`: no caller is asked for a key (NO_AUTH)")
 
 
 class ProblemMeaning(BaseModel):
@@ -66,10 +71,12 @@ def router(
     health: Health,
     stopping: Stopping,
     prefix: str,
+    *,
+    is_open: bool,
 ) -> APIRouter:
     """The routes. `counted` gives the figures of this process, or of all processes behind the port.
 
-    `prefix` is what a proxy puts in front of their paths.
+    `prefix` is what a proxy puts in front of their paths. `is_open`: no caller is asked for a key.
     """
     routes = APIRouter(route_class=StrictRoute, tags=["operations"])
 
@@ -99,14 +106,16 @@ def router(
     }
 
     @get(routes, "/readyz", answers=Readiness, security=scope("ops:read", optional=True), synced=False, also=not_ready)
-    async def get_readiness() -> Response:
+    async def get_readiness(request: Request) -> Response:
         """Say whether commands are taken and projected; 503 with the reasons when not, or when it is to stop."""
         if stopping.is_asked:
             found = Condition({"stopping": "SIGTERM has come: the port is about to close"}, {})
         else:
             found = await health.condition()
         status = "not ready" if found.not_ready else "degraded" if found.degraded else "ok"
-        return JSONResponse({"status": status, **found._asdict()}, 503 if found.not_ready else 200, NO_STORE)
+        reasons = found if "ops:read" in caller_of(request).scopes else Condition({}, {})
+        shown = {"status": status, **reasons._asdict(), "access": "open" if is_open else "keys"}
+        return JSONResponse(shown, 503 if found.not_ready else 200, NO_STORE)
 
     metered = {"security": scope("metrics:read")}
 

@@ -1,19 +1,18 @@
 """An API that demands keys, and keys for it."""
 
+import asyncio
 import contextlib
 from collections.abc import Iterator, Sequence
 
 from access.issuing import Wanted, create
-from database.sessions import connect
 from service.settings import Settings
 from tests.served import NO_REDIS, Shop, served_with
 
 
 def new_key(database_url: str, role: str, scopes: Sequence[str] = (), user_id: str | None = None) -> str:
     """A new key's text."""
-    with connect(database_url, "test") as connection:
-        _, text = create(connection, Wanted(f"a {role}", role, tuple(scopes), user_id), "test")
-        return text
+    wanted = Wanted(f"a {role}", role, tuple(scopes), user_id)
+    return asyncio.run(create(database_url, wanted, {"kind": "cli", "id": "0"})).text
 
 
 def bearing(text: str) -> dict[str, str]:

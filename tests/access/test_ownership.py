@@ -44,7 +44,7 @@ def house(module_database_url: str) -> Iterator[House]:
 
 def told(answer: httpx.Response, id_: str) -> tuple[int, bytes, dict[str, str]]:
     """All that an answer says, but for the id that was asked for and the time of day."""
-    headers = {name: value for name, value in answer.headers.items() if name not in {"date", "command-id"}}
+    headers = {name: value for name, value in answer.headers.items() if name not in {"date", "command-id", "ratelimit"}}
     return answer.status_code, answer.content.replace(id_.encode(), b"ID"), headers
 
 

@@ -18,8 +18,19 @@ PREFLIGHT = {
     "Access-Control-Request-Method": "POST",
     "Access-Control-Request-Headers": "content-type,idempotency-key,authorization,if-match,sync-token",
 }
-EXPOSED = {"ETag", "Location", "Link", "Sync-Token", "Retry-After", "Idempotency-Replayed", "X-Request-Id"} | {
+EXPOSED = {
+    "ETag",
+    "Location",
+    "Link",
+    "Sync-Token",
+    "WWW-Authenticate",
+    "Retry-After",
+    "Idempotency-Replayed",
+    "X-Request-Id",
+} | {
     "Projection-State",
+    "RateLimit",
+    "RateLimit-Policy",
     "Command-Id",
 }
 
