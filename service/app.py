@@ -231,7 +231,7 @@ def _answer_problems(app: FastAPI, prefix: str) -> None:
     @app.exception_handler(Exception)
     async def failed(request: Request, error: Exception) -> Response:
         known_as = request_id(request.scope["headers"]) or new_id().encode()
-        log.error("%s %s failed (%s)", request.method, request.url.path, known_as.decode(), exc_info=error)
+        log.error("%s %a failed (%s)", request.method, request.url.path, known_as.decode(), exc_info=error)
         return Problem("internal-error", "The service failed on this request.").response(known_as, prefix)
 
 

@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 
 from access.issuing import Wanted, create
+from service.cli.acting import actor
 from service.errors import OperatorError
 
 FILE_NAME = "api.key"
@@ -19,8 +20,7 @@ def ensure(database_url: str, data_dir: Path) -> bool:
         # Nobody else may read it, not even for a moment.
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "w") as file:
-            actor = {"kind": "cli", "id": str(os.getuid())}
-            issued = asyncio.run(create(database_url, Wanted("orders up", "operator"), actor))
+            issued = asyncio.run(create(database_url, Wanted("orders up", "operator"), actor()))
             file.write(issued.text + "\n")
     except OSError as error:
         raise OperatorError(f"cannot write {path}: {error.strerror}") from error

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from service.cli import audit, doctor, importing, keys, log, openapi, parked, read_tables, run, status
+from service.cli import audit, doctor, importing, keys, log, openapi, parked, read_tables, run, sbom, status
 from service.cli.failures import explain
 from service.version import VERSION
 
@@ -44,6 +44,7 @@ app.command(epilog="Example: orders verify --json")(read_tables.verify)
 app.command(epilog="Example: orders doctor --json")(doctor.doctor)
 app.command(epilog="Example: orders events --follow")(log.events)
 app.command(epilog="Example: orders openapi > openapi.json")(openapi.openapi)
+app.command(epilog="Example: orders sbom > orders.cdx.json")(sbom.sbom)
 
 of_parked = typer.Typer()
 of_parked.callback(invoke_without_command=True, epilog="Example: orders parked --json")(parked.parked)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from service.cli import connect
+from service.cli.acting import actor
 from service.cli.run import DataDir
 from service.cli.status import AsJson
 from service.errors import OperatorError
@@ -27,11 +28,6 @@ KeyId = Annotated[str, typer.Argument(help="The key's id, as `orders keys list` 
 
 def keys() -> None:
     """Make, list, rotate and revoke the API keys with which callers show who they are."""
-
-
-def actor() -> dict[str, str]:
-    """Who uses the command line, for the audit: the number of the user, not his name."""
-    return {"kind": "cli", "id": str(os.getuid())}
 
 
 def create(

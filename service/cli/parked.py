@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from service.cli import connect
+from service.cli import acting, connect
 from service.cli.failures import MISUSE, NOT_TRUE
 from service.cli.read_tables import named
 from service.cli.run import DataDir
@@ -93,6 +93,8 @@ def retry(
         else:
             for it in _with(connection, chosen, stream) if stream else chosen:
                 drained += [(it.name, one) for one in again(connection, Loop(it), stream)]
+    if drained:
+        acting.note(connect.database_url(data_dir), "stream.retried", stream or f"{len(drained)} streams")
     if as_json:
         output.json({"data": [_outcome(name, it) for name, it in drained]})
     elif drained:
@@ -129,6 +131,8 @@ def skip(
             raise OperatorError(f"{stream} is parked in {names}: name one with --projection", MISUSE)
         by = f"{getpass.getuser()}@{socket.gethostname()}"
         event, drained = leave_out(connection, Loop(where[0]), stream, reason.strip(), by)
+    target = f"{where[0].name} {stream} {event.version}"
+    acting.note(connect.database_url(data_dir), "event.skipped", target, reason.strip())
     print(f"{where[0].name} skips event {event.position} ({event.type}, version {event.version} of {stream})")
     if drained.parked is None:
         print(f"{stream} is no longer parked")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from service.cli import connect
+from service.cli import acting, connect
 from service.cli.failures import MISUSE, NOT_TRUE
 from service.cli.run import DataDir
 from service.errors import OperatorError
@@ -64,6 +64,7 @@ def replay(projections: Names = None, data_dir: DataDir = None) -> None:
         seconds = time.monotonic() - started
         rate = reached.position / seconds
         print(f"rebuilt {name} from {reached.position:,} events in {seconds:.1f} s ({rate:,.0f} events/s)", flush=True)
+        acting.note(url, "projection.replayed", name)
     _tell_parked(url, chosen)
 
 
