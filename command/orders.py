@@ -149,7 +149,15 @@ class CancelOrder:
 
     def reads(self, states: States) -> Iterable[str]:
         yield rules.stream(self.order_id)
-        yield from products_of(states, self.order_id)
+        # Another customer's order costs no more than one that does not exist.
+        if self.viewer.everyone or self._is_seen(states):
+            yield from products_of(states, self.order_id)
+
+    def _is_seen(self, states: States) -> bool:
+        if rules.stream(self.order_id) not in states:
+            return False
+        entity = states.order(self.order_id)
+        return entity is not None and self.viewer.sees(entity.state.user_id)
 
     def decide(self, states: States) -> Outcome:
         entity = states.order(self.order_id)
