@@ -109,7 +109,7 @@ class PlaceOrder:
         if self.external_id is not None:
             claim = rules.external_id_claim(self.external_id)
             if owner := states.owner(claim):
-                raise ExternalIdTaken(self.external_id, owner if self._sees(states, owner) else None)
+                raise ExternalIdTaken(self.external_id, owner if _sees(self.viewer, states, split(owner)[1]) else None)
             claimed[claim] = rules.stream(self.order_id)
         buyer = states.user(self.user_id)
         events = rules.place(
@@ -122,13 +122,6 @@ class PlaceOrder:
             self.note,
         )
         return Outcome(events, lambda states: _answer(201, states, self.order_id), claimed)
-
-    def _sees(self, states: States, stream: str) -> bool:
-        """Whether the caller may know which order has the external_id."""
-        if self.viewer.everyone:
-            return True
-        entity = states.order(split(stream)[1])
-        return entity is not None and self.viewer.sees(entity.state.user_id)
 
     @staticmethod
     def _product(states: States, ref: ProductRef) -> Product | None:
@@ -150,14 +143,8 @@ class CancelOrder:
     def reads(self, states: States) -> Iterable[str]:
         yield rules.stream(self.order_id)
         # Another customer's order costs no more than one that does not exist.
-        if self.viewer.everyone or self._is_seen(states):
+        if rules.stream(self.order_id) in states and _sees(self.viewer, states, self.order_id):
             yield from products_of(states, self.order_id)
-
-    def _is_seen(self, states: States) -> bool:
-        if rules.stream(self.order_id) not in states:
-            return False
-        entity = states.order(self.order_id)
-        return entity is not None and self.viewer.sees(entity.state.user_id)
 
     def decide(self, states: States) -> Outcome:
         entity = states.order(self.order_id)
@@ -168,6 +155,10 @@ class CancelOrder:
         products = known_products(states, entity)
         events = rules.cancel(entity.state, products, self.quantities, self.reason)
         return Outcome(events, lambda states: _answer(200, states, self.order_id))
+
+
+def _sees(viewer: Viewer, states: States, order_id: str) -> bool:
+    return viewer.everyone or ((entity := states.order(order_id)) is not None and viewer.sees(entity.state.user_id))
 
 
 def products_of(states: States, order_id: str) -> Iterable[str]:

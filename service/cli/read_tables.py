@@ -64,7 +64,7 @@ def replay(projections: Names = None, data_dir: DataDir = None) -> None:
         seconds = time.monotonic() - started
         rate = reached.position / seconds
         print(f"rebuilt {name} from {reached.position:,} events in {seconds:.1f} s ({rate:,.0f} events/s)", flush=True)
-        acting.note(url, "projection.replayed", name)
+    acting.note(url, "projection.replayed", ", ".join(it.name for it in chosen))
     _tell_parked(url, chosen)
 
 

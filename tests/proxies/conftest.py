@@ -4,9 +4,8 @@ from typing import NamedTuple
 import httpx
 import pytest
 
-from service.settings import Settings
 from tests.projecting import projected
-from tests.served import NO_REDIS, served, served_with
+from tests.served import open_to_all, served, served_with
 
 PREFIX = "/shop"
 
@@ -21,9 +20,7 @@ class Service(NamedTuple):
 
 @pytest.fixture(scope="module")
 def service(module_database_url: str) -> Iterator[Service]:
-    prefixed = Settings(
-        database_url=module_database_url, redis_url=NO_REDIS, allow_unsafe_database=True, no_auth=True, root_path=PREFIX
-    )
+    prefixed = open_to_all(module_database_url, root_path=PREFIX)
     with projected(module_database_url), served(module_database_url) as shop, served_with(prefixed) as other:
         yield Service(str(shop.http.base_url), str(other.http.base_url), module_database_url)
 
