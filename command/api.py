@@ -27,6 +27,7 @@ from command.submission import (
 )
 from command.writer import Writer
 from contract.caching import NO_STORE
+from contract.callers import caller_of, scope
 from contract.observation import observation_of
 from contract.openapi import POSITION, header, problems
 from contract.problems import Problem
@@ -38,7 +39,6 @@ _TRACED = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f][13579bdf]"
 _UNREADABLE_RETRY_SECONDS = 60
 # Of problems whose outcome does not follow from their status.
 _OUTCOMES = {"overloaded": "overloaded", "outcome-unknown": "outcome_unknown"}
-_ONLY_CALLER = b"anyone"
 
 log = logging.getLogger(__name__)
 
@@ -110,8 +110,8 @@ def path_id(value: str) -> str:
     return canonical
 
 
-def documented(view: type[BaseModel] | None, status: int, *codes: str) -> dict[str, Any]:
-    """The route arguments that document a command: the headers it takes, its answer, and its problems."""
+def documented(view: type[BaseModel] | None, status: int, *codes: str, needs: str) -> dict[str, Any]:
+    """The route arguments that document a command: the scope it needs, its headers, its answer, and its problems."""
     headers = {
         "Sync-Token": {"schema": POSITION, "description": "send it with a read to read this write"},
         "Command-Id": _text("the id of the command, as in the metadata of its events"),
@@ -132,7 +132,7 @@ def documented(view: type[BaseModel] | None, status: int, *codes: str) -> dict[s
     return {
         "responses": {status: answer, **problems(*codes, *_EVERY_COMMAND)},
         "response_model": None,
-        "openapi_extra": {"parameters": taken},
+        "openapi_extra": {"security": scope(needs), "parameters": taken},
     }
 
 
@@ -164,15 +164,6 @@ _EVERY_COMMAND = (
 )
 
 
-def caller_of(_: Request) -> bytes:
-    """Whose Idempotency-Key the request carries.
-
-    The service does not authenticate, so all requests have one caller. The Authorization header does not name a caller:
-    the same caller sends another one when its token is refreshed.
-    """
-    return _ONLY_CALLER
-
-
 def _key(request: Request, body: BaseModel | None) -> Key | None:
     key = idempotency_key(request)
     if key is None:
@@ -180,11 +171,11 @@ def _key(request: Request, body: BaseModel | None) -> Key | None:
     # Only the members that say something: a release that adds an optional one must not change old fingerprints.
     content = body.model_dump_json(exclude_unset=True, exclude_defaults=True).encode() if body is not None else b""
     fingerprint = hashlib.blake2b(f"{request.method} {request.url.path}\n".encode() + content, digest_size=16).digest()
-    return Key(caller_of(request), key, fingerprint)
+    return Key(caller_of(request).account.encode(), key, fingerprint)
 
 
 def _metadata(request: Request, command_id: str) -> bytes:
-    metadata = {"actor": "api", "command_id": command_id}
+    metadata: dict[str, object] = {"actor": caller_of(request).actor, "command_id": command_id}
     if known_as := observation_of(request.scope).request_id:
         metadata["request_id"] = known_as.decode()
     # W3C Trace Context: the last byte's lowest bit says that the caller records this trace.

@@ -14,13 +14,14 @@ from command.domain import order as rules
 from command.domain import product, user
 from command.domain.order import WantedLine
 from command.domain.product import Product
-from command.domain.refusals import ExternalIdTaken, Missing
+from command.domain.refusals import ExternalIdTaken, Missing, UnknownUser
 from command.fields import LINES_MAX, Body, ExternalId, GivenMoney, Id, LineNumber, Quantity, RequiredText, Sku, Text
 from command.ids import new_id
 from command.states import Entity, States, split
 from command.submission import Answered, Outcome
 from command.versions import check_version
 from command.views import order_view
+from contract.callers import ANY_CALLER, EVERYONE, Viewer, caller_of
 from contract.problems import Problem
 from contract.requests import StrictRoute, if_match
 from contract.resources import OrderView
@@ -82,11 +83,15 @@ class PlaceOrder(Record, frozen=True):
     lines: tuple[WantedLine, ...]
     external_id: str | None = None
     note: str | None = None
+    viewer: Viewer = EVERYONE
 
     def reads(self, states: States) -> Iterable[str]:
         yield user.stream(self.user_id)
         if self.external_id is not None:
-            yield rules.external_id_claim(self.external_id)
+            own = rules.external_id_claim(self.external_id)
+            yield own
+            if not self.viewer.everyone and own in states and (holder := states.owner(own)):
+                yield holder
         for ref in self.products:
             claim = None if ref.sku is None else product.sku_claim(ref.sku)
             if claim is not None and claim not in states:
@@ -95,11 +100,14 @@ class PlaceOrder(Record, frozen=True):
                 yield stream
 
     def decide(self, states: States) -> Outcome:
+        # Another customer's id answers as one that does not exist.
+        if not self.viewer.sees(self.user_id):
+            raise UnknownUser(self.user_id)
         claimed: dict[str, str] = {}
         if self.external_id is not None:
             claim = rules.external_id_claim(self.external_id)
             if owner := states.owner(claim):
-                raise ExternalIdTaken(self.external_id, owner)
+                raise ExternalIdTaken(self.external_id, owner if _sees(self.viewer, states, split(owner)[1]) else None)
             claimed[claim] = rules.stream(self.order_id)
         buyer = states.user(self.user_id)
         events = rules.place(
@@ -127,20 +135,27 @@ class CancelOrder(Record, frozen=True):
     quantities: Mapping[int, int] | None
     reason: str | None
     expected_version: int | None = None
+    viewer: Viewer = EVERYONE
 
     def reads(self, states: States) -> Iterable[str]:
         yield rules.stream(self.order_id)
-        yield from products_of(states, self.order_id)
+        # Another customer's order costs no more than one that does not exist.
+        if rules.stream(self.order_id) in states and _sees(self.viewer, states, self.order_id):
+            yield from products_of(states, self.order_id)
 
     def decide(self, states: States) -> Outcome:
         entity = states.order(self.order_id)
-        if entity is None:
+        if entity is None or not self.viewer.sees(entity.state.user_id):
             raise Missing(rules.stream(self.order_id))
         if self.quantities is not None or entity.state.status != "cancelled":
             check_version(entity, self.expected_version)
         products = known_products(states, entity)
         events = rules.cancel(entity.state, products, self.quantities, self.reason)
         return Outcome(events, lambda states: _answer(200, states, self.order_id))
+
+
+def _sees(viewer: Viewer, states: States, order_id: str) -> bool:
+    return viewer.everyone or ((entity := states.order(order_id)) is not None and viewer.sees(entity.state.user_id))
 
 
 def products_of(states: States, order_id: str) -> Iterable[str]:
@@ -161,10 +176,10 @@ def _answer(status: int, states: States, order_id: str) -> Answered:
     return Answered(status, entity.version, f"/orders/{order_id}", order_view(entity))
 
 
-def _wanted(body: PlaceOrderBody) -> PlaceOrder:
+def _wanted(body: PlaceOrderBody, viewer: Viewer) -> PlaceOrder:
     products = tuple([ProductRef(item.product_id, item.sku) for item in body.items])
     lines = tuple([WantedLine(item.quantity, item.expected_unit_price) for item in body.items])
-    return PlaceOrder(new_id(), body.user_id, products, lines, body.external_id, body.note)
+    return PlaceOrder(new_id(), body.user_id, products, lines, body.external_id, body.note, viewer)
 
 
 def _quantities(body: CancelOrderBody) -> dict[int, int] | None:
@@ -195,11 +210,12 @@ def router(commands: Commands) -> APIRouter:
             "product-discontinued",
             "mixed-currency",
             "idempotency-key-reused",
+            needs="orders:write",
         ),
     )
     async def place_order(body: PlaceOrderBody, request: Request) -> Response:
         """Place an order: it, its items and its stock succeed together, or not at all."""
-        return await commands.run(request, _wanted(body), body)
+        return await commands.run(request, _wanted(body, caller_of(request).viewer), body)
 
     @routes.post(
         "/orders/{id}/cancel",
@@ -211,16 +227,21 @@ def router(commands: Commands) -> APIRouter:
             "unknown-line",
             "version-mismatch",
             "idempotency-key-reused",
+            needs="orders:write",
         ),
     )
     async def cancel_order(id: str, request: Request, body: CancelOrderBody | None = None) -> Response:
         """Cancel what is left of an order, or some of its lines, and restock. Already cancelled: nothing happens."""
         asked = body or CancelOrderBody()
-        command = CancelOrder(path_id(id), _quantities(asked), asked.reason, if_match(request))
+        viewer = caller_of(request).viewer
+        command = CancelOrder(path_id(id), _quantities(asked), asked.reason, if_match(request), viewer)
         return await commands.run(request, command, asked)
 
     @routes.api_route(
-        "/orders/{id}", methods=["DELETE", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"], include_in_schema=False
+        "/orders/{id}",
+        methods=["DELETE", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"],
+        include_in_schema=False,
+        openapi_extra={"security": ANY_CALLER},
     )
     async def refuse_rewriting(id: str) -> Response:
         """An order is history: it is cancelled, never edited or deleted."""

@@ -4,6 +4,7 @@ from dataclasses import asdict
 
 from command.domain import money
 from command.domain.refusals import (
+    AlreadyRegistered,
     Deleted,
     Discontinued,
     EmailTaken,
@@ -22,6 +23,7 @@ from command.domain.refusals import (
     UnknownUser,
     VersionMismatch,
 )
+from command.domain.user import stream as user_stream
 from command.states import split
 from contract.problems import Problem
 
@@ -46,7 +48,12 @@ def problem_of(refusal: Refused) -> Problem:  # noqa: C901, PLR0912 - a case for
             return Problem("email-taken", f"Another user has the e-mail address {email}.")
         case SkuTaken(sku, owner):
             return Problem("sku-taken", f"Another product has the SKU {sku}.", headers={"Location": path_of(owner)})
-        case ExternalIdTaken(external_id, owner):
+        case AlreadyRegistered(user_id):
+            path = path_of(user_stream(user_id))
+            return Problem("already-registered", f"The caller is the user {user_id}.", headers={"Location": path})
+        case ExternalIdTaken(external_id, None):
+            return Problem("duplicate-external-id", f"The external_id {external_id} is taken.")
+        case ExternalIdTaken(external_id, str(owner)):
             detail = f"The external_id {external_id} belongs to {path_of(owner)}."
             return Problem("duplicate-external-id", detail, headers={"Location": path_of(owner)})
         case UnknownUser(user_id):

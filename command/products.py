@@ -140,18 +140,28 @@ def router(commands: Commands) -> APIRouter:
     """The routes, on the given writer."""
     routes = APIRouter(route_class=StrictRoute, tags=["products"])
 
-    @routes.post("/products", status_code=201, **documented(ProductView, 201, "sku-taken", "idempotency-key-reused"))
+    @routes.post(
+        "/products",
+        status_code=201,
+        **documented(ProductView, 201, "sku-taken", "idempotency-key-reused", needs="products:write"),
+    )
     async def add_product(body: AddProductBody, request: Request) -> Response:
         """Add a product. `stock: null` means that it is not kept in stock and can be ordered in any quantity."""
         command = AddProduct(new_id(), body.sku, body.name, body.price, body.currency, body.stock)
         return await commands.run(request, command, body)
 
-    @routes.put("/products/{id}", **documented(ProductView, 200, "not-found", "version-mismatch"))
+    @routes.put(
+        "/products/{id}", **documented(ProductView, 200, "not-found", "version-mismatch", needs="products:write")
+    )
     async def change_product(id: str, body: ChangeProductBody, request: Request) -> Response:
         """Change a product's name and price; orders keep the ones they were placed with."""
         return await commands.run(request, ChangeProduct(path_id(id), body.name, body.price, if_match(request)))
 
-    @routes.delete("/products/{id}", status_code=204, **documented(None, 204, "not-found", "version-mismatch"))
+    @routes.delete(
+        "/products/{id}",
+        status_code=204,
+        **documented(None, 204, "not-found", "version-mismatch", needs="products:write"),
+    )
     async def discontinue_product(id: str, request: Request) -> Response:
         """Sell it no longer. Orders stay, and cancelling one still restocks it. Again: 204 again."""
         return await commands.run(request, DiscontinueProduct(path_id(id), if_match(request)))
@@ -166,6 +176,7 @@ def router(commands: Commands) -> APIRouter:
             "stock-not-kept",
             "version-mismatch",
             "idempotency-key-reused",
+            needs="stock:write",
         ),
     )
     async def adjust_stock(id: str, body: AdjustStockBody, request: Request) -> Response:

@@ -1,7 +1,7 @@
 """What Cache-Control says. A cache must never serve a resource as it was before the caller's own write."""
 
 # Answers that depend on the moment: lists, commands, problems, health. No cache keeps them.
-NO_STORE = {"Cache-Control": "no-store"}
+NO_STORE = {"Cache-Control": "private, no-store"}
 
 # Answers with an ETag. The caller's own cache may keep them, and asks again (If-None-Match) before each use. It
 # repeats the caller's Sync-Token then, so no Vary is needed: the service decides about each use.

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from contract.callers import SCHEME
 from contract.problems import MEDIA_TYPE, PROBLEMS
 from contract.resources import BodyError, ProblemLine, ProblemView
 
@@ -35,6 +36,12 @@ def problem_schemas() -> dict[str, Any]:
     schemas = {model.__name__: model.model_json_schema(ref_template=_REFERENCE) for model in models}
     schemas[ProblemView.__name__].pop("$defs")
     return schemas
+
+
+def security_schemes() -> dict[str, Any]:
+    """What the routes' security requirements refer to, for the document's components."""
+    described = "An API key (`orders keys create`), or a token of the issuer that the service trusts."
+    return {SCHEME: {"type": "http", "scheme": "bearer", "description": described}}
 
 
 def refuse_null_bodies(document: dict[str, Any]) -> None:

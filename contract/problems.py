@@ -64,6 +64,24 @@ PROBLEMS: dict[str, ProblemType] = {
         "A request header has a value that cannot be used.",
         "Correct the header that the detail names.",
     ),
+    "unauthenticated": ProblemType(
+        401,
+        "Unauthenticated",
+        "The request has no API key or token, or one that is not valid: unknown, revoked, expired or misspelt.",
+        "Send `Authorization: Bearer <key>`. `orders keys create` makes a key.",
+    ),
+    "token-expired": ProblemType(
+        401,
+        "Token expired",
+        "The token's time is over.",
+        "Get a new token from the issuer.",
+    ),
+    "missing-scope": ProblemType(
+        403,
+        "Missing scope",
+        "The caller lacks the scope that the route needs; `required` names it, `held` lists those that he has.",
+        "Use a key or token with that scope.",
+    ),
     "not-found": ProblemType(404, "Not found", "There is no such resource.", "Check the id and the path."),
     "method-not-allowed": ProblemType(
         405,
@@ -89,6 +107,12 @@ PROBLEMS: dict[str, ProblemType] = {
         "Duplicate external_id",
         "Another resource of this kind has this external_id.",
         "It may be your own earlier request: Location names the resource that has it.",
+    ),
+    "already-registered": ProblemType(
+        409,
+        "Already registered",
+        "The caller has a user already: Location names it.",
+        "Use that user.",
     ),
     "sku-taken": ProblemType(
         409, "SKU taken", "Another product has this SKU (case counts).", "Use another SKU, or the product that has it."
@@ -159,6 +183,19 @@ PROBLEMS: dict[str, ProblemType] = {
         "Place an order for each currency.",
     ),
     "unknown-line": ProblemType(422, "Unknown line", "The order has no such line.", "Name lines that the order has."),
+    "unknown-host": ProblemType(
+        421,
+        "Unknown host",
+        "The Host header names a host that this service does not serve.",
+        "Use the service's own name; an operator adds names to ALLOWED_HOSTS.",
+    ),
+    "rate-limited": ProblemType(
+        429,
+        "Rate limited",
+        "The account has sent too many requests, or the address too many that could not be authenticated.",
+        "Repeat it after Retry-After.",
+        True,
+    ),
     "headers-too-large": ProblemType(
         431,
         "Headers too large",
@@ -187,6 +224,13 @@ PROBLEMS: dict[str, ProblemType] = {
         "Unreadable stream",
         "An event in the history of a resource cannot be read by this release; nothing was appended.",
         "It takes no commands until an operator deploys a release that reads it; other resources are not affected.",
+        True,
+    ),
+    "auth-unavailable": ProblemType(
+        503,
+        "Authentication unavailable",
+        "The service could not fetch what it checks API keys or tokens against; nothing was tried.",
+        "Repeat it after Retry-After.",
         True,
     ),
     "outcome-unknown": ProblemType(
@@ -227,7 +271,9 @@ class Problem(HTTPException):
         self.facts = facts
 
     def response(self, request_id: bytes | None = None, prefix: str = "") -> Response:
-        """The problem document, with the X-Request-Id of the request, also as its `instance`. A 503 has a Retry-After.
+        """The problem document, with the X-Request-Id of the request, also as its `instance`.
+
+        A 429 and a 503 always have a Retry-After.
 
         `prefix` is what a proxy puts in front of the API's paths.
         """
@@ -246,8 +292,10 @@ class Problem(HTTPException):
         if self.errors or self.code == "validation-error":
             document["errors"] = self.errors
         headers = NO_STORE | dict(self.headers or {})
-        if kind.status == 503:
+        if kind.status in {429, 503}:
             headers.setdefault("Retry-After", "1")
+        if kind.status == 401:
+            headers.setdefault("WWW-Authenticate", "Bearer")
         response = Response(msgspec.json.encode(document), kind.status, headers, MEDIA_TYPE)
         if request_id:
             response.raw_headers.append((b"x-request-id", request_id))

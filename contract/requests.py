@@ -19,6 +19,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from contract.callers import admit, requirement_of
 from contract.observation import observation_of
 from contract.problems import ERRORS_MAX, Problem
 
@@ -122,6 +123,9 @@ class StrictRequest(Request):
 class StrictRoute(APIRoute):
     """A route that reads its request strictly.
 
+    Its `openapi_extra` declares who may call it, as OpenAPI's `security`: see contract/callers.py. The caller is let in
+    before anything of the request is read. A route that declares nothing cannot be made.
+
     A plain endpoint takes its path parameters as text, `request`, and `body` if it has one, and answers a Response. The
     route calls it directly: FastAPI's resolving of dependencies would cost as much as placing an order does. FastAPI
     runs every other endpoint: one with dependencies, its own or those of its router or application, or with other
@@ -133,6 +137,10 @@ class StrictRoute(APIRoute):
         first, *others = str(getattr(endpoint, "__name__", "")).split("_")
         options["operation_id"] = options.get("operation_id") or first + "".join(map(str.title, others))
         super().__init__(path, endpoint, **options)
+        required = requirement_of(self.openapi_extra)
+        if required is None:
+            raise TypeError(f"{path} does not declare who may call it: openapi_extra needs `security`")
+        self.required = required
         documented = (self.openapi_extra or {}).get("parameters", ())
         self._takes_query = any(one["in"] == "query" for one in documented)
         self._takes_request = self.dependant.request_param_name is not None
@@ -150,8 +158,9 @@ class StrictRoute(APIRoute):
         handler = super().get_route_handler()
 
         async def handle(request: Request) -> Response:
+            await admit(request.scope, self.required)
             self._check_query(request)
-            return _with_request_id(request.scope, await handler(StrictRequest(request.scope, request.receive)))
+            return _finished(request.scope, await handler(StrictRequest(request.scope, request.receive)))
 
         return handle
 
@@ -167,6 +176,7 @@ class StrictRoute(APIRoute):
             refuse_parameters(request)
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await admit(scope, self.required)
         request = StrictRequest(scope, receive)
         self._check_query(request)
         arguments: dict[str, Any] = dict(scope["path_params"])
@@ -174,7 +184,7 @@ class StrictRoute(APIRoute):
             arguments["request"] = request
         if self._body is not None:
             arguments["body"] = await self._read_body(request, self._body)
-        response = _with_request_id(scope, await self.endpoint(**arguments))
+        response = _finished(scope, await self.endpoint(**arguments))
         await response(scope, receive, send)
 
     async def _read_body(self, request: StrictRequest, model: TypeAdapter[Any]) -> Any:
@@ -226,8 +236,9 @@ def _pruned(document: Any, names: Collection[str], unknown_left: list[int], dept
     return kept
 
 
-def _with_request_id(scope: Scope, response: Response) -> Response:
-    """The response with the X-Request-Id of the request."""
+def _finished(scope: Scope, response: Response) -> Response:
+    """The response with the X-Request-Id of the request, and the headers that the guard adds."""
+    response.raw_headers.extend(scope.get("own_headers", ()))
     if known_as := observation_of(scope).request_id:
         response.raw_headers.append((b"x-request-id", known_as))
     return response
@@ -243,6 +254,14 @@ def add_routes(app: FastAPI, router: APIRouter) -> None:
         app.include_router(router)
     else:
         app.router.routes.extend(router.routes)
+
+
+def refuse_undeclared(app: FastAPI) -> None:
+    """Raise TypeError if a route of the application does not declare, and so does not check, who may call it."""
+    for route in app.routes:
+        if not isinstance(route, StrictRoute):
+            path = getattr(route, "path", route)
+            raise TypeError(f"{path} is no StrictRoute: nothing checks who may call it")
 
 
 def refuse_parameters(request: Request) -> None:

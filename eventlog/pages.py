@@ -46,3 +46,13 @@ FROM log.head AS head, LATERAL (
 """.encode()  # noqa: S608 - put together from constants
 
 HEAD = b"SELECT position FROM log.head"
+
+# The user of an order's stream: its first event names him. No row when there is no such stream.
+BUYER = b"SELECT data->>'user_id' FROM log.events WHERE stream = %(stream)s AND version = 1"
+
+# What operators did, newest first: the ids in the names of the streams are UUIDv7, so they sort by time.
+ACTS_PAGE = b"""
+SELECT position, stream, recorded_at, data::text, metadata::text FROM log.events
+WHERE stream > 'operator-' AND stream < 'operator-' || %(before)s::text COLLATE "C"
+ORDER BY stream DESC LIMIT %(limit)s::bigint
+"""

@@ -2,12 +2,14 @@
 
 from typing import NamedTuple
 
+from contract.callers import NOBODYS_ID, Viewer
 from eventlog import pages
 from query.database import Reads, Statement
 
 _LOG_PAGE = Statement(pages.LOG_PAGE)
 _STREAM_PAGE = Statement(pages.STREAM_PAGE)
 _HEAD = Statement(pages.HEAD)
+_BUYER = Statement(pages.BUYER)
 
 
 class Events(NamedTuple):
@@ -29,14 +31,29 @@ class LogReader:
     def __init__(self, reads: Reads) -> None:
         self._reads = reads
 
-    async def page(self, stream: str | None, after: int, limit: int) -> Events:
-        """At most `limit` events in order: of one stream behind version `after`, or of the whole log."""
+    async def page(self, stream: str | None, after: int, limit: int, viewer: Viewer) -> Events:
+        """At most `limit` events in order: of one stream behind version `after`, or of the whole log.
+
+        A stream that the viewer may not see is answered as one that does not exist.
+        """
+        if stream is not None and not await self.is_visible(stream, viewer):
+            stream = f"{stream.partition('-')[0]}-{NOBODYS_ID}"
         statement = _LOG_PAGE if stream is None else _STREAM_PAGE
         parameters = {"after": after, "limit": limit} | ({} if stream is None else {"stream": stream})
         ((position, data, last, end),) = await self._reads.rows(statement, parameters)
         if end is None:
             return Events(position, None, after, False)
         return Events(position, data, last, last < end)
+
+    async def is_visible(self, stream: str, viewer: Viewer) -> bool:
+        """Whether the viewer may see the events of a stream: all, or those of his user and of that user's orders."""
+        if viewer.everyone:
+            return True
+        kind, _, id_ = stream.partition("-")
+        if kind != "order":
+            return kind == "user" and viewer.sees(id_)
+        rows = await self._reads.rows(_BUYER, {"stream": stream})
+        return bool(rows) and viewer.sees(rows[0][0])
 
     async def position(self) -> int:
         """The head of the log that is read. A replica may be behind the primary."""

@@ -3,6 +3,7 @@
 from fastapi import APIRouter, Request, Response
 from pydantic import Field
 
+from contract.callers import caller_of, scope
 from contract.requests import StrictRoute
 from contract.resources import EventPage
 from feed.reader import LogReader
@@ -35,7 +36,8 @@ def router(reads: Reads, waiting: WaitingReads | None = None) -> APIRouter:
 
     async def answer(request: Request, stream: str | None = None) -> Response:
         parameters = EventsParameters.of(request)
-        events = await sync.answer(request, lambda: log.page(stream, parameters.after, parameters.limit))
+        viewer = caller_of(request).viewer
+        events = await sync.answer(request, lambda: log.page(stream, parameters.after, parameters.limit, viewer))
         if events.data is None:
             raise absent(request.url.path.removesuffix("/events"), events.position, parked=False)
         if not events.more:
@@ -44,7 +46,14 @@ def router(reads: Reads, waiting: WaitingReads | None = None) -> APIRouter:
         body = b'{"data":' + events.data + b',"next":"' + following.encode() + b'"}'
         return json_response(body, events.position, Link=link_to_next(request, after=following))
 
-    @get(routes, "/events", answers=EventPage, parameters=EventsParameters, of_tables=False)
+    @get(
+        routes,
+        "/events",
+        answers=EventPage,
+        security=scope("events:read"),
+        parameters=EventsParameters,
+        of_tables=False,
+    )
     async def list_events(request: Request) -> Response:
         """The whole log in order, without holes; `next` is the `after` of the next page."""
         return await answer(request)
@@ -53,6 +62,7 @@ def router(reads: Reads, waiting: WaitingReads | None = None) -> APIRouter:
         routes,
         "/orders/{id}/events",
         answers=EventPage,
+        security=scope("orders:read"),
         errors=["not-found"],
         parameters=EventsParameters,
         of_tables=False,
@@ -65,6 +75,7 @@ def router(reads: Reads, waiting: WaitingReads | None = None) -> APIRouter:
         routes,
         "/users/{id}/events",
         answers=EventPage,
+        security=scope("users:read"),
         errors=["not-found"],
         parameters=EventsParameters,
         of_tables=False,
@@ -77,6 +88,7 @@ def router(reads: Reads, waiting: WaitingReads | None = None) -> APIRouter:
         routes,
         "/products/{id}/events",
         answers=EventPage,
+        security=scope("events:read"),
         errors=["not-found"],
         parameters=EventsParameters,
         of_tables=False,

@@ -4,8 +4,9 @@ from alembic import context
 from sqlalchemy import create_engine, text
 from sqlalchemy.pool import NullPool
 
+import access.tables
+import eventlog.tables
 from database import sessions
-from eventlog.tables import SCHEMA, metadata
 
 # Any constant will do, as long as no other lock of ours has it. Held until the transaction ends: who comes second finds
 # the steps done. A transaction's lock, not a session's, because PgBouncer hands sessions around.
@@ -15,6 +16,7 @@ MIGRATION_LOCK = 0x6F72_6465_7273  # "orders" in ASCII
 # called 0001, 0002 and 0003 too.
 VERSION_SCHEMA, VERSION_TABLE = "log", "orders_schema_version"
 
+OUR_SCHEMAS = {eventlog.tables.SCHEMA, access.tables.SCHEMA}
 OTHERS_SECONDS_MAX = 600  # for a migration that another process runs
 # Requests queue behind a migration that waits for a table: it gives up, to be repeated when the table is free.
 LOCK_SECONDS_MAX = 10
@@ -35,10 +37,10 @@ def run(database_url: str) -> None:
         connection.execute(text(f"CREATE SCHEMA IF NOT EXISTS {VERSION_SCHEMA}"))
         context.configure(
             connection=connection,
-            target_metadata=metadata,
+            target_metadata=[eventlog.tables.metadata, access.tables.metadata],
             include_schemas=True,
             # Alembic leaves the tables of projections alone: a replay makes those.
-            include_name=lambda name, kind, _: kind != "schema" or name == SCHEMA,
+            include_name=lambda name, kind, _: kind != "schema" or name in OUR_SCHEMAS,
             version_table=VERSION_TABLE,
             version_table_schema=VERSION_SCHEMA,
         )

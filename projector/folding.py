@@ -7,6 +7,7 @@ from typing import Any, cast
 from psycopg import Connection
 
 from eventlog.codec import Codec, UnreadableEvent
+from eventlog.events import NOT_PROJECTED
 from eventlog.read import EventCount, StoredEvent
 from projector.narrowing import Refused, refusing
 from projector.parking import Parking
@@ -67,7 +68,12 @@ class Folding:
             except UnreadableEvent as error:
                 parking.park(stored, str(error))
                 continue
-            handle = handlers[type(event)]
+            try:
+                handle = handlers[type(event)]
+            except KeyError:
+                if type(event) in NOT_PROJECTED:
+                    continue
+                raise
             # "order-0190..." is the kind, a hyphen, and an id of 36 characters.
             of = Envelope(stream[-36:], version, occurred_at)
             try:

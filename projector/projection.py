@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import MetaData, Table
 from sqlalchemy.orm import DeclarativeBase
 
-from eventlog.events import SCHEMA_VERSIONS
+from eventlog.events import NOT_PROJECTED, SCHEMA_VERSIONS
 from eventlog.read import EventCount
 from projector.rows import Rows
 from readmodel.base import table_of, version_of
@@ -80,7 +80,7 @@ class Projection:
         A projection that handles every known type must notice an unknown one: its tables would lack something.
         """
         handled = {cls.__name__ for cls in self.on}
-        if self.every is not None or handled >= {cls.__name__ for cls in SCHEMA_VERSIONS}:
+        if self.every is not None or handled >= {cls.__name__ for cls in SCHEMA_VERSIONS if cls not in NOT_PROJECTED}:
             return None
         return sorted(handled)
 

@@ -22,6 +22,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import ARRAY
 
+from contract.callers import NOBODYS_ID, caller_of
 from query.database import Reads, Statement
 from query.paging import Place, Sort, cursor_of, link_to_next, place_of, tie
 from query.parameters import PAGE_LENGTH_MAX, PageParameters
@@ -40,6 +41,10 @@ SHAPES_MAX = 512
 PAGE_WEIGHT_MAX = 4_000
 # The window of a row and of those before it; one for all columns, so that PostgreSQL passes over the rows once.
 _SO_FAR = (None, 0)
+
+
+_VIEWER = "viewer"  # the filter that leaves a viewer his own rows
+_OWNED_SORTS = frozenset({"placed_at"})  # in whose order the index of a user's orders finds them
 
 
 class Through(NamedTuple):
@@ -93,7 +98,9 @@ class Listing:
     """One list of the API.
 
     `view` makes a document of a row; `visible` says which rows can be listed at all; `owner` is a table in which the
-    row `<owner id>` must be for the list to exist. `weight` says how large a row's document is, if that differs much.
+    row `<owner id>` must be for the list to exist. `belongs_to` is the column of the user to whom a row belongs, if it
+    belongs to one: a viewer who sees one user's resources gets those rows alone. `weight` says how large a row's
+    document is, if that differs much.
     """
 
     def __init__(
@@ -108,13 +115,17 @@ class Listing:
         visible: ColumnElement[bool] | None = None,
         owner: tuple[Table, str] | None = None,
         weight: Callable[[FromClause], ColumnElement[int]] | None = None,
+        belongs_to: Column[Any] | None = None,
     ) -> None:
         self._reads = reads
         self._sync = sync
         self._table = table
         self._view = view
         self._sorts = sorts
-        self._filters = filters
+        self._filters = dict(filters)
+        self._is_owned = belongs_to is not None
+        if belongs_to is not None:
+            self._filters[_VIEWER] = Filter(belongs_to == bindparam(_VIEWER, type_=belongs_to.type), _OWNED_SORTS)
         self._visible = true() if visible is None else visible
         self._owner = owner
         self._weight = weight
@@ -127,6 +138,11 @@ class Listing:
         Raises Problem `invalid-cursor`, `not-found` (the owner), `projection-behind`, `unavailable`.
         """
         filters = {**parameters.filters, **fixed}
+        viewer = caller_of(request).viewer
+        if self._is_owned and not viewer.everyone:
+            filters[_VIEWER] = viewer.user_id or NOBODYS_ID
+            if self._owner is not None and not viewer.sees(str(filters[self._owner[1]])):
+                filters[self._owner[1]] = NOBODYS_ID  # another user's list answers as that of a missing one
         tied_to = tie(self._table.name, parameters.sort, filters)
         sort = self._sorts[parameters.sort.removeprefix("-")]
         start = None if parameters.cursor is None else place_of(parameters.cursor, sort, tied_to)

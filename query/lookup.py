@@ -1,11 +1,12 @@
 """Reading one resource by its id; look-ups that arrive while one is in flight are joined into one query."""
 
 import asyncio
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Table, Text, Uuid, any_, bindparam, cast, false, select
+from sqlalchemy import Column, ColumnElement, Table, Text, Uuid, any_, bindparam, cast, false, null, select
 from sqlalchemy.dialects.postgresql import ARRAY
 
+from contract.callers import Viewer
 from query.database import Reads, Statement
 from query.parked import kind_of, parked_among
 from query.statements import beside_checkpoint, compiled, digest_of, is_current
@@ -29,28 +30,47 @@ class Found(NamedTuple):
     gone: bool
     body: bytes | None
     parked: bool = False
+    owner: str | None = None
 
 
 class Lookup:
-    """Looks resources of one kind up. Alone a look-up goes at once; what arrives meanwhile goes together, next."""
+    """Looks resources of one kind up. `owner` is the column of the user to whom one belongs; None: to everybody.
 
-    def __init__(self, reads: Reads, table: Table, view: JsonText, gone: ColumnElement[bool] | None = None):
+    Alone a look-up goes at once; what arrives meanwhile goes together, next.
+    """
+
+    def __init__(
+        self,
+        reads: Reads,
+        table: Table,
+        view: JsonText,
+        gone: ColumnElement[bool] | None = None,
+        owner: Column[Any] | None = None,
+    ) -> None:
         self._reads = reads
-        self._statement = _statement(table, view, gone)
+        self._statement = _statement(table, view, gone, owner)
         self._shape = digest_of(view, table.metadata)
+        self._is_owned = owner is not None
         self._kind = kind_of(table)
         self._waiting: dict[str, asyncio.Future[Found]] = {}
         self._flight: asyncio.Task[None] | None = None
 
-    async def find(self, id_: str) -> Found:
-        """The resource with this id (a UUID in lower case), read after the call. Raises Problem `unavailable`."""
+    async def find(self, id_: str, viewer: Viewer) -> Found:
+        """The resource with this id (a UUID in lower case), read after the call. Raises Problem `unavailable`.
+
+        What the viewer may not see is answered as missing. Callers share the query, so each is compared with the owner
+        after it.
+        """
         future = self._waiting.get(id_)
         if future is None:
             future = self._waiting[id_] = asyncio.get_running_loop().create_future()
             if self._flight is None:
                 self._flight = asyncio.create_task(self._fly())
         # Whoever hangs up must not take the answer away from the others who asked for the same id.
-        return await asyncio.shield(future)
+        found = await asyncio.shield(future)
+        if self._is_owned and not viewer.sees(found.owner):
+            return Found(found.position, "", False, None)
+        return found
 
     async def _fly(self) -> None:
         try:
@@ -73,14 +93,14 @@ class Lookup:
         position, generation, parked, *_ = rows[0]
         build = f"{generation}{self._shape}"
         parked = {stream.removeprefix(f"{self._kind}-") for stream in parked} if parked else ()
-        for *_, id_, version, gone, body in rows:
+        for *_, id_, version, gone, body, owner in rows:
             if id_ is not None:  # the LEFT JOIN's own row, when none was found
-                asked.pop(id_).set_result(Found(position, f"{version}.{build}", gone, body, id_ in parked))
+                asked.pop(id_).set_result(Found(position, f"{version}.{build}", gone, body, id_ in parked, owner))
         for id_, future in asked.items():
             future.set_result(Found(position, "", False, None, id_ in parked))
 
 
-def _statement(table: Table, view: JsonText, gone: ColumnElement[bool] | None) -> Statement:
+def _statement(table: Table, view: JsonText, gone: ColumnElement[bool] | None, owner: Column[Any] | None) -> Statement:
     # The ids go as one text, which PostgreSQL takes apart; that spares an object for every id. In a subquery, because a
     # planner that sees a single id finds a plan made for it a little cheaper than the kept one, and plans every time.
     wanted = cast(select(bindparam("ids", type_=Text)).scalar_subquery(), ARRAY(Uuid))
@@ -92,6 +112,7 @@ def _statement(table: Table, view: JsonText, gone: ColumnElement[bool] | None) -
         table.c.version,
         (false() if gone is None else gone).label("gone"),
         as_bytes(view).label("body"),
+        (null() if owner is None else cast(owner, Text)).label("owner"),
     )
     return compiled(
         select(*columns)

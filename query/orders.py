@@ -8,6 +8,7 @@ from fastapi import APIRouter, Request, Response
 from pydantic import BeforeValidator, Field, WithJsonSchema
 from sqlalchemy import ColumnElement, FromClause, bindparam, exists, func, literal_column, or_, select
 
+from contract.callers import scope
 from contract.requests import StrictRoute
 from contract.resources import OrderPage, OrderView
 from query.database import Reads
@@ -108,11 +109,28 @@ def lines_of(orders: FromClause) -> ColumnElement[Any]:
 def router(reads: Reads, sync: Sync, past: Past | None = None) -> APIRouter:
     """The routes. `past` answers requests for a resource as it was."""
     routes = APIRouter(tags=["orders"], route_class=StrictRoute)
-    lookup = Lookup(reads, orders, order_view(orders))
-    of_orders = partial(Listing, reads, sync, orders, order_view, sorts=SORTS, filters=FILTERS, weight=lines_of)
+    lookup = Lookup(reads, orders, order_view(orders), owner=orders.c.user_id)
+    of_orders = partial(
+        Listing,
+        reads,
+        sync,
+        orders,
+        order_view,
+        sorts=SORTS,
+        filters=FILTERS,
+        belongs_to=orders.c.user_id,
+        weight=lines_of,
+    )
     listing, of_user = of_orders(), of_orders(owner=(users, "user_id"))
 
-    @get(routes, "/orders", answers=OrderPage, errors=["invalid-cursor"], parameters=OrdersParameters)
+    @get(
+        routes,
+        "/orders",
+        answers=OrderPage,
+        security=scope("orders:read"),
+        errors=["invalid-cursor"],
+        parameters=OrdersParameters,
+    )
     async def list_orders(request: Request) -> Response:
         """Orders, newest first unless sorted otherwise."""
         return await listing.answer(request, OrdersParameters.of(request))
@@ -121,6 +139,7 @@ def router(reads: Reads, sync: Sync, past: Past | None = None) -> APIRouter:
         routes,
         "/orders/{id}",
         answers=OrderView,
+        security=scope("orders:read"),
         errors=["not-found"],
         parameters=PastParameters if past else None,
         versioned=True,
@@ -133,6 +152,7 @@ def router(reads: Reads, sync: Sync, past: Past | None = None) -> APIRouter:
         routes,
         "/users/{id}/orders",
         answers=OrderPage,
+        security=scope("orders:read"),
         errors=["invalid-cursor", "not-found"],
         parameters=UsersOrdersParameters,
     )

@@ -6,6 +6,7 @@ from fastapi import APIRouter, Request, Response
 from pydantic import Field
 from sqlalchemy import bindparam, not_
 
+from contract.callers import scope
 from contract.requests import StrictRoute
 from contract.resources import ProductPage, ProductView
 from query.database import Reads
@@ -56,7 +57,14 @@ def router(reads: Reads, sync: Sync, past: Past | None = None) -> APIRouter:
     lookup = Lookup(reads, products, product_view(products))
     listing = Listing(reads, sync, products, product_view, sorts=SORTS, filters=FILTERS)
 
-    @get(routes, "/products", answers=ProductPage, errors=["invalid-cursor"], parameters=ProductsParameters)
+    @get(
+        routes,
+        "/products",
+        answers=ProductPage,
+        security=scope("products:read"),
+        errors=["invalid-cursor"],
+        parameters=ProductsParameters,
+    )
     async def list_products(request: Request) -> Response:
         """Products, discontinued ones too, by SKU unless sorted otherwise."""
         return await listing.answer(request, ProductsParameters.of(request))
@@ -65,6 +73,7 @@ def router(reads: Reads, sync: Sync, past: Past | None = None) -> APIRouter:
         routes,
         "/products/{id}",
         answers=ProductView,
+        security=scope("products:read"),
         errors=["not-found"],
         parameters=PastParameters if past else None,
         versioned=True,

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Response
 from pydantic import BaseModel
 
 from contract.caching import NO_STORE
+from contract.callers import Security
 from contract.openapi import POSITION, Documented, header, problems
 from contract.problems import Problem
 from query.parameters import Parameters, id_of
@@ -48,6 +49,7 @@ def get(
     path: str,
     *,
     answers: type[BaseModel],
+    security: Security,
     errors: Sequence[str] = (),
     parameters: type[Parameters] | None = None,
     synced: bool = True,
@@ -58,8 +60,9 @@ def get(
 ) -> Callable[[Endpoint[Given]], Endpoint[Given]]:
     """A decorator that serves `path` with GET and HEAD.
 
-    `answers` is the model of a 200, `errors` are the codes of the problems that are the route's own. `synced`: it waits
-    for a Sync-Token. `versioned`: it has an ETag. `of_tables`: it reads what may be parked, not the log.
+    `security` says who may call it: see contract/callers.py. `answers` is the model of a 200, `errors` are the codes of
+    the problems that are the route's own. `synced`: it waits for a Sync-Token. `versioned`: it has an ETag.
+    `of_tables`: it reads what may be parked, not the log.
     `paged`: with parameters it is a list that has a next page.
     `also`: answers that the route documents in place of the usual ones.
     """
@@ -77,7 +80,10 @@ def get(
     responses |= also or {}
     if versioned:
         responses[304] = {"description": "The resource is still what If-None-Match names", "headers": shown}
-    extra = {"parameters": [*(parameters.documented() if parameters else ()), *headers]}
+    extra: dict[str, Any] = {
+        "security": security,
+        "parameters": [*(parameters.documented() if parameters else ()), *headers],
+    }
 
     def serve(endpoint: Endpoint[Given]) -> Endpoint[Given]:
         router.add_api_route(

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, BeforeValidator, Field, WithJsonSchema
 from sqlalchemy import BigInteger, ColumnElement, Text, bindparam, cast, func, literal_column, select, tuple_
 
+from contract.callers import scope
 from contract.requests import StrictRoute
 from contract.resources import Id as ShownId
 from contract.resources import Int64, Money
@@ -97,7 +98,14 @@ def router(reads: Reads, sync: Sync) -> APIRouter:
     """The routes."""
     routes = APIRouter(tags=["sales"], route_class=StrictRoute)
 
-    @get(routes, "/sales", answers=SalesPage, errors=["invalid-cursor"], parameters=SalesParameters)
+    @get(
+        routes,
+        "/sales",
+        answers=SalesPage,
+        security=scope("sales:read"),
+        errors=["invalid-cursor"],
+        parameters=SalesParameters,
+    )
     async def list_sales(request: Request) -> Response:
         """Sales by day and product, oldest day first; or grouped by day, or by product."""
         parameters = SalesParameters.of(request)

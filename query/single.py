@@ -3,6 +3,7 @@
 from fastapi import Request, Response
 
 from contract.caching import REVALIDATED
+from contract.callers import caller_of
 from contract.problems import Problem
 from contract.requests import none_match
 from query.lookup import Lookup
@@ -17,10 +18,10 @@ async def answer(request: Request, lookup: Lookup, sync: Sync, id_: str, past: P
 
     Raises Problem `not-found`, `gone`, `projection-behind`, `unavailable`.
     """
-    wanted = known_id(id_)
+    wanted, viewer = known_id(id_), caller_of(request).viewer
     if past is not None and request.scope["query_string"]:
         return await past(request, wanted)
-    found = await sync.answer(request, lambda: lookup.find(wanted))
+    found = await sync.answer(request, lambda: lookup.find(wanted, viewer))
     if found.body is None:
         raise absent(request.url.path, found.position, found.parked)
     state = PARKED if found.parked else {}

@@ -7,6 +7,7 @@ from pydantic import Field
 from pydantic.functional_validators import AfterValidator
 from sqlalchemy import bindparam
 
+from contract.callers import scope
 from contract.emails import email_key
 from contract.requests import StrictRoute
 from contract.resources import UserPage, UserView
@@ -48,10 +49,26 @@ FILTERS = {
 def router(reads: Reads, sync: Sync, past: Past | None = None) -> APIRouter:
     """The routes. `past` answers requests for a resource as it was."""
     routes = APIRouter(tags=["users"], route_class=StrictRoute)
-    lookup = Lookup(reads, users, user_view(users), gone=users.c.deleted_at.is_not(None))
-    listing = Listing(reads, sync, users, user_view, sorts=SORTS, filters=FILTERS, visible=users.c.deleted_at.is_(None))
+    lookup = Lookup(reads, users, user_view(users), gone=users.c.deleted_at.is_not(None), owner=users.c.id)
+    listing = Listing(
+        reads,
+        sync,
+        users,
+        user_view,
+        sorts=SORTS,
+        filters=FILTERS,
+        visible=users.c.deleted_at.is_(None),
+        belongs_to=users.c.id,
+    )
 
-    @get(routes, "/users", answers=UserPage, errors=["invalid-cursor"], parameters=UsersParameters)
+    @get(
+        routes,
+        "/users",
+        answers=UserPage,
+        security=scope("users:read"),
+        errors=["invalid-cursor"],
+        parameters=UsersParameters,
+    )
     async def list_users(request: Request) -> Response:
         """Users who were not deleted, newest first."""
         return await listing.answer(request, UsersParameters.of(request))
@@ -60,6 +77,7 @@ def router(reads: Reads, sync: Sync, past: Past | None = None) -> APIRouter:
         routes,
         "/users/{id}",
         answers=UserView,
+        security=scope("users:read"),
         errors=["not-found", "gone"],
         parameters=PastParameters if past else None,
         versioned=True,

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
-from prometheus_client import ProcessCollector
+from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.core import Metric
+from prometheus_client.registry import Collector
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.exceptions import ExceptionMiddleware
@@ -20,6 +21,8 @@ from starlette.responses import Response
 from starlette.routing import Match
 from starlette.types import ASGIApp
 
+import access.acts
+import access.routes
 import command.orders
 import command.products
 import command.users
@@ -29,12 +32,13 @@ from command.api import Commands
 from command.metrics import CommandMetrics, WriterMetrics
 from command.writer import Writer
 from contract.observation import observation_of
-from contract.openapi import problem_schemas, refuse_null_bodies, type_ids_in_paths
+from contract.openapi import problem_schemas, refuse_null_bodies, security_schemes, type_ids_in_paths
 from contract.problems import Problem, problem_of
-from contract.requests import add_routes
+from contract.requests import add_routes, refuse_undeclared
 from projector.bell import Bell
 from query.database import Reads
 from query.waiting import WaitingReads
+from service.access import Access
 from service.errors import OperatorError
 from service.health.readiness import Health
 from service.http import api_reference, pages
@@ -78,6 +82,9 @@ DESCRIBED: dict[str, Any] = {
     ],
 }
 
+# What DOCS=off leaves out.
+HIDDEN = {"/docs", "/openapi.json", "/static/{version}/{name}", "/problems/{code}"}
+
 # What a page of another origin may send, and may read of an answer.
 CORS: dict[str, Any] = {
     "allow_methods": ("DELETE", "GET", "HEAD", "POST", "PUT"),
@@ -90,8 +97,11 @@ CORS: dict[str, Any] = {
         "Link",
         "Location",
         "Projection-State",
+        "RateLimit",
+        "RateLimit-Policy",
         "Retry-After",
         "Sync-Token",
+        "WWW-Authenticate",
         "X-Request-Id",
     ),
 }
@@ -119,15 +129,13 @@ def create_app(settings: Settings, figures: Path | None = None) -> FastAPI:
         lambda: writer.waiting + waiting.count, writer.is_full, writer.take_no_more, prefix=prefix
     )
 
-    command_metrics = CommandMetrics()
-    registry.register(command_metrics)
-    registry.register(Counted(writer, bell, connections))
-    if not figures:
-        ProcessCollector(registry=registry)  # several processes would be added up
+    command_metrics, http_metrics = CommandMetrics(), HttpMetrics()
+    _register(registry, command_metrics, http_metrics, Counted(writer, bell, connections), of_process=not figures)
 
     def counted() -> list[Metric]:
         return list(registry.collect())
 
+    guarding = Access(settings)
     shared = SharedFigures(figures, counted) if figures else None
 
     @asynccontextmanager
@@ -141,6 +149,7 @@ def create_app(settings: Settings, figures: Path | None = None) -> FastAPI:
             stack.push_async_callback(writer.stop)
             await stack.enter_async_context(reads)
             await stack.enter_async_context(health)
+            await stack.enter_async_context(guarding.kept_current())
             await stack.enter_async_context(connections)
             if shared:
                 await stack.enter_async_context(shared.published())
@@ -154,12 +163,11 @@ def create_app(settings: Settings, figures: Path | None = None) -> FastAPI:
     app = _Api(**DESCRIBED, lifespan=lifespan, redirect_slashes=False, openapi_url=None)
     app.cors_origins = settings.cors_origins
     app.prefix = prefix
-    http_metrics = HttpMetrics()
-    registry.register(http_metrics)
     app.traces = traces
     app.observing = http_metrics, RequestLog(settings.log_format)
     commands = Commands(writer, command_metrics)
     past = timeline.routes.PastAnswers(reads, waiting)
+    app.state.guard = guarding.guard
     # The most frequent requests come first: routes are tried in order.
     for routes in (
         command.orders.router(commands),
@@ -168,12 +176,28 @@ def create_app(settings: Settings, figures: Path | None = None) -> FastAPI:
         command.users.router(commands),
         feed.routes.router(reads, waiting),
         *timeline.routes.routers(past),
-        pages.router(reads, shared.total if shared else counted, health, stopping, prefix),
+        access.routes.router(settings.database_url, guarding.holder),
+        access.acts.router(reads, waiting),
+        pages.router(reads, shared.total if shared else counted, health, stopping, prefix, is_open=guarding.is_open),
         api_reference.router(app.openapi),
     ):
         add_routes(app, routes)
+    _hide_docs(app, settings)
+    refuse_undeclared(app)
     _answer_problems(app, prefix)
     return app
+
+
+def _register(registry: CollectorRegistry, *collectors: Collector, of_process: bool) -> None:
+    for collector in collectors:
+        registry.register(collector)
+    if of_process:
+        ProcessCollector(registry=registry)  # several processes would be added up
+
+
+def _hide_docs(app: FastAPI, settings: Settings) -> None:
+    if settings.docs == "off":
+        app.router.routes[:] = [it for it in app.router.routes if getattr(it, "path", "") not in HIDDEN]
 
 
 class _Api(FastAPI):
@@ -211,6 +235,7 @@ class _Api(FastAPI):
         """The OpenAPI document."""
         document = super().openapi()
         document["components"]["schemas"].update(problem_schemas())
+        document["components"]["securitySchemes"] = security_schemes()
         refuse_null_bodies(document)
         type_ids_in_paths(document)
         if self.prefix:
@@ -224,7 +249,9 @@ def _answer_problems(app: FastAPI, prefix: str) -> None:
     def answer(request: Request, problem: Problem) -> Response:
         seen = observation_of(request.scope)
         seen.code = problem.code
-        return problem.response(seen.request_id, prefix)
+        response = problem.response(seen.request_id, prefix)
+        response.raw_headers.extend(request.scope.get("own_headers", ()))
+        return response
 
     @app.exception_handler(Problem)
     async def problem(request: Request, error: Problem) -> Response:
@@ -253,7 +280,7 @@ def _answer_problems(app: FastAPI, prefix: str) -> None:
     @app.exception_handler(Exception)
     async def failed(request: Request, error: Exception) -> Response:
         known_as = observation_of(request.scope).request_id.decode()
-        log.error("%s %s failed (%s)", request.method, request.url.path, known_as, exc_info=error)
+        log.error("%s %a failed (%s)", request.method, request.url.path, known_as, exc_info=error)
         return answer(request, Problem("internal-error", "The service failed on this request."))
 
 

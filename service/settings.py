@@ -1,5 +1,6 @@
 """The configuration: environment variables or `.env`, checked once, at the start."""
 
+import os
 import re
 import urllib.parse
 from pathlib import Path
@@ -7,7 +8,7 @@ from typing import Annotated, Any, Literal, Self
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -16,6 +17,11 @@ from service.errors import OperatorError
 POSTGRES_SCHEMES = ("postgresql://", "postgres://")
 # Databases that can have a mirror of the read tables, and no log.
 MIRROR_SCHEMES = ("sqlite:", "mysql:", "mysql+", "mariadb:", "mariadb+")
+# What holds a password may stand in a file that <NAME>_FILE names, so that no process list shows it.
+SECRETS = ("database_url", "redis_url", "query_database_url")
+# Signatures with a shared secret (HS256 ...) are not taken: whoever can check a token could make one.
+ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
+TOKEN_ROLES = ("customer", "staff", "operator")
 REDIS_SCHEMES = ("redis://", "rediss://", "unix://")
 
 _ORIGIN = re.compile(r"([a-z][a-z0-9+.-]*)://([a-z0-9._-]+|\[[0-9a-f:.]+\])(:[1-9][0-9]{0,4})?")
@@ -80,6 +86,30 @@ def _root_path(value: str) -> str:
     return path
 
 
+def _issuer_url(value: str) -> str:
+    parts = urllib.parse.urlsplit(value)
+    if parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in {"127.0.0.1", "::1", "localhost"}):
+        return value
+    raise ValueError("must start with https://")
+
+
+def _algorithms(value: str) -> str:
+    names = [it.strip() for it in value.split(",") if it.strip()]
+    if unknown := [it for it in names if it not in ALGORITHMS]:
+        raise ValueError(f"{unknown[0]!r} is not accepted: use {', '.join(ALGORITHMS)}")
+    if not names:
+        raise ValueError("names no algorithm")
+    return ",".join(names)
+
+
+def _role_map(value: str) -> str:
+    for pair in filter(None, value.split(",")):
+        name, _, role = pair.partition("=")
+        if not name.strip() or role.strip() not in TOKEN_ROLES:
+            raise ValueError(f"{pair!r} must be <value of the claim>=<role>, a role of {', '.join(TOKEN_ROLES)}")
+    return value
+
+
 def _lower(value: object) -> object:
     return value.lower() if isinstance(value, str) else value
 
@@ -105,6 +135,19 @@ class Settings(BaseSettings):
     redis_url: RedisUrl | None = Field(default=None, repr=False)
     query_database_url: PostgresUrl | None = Field(default=None, repr=False)  # a replica for the read side
     allow_unsafe_database: bool = False  # start on a server that may lose what it has acknowledged
+    no_auth: bool = False  # everybody who reaches the port may do everything: for loopback alone
+    allowed_hosts: str | None = None  # Host headers that are served, beside loopback and the port's own address
+    behind_proxy: bool = False  # a proxy that ends TLS stands in front, and adds to X-Forwarded-For
+    public_catalog: bool = False  # products are read without a key
+    jwt_issuer: Annotated[str, AfterValidator(_issuer_url)] | None = None  # whose tokens are taken, beside API keys
+    jwt_audience: str | None = None
+    jwt_jwks_url: Annotated[str, AfterValidator(_issuer_url)] | None = None  # else the issuer's configuration names it
+    jwt_algorithms: Annotated[str, AfterValidator(_algorithms)] = "RS256,PS256,ES256,EdDSA"
+    jwt_role_claim: str | None = None  # whose values JWT_ROLE_MAP turns into roles; dots lead into objects
+    jwt_role_map: Annotated[str, AfterValidator(_role_map)] | None = None
+    docs: Annotated[Literal["on", "off"], BeforeValidator(_lower)] = "on"  # /docs, /openapi.json and /problems
+    writes_per_minute: Annotated[int, Field(ge=0)] = 600  # of an account, in one process; 0: no limit
+    reads_per_minute: Annotated[int, Field(ge=0)] = 3_000
     port: Annotated[int, Field(ge=1, le=65535)] = 8000
     cors_origins: Annotated[str, AfterValidator(_origins)] | None = None  # whose pages may call the API from a browser
     root_path: Annotated[str, AfterValidator(_root_path)] | None = None  # where a proxy serves the API
@@ -118,6 +161,12 @@ class Settings(BaseSettings):
     log_format: Annotated[Literal["text", "json"], BeforeValidator(_lower)] = "text"
     log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)] = "info"
 
+    @model_validator(mode="after")
+    def _issuer_and_audience(self) -> Self:
+        if (self.jwt_issuer is None) != (self.jwt_audience is None):
+            raise ValueError("JWT_ISSUER and JWT_AUDIENCE must be set both, or neither")
+        return self
+
     @classmethod
     def load(cls, **overrides: Any) -> Self:
         """Read the environment and `.env`; overrides (field=value, from the command line) win, None does not count.
@@ -125,7 +174,7 @@ class Settings(BaseSettings):
         Raises OperatorError with exit code 2, naming every variable that is wrong and why.
         """
         try:
-            return cls(**{name: value for name, value in overrides.items() if value is not None})
+            return cls(**_from_files() | {name: value for name, value in overrides.items() if value is not None})
         except ValidationError as error:
             wrong = "; ".join(_explain(detail) for detail in error.errors(include_url=False, include_input=False))
             raise OperatorError(wrong, exit_code=2) from None
@@ -137,7 +186,23 @@ class Settings(BaseSettings):
         return {name.upper(): str(value) for name, value in self.model_dump(exclude_none=True).items()}
 
 
+def _from_files() -> dict[str, str]:
+    """The secrets whose variables name files: DATABASE_URL_FILE for DATABASE_URL. Raises OperatorError."""
+    found = {}
+    for name in SECRETS:
+        path = os.environ.get(f"{name.upper()}_FILE")
+        if path and not os.environ.get(name.upper()):
+            try:
+                found[name] = Path(path).read_text().strip()
+            except (OSError, UnicodeDecodeError) as error:
+                reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
+                raise OperatorError(f"{name.upper()}_FILE: cannot read {path}: {reason}", exit_code=2) from None
+    return found
+
+
 def _explain(detail: ErrorDetails) -> str:
-    variable = str(detail["loc"][0]).upper()
     reason = detail["msg"].removeprefix("Value error, ")
+    if not detail["loc"]:
+        return reason
+    variable = str(detail["loc"][0]).upper()
     return f"{variable}: {reason[0].lower()}{reason[1:]}"

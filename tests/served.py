@@ -14,6 +14,7 @@ import uvicorn
 
 from service.app import create_app
 from service.http.connection import Connection
+from service.http.serving import HEADERS
 from service.settings import Settings
 
 # Nobody listens there: commands must not care.
@@ -87,10 +88,22 @@ def problem(answer: httpx.Response) -> tuple[int, str]:
     return answer.status_code, document["code"]
 
 
+def open_to_all(database_url: str, redis_url: str = NO_REDIS, **more: Any) -> Settings:
+    """Settings without keys, for tests of anything but access, on a database that need not be durable."""
+    given = {
+        "database_url": database_url,
+        "redis_url": redis_url,
+        "allow_unsafe_database": True,
+        "no_auth": True,
+        "allowed_hosts": "*",
+    }
+    return Settings(**given, **more)
+
+
 @contextlib.contextmanager
 def served(database_url: str, redis_url: str = NO_REDIS) -> Iterator[Shop]:
     """Serve the API on `database_url`, which need not be durable."""
-    with served_with(Settings(database_url=database_url, redis_url=redis_url, allow_unsafe_database=True)) as shop:
+    with served_with(open_to_all(database_url, redis_url)) as shop:
         yield shop
 
 
@@ -98,7 +111,9 @@ def served(database_url: str, redis_url: str = NO_REDIS) -> Iterator[Shop]:
 def served_with(settings: Settings) -> Iterator[Shop]:
     """Serve the API, as service/http/serving.py does."""
     app = create_app(settings)
-    config = uvicorn.Config(app, loop="uvloop", http=Connection, ws="none", log_config=None, server_header=False)
+    config = uvicorn.Config(
+        app, loop="uvloop", http=Connection, ws="none", log_config=None, server_header=False, headers=HEADERS
+    )
     server = uvicorn.Server(config)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         host, port = listener.getsockname()

@@ -10,6 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = (
+    "access",
     "command",
     "contract",
     "database",
@@ -61,6 +62,7 @@ TRANSACTIONS = {
 
 # Files with a statement that writes. All else reads.
 WRITING = {
+    "access/store.py",
     "eventlog/append.py",
     "eventlog/idempotency.py",
     "eventlog/skips.py",

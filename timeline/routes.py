@@ -1,18 +1,19 @@
 """The past over HTTP: a resource at a version or time, its history, and the events that explain it."""
 
 from collections.abc import Awaitable, Callable, Iterator
-from typing import TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from fastapi import APIRouter, Request, Response
 from pydantic import Field
 
 from contract.caching import IMMUTABLE_PRIVATE, REVALIDATED
+from contract.callers import caller_of, scope
 from contract.problems import Problem
 from contract.requests import StrictRoute, none_match
 from contract.resources import Explanation, HistoryPage
 from eventlog.codec import UnreadableEvent, encode
-from eventlog.pages import HEAD
-from query.database import Reads, Statement
+from feed.reader import LogReader
+from query.database import Reads
 from query.paging import link_to_next
 from query.parameters import Name, Number, Parameters, Position
 from query.parked import absent
@@ -24,7 +25,6 @@ from timeline.explaining import explanation
 from timeline.reading import NOW, AsOf, Past, Timeline, Version, When
 from timeline.resources import path_of
 
-_HEAD = Statement(HEAD)
 # It takes a deployment, not a moment.
 _UNREADABLE_RETRY_SECONDS = 60
 
@@ -56,12 +56,8 @@ class PastAnswers:
 
     def __init__(self, reads: Reads, waiting: WaitingReads | None = None) -> None:
         self.timeline = Timeline(reads)
-
-        async def position() -> int:
-            ((head,),) = await reads.rows(_HEAD, {})
-            return int(head)
-
-        self.sync = Sync(position, waiting)
+        self.log = LogReader(reads)
+        self.sync = Sync(self.log.position, waiting)
 
     async def order(self, request: Request, id_: str) -> Response:
         return await self._answer(request, f"order-{id_}")
@@ -73,8 +69,9 @@ class PastAnswers:
         return await self._answer(request, f"user-{id_}")
 
     async def at(self, request: Request, stream: str, parameters: PastParameters) -> Past:
-        """The stream at the moment that is wanted. Raises Problem if it did not exist then."""
+        """The stream at the moment that is wanted. Raises Problem if it did not exist then, or belongs to another."""
         when = when_of(parameters)
+        await self._refuse_strangers(request, stream)
         past = await self.sync.answer(request, lambda: readable(stream, lambda: self.timeline.at(stream, when)))
         _check(past, when)
         return past
@@ -82,13 +79,14 @@ class PastAnswers:
     async def history(self, request: Request, stream: str) -> Response:
         """What happened to a resource."""
         parameters = HistoryParameters.of(request)
+        await self._refuse_strangers(request, stream)
         after, limit = parameters.after, parameters.limit
         history = await self.sync.answer(
             request, lambda: readable(stream, lambda: self.timeline.history(stream, after, limit))
         )
         if not history.last:
             raise absent(path_of(stream), history.position, parked=False)
-        steps = [step.view() for step in history.steps]
+        steps = [_shown_to(request, step.view()) for step in history.steps]
         if not steps or steps[-1]["version"] == history.last:
             return json_response(encode({"data": steps, "next": None}), history.position)
         following = str(steps[-1]["version"])
@@ -104,7 +102,23 @@ class PastAnswers:
             names = ", ".join(dict.fromkeys(field.name.partition(".")[0] for field in past.fields()))
             detail = f"field: {path_of(stream)} has no field {parameters.field!r}. It has: {names}."
             raise Problem("invalid-parameter", detail, parameter="field")
-        return json_response(encode({"version": past.version, "data": explained}), past.position)
+        shown = [_shown_to(request, it) for it in explained]
+        return json_response(encode({"version": past.version, "data": shown}), past.position)
+
+    async def _refuse_strangers(self, request: Request, stream: str) -> None:
+        """Raise Problem `not-found` for an order or a user of somebody else: as if it did not exist.
+
+        A product belongs to nobody; the scopes of its routes say who sees it.
+        """
+        viewer = caller_of(request).viewer
+        if viewer.everyone or stream.startswith("product-"):
+            return
+        head = await self.sync.answer(request, self._head)
+        if not await self.log.is_visible(stream, viewer):
+            raise absent(path_of(stream), head.position, parked=False)
+
+    async def _head(self) -> "_Head":
+        return _Head(await self.log.position())
 
     async def _answer(self, request: Request, stream: str) -> Response:
         past = await self.at(request, stream, PastParameters.of(request))
@@ -117,6 +131,17 @@ class PastAnswers:
         if none_match(request, str(past.version)):
             return Response(None, 304, headers)
         return Response(encode(past.view()), 200, headers, MEDIA_TYPE)
+
+
+class _Head(NamedTuple):
+    position: int
+
+
+def _shown_to(request: Request, step: dict[str, Any]) -> dict[str, Any]:
+    """An event as the caller may see it: a customer does not see who acted for the shop."""
+    if caller_of(request).viewer.everyone:
+        return step
+    return {**step, **dict.fromkeys(step.keys() & {"actor", "request_id"})}
 
 
 def routers(past: PastAnswers) -> Iterator[APIRouter]:
@@ -140,10 +165,13 @@ def _router(past: PastAnswers, kind: str) -> APIRouter:
     history.__doc__ = f"{a} {kind}'s history as a person reads it, oldest first, with what each event changed."
     explain.__doc__ = f"Which event set each field of {a.lower()} {kind} last, now or at a version or time."
     errors = ["not-found", "unreadable-stream"]
+    # A product's events tell of other people's orders.
+    security = scope({"order": "orders:read", "user": "users:read", "product": "events:read"}[kind])
     get(
         routes,
         f"/{kind}s/{{id}}/history",
         answers=HistoryPage,
+        security=security,
         errors=errors,
         parameters=HistoryParameters,
         of_tables=False,
@@ -152,6 +180,7 @@ def _router(past: PastAnswers, kind: str) -> APIRouter:
         routes,
         f"/{kind}s/{{id}}/explain",
         answers=Explanation,
+        security=security,
         errors=errors,
         parameters=ExplainParameters,
         of_tables=False,

@@ -3,6 +3,7 @@
 Refused
 |- Missing, Deleted, VersionMismatch          the thing itself
 |- EmailTaken, SkuTaken, ExternalIdTaken      somebody else has it
+|- AlreadyRegistered                          the caller has it
 |- UnknownUser, UnknownProduct, Discontinued, MixedCurrency, PriceChanged, OutOfStock      placing an order
 |- UnknownLine, NotCancellable                cancelling lines
 `- StockNotKept, StockOutOfRange              adjusting stock
@@ -48,10 +49,17 @@ class SkuTaken(Refused):
 
 @dataclass(slots=True)
 class ExternalIdTaken(Refused):
-    """`owner` is the stream that has it."""
+    """`owner` is the stream that has it; None when the caller may not know."""
 
     external_id: str
-    owner: str
+    owner: str | None
+
+
+@dataclass(slots=True)
+class AlreadyRegistered(Refused):
+    """The caller has a user already."""
+
+    user_id: str
 
 
 @dataclass(slots=True)

@@ -5,6 +5,7 @@ the log, through a projection and into a table without being taken apart. `PERSO
 person, and `ABOUT` the field that says of whom (absent: the stream is that user's own).
 """
 
+from eventlog.events.operator import OperatorActed
 from eventlog.events.order import CancelledLine, OrderCancelled, OrderItem, OrderLinesCancelled, OrderPlaced
 from eventlog.events.product import (
     ProductAdded,
@@ -28,7 +29,10 @@ ProductEvent = (
     | StockReleased
 )
 OrderEvent = OrderPlaced | OrderLinesCancelled | OrderCancelled
-Event = UserEvent | ProductEvent | OrderEvent
+Event = UserEvent | ProductEvent | OrderEvent | OperatorActed
+
+# Types that are about the service itself: no projection makes rows of them.
+NOT_PROJECTED: frozenset[type[Event]] = frozenset({OperatorActed})
 
 # Each type with the schema version that is written today. A changed shape gets the next number here and an upcasting
 # function in eventlog/upcasting.py; the golden file keeps the bytes of every version ever written.
@@ -46,12 +50,15 @@ SCHEMA_VERSIONS: dict[type[Event], int] = {
     OrderPlaced: 1,
     OrderLinesCancelled: 1,
     OrderCancelled: 1,
+    OperatorActed: 1,
 }
 
 __all__ = [
+    "NOT_PROJECTED",
     "SCHEMA_VERSIONS",
     "CancelledLine",
     "Event",
+    "OperatorActed",
     "OrderCancelled",
     "OrderEvent",
     "OrderItem",

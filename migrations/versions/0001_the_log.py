@@ -1,4 +1,4 @@
-"""The log: events, head, snapshots, claims, idempotency keys, skips; and triggers that refuse to rewrite history."""
+"""The log with what is kept beside it, triggers that refuse to rewrite history, and the API keys."""
 
 from alembic import op
 
@@ -87,6 +87,28 @@ CREATE TABLE log.skips (
 );
 COMMENT ON TABLE log.skips IS 'events that an operator had a projection leave out; every replay leaves them out too';
 
+CREATE SCHEMA access;
+CREATE TABLE access.api_keys (
+    id text COLLATE "C" NOT NULL,
+    account text COLLATE "C" NOT NULL,
+    name text NOT NULL,
+    sha256 bytea NOT NULL,
+    role text NOT NULL,
+    scopes text[] NOT NULL,
+    user_id uuid,
+    created_by text NOT NULL,
+    created_at timestamptz NOT NULL DEFAULT now(),
+    expires_at timestamptz,
+    revoked_at timestamptz,
+    replaced_by text COLLATE "C",
+    last_used_hour timestamptz,
+    CONSTRAINT api_keys_pkey PRIMARY KEY (id),
+    CONSTRAINT api_keys_sha256_key UNIQUE (sha256),
+    CONSTRAINT a_customer_names_a_user CHECK (role <> 'customer' OR user_id IS NOT NULL)
+);
+COMMENT ON COLUMN access.api_keys.account IS 'the id of the first key of its family';
+COMMENT ON COLUMN access.api_keys.user_id IS 'the user that a customer is';
+
 CREATE FUNCTION log.refuse_rewriting() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     RAISE EXCEPTION 'log.% is append-only: % refused', TG_TABLE_NAME, TG_OP
@@ -137,6 +159,9 @@ BEGIN
     GRANT SELECT, UPDATE ON log.head TO orders_writer;
     GRANT SELECT, INSERT, UPDATE, DELETE ON log.snapshots TO orders_writer;
     GRANT SELECT, INSERT, DELETE ON log.claims, log.idempotency_keys TO orders_writer;
+    GRANT USAGE ON SCHEMA access TO orders_writer;
+    GRANT SELECT, INSERT ON access.api_keys TO orders_writer;
+    GRANT UPDATE (expires_at, revoked_at, replaced_by, last_used_hour) ON access.api_keys TO orders_writer;
 EXCEPTION
     WHEN insufficient_privilege THEN
         RAISE NOTICE 'the role orders_writer was not made: %', SQLERRM;

@@ -5,7 +5,21 @@ from typing import Annotated
 
 import typer
 
-from service.cli import doctor, importing, log, mirror, openapi, parked, past, read_tables, run, status
+from service.cli import (
+    audit,
+    doctor,
+    importing,
+    keys,
+    log,
+    mirror,
+    openapi,
+    parked,
+    past,
+    read_tables,
+    run,
+    sbom,
+    status,
+)
 from service.cli.failures import explain
 from service.version import VERSION
 
@@ -46,12 +60,23 @@ app.command(epilog="Example: orders explain orders/0190... --as-of 2026-11-22T13
 app.command(epilog="Example: orders doctor --json")(doctor.doctor)
 app.command(epilog="Example: orders events --follow")(log.events)
 app.command(epilog="Example: orders openapi > openapi.json")(openapi.openapi)
+app.command(epilog="Example: orders sbom > orders.cdx.json")(sbom.sbom)
 
 of_parked = typer.Typer()
 of_parked.callback(invoke_without_command=True, epilog="Example: orders parked --json")(parked.parked)
 of_parked.command(epilog="Example: orders parked retry --group 1")(parked.retry)
 of_parked.command(epilog='Example: orders parked skip order-0190... --reason "an order of the load test"')(parked.skip)
 app.add_typer(of_parked, name="parked")
+
+of_keys = typer.Typer(no_args_is_help=True)
+of_keys.callback(epilog="Example: orders keys create --name shop --role staff --expires 90d")(keys.keys)
+of_keys.command(epilog="Example: orders keys create --name shop --role staff --expires 90d")(keys.create)
+of_keys.command("list", epilog="Example: orders keys list --json")(keys.list_)
+of_keys.command(epilog="Example: orders keys rotate Ab12Cd34 --overlap 24h")(keys.rotate)
+of_keys.command(epilog='Example: orders keys revoke Ab12Cd34 --reason "it was published"')(keys.revoke)
+app.add_typer(of_keys, name="keys")
+app.command(epilog="Example: ORDERS_API_KEY_FILE=shop.key orders whoami")(keys.whoami)
+app.command(epilog="Example: orders audit --limit 10")(audit.audit)
 
 
 def main() -> None:

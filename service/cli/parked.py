@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from service.cli import connect
+from service.cli import acting, connect
 from service.cli.failures import MISUSE, NOT_TRUE
 from service.cli.read_tables import named
 from service.cli.run import DataDir
@@ -88,6 +88,8 @@ def retry(
         else:
             for it in _with(connection, chosen, stream) if stream else chosen:
                 drained += [(it.name, one) for one in again(connection, Loop(it), stream)]
+    if drained:
+        acting.note(connect.database_url(data_dir), "stream.retried", stream or f"{len(drained)} streams")
     if as_json:
         output.json({"data": [_outcome(name, it) for name, it in drained]})
     elif drained:
@@ -119,19 +121,23 @@ def skip(
     if (stream is None) == (group is None):
         raise OperatorError("give a stream or --group", MISUSE)
     by = f"{getpass.getuser()}@{socket.gethostname()}"
+    url = connect.database_url(data_dir)
     with _database(data_dir) as connection:
         if group is not None:
-            _skip_group(connection, _chosen(projection), group, reason.strip(), by)
+            _skip_group(connection, url, _chosen(projection), group, reason.strip(), by)
         elif stream is not None:
-            _skip_stream(connection, _chosen(projection), stream, reason.strip(), by)
+            _skip_stream(connection, url, _chosen(projection), stream, reason.strip(), by)
 
 
-def _skip_group(connection: "Connection", chosen: "list[Projection]", number: int, reason: str, by: str) -> None:
+def _skip_group(
+    connection: "Connection", url: str, chosen: "list[Projection]", number: int, reason: str, by: str
+) -> None:
     from projector.loop import Loop
     from projector.parked import skip_group
 
     wanted, projection = _numbered(connection, chosen, number)
     drained = skip_group(connection, Loop(projection), wanted, reason, by)
+    acting.note(url, "group.skipped", f"{projection.name} {wanted.error}: {len(drained)} streams", reason)
     out = sum(it.parked is not None and it.parked.skipped for it in drained)
     again = sum(it.parked is not None and not it.parked.skipped for it in drained)
     print(f"{projection.name} skips one event of each of {len(drained):,} streams")
@@ -142,7 +148,9 @@ def _skip_group(connection: "Connection", chosen: "list[Projection]", number: in
         raise typer.Exit(NOT_TRUE)
 
 
-def _skip_stream(connection: "Connection", chosen: "list[Projection]", stream: str, reason: str, by: str) -> None:
+def _skip_stream(
+    connection: "Connection", url: str, chosen: "list[Projection]", stream: str, reason: str, by: str
+) -> None:
     from projector.loop import Loop
     from projector.parked import skip as leave_out
 
@@ -151,6 +159,8 @@ def _skip_stream(connection: "Connection", chosen: "list[Projection]", stream: s
         names = ", ".join(it.name for it in where)
         raise OperatorError(f"{stream} is parked in {names}: name one with --projection", MISUSE)
     event, drained = leave_out(connection, Loop(where[0]), stream, reason, by)
+    target = f"{where[0].name} {stream} {event.version}"
+    acting.note(url, "event.skipped", target, reason)
     print(f"{where[0].name} skips event {event.position} ({event.type}, version {event.version} of {stream})")
     if drained.parked is None:
         print(f"{stream} is no longer parked")

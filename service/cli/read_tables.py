@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from service.cli import connect, rebuilding
+from service.cli import acting, connect, rebuilding
 from service.cli.failures import MISUSE, NOT_TRUE
 from service.cli.run import DataDir
 from service.errors import OperatorError
@@ -57,6 +57,7 @@ def replay(
                 _tell(rebuilt)
     else:
         _one_by_one(url, chosen)
+    acting.note(url, "projection.replayed", ", ".join(it.name for it in chosen))
     _tell_parked(url, chosen)
 
 

@@ -1,5 +1,6 @@
 """`orders up`, `serve`, `work`, `migrate`: the commands that start things."""
 
+import logging
 import os
 import sys
 from pathlib import Path
@@ -7,9 +8,11 @@ from typing import Annotated
 
 import typer
 
-from service import logs
+from service import exposure, logs
 from service.cli import connect
 from service.settings import Settings
+
+log = logging.getLogger(__name__)
 
 # More threads than projections and sweeps would only wait for each other.
 WORKER_THREADS = 2
@@ -19,14 +22,23 @@ WORKER_SHUTDOWN_MS = 4_000
 
 DataDir = Annotated[Path | None, typer.Option(help="Where `orders up` keeps its servers' data [DATA_DIR, ./data]")]
 Port = Annotated[int | None, typer.Option(help="The API's port [PORT, 8000]", min=1, max=65535)]
+NoAuth = Annotated[
+    bool | None, typer.Option("--no-auth", help="Let everybody do everything, without a key; on loopback alone")
+]
 Host = Annotated[str, typer.Option(help="The address to listen on; 0.0.0.0 for all")]
 
 
-def up(port: Port = None, data_dir: DataDir = None, host: Host = "127.0.0.1") -> None:
+def up(
+    port: Port = None,
+    data_dir: DataDir = None,
+    host: Host = "127.0.0.1",
+    no_auth: NoAuth = None,
+) -> None:
     """Run everything in this terminal: PostgreSQL, Valkey, the API, the worker. Ctrl-C stops it, the data stays."""
     from service.embedded.supervisor import Supervisor
 
-    settings = Settings.load(port=port, data_dir=data_dir)
+    settings = Settings.load(port=port, data_dir=data_dir, no_auth=no_auth)
+    exposure.refuse(settings, host)
     logs.configure(settings.log_format, settings.log_level)
     sys.exit(Supervisor(settings, host).run())
 
@@ -36,14 +48,19 @@ def serve(
     port: Port = None,
     processes: Annotated[int, typer.Option(help="How many processes share the port", min=1)] = 1,
     data_dir: DataDir = None,
+    no_auth: NoAuth = None,
 ) -> None:
     """Run the API alone."""
     from service.health.durability import refuse_unsafe
     from service.http import serving
 
-    settings = connect.settings(data_dir, port=port)
+    settings = connect.settings(data_dir, port=port, no_auth=no_auth)
+    exposure.refuse(settings, host)
     logs.configure(settings.log_format, settings.log_level)
     refuse_unsafe(settings)
+    exposure.refuse_without_callers(settings, host)
+    if settings.no_auth:
+        log.warning("NO_AUTH: everybody who reaches the port may do everything")
     serving.serve(settings, host, processes)
 
 

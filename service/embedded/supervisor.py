@@ -9,6 +9,7 @@ from collections.abc import Callable
 from urllib.error import URLError
 from urllib.request import urlopen
 
+from service import first_key
 from service.cli import connect
 from service.embedded import PostgresServer, ValkeyServer
 from service.embedded.child import Child, Kept, say, say_bare
@@ -97,6 +98,8 @@ class Supervisor:
         self._valkey.start()
         refuse_unsafe(self._settings.model_copy(update={"database_url": self._postgres.url}))
         upgrade(self._postgres.url)
+        if not self._settings.no_auth and first_key.ensure(self._postgres.url, self._data_dir):
+            say(f"made an operator's API key: {self._data_dir / first_key.FILE_NAME}")
 
     def _start_children(self) -> None:
         if self._stop_asked:

@@ -10,6 +10,7 @@ from fastapi import APIRouter
 from starlette.responses import Response
 
 from contract.caching import IMMUTABLE
+from contract.callers import PUBLIC
 from contract.problems import Problem
 from contract.requests import StrictRoute
 
@@ -25,8 +26,6 @@ _SECURITY = {
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
         "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     ),
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
 }
 # The same for everybody; a cache asks again before each use, because the next release may change it.
 _SHARED = {"Cache-Control": "no-cache"}
@@ -59,7 +58,8 @@ def router(document: Callable[[], dict[str, Any]]) -> APIRouter:
         "/docs": docs,
         "/static/{version}/{name}": static,
     }
+    open_to_all = {"security": PUBLIC}
     for path, endpoint in endpoints.items():
-        routes.add_api_route(path, endpoint, methods=["GET"])
-        routes.add_api_route(path, endpoint, methods=["HEAD"])
+        routes.add_api_route(path, endpoint, methods=["GET"], openapi_extra=open_to_all)
+        routes.add_api_route(path, endpoint, methods=["HEAD"], openapi_extra=open_to_all)
     return routes

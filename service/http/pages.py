@@ -8,10 +8,12 @@ import msgspec
 from fastapi import APIRouter
 from prometheus_client.core import Metric
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
+from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from contract.caching import NO_STORE
+from contract.callers import PUBLIC, caller_of, scope
 from contract.openapi import Documented, problem_content
 from contract.problems import PROBLEMS, Problem
 from contract.requests import StrictRoute
@@ -42,11 +44,15 @@ class Alive(BaseModel):
 
 
 class Readiness(BaseModel):
-    """Whether commands are taken and projected, and by name what is in the way; with `degraded`, reads go on."""
+    """Whether commands are taken and projected, and by name what is in the way; with `degraded`, reads go on.
+
+    Callers with the scope ops:read are given the reasons; all others an empty list.
+    """
 
     status: Literal["ok", "degraded", "not ready"]
     not_ready: dict[str, str]
     degraded: dict[str, str]
+    access: Literal["keys", "open"] = Field(description="`open`: no caller is asked for a key (NO_AUTH)")
 
 
 class ProblemMeaning(BaseModel):
@@ -67,15 +73,17 @@ def router(
     health: Health,
     stopping: Stopping,
     prefix: str,
+    *,
+    is_open: bool,
 ) -> APIRouter:
     """The routes. `counted` gives the figures of this process, or of all processes behind the port.
 
-    `prefix` is what a proxy puts in front of their paths.
+    `prefix` is what a proxy puts in front of their paths. `is_open`: no caller is asked for a key.
     """
     routes = APIRouter(route_class=StrictRoute, tags=["operations"])
     state = State(reads)
 
-    @get(routes, "/", answers=FrontPage, synced=False)
+    @get(routes, "/", answers=FrontPage, security=PUBLIC, synced=False)
     async def get_front_page() -> Response:
         """Say what this service is, and where its documentation is. The paths are relative to this one."""
         front = FrontPage(
@@ -87,7 +95,7 @@ def router(
         )
         return JSONResponse(front.model_dump(), headers=NO_STORE)
 
-    @get(routes, "/healthz", answers=Alive, synced=False)
+    @get(routes, "/healthz", answers=Alive, security=PUBLIC, synced=False)
     async def get_health() -> Response:
         """Say that the process answers: whether it should be restarted, not whether it is ready."""
         return JSONResponse({"status": "ok"}, headers=NO_STORE)
@@ -100,20 +108,25 @@ def router(
         }
     }
 
-    @get(routes, "/readyz", answers=Readiness, synced=False, also=not_ready)
-    async def get_readiness() -> Response:
+    @get(routes, "/readyz", answers=Readiness, security=scope("ops:read", optional=True), synced=False, also=not_ready)
+    async def get_readiness(request: Request) -> Response:
         """Say whether commands are taken and projected; 503 with the reasons when not, or when it is to stop."""
         if stopping.is_asked:
             found = Condition({"stopping": "SIGTERM has come: the port is about to close"}, {})
         else:
             found = await health.condition()
         status = "not ready" if found.not_ready else "degraded" if found.degraded else "ok"
-        return JSONResponse({"status": status, **found._asdict()}, 503 if found.not_ready else 200, NO_STORE)
+        reasons = found if "ops:read" in caller_of(request).scopes else Condition({}, {})
+        shown = {"status": status, **reasons._asdict(), "access": "open" if is_open else "keys"}
+        return JSONResponse(shown, 503 if found.not_ready else 200, NO_STORE)
 
-    @routes.head("/metrics", include_in_schema=False)
+    metered = {"security": scope("metrics:read")}
+
+    @routes.head("/metrics", include_in_schema=False, openapi_extra=metered)
     @routes.get(
         "/metrics",
         response_class=Response,
+        openapi_extra=metered,
         responses={200: {"description": "Metrics", "content": {"text/plain": {"schema": {"type": "string"}}}}},
     )
     async def get_metrics() -> Response:
@@ -121,7 +134,7 @@ def router(
         text = await asyncio.to_thread(metrics_text, counted, await state.families())
         return Response(text, headers=NO_STORE, media_type=CONTENT_TYPE_PLAIN_0_0_4)
 
-    @get(routes, "/projections", answers=ProjectionList, synced=False)
+    @get(routes, "/projections", answers=ProjectionList, security=scope("ops:read"), synced=False)
     async def list_projections() -> Response:
         """Each projection's position, how far it is behind the head of the log, and how far a rebuild of it is.
 
@@ -132,7 +145,7 @@ def router(
         body = msgspec.json.encode({"data": [view(it) for it in (*standings, *mirrors)]})
         return json_response(body, min(it.position for it in standings))
 
-    @get(routes, "/problems/{code}", answers=ProblemMeaning, errors=["not-found"], synced=False)
+    @get(routes, "/problems/{code}", answers=ProblemMeaning, security=PUBLIC, errors=["not-found"], synced=False)
     async def get_problem_type(code: str) -> Response:
         """What a problem means, and what to do about it."""
         kind = PROBLEMS.get(code)

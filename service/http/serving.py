@@ -19,6 +19,9 @@ from service.settings import Settings
 
 SHUTDOWN_SECONDS = 8  # for requests in flight, which are answered before; then they are cancelled
 
+# On every answer, also on those that no route makes.
+HEADERS = [("X-Content-Type-Options", "nosniff"), ("Referrer-Policy", "no-referrer")]
+
 # Set by us for the processes that uvicorn starts: the directory in which they share their metrics. None outlives it.
 _PART_OF_SEVERAL = "ORDERS_SERVE_PART_OF_SEVERAL"
 
@@ -39,6 +42,7 @@ def serve(settings: Settings, host: str, processes: int = 1) -> None:
         access_log=False,
         proxy_headers=False,  # nobody here asks for the caller's address
         server_header=False,
+        headers=HEADERS,
         timeout_graceful_shutdown=SHUTDOWN_SECONDS,
         backlog=BACKLOG,
     )

@@ -11,7 +11,7 @@ import uuid
 
 import httpx
 from orders_client import NoProblemDocument, OrdersTransport, Refused, connect, expect
-from orders_client.generated import Client
+from orders_client.generated import AuthenticatedClient
 from orders_client.generated.api.operations import get_readiness
 from orders_client.generated.api.orders import cancel_order, get_order, list_orders, place_order
 from orders_client.generated.api.products import add_product, change_product, list_products
@@ -34,6 +34,8 @@ from orders_client.generated.models import (
 )
 from orders_client.generated.types import UNSET
 
+KEY = "none"  # the service under test asks for no key
+
 
 def problem_of(parsed: object) -> ProblemView:
     try:
@@ -49,7 +51,7 @@ def step(sentence: str) -> None:
 
 def walk(api: str) -> None:
     transport = OrdersTransport()
-    with connect(api, transport=transport) as client:
+    with connect(api, KEY, transport=transport) as client:
         user, product = begin(client)
         order = order_something(client, transport, user, product)
         look_around(client, user, order)
@@ -57,7 +59,7 @@ def walk(api: str) -> None:
         cancel_a_line(client, order)
 
 
-def begin(client: Client) -> tuple[UserView, ProductView]:
+def begin(client: AuthenticatedClient) -> tuple[UserView, ProductView]:
     body = RegisterUserBody(name="Ada", email=f"{uuid.uuid4()}@example.org")
     user = expect(UserView, register_user.sync(client=client, body=body))
     assert (user.name, user.external_id, user.version) == ("Ada", None, 1)
@@ -72,7 +74,9 @@ def begin(client: Client) -> tuple[UserView, ProductView]:
     return user, product
 
 
-def order_something(client: Client, transport: OrdersTransport, user: UserView, product: ProductView) -> OrderView:
+def order_something(
+    client: AuthenticatedClient, transport: OrdersTransport, user: UserView, product: ProductView
+) -> OrderView:
     items = [ItemBody(sku=product.sku, quantity=2), ItemBody(product_id=product.id, quantity=1)]
     body = PlaceOrderBody(user_id=user.id, items=items, note="ring twice")
     key = str(uuid.uuid4())
@@ -99,7 +103,7 @@ def order_something(client: Client, transport: OrdersTransport, user: UserView, 
     return order
 
 
-def look_around(client: Client, user: UserView, order: OrderView) -> None:
+def look_around(client: AuthenticatedClient, user: UserView, order: OrderView) -> None:
     skus = []
     cursor, pages = "", 0
     while True:
@@ -122,7 +126,7 @@ def look_around(client: Client, user: UserView, order: OrderView) -> None:
     step("filters by time")
 
 
-def be_refused(client: Client, user: UserView, product: ProductView) -> None:
+def be_refused(client: AuthenticatedClient, user: UserView, product: ProductView) -> None:
     body = PlaceOrderBody(user_id=user.id, items=[ItemBody(sku=product.sku, quantity=9)])
     refused = place_order.sync_detailed(client=client, body=body)
     problem = problem_of(refused.parsed)
@@ -139,7 +143,7 @@ def misspell(line: ProblemLine) -> None:
     line.availible  # type: ignore[attr-defined] # noqa: B018
 
 
-def cancel_a_line(client: Client, order: OrderView) -> None:
+def cancel_a_line(client: AuthenticatedClient, order: OrderView) -> None:
     body = CancelOrderBody(lines=[CancelledLineBody(line=2, quantity=1)], reason="one too many")
     cancelled = expect(OrderView, cancel_order.sync(order.id, client=client, body=body, if_match=f'"{order.version}"'))
     assert (cancelled.status, cancelled.cancelled_total) == ("partially_cancelled", "7.20")
@@ -154,12 +158,12 @@ def cancel_a_line(client: Client, order: OrderView) -> None:
 def retry(refusing: str, cutting: str) -> None:
     # The names tell the requests apart in the proxies' logs.
     body = RegisterUserBody(name="refused", email=f"{uuid.uuid4()}@example.org")
-    with connect(refusing) as client:
+    with connect(refusing, KEY) as client:
         expect(UserView, register_user.sync(client=client, body=body))
     step("comes back as late as Retry-After asks")
 
     transport = OrdersTransport()
-    with connect(cutting, transport=transport) as client:
+    with connect(cutting, KEY, transport=transport) as client:
         body = RegisterUserBody(name="cut", email=f"{uuid.uuid4()}@example.org")
         registered = register_user.sync_detailed(client=client, body=body)
         user = expect(UserView, registered.parsed)
@@ -180,15 +184,15 @@ def retry(refusing: str, cutting: str) -> None:
 
 def give_up(api: str, refusing: str) -> None:
     impatient = OrdersTransport(sync_token=10**9, tries_max=2)
-    with connect(api, transport=impatient) as client:
+    with connect(api, KEY, transport=impatient) as client:
         behind = problem_of(list_orders.sync(client=client, prefer="wait=0"))
     assert (behind.code, behind.retryable) == ("projection-behind", True)
-    with connect(refusing, transport=OrdersTransport(seconds_max=0.5)) as client:
+    with connect(refusing, KEY, transport=OrdersTransport(seconds_max=0.5)) as client:
         body = RegisterUserBody(name="given up", email=f"{uuid.uuid4()}@example.org")
         assert problem_of(register_user.sync(client=client, body=body)).code == "overloaded"
     step("returns the problem when it has no more tries or time")
 
-    with connect(f"{refusing}/broken", transport=OrdersTransport(tries_max=1)) as client:
+    with connect(f"{refusing}/broken", KEY, transport=OrdersTransport(tries_max=1)) as client:
         try:
             get_readiness.sync(client=client)
         except NoProblemDocument:
@@ -196,7 +200,7 @@ def give_up(api: str, refusing: str) -> None:
 
 
 async def concurrently(refusing: str) -> None:
-    async with connect(refusing) as client:
+    async with connect(refusing, KEY) as client:
         body = RegisterUserBody(name="async", email=f"{uuid.uuid4()}@example.org")
         expect(UserView, await register_user.asyncio(client=client, body=body))
     step("does the same in async functions")

@@ -9,6 +9,7 @@ from starlette.requests import Request
 from command.api import Commands
 from command.ids import new_id
 from command.users import RegisterUser
+from contract.callers import NOBODY
 from contract.problems import Problem
 from eventlog.events.product import ProductDiscontinued
 from tests.builders import append_events, new_event
@@ -22,7 +23,14 @@ NOWHERE = "postgresql://orders@127.0.0.1:1/orders"
 def request(**headers: str) -> Request:
     """POST /users with these headers."""
     raw = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
-    scope: dict[str, Any] = {"type": "http", "method": "POST", "path": "/users", "query_string": b"", "headers": raw}
+    scope: dict[str, Any] = {
+        "type": "http",
+        "method": "POST",
+        "path": "/users",
+        "query_string": b"",
+        "headers": raw,
+        "caller": NOBODY,
+    }
     return Request(scope | {"server": ("testserver", 80), "scheme": "http"})
 
 

@@ -47,7 +47,12 @@ def test_the_request_and_its_command_can_be_found_in_the_log(shop: Shop) -> None
     ((metadata,),) = shop.rows("SELECT metadata FROM log.events WHERE position = %s", answer.headers["sync-token"])
     command_id = answer.headers["command-id"]
     assert answer.headers["x-request-id"] == "shop-17"
-    assert metadata == {"actor": "api", "command_id": command_id, "request_id": "shop-17", "traceparent": trace}
+    assert metadata == {
+        "actor": {"kind": "anyone", "id": "anyone"},
+        "command_id": command_id,
+        "request_id": "shop-17",
+        "traceparent": trace,
+    }
 
 
 def test_an_e_mail_address_is_unique_without_regard_to_case_and_kept_as_sent(shop: Shop) -> None:

@@ -11,11 +11,14 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict
 from starlette.requests import Request
 
+from access.guard import OpenGuard
+from contract.callers import PUBLIC
 from contract.problems import Problem, problem_of
 from contract.requests import BODY_BYTES_MAX, StrictRoute, add_routes
 
 pytestmark = pytest.mark.anyio
 JSON = {"Content-Type": "application/json"}
+OPEN = {"security": PUBLIC}
 
 
 class Item(BaseModel):
@@ -32,7 +35,7 @@ async def check_caller(request: Request) -> str:
 def a_router(*dependencies: object, on_route: tuple[object, ...] = ()) -> APIRouter:
     router = APIRouter(route_class=StrictRoute, dependencies=list(dependencies))  # type: ignore[arg-type]
 
-    @router.post("/items/{id}", dependencies=list(on_route))  # type: ignore[arg-type]
+    @router.post("/items/{id}", dependencies=list(on_route), openapi_extra=OPEN)  # type: ignore[arg-type]
     async def add_item(id: str, body: Item, request: Request) -> Response:
         return Response(f"{id} {body.name} {request.headers.get('x-caller')}")
 
@@ -72,7 +75,7 @@ def by_route() -> FastAPI:
 def by_signature() -> FastAPI:
     app, router = FastAPI(), APIRouter(route_class=StrictRoute)
 
-    @router.post("/items/{id}")
+    @router.post("/items/{id}", openapi_extra=OPEN)
     async def add_item(id: str, body: Item, caller: Annotated[str, Depends(check_caller)]) -> Response:
         return Response(f"{id} {body.name} {caller}")
 
@@ -89,6 +92,7 @@ async def asked(app: FastAPI, path: str, body: str | bytes, **headers: str) -> h
     async def invalid(_: Request, error: RequestValidationError) -> Response:
         return problem_of(error).response()
 
+    app.state.guard = OpenGuard()
     transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(transport=transport, base_url="http://shop") as client:
         return await client.post(path, content=body, headers=JSON | headers)
@@ -126,7 +130,7 @@ async def test_a_route_with_dependencies_reads_as_strictly(
 async def test_a_path_parameter_has_the_type_that_the_endpoint_declares() -> None:
     app, router = FastAPI(), APIRouter(route_class=StrictRoute)
 
-    @router.post("/items/{id}")
+    @router.post("/items/{id}", openapi_extra=OPEN)
     async def add_item(id: UUID) -> Response:
         return Response(type(id).__name__)
 

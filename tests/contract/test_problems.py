@@ -61,8 +61,8 @@ def test_names_of_the_callers_own_cannot_break_the_answer() -> None:
     assert document(refused((("query", "\ud800"), "extra_forbidden", "no")))["parameter"] == "?"
 
 
-def test_a_503_always_says_when_to_come_back() -> None:
+def test_a_429_and_a_503_always_say_when_to_come_back() -> None:
     for code, kind in PROBLEMS.items():
         response = Problem(code, "so it is").response()
-        assert ("retry-after" in response.headers) is (kind.status == 503)
+        assert ("retry-after" in response.headers) is (kind.status in {429, 503})
         assert document(Problem(code, "so it is"))["retryable"] is kind.retryable

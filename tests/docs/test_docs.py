@@ -164,7 +164,7 @@ def test_every_default_of_a_setting_is_the_documented_one() -> None:
     for row in rows(text_of("docs/settings.md")):
         default = Settings.model_fields[names(row[0])[0].lower()].default
         if default is not None:
-            assert names(row[1])[0].removeprefix("./") == str(default).lower()
+            assert names(row[1])[0].removeprefix("./").lower() == str(default).lower()
 
 
 def test_every_route_is_documented_and_no_other() -> None:

@@ -12,7 +12,7 @@ import pytest
 from psycopg import sql
 
 from service.migrate import upgrade
-from tests.docs.walking import ROOT, blocks, masked, orders, running, steps, walk
+from tests.docs.walking import ROOT, Api, blocks, masked, orders, running, steps, walk
 
 ROLES = ("orders_owner", "orders_api", "orders_reader")
 
@@ -31,7 +31,7 @@ def run_orders(arguments: list[str], database_url: str, place: Path) -> None:
     assert (done.returncode, done.stderr) == (0, ""), arguments
 
 
-def check(page: str, api: str) -> None:
+def check(page: str, api: Api) -> None:
     wanted = steps(text_of(page))
     assert len(wanted) > 5
     for step, printed in zip(wanted, walk(wanted, api), strict=True):

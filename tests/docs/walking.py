@@ -14,6 +14,8 @@ from typing import NamedTuple
 
 import psycopg
 
+from service import first_key
+
 ROOT = Path(__file__).parents[2]
 START_SECONDS_MAX = 60
 STOP_SECONDS_MAX = 20
@@ -51,10 +53,18 @@ def steps(text: str) -> list[Step]:
     return found
 
 
-def walk(steps: list[Step], api: str) -> list[str]:
+class Api(NamedTuple):
+    """Where an API is, and the file with an operator's key for it."""
+
+    url: str
+    key_file: Path
+
+
+def walk(steps: list[Step], api: Api) -> list[str]:
     """What each of the steps prints, run in one shell against the API at this URL instead of the documented one."""
     end = "----8<----"
-    script = "set -eu\n" + f"\necho; echo '{end}'\n".join(step.commands for step in steps).replace(API, api)
+    script = "set -eu\n" + f"\necho; echo '{end}'\n".join(step.commands for step in steps).replace(API, api.url)
+    script = script.replace("data/api.key", str(api.key_file))
     environment = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "LC_ALL": "C.UTF-8"}
     done = subprocess.run(
         ["sh", "-c", script], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120, check=False
@@ -73,8 +83,8 @@ def orders(*arguments: str) -> list[str]:
 
 
 @contextlib.contextmanager
-def running(database_url: str, redis_url: str, place: Path, **roles: str) -> Iterator[str]:
-    """`orders serve` and `orders work`, as an operator starts them. Yields the API's URL.
+def running(database_url: str, redis_url: str, place: Path, **roles: str) -> Iterator[Api]:
+    """`orders serve` and `orders work`, as an operator starts them. Yields the API.
 
     `roles` are further variables of the API alone.
     """
@@ -83,6 +93,7 @@ def running(database_url: str, redis_url: str, place: Path, **roles: str) -> Ite
     unsafe = {"ALLOW_UNSAFE_DATABASE": "1"}
     common = {"PATH": os.environ["PATH"], "REDIS_URL": redis_url, "LOG_LEVEL": "warning"} | unsafe
     worker = common | {"DATABASE_URL": database_url}
+    first_key.ensure(database_url, place)
     with contextlib.ExitStack() as stack:
         for arguments, environment in (
             (("work",), worker),
@@ -94,7 +105,7 @@ def running(database_url: str, redis_url: str, place: Path, **roles: str) -> Ite
             )
             stack.callback(_stop, process)
         _wait(database_url, port, place)
-        yield f"http://127.0.0.1:{port}"
+        yield Api(f"http://127.0.0.1:{port}", place / first_key.FILE_NAME)
 
 
 def _wait(database_url: str, port: int, place: Path) -> None:

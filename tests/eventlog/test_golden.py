@@ -14,6 +14,7 @@ from eventlog.events import (
     SCHEMA_VERSIONS,
     CancelledLine,
     Event,
+    OperatorActed,
     OrderCancelled,
     OrderItem,
     OrderLinesCancelled,
@@ -77,6 +78,8 @@ EVENTS: list[Event] = [
         "14.00",
     ),
     OrderCancelled(USER, "EUR", None, "credit-2", (CancelledLine(1, CUP, "CUP-1", 4, "2.50", 4),), "10.00", "10.00"),
+    OperatorActed("key.revoked", "key Ab12Cd34", "it was published"),
+    OperatorActed("key.created", "key Ab12Cd34", None),
 ]
 
 

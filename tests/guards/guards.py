@@ -114,8 +114,8 @@ GUARDS = (
     Guard(
         "a key does not change with the caller's token",
         "command/api.py",
-        "    return _ONLY_CALLER\n",
-        '    return _.headers.get("authorization", "").encode()\n',
+        "caller_of(request).account.encode()",
+        'request.headers.get("authorization", "").encode()',
         ("tests/command/test_idempotency.py::test_a_key_outlives_a_refreshed_token",),
     ),
     Guard(

@@ -9,13 +9,14 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.pool import NullPool
 from sqlalchemy.schema import CreateSchema
 
+import access.tables
 import eventlog.tables
 from projector.projection import Projection
 from service.migrate import expected_revision, upgrade
 from service.projections import PROJECTIONS
 
 OF_THE_LOG = eventlog.tables.metadata
-ALL = [OF_THE_LOG, *(projection.metadata for projection in PROJECTIONS)]
+ALL = [OF_THE_LOG, access.tables.metadata, *(projection.metadata for projection in PROJECTIONS)]
 NAMES = [metadata.schema for metadata in ALL]
 
 # Everything that PostgreSQL knows of a schema's tables: columns, defaults, constraints and indexes with their names
@@ -74,7 +75,7 @@ def test_what_the_migrations_made_is_to_the_letter_what_the_tables_would_make(
         assert made[what] == would_be_made[what], what
 
 
-@pytest.mark.parametrize("projection", PROJECTIONS, ids=NAMES[1:])
+@pytest.mark.parametrize("projection", PROJECTIONS, ids=NAMES[2:])
 def test_the_tables_of_a_projection_start_at_the_beginning_of_the_log(
     database_url: str, projection: Projection
 ) -> None:

@@ -12,6 +12,7 @@ from psycopg import Connection
 from sqlalchemy import Numeric, Text, cast, select
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
+from contract.callers import PUBLIC
 from contract.requests import StrictRoute
 from eventlog.events import OrderPlaced
 from projector.follower import Follower
@@ -67,7 +68,7 @@ def router(reads: Reads, sync: Sync) -> APIRouter:
         Base.metadata,
     )
 
-    @routes.get("/turnover")
+    @routes.get("/turnover", openapi_extra={"security": PUBLIC})
     async def get_turnover(request: Request) -> Response:
         rows = await reads.rows(statement, {})
         shown = ",".join(f'"{currency}":"{total}"' for _, currency, total in rows if currency)

@@ -3,7 +3,7 @@
 import psycopg
 import pytest
 
-from eventlog.events import SCHEMA_VERSIONS
+from eventlog.events import NOT_PROJECTED, SCHEMA_VERSIONS
 from projector.connecting import connect
 from projector.loop import Loop
 from projector.projections.shop import SHOP
@@ -63,7 +63,12 @@ def test_a_golden_log_can_be_written_on(number: int, database_url: str) -> None:
 
 def test_every_version_of_every_event_is_in_a_golden_log() -> None:
     """Red? A new event or version is there: record another log (see golden_log.py)."""
-    written = {(cls.__name__, version) for cls, last in SCHEMA_VERSIONS.items() for version in range(1, last + 1)}
+    written = {
+        (cls.__name__, version)
+        for cls, last in SCHEMA_VERSIONS.items()
+        for version in range(1, last + 1)
+        if cls not in NOT_PROJECTED
+    }
     assert written == {(event.type, event.schema_version) for number in recorded() for event in stored(number)}
 
 

@@ -1,18 +1,13 @@
-import contextlib
-import threading
 from collections.abc import Iterator
 from typing import NamedTuple
 
 import httpx
 import pytest
 
-from projector.follower import Follower
-from service.projections import PROJECTIONS
-from service.settings import Settings
-from tests.served import NO_REDIS, served, served_with
+from tests.projecting import projected
+from tests.served import open_to_all, served, served_with
 
 PREFIX = "/shop"
-LOOK_EVERY_SECONDS = 0.01
 
 
 class Service(NamedTuple):
@@ -25,9 +20,7 @@ class Service(NamedTuple):
 
 @pytest.fixture(scope="module")
 def service(module_database_url: str) -> Iterator[Service]:
-    prefixed = Settings(
-        database_url=module_database_url, redis_url=NO_REDIS, allow_unsafe_database=True, root_path=PREFIX
-    )
+    prefixed = open_to_all(module_database_url, root_path=PREFIX)
     with projected(module_database_url), served(module_database_url) as shop, served_with(prefixed) as other:
         yield Service(str(shop.http.base_url), str(other.http.base_url), module_database_url)
 
@@ -35,25 +28,3 @@ def service(module_database_url: str) -> Iterator[Service]:
 def patient(url: str) -> httpx.Client:
     """A client whose reads wait for their Sync-Token as long as a busy machine may need."""
     return httpx.Client(base_url=url, headers={"Prefer": "wait=20"}, timeout=30)
-
-
-@contextlib.contextmanager
-def projected(database_url: str) -> Iterator[None]:
-    """Keep the read tables up to date, without a broker: look at the log again and again."""
-    stopping = threading.Event()
-
-    def project() -> None:
-        followers = [Follower(database_url, projection) for projection in PROJECTIONS]
-        while not stopping.wait(LOOK_EVERY_SECONDS):
-            for follower in followers:
-                follower.sweep()
-        for follower in followers:
-            follower.close()
-
-    thread = threading.Thread(target=project, name="projecting")
-    thread.start()
-    try:
-        yield
-    finally:
-        stopping.set()
-        thread.join()

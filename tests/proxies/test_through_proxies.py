@@ -45,7 +45,7 @@ def body_of(size: int) -> bytes:
 def test_health_checks_pass(shop: Shop) -> None:
     assert shop.get("/healthz").status_code == 200
     ready = shop.get("/readyz")
-    assert (ready.status_code, ready.headers["cache-control"]) == (200, "no-store")
+    assert (ready.status_code, ready.headers["cache-control"]) == (200, "private, no-store")
 
 
 def test_a_retried_order_is_placed_once_and_read_with_its_sync_token(shop: Shop) -> None:

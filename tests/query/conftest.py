@@ -6,6 +6,7 @@ import httpx
 import pytest
 from fastapi import APIRouter, FastAPI, Request, Response
 
+from access.guard import OpenGuard
 from contract.problems import Problem
 from query import orders, products, users
 from query.database import Reads
@@ -40,6 +41,7 @@ async def api(reads: Reads) -> AsyncIterator[httpx.AsyncClient]:
 def application(*routers: APIRouter) -> FastAPI:
     """An API of these routes, taken one by one as service/app.py does."""
     app = FastAPI()
+    app.state.guard = OpenGuard()
     for router in routers:
         app.router.routes.extend(router.routes)
 

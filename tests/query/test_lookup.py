@@ -8,6 +8,7 @@ import psycopg
 import pytest
 from sqlalchemy import func, literal_column
 
+from contract.callers import EVERYONE
 from contract.problems import Problem
 from query.database import Reads, Statement
 from query.lookup import IDS_A_QUERY_MAX, Found, Lookup
@@ -48,10 +49,10 @@ async def test_lookups_that_arrive_in_flight_are_joined_into_one_query(database_
     wanted = [rows.user(version=number + 1) for number in range(20)]
     async with Watched(database_url) as reads:
         lookup = lookup_on(reads)
-        first = asyncio.create_task(lookup.find(wanted[0]))
+        first = asyncio.create_task(lookup.find(wanted[0], EVERYONE))
         await asyncio.sleep(0)
         await asyncio.sleep(0)
-        found = await together(first, *(lookup.find(id_) for id_ in wanted[1:]))
+        found = await together(first, *(lookup.find(id_, EVERYONE) for id_ in wanted[1:]))
     assert [version_of(one) for one in found] == list(range(1, 21))
     assert all(id_.encode() in (one.body or b"") for id_, one in zip(wanted, found, strict=True))
     assert reads.asked == [1, 19]
@@ -61,7 +62,7 @@ async def test_the_same_id_is_asked_for_once(database_url: str, rows: Rows) -> N
     user, other = rows.user(), rows.user()
     async with Watched(database_url) as reads:
         lookup = lookup_on(reads)
-        found = await together(*(lookup.find(id_) for id_ in [user, other, *[user] * 5]))
+        found = await together(*(lookup.find(id_, EVERYONE) for id_ in [user, other, *[user] * 5]))
     assert sum(reads.asked) == 2
     assert [one == found[0] for one in found] == [True, False, *[True] * 5]
 
@@ -71,13 +72,13 @@ async def test_an_id_that_was_asked_for_before_is_read_again(database_url: str, 
     user = rows.user()
     async with Watched(database_url) as reads:
         lookup = lookup_on(reads)
-        first = asyncio.create_task(lookup.find(user))
+        first = asyncio.create_task(lookup.find(user, EVERYONE))
         await asyncio.sleep(0)
         await asyncio.sleep(0)
         assert reads.asked == [1]
-        second = asyncio.create_task(lookup.find(user))
+        second = asyncio.create_task(lookup.find(user, EVERYONE))
         await together(first, second)
-        await lookup.find(user)
+        await lookup.find(user, EVERYONE)
     assert reads.asked == [1, 1, 1]
 
 
@@ -86,7 +87,7 @@ async def test_found_gone_and_unknown_are_told_apart_in_one_query(database_url: 
     rows.reach(8)
     async with Watched(database_url) as reads:
         lookup = lookup_on(reads)
-        found = await together(*(lookup.find(id_) for id_ in (there, gone, unknown)))
+        found = await together(*(lookup.find(id_, EVERYONE) for id_ in (there, gone, unknown)))
     assert [(one.position, one.gone, one.body is None) for one in found] == [
         (8, False, False),
         (8, True, False),
@@ -109,9 +110,9 @@ async def test_the_tag_stands_for_the_members_too_and_is_the_same_in_every_proce
 async def test_a_query_has_a_bounded_number_of_ids(database_url: str, rows: Rows) -> None:
     wanted = [f"0197c1c2-7d8e-7000-8000-{number:012x}" for number in range(IDS_A_QUERY_MAX * 2)]
     async with Watched(database_url) as reads:
-        await together(*(lookup_on(reads).find(id_) for id_ in wanted[:3]))
+        await together(*(lookup_on(reads).find(id_, EVERYONE) for id_ in wanted[:3]))
         lookup = lookup_on(reads)
-        await together(*(lookup.find(id_) for id_ in wanted))
+        await together(*(lookup.find(id_, EVERYONE) for id_ in wanted))
     assert max(reads.asked) == IDS_A_QUERY_MAX
 
 
@@ -121,17 +122,17 @@ async def test_a_failure_reaches_everybody_who_asked_and_the_next_works(database
         async with Watched(database_url) as reads:
             lookup = lookup_on(reads)
             connection.execute("ALTER TABLE shop.users RENAME TO hidden")
-            found = await together(*(lookup.find(user) for _ in range(3)), return_exceptions=True)
+            found = await together(*(lookup.find(user, EVERYONE) for _ in range(3)), return_exceptions=True)
             assert all(isinstance(one, Problem) for one in found)
             connection.execute("ALTER TABLE shop.hidden RENAME TO users")
-            assert version_of(await lookup.find(user)) == 1
+            assert version_of(await lookup.find(user, EVERYONE)) == 1
 
 
 async def test_who_hangs_up_does_not_take_the_answer_from_others(database_url: str, rows: Rows) -> None:
     user = rows.user()
     async with Reads(database_url) as reads:
         lookup = lookup_on(reads)
-        first, second = (asyncio.create_task(lookup.find(user)) for _ in range(2))
+        first, second = (asyncio.create_task(lookup.find(user, EVERYONE)) for _ in range(2))
         await asyncio.sleep(0)
         first.cancel()
         assert version_of(await second) == 1
@@ -140,5 +141,5 @@ async def test_who_hangs_up_does_not_take_the_answer_from_others(database_url: s
 async def test_a_database_that_is_away_is_a_problem_not_a_failure() -> None:
     async with Reads("postgresql://nobody@127.0.0.1:1/none", seconds_max=0.5) as reads:
         with pytest.raises(Problem) as raised:
-            await lookup_on(reads).find("0197c1c2-7d8e-7000-8000-ffffffffffff")
+            await lookup_on(reads).find("0197c1c2-7d8e-7000-8000-ffffffffffff", EVERYONE)
     assert raised.value.code == "unavailable"

@@ -11,6 +11,7 @@ import pytest
 # Not public, but it decides whether a statement is taken apart once or every time.
 from psycopg._queries import MAX_CACHED_STATEMENT_LENGTH
 
+from contract.callers import EVERYONE
 from query.database import Reads
 from query.lookup import Lookup
 from query.sync import Sync
@@ -73,7 +74,7 @@ async def test_a_select_that_waited_for_a_swap_reads_the_new_tables(database_url
     async with Reads(database_url, connections_max=1) as reads:
         lookup = Lookup(reads, orders, order_view(orders))
         for _ in range(10):
-            assert (await lookup.find(order)).position == 0
+            assert (await lookup.find(order, EVERYONE)).position == 0
         async with await psycopg.AsyncConnection.connect(database_url) as swap:
             await swap.execute("CREATE SCHEMA shop_next")
             for table in ("checkpoint", "users", "products", "orders", "order_items", "parked"):
@@ -81,7 +82,7 @@ async def test_a_select_that_waited_for_a_swap_reads_the_new_tables(database_url
             await swap.execute("INSERT INTO shop_next.checkpoint SELECT * FROM shop.checkpoint")
             await swap.execute("UPDATE shop_next.checkpoint SET position = 99")
             await swap.execute("LOCK TABLE shop.checkpoint IN ACCESS EXCLUSIVE MODE")
-            waiting = asyncio.create_task(lookup.find(order))
+            waiting = asyncio.create_task(lookup.find(order, EVERYONE))
             await asyncio.sleep(0.2)
             assert not waiting.done()
             await swap.execute("ALTER SCHEMA shop RENAME TO shop_old")
@@ -104,7 +105,7 @@ async def test_token_and_data_are_of_one_moment(database_url: str, rows: Rows) -
                 "WITH moved AS (UPDATE shop.checkpoint SET position = position + 1) "
                 "UPDATE shop.orders SET version = version + 1",
             )
-            found, *_ = await asyncio.gather(lookup.find(order), moving, sync._position())
+            found, *_ = await asyncio.gather(lookup.find(order, EVERYONE), moving, sync._position())
             assert found.tag.startswith(f"{found.position}.")
 
 

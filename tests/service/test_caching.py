@@ -83,13 +83,13 @@ def test_a_tag_that_was_read_is_taken_as_its_version_by_a_command(shop: Shop, ta
     ],
 )
 def test_no_cache_keeps_lists_health_and_problems(shop: Shop, order: str, path: str) -> None:
-    assert shop.get(path).headers["cache-control"] == "no-store"
+    assert shop.get(path).headers["cache-control"] == "private, no-store"
 
 
 def test_no_cache_keeps_events_and_lists_of_one_owner(shop: Shop, order: str) -> None:
     user_id = shop.get(order).json()["user_id"]
     for path in (f"{order}/events", f"/users/{user_id}/orders"):
-        assert shop.get(path).headers["cache-control"] == "no-store"
+        assert shop.get(path).headers["cache-control"] == "private, no-store"
 
 
 def test_no_cache_keeps_the_answer_to_a_command(shop: Shop, order: str) -> None:
@@ -101,4 +101,4 @@ def test_no_cache_keeps_the_answer_to_a_command(shop: Shop, order: str) -> None:
     deleted = shop.delete(path)
     assert [it.status_code for it in (changed, refused, wrong_method, deleted)] == [200, 422, 405, 204]
     for answer in (changed, refused, wrong_method, deleted):
-        assert answer.headers["cache-control"] == "no-store"
+        assert answer.headers["cache-control"] == "private, no-store"

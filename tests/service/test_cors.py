@@ -18,8 +18,19 @@ PREFLIGHT = {
     "Access-Control-Request-Method": "POST",
     "Access-Control-Request-Headers": "content-type,idempotency-key,authorization,if-match,sync-token",
 }
-EXPOSED = {"ETag", "Location", "Link", "Sync-Token", "Retry-After", "Idempotency-Replayed", "X-Request-Id"} | {
+EXPOSED = {
+    "ETag",
+    "Location",
+    "Link",
+    "Sync-Token",
+    "WWW-Authenticate",
+    "Retry-After",
+    "Idempotency-Replayed",
+    "X-Request-Id",
+} | {
     "Projection-State",
+    "RateLimit",
+    "RateLimit-Policy",
     "Command-Id",
     "Content-Location",
 }
@@ -41,7 +52,9 @@ const say = (text) => { document.body.append(text + ";"); };
 
 
 def allowing(origins: str, database_url: str) -> Settings:
-    return Settings(database_url=database_url, redis_url=NO_REDIS, allow_unsafe_database=True, cors_origins=origins)
+    return Settings(
+        database_url=database_url, redis_url=NO_REDIS, allow_unsafe_database=True, no_auth=True, cors_origins=origins
+    )
 
 
 @pytest.fixture(scope="module")

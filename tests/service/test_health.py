@@ -106,7 +106,7 @@ def test_a_row_that_somebody_else_has_changed_is_told_with_the_process(shop: Sho
 
 def test_with_a_replica_a_primary_that_is_gone_is_told(database_url: str) -> None:
     sweep(database_url)
-    settings = Settings(database_url=NOWHERE, query_database_url=database_url, redis_url=NO_REDIS)
+    settings = Settings(database_url=NOWHERE, query_database_url=database_url, redis_url=NO_REDIS, no_auth=True)
     with served_with(settings) as shop:
         started = time.monotonic()
         answer = shop.get("/readyz")
@@ -117,7 +117,11 @@ def test_with_a_replica_a_primary_that_is_gone_is_told(database_url: str) -> Non
 
 def test_with_a_replica_that_is_gone_the_replica_is_told(database_url: str) -> None:
     settings = Settings(
-        database_url=database_url, query_database_url=NOWHERE, redis_url=NO_REDIS, allow_unsafe_database=True
+        database_url=database_url,
+        query_database_url=NOWHERE,
+        redis_url=NO_REDIS,
+        allow_unsafe_database=True,
+        no_auth=True,
     )
     with served_with(settings) as shop:
         assert ready(shop)["not_ready"] == {"replica": "The database cannot be read at the moment."}
@@ -125,7 +129,7 @@ def test_with_a_replica_that_is_gone_the_replica_is_told(database_url: str) -> N
 
 def test_a_server_that_is_not_durable_is_not_ready_unless_that_is_allowed(database_url: str) -> None:
     sweep(database_url)
-    with served_with(Settings(database_url=database_url, redis_url=NO_REDIS)) as shop:
+    with served_with(Settings(database_url=database_url, redis_url=NO_REDIS, no_auth=True)) as shop:
         assert "fsync = on" in ready(shop)["not_ready"]["database"]
 
 

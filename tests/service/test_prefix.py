@@ -22,7 +22,9 @@ def shop(module_database_url: str, prefix: str) -> Iterator[Shop]:
 
 
 def _under(prefix: str, database_url: str) -> Settings:
-    return Settings(database_url=database_url, redis_url=NO_REDIS, allow_unsafe_database=True, root_path=prefix)
+    return Settings(
+        database_url=database_url, redis_url=NO_REDIS, allow_unsafe_database=True, no_auth=True, root_path=prefix
+    )
 
 
 def through_the_proxy(shop: Shop, prefix: str, path: str) -> int:

@@ -32,6 +32,7 @@ def address(database_url: str, tmp_path: Path) -> Iterator[str]:
         "DATABASE_URL": database_url,
         "REDIS_URL": NO_REDIS,
         "ALLOW_UNSAFE_DATABASE": "1",
+        "NO_AUTH": "1",
         "TMPDIR": str(tmp_path),
     }
     command = [sys.executable, "-m", "service.cli", "serve", "--port", str(port), "--processes", "2"]

@@ -24,7 +24,7 @@ from service.migrate import upgrade
 from tests.builders import wait_until
 
 # The processes are of the same tree as the tests, whatever is installed.
-SURROUNDINGS = {"PATH": os.defpath, "PYTHONPATH": str(Path(__file__).parents[2])}
+SURROUNDINGS = {"PATH": os.defpath, "PYTHONPATH": str(Path(__file__).parents[2]), "NO_AUTH": "1", "ALLOWED_HOSTS": "*"}
 START_SECONDS_MAX = 60
 STOP_SECONDS_MAX = 20
 

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 import httpx
 
-from orders_client.generated import Client
+from orders_client.generated import AuthenticatedClient
 from orders_client.generated.models import ProblemView
 from orders_client.transport import NoProblemDocument, OrdersTransport
 
@@ -21,18 +21,20 @@ TRY_SECONDS_MAX = 15.0
 
 def connect(
     base_url: str,
+    key: str,
     *,
     transport: OrdersTransport | None = None,
     headers: dict[str, str] | None = None,
     try_seconds_max: float = TRY_SECONDS_MAX,
-) -> Client:
-    """Return a client for the service at `base_url`.
+) -> AuthenticatedClient:
+    """Return a client for the service at `base_url`. `key` is an API key, or a token of the issuer that it trusts.
 
     Pass a `transport` to read its `sync_token`, to choose how often it tries, or to share it between clients.
     `try_seconds_max` limits each wait for bytes of one try. A request with `Prefer: wait=30` needs more than 30.
     """
-    return Client(
+    return AuthenticatedClient(
         base_url=base_url,
+        token=key,
         headers=dict(headers or {}),
         timeout=httpx.Timeout(try_seconds_max),
         httpx_args={"transport": transport or OrdersTransport()},

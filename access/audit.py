@@ -1,0 +1,61 @@
+"""The audit: who did what to the service itself, when, from where and why. Acts are events of the log."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import UTC, datetime
+
+from psycopg import AsyncConnection
+
+from command.ids import new_id
+from eventlog import append
+from eventlog.append import Batch, NewEvent
+from eventlog.codec import encode
+from eventlog.events import SCHEMA_VERSIONS, OperatorActed
+
+REASON_LENGTH_MAX = 1_000
+
+Change = Callable[[AsyncConnection], Awaitable[None]]
+
+
+async def append_act(
+    database_url: str,
+    actor: Mapping[str, str],
+    act: str,
+    target: str,
+    reason: str | None = None,
+    *,
+    request_id: str | None = None,
+    change: Change | None = None,
+) -> int:
+    """Append what an operator did, and return the log's position of it.
+
+    `actor` is {"kind": "key" | "token" | "cli", "id": ...}, never a name or an address. `act` is a word such as
+    `projection.replayed`, `target` what it was done to, `reason` why. `change` runs in the same transaction, before
+    the event: both happen, or neither. Raises psycopg.Error, append.Unreplicated and TimeoutError.
+    """
+    moment = datetime.now(UTC)
+    metadata = {"actor": dict(actor), "command_id": new_id()} | ({"request_id": request_id} if request_id else {})
+    acted = OperatorActed(act, target, reason[:REASON_LENGTH_MAX] if reason else None)
+    event = NewEvent(
+        f"operator-{new_id()}",
+        1,
+        OperatorActed.__name__,
+        SCHEMA_VERSIONS[OperatorActed],
+        moment,
+        encode(acted),
+        encode(metadata),
+    )
+    connection = await append.connect(database_url)
+    try:
+        head, _ = await append.take_head(connection)
+        if change is not None:
+            await change(connection)
+        await append.append(connection, Batch(events=[event]))
+        return head.position + 1
+    finally:
+        await connection.close()
+
+
+def record(database_url: str, actor: Mapping[str, str], act: str, target: str, reason: str | None = None) -> int:
+    """Do what `append_act` does, for commands: they have no event loop of their own."""
+    return asyncio.run(append_act(database_url, actor, act, target, reason))

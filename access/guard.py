@@ -1,0 +1,170 @@
+"""Lets callers in: finds out who calls, and whether he may do this.
+
+The order of checks: host, credentials, rate, scope. All of them come before anything else of a request is read.
+"""
+
+import ipaddress
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Protocol
+
+from starlette.types import Scope as Connection
+
+from access import keys
+from access.hosts import Hosts
+from access.limits import Rate
+from contract.callers import NOBODY, SCOPES, Caller, Requirement
+from contract.problems import Problem
+
+_BEARER = b"bearer "
+_READS = {"GET", "HEAD"}
+ANYONE = Caller("anyone", "anyone", "operator", frozenset(SCOPES), kind="anyone")
+VISITOR = Caller("visitor", "visitor", "visitor", frozenset({"products:read"}), kind="anyone")
+
+
+class Credentials(Protocol):
+    """Finds callers by what they send: API keys, or tokens."""
+
+    async def find(self, text: str) -> Caller:
+        """The caller. Raises Problem `unauthenticated`, `token-expired` or `auth-unavailable`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """How much an account may do, and how often an address may fail to show who it is."""
+
+    writes: Rate
+    reads: Rate
+    failures: Rate
+
+
+class Guard:
+    """Demands an API key, or a token, of every caller.
+
+    `tokens` None: no issuer is trusted. `is_catalog_public`: products are read without a key. `behind_proxy`: a
+    proxy in front adds the client's address to X-Forwarded-For.
+    """
+
+    def __init__(
+        self,
+        of_keys: Credentials,
+        tokens: Credentials | None,
+        hosts: Hosts,
+        rates: Rates,
+        *,
+        is_catalog_public: bool = False,
+        behind_proxy: bool = False,
+    ) -> None:
+        self._keys = of_keys
+        self._tokens = tokens
+        self._hosts = hosts
+        self._rates = rates
+        self._is_catalog_public = is_catalog_public
+        self._behind_proxy = behind_proxy
+
+    async def admit(self, connection: Connection, required: Requirement) -> Caller:
+        """The caller of a request.
+
+        Raises Problem `unknown-host`, `unauthenticated`, `token-expired`, `auth-unavailable`, `rate-limited` or
+        `missing-scope`.
+        """
+        self._hosts.check(connection)
+        if required.optional:
+            return await self._perhaps(connection, required)
+        try:
+            caller = await self._caller(connection, required)
+        except Problem as problem:
+            if problem.status_code == 401 and (wait := self._rates.failures.take(self._address(connection))):
+                raise limited("Too many requests of this address could not be authenticated.", wait) from None
+            raise
+        self._limit(connection, caller)
+        if required.scope is not None and required.scope not in caller.scopes:
+            raise missing_scope(required.scope, caller)
+        return caller
+
+    async def _perhaps(self, connection: Connection, required: Requirement) -> Caller:
+        """The caller, if the request names one: a probe without a key is answered too."""
+        if required.scope is None:
+            return NOBODY
+        try:
+            return await self._caller(connection, required)
+        except Problem:
+            return NOBODY
+
+    async def _caller(self, connection: Connection, required: Requirement) -> Caller:
+        text = _credentials(connection["headers"])
+        if text is None:
+            if required.scope == "products:read" and self._is_catalog_public:
+                return VISITOR
+            if required.scope == "metrics:read" and not self._behind_proxy and self._is_local(connection):
+                return Caller("loopback", "loopback", "metrics", frozenset({"metrics:read"}), kind="anyone")
+            raise Problem("unauthenticated", "The request has no Authorization header.")
+        if text.startswith(keys.BEGINNING) or self._tokens is None:
+            return await self._keys.find(text)
+        return await self._tokens.find(text)
+
+    def _limit(self, connection: Connection, caller: Caller) -> None:
+        rate = self._rates.reads if connection["method"] in _READS else self._rates.writes
+        if not rate.per_minute:
+            return
+        account = self._address(connection) if caller is VISITOR else caller.account
+        wait = rate.take(account)
+        connection["own_headers"] = ((b"ratelimit", rate.state(account)), (b"ratelimit-policy", rate.policy))
+        if wait:
+            raise limited(f"The account has sent more than {rate.per_minute} {rate.name} a minute.", wait)
+
+    def _address(self, connection: Connection) -> str:
+        """The client's address; of IPv6 the network, because a client has many addresses."""
+        text = str((connection.get("client") or ("", 0))[0])
+        if self._behind_proxy:
+            for name, value in connection["headers"]:
+                if name == b"x-forwarded-for":
+                    text = value.decode("latin-1").rpartition(",")[2].strip()  # the last is the proxy's own word
+        try:
+            address = ipaddress.ip_address(text)
+        except ValueError:
+            return "unknown"
+        return str(ipaddress.ip_network(f"{address}/64", strict=False)) if address.version == 6 else str(address)
+
+    @staticmethod
+    def _is_local(connection: Connection) -> bool:
+        try:
+            return ipaddress.ip_address(str((connection.get("client") or ("", 0))[0])).is_loopback
+        except ValueError:
+            return False
+
+
+class OpenGuard:
+    """Lets everybody in as an operator: for NO_AUTH=1, on loopback alone. It checks the Host all the same."""
+
+    def __init__(self, hosts: Hosts | None = None) -> None:
+        self._hosts = hosts or Hosts("*")
+
+    async def admit(self, connection: Connection, required: Requirement) -> Caller:
+        """The caller, who may do everything. Raises Problem `unknown-host`."""
+        self._hosts.check(connection)
+        return ANYONE
+
+
+def missing_scope(scope: str, caller: Caller) -> Problem:
+    """Why a caller without a scope is refused."""
+    detail = f"This needs the scope {scope}, which the caller does not have."
+    return Problem("missing-scope", detail, required=scope, held=sorted(caller.scopes))
+
+
+def limited(detail: str, wait_seconds: float) -> Problem:
+    """Why a caller has to wait."""
+    return Problem("rate-limited", detail, headers={"Retry-After": str(math.ceil(wait_seconds))})
+
+
+def _credentials(headers: Iterable[tuple[bytes, bytes]]) -> str | None:
+    """What the Authorization header carries. Raises Problem `unauthenticated` for two of them, or another scheme."""
+    found = [value for name, value in headers if name == b"authorization"]
+    if not found:
+        return None
+    if len(found) > 1:
+        raise Problem("unauthenticated", f"Authorization came {len(found)} times.")
+    if found[0][: len(_BEARER)].lower() != _BEARER:
+        raise Problem("unauthenticated", "The Authorization header is not `Bearer <key>`.")
+    return found[0][len(_BEARER) :].strip().decode("latin-1")

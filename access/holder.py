@@ -1,0 +1,148 @@
+"""All API keys in memory, so that no request waits for PostgreSQL; read again every two seconds.
+
+A key that another process revoked is refused after REFRESH_SECONDS at most. While the database is away the last known
+keys hold. A key that is not known has them read again at once, so that a new key works at once.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+
+import psycopg
+from psycopg import AsyncConnection
+
+from access import keys, roles, store
+from access.store import StoredKey
+from contract.callers import Caller
+from contract.problems import Problem
+from database.sessions import Limits, connect_async
+
+REFRESH_SECONDS = 2.0
+# An unknown key has the table read again, but no more often than this: anybody can make up keys.
+UNKNOWN_SECONDS_MIN = 0.25
+CONNECT_SECONDS_MAX = 5.0
+STATEMENT_SECONDS_MAX = 5
+
+log = logging.getLogger(__name__)
+
+
+class _Known:
+    """A key as requests need it."""
+
+    def __init__(self, row: StoredKey) -> None:
+        self.id = row.id
+        self.caller = Caller(row.id, row.account, row.role, roles.widened(row.scopes), row.user_id)
+        self.revoked_at = row.revoked_at
+        self.expires_at = row.expires_at
+
+
+class KeyHolder:
+    """The keys of the database at a libpq URL."""
+
+    def __init__(self, database_url: str, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+        self._database_url = database_url
+        self._now = now
+        self._known: dict[bytes, _Known] = {}
+        self._connection: AsyncConnection | None = None
+        self._reading = asyncio.Lock()
+        self._read_at = float("-inf")
+        self._used: set[str] = set()
+        self.rows: list[StoredKey] = []
+        self.is_loaded = False
+        self.is_current = False
+
+    @asynccontextmanager
+    async def kept_current(self) -> AsyncIterator[None]:
+        """Read the keys now, and again every two seconds."""
+        await self.refresh()
+        task = asyncio.create_task(self._refresh_for_ever(), name="api keys")
+        try:
+            yield
+        finally:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+            await self._disconnect()
+
+    async def find(self, text: str) -> Caller:
+        """The caller whose key this is.
+
+        Raises Problem `unauthenticated`; and `auth-unavailable` as long as the keys could not be read.
+        """
+        known = self._known.get(digest := keys.digest(text))
+        if known is None:
+            if not keys.is_well_formed(text):
+                raise Problem("unauthenticated", "The API key is misspelt: its checksum is wrong.")
+            await self.refresh(UNKNOWN_SECONDS_MIN)
+            known = self._known.get(digest)
+        if known is None:
+            if not self.is_loaded:
+                raise Problem("auth-unavailable", "The API keys could not be read from the database yet.")
+            raise Problem("unauthenticated", "There is no such API key.")
+        if known.revoked_at is not None and known.revoked_at <= self._now():
+            raise Problem("unauthenticated", "The API key was revoked.")
+        if known.expires_at is not None and known.expires_at <= self._now():
+            raise Problem("unauthenticated", "The API key has expired.")
+        self._used.add(known.id)
+        return known.caller
+
+    async def refresh(self, seconds_min: float = 0.0) -> None:
+        """Read the keys, `seconds_min` after the last time at the earliest. Keeps the last ones on a failure.
+
+        Calls that wait share one read, which begins after all of them.
+        """
+        clock = asyncio.get_running_loop().time
+        asked = clock()
+        async with self._reading:
+            if self._read_at >= asked:
+                return
+            await asyncio.sleep(max(0.0, self._read_at + seconds_min - clock()))
+            self._read_at = clock()
+            try:
+                connection = await self._connected()
+                self.rows = await store.load(connection)
+                self._known = {row.sha256: _Known(row) for row in self.rows}
+                self.is_loaded = self.is_current = True
+                await self._note_use(connection)
+            except (psycopg.Error, OSError) as error:
+                self.is_current = False
+                log.warning("the API keys cannot be read: %s", str(error).partition("\n")[0])
+                await self._disconnect()
+
+    async def user_of(self, external_id: str) -> str | None:
+        """The user who has the external_id, by the write side's own claim. Raises Problem `auth-unavailable`."""
+        async with self._reading:
+            try:
+                return await store.user_of(await self._connected(), external_id)
+            except (psycopg.Error, OSError) as error:
+                log.warning("the user of a token cannot be found: %s", str(error).partition("\n")[0])
+                await self._disconnect()
+        raise Problem("auth-unavailable", "The database cannot be asked for the token's user.")
+
+    async def _note_use(self, connection: AsyncConnection) -> None:
+        used, self._used = self._used, set()
+        if used:
+            with contextlib.suppress(psycopg.Error):  # a read-only database: the note is not worth a failure
+                await store.note_use(connection, used)
+
+    async def _refresh_for_ever(self) -> None:
+        while True:
+            await asyncio.sleep(REFRESH_SECONDS)
+            await self.refresh()
+
+    async def _connected(self) -> AsyncConnection:
+        if self._connection is None or self._connection.closed:
+            limits = Limits(statement=STATEMENT_SECONDS_MAX)
+            self._connection = await connect_async(
+                self._database_url, "orders keys", limits, seconds_max=CONNECT_SECONDS_MAX
+            )
+        return self._connection
+
+    async def _disconnect(self) -> None:
+        if self._connection is not None:
+            with contextlib.suppress(psycopg.Error, OSError):
+                await self._connection.close()
+            self._connection = None

@@ -1,0 +1,187 @@
+"""GET and POST /keys, rotating and revoking them, and GET /audit."""
+
+import logging
+from collections.abc import Awaitable
+from datetime import datetime, timedelta
+from typing import Any, TypeVar
+
+import msgspec
+import psycopg
+from fastapi import APIRouter, Request, Response
+from pydantic import BaseModel, ConfigDict, Field
+
+from access import issuing
+from access.guard import missing_scope
+from access.holder import KeyHolder
+from access.issuing import Issued, LacksScope, NoSuchKey, Wanted
+from access.store import StoredKey
+from contract.caching import NO_STORE
+from contract.callers import Caller, caller_of, scope
+from contract.openapi import problems
+from contract.problems import Problem
+from contract.requests import StrictRoute, request_id
+from contract.resources import Int32, Timestamp
+from eventlog.append import Unreplicated
+from query.parameters import id_of
+from query.views import timestamp
+
+_HOURS_MAX = int(issuing.OVERLAP_MAX.total_seconds() // 3600)
+
+Result = TypeVar("Result")
+log = logging.getLogger(__name__)
+
+
+class KeyView(BaseModel):
+    """An API key, without the key itself."""
+
+    id: str
+    account: str
+    name: str
+    role: str
+    scopes: list[str]
+    user_id: str | None
+    created_by: str
+    created_at: Timestamp
+    expires_at: Timestamp | None
+    revoked_at: Timestamp | None
+    replaced_by: str | None
+    last_used_hour: Timestamp | None = Field(description="the hour in which it was used last")
+
+
+class IssuedKeyView(KeyView):
+    """A key that was just made."""
+
+    key: str = Field(description="the key itself: shown this once, and never kept")
+
+
+class KeyList(BaseModel):
+    data: list[KeyView]
+
+
+class CreateKeyBody(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    name: str = Field(min_length=1, max_length=issuing.NAME_LENGTH_MAX)
+    role: str
+    scopes: list[str] = Field(default_factory=list, max_length=50, description="of the role's scopes; all when empty")
+    user_id: str | None = Field(None, json_schema_extra={"format": "uuid"})
+    expires_in_hours: Int32 | None = Field(None, ge=1, le=24 * 3650)
+
+
+class RotateKeyBody(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    overlap_hours: Int32 = Field(24, ge=0, le=_HOURS_MAX, description="for so long the old key stays valid")
+
+
+def router(database_url: str, holder: KeyHolder) -> APIRouter:
+    """The routes. Changes are made on `database_url`; `holder` knows of them at once."""
+    routes = APIRouter(route_class=StrictRoute, tags=["operations"])
+    needs: dict[str, Any] = {"openapi_extra": {"security": scope("keys:write")}, "response_model": None}
+
+    @routes.head("/keys", include_in_schema=False, openapi_extra={"security": scope("ops:read")})
+    @routes.get(
+        "/keys",
+        openapi_extra={"security": scope("ops:read")},
+        response_model=None,
+        responses={200: {"model": KeyList}, **problems("unavailable")},
+    )
+    async def list_keys() -> Response:
+        """All API keys, oldest first, without the keys themselves."""
+        await holder.refresh()
+        if not holder.is_current:
+            raise Problem("unavailable", "The API keys cannot be read from the database at the moment.")
+        return _json(200, {"data": [_view(row) for row in holder.rows]})
+
+    @routes.post(
+        "/keys",
+        status_code=201,
+        responses={201: {"model": IssuedKeyView}, **problems("missing-scope", "validation-error", "outcome-unknown")},
+        **needs,
+    )
+    async def create_key(body: CreateKeyBody, request: Request) -> Response:
+        """Make an API key. Nobody makes one with a scope that he lacks. No Idempotency-Key: the answer is a secret."""
+        caller = _changer(request)
+        wanted = _wanted(body)
+        if lacking := sorted(wanted.granted - caller.scopes):
+            raise missing_scope(lacking[0], caller)
+        issued = await _done(holder, issuing.create(database_url, wanted, caller.actor, _request_id(request)))
+        return _issued(issued)
+
+    @routes.post(
+        "/keys/{id}/rotate",
+        status_code=201,
+        responses={201: {"model": IssuedKeyView}, **problems("not-found", "missing-scope", "outcome-unknown")},
+        **needs,
+    )
+    async def rotate_key(id: str, request: Request, body: RotateKeyBody | None = None) -> Response:
+        """Make a key in place of another, with its account, role and scopes. The old one ends after the overlap."""
+        caller = _changer(request)
+        overlap = timedelta(hours=body.overlap_hours) if body else issuing.OVERLAP_DEFAULT
+        try:
+            issued = await _done(
+                holder, issuing.rotate(database_url, id, overlap, caller.actor, _request_id(request), caller.scopes)
+            )
+        except LacksScope as error:
+            raise missing_scope(error.scope, caller) from None
+        return _issued(issued)
+
+    @routes.delete("/keys/{id}", status_code=204, responses=problems("not-found", "outcome-unknown"), **needs)
+    async def revoke_key(id: str, request: Request) -> Response:
+        """Revoke a key: at once in this process, and within two seconds in the others."""
+        caller = _changer(request)
+        await _done(holder, issuing.revoke(database_url, id, None, caller.actor, _request_id(request)))
+        return Response(None, 204, NO_STORE)
+
+    return routes
+
+
+def _changer(request: Request) -> Caller:
+    if "idempotency-key" in request.headers:
+        raise Problem("invalid-header", "Idempotency-Key is not taken here: the answer is a secret, and not kept.")
+    return caller_of(request)
+
+
+def _request_id(request: Request) -> str | None:
+    sent = request_id(request.scope["headers"])
+    return sent.decode() if sent else None
+
+
+def _wanted(body: CreateKeyBody) -> Wanted:
+    """What the body asks for. Raises Problem `validation-error`."""
+    try:
+        lifetime = timedelta(hours=body.expires_in_hours) if body.expires_in_hours else None
+        user_id = None if body.user_id is None else id_of(body.user_id)
+        return Wanted(body.name, body.role, tuple(body.scopes), user_id, lifetime)
+    except ValueError as error:
+        errors = [{"pointer": "", "code": "not-possible", "detail": str(error)}]
+        raise Problem("validation-error", f"There can be no such key: {error}.", errors=errors) from None
+
+
+async def _done(holder: KeyHolder, change: Awaitable[Result]) -> Result:
+    """Make a change of the keys, of which this process knows at once."""
+    try:
+        result = await change
+    except NoSuchKey as error:
+        raise Problem("not-found", f"There is no valid key with the id {str(error)[:100]!r}.") from None
+    except (Unreplicated, TimeoutError, psycopg.OperationalError) as error:
+        log.warning("a change of the API keys failed: %s", str(error).partition("\n")[0])
+        raise Problem("outcome-unknown", "The change may or may not have been made: list the keys.") from error
+    await holder.refresh()
+    return result
+
+
+def _view(row: StoredKey) -> dict[str, Any]:
+    return {name: _shown(value) for name, value in row._asdict().items() if name != "sha256"}
+
+
+def _shown(value: object) -> object:
+    return timestamp(value) if isinstance(value, datetime) else value
+
+
+def _issued(issued: Issued) -> Response:
+    return _json(201, _view(issued.row) | {"key": issued.text})
+
+
+def _json(status: int, document: object) -> Response:
+    return Response(msgspec.json.encode(document), status, NO_STORE, "application/json")

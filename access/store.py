@@ -1,0 +1,105 @@
+"""Reading and writing API keys in PostgreSQL."""
+
+from collections.abc import Collection
+from datetime import datetime
+from typing import NamedTuple
+
+from psycopg import AsyncConnection, Connection
+from psycopg.rows import class_row
+
+_KEYS = b"""
+SELECT id, account, name, sha256, role, scopes, user_id::text, created_by, created_at, expires_at, revoked_at,
+       replaced_by, last_used_hour
+FROM access.api_keys
+"""
+_ALL = _KEYS + b"ORDER BY created_at, id"
+_LOCKED = _KEYS + b"WHERE id = %s FOR UPDATE"
+
+_INSERT = b"""
+INSERT INTO access.api_keys (id, account, name, sha256, role, scopes, user_id, created_by, created_at, expires_at)
+VALUES (%(id)s, %(account)s, %(name)s, %(sha256)s, %(role)s, %(scopes)s, %(user_id)s, %(created_by)s, %(created_at)s,
+        %(expires_at)s)
+"""
+
+_REPLACE = b"UPDATE access.api_keys SET replaced_by = %s, expires_at = %s WHERE id = %s"
+
+_REVOKE = b"UPDATE access.api_keys SET revoked_at = now() WHERE id = %s AND revoked_at IS NULL"
+
+_USED = b"""
+UPDATE access.api_keys SET last_used_hour = date_trunc('hour', now())
+WHERE id = ANY(%s) AND last_used_hour IS DISTINCT FROM date_trunc('hour', now())
+"""
+
+
+class StoredKey(NamedTuple):
+    """A row of access.api_keys."""
+
+    id: str
+    account: str
+    name: str
+    sha256: bytes
+    role: str
+    scopes: list[str]
+    user_id: str | None
+    created_by: str
+    created_at: datetime
+    expires_at: datetime | None = None
+    revoked_at: datetime | None = None
+    replaced_by: str | None = None
+    last_used_hour: datetime | None = None
+
+    def is_valid(self, now: datetime) -> bool:
+        """Whether the key is neither revoked nor expired."""
+        return self.revoked_at is None and (self.expires_at is None or self.expires_at > now)
+
+
+async def load(connection: AsyncConnection) -> list[StoredKey]:
+    """All keys, oldest first. Raises psycopg.Error."""
+    cursor = connection.cursor(row_factory=class_row(StoredKey))
+    await cursor.execute(_ALL)
+    return await cursor.fetchall()
+
+
+async def locked(connection: AsyncConnection, id_: str) -> StoredKey | None:
+    """The key with this id, which nobody else changes until the transaction ends. Raises psycopg.Error."""
+    cursor = connection.cursor(row_factory=class_row(StoredKey))
+    await cursor.execute(_LOCKED, (id_,))
+    return await cursor.fetchone()
+
+
+def listed(connection: Connection) -> list[StoredKey]:
+    """All keys, oldest first. Raises psycopg.Error."""
+    cursor = connection.cursor(row_factory=class_row(StoredKey))
+    return cursor.execute(_ALL).fetchall()
+
+
+def has_any(connection: Connection) -> bool:
+    """Whether there is a key that is not revoked. Raises psycopg.Error."""
+    return connection.execute(b"SELECT FROM access.api_keys WHERE revoked_at IS NULL LIMIT 1").rowcount > 0
+
+
+async def insert(connection: AsyncConnection, key: StoredKey) -> None:
+    """Add a key. Raises psycopg.Error."""
+    await connection.execute(_INSERT, key._asdict())
+
+
+async def replace(connection: AsyncConnection, id_: str, by: str, expires_at: datetime) -> None:
+    """Write down that another key takes the place of this one, which ends at `expires_at`. Raises psycopg.Error."""
+    await connection.execute(_REPLACE, (by, expires_at, id_))
+
+
+async def revoke(connection: AsyncConnection, id_: str) -> bool:
+    """End a key. Returns whether there was one to end. Raises psycopg.Error."""
+    return (await connection.execute(_REVOKE, (id_,))).rowcount > 0
+
+
+async def note_use(connection: AsyncConnection, ids: Collection[str]) -> None:
+    """Write down that these keys were used in this hour. Raises psycopg.Error."""
+    await connection.execute(_USED, (list(ids),))
+
+
+async def user_of(connection: AsyncConnection, external_id: str) -> str | None:
+    """The id of the user who has the claim on the external_id. Raises psycopg.Error."""
+    cursor = await connection.execute(b"SELECT stream FROM log.claims WHERE claim = %s", (f"user:{external_id}",))
+    row = await cursor.fetchone()
+    return str(row[0]).removeprefix("user-") if row else None

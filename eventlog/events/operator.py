@@ -1,0 +1,14 @@
+"""What an operator did to the service itself. Stream `operator-<id>`: one for each act, with one event.
+
+No projection makes rows of it. `GET /audit` and `orders audit` read it from the log.
+"""
+
+from eventlog.events.record import Record
+
+
+class OperatorActed(Record, frozen=True):
+    """`act` says what was done, such as `key.created`, to `target`; `reason` is the operator's own word."""
+
+    act: str
+    target: str
+    reason: str | None

@@ -1,0 +1,15 @@
+"""What the command line leaves in the audit: who did what, and why."""
+
+import os
+
+
+def actor() -> dict[str, str]:
+    """Who uses the command line: the number of the user, not his name."""
+    return {"kind": "cli", "id": str(os.getuid())}
+
+
+def note(database_url: str, act: str, target: str, reason: str | None = None) -> None:
+    """Append to the log what was done. Raises psycopg.Error."""
+    from access.audit import record
+
+    record(database_url, actor(), act, target, reason)

@@ -1,0 +1,30 @@
+"""The key that `orders up` makes at its first start, in a file that only the operator can read."""
+
+import asyncio
+import os
+from pathlib import Path
+
+from access.issuing import Wanted, create
+from service.cli.acting import actor
+from service.errors import OperatorError
+
+FILE_NAME = "api.key"
+
+
+def ensure(database_url: str, data_dir: Path) -> bool:
+    """Make an operator's key and write it to `data_dir`, unless a file is there. Returns whether it was made."""
+    path = data_dir / FILE_NAME
+    if path.exists():
+        return False
+    try:
+        # Nobody else may read it, not even for a moment.
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            issued = asyncio.run(create(database_url, Wanted("orders up", "operator"), actor()))
+            file.write(issued.text + "\n")
+    except OSError as error:
+        raise OperatorError(f"cannot write {path}: {error.strerror}") from error
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+    return True

@@ -1,0 +1,32 @@
+"""The key that `orders up` makes at its first start."""
+
+import stat
+from pathlib import Path
+
+import pytest
+
+from service import first_key
+from service.errors import OperatorError
+from tests.access.keyed import bearing, guarded
+
+
+def test_the_first_start_makes_an_operators_key_that_only_its_owner_can_read(database_url: str, tmp_path: Path) -> None:
+    assert first_key.ensure(database_url, tmp_path)
+    path = tmp_path / first_key.FILE_NAME
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    before = path.read_text()
+    assert not first_key.ensure(database_url, tmp_path)
+    assert path.read_text() == before
+    with guarded(database_url) as shop:
+        assert shop.get("/keys", headers=bearing(before.strip())).status_code == 200
+
+
+def test_a_directory_without_room_for_the_key_is_one_line(database_url: str, tmp_path: Path) -> None:
+    with pytest.raises(OperatorError, match="cannot write"):
+        first_key.ensure(database_url, tmp_path / "nowhere")
+
+
+def test_without_a_database_no_empty_file_is_left(tmp_path: Path) -> None:
+    with pytest.raises(Exception, match=r"connection|refused"):
+        first_key.ensure("postgresql://orders@127.0.0.1:1/orders", tmp_path)
+    assert not (tmp_path / first_key.FILE_NAME).exists()

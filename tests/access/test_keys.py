@@ -1,0 +1,71 @@
+"""The form of API keys, and whose they are."""
+
+import httpx
+import pytest
+
+from access import keys
+from access.roles import ROLES, scopes_of, widened
+from tests.access.keyed import bearing, guarded, new_key
+from tests.served import problem
+
+
+def test_a_key_has_its_documented_form() -> None:
+    made = keys.make()
+    assert made.text.startswith(f"ok_live_{made.id}")
+    assert len(made.text) == len("ok_live_") + 8 + 43 + 6
+    assert made.text.isascii()
+    assert made.text.replace("_", "").isalnum()
+    assert keys.is_well_formed(made.text)
+    assert made.sha256 == keys.digest(made.text)
+    assert keys.make().text != made.text
+
+
+def test_a_typing_error_in_any_place_is_noticed() -> None:
+    text = keys.make().text
+    for place in range(len(text)):
+        other = "a" if text[place] != "a" else "b"
+        assert not keys.is_well_formed(text[:place] + other + text[place + 1 :])
+    assert not keys.is_well_formed(text + "a")
+    assert not keys.is_well_formed("")
+
+
+def test_write_implies_read_and_nothing_implies_keys() -> None:
+    assert widened(["orders:write"]) == {"orders:write", "orders:read"}
+    assert widened(["stock:write"]) == {"stock:write"}
+    assert not any("keys:write" in widened([it]) for it in ROLES["operator"] - {"keys:write"})
+
+
+@pytest.mark.parametrize(
+    ("role", "scopes"),
+    [("king", ()), ("customer", ("products:write",)), ("staff", ("keys:write",)), ("integration", ()),
+     ("integration", ("everything",))],
+)  # fmt: skip
+def test_no_key_has_a_scope_that_its_role_lacks(role: str, scopes: tuple[str, ...]) -> None:
+    with pytest.raises(ValueError, match=r"role|scope"):
+        scopes_of(role, scopes)
+
+
+def test_a_key_lets_its_owner_do_what_its_scopes_say(database_url: str) -> None:
+    with guarded(database_url) as shop:
+        product = shop.product()
+        reading = bearing(new_key(database_url, "integration", ["products:read"]))
+        with httpx.Client(base_url=shop.http.base_url) as client:
+            assert problem(client.get("/products")) == (401, "unauthenticated")
+            assert client.get("/products", headers=reading).status_code == 200
+            refused = client.delete(f"/products/{product['id']}", headers=reading)
+            assert problem(refused) == (403, "missing-scope")
+            assert (refused.json()["required"], refused.json()["held"]) == ("products:write", ["products:read"])
+            assert client.get("/healthz").status_code == 200
+
+
+@pytest.mark.parametrize("header", ["", "Bearer", "Bearer x", "Basic b2s6bGl2ZQ==", "Bearer " + "k" * 65, "bearer\ta"])
+def test_a_request_without_a_valid_key_is_refused(module_database_url: str, header: str) -> None:
+    with guarded(module_database_url) as shop, httpx.Client(base_url=shop.http.base_url) as client:
+        answer = client.post("/orders", headers={"Authorization": header}, content=b"{not json")
+        assert problem(answer) == (401, "unauthenticated")
+        assert answer.headers["www-authenticate"] == "Bearer"
+
+
+def test_a_well_formed_key_that_nobody_issued_is_refused(module_database_url: str) -> None:
+    with guarded(module_database_url) as shop:
+        assert problem(shop.get("/orders", headers=bearing(keys.make().text))) == (401, "unauthenticated")

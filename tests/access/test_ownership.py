@@ -1,0 +1,153 @@
+"""A customer sees and changes what is his own; another's resource answers exactly as a missing one."""
+
+import re
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
+from uuid import uuid4
+
+import httpx
+import pytest
+
+from tests.access.keyed import bearing, guarded, new_key
+from tests.projecting import projected
+from tests.served import Shop, problem
+
+MISSING = "01890a5d-ac96-774b-bcce-b302099a8057"
+
+
+class House(NamedTuple):
+    """A shop with two customers, each with an order."""
+
+    shop: Shop
+    ada: httpx.Client
+    bob: httpx.Client
+    ada_id: str
+    bob_id: str
+    ada_order: str
+    bob_order: str
+    sku: str
+
+
+@pytest.fixture(scope="module")
+def house(module_database_url: str) -> Iterator[House]:
+    with projected(module_database_url), guarded(module_database_url) as shop:
+        product = shop.product(stock=1_000)
+        users = [shop.user()["id"] for _ in range(2)]
+        orders = [shop.order((product, 1), user_id=user)["id"] for user in users]
+        keys = [bearing(new_key(module_database_url, "customer", user_id=user)) for user in users]
+        base = shop.http.base_url
+        with httpx.Client(base_url=base, headers=keys[0]) as ada, httpx.Client(base_url=base, headers=keys[1]) as bob:
+            ada.get("/orders", headers={"Sync-Token": str(shop.head()), "Prefer": "wait=20"}).raise_for_status()
+            yield House(shop, ada, bob, *users, *orders, product["sku"])
+
+
+def told(answer: httpx.Response, id_: str) -> tuple[int, bytes, dict[str, str]]:
+    """All that an answer says, but for the id that was asked for and the time of day."""
+    headers = {name: value for name, value in answer.headers.items() if name not in {"date", "command-id", "ratelimit"}}
+    return answer.status_code, answer.content.replace(id_.encode(), b"ID"), headers
+
+
+READS = ["/orders/{order}", "/orders/{order}/events", "/users/{user}", "/users/{user}/orders", "/users/{user}/events"]
+
+
+@pytest.mark.parametrize("path", READS)
+def test_anothers_resource_answers_as_a_missing_one(house: House, path: str) -> None:
+    own = house.ada.get(path.format(order=house.ada_order, user=house.ada_id))
+    assert own.status_code == 200, own.text
+    others, missing = {"order": house.bob_order, "user": house.bob_id}, {"order": MISSING, "user": MISSING}
+    id_ = re.findall(r"{(\w+)}", path)[0]
+    answers = []
+    for ids in (others, missing):
+        answer = house.ada.get(path.format(**ids), headers={"If-None-Match": "*"})
+        answers.append(told(answer, ids[id_]))
+    assert answers[0] == answers[1]
+    assert answers[0][0] == 404
+    assert house.shop.get(path.format(**others)).status_code == 200  # the operator sees it
+
+
+WRITES = [
+    ("POST", "/orders/{order}/cancel", {}),
+    ("PUT", "/users/{user}", {"name": "Mallory", "email": "mallory@example.org"}),
+    ("DELETE", "/users/{user}", None),
+    ("POST", "/orders", {"user_id": "{user}", "items": [{"sku": "SKU", "quantity": 1}]}),
+]
+
+
+@pytest.mark.parametrize(("method", "path", "body"), WRITES)
+@pytest.mark.parametrize("if_match", ["*", '"1"', '"7"'])
+def test_changing_anothers_resource_answers_as_changing_a_missing_one(
+    house: House, method: str, path: str, body: dict[str, object] | None, if_match: str
+) -> None:
+    head = house.shop.head()
+    answers = []
+    for order, user in ((house.bob_order, house.bob_id), (MISSING, MISSING)):
+        sent = None if body is None else body | ({"user_id": user} if "user_id" in body else {})
+        if sent and "items" in sent:
+            sent["items"] = [{"sku": house.sku, "quantity": 1}]
+        headers = {"Idempotency-Key": uuid4().hex} if method == "POST" else {}
+        url = path.format(order=order, user=user)
+        answer = house.ada.request(method, url, json=sent, headers=headers | {"If-Match": if_match})
+        answers.append(told(answer, order if "{order}" in path else user))
+    assert answers[0] == answers[1]
+    assert answers[0][0] in {404, 422}
+    assert house.shop.head() == head
+
+
+def test_lists_have_a_customers_own_rows(house: House) -> None:
+    for client, user, order in ((house.ada, house.ada_id, house.ada_order), (house.bob, house.bob_id, house.bob_order)):
+        assert [it["id"] for it in client.get("/users").json()["data"]] == [user]
+        assert {it["user_id"] for it in client.get("/orders?sort=total").json()["data"]} == {user}
+        assert order in {it["id"] for it in client.get("/orders").json()["data"]}
+    others = f"/orders?user_id={house.bob_id}"
+    assert house.ada.get(others).json()["data"] == []
+    assert len(house.shop.get(others).json()["data"]) == 1
+
+
+def test_an_order_of_ones_own_is_placed_and_cancelled(house: House) -> None:
+    body = {"user_id": house.ada_id, "items": [{"sku": house.sku, "quantity": 1}]}
+    placed = house.ada.post("/orders", json=body)
+    assert placed.status_code == 201
+    assert house.ada.post(f"{placed.headers['location']}/cancel").status_code == 200
+
+
+def test_an_external_id_does_not_lead_to_anothers_order(house: House) -> None:
+    body = {"items": [{"sku": house.sku, "quantity": 1}], "external_id": uuid4().hex}
+    first = house.bob.post("/orders", json=body | {"user_id": house.bob_id})
+    refused = house.ada.post("/orders", json=body | {"user_id": house.ada_id})
+    assert problem(refused) == (409, "duplicate-external-id")
+    assert "location" not in refused.headers
+    assert first.json()["id"] not in refused.text
+    own = house.bob.post("/orders", json=body | {"user_id": house.bob_id})
+    assert own.headers["location"] == f"/orders/{first.json()['id']}"
+
+
+def test_a_customer_with_a_user_registers_no_other(house: House) -> None:
+    answer = house.ada.post("/users", json={"name": "Eve", "email": "eve@example.org"})
+    assert problem(answer) == (409, "already-registered")
+    assert answer.headers["location"] == f"/users/{house.ada_id}"
+
+
+def test_a_key_of_two_callers_is_two_keys(house: House) -> None:
+    key = {"Idempotency-Key": uuid4().hex}
+    items = [{"sku": house.sku, "quantity": 1}]
+    placed = [
+        client.post("/orders", json={"user_id": user, "items": items}, headers=key)
+        for client, user in ((house.ada, house.ada_id), (house.bob, house.bob_id))
+    ]
+    assert [it.status_code for it in placed] == [201, 201]
+    assert placed[0].json()["id"] != placed[1].json()["id"]
+
+
+def test_of_many_who_ask_at_once_only_the_owner_gets_the_order(house: House) -> None:
+    """Look-ups at one moment share a query."""
+
+    def ask(number: int) -> tuple[bool, int]:
+        is_owner = number % 2 == 0
+        client = house.ada if is_owner else house.bob
+        return is_owner, client.get(f"/orders/{house.ada_order}").status_code
+
+    with ThreadPoolExecutor(64) as pool:
+        for _ in range(5):
+            answers = sorted(pool.map(ask, range(64)))
+            assert answers == [(False, 404)] * 32 + [(True, 200)] * 32
