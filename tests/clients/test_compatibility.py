@@ -71,8 +71,8 @@ BREAKING: dict[str, tuple[Callable[[Document], object], str]] = {
         "tighter: GET /orders query limit: maximum 50",
     ),
     "value of a parameter removed": (
-        lambda it: parameter(it, "/orders", "status")["schema"]["enum"].remove("cancelled"),
-        "removed: GET /orders query status takes 'cancelled'",
+        lambda it: parameter(it, "/orders", "status")["schema"]["items"]["enum"].remove("cancelled"),
+        "removed: GET /orders query status[] takes 'cancelled'",
     ),
     "member of a body removed": (
         lambda it: schema(it, "PlaceOrderBody")["properties"].pop("note"),
@@ -140,7 +140,9 @@ COMPATIBLE: dict[str, Callable[[Document], object]] = {
     "optional parameter added": lambda it: it["paths"]["/orders"]["get"]["parameters"].append(
         new_parameter(required=False)
     ),
-    "value of a parameter added": lambda it: parameter(it, "/orders", "status")["schema"]["enum"].append("shipped"),
+    "value of a parameter added": lambda it: parameter(it, "/orders", "status")["schema"]["items"]["enum"].append(
+        "shipped"
+    ),
     "limit made looser": lambda it: parameter(it, "/orders", "limit")["schema"].update(maximum=200),
     "optional member of a body added": lambda it: schema(it, "PlaceOrderBody")["properties"].update(
         gift={"type": "string", "maxLength": 5}

@@ -120,7 +120,7 @@ def look_around(client: AuthenticatedClient, user: UserView, order: OrderView) -
 
     second = dt.timedelta(seconds=1)
     later = list_orders.sync(client=client, user_id=user.id, placed_atgt=order.placed_at + second)
-    since = list_orders.sync(client=client, user_id=user.id, placed_atgte=order.placed_at, status="placed")
+    since = list_orders.sync(client=client, user_id=user.id, placed_atgte=order.placed_at, status=["placed"])
     until = list_orders.sync(client=client, user_id=user.id, placed_atlt=order.placed_at, totalgte="0.01")
     assert [len(expect(OrderPage, found).data) for found in (later, since, until)] == [0, 1, 0]
     step("filters by time")

@@ -99,7 +99,7 @@ async function lookAround(client: Client, user: User, order: Order): Promise<voi
   const counts: (number | undefined)[] = [];
   for (const filter of [
     { "placed_at[gt]": later },
-    { "placed_at[gte]": order.placed_at, status: "placed" as const },
+    { "placed_at[gte]": order.placed_at, status: ["placed" as const] },
     { "placed_at[lt]": order.placed_at, "total[gte]": "0.01" },
   ]) {
     const found = await client.GET("/orders", { params: { query: { user_id: user.id, ...filter } } });

@@ -102,7 +102,10 @@ async def test_the_tag_stands_for_the_members_too_and_is_the_same_in_every_proce
     user = rows.user(version=2)
     longer = func.concat(user_view(users), literal_column("'more'"))
     async with Reads(database_url) as reads, Reads(database_url) as others:
-        tags = [(await it.find(user)).tag for it in (lookup_on(reads), lookup_on(others), lookup_on(reads, longer))]
+        tags = [
+            (await it.find(user, EVERYONE)).tag
+            for it in (lookup_on(reads), lookup_on(others), lookup_on(reads, longer))
+        ]
     assert tags[0] == tags[1] != tags[2]
     assert all(tag.startswith("2.") for tag in tags)
 
