@@ -8,6 +8,7 @@ COPY requirements/runtime.txt requirements/runtime.txt
 RUN pip install --require-hashes -r requirements/runtime.txt
 
 COPY command command
+COPY console console
 COPY contract contract
 COPY database database
 COPY eventlog eventlog

@@ -34,6 +34,7 @@ from service.errors import OperatorError
 from service.health.readiness import Health
 from service.http import api_reference, pages
 from service.http.connections import Connections
+from service.http.console import console_of, mount
 from service.http.metrics import process_families
 from service.http.prefix import Prefixed
 from service.http.sharing import SharedFigures
@@ -108,6 +109,7 @@ def create_app(settings: Settings, figures: Path | None = None) -> FastAPI:
     def counted() -> list[Metric]:
         return process_families(writer, connections)
 
+    console = console_of(settings, health) if settings.console else None
     shared = SharedFigures(figures, counted) if figures else None
 
     @asynccontextmanager
@@ -120,6 +122,8 @@ def create_app(settings: Settings, figures: Path | None = None) -> FastAPI:
             await stack.enter_async_context(reads)
             await stack.enter_async_context(health)
             await stack.enter_async_context(connections)
+            if console:
+                stack.enter_context(console)
             if shared:
                 await stack.enter_async_context(shared.published())
             stopping.listen()
@@ -140,10 +144,19 @@ def create_app(settings: Settings, figures: Path | None = None) -> FastAPI:
         command.products.router(commands),
         command.users.router(commands),
         feed.routes.router(reads, waiting),
-        pages.router(reads, shared.total if shared else counted, health, stopping, prefix),
+        pages.router(
+            reads,
+            shared.total if shared else counted,
+            health,
+            stopping,
+            prefix,
+            has_console=console is not None,
+        ),
         api_reference.router(app.openapi),
     ):
         add_routes(app, routes)
+    if console:
+        mount(app, console)
     _answer_problems(app, prefix)
     return app
 

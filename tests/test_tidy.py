@@ -9,7 +9,18 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PACKAGES = ("command", "contract", "database", "eventlog", "migrations", "projector", "query", "readmodel", "service")
+PACKAGES = (
+    "command",
+    "console",
+    "contract",
+    "database",
+    "eventlog",
+    "migrations",
+    "projector",
+    "query",
+    "readmodel",
+    "service",
+)
 LINES_MAX = 400
 
 # Who may end a transaction, and of what kind it is. "commit": what everybody relies on; there are exactly three.

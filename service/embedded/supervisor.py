@@ -25,6 +25,7 @@ RESTART_SECONDS = 1  # between a death and the restart
 LOOK_SECONDS = 0.1
 LEFTOVER_SECONDS_MAX = 15  # a killed `up` leaves children that finish what they are doing
 HEALTH_SECONDS_MAX = 1
+LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -119,6 +120,8 @@ class Supervisor:
             "QUERY_DATABASE_URL": self._postgres.url,
             "REDIS_URL": self._valkey.url,
             "DATA_DIR": str(self._data_dir),
+            # Nobody has to sign in, so only this machine may look.
+            "CONSOLE": str(int(self._is_loopback)),
             "SHUTDOWN_DELAY": "0",  # no load balancer stands before it, and Ctrl-C should be quick
             "PYTHONUNBUFFERED": "1",
         }
@@ -133,6 +136,8 @@ class Supervisor:
             if not announced and self._api_answers():
                 announced = True
                 say(f"ready: {self._api_url} (its documentation: {self._api_url}/docs); Ctrl-C stops everything")
+                if self._is_loopback:
+                    say(f"console: {self._api_url}/console/")
             time.sleep(LOOK_SECONDS)
 
     def _api_answers(self) -> bool:
@@ -141,6 +146,10 @@ class Supervisor:
                 return True
         except (URLError, OSError):
             return False
+
+    @property
+    def _is_loopback(self) -> bool:
+        return self._host in LOOPBACK
 
     @property
     def _api_url(self) -> str:

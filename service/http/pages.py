@@ -31,6 +31,7 @@ class FrontPage(BaseModel):
     docs: str
     openapi: str
     health: str
+    console: str | None
 
 
 class Alive(BaseModel):
@@ -65,6 +66,8 @@ def router(
     health: Health,
     stopping: Stopping,
     prefix: str,
+    *,
+    has_console: bool = False,
 ) -> APIRouter:
     """The routes. `counted` gives the figures of this process, or of all processes behind the port.
 
@@ -81,6 +84,7 @@ def router(
             docs="docs",
             openapi="openapi.json",
             health="readyz",
+            console="console/" if has_console else None,
         )
         return JSONResponse(front.model_dump(), headers=NO_STORE)
 
