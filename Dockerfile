@@ -18,6 +18,7 @@ COPY projector projector
 COPY query query
 COPY readmodel readmodel
 COPY service service
+COPY timeline timeline
 
 # The packages are found here; `orders` is what the project's own script would be.
 ENV PYTHONPATH=/srv/orders

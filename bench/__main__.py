@@ -17,7 +17,7 @@ from bench.stage import Stage
 from bench.targets import summary
 from service.errors import OperatorError
 
-PARTS = ("write", "read", "visible", "replay", "growth", "peers")
+PARTS = ("write", "read", "visible", "replay", "growth", "ask", "peers")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -7,5 +7,8 @@ NO_STORE = {"Cache-Control": "no-store"}
 # repeats the caller's Sync-Token then, so no Vary is needed: the service decides about each use.
 REVALIDATED = {"Cache-Control": "private, no-cache"}
 
+# A resource at a version: it never changes, so the caller's own cache may keep it and need not ask again.
+IMMUTABLE_PRIVATE = {"Cache-Control": "private, max-age=31536000, immutable"}
+
 # Files whose path holds a digest of their content.
 IMMUTABLE = {"Cache-Control": "public, max-age=31536000, immutable"}

@@ -79,6 +79,51 @@ class EventView(BaseModel):
     data: dict[str, Any]
 
 
+class ActorView(BaseModel):
+    """Who caused an event."""
+
+    kind: str = Field(examples=["api"])
+    id: str | None = Field(examples=[None])
+
+
+class ChangeView(BaseModel):
+    """What an event made of a field: JSON values, null where there was none."""
+
+    field: str = Field(examples=["status"])
+    before: Any = Field(examples=["placed"])
+    after: Any = Field(examples=["partially_cancelled"])
+
+
+class StepView(BaseModel):
+    """An event as a person reads it. `changes` leaves out `id`, `version` and `updated_at`."""
+
+    at: Timestamp = Field(description="when it occurred")
+    version: Int32
+    position: Int64
+    type: str = Field(examples=["OrderLinesCancelled"])
+    actor: ActorView | None
+    text: str = Field(examples=["Cancelled 1 x mint, 2.50 EUR: too many"])
+    changes: list[ChangeView]
+
+
+class ExplainedView(BaseModel):
+    """A field, its value, and the event that set it last.
+
+    A line of an order is the field `items.<line>`; its `cancelled_quantity`, which changes, is a field of its own.
+    A user has the field `deleted_at` too.
+    """
+
+    field: str = Field(examples=["items.2.cancelled_quantity"])
+    value: Any = Field(examples=[1])
+    version: Int32 = Field(description="of that event in its stream")
+    position: Int64
+    type: str = Field(examples=["OrderLinesCancelled"])
+    occurred_at: Timestamp
+    recorded_at: Timestamp
+    actor: ActorView | None
+    request_id: str | None = Field(description="the X-Request-Id of the request that caused it")
+
+
 class ProjectionView(BaseModel):
     """Where a projection is. `progress` is that of a rebuild, from 0 to 1; null when there is none."""
 
@@ -150,6 +195,18 @@ class OrderPage(BaseModel):
 class EventPage(BaseModel):
     data: list[EventView]
     next: str | None
+
+
+class HistoryPage(BaseModel):
+    data: list[StepView]
+    next: str | None
+
+
+class Explanation(BaseModel):
+    """`version` is the version of the resource that is explained."""
+
+    version: Int32
+    data: list[ExplainedView]
 
 
 class ProjectionList(BaseModel):

@@ -5,7 +5,7 @@ at the same position and one snapshot sees both; then it goes on, while that sna
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -110,7 +110,6 @@ def _differences(
     snapshot: Connection, schema: str, proof_schema: str, table: Table, columns: Sequence[str] | None = None
 ) -> Iterator[Difference]:
     # Names that SQLAlchemy gives are a kind of text that JSON encoders do not know.
-    name = str(table.name)
     keys = [str(column.name) for column in table.primary_key]
     columns = columns or [str(column.name) for column in table.columns]
     # Compared as text: 2.5 for 2.50 is a difference, though the numbers are equal.
@@ -126,16 +125,26 @@ def _differences(
     )
     # Row by row: tables that differ everywhere need not fit into memory as well.
     for texts in snapshot.cursor().stream(statement):
-        live, proof = (_decode(text) if text else None for text in texts)
-        row = live or proof or {}
-        key = {name: row[name] for name in keys}
-        if live is None or proof is None:
-            yield Difference(name, key, None, live, proof)
-            continue
-        for column in columns:
-            if live[column] != proof[column]:
-                yield Difference(name, key, column, live[column], proof[column])
+        live, proof = (decode(text) if text else None for text in texts)
+        yield from differences_of(table, columns, live, proof)
+
+
+def differences_of(
+    table: Table, columns: Sequence[str], live: Mapping[str, Any] | None, proof: Mapping[str, Any] | None
+) -> Iterator[Difference]:
+    """What differs between a row as it stands and as it should be, by column. None: there is, or should be, no row.
+
+    Both are JSON that PostgreSQL has made of a row of `table`, read with `decode`.
+    """
+    row = live or proof or {}
+    key = {str(column.name): row[column.name] for column in table.primary_key}
+    if live is None or proof is None:
+        yield Difference(str(table.name), key, None, live, proof)
+        return
+    for column in columns:
+        if live[column] != proof[column]:
+            yield Difference(str(table.name), key, column, live[column], proof[column])
 
 
 # Numbers stay as they are written, for the same reason.
-_decode = json.JSONDecoder(parse_float=str).decode
+decode = json.JSONDecoder(parse_float=str).decode

@@ -13,6 +13,7 @@ from query.listing import Filter, Listing, Through, ranges
 from query.lookup import Lookup
 from query.paging import Sort
 from query.parameters import Id, Money, Name, PageParameters, Time, TimeRoundedUp, money_of, time_of
+from query.past import Past, PastParameters
 from query.routes import get, known_id
 from query.single import answer
 from query.sync import Sync
@@ -73,8 +74,8 @@ FILTERS = {
 }
 
 
-def router(reads: Reads, sync: Sync) -> APIRouter:
-    """The routes."""
+def router(reads: Reads, sync: Sync, past: Past | None = None) -> APIRouter:
+    """The routes. `past` answers requests for a resource as it was."""
     routes = APIRouter(tags=["orders"], route_class=StrictRoute)
     lookup = Lookup(reads, orders, order_view(orders))
     listing = Listing(reads, sync, orders, order_view, sorts=SORTS, filters=FILTERS)
@@ -85,10 +86,17 @@ def router(reads: Reads, sync: Sync) -> APIRouter:
         """Orders, newest first unless sorted otherwise."""
         return await listing.answer(request, OrdersParameters.of(request))
 
-    @get(routes, "/orders/{id}", answers=OrderView, errors=["not-found"], versioned=True)
+    @get(
+        routes,
+        "/orders/{id}",
+        answers=OrderView,
+        errors=["not-found"],
+        parameters=PastParameters if past else None,
+        versioned=True,
+    )
     async def get_order(request: Request, id: str) -> Response:
         """One order with its items."""
-        return await answer(request, lookup, sync, id)
+        return await answer(request, lookup, sync, id, past)
 
     @get(
         routes,

@@ -13,6 +13,7 @@ from query.listing import Filter, Listing, ranges
 from query.lookup import Lookup
 from query.paging import Sort
 from query.parameters import Flag, Money, Name, PageParameters, money_of, text_of
+from query.past import Past, PastParameters
 from query.routes import get
 from query.single import answer
 from query.sync import Sync
@@ -49,8 +50,8 @@ FILTERS = {
 }
 
 
-def router(reads: Reads, sync: Sync) -> APIRouter:
-    """The routes."""
+def router(reads: Reads, sync: Sync, past: Past | None = None) -> APIRouter:
+    """The routes. `past` answers requests for a resource as it was."""
     routes = APIRouter(tags=["products"], route_class=StrictRoute)
     lookup = Lookup(reads, products, product_view(products))
     listing = Listing(reads, sync, products, product_view, sorts=SORTS, filters=FILTERS)
@@ -60,9 +61,16 @@ def router(reads: Reads, sync: Sync) -> APIRouter:
         """Products, discontinued ones too, by SKU unless sorted otherwise."""
         return await listing.answer(request, ProductsParameters.of(request))
 
-    @get(routes, "/products/{id}", answers=ProductView, errors=["not-found"], versioned=True)
+    @get(
+        routes,
+        "/products/{id}",
+        answers=ProductView,
+        errors=["not-found"],
+        parameters=PastParameters if past else None,
+        versioned=True,
+    )
     async def get_product(request: Request, id: str) -> Response:
         """One product."""
-        return await answer(request, lookup, sync, id)
+        return await answer(request, lookup, sync, id, past)
 
     return routes

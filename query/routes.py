@@ -32,6 +32,12 @@ _SHOWN_STATE = {
     }
 }
 _SHOWN_ETAG = {"ETag": {"description": "the resource's version, in quotes", "schema": {"type": "string"}}}
+_SHOWN_CONTENT_LOCATION = {
+    "Content-Location": {
+        "description": "only with `version` or `as_of`: the path of this version, which never changes",
+        "schema": {"type": "string"},
+    }
+}
 _SHOWN_LINK = {"Link": {"description": 'the next page, as rel="next"', "schema": {"type": "string"}}}
 
 
@@ -45,17 +51,20 @@ def get(
     synced: bool = True,
     versioned: bool = False,
     of_tables: bool = True,
+    paged: bool = True,
     also: Documented | None = None,
 ) -> Callable[[Endpoint[Given]], Endpoint[Given]]:
     """A decorator that serves `path` with GET and HEAD.
 
     `answers` is the model of a 200, `errors` are the codes of the problems that are the route's own. `synced`: it waits
     for a Sync-Token. `versioned`: it has an ETag. `of_tables`: it reads what may be parked, not the log.
+    `paged`: with parameters it is a list that has a next page.
     `also`: answers that the route documents in place of the usual ones.
     """
     headers = [*((_SYNC_TOKEN, _PREFER) if synced else ()), *((_IF_NONE_MATCH,) if versioned else ())]
     shown = _SHOWN_SYNC_TOKEN | (_SHOWN_STATE if of_tables and synced else {})
-    shown |= (_SHOWN_ETAG if versioned else {}) | (_SHOWN_LINK if parameters else {})
+    shown |= (_SHOWN_ETAG if versioned else {}) | (_SHOWN_LINK if parameters and paged and not versioned else {})
+    shown |= _SHOWN_CONTENT_LOCATION if parameters and versioned else {}
     codes = [
         *errors,
         *(("unknown-parameter", "invalid-parameter") if parameters else ("unknown-parameter",)),

@@ -15,6 +15,7 @@ from query.listing import Filter, Listing
 from query.lookup import Lookup
 from query.paging import Sort
 from query.parameters import Name, PageParameters, time_of
+from query.past import Past, PastParameters
 from query.routes import get
 from query.single import answer
 from query.sync import Sync
@@ -44,8 +45,8 @@ FILTERS = {
 }
 
 
-def router(reads: Reads, sync: Sync) -> APIRouter:
-    """The routes."""
+def router(reads: Reads, sync: Sync, past: Past | None = None) -> APIRouter:
+    """The routes. `past` answers requests for a resource as it was."""
     routes = APIRouter(tags=["users"], route_class=StrictRoute)
     lookup = Lookup(reads, users, user_view(users), gone=users.c.deleted_at.is_not(None))
     listing = Listing(reads, sync, users, user_view, sorts=SORTS, filters=FILTERS, visible=users.c.deleted_at.is_(None))
@@ -55,9 +56,16 @@ def router(reads: Reads, sync: Sync) -> APIRouter:
         """Users who were not deleted, newest first."""
         return await listing.answer(request, UsersParameters.of(request))
 
-    @get(routes, "/users/{id}", answers=UserView, errors=["not-found", "gone"], versioned=True)
+    @get(
+        routes,
+        "/users/{id}",
+        answers=UserView,
+        errors=["not-found", "gone"],
+        parameters=PastParameters if past else None,
+        versioned=True,
+    )
     async def get_user(request: Request, id: str) -> Response:
         """One user."""
-        return await answer(request, lookup, sync, id)
+        return await answer(request, lookup, sync, id, past)
 
     return routes

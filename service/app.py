@@ -21,6 +21,7 @@ import command.orders
 import command.products
 import command.users
 import feed.routes
+import timeline.routes
 from command.api import Commands
 from command.ids import new_id
 from command.writer import Writer
@@ -74,6 +75,7 @@ CORS: dict[str, Any] = {
     "allow_headers": ("*",),
     "expose_headers": (
         "Command-Id",
+        "Content-Location",
         "ETag",
         "Idempotency-Replayed",
         "Link",
@@ -137,13 +139,15 @@ def create_app(settings: Settings, figures: Path | None = None) -> FastAPI:
     app.cors_origins = settings.cors_origins
     app.prefix = prefix
     commands = Commands(writer)
+    past = timeline.routes.PastAnswers(reads, waiting)
     # The most frequent requests come first: routes are tried in order.
     for routes in (
         command.orders.router(commands),
-        *routers(reads, waiting),
+        *routers(reads, waiting, past),
         command.products.router(commands),
         command.users.router(commands),
         feed.routes.router(reads, waiting),
+        *timeline.routes.routers(past),
         pages.router(
             reads,
             shared.total if shared else counted,

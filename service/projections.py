@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from query.database import Reads
     from query.waiting import WaitingReads
+    from timeline.routes import PastAnswers
 
 PROJECTIONS = (SHOP, SALES, ACTIVITY)
 
@@ -19,14 +20,14 @@ PROJECTIONS = (SHOP, SALES, ACTIVITY)
 TAGS = [{"name": "sales", "description": "What was sold and cancelled, by day and product."}]
 
 
-def routers(reads: "Reads", waiting: "WaitingReads") -> "Iterator[APIRouter]":
-    """The routes that answer from read tables; the most frequent come first."""
+def routers(reads: "Reads", waiting: "WaitingReads", past: "PastAnswers") -> "Iterator[APIRouter]":
+    """The routes that answer from read tables; the most frequent come first. `past` answers what only the log knows."""
     # Imported here: the worker and the command line need no routes.
     from query import orders, products, sales, users
     from query.sync import Sync
 
     shop = Sync.of_tables(reads, SHOP.metadata, waiting)
-    yield orders.router(reads, shop)
-    yield products.router(reads, shop)
-    yield users.router(reads, shop)
+    yield orders.router(reads, shop, past.order)
+    yield products.router(reads, shop, past.product)
+    yield users.router(reads, shop, past.user)
     yield sales.router(reads, Sync.of_tables(reads, SALES.metadata, waiting))

@@ -15,11 +15,13 @@ PACKAGES = (
     "contract",
     "database",
     "eventlog",
+    "feed",
     "migrations",
     "projector",
     "query",
     "readmodel",
     "service",
+    "timeline",
 )
 LINES_MAX = 400
 

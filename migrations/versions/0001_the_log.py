@@ -28,6 +28,8 @@ CREATE TABLE log.events (
 );
 COMMENT ON COLUMN log.events.occurred_at IS 'when it happened';
 COMMENT ON COLUMN log.events.recorded_at IS 'when it was appended; never decreases with position';
+CREATE INDEX product_details_idx ON log.events (stream, type, version)
+    WHERE type IN ('ProductChanged', 'ProductRepriced', 'ProductDiscontinued');
 
 CREATE TABLE log.head (
     one_row boolean NOT NULL DEFAULT true,

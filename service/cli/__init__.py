@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from service.cli import doctor, importing, log, openapi, parked, read_tables, run, status
+from service.cli import doctor, importing, log, openapi, parked, past, read_tables, run, status
 from service.cli.failures import explain
 from service.version import VERSION
 
@@ -41,6 +41,7 @@ app.command("import", epilog="Example: orders import shop/ --currency GBP")(impo
 app.command(epilog="Example: orders status --watch")(status.status)
 app.command(epilog="Example: orders replay sales")(read_tables.replay)
 app.command(epilog="Example: orders verify --json")(read_tables.verify)
+app.command(epilog="Example: orders explain orders/0190... --as-of 2026-11-22T13:51:00Z --diff")(past.explain)
 app.command(epilog="Example: orders doctor --json")(doctor.doctor)
 app.command(epilog="Example: orders events --follow")(log.events)
 app.command(epilog="Example: orders openapi > openapi.json")(openapi.openapi)

@@ -85,11 +85,17 @@ def _tell_parked(url: str, projections: "list[Projection]") -> None:
 
 def verify(
     projections: Names = None,
+    stream: Annotated[str | None, typer.Option(help="Only the rows of this stream, such as order-<id>")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print all differences, as JSON")] = False,
     data_dir: DataDir = None,
 ) -> None:
     """Prove that read tables equal the fold of the log: exit code 0; or name what differs: exit code 1."""
     chosen = named(projections)
+    if stream is not None:
+        from service.cli.past import verify_stream
+
+        verify_stream(chosen, bool(projections), stream, as_json, data_dir)
+        return
     url = connect.database_url(data_dir)
     from projector.verify import verify as compare
     from service.cli import output
@@ -162,7 +168,7 @@ def _print(verdict: "Verdict") -> None:
 
     differences, name = verdict.differences, verdict.projection
     if differences:
-        rows = [_row(difference) for difference in differences[:DIFFERENCES_SHOWN_MAX]]
+        rows = [difference_row(difference) for difference in differences[:DIFFERENCES_SHOWN_MAX]]
         output.table("table", "row", "column", "stands", "should be", rows=rows)
         if len(differences) > DIFFERENCES_SHOWN_MAX:
             print(f"... and {len(differences) - DIFFERENCES_SHOWN_MAX:,} more: --json shows all")
@@ -175,7 +181,8 @@ def _print(verdict: "Verdict") -> None:
         print(f"rebuild them with: orders replay {name}")
 
 
-def _row(difference: "Difference") -> list[str]:
+def difference_row(difference: "Difference") -> list[str]:
+    """A difference as a row of the printed table."""
     key = " ".join(str(value) for value in difference.key.values())
     if difference.column is None:
         there, missing = ("missing", "a row") if difference.stands is None else ("a row", "none")

@@ -7,7 +7,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 
 class Prefixed:
-    """An application whose answers have `prefix` in front of the paths in Location and Link."""
+    """An application whose answers have `prefix` in front of the paths in Location, Content-Location and Link."""
 
     def __init__(self, app: ASGIApp, prefix: str) -> None:
         self._app = app
@@ -22,7 +22,7 @@ class Prefixed:
         await self._app(scope, receive, send_prefixed)
 
     def _prefixed(self, name: bytes, value: bytes) -> bytes:
-        if name == b"location" and value.startswith(b"/"):
+        if name in {b"location", b"content-location"} and value.startswith(b"/"):
             return self._prefix + value
         if name == b"link" and value.startswith(b"</"):
             return b"<" + self._prefix + value[1:]

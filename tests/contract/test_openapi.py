@@ -29,6 +29,7 @@ QUERIES = [
     *["/users", "/users/{id}", "/users/{id}/orders", "/users/{id}/events"],
     *["/products", "/products/{id}", "/products/{id}/events"],
     *["/orders", "/orders/{id}", "/orders/{id}/events"],
+    *[f"/{kind}/{{id}}/{what}" for kind in ("orders", "products", "users") for what in ("history", "explain")],
     *["/events", "/sales", "/projections", "/healthz", "/readyz", "/metrics", "/problems/{code}", "/"],
 ]
 METHODS = {"get", "put", "post", "delete", "patch", "head", "options"}

@@ -172,7 +172,8 @@ def test_every_route_is_documented_and_no_other() -> None:
     for row in rows(section("docs/http.md", "## Routes")):
         for method, path in (name.split() for name in names(row[0])):
             documented.add((method, re.sub(r"{\w+}", "{}", path)))
-    documented |= {("GET", f"/{kind}/{{}}/events") for kind in ("users", "products")}
+    of_all = ("events", "history", "explain")
+    documented |= {("GET", f"/{kind}/{{}}/{what}") for kind in ("users", "products") for what in of_all}
     assert "(users and products too)" in text_of("docs/http.md")
     urls = {"database_url": "postgresql://nowhere.invalid/x", "redis_url": "redis://nowhere.invalid/0"}
     served = {

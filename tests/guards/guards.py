@@ -297,6 +297,20 @@ GUARDS = (
         ("tests/projector/test_verify.py::test_a_value_that_looks_the_same_is_another",),
     ),
     Guard(
+        "a time in the past includes the events recorded at that very time",
+        "eventlog/moments.py",
+        "event.{column} <= {limit} THEN event.version",
+        "event.{column} < {limit} THEN event.version",
+        ("tests/timeline/test_past.py::test_a_time_means_the_events_that_had_been_recorded_by_then",),
+    ),
+    Guard(
+        "a stream is compared with its rows as far as they are projected",
+        "timeline/comparing.py",
+        "up_to = position if parked_at is None else min(position, parked_at - 1)",
+        "up_to = 2**62",
+        ("tests/timeline/test_comparing.py::test_rows_that_lag_behind_are_not_different",),
+    ),
+    Guard(
         "everybody who listens hears the bell",
         "projector/bell.py",
         '        self._redis.publish(channel(self._redis), b"")\n',

@@ -21,6 +21,7 @@ PREFLIGHT = {
 EXPOSED = {"ETag", "Location", "Link", "Sync-Token", "Retry-After", "Idempotency-Replayed", "X-Request-Id"} | {
     "Projection-State",
     "Command-Id",
+    "Content-Location",
 }
 
 PAGE = """<html><body><script>

@@ -40,6 +40,13 @@ def test_location_leads_to_what_was_made(shop: Shop, prefix: str) -> None:
     assert (taken.status_code, taken.headers["location"]) == (409, made.headers["location"])
 
 
+def test_content_location_leads_to_the_version(shop: Shop, prefix: str) -> None:
+    path = f"/users/{shop.user()['id']}?version=1"
+    there = shop.get(path).headers["content-location"]
+    assert there == prefix + path
+    assert through_the_proxy(shop, prefix, there) == 200
+
+
 def test_a_kept_answer_is_stored_without_the_prefix(shop: Shop, prefix: str) -> None:
     key, product = {"Idempotency-Key": f"k{prefix}"}, {"sku": f"T{prefix}", "name": "T", "price": 1, "currency": "EUR"}
     first = shop.post("/products", json=product, headers=key)

@@ -1,0 +1,107 @@
+"""Statements that read one stream as it was at one moment, and that find the position of a time. All of them only read.
+
+Times are found by binary search: `recorded_at` never decreases with position, nor with version, and neither has holes.
+So a search takes about twenty look-ups in a key for a million events, and needs no index on the time.
+
+A user or an order is folded from all of its events. A product may have millions, so it is folded from a few: every
+product event sets its columns to values that it carries, so the last event of each sort decides. PostgreSQL finds the
+last change of name, price or listing in `product_details_idx`, which has only those rare events, and the last stock
+event by walking the stream backwards, where it is nearly always the first.
+"""
+
+from eventlog.events import ProductChanged, ProductDiscontinued, ProductRepriced
+from eventlog.tables import PRODUCT_DETAILS
+
+# Read from the log in one go. An event of a large order has up to about 200 KiB.
+EVENTS_A_PAGE = 100
+
+_TIME = """to_char({} AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')"""
+
+# The columns of an event, in the order of timeline.reading.PastEvent.
+_EVENT = f"""event.position, event.version, event.type, event.schema_version,
+    {_TIME.format("event.occurred_at")}, {_TIME.format("event.recorded_at")}, event.data, event.metadata"""
+
+# Which version a stream had: the given one, the last one, or the last by a time or a position.
+_GIVEN = "at AS (SELECT %(version)s::integer AS version)"
+_NOW = "at AS (SELECT version FROM last)"
+_UP_TO = """search (low, high) AS (
+    SELECT 0, version FROM last
+    UNION ALL
+    SELECT CASE WHEN event.{column} <= {limit} THEN event.version ELSE low END,
+        CASE WHEN event.{column} <= {limit} THEN high ELSE event.version - 1 END
+    FROM search, LATERAL (
+        SELECT version, {column} FROM log.events
+        WHERE stream = %(stream)s AND version = low + (high - low + 1) / 2 LIMIT 1
+    ) AS event
+    WHERE low < high
+), at AS (SELECT low AS version FROM search WHERE low = high)"""
+_AS_OF = _UP_TO.format(column="recorded_at", limit="%(as_of)s")
+_AT_POSITION = _UP_TO.format(column="position", limit="%(position)s")
+
+# The first events of the stream.
+_FIRST = f"""SELECT * FROM log.events
+    WHERE stream = %(stream)s AND version <= at.version ORDER BY version LIMIT {EVENTS_A_PAGE}"""  # noqa: S608 - constants
+
+_LAST_DETAIL = """(
+        SELECT version FROM log.events
+        WHERE stream = %(stream)s AND type = '{}' AND version <= at.version ORDER BY version DESC LIMIT 1)"""
+_LAST_STOCK = f"""(
+        SELECT version FROM log.events
+        WHERE stream = %(stream)s AND version <= at.version AND version > 1
+            AND type NOT IN ({", ".join(f"'{name}'" for name in PRODUCT_DETAILS)})
+        ORDER BY version DESC LIMIT 1)"""  # noqa: S608 - constants
+
+# The events of a product that decide what it was.
+_DECISIVE = f"""SELECT * FROM log.events
+    WHERE stream = %(stream)s AND version <= at.version AND version = ANY (ARRAY[1, at.version,
+    {", ".join(_LAST_DETAIL.format(cls.__name__) for cls in (ProductChanged, ProductRepriced, ProductDiscontinued))},
+    {_LAST_STOCK}])"""  # noqa: S608 - constants
+
+
+def _moment(at: str, settled: str, future: str, events: str) -> bytes:
+    return f"""
+WITH RECURSIVE last AS (SELECT coalesce(max(version), 0) AS version FROM log.events WHERE stream = %(stream)s), {at}
+SELECT head.position, last.version, at.version, {settled}, {future}, {_EVENT}
+FROM log.head AS head CROSS JOIN last CROSS JOIN at LEFT JOIN LATERAL (
+    {events}
+) AS event ON true
+ORDER BY event.version
+""".encode()  # noqa: S608 - put together from constants
+
+
+def _moments(events: str) -> dict[str, bytes]:
+    return {
+        "version": _moment(_GIVEN, "true", "false", events),
+        "as_of": _moment(_AS_OF, "head.recorded_at > %(as_of)s", "%(as_of)s > clock_timestamp()", events),
+        "position": _moment(_AT_POSITION, "head.position >= %(position)s", "false", events),
+        "now": _moment(_NOW, "false", "false", events),
+    }
+
+
+# Each answers at least one row: the head's position, the stream's last version (0: there is no such stream), the
+# version asked for, whether that stays the answer for good, whether the time lies in the future; and an event, or
+# nulls. Parameters: stream, and version, as_of or position.
+WHOLE = _moments(_FIRST)
+DECISIVE = _moments(_DECISIVE)
+
+# The next events of a stream, oldest first. Parameters: stream, after and up_to (versions), limit.
+NEXT = f"""
+SELECT {_EVENT} FROM log.events AS event
+WHERE stream = %(stream)s AND version > %(after)s::integer AND version <= %(up_to)s::integer
+ORDER BY version LIMIT %(limit)s::integer
+""".encode()  # noqa: S608 - put together from constants
+
+# The last position that was recorded by a time; 0: none. Parameter: as_of.
+POSITION = b"""
+WITH RECURSIVE search (low, high) AS (
+    SELECT 0::bigint, position FROM log.head
+    UNION ALL
+    SELECT CASE WHEN event.recorded_at <= %(as_of)s THEN event.position ELSE low END,
+        CASE WHEN event.recorded_at <= %(as_of)s THEN high ELSE event.position - 1 END
+    FROM search, LATERAL (
+        SELECT position, recorded_at FROM log.events WHERE position = low + (high - low + 1) / 2 LIMIT 1
+    ) AS event
+    WHERE low < high
+)
+SELECT low FROM search WHERE low = high
+"""

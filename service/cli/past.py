@@ -1,0 +1,248 @@
+"""`orders explain`, and `orders verify --stream`: questions about one order, user or product."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+import typer
+
+from service.cli import connect
+from service.cli.failures import MISUSE, NOT_TRUE
+from service.cli.run import DataDir
+from service.errors import OperatorError
+
+if TYPE_CHECKING:
+    from projector.projection import Projection
+    from timeline.comparing import Comparison
+    from timeline.reading import Past, Selecting, When
+
+T = TypeVar("T")
+
+VALUE_SHOWN_MAX = 60
+
+
+def explain(
+    resource: Annotated[str, typer.Argument(help="orders/ID, users/ID, products/ID, a SKU, an e-mail, an external_id")],
+    as_of: Annotated[str | None, typer.Option(help="As it was at this time, such as 2026-11-22T13:51:00Z")] = None,
+    version: Annotated[int | None, typer.Option(help="As it was after so many of its events", min=1)] = None,
+    diff: Annotated[
+        bool, typer.Option("--diff", help="Only what is different now; alone: what the last event changed")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON")] = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Show which event set each field of an order, a user or a product, now or in the past."""
+    when = _when(as_of, version)
+    url = connect.database_url(data_dir)
+    from timeline.reading import NOW, Timeline, Version
+
+    async def ask(select: "Selecting") -> "tuple[Past, Past]":
+        stream = await _stream(select, resource)
+        timeline = Timeline(select)
+        now = await timeline.at(stream, NOW)
+        if when is not None:
+            then = await timeline.at(stream, when)
+        else:
+            then = await timeline.at(stream, Version(now.version - 1)) if diff else now
+        return then, now
+
+    then, now = _asked(url, "orders explain", ask)
+    _check(then, when, resource)
+    if diff:
+        _print_difference(then, now, as_json)
+    else:
+        _print_explanation(then, as_json)
+
+
+def verify_stream(projections: "list[Projection]", named: bool, stream: str, as_json: bool, data_dir: DataDir) -> None:
+    """Compare the rows of one stream with its fold, in those `projections` that have rows of it; `named`: on demand."""
+    from timeline.comparing import compare, has_rows_of
+    from timeline.resources import is_stream
+
+    if not is_stream(stream):
+        raise OperatorError(f"{stream!r} is no stream: order-ID, user-ID and product-ID are", MISUSE)
+    chosen = [it for it in projections if has_rows_of(it, stream)]
+    if named and len(chosen) < len(projections):
+        sums = ", ".join(it.name for it in projections if it not in chosen)
+        raise OperatorError(f"{sums} has no rows of a single stream: leave --stream out to verify it", MISUSE)
+
+    async def ask(select: "Selecting") -> "list[Comparison]":
+        return [await compare(select, projection, stream, whole=True) for projection in chosen]
+
+    comparisons = _asked(connect.database_url(data_dir), "orders verify", ask)
+    if not any(it.exists for it in comparisons):
+        raise OperatorError(f"there is no stream {stream}")
+    if as_json:
+        from service.cli import output
+
+        equal = all(it.equal for it in comparisons)
+        output.json({"equal": equal, "stream": stream, "projections": [_view(it) for it in comparisons]})
+    else:
+        for comparison in comparisons:
+            _print_comparison(comparison)
+    if not all(it.equal for it in comparisons):
+        raise typer.Exit(NOT_TRUE)
+
+
+def _when(as_of: str | None, version: int | None) -> "When | None":
+    from query.parameters import time_of
+    from query.past import VERSION_MAX
+    from timeline.reading import AsOf, Version
+
+    if as_of is not None and version is not None:
+        raise OperatorError("give --as-of or --version, not both", MISUSE)
+    if version is not None:
+        if version > VERSION_MAX:
+            raise OperatorError(f"--version is {VERSION_MAX} at most", MISUSE)
+        return Version(version)
+    if as_of is None:
+        return None
+    try:
+        return AsOf(time_of(as_of))
+    except ValueError as error:
+        raise OperatorError(f"--as-of {error}", MISUSE) from None
+
+
+def _asked(url: str, name: str, ask: "Callable[[Selecting], Awaitable[T]]") -> T:
+    """What `ask` answers on a connection of its own. Raises OperatorError, and psycopg.Error."""
+    from contract.problems import Problem
+    from eventlog.codec import UnreadableEvent
+    from timeline.connection import connected
+
+    async def run() -> T:
+        async with connected(url, name) as select:
+            return await ask(select)
+
+    try:
+        return asyncio.run(run())
+    except UnreadableEvent as error:
+        raise OperatorError(f"the history cannot be read: {error}") from error
+    except Problem as problem:
+        raise OperatorError(problem.detail) from problem
+    except TimeoutError:
+        raise OperatorError("PostgreSQL does not answer; check DATABASE_URL, and that the server runs") from None
+
+
+async def _stream(select: "Selecting", resource: str) -> str:
+    from timeline.finding import streams_of
+    from timeline.resources import path_of
+
+    streams = await streams_of(select, resource)
+    if not streams:
+        raise OperatorError(f"there is no order, user or product {resource!r}")
+    if len(streams) > 1:
+        paths = ", ".join(path_of(stream).strip("/") for stream in streams)
+        raise OperatorError(f"{resource!r} names more than one: {paths}")
+    return streams[0]
+
+
+def _check(then: "Past", when: "When | None", resource: str) -> None:
+    if then.future:
+        raise OperatorError("--as-of lies in the future", MISUSE)
+    if then.version > then.last:
+        raise OperatorError(f"{resource} has no version {then.version}: its last one is {then.last}")
+    if when is not None and not then.exists:
+        raise OperatorError(f"{resource} did not exist yet at that time")
+
+
+def _print_explanation(past: "Past", as_json: bool) -> None:
+    from service.cli import output
+    from timeline.explaining import explanation
+
+    explained = explanation(past)
+    if as_json:
+        output.json({"stream": past.stream, "version": past.version, "last": past.last, "data": explained})
+        return
+    print(f"{past.stream}: version {past.version} of {past.last}")
+    rows = [
+        [
+            it["field"],
+            _shown(it["value"]),
+            f"v{it['version']} {it['type']}",
+            it["occurred_at"],
+            _actor(it["actor"]),
+            it["request_id"] or "-",
+        ]
+        for it in explained
+    ]
+    output.table("field", "value", "set by", "occurred at", "actor", "request", rows=rows)
+
+
+def _print_difference(then: "Past", now: "Past", as_json: bool) -> None:
+    from service.cli import output
+
+    before = {it.name: it.value for it in then.fields()} if then.exists else {}
+    changed = [it for it in now.fields() if it.name not in before or before[it.name] != it.value]
+    if as_json:
+        changes = [
+            {"field": it.name, "then": before.get(it.name), "now": it.value, "version": it.event.version}
+            | {"type": it.event.type, "occurred_at": it.event.occurred_at, "actor": it.event.actor}
+            for it in changed
+        ]
+        output.json({"stream": now.stream, "version": then.version, "last": now.version, "changes": changes})
+        return
+    print(f"{now.stream}: version {then.version}, and now, version {now.version}")
+    if not changed:
+        print("nothing has changed since")
+        return
+    rows = [
+        [
+            it.name,
+            _shown(before[it.name]) if it.name in before else "-",
+            _shown(it.value),
+            f"v{it.event.version} {it.event.type}",
+            _actor(it.event.actor),
+        ]
+        for it in changed
+    ]
+    output.table("field", "then", "now", "set by", "actor", rows=rows)
+
+
+def _print_comparison(comparison: "Comparison") -> None:
+    from service.cli import output
+    from service.cli.read_tables import difference_row
+
+    if comparison.differences:
+        rows = [difference_row(it) for it in comparison.differences]
+        output.table("table", "row", "column", "stands", "should be", rows=rows)
+    number = len(comparison.differences)
+    said = f"{number:,} differences" if number else "no difference"
+    counted = ", ".join(f"{table} {rows:,}" for table, rows in comparison.rows.items())
+    print(
+        f"{comparison.projection}: {said} between {comparison.stream} and its rows, at version {comparison.version} "
+        f"of {comparison.last} (rows: {counted})"
+    )
+    if comparison.parked:
+        print(f"{comparison.projection}: the stream is parked at version {comparison.version + 1}: orders parked")
+    elif comparison.behind:
+        print(f"{comparison.projection}: {comparison.behind:,} of its events are not projected yet: orders status")
+    if number:
+        print(f"rebuild them with: orders replay {comparison.projection}")
+
+
+def _view(comparison: "Comparison") -> dict[str, object]:
+    return {
+        "name": comparison.projection,
+        "equal": comparison.equal,
+        "position": comparison.position,
+        "version": comparison.version,
+        "last": comparison.last,
+        "parked": comparison.parked,
+        "rows": comparison.rows,
+        "differences": comparison.differences,
+    }
+
+
+def _actor(actor: dict[str, str | None] | None) -> str:
+    if actor is None:
+        return "-"
+    return f"{actor['kind']} {actor['id']}" if actor["id"] else str(actor["kind"])
+
+
+def _shown(value: Any) -> str:
+    from msgspec import json
+
+    if value is None:
+        return "null"
+    text = value if isinstance(value, str) else json.encode(value).decode()
+    return text if len(text) <= VALUE_SHOWN_MAX else text[: VALUE_SHOWN_MAX - 3] + "..."

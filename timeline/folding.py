@@ -1,0 +1,113 @@
+"""Folding one stream, event by event, and keeping for each column the event that set it last.
+
+The handlers are the projection's own, so what is folded here is what the read tables should have.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+import msgspec
+
+from eventlog.codec import Codec, UnreadableEvent
+from projector.projection import Envelope, Projection
+from projector.rows import Key, Rows
+from readmodel.base import table_of
+
+CODEC = Codec()
+
+
+class PastEvent(NamedTuple):
+    """An event as it is stored. Times are RFC 3339 text; `data` and `metadata` are JSON."""
+
+    position: int
+    version: int
+    type: str
+    schema_version: int
+    occurred_at: str
+    recorded_at: str
+    data: bytes
+    metadata: bytes
+
+    @property
+    def actor(self) -> dict[str, str | None] | None:
+        """Who caused it: kind and id. None when the event does not say."""
+        actor = self._metadata.get("actor")
+        if isinstance(actor, str):
+            return {"kind": actor, "id": None}
+        if isinstance(actor, dict) and isinstance(actor.get("kind"), str):
+            return {"kind": actor["kind"], "id": actor.get("id")}
+        return None
+
+    @property
+    def request_id(self) -> str | None:
+        """The X-Request-Id of the request that caused it."""
+        found = self._metadata.get("request_id")
+        return found if isinstance(found, str) else None
+
+    @property
+    def _metadata(self) -> Mapping[str, Any]:
+        metadata = msgspec.json.decode(self.metadata)
+        return metadata if isinstance(metadata, dict) else {}
+
+
+class Cell(NamedTuple):
+    """A column's value, and the event that set it last."""
+
+    value: Any
+    event: PastEvent
+
+
+# A row of a table, by name of the table and primary key.
+Place = tuple[str, Key]
+
+
+class Fold:
+    """The rows that a stream's events make in the tables of `projection`: `rows[table, key][column]` is a Cell."""
+
+    def __init__(self, projection: Projection, stream: str) -> None:
+        self._projection = projection
+        self.stream = stream
+        self._id = stream.partition("-")[2]
+        self.rows: dict[Place, dict[str, Cell]] = {}
+        self.last: PastEvent | None = None
+        # What the last event set: the cells as they were before, None for a new row.
+        self.before: dict[Place, dict[str, Cell] | None] = {}
+
+    def apply(self, past: PastEvent) -> object:
+        """Fold one more event; return it decoded. Raises UnreadableEvent, after which the fold is of no use."""
+        event = CODEC.decode(past.type, past.schema_version, past.data)
+        handle = self._projection.on.get(type(event))
+        if handle is not None:
+            rows = Rows(self._projection.tables)
+            try:
+                handle(event, Envelope(self._id, past.version, past.occurred_at), rows)
+                self._take(rows, past)
+            except UnreadableEvent:
+                raise
+            except Exception as error:
+                raise UnreadableEvent(f"{self.stream}: {past.type}: {type(error).__name__}: {error}") from error
+        self.last = past
+        return event
+
+    def apply_all(self, events: Iterable[PastEvent]) -> None:
+        """Fold the next events. Raises UnreadableEvent."""
+        for event in events:
+            self.apply(event)
+
+    def table(self, name: str) -> Iterator[dict[str, Cell]]:
+        """The rows of a table, in the order in which they were made."""
+        return (row for (table, _), row in self.rows.items() if table == name)
+
+    def _take(self, rows: Rows, past: PastEvent) -> None:
+        self.before = {}
+        for mapped in self._projection.tables:
+            changes, name = rows.of(mapped), str(table_of(mapped).name)
+            for key, row in changes.inserted.items():
+                self.before[name, key] = None
+                self.rows[name, key] = {column: Cell(value, past) for column, value in row.items()}
+            for key, columns in changes.changed.items():
+                row_there = self.rows.get((name, key))
+                if row_there is None:
+                    raise UnreadableEvent(f"{self.stream}: {past.type} changes a row that no event has made")
+                self.before[name, key] = {column: row_there[column] for column in columns}
+                row_there.update({column: Cell(value, past) for column, value in columns.items()})

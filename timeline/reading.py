@@ -1,0 +1,164 @@
+"""Reading a stream as it was at one moment."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, NamedTuple, Protocol
+
+from eventlog import moments
+from projector.projection import Projection
+from projector.projections.shop import SHOP
+from query.database import Statement
+from timeline import resources
+from timeline.folding import Fold, PastEvent
+from timeline.resources import Field
+from timeline.steps import Step, step_of
+
+_WHOLE = {when: Statement(text) for when, text in moments.WHOLE.items()}
+_DECISIVE = {when: Statement(text) for when, text in moments.DECISIVE.items()}
+_NEXT = Statement(moments.NEXT)
+_POSITION = Statement(moments.POSITION)
+
+
+class Selecting(Protocol):
+    """Runs a select on the log: `query.database.Reads`, or `timeline.connection.Connected`."""
+
+    async def rows(self, statement: Statement, parameters: Mapping[str, object]) -> Sequence[tuple[Any, ...]]:
+        """The rows. JSON is bytes."""
+
+
+class Version(NamedTuple):
+    """After the first `number` events of the stream."""
+
+    number: int
+
+
+class AsOf(NamedTuple):
+    """At this time: after all events that had been recorded by then."""
+
+    time: datetime
+
+
+class AtPosition(NamedTuple):
+    """After the stream's events up to this position of the log."""
+
+    position: int
+
+
+class Now(NamedTuple):
+    """After all events."""
+
+
+NOW = Now()
+When = Version | AsOf | AtPosition | Now
+
+
+@dataclass(slots=True)
+class Past:
+    """A stream at one moment.
+
+    `position` is the head of the log when it was read, `last` the stream's last version (0: there is no such stream)
+    and `version` the one at the moment, 0 before the first event. `version` may be larger than `last`, if it was asked
+    for. `settled`: no later event can change this answer. `future`: the time lies ahead of the database's clock.
+    """
+
+    stream: str
+    position: int
+    last: int
+    version: int
+    settled: bool
+    future: bool
+    fold: Fold = field(repr=False)
+
+    @property
+    def exists(self) -> bool:
+        """Whether the stream had an event by then. Without one there are no fields."""
+        return self.fold.last is not None and not self.future
+
+    @property
+    def deleted(self) -> bool:
+        """Whether it is a user who had been deleted by then."""
+        return resources.is_deleted(self.fold)
+
+    def view(self) -> dict[str, Any]:
+        """The resource as GET answers it. Expects that it exists."""
+        return resources.view(self.stream, self.fold)
+
+    def fields(self) -> list[Field]:
+        """The fields of the resource, each with the event that set it last. Expects that it exists."""
+        return resources.fields(self.stream, self.fold)
+
+
+class History(NamedTuple):
+    """A page of a stream's history, as of the log's `position`.
+
+    `last` is the stream's last version; 0: there is no such stream.
+    """
+
+    position: int
+    last: int
+    steps: list[Step]
+
+
+class Timeline:
+    """Answers questions about the past of a stream. All methods raise what `select` raises, and UnreadableEvent.
+
+    `projection` is the one whose handlers fold the events.
+    """
+
+    def __init__(self, select: Selecting, projection: Projection = SHOP) -> None:
+        self._select = select
+        self._projection = projection
+
+    async def at(self, stream: str, when: When, *, whole: bool = False) -> Past:
+        """The stream at one moment.
+
+        In the projection `shop` a product is folded from the few events that decide it. All else is folded from every
+        event; with `whole`, products too.
+        """
+        is_short = self._projection is SHOP and stream.startswith("product-") and not whole
+        statements = _DECISIVE if is_short else _WHOLE
+        parameters: dict[str, object] = {"stream": stream}
+        match when:
+            case Version(number):
+                statement, parameters["version"] = statements["version"], number
+            case AsOf(time):
+                statement, parameters["as_of"] = statements["as_of"], time
+            case AtPosition(position):
+                statement, parameters["position"] = statements["position"], position
+            case _:
+                statement = statements["now"]
+        rows = await self._select.rows(statement, parameters)
+        position, last, version, settled, future = rows[0][:5]
+        past = Past(stream, position, last, version, settled, future, Fold(self._projection, stream))
+        past.fold.apply_all(_events(row[5:] for row in rows))
+        if statements is _WHOLE and past.fold.last is not None and version <= last:
+            await self._read_on(past.fold, past.fold.last, version)
+        return past
+
+    async def history(self, stream: str, after: int, limit: int) -> History:
+        """The stream's events behind version `after`, at most `limit`, each with what it changed."""
+        past = await self.at(stream, Version(after))
+        events = await self.events(stream, after, past.last, limit) if after < past.last else []
+        return History(past.position, past.last, [step_of(past.fold, event) for event in events])
+
+    async def events(self, stream: str, after: int, up_to: int, limit: int) -> list[PastEvent]:
+        """The stream's events with after < version <= up_to, oldest first, at most `limit`."""
+        parameters = {"stream": stream, "after": after, "up_to": up_to, "limit": limit}
+        return _events(await self._select.rows(_NEXT, parameters))
+
+    async def position_at(self, time: datetime) -> int:
+        """The last position that had been recorded by `time`; 0 when there is none. About 25 look-ups in a key."""
+        ((position,),) = await self._select.rows(_POSITION, {"as_of": time})
+        return int(position)
+
+    async def _read_on(self, fold: Fold, last: PastEvent, up_to: int) -> None:
+        """Fold the rest of a stream page by page, so that other requests are answered meanwhile."""
+        while last.version < up_to:
+            page = await self.events(fold.stream, last.version, up_to, moments.EVENTS_A_PAGE)
+            fold.apply_all(page)
+            last = page[-1]
+
+
+def _events(rows: Any) -> list[PastEvent]:
+    return [PastEvent(*row) for row in rows if row[0] is not None]

@@ -1,0 +1,134 @@
+"""From folded rows to the resources that callers know: their members, and which event set each."""
+
+import re
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from contract.resources import OrderItemView, OrderView, ProductView, UserView
+from timeline.folding import Cell, Fold, PastEvent, Place
+
+_USER, _PRODUCT, _ORDER, _ITEM = (
+    tuple(model.model_fields) for model in (UserView, ProductView, OrderView, OrderItemView)
+)
+# The only member of a line that changes. In `fields` it is a field of its own.
+_CHANGING = "cancelled_quantity"
+_MEMBERS = {"user": (*_USER, "deleted_at"), "product": _PRODUCT, "order": _ORDER}
+_STREAM = re.compile(rf"({'|'.join(_MEMBERS)})-[0-9a-f]{{8}}(-[0-9a-f]{{4}}){{3}}-[0-9a-f]{{12}}", re.ASCII)
+_NEVER_TOLD = {"id", "version", "updated_at"}
+
+
+class Field(NamedTuple):
+    """A field's value, and the event that set it last.
+
+    A line of an order is the field `items.<line>`, without the member that changes: `items.<line>.cancelled_quantity`.
+    """
+
+    name: str
+    value: Any
+    event: PastEvent
+
+
+def kind_of(stream: str) -> str:
+    """`order`, `user` or `product`."""
+    return stream.partition("-")[0]
+
+
+def is_stream(text: str) -> bool:
+    """Whether `text` is the name of a stream, which need not exist."""
+    return _STREAM.fullmatch(text) is not None
+
+
+def path_of(stream: str) -> str:
+    """The path of the resource that is the fold of the stream."""
+    kind, _, id_ = stream.partition("-")
+    return f"/{kind}s/{id_}"
+
+
+def view(stream: str, fold: Fold) -> dict[str, Any]:
+    """The resource as GET answers it."""
+    row = _row(stream, fold)
+    match kind_of(stream):
+        case "user":
+            return {name: row[name].value for name in _USER}
+        case "product":
+            known = row | {"in_stock": _in_stock(row)}
+            return {name: known[name].value for name in _PRODUCT}
+        case _:
+            lines = [{name: line[name].value for name in _ITEM} for line in fold.table("order_items")]
+            return {name: lines if name == "items" else row[name].value for name in _ORDER}
+
+
+def fields(stream: str, fold: Fold) -> list[Field]:
+    """The members of the resource, in their order. A user has one more: `deleted_at`."""
+    row = _row(stream, fold)
+    match kind_of(stream):
+        case "user":
+            return [Field(name, *row[name]) for name in _MEMBERS["user"]]
+        case "product":
+            known = row | {"in_stock": _in_stock(row)}
+            return [Field(name, *known[name]) for name in _PRODUCT]
+        case _:
+            return list(_fields_of_order(row, fold))
+
+
+class Change(NamedTuple):
+    """What an event made of a field."""
+
+    field: str
+    before: Any
+    after: Any
+
+
+def changes(stream: str, fold: Fold) -> list[Change]:
+    """What the last event changed of the `fields`.
+
+    Left out are `id`, and `version` and `updated_at`, which every event sets.
+    """
+    found = [change for place in fold.before for change in _changes_of(stream, fold, place)]
+    return [change for change in found if change.before != change.after]
+
+
+def _changes_of(stream: str, fold: Fold, place: Place) -> Iterator[Change]:
+    (table, _), row, before = place, fold.rows[place], fold.before[place]
+    if table == "order_items":
+        line = row["line"].value
+        if before is None:
+            yield Change(f"items.{line}", None, _fixed(row))
+        elif _CHANGING in before:
+            yield Change(f"items.{line}.{_CHANGING}", before[_CHANGING].value, row[_CHANGING].value)
+        return
+    for name in _MEMBERS[kind_of(stream)]:
+        if name in row and name not in _NEVER_TOLD and (before is None or name in before):
+            yield Change(name, None if before is None else before[name].value, row[name].value)
+    if "stock" in row and (before is None or "stock" in before):
+        was = None if before is None else _in_stock(before).value
+        yield Change("in_stock", was, _in_stock(row).value)
+
+
+def is_deleted(fold: Fold) -> bool:
+    """Whether it is a user who was deleted."""
+    return any(row["deleted_at"].value is not None for row in fold.table("users"))
+
+
+def _row(stream: str, fold: Fold) -> dict[str, Cell]:
+    return next(fold.table(f"{kind_of(stream)}s"))
+
+
+def _in_stock(row: dict[str, Cell]) -> Cell:
+    stock, event = row["stock"]
+    return Cell(stock is None or stock > 0, event)
+
+
+def _fields_of_order(row: dict[str, Cell], fold: Fold) -> Iterator[Field]:
+    for name in _ORDER:
+        if name != "items":
+            yield Field(name, *row[name])
+            continue
+        for line in fold.table("order_items"):
+            number = line["line"].value
+            yield Field(f"items.{number}", _fixed(line), line["line"].event)
+            yield Field(f"items.{number}.{_CHANGING}", *line[_CHANGING])
+
+
+def _fixed(line: dict[str, Cell]) -> dict[str, Any]:
+    return {member: line[member].value for member in _ITEM if member != _CHANGING}

@@ -1,0 +1,195 @@
+"""The past over HTTP: a resource at a version or time, its history, and the events that explain it."""
+
+from collections.abc import Awaitable, Callable, Iterator
+from typing import TypeVar
+
+from fastapi import APIRouter, Request, Response
+from pydantic import Field
+
+from contract.caching import IMMUTABLE_PRIVATE, REVALIDATED
+from contract.problems import Problem
+from contract.requests import StrictRoute, none_match
+from contract.resources import Explanation, HistoryPage
+from eventlog.codec import UnreadableEvent, encode
+from eventlog.pages import HEAD
+from query.database import Reads, Statement
+from query.paging import link_to_next
+from query.parameters import Name, Number, Parameters, Position
+from query.parked import absent
+from query.past import VERSION_MAX, PastParameters
+from query.routes import MEDIA_TYPE, get, json_response, known_id
+from query.sync import Sync
+from query.waiting import WaitingReads
+from timeline.explaining import explanation
+from timeline.reading import NOW, AsOf, Past, Timeline, Version, When
+from timeline.resources import path_of
+
+_HEAD = Statement(HEAD)
+# It takes a deployment, not a moment.
+_UNREADABLE_RETRY_SECONDS = 60
+
+Answer = TypeVar("Answer")
+
+
+STEPS_DEFAULT = 100
+STEPS_MAX = 1_000
+
+
+class HistoryParameters(Parameters):
+    """What a history takes."""
+
+    after: Position = Field(0, ge=0, le=VERSION_MAX, description="only events behind this version")
+    limit: Number = Field(STEPS_DEFAULT, ge=1, le=STEPS_MAX, description="the most events that the page may have")
+
+
+class ExplainParameters(PastParameters):
+    """What an explanation takes."""
+
+    field: Name | None = Field(None, description="only this field and those below it, such as `items` or `items.2`")
+
+
+class PastAnswers:
+    """Answers `?version=` and `?as_of=` on one resource, for the routes of the read side.
+
+    `waiting` counts the reads that wait for the log.
+    """
+
+    def __init__(self, reads: Reads, waiting: WaitingReads | None = None) -> None:
+        self.timeline = Timeline(reads)
+
+        async def position() -> int:
+            ((head,),) = await reads.rows(_HEAD, {})
+            return int(head)
+
+        self.sync = Sync(position, waiting)
+
+    async def order(self, request: Request, id_: str) -> Response:
+        return await self._answer(request, f"order-{id_}")
+
+    async def product(self, request: Request, id_: str) -> Response:
+        return await self._answer(request, f"product-{id_}")
+
+    async def user(self, request: Request, id_: str) -> Response:
+        return await self._answer(request, f"user-{id_}")
+
+    async def at(self, request: Request, stream: str, parameters: PastParameters) -> Past:
+        """The stream at the moment that is wanted. Raises Problem if it did not exist then."""
+        when = when_of(parameters)
+        past = await self.sync.answer(request, lambda: readable(stream, lambda: self.timeline.at(stream, when)))
+        _check(past, when)
+        return past
+
+    async def history(self, request: Request, stream: str) -> Response:
+        """What happened to a resource."""
+        parameters = HistoryParameters.of(request)
+        after, limit = parameters.after, parameters.limit
+        history = await self.sync.answer(
+            request, lambda: readable(stream, lambda: self.timeline.history(stream, after, limit))
+        )
+        if not history.last:
+            raise absent(path_of(stream), history.position, parked=False)
+        steps = [step.view() for step in history.steps]
+        if not steps or steps[-1]["version"] == history.last:
+            return json_response(encode({"data": steps, "next": None}), history.position)
+        following = str(steps[-1]["version"])
+        body = encode({"data": steps, "next": following})
+        return json_response(body, history.position, Link=link_to_next(request, after=following))
+
+    async def explain(self, request: Request, stream: str) -> Response:
+        """Which event set each field."""
+        parameters = ExplainParameters.of(request)
+        past = await self.at(request, stream, parameters)
+        explained = explanation(past, parameters.field)
+        if not explained:
+            names = ", ".join(dict.fromkeys(field.name.partition(".")[0] for field in past.fields()))
+            detail = f"field: {path_of(stream)} has no field {parameters.field!r}. It has: {names}."
+            raise Problem("invalid-parameter", detail, parameter="field")
+        return json_response(encode({"version": past.version, "data": explained}), past.position)
+
+    async def _answer(self, request: Request, stream: str) -> Response:
+        past = await self.at(request, stream, PastParameters.of(request))
+        path = path_of(stream)
+        headers = {"Sync-Token": str(past.position)}
+        if past.deleted:
+            raise Problem("gone", f"{path} had been deleted by version {past.version}.", headers=headers)
+        headers |= {"ETag": f'"{past.version}"', "Content-Location": f"{path}?version={past.version}"}
+        headers |= IMMUTABLE_PRIVATE if past.settled else REVALIDATED
+        if none_match(request, past.version):
+            return Response(None, 304, headers)
+        return Response(encode(past.view()), 200, headers, MEDIA_TYPE)
+
+
+def routers(past: PastAnswers) -> Iterator[APIRouter]:
+    """The routes for histories and explanations."""
+    for kind in ("order", "product", "user"):
+        yield _router(past, kind)
+
+
+def _router(past: PastAnswers, kind: str) -> APIRouter:
+    routes = APIRouter(tags=[f"{kind}s"], route_class=StrictRoute)
+
+    async def history(request: Request, id: str) -> Response:
+        return await past.history(request, f"{kind}-{known_id(id)}")
+
+    async def explain(request: Request, id: str) -> Response:
+        return await past.explain(request, f"{kind}-{known_id(id)}")
+
+    # The names and texts of the operations in the OpenAPI document.
+    history.__name__, explain.__name__ = f"list_history_of_{kind}", f"explain_{kind}"
+    a = "An" if kind == "order" else "A"
+    history.__doc__ = f"{a} {kind}'s history as a person reads it, oldest first, with what each event changed."
+    explain.__doc__ = f"Which event set each field of {a.lower()} {kind} last, now or at a version or time."
+    errors = ["not-found", "unreadable-stream"]
+    get(
+        routes,
+        f"/{kind}s/{{id}}/history",
+        answers=HistoryPage,
+        errors=errors,
+        parameters=HistoryParameters,
+        of_tables=False,
+    )(history)
+    get(
+        routes,
+        f"/{kind}s/{{id}}/explain",
+        answers=Explanation,
+        errors=errors,
+        parameters=ExplainParameters,
+        of_tables=False,
+        paged=False,
+    )(explain)
+    return routes
+
+
+def when_of(parameters: PastParameters) -> When:
+    """The moment that is wanted. Raises Problem `invalid-parameter` when two are."""
+    if parameters.version is not None and parameters.as_of is not None:
+        raise Problem("invalid-parameter", "as_of: send version or as_of, not both.", parameter="as_of")
+    if parameters.version is not None:
+        return Version(parameters.version)
+    return AsOf(parameters.as_of) if parameters.as_of is not None else NOW
+
+
+async def readable(stream: str, read: Callable[[], Awaitable[Answer]]) -> Answer:
+    """What `read` answers. Raises Problem `unreadable-stream` when it cannot read an event."""
+    try:
+        return await read()
+    except UnreadableEvent as error:
+        raise Problem(
+            "unreadable-stream",
+            f"The history of {path_of(stream)} cannot be read: {' '.join(str(error).split())}.",
+            headers={"Retry-After": str(_UNREADABLE_RETRY_SECONDS)},
+        ) from None
+
+
+def _check(past: Past, when: When) -> None:
+    path, headers = path_of(past.stream), {"Sync-Token": str(past.position)}
+    if past.future:
+        detail = "as_of: lies in the future. The past can be read, up to now."
+        raise Problem("invalid-parameter", detail, parameter="as_of", headers=headers)
+    if not past.last:
+        raise absent(path, past.position, parked=False)
+    if isinstance(when, Version) and when.number > past.last:
+        detail = f"{path} has no version {when.number}: its last one is {past.last}."
+        raise Problem("not-found", detail, headers=headers)
+    if not past.exists:
+        raise Problem("not-found", f"{path} did not exist yet at that time.", headers=headers)
