@@ -16,7 +16,7 @@ from starlette.types import Receive, Scope, Send
 
 from console.database import Database, Unanswered
 from console.desk import Desk
-from console.pages import events, overview, theme
+from console.pages import event, events, operations, overview, resource, theme
 from console.parts import Parts
 from console.pulse import Heart
 from console.rendering import Renderer
@@ -32,6 +32,13 @@ Page = Callable[[Desk, Request], Response]
 PAGES: dict[str, Page] = {
     "/": overview.show,
     "/events": events.show,
+    "/events/{position:int}": event.show,
+    "/find": resource.find,
+    "/projections": operations.projections,
+    "/parked": operations.parked,
+    "/doctor": operations.doctor,
+    "/configuration": operations.configuration,
+    "/{kind}/{id}": resource.show,
 }
 FORMS: dict[str, Page] = {
     "/theme": theme.choose,

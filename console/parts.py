@@ -2,11 +2,12 @@
 
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 from psycopg import Connection
 
 from projector.projection import Projection
+from timeline.reading import Selecting
 
 
 class Condition(Protocol):
@@ -39,27 +40,20 @@ class Check(Protocol):
     def run(self) -> Callable[[Connection], Iterable[Found]]: ...
 
 
-class Setting(NamedTuple):
-    """A setting: its value as it may be shown, where it comes from, and its meaning."""
-
-    name: str
-    value: str
-    source: str
-    meaning: str
-
-
 @dataclass(frozen=True)
 class Parts:
     """`checks` are quick ones. `workers` names the workers that Redis reaches; None: Redis does not answer.
 
-    `prefix` is what a proxy puts in front of the paths.
+    `settings` are name, value and source, without secrets. `reads` answers questions about the past. `prefix` is what a
+    proxy puts in front of the paths.
     """
 
     database_url: str
     projections: Sequence[Projection]
+    reads: Selecting
     condition: Callable[[], Coroutine[Any, Any, Condition]]
     checks: Sequence[Check] = ()
     workers: Callable[[], Sequence[str] | None] = list
-    settings: Sequence[Setting] = ()
+    settings: Sequence[tuple[str, str, str]] = ()
     versions: Mapping[str, str] = field(default_factory=dict)
     prefix: str = ""

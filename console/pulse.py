@@ -36,11 +36,17 @@ _MATTERS = {
 _BAD = {"durability", "in the way"}
 
 _OF_CONDITION = {
-    "database": ("Commands are refused until this is mended.", "orders doctor"),
+    "database": (
+        "Commands are refused until this is mended.",
+        "start PostgreSQL, or correct DATABASE_URL; its own log says more",
+    ),
     "replica": ("Reads are refused until this is mended.", "orders doctor"),
-    "projector": ("New orders are accepted, but reads do not show them.", "orders status"),
+    "projector": (
+        "New orders are accepted, but reads do not show them.",
+        "start a worker with `orders work`; if one runs, its log and `orders status` say what stops it",
+    ),
     "stopping": ("This process is about to end.", ""),
-    "bell": ("Read tables follow up to a second later; nothing is lost.", "orders status"),
+    "bell": ("Read tables follow up to a second later; nothing is lost.", "start Redis and a worker (`orders work`)"),
     "commands": ("Commands may be refused.", "orders doctor"),
 }
 
@@ -142,6 +148,7 @@ class Heart:
         except Unanswered as error:
             if not any(it.level == "bad" for it in findings):
                 findings.append(Finding("bad", str(error).rstrip("."), *_OF_CONDITION["database"]))
+        findings.sort(key=lambda it: it.level != "bad")
         return Pulse(found, findings, parked, workers, oldest)
 
     def _check(self, connection: Connection) -> Iterable[Finding]:

@@ -1,7 +1,6 @@
 """Turning a template into an answer: the Jinja environment, and the headers that every page has."""
 
 import secrets
-from importlib import resources
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
@@ -16,6 +15,10 @@ from console.static import DIGEST
 MENU = (
     ("/", "Overview"),
     ("/events", "Events"),
+    ("/projections", "Projections"),
+    ("/parked", "Parked"),
+    ("/doctor", "Doctor"),
+    ("/configuration", "Configuration"),
 )
 
 THEMES = ("system", "light", "dark")
@@ -41,7 +44,7 @@ class Renderer:
     def __init__(self, base: str) -> None:
         self.base = base
         self._templates = jinja2.Environment(
-            loader=jinja2.FunctionLoader(_source),
+            loader=jinja2.PackageLoader("console"),
             autoescape=True,
             undefined=jinja2.StrictUndefined,
             trim_blocks=True,
@@ -89,8 +92,3 @@ class Renderer:
         parts = urlsplit(to)
         is_ours = not (parts.scheme or parts.netloc) and parts.path.startswith(f"{self.base}/")
         return RedirectResponse(to if is_ours else self.url("/"), 303, headers=_HEADERS)
-
-
-def _source(name: str) -> str | None:
-    file = resources.files("console") / "templates" / name
-    return file.read_text() if file.is_file() else None

@@ -111,7 +111,7 @@ def create_app(settings: Settings, figures: Path | None = None) -> FastAPI:
     def counted() -> list[Metric]:
         return process_families(writer, connections)
 
-    console = console_of(settings, health) if settings.console else None
+    console = console_of(settings, health, reads) if settings.console else None
     shared = SharedFigures(figures, counted) if figures else None
 
     @asynccontextmanager

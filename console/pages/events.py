@@ -12,6 +12,7 @@ from console import activity, log
 from console.desk import Desk
 from console.wording import sentence
 from eventlog.events import SCHEMA_VERSIONS
+from timeline.resources import is_stream, path_of
 
 STREAM_LENGTH_MAX = 200
 _POSITION = re.compile(r"[0-9]{1,18}", re.ASCII)
@@ -19,10 +20,11 @@ TYPES = tuple(cls.__name__ for cls in SCHEMA_VERSIONS)
 
 
 class Shown(NamedTuple):
-    """An event and what it says in a line."""
+    """An event, what it says in a line, and the path of its resource."""
 
     event: log.Event
     text: str
+    resource: str | None
 
 
 class Asked(NamedTuple):
@@ -50,7 +52,10 @@ def show(desk: Desk, request: Request) -> Response:
     return desk.page(
         request,
         "events.html",
-        events=[Shown(it, sentence(it.type, it.data)) for it in page.events],
+        events=[
+            Shown(it, sentence(it.type, it.data), path_of(it.stream) if is_stream(it.stream) else None)
+            for it in page.events
+        ],
         page=page,
         asked=asked,
         filters=filters,

@@ -1,5 +1,7 @@
 """What the service hands to the console."""
 
+import platform
+
 import redis
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -8,10 +10,13 @@ from starlette.responses import RedirectResponse, Response
 from console.app import Console
 from console.parts import Parts
 from projector import bell
+from query.database import Reads
 from service.doctor import server
 from service.health.readiness import Health
 from service.projections import PROJECTIONS
 from service.settings import Settings
+from service.shown_settings import shown
+from service.version import VERSION
 
 
 def mount(app: Starlette, console: Console) -> None:
@@ -24,8 +29,8 @@ def mount(app: Starlette, console: Console) -> None:
     app.mount(console.PATH, console)
 
 
-def console_of(settings: Settings, health: Health) -> Console:
-    """The console for these settings. `health` is that of the process."""
+def console_of(settings: Settings, health: Health, reads: Reads) -> Console:
+    """The console for these settings. `health` and `reads` are those of the process."""
     assert settings.database_url is not None
     assert settings.redis_url is not None
     redis_url = settings.redis_url
@@ -40,9 +45,12 @@ def console_of(settings: Settings, health: Health) -> Console:
         Parts(
             database_url=settings.database_url,
             projections=PROJECTIONS,
+            reads=reads,
             condition=health.condition,
             checks=server.CHECKS,
             workers=workers,
+            settings=shown(settings),
+            versions={"orders": VERSION, "Python": platform.python_version()},
             prefix=settings.root_path or "",
         )
     )
