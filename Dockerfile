@@ -9,6 +9,7 @@ RUN pip install --require-hashes -r requirements/runtime.txt
 
 COPY access access
 COPY command command
+COPY console console
 COPY contract contract
 COPY database database
 COPY eventlog eventlog

@@ -14,7 +14,7 @@ from typing import Any
 
 from psycopg import AsyncConnection, Connection, OperationalError
 from psycopg.conninfo import conninfo_to_dict
-from psycopg_pool import AsyncConnectionPool
+from psycopg_pool import AsyncConnectionPool, ConnectionPool
 
 from database.deadline import hung_up_after
 
@@ -150,6 +150,21 @@ def pool(
     """A pool of connections in autocommit, not open yet; `configure` is called with each, and must call `settle`."""
     given = {**parameters, "autocommit": True, "application_name": name, "client_encoding": ENCODING}
     return AsyncConnectionPool(url, name=name, kwargs=given, configure=configure, open=False, **options)
+
+
+def blocking_pool(
+    url: str, name: str, limits: Limits, settings: Mapping[str, str] = MappingProxyType({}), **options: Any
+) -> ConnectionPool:
+    """A pool of connections for threads, in autocommit, not open yet. `settings` are more settings of each session."""
+
+    def configure(connection: Connection) -> None:
+        cursor = connection.execute(_statements(limits, settings), prepare=False)
+        while cursor.nextset():
+            pass
+        _refuse_unsuitable(*cursor.fetchall()[0])
+
+    given = {"autocommit": True, "application_name": name, "client_encoding": ENCODING}
+    return ConnectionPool(url, name=name, kwargs=given, configure=configure, open=False, **options)
 
 
 async def settle(connection: AsyncConnection, limits: Limits, **settings: str) -> None:

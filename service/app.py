@@ -43,6 +43,7 @@ from service.errors import OperatorError
 from service.health.readiness import Health
 from service.http import api_reference, pages
 from service.http.connections import Connections
+from service.http.console import console_of, mount
 from service.http.metrics import Counted, HttpMetrics, new_registry
 from service.http.observing import Observing
 from service.http.prefix import Prefixed
@@ -109,7 +110,7 @@ CORS: dict[str, Any] = {
 log = logging.getLogger(__name__)
 
 
-def create_app(settings: Settings, figures: Path | None = None) -> FastAPI:
+def create_app(settings: Settings, figures: Path | None = None) -> FastAPI:  # noqa: PLR0915 - the wiring, in one place
     """The application for these settings. It needs `database_url` and `redis_url`, and connects when it starts.
 
     `figures` is the directory in which several processes behind one port share their metrics.
@@ -136,6 +137,7 @@ def create_app(settings: Settings, figures: Path | None = None) -> FastAPI:
         return list(registry.collect())
 
     guarding = Access(settings)
+    console = console_of(settings, health, reads, guarding.guard) if settings.console else None
     shared = SharedFigures(figures, counted) if figures else None
 
     @asynccontextmanager
@@ -151,6 +153,8 @@ def create_app(settings: Settings, figures: Path | None = None) -> FastAPI:
             await stack.enter_async_context(health)
             await stack.enter_async_context(guarding.kept_current())
             await stack.enter_async_context(connections)
+            if console:
+                stack.enter_context(console)
             if shared:
                 await stack.enter_async_context(shared.published())
             stopping.listen()
@@ -178,12 +182,22 @@ def create_app(settings: Settings, figures: Path | None = None) -> FastAPI:
         *timeline.routes.routers(past),
         access.routes.router(settings.database_url, guarding.holder),
         access.acts.router(reads, waiting),
-        pages.router(reads, shared.total if shared else counted, health, stopping, prefix, is_open=guarding.is_open),
+        pages.router(
+            reads,
+            shared.total if shared else counted,
+            health,
+            stopping,
+            prefix,
+            is_open=guarding.is_open,
+            has_console=console is not None,
+        ),
         api_reference.router(app.openapi),
     ):
         add_routes(app, routes)
     _hide_docs(app, settings)
     refuse_undeclared(app)
+    if console:
+        mount(app, console)
     _answer_problems(app, prefix)
     return app
 

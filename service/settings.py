@@ -151,6 +151,7 @@ class Settings(BaseSettings):
     port: Annotated[int, Field(ge=1, le=65535)] = 8000
     cors_origins: Annotated[str, AfterValidator(_origins)] | None = None  # whose pages may call the API from a browser
     root_path: Annotated[str, AfterValidator(_root_path)] | None = None  # where a proxy serves the API
+    console: bool = False  # serve the pages for operators at /console
     rebuild: Annotated[Literal["auto", "manual"], BeforeValidator(_lower)] = "auto"  # who rebuilds outdated read tables
     shutdown_delay: Annotated[int, Field(ge=0, le=3600)] = 0  # seconds from SIGTERM until the port closes
     metrics_port: Annotated[int, Field(ge=1, le=65535)] | None = None  # where the worker serves /metrics

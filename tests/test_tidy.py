@@ -12,6 +12,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGES = (
     "access",
     "command",
+    "console",
     "contract",
     "database",
     "eventlog",

@@ -122,6 +122,7 @@ class Supervisor:
             "QUERY_DATABASE_URL": self._postgres.url,
             "REDIS_URL": self._valkey.url,
             "DATA_DIR": str(self._data_dir),
+            "CONSOLE": "1",
             "SHUTDOWN_DELAY": "0",  # no load balancer stands before it, and Ctrl-C should be quick
             "PYTHONUNBUFFERED": "1",
         }
@@ -136,6 +137,12 @@ class Supervisor:
             if not announced and self._api_answers():
                 announced = True
                 say(f"ready: {self._api_url} (its documentation: {self._api_url}/docs); Ctrl-C stops everything")
+                key = (
+                    ""
+                    if self._settings.no_auth
+                    else f" (sign in with the key in {self._data_dir / first_key.FILE_NAME})"
+                )
+                say(f"console: {self._api_url}/console/{key}")
             time.sleep(LOOK_SECONDS)
 
     def _api_answers(self) -> bool:

@@ -35,6 +35,7 @@ class FrontPage(BaseModel):
     docs: str
     openapi: str
     health: str
+    console: str | None
 
 
 class Alive(BaseModel):
@@ -75,6 +76,7 @@ def router(
     prefix: str,
     *,
     is_open: bool,
+    has_console: bool = False,
 ) -> APIRouter:
     """The routes. `counted` gives the figures of this process, or of all processes behind the port.
 
@@ -92,6 +94,7 @@ def router(
             docs="docs",
             openapi="openapi.json",
             health="readyz",
+            console="console/" if has_console else None,
         )
         return JSONResponse(front.model_dump(), headers=NO_STORE)
 

@@ -70,7 +70,7 @@ def test_a_batch_tells_how_far_it_came_and_how_far_it_is(writing: Writing, conne
 
     assert project(3) == (3, 7, 3, 4)
     assert project(3, until=5) == (5, 5, 2, 0)
-    assert project(3, until=4) == (5, 4, 0, -1)
+    assert project(3, until=4) == (5, 4, 0, 0)
     assert project(3) == (7, 7, 2, 0)
 
 

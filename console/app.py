@@ -1,0 +1,116 @@
+"""The console as an application of its own, which the service mounts at /console."""
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from types import TracebackType
+from typing import Self
+from urllib.parse import parse_qsl
+
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from console.database import Database, Unanswered
+from console.desk import Desk
+from console.gate import Gate
+from console.pages import event, events, operations, overview, resource, theme
+from console.parts import Parts
+from console.pulse import Heart
+from console.rendering import Renderer
+from console.static import static
+
+PATH = "/console"
+
+FORM_BYTES_MAX = 64 * 1024
+
+Page = Callable[[Desk, Request], Response]
+
+# Every page is a plain function that runs in a thread: neither a statement nor a long page holds up the event loop.
+PAGES: dict[str, Page] = {
+    "/": overview.show,
+    "/events": events.show,
+    "/events/{position:int}": event.show,
+    "/find": resource.find,
+    "/projections": operations.projections,
+    "/parked": operations.parked,
+    "/doctor": operations.doctor,
+    "/configuration": operations.configuration,
+    "/{kind}/{id}": resource.show,
+}
+FORMS: dict[str, Page] = {
+    "/theme": theme.choose,
+}
+
+
+class Console:
+    """The pages. Open it with `with` before the first request."""
+
+    PATH = PATH
+
+    def __init__(self, parts: Parts) -> None:
+        database = Database(parts.database_url)
+        self._desk = Desk(parts, database, Heart(parts, database), Renderer(parts.prefix + PATH))
+        self._gate = Gate(parts, self._desk.renderer)
+        self._stack = ExitStack()
+        routes = [Route(path, self._endpoint(page), methods=["GET"]) for path, page in PAGES.items()]
+        routes += [Route(path, self._endpoint(form), methods=["POST"]) for path, form in FORMS.items()]
+        routes += [Route("/static/{version}/{name}", static)]
+        self._app = Starlette(
+            routes=routes, exception_handlers={Unanswered: self._unanswered, HTTPException: self._refused}
+        )
+
+    def __enter__(self) -> Self:
+        self._stack.enter_context(self._desk.database)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.close()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope, receive)
+        path = scope["path"].removeprefix(scope.get("root_path", ""))
+        answer: ASGIApp | None = None
+        if path == "/sign-in" and scope["method"] == "POST":
+            answer = await self._gate.sign_in(request, (await _form(request)).get("key", ""))
+        elif path == "/sign-out" and scope["method"] == "POST":
+            answer = self._gate.sign_out()
+        elif not path.startswith("/static/"):
+            answer = await self._gate.refusal(request)
+        await (answer or self._app)(scope, receive, send)
+
+    async def _unanswered(self, request: Request, error: Exception) -> Response:
+        return self._desk.renderer.page(request, "trouble.html", 503, title="No answer", sentence=str(error))
+
+    async def _refused(self, request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        title = {400: "Not understood", 403: "Not allowed", 404: "Not found"}.get(error.status_code, "Refused")
+        page = self._desk.renderer.page(request, "trouble.html", error.status_code, title=title, sentence=error.detail)
+        page.headers.update(error.headers or {})
+        return page
+
+    def _endpoint(self, page: Page) -> Callable[[Request], object]:
+        async def endpoint(request: Request) -> Response:
+            if request.method == "POST":
+                request.state.form = await _form(request)
+            return await run_in_threadpool(page, self._desk, request)
+
+        return endpoint
+
+
+async def _form(request: Request) -> dict[str, str]:
+    """The fields of a form; the last one of a name counts."""
+    body = b""
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > FORM_BYTES_MAX:
+            raise HTTPException(413, "The form is too large.")
+    try:
+        return dict(parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=1000))
+    except ValueError:
+        raise HTTPException(400, "The form cannot be read.") from None

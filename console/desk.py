@@ -1,0 +1,38 @@
+"""What every page works with."""
+
+from collections.abc import Callable, Coroutine
+from typing import Any, NamedTuple, TypeVar
+
+from anyio import from_thread
+from starlette.requests import Request
+from starlette.responses import HTMLResponse
+
+from console.database import Database, Unanswered
+from console.parts import Parts
+from console.pulse import Heart
+from console.rendering import Renderer
+from contract.problems import Problem
+
+Answer = TypeVar("Answer")
+
+
+class Desk(NamedTuple):
+    """The service's parts, the connections, the pulse, and the templates."""
+
+    parts: Parts
+    database: Database
+    heart: Heart
+    renderer: Renderer
+
+    def ask(self, question: Callable[[], Coroutine[Any, Any, Answer]]) -> Answer:
+        """What a question about the past answers, on the event loop. Raises Unanswered."""
+        try:
+            return from_thread.run(question)
+        except Problem as problem:
+            raise Unanswered(problem.detail) from problem
+
+    def page(self, request: Request, template: str, status: int = 200, **values: Any) -> HTMLResponse:
+        """A page with the state of the service at its top. `values` are the template's."""
+        if "pulse" not in values:
+            values["pulse"] = self.heart.pulse()
+        return self.renderer.page(request, template, status, **values)

@@ -1,0 +1,38 @@
+"""What operators look after: projections, parked streams, findings, settings."""
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from console.desk import Desk
+from projector.parked import groups, held_back
+
+STREAMS_SHOWN_MAX = 200
+
+
+def projections(desk: Desk, request: Request) -> Response:
+    """How far each projection is, and what keeps it."""
+    return desk.page(request, "projections.html")
+
+
+def parked(desk: Desk, request: Request) -> Response:
+    """The parked streams, grouped by cause; with what an operator types to retry or skip them."""
+    with desk.database.connection() as connection:
+        found = groups(connection, desk.parts.projections)
+        held = [(it.name, one) for it in desk.parts.projections for one in held_back(connection, it)]
+    return desk.page(
+        request,
+        "parked.html",
+        groups=list(enumerate(found, 1)),
+        held=held[:STREAMS_SHOWN_MAX],
+        more=max(0, len(held) - STREAMS_SHOWN_MAX),
+    )
+
+
+def doctor(desk: Desk, request: Request) -> Response:
+    """The findings, each with the reason why it matters and the remedy."""
+    return desk.page(request, "doctor.html", checks=[it.name for it in desk.parts.checks])
+
+
+def configuration(desk: Desk, request: Request) -> Response:
+    """Each setting with its value and source. No secret is in it."""
+    return desk.page(request, "configuration.html", settings=desk.parts.settings, versions=desk.parts.versions)

@@ -1,0 +1,45 @@
+"""The overview: is the service well, and if not, what is there to do."""
+
+from datetime import timedelta
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from console import activity
+from console.charts import chart
+from console.database import Unanswered
+from console.desk import Desk
+from eventlog.events.order import OrderPlaced
+
+_ORDER_PLACED = OrderPlaced.__name__
+
+
+def show(desk: Desk, request: Request) -> Response:
+    """The state in a sentence, the findings, the rate, and how far each projection is."""
+    pulse = desk.heart.pulse()
+    wanted = request.query_params.get("range")
+    shown = next((it for it in activity.RANGES if it.name == wanted), activity.RANGES[0])
+    drawn, rate, events = None, None, {}
+    if pulse.status is not None:
+        # The last minute is not over yet.
+        until = activity.whole_minute(pulse.status.projections[0].now)
+        try:
+            with desk.database.connection() as connection:
+                found = activity.buckets(connection, until - shown.length, until, shown.step, [_ORDER_PLACED])
+                last = activity.buckets(
+                    connection, until - timedelta(minutes=1), until, timedelta(minutes=1), [_ORDER_PLACED]
+                )
+                events = activity.by_type(connection, until - shown.length, until)
+            drawn, rate = chart(found), last[0].events
+        except Unanswered:
+            pass  # the pulse says so, or the next one will
+    return desk.page(
+        request,
+        "overview.html",
+        pulse=pulse,
+        chart=drawn,
+        rate=rate,
+        events=sorted(events.items(), key=lambda it: -it[1]),
+        ranges=activity.RANGES,
+        range=shown,
+    )

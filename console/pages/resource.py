@@ -1,0 +1,144 @@
+"""One order, product or user: as it was and as it is, and which event set each field."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any, NamedTuple
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from console.desk import Desk
+from eventlog.codec import UnreadableEvent
+from query.parameters import id_of, time_of
+from timeline.comparing import Comparison, compare, has_rows_of
+from timeline.reading import NOW, AsOf, History, Past, Timeline, Version, When
+from timeline.resources import Field
+
+STEPS_SHOWN = 25
+_VERSION_MAX = 2**31 - 1
+_KINDS = {"orders": "order", "products": "product", "users": "user"}
+QUERY_LENGTH_MAX = 300
+
+
+class Blame(NamedTuple):
+    """A field as it was and as it is now, and the event that set the value that was."""
+
+    name: str
+    then: Field | None
+    now: Field | None
+
+    @property
+    def differs(self) -> bool:
+        """True if the value has changed since."""
+        return (self.then and self.then.value) != (self.now and self.now.value)
+
+
+class Asked(NamedTuple):
+    """What one page reads of the timeline."""
+
+    then: Past
+    now: Past
+    history: History
+    comparisons: list[Comparison]
+
+
+def show(desk: Desk, request: Request) -> Response:
+    """The resource at a version or a time, beside what it is now."""
+    kind = request.path_params["kind"]
+    try:
+        stream = f"{_KINDS[kind]}-{id_of(request.path_params['id'])}"
+    except (KeyError, ValueError):
+        raise HTTPException(404, "That is no id of an order, a product or a user.") from None
+    when, error = _when(request)
+    try:
+        asked = desk.ask(partial(_ask, desk, stream, when))
+    except UnreadableEvent as unreadable:
+        return desk.page(request, "trouble.html", 500, title="The history cannot be read", sentence=str(unreadable))
+    if not asked.now.last:
+        raise HTTPException(404, f"There is no such {_KINDS[kind]}.")
+    if asked.then.future:
+        asked, error = asked._replace(then=asked.now), "That time lies in the future."
+    then, now = asked.then, asked.now
+    view = now.view()
+    return desk.page(
+        request,
+        "resource.html",
+        kind=_KINDS[kind],
+        stream=stream,
+        id=stream.partition("-")[2],
+        summary=_summary(view),
+        then=then,
+        now=now,
+        name=next((view[it] for it in ("external_id", "sku", "name") if view.get(it)), None),
+        version=min(then.version, now.last),
+        blames=_blames(then, now),
+        steps=asked.history.steps[::-1],
+        comparisons=asked.comparisons,
+        error=error,
+    )
+
+
+def find(desk: Desk, request: Request) -> Response:
+    """From what was typed (a position, an id, a SKU, an e-mail address, an external_id) to the page of it."""
+    from timeline.finding import streams_of
+    from timeline.resources import path_of
+
+    text = request.query_params.get("q", "").strip()[:QUERY_LENGTH_MAX]
+    digits = text.replace(",", "")
+    if digits.isascii() and digits.isdigit() and len(digits) < 19:
+        return desk.renderer.redirect(desk.renderer.url(f"/events/{int(digits)}"))
+    streams = desk.ask(partial(streams_of, desk.parts.reads, text)) if text else []
+    if len(streams) == 1:
+        return desk.renderer.redirect(desk.renderer.url(path_of(streams[0])))
+    found = [(stream, path_of(stream)) for stream in streams]
+    return desk.page(request, "found.html", 200 if found else 404, text=text, found=found)
+
+
+def _when(request: Request) -> tuple[When, str | None]:
+    """The moment that was asked for, and what is wrong with it."""
+    version, as_of = request.query_params.get("version", ""), request.query_params.get("as_of", "").strip()
+    if as_of:
+        try:
+            return AsOf(time_of(as_of)), None
+        except ValueError:
+            pass
+        try:
+            at = datetime.fromisoformat(as_of)
+            return AsOf((at if at.tzinfo else at.replace(tzinfo=UTC)).astimezone(UTC)), None
+        except (ValueError, OverflowError):
+            return NOW, "The time must be one such as 2026-04-01 09:14 (UTC)."
+    if version.isascii() and version.isdigit() and 0 < int(version[:11]) <= _VERSION_MAX:
+        return Version(int(version[:11])), None
+    return NOW, None
+
+
+async def _ask(desk: Desk, stream: str, when: When) -> Asked:
+    select = desk.parts.reads
+    timeline = Timeline(select)
+    now = await timeline.at(stream, NOW)
+    then = now if when == NOW else await timeline.at(stream, when)
+    if then.version > now.last:
+        then = now
+    history = await timeline.history(stream, max(0, then.version - STEPS_SHOWN), STEPS_SHOWN + 5)
+    comparisons = []
+    if now.last:
+        comparisons = [await compare(select, it, stream) for it in desk.parts.projections if has_rows_of(it, stream)]
+    return Asked(then, now, history, comparisons)
+
+
+def _blames(then: Past, now: Past) -> list[Blame]:
+    before: dict[str, Any] = {it.name: it for it in then.fields()} if then.exists else {}
+    after = {it.name: it for it in now.fields()} if now.exists else {}
+    return [Blame(name, before.get(name), after.get(name)) for name in {**after, **before}]
+
+
+def _summary(view: Mapping[str, Any]) -> str:
+    """The resource as it is now, in a few words."""
+    if "status" in view:
+        return f"{view['status'].replace('_', ' ')} · {view['total']} {view['currency']}"
+    if "sku" in view:
+        stock = "no stock is kept" if view["stock"] is None else f"{view['stock']:,} in stock"
+        return f"{view['price']} {view['currency']} · {stock}" + (" · discontinued" if view["discontinued"] else "")
+    return ""

@@ -1,0 +1,174 @@
+"""The state of the service in one look: what every page shows at its top, and the overview in full.
+
+One look a second serves all pages of a process; the checks of the server run every ten seconds.
+"""
+
+import threading
+import time
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from anyio import from_thread
+from psycopg import Connection
+
+from console.database import Database, Unanswered
+from console.parts import Parts
+from console.words import counted, short
+from projector.parked import Group, groups
+from projector.status import Status, status
+
+LOOK_SECONDS = 1.0
+CHECK_SECONDS = 10.0
+
+_OLDEST = b"""
+SELECT coalesce(extract(epoch FROM max(clock_timestamp() - xact_start)), 0)::float8 FROM pg_stat_activity
+WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid()
+"""
+
+# Why the findings of the doctor's checks matter, and whether orders are at risk.
+_MATTERS = {
+    "durability": "A crash of the server may lose orders that were answered with 201.",
+    "in the way": "Projectors, readers or writers wait until this session ends its transaction.",
+    "left open": "PostgreSQL must keep every dead row that this transaction could see; hot tables grow and slow down.",
+    "prepared transactions": "It holds its locks, and keeps dead rows, until it is committed or rolled back.",
+    "replication slots": "The server keeps WAL for this slot until the disk is full.",
+}
+_BAD = {"durability", "in the way"}
+
+_OF_CONDITION = {
+    "database": (
+        "Commands are refused until this is mended.",
+        "start PostgreSQL, or correct DATABASE_URL; its own log says more",
+    ),
+    "replica": ("Reads are refused until this is mended.", "orders doctor"),
+    "projector": (
+        "New orders are accepted, but reads do not show them.",
+        "start a worker with `orders work`; if one runs, its log and `orders status` say what stops it",
+    ),
+    "stopping": ("This process is about to end.", ""),
+    "bell": ("Read tables follow up to a second later; nothing is lost.", "start Redis and a worker (`orders work`)"),
+    "commands": ("Commands may be refused.", "orders doctor"),
+}
+
+
+class Finding(NamedTuple):
+    """Something that an operator should know: what, why it matters, and what to do. `page` is where to read more."""
+
+    level: str  # "bad" or "warn"
+    what: str
+    why: str
+    remedy: str
+    page: str = "/doctor"
+
+
+class Pulse(NamedTuple):
+    """How the service is. `status` is None while the database does not answer."""
+
+    status: Status | None
+    findings: list[Finding]
+    parked: int
+    workers: Sequence[str] | None
+    oldest_transaction: float | None
+
+    @property
+    def level(self) -> str:
+        """`ok`, `warn` or `bad`, as the worst finding."""
+        levels = {it.level for it in self.findings}
+        return "bad" if "bad" in levels else "warn" if levels else "ok"
+
+    @property
+    def word(self) -> str:
+        """The state in a word or two."""
+        return {"ok": "Ready", "warn": "Needs a look", "bad": "Not well"}[self.level]
+
+    @property
+    def sentence(self) -> str:
+        """The state in a sentence."""
+        if not self.findings:
+            return "All is well."
+        worst = [it for it in self.findings if it.level == self.level]
+        if len(self.findings) == 1:
+            return short(f"{worst[0].what[:1].upper()}{worst[0].what[1:]}.")
+        return f"{counted(len(self.findings), 'finding needs', 'findings need')} your attention."
+
+    @property
+    def lag_seconds(self) -> float | None:
+        """How long the oldest event that a projection lacks has waited."""
+        if self.status is None:
+            return None
+        return max((it.lag.total_seconds() for it in self.status.projections), default=0.0)
+
+    @property
+    def worker_seen(self) -> float | None:
+        """How many seconds ago a worker looked at the log."""
+        if self.status is None:
+            return None
+        return min(((it.now - it.seen_at).total_seconds() for it in self.status.projections), default=None)
+
+
+class Heart:
+    """Takes the pulse, at most once a second whoever asks."""
+
+    def __init__(self, parts: Parts, database: Database) -> None:
+        self._parts = parts
+        self._database = database
+        self._lock = threading.Lock()
+        self._pulse: Pulse | None = None
+        self._taken_at = self._checked_at = -CHECK_SECONDS
+        self._checked: list[Finding] = []
+
+    def pulse(self) -> Pulse:
+        """How the service is, as of a second ago at most. Runs in a worker thread of the event loop."""
+        with self._lock:
+            if self._pulse is None or time.monotonic() - self._taken_at >= LOOK_SECONDS:
+                self._pulse = self._look()
+                self._taken_at = time.monotonic()
+            return self._pulse
+
+    def _look(self) -> Pulse:
+        condition = from_thread.run(self._parts.condition)
+        findings = [_of_condition("bad", name, reason) for name, reason in condition.not_ready.items()]
+        # What is parked is told below, by its cause.
+        degraded = {name: reason for name, reason in condition.degraded.items() if name != "projector"}
+        findings += [_of_condition("warn", name, reason) for name, reason in degraded.items()]
+        workers = self._parts.workers()
+        found, parked, oldest = None, 0, None
+        try:
+            with self._database.connection() as connection:
+                found = status(connection, self._parts.projections)
+                parked = sum(it.parked for it in found.projections)
+                if parked:
+                    findings += [_of_group(it) for it in groups(connection, self._parts.projections)]
+                row = connection.execute(_OLDEST).fetchone()
+                oldest = row[0] if row else None
+                if time.monotonic() - self._checked_at >= CHECK_SECONDS:
+                    self._checked = list(self._check(connection))
+                    self._checked_at = time.monotonic()
+                findings += self._checked
+        except Unanswered as error:
+            if not any(it.level == "bad" for it in findings):
+                findings.append(Finding("bad", str(error).rstrip("."), *_OF_CONDITION["database"]))
+        findings.sort(key=lambda it: it.level != "bad")
+        return Pulse(found, findings, parked, workers, oldest)
+
+    def _check(self, connection: Connection) -> Iterable[Finding]:
+        for check in self._parts.checks:
+            for found in check.run(connection):
+                level = "bad" if check.name in _BAD else "warn"
+                yield Finding(level, found.what, _MATTERS.get(check.name, ""), found.remedy)
+
+
+def _of_condition(level: str, name: str, reason: str) -> Finding:
+    why, remedy = _OF_CONDITION.get(name, ("", "orders doctor"))
+    return Finding(level, f"{name}: {reason}", why, remedy)
+
+
+def _of_group(group: Group) -> Finding:
+    return Finding(
+        "warn",
+        f"{counted(group.streams, 'stream')} of {group.projection} {'is' if group.streams == 1 else 'are'} parked "
+        f"at {group.type}: {short(group.error)}",
+        "Their events are held back from the read tables; all other streams go on.",
+        "mend the cause, then retry; or skip the event",
+        "/parked",
+    )

@@ -1,0 +1,94 @@
+"""Turning a template into an answer: the Jinja environment, and the headers that every page has."""
+
+import secrets
+from typing import Any
+from urllib.parse import urlencode, urlsplit
+
+import jinja2
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, RedirectResponse
+
+from console import words
+from console.static import DIGEST
+
+# The pages of the menu: path and name.
+MENU = (
+    ("/", "Overview"),
+    ("/events", "Events"),
+    ("/projections", "Projections"),
+    ("/parked", "Parked"),
+    ("/doctor", "Doctor"),
+    ("/configuration", "Configuration"),
+)
+
+THEMES = ("system", "light", "dark")
+THEME_COOKIE = "orders_theme"
+
+# A script runs, and an hx- attribute acts, only with the nonce of its page. The policy `htmx` is that of hx-csp.
+_POLICY = (
+    "default-src 'none'; script-src 'nonce-{nonce}'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+    "base-uri 'none'; form-action 'self'; frame-ancestors 'none'; "
+    "require-trusted-types-for 'script'; trusted-types htmx"
+)
+_HEADERS = {
+    "Cache-Control": "no-store",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
+
+
+class Renderer:
+    """Renders the templates for pages under the path `base`."""
+
+    def __init__(self, base: str) -> None:
+        self.base = base
+        self._templates = jinja2.Environment(
+            loader=jinja2.PackageLoader("console"),
+            autoescape=True,
+            undefined=jinja2.StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        self._templates.filters.update(
+            number=words.number,
+            span=words.span,
+            moment=words.moment,
+            minute=words.minute,
+            iso=words.iso,
+            size=words.size,
+            short=words.short,
+        )
+        self._templates.globals.update(
+            menu=MENU, url=self.url, static=lambda name: f"{base}/static/{DIGEST}/{name}", counted=words.counted
+        )
+
+    def url(self, path: str, **query: object) -> str:
+        """The URL of a page; parameters that are None or empty are left out."""
+        given = {name: value for name, value in query.items() if value not in (None, "", (), [])}
+        return self.base + path + (f"?{urlencode(given, doseq=True)}" if given else "")
+
+    def page(self, request: Request, template: str, status: int = 200, **values: Any) -> HTMLResponse:
+        """A page. `values` are the template's."""
+        nonce = secrets.token_urlsafe(18)
+        theme = request.cookies.get(THEME_COOKIE, "")
+        # The address of this page, for links back to it and for its own refreshing.
+        here = self.base + request.scope["path"].removeprefix(request.scope.get("root_path", ""))
+        query = request.url.query
+        text = self._templates.get_template(template).render(
+            values
+            | {
+                "nonce": nonce,
+                "theme": theme if theme in THEMES else "system",
+                "here": f"{here}?{query}" if query else here,
+                "path": here.removeprefix(self.base),
+            }
+        )
+        headers = {**_HEADERS, "Content-Security-Policy": _POLICY.format(nonce=nonce)}
+        return HTMLResponse(text, status, headers)
+
+    def redirect(self, to: str) -> RedirectResponse:
+        """An answer to a form: have the browser GET another page of the console; the overview if `to` is none."""
+        parts = urlsplit(to)
+        is_ours = not (parts.scheme or parts.netloc) and parts.path.startswith(f"{self.base}/")
+        return RedirectResponse(to if is_ours else self.url("/"), 303, headers=_HEADERS)

@@ -1,0 +1,63 @@
+"""How numbers, times and sizes are written on the pages."""
+
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+
+_UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
+# A pause shorter than this is written in milliseconds.
+_MILLISECONDS_BELOW = timedelta(seconds=2)
+TEXT_SHOWN_MAX = 160
+DASH = "\u2013"
+
+
+def number(value: Decimal | float | None) -> str:
+    """A number with commas between thousands; a dash for None."""
+    return DASH if value is None else f"{value:,}"
+
+
+def span(length: timedelta | float | None) -> str:
+    """A length of time in the unit that fits: 12 ms, 40 s, 3 min, 5 h, 2 d. A number is seconds."""
+    if length is None:
+        return DASH
+    if not isinstance(length, timedelta):
+        length = timedelta(seconds=length)
+    length = max(length, timedelta(0))
+    if length < _MILLISECONDS_BELOW:
+        return f"{round(length / timedelta(milliseconds=1)):,} ms"
+    seconds = int(length.total_seconds())
+    size, unit = next(it for it in _UNITS if seconds >= it[0])
+    return f"{seconds // size:,} {unit}"
+
+
+def moment(at: datetime | None) -> str:
+    """A time in UTC, to the millisecond."""
+    return DASH if at is None else at.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]
+
+
+def minute(at: datetime) -> str:
+    """A time in UTC, to the minute."""
+    return at.astimezone(UTC).strftime("%Y-%m-%d %H:%M")
+
+
+def iso(at: datetime) -> str:
+    """A time as RFC 3339 in UTC, for links and for the `datetime` of an element."""
+    return at.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def size(length: int) -> str:
+    """A number of bytes."""
+    if length < 1024:
+        return f"{length} B"
+    if length < 1024**2:
+        return f"{length / 1024:,.1f} KiB"
+    return f"{length / 1024**2:,.1f} MiB"
+
+
+def counted(amount: int, singular: str, plural: str | None = None) -> str:
+    """`1 event`, `2 events`."""
+    return f"{amount:,} {singular if amount == 1 else plural or singular + 's'}"
+
+
+def short(text: str, most: int = TEXT_SHOWN_MAX) -> str:
+    """The text, cut to so many characters."""
+    return text if len(text) <= most else text[: most - 1] + "…"

@@ -1,0 +1,60 @@
+"""What the service hands to the console."""
+
+import platform
+from functools import partial
+
+import redis
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from console.app import Console
+from console.parts import Parts
+from contract.callers import Guard, Requirement
+from projector import bell
+from query.database import Reads
+from service.doctor import server
+from service.health.readiness import Health
+from service.projections import PROJECTIONS
+from service.settings import Settings
+from service.shown_settings import shown
+from service.version import VERSION
+
+
+def mount(app: Starlette, console: Console) -> None:
+    """Serve the console's pages beside the API's routes."""
+
+    async def with_slash(_: Request) -> Response:
+        return RedirectResponse(f"{console.PATH}/")
+
+    app.add_route(console.PATH, with_slash, include_in_schema=False)
+    app.mount(console.PATH, console)
+
+
+def console_of(settings: Settings, health: Health, reads: Reads, guard: Guard) -> Console:
+    """The console for these settings. `health` and `reads` are those of the process; `guard` lets operators in."""
+    assert settings.database_url is not None
+    assert settings.redis_url is not None
+    redis_url = settings.redis_url
+
+    def workers() -> list[str] | None:
+        try:
+            return bell.workers(redis_url)
+        except (redis.RedisError, OSError):
+            return None
+
+    return Console(
+        Parts(
+            database_url=settings.database_url,
+            projections=PROJECTIONS,
+            reads=reads,
+            condition=health.condition,
+            checks=server.CHECKS,
+            workers=workers,
+            settings=shown(settings),
+            versions={"orders": VERSION, "Python": platform.python_version()},
+            prefix=settings.root_path or "",
+            admit=partial(guard.admit, required=Requirement("ops:read")),
+            is_secure=settings.behind_proxy,
+        )
+    )

@@ -1,0 +1,95 @@
+"""`python -m tests.console.pictures [FOLDER]` takes a picture of every page, light and dark, wide and narrow.
+
+It serves a small shop on servers of its own. Without a folder the pictures go to ./data/pictures.
+"""
+
+import sys
+import tempfile
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+
+import psycopg
+
+from service.embedded import PostgresServer, ValkeyServer
+from service.migrate import upgrade
+from service.settings import Settings
+from tests.builders import Writing
+from tests.console.browsing import NARROW, WIDE, browser, tab
+from tests.projecting import sweep
+from tests.projector.worker_process import WorkerProcess
+from tests.served import served_with
+
+BUSY_MINUTES = 60
+
+
+def take(folder: Path) -> None:
+    """Take all pictures."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="orders-pictures-") as place:
+        Path(place).chmod(0o755)
+        postgres, valkey = PostgresServer(Path(place)), ValkeyServer(Path(place))
+        try:
+            _take(folder, Path(place), postgres.start(), valkey.start())
+        finally:
+            valkey.stop()
+            postgres.stop()
+
+
+def _take(folder: Path, place: Path, url: str, redis_url: str) -> None:
+    upgrade(url)
+    with Writing(url) as writing:
+        writing.history(orders=60)
+        user = writing.user(name="Ada Lovelace", external_id="ada")
+        tea = writing.product(sku="tea-assam", name="Assam, 250 g", stock=120)
+        pot = writing.product(sku="pot-red", name="Red pot", stock=8)
+        order = writing.order(user, {tea: 3, pot: 1}, external_id="web-4711", note="please wrap it")
+        writing.cancel(order, {1: 1}, "one was enough")
+        writing.adjust_stock(pot, 4, "delivery")
+        writing.change_product(tea, "Assam, 250 g, new harvest", Decimal("7.20"))
+    sweep(url)
+    _pretend_a_busy_hour(url)
+    settings = Settings(database_url=url, redis_url=redis_url, allow_unsafe_database=True, console=True, no_auth=True)
+    pages = {
+        "overview": "/",
+        "events": "/events",
+        "event": f"/events/{_last(url)}",
+        "order": f"/orders/{order}",
+        "order-then": f"/orders/{order}?version=1",
+        "product": f"/products/{tea}",
+        "user": f"/users/{user}",
+        "projections": "/projections",
+        "parked": "/parked",
+        "doctor": "/doctor",
+        "configuration": "/configuration",
+    }
+    with served_with(settings) as shop, WorkerProcess(url, redis_url, place), browser() as running:
+        base = str(shop.http.base_url).rstrip("/")
+        for scheme in ("light", "dark"):
+            for size, viewport in (("wide", WIDE), ("narrow", NARROW)):
+                for name, path in pages.items():
+                    with tab(running, base, viewport, scheme) as it:
+                        it.open(path)
+                        it.page.screenshot(path=folder / f"{name}-{scheme}-{size}.png", full_page=True)
+
+
+def _last(url: str) -> int:
+    with psycopg.connect(url) as connection:
+        row = connection.execute("SELECT max(position) FROM log.events WHERE type = 'OrderLinesCancelled'").fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def _pretend_a_busy_hour(url: str) -> None:
+    """Rows of `activity` for the hour before, so that the chart shows what it is for."""
+    now = datetime.now(UTC).replace(second=0, microsecond=0)
+    with psycopg.connect(url, autocommit=True) as connection:
+        for ago in range(1, BUSY_MINUTES):
+            connection.execute(
+                "INSERT INTO activity.events_per_minute VALUES (%s, 'OrderPlaced', %s, 1, 1) ON CONFLICT DO NOTHING",
+                (now - timedelta(minutes=ago), 20 + (ago * 37) % 11 + abs(30 - ago)),
+            )
+
+
+if __name__ == "__main__":
+    take(Path(sys.argv[1]) if len(sys.argv) > 1 else Path("data/pictures"))

@@ -1,0 +1,90 @@
+"""Every page in a real browser: light and dark, wide and narrow, without a fault and without an obstacle."""
+
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Browser
+
+from tests.console.browsing import NARROW, WIDE, Tab, tab
+from tests.console.shop import Made, hostile_shop, paths
+
+
+@pytest.fixture(scope="module")
+def made(module_database_url: str) -> Iterator[Made]:
+    with hostile_shop(module_database_url) as made:
+        yield made
+
+
+def base_of(made: Made) -> str:
+    return str(made.shop.http.base_url).rstrip("/")
+
+
+def faults(it: Tab) -> list[str]:
+    # Chromium reports the status of the page itself.
+    return [fault for fault in it.faults() if "the server responded with a status of 4" not in fault]
+
+
+def test_no_page_has_a_fault_or_an_obstacle(made: Made, browser: Browser) -> None:
+    for path in paths(made):
+        with tab(browser, base_of(made)) as it:
+            it.open(path)
+            for viewport in (WIDE, NARROW):
+                it.page.set_viewport_size(viewport)  # type: ignore[arg-type]
+                assert it.overflow() <= 0, (path, viewport)
+                for scheme in ("light", "dark"):
+                    it.page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+                    assert it.obstacles() == [], (path, viewport, scheme)
+            assert faults(it) == [], path
+            assert it.page.evaluate("window.pwned") is None, path
+
+
+def test_an_order_is_found_and_looked_back_at_by_keyboard_alone(made: Made, browser: Browser) -> None:
+    with tab(browser, base_of(made)) as it:
+        it.open("/")
+        it.page.keyboard.press("/")
+        it.page.keyboard.type(made.order)
+        it.page.keyboard.press("Enter")
+        it.page.wait_for_url("**/orders/*")
+        it.page.keyboard.press("[")
+        it.page.wait_for_url("**version=1")
+        assert "Version 1 of 2" in it.page.inner_text("main")
+        it.page.keyboard.press("]")
+        it.page.wait_for_url("**version=2")
+        it.page.keyboard.press("g")
+        it.page.keyboard.press("e")
+        it.page.wait_for_url("**/events")
+        it.page.keyboard.press("j")
+        it.page.keyboard.press("Enter")
+        it.page.wait_for_url("**/events/*")
+        assert faults(it) == []
+
+
+def test_the_slider_shows_the_version_that_it_is_moved_to(made: Made, browser: Browser) -> None:
+    with tab(browser, base_of(made)) as it:
+        it.open(f"/orders/{made.order}")
+        it.page.get_by_role("slider").focus()
+        it.page.keyboard.press("ArrowLeft")
+        it.page.wait_for_url("**version=1")
+        assert faults(it) == []
+
+
+def test_the_list_of_events_shows_a_new_event_by_itself_until_it_is_paused(made: Made, browser: Browser) -> None:
+    with tab(browser, base_of(made)) as it:
+        it.open("/events")
+        added = made.shop.product(name="A kettle that is new")
+        it.page.get_by_text(added["id"]).first.wait_for(timeout=10_000)
+        it.page.get_by_role("button", name="Live").click()
+        later = made.shop.product(name="A later kettle")
+        it.page.wait_for_timeout(3_000)
+        assert it.page.get_by_text(later["id"]).count() == 0
+        assert faults(it) == []
+
+
+def test_the_chosen_colours_stay(made: Made, browser: Browser) -> None:
+    with tab(browser, base_of(made)) as it:
+        it.open("/doctor")
+        it.page.get_by_label("Colours").select_option("dark")
+        it.page.wait_for_selector("html[data-theme=dark]")
+        assert it.page.url.endswith("/doctor")
+        it.open("/events")
+        assert it.page.get_attribute("html", "data-theme") == "dark"
