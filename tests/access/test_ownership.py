@@ -43,12 +43,18 @@ def house(module_database_url: str) -> Iterator[House]:
 
 
 def told(answer: httpx.Response, id_: str) -> tuple[int, bytes, dict[str, str]]:
-    """All that an answer says, but for the id that was asked for and the time of day."""
-    headers = {name: value for name, value in answer.headers.items() if name not in {"date", "command-id", "ratelimit"}}
-    return answer.status_code, answer.content.replace(id_.encode(), b"ID"), headers
+    """All that an answer says, but for the id that was asked for, the id of the request and the time of day."""
+    own = {"date", "command-id", "ratelimit", "x-request-id"}
+    headers = {name: value for name, value in answer.headers.items() if name not in own}
+    content = answer.content.replace(answer.headers["x-request-id"].encode(), b"REQUEST")
+    return answer.status_code, content.replace(id_.encode(), b"ID"), headers
 
 
-READS = ["/orders/{order}", "/orders/{order}/events", "/users/{user}", "/users/{user}/orders", "/users/{user}/events"]
+READS = [
+    *("/orders/{order}", "/orders/{order}/events", "/users/{user}", "/users/{user}/orders", "/users/{user}/events"),
+    *("/orders/{order}?version=1", "/orders/{order}/history", "/orders/{order}/explain"),
+    *("/users/{user}?version=1", "/users/{user}/history", "/users/{user}/explain"),
+]
 
 
 @pytest.mark.parametrize("path", READS)
@@ -92,6 +98,14 @@ def test_changing_anothers_resource_answers_as_changing_a_missing_one(
     assert answers[0] == answers[1]
     assert answers[0][0] in {404, 422}
     assert house.shop.head() == head
+
+
+def test_a_customer_does_not_see_who_acted_for_the_shop(house: House) -> None:
+    for path in (f"/orders/{house.ada_order}/history", f"/orders/{house.ada_order}/explain"):
+        for client, is_shown in ((house.ada, False), (house.shop.http, True)):
+            events = client.get(path).raise_for_status().json()["data"]
+            assert events
+            assert all((event["actor"] is not None) == is_shown for event in events), path
 
 
 def test_lists_have_a_customers_own_rows(house: House) -> None:
