@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field
 
 from contract.callers import scope
 from contract.requests import StrictRoute
-from contract.resources import Int64, Timestamp
+from contract.resources import ActorView, Int64, Timestamp
 from eventlog import pages
 from query.database import Reads, Statement
 from query.paging import link_to_next
@@ -22,13 +22,6 @@ ACTS_DEFAULT, ACTS_MAX = 100, 1_000
 
 _PAGE = Statement(pages.ACTS_PAGE)
 _HEAD = Statement(pages.HEAD)
-
-
-class ActorView(BaseModel):
-    """Who did it: a key or a token by its id, the command line by the number of the user who ran it."""
-
-    kind: str
-    id: str
 
 
 class ActView(BaseModel):

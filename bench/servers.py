@@ -80,6 +80,7 @@ def _run(stage: Stage, service: Orders, request: Request, seconds: float, server
     """Start the server, put load on it, and stop it. Raises BenchError when it does not answer as it should."""
     port = free_port()
     environment = {"DATABASE_URL": service.database_url, "REDIS_URL": service.redis_url, "PORT": str(port)}
+    environment["NO_AUTH"] = "1"
     command = [sys.executable, "-P", "-m", "bench.serve_behind", server, *(["refusing"] if request.rejected else [])]
     api = stage.process(f"{server}-{number}", command, environment)
     url = f"http://127.0.0.1:{port}"

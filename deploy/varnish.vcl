@@ -25,5 +25,11 @@ sub vcl_recv {
     if (req.url !~ "^/static/") {
         return (pass);
     }
-    unset req.http.X-Request-Id; # the answer would keep it, and others get it
+}
+
+sub vcl_backend_response {
+    # The copy is for everybody, so it must not have the id of the request that fetched it.
+    if (bereq.url ~ "^/static/") {
+        unset beresp.http.X-Request-Id;
+    }
 }

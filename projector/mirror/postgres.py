@@ -91,7 +91,10 @@ class PostgresTarget(Target):
             connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{SWAP_LOCK_MS_MAX}ms'")
             if old:
                 # So no statement reads one table of the old build beside one of the new.
-                for name in old:
+                # Referred tables come first, as in most joins: with the other order, readers that join the tables
+                # and this loop would wait for each other until the time-out, again and again.
+                order = [table.name for table in projection.plain_tables]
+                for name in sorted(old, key=lambda it: order.index(it) if it in order else len(order)):
                     connection.exec_driver_sql(f'LOCK TABLE "{serving}"."{name}" IN ACCESS EXCLUSIVE MODE')
                 dependents.refuse_others(driver, projection.name)
                 # Views and privileges that others gave the serving tables.

@@ -11,6 +11,7 @@ import psycopg
 import pytest
 
 from tests.access.keyed import bearing, guarded, new_key
+from tests.builders import wait_until
 from tests.served import Shop, problem
 from tests.system.stack import SURROUNDINGS
 
@@ -134,7 +135,8 @@ def test_the_command_line_makes_lists_rotates_and_revokes(shop: Shop, tmp_path: 
     told = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
     assert told.stdout.startswith(f"{key['id']} (till), role staff, until ")
     replacement = orders(shop, "keys", "rotate", key["id"], "--overlap", "0h").stdout.strip()
-    assert [status(shop, it) for it in (text, replacement)] == [401, 200]
+    # Another process changed the keys: the API reads them anew every two seconds.
+    wait_until(lambda: [status(shop, it) for it in (text, replacement)] == [401, 200], 5, "the old key is refused")
     revoked = orders(shop, "keys", "revoke", replacement[8:16], "--reason", "it was published")
     assert revoked.returncode == 0
     last = json.loads(orders(shop, "audit", "--json", "--limit", "1").stdout)["data"][0]

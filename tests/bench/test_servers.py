@@ -22,7 +22,7 @@ def client(request: pytest.FixtureRequest, module_database_url: str, tmp_path: P
         pytest.skip("only make bench installs granian")
     url = f"http://127.0.0.1:{(port := free_port())}"
     environment = os.environ | {"DATABASE_URL": module_database_url, "REDIS_URL": NO_REDIS, "PORT": str(port)}
-    environment |= {"PYTHONPATH": str(ROOT), "ALLOW_UNSAFE_DATABASE": "true"}
+    environment |= {"PYTHONPATH": str(ROOT), "ALLOW_UNSAFE_DATABASE": "true", "NO_AUTH": "1"}
     process = Process("api", [sys.executable, "-P", "-m", "bench.serve_behind", *request.param], environment, tmp_path)
     process.start()
     try:

@@ -5,7 +5,6 @@ It serves a small shop on servers of its own. Without a folder the pictures go t
 
 import sys
 import tempfile
-from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 
@@ -20,7 +19,13 @@ from tests.projecting import sweep
 from tests.projector.worker_process import WorkerProcess
 from tests.served import served_with
 
-BUSY_MINUTES = 60
+ORDERS = 2_400
+# `past` runs from 0 to 1 and never back.
+SPREAD = """
+UPDATE log.events SET recorded_at = now() - (1 - past - sin(past * 25) / 60) * interval '59 minutes' FROM (
+    SELECT position AS at, position::float / max(position) OVER () AS past FROM log.events
+) AS part WHERE position = at
+"""
 
 
 def take(folder: Path) -> None:
@@ -39,7 +44,7 @@ def take(folder: Path) -> None:
 def _take(folder: Path, place: Path, url: str, redis_url: str) -> None:
     upgrade(url)
     with Writing(url) as writing:
-        writing.history(orders=60)
+        writing.history(orders=ORDERS)
         user = writing.user(name="Ada Lovelace", external_id="ada")
         tea = writing.product(sku="tea-assam", name="Assam, 250 g", stock=120)
         pot = writing.product(sku="pot-red", name="Red pot", stock=8)
@@ -47,8 +52,8 @@ def _take(folder: Path, place: Path, url: str, redis_url: str) -> None:
         writing.cancel(order, {1: 1}, "one was enough")
         writing.adjust_stock(pot, 4, "delivery")
         writing.change_product(tea, "Assam, 250 g, new harvest", Decimal("7.20"))
+    _spread_over_an_hour(url)
     sweep(url)
-    _pretend_a_busy_hour(url)
     settings = Settings(database_url=url, redis_url=redis_url, allow_unsafe_database=True, console=True, no_auth=True)
     pages = {
         "overview": "/",
@@ -80,15 +85,12 @@ def _last(url: str) -> int:
     return int(row[0])
 
 
-def _pretend_a_busy_hour(url: str) -> None:
-    """Rows of `activity` for the hour before, so that the chart shows what it is for."""
-    now = datetime.now(UTC).replace(second=0, microsecond=0)
+def _spread_over_an_hour(url: str) -> None:
+    """Move the events' times apart, as if they had come in an hour, now more and now fewer."""
     with psycopg.connect(url, autocommit=True) as connection:
-        for ago in range(1, BUSY_MINUTES):
-            connection.execute(
-                "INSERT INTO activity.events_per_minute VALUES (%s, 'OrderPlaced', %s, 1, 1) ON CONFLICT DO NOTHING",
-                (now - timedelta(minutes=ago), 20 + (ago * 37) % 11 + abs(30 - ago)),
-            )
+        connection.execute("ALTER TABLE log.events DISABLE TRIGGER USER")
+        connection.execute(SPREAD)
+        connection.execute("ALTER TABLE log.events ENABLE TRIGGER USER")
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from tests.served import Shop
 # The file that we ship, and caches that know no more than Cache-Control.
 CACHES: dict[str, tuple[str, Texts]] = {
     "varnish": ("varnish", {}),
-    "varnish by its own rules": ("varnish", {"return (pass);": "", "unset req.http.X-Request-Id;": ""}),
+    "varnish by its own rules": ("varnish", {"return (pass);": "", "unset beresp.http.X-Request-Id;": ""}),
     "nginx": (
         "nginx",
         {

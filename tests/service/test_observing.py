@@ -18,9 +18,8 @@ BUCKET = re.compile(r'orders_http_request_duration_seconds_count\{method="(\S+)"
 @pytest.fixture
 def shop(database_url: str, caplog: pytest.LogCaptureFixture) -> Iterator[Shop]:
     caplog.set_level(logging.INFO, logger="request")
-    settings = Settings(
-        database_url=database_url, redis_url=NO_REDIS, allow_unsafe_database=True, log_format="json", log_level="info"
-    )
+    urls = {"database_url": database_url, "redis_url": NO_REDIS}
+    settings = Settings(**urls, allow_unsafe_database=True, no_auth=True, log_format="json", log_level="info")
     with served_with(settings) as shop:
         yield shop
 
