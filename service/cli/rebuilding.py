@@ -1,5 +1,6 @@
 """`orders replay --processes N`: rebuild several projections at the same time, each in a process of its own."""
 
+import logging
 import os
 import signal
 import time
@@ -63,6 +64,8 @@ def _begin() -> None:
     # Ctrl-C in the terminal reaches the parent alone, which interrupts the processes that are rebuilding.
     os.setpgid(0, 0)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # An interrupted transaction has psycopg warn that its rollback failed; the connection ends in any case.
+    logging.getLogger("psycopg").setLevel(logging.ERROR)
 
 
 def _quietly(url: str, name: str) -> Rebuilt:

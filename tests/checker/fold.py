@@ -50,6 +50,8 @@ class Fold:
 def fold(events: Iterable[StoredEvent]) -> Fold:
     folded = Fold()
     for event in events:
+        if event.stream.startswith("operator-"):
+            continue  # an act of an operator: nothing of the shop changes
         before = folded.state(event.stream)
         try:
             after = _APPLY[event.type](event.data, before, event)

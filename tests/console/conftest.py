@@ -1,4 +1,4 @@
-"""A served console, and one browser for all tests of a process."""
+"""A browser for the tests of a module."""
 
 from collections.abc import Iterator
 
@@ -8,7 +8,8 @@ from playwright.sync_api import Browser
 from tests.console import browsing
 
 
-@pytest.fixture(scope="session")
+# Playwright keeps an event loop running in this thread: tests of other modules could not run their own.
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     with browsing.browser() as running:
         yield running
