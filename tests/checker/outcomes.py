@@ -16,10 +16,10 @@ TAKEN = {"duplicate-external-id", "sku-taken"}
 def outcome_findings(history: History, taken: Snapshot, folded: Fold) -> Iterator[str]:
     """Everything in which the answers and the log do not agree, a line each."""
     effects: dict[str, list[StoredEvent]] = defaultdict(list)
-    for event in taken.events:
+    for event in filter(_is_of_the_shop, taken.events):
         if event.tag in history.commands:
             effects[event.tag].append(event)
-        elif not event.stream.startswith("operator-"):
+        else:
             yield f"nobody asked for {event}: {event.tag or 'no tag'}"
     kept: dict[str, list[Row]] = defaultdict(list)
     for row in taken.keys:
@@ -148,3 +148,8 @@ def _stream(path: str) -> str:
     """The stream of the resource at a path."""
     kind, resource = path.strip("/").split("/")[:2]
     return f"{kind.removesuffix('s')}-{resource}"
+
+
+def _is_of_the_shop(event: StoredEvent) -> bool:
+    """Whether the event is not an act of an operator, which the command line records."""
+    return not event.stream.startswith("operator-")
