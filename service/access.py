@@ -13,7 +13,6 @@ from service.settings import Settings
 
 WRITES_BURST = 100
 READS_BURST = 500
-FAILURES_PER_MINUTE = 30
 
 
 class Access:
@@ -34,7 +33,7 @@ class Access:
                 Rates(
                     Rate("writes", settings.writes_per_minute, WRITES_BURST),
                     Rate("reads", settings.reads_per_minute, READS_BURST),
-                    Rate("failures", FAILURES_PER_MINUTE, FAILURES_PER_MINUTE),
+                    Rate("failures", settings.failures_per_minute, settings.failures_per_minute),
                 ),
                 is_catalog_public=settings.public_catalog,
                 behind_proxy=settings.behind_proxy,

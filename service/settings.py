@@ -148,6 +148,7 @@ class Settings(BaseSettings):
     docs: Annotated[Literal["on", "off"], BeforeValidator(_lower)] = "on"  # /docs, /openapi.json and /problems
     writes_per_minute: Annotated[int, Field(ge=0)] = 600  # of an account, in one process; 0: no limit
     reads_per_minute: Annotated[int, Field(ge=0)] = 3_000
+    failures_per_minute: Annotated[int, Field(ge=0)] = 30  # wrong keys of an address, in one process; 0: no limit
     port: Annotated[int, Field(ge=1, le=65535)] = 8000
     cors_origins: Annotated[str, AfterValidator(_origins)] | None = None  # whose pages may call the API from a browser
     root_path: Annotated[str, AfterValidator(_root_path)] | None = None  # where a proxy serves the API

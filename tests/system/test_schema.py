@@ -12,34 +12,38 @@ from hypothesis.errors import Unsatisfiable
 from hypothesis.strategies import booleans
 from schemathesis import GenerationMode
 from schemathesis.checks import not_a_server_error
-from schemathesis.specs.openapi.checks import ignored_auth, positive_data_acceptance
+from schemathesis.specs.openapi.checks import positive_data_acceptance
 
+from tests.access.keyed import bearing, new_key
 from tests.chance import chosen_seed
 from tests.system.stack import Stack
 
 EXAMPLES, EXAMPLES_LONG = 4, 200  # of each operation, that keep to the document and that do not
 CASES_MIN, CASES_LONG_MIN = 150, 5_000
-# A Sync-Token of the future is a 503, and rightly; and 422 is for the rules of the shop as well. The stack demands no
-# keys; tests/access does.
-JUDGED_HERE = [not_a_server_error, positive_data_acceptance, ignored_auth]
+# A Sync-Token of the future is a 503, and rightly; and 422 is for the rules of the shop as well.
+JUDGED_HERE = [not_a_server_error, positive_data_acceptance]
+# Keys are demanded, at any rate of requests and of wrong keys.
+GUARDED = {"NO_AUTH": "0", "WRITES_PER_MINUTE": "0", "READS_PER_MINUTE": "0", "FAILURES_PER_MINUTE": "0"}
 # What a request cannot be told that keeps to the document. A rule of the shop, unknown-user say, it can break.
 NOT_AS_DOCUMENTED = {"malformed-json", "unknown-parameter", "invalid-parameter", "invalid-header"}
 
 
 @dataclass
 class Api:
-    """A running service, its document, and the id of something of each kind."""
+    """A running service, its document, the id of something of each kind, and the header with an operator's key."""
 
     stack: Stack
     schema: schemathesis.BaseSchema
     ids: dict[str, str]
+    key: dict[str, str]
 
 
 @pytest.fixture(scope="module")
 def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
-    with Stack(tmp_path_factory.mktemp("schema")) as stack:
+    with Stack(tmp_path_factory.mktemp("schema"), environment=GUARDED) as stack:
         (url,) = stack.urls
-        with httpx.Client(base_url=url, timeout=10) as client:
+        key = bearing(new_key(stack.database_url, "operator"))
+        with httpx.Client(base_url=url, timeout=10, headers=key) as client:
             user = client.post("/users", json={"name": "Ada", "email": "ada@example.org"}).json()
             tea = {"sku": "tea", "name": "Tea", "price": "2.5", "currency": "EUR", "stock": 10**6}
             product = client.post("/products", json=tea).json()
@@ -47,19 +51,13 @@ def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
             order = client.post("/orders", json={"user_id": user["id"], "items": items}).json()
         stack.wait_until_caught_up()
         ids = {"users": user["id"], "products": product["id"], "orders": order["id"]}
-        document = httpx.get(f"{url}/openapi.json").json()
-        # The stack demands no keys, so a request without one is right here; and the rules of keys (roles, scopes) are
-        # those of tests/access.
-        document["paths"] = {path: it for path, it in document["paths"].items() if not path.startswith("/keys")}
-        for operations in document["paths"].values():
-            for operation in operations.values():
-                operation.pop("security", None)
-        schema = schemathesis.openapi.from_dict(document)
-        schema.config.update(base_url=url)
+        schema = schemathesis.openapi.from_url(f"{url}/openapi.json")
+        # Each case has the operator's key; the check ignored_auth then tries it without the key and with a wrong one.
+        schema.config.generation.with_security_parameters = False
         # A request with two faults is refused for one of them, and If-Match may be the first.
         refusals = schema.config.checks.negative_data_rejection
         refusals.expected_statuses = [*refusals.expected_statuses, "412"]
-        yield Api(stack, schema, ids)
+        yield Api(stack, schema, ids, key)
 
 
 def breaks_the_document(answer: schemathesis.Response) -> bool:
@@ -115,7 +113,7 @@ def try_out(api: Api, operation: schemathesis.APIOperation, mode: GenerationMode
             case.path_parameters["id"] = known
         if "Prefer" in case.headers:
             case.headers["Prefer"] = "wait=0"  # nobody has half a minute for each
-        answer = case.call_and_validate(timeout=20, excluded_checks=JUDGED_HERE)
+        answer = case.call_and_validate(timeout=20, headers=api.key, excluded_checks=JUDGED_HERE)
         assert answer.status_code < 500 or answer.json()["code"] == "projection-behind", case.as_curl_command()
         if mode is GenerationMode.POSITIVE:
             assert not breaks_the_document(answer), f"{case.as_curl_command()}: {answer.text}"
