@@ -33,7 +33,7 @@ WITH head AS (
 )
 INSERT INTO log.events (position, stream, version, type, schema_version, occurred_at, recorded_at, data, metadata)
 SELECT base + n, %(stream)s, n, type, 1, at, at, data::json,
-    '{"actor":"api","command_id":"01890a5d-ac96-774b-bcce-b302099a8057"}'
+    '{"actor":{"kind":"key","id":"bench"},"command_id":"01890a5d-ac96-774b-bcce-b302099a8057"}'
 FROM head, generate_series(1, %(length)s) AS n, LATERAL (
     SELECT recorded_at - (%(length)s - n) * interval '1 microsecond' AS at,
         CASE WHEN n = 1 THEN 'ProductAdded' WHEN n = 10 THEN 'ProductChanged'

@@ -30,7 +30,7 @@ WITH product AS (
                WHEN 1 THEN '{"sku":"LONG-%(length)s","name":"Long","price":"1.50","currency":"EUR","stock_kept":true}'
                ELSE '{"delta":1,"reason":"delivery","stock_after":' || n - 1 || '}'
            END::json,
-           '{"actor":"api","command_id":"01890a5d-ac96-774b-bcce-b302099a8057"}'
+           '{"actor":{"kind":"key","id":"bench"},"command_id":"01890a5d-ac96-774b-bcce-b302099a8057"}'
     FROM head, product, generate_series(1, %(length)s) AS n
 ), snapshot AS (
     INSERT INTO log.snapshots (stream, version, shape, state)

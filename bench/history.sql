@@ -48,7 +48,7 @@ FROM happened;
 INSERT INTO log.events
     (position, stream, version, type, schema_version, occurred_at, recorded_at, data, metadata)
 SELECT event.position, stream, version, type, 1, at, at, data::json,
-       ('{"actor":"api","command_id":"' || uuidv7() || '"}')::json
+       ('{"actor":{"kind":"key","id":"bench"},"command_id":"' || uuidv7() || '"}')::json
 FROM clock, (
     SELECT n AS position, 'user-' || id AS stream, 1 AS version, 'UserRegistered' AS type,
            '{"name":"User ' || n || '","email":"user' || n || '@example.org","email_key":"user' || n || '@example.org","external_id":null}' AS data
@@ -93,7 +93,7 @@ SELECT event.position,
                '{"order_id":"' || event.id || '","quantity":' || abs(taken)
                || ',"stock_after":' || moved.stock - taken_so_far || '}'
        END::json,
-       ('{"actor":"api","command_id":"' || uuidv7() || '"}')::json
+       ('{"actor":{"kind":"key","id":"bench"},"command_id":"' || uuidv7() || '"}')::json
 FROM clock, happened AS event
 JOIN shopper ON shopper.n = event.shopper
 JOIN article AS one ON one.n = event.first

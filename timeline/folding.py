@@ -32,8 +32,6 @@ class PastEvent(NamedTuple):
     def actor(self) -> dict[str, str | None] | None:
         """Who caused it: kind and id. None when the event does not say."""
         actor = self._metadata.get("actor")
-        if isinstance(actor, str):
-            return {"kind": actor, "id": None}
         if isinstance(actor, dict) and isinstance(actor.get("kind"), str):
             return {"kind": actor["kind"], "id": actor.get("id")}
         return None

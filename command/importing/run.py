@@ -174,7 +174,8 @@ class Importer:
                 wanted = wanted._replace(detail=csv_rows.columns_named(wanted.detail, line))
             return _Pending(path, line, wanted)
         command = _InOrder(wanted.command, self, settled=line.number <= settled.up_to_line)
-        metadata = {"actor": "import", "command_id": new_id(), **origins.origin(settled.file, line.number)}
+        actor = {"kind": "import", "id": settled.file}
+        metadata = {"actor": actor, "command_id": new_id(), **origins.origin(settled.file, line.number)}
         future = self._writer.submit(Submission(command, encode(metadata), occurred_at=wanted.occurred_at))
         future.add_done_callback(self._stop_at_outage)
         return _Pending(path, line, None, command, future)

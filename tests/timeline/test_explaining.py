@@ -98,7 +98,6 @@ def test_actor_and_request_are_those_of_the_metadata(database_url: str) -> None:
     told = {
         b'{"actor":{"kind":"key","id":"k-1"},"request_id":"r-9"}': ({"kind": "key", "id": "k-1"}, "r-9"),
         b'{"actor":{"kind":"anyone"}}': ({"kind": "anyone", "id": None}, None),
-        b'{"actor":"import"}': ({"kind": "import", "id": None}, None),
         b'{"actor":7,"request_id":7}': (None, None),
         b"{}": (None, None),
     }
