@@ -182,13 +182,14 @@ def test_a_dump_is_restored_into_a_new_server_and_the_service_goes_on_from_there
         whole.does("### Restore a dump", 0)
         whole.does("### Restore a dump", 1)
         smaller.does("### A smaller dump", 1)
-        for name in ("whole", "smaller"):
+        for name, operator in (("whole", whole), ("smaller", smaller)):
             url = new.url_of(name)
             history = as_of(buyers.history, began, ended, prefix=f"{name}-")
             assert_nothing_wrong(url, history)
             with served(url) as restored, live_projection(url):
                 go_on(history, str(restored.http.base_url))
                 wait_until(lambda url=url: lag(url) == 0, CAUGHT_UP_SECONDS_MAX, "the projection to go on")  # type: ignore[misc]
+                operator.does("### Restore a dump", 2)
             assert_nothing_wrong(url, history)
 
 
