@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from service import exposure, logs
+from service import logs
 from service.cli import connect
 from service.settings import Settings
 
@@ -35,6 +35,7 @@ def up(
     no_auth: NoAuth = None,
 ) -> None:
     """Run everything in this terminal: PostgreSQL, Valkey, the API, the worker. Ctrl-C stops it, the data stays."""
+    from service import exposure
     from service.embedded.supervisor import Supervisor
 
     settings = Settings.load(port=port, data_dir=data_dir, no_auth=no_auth)
@@ -51,6 +52,7 @@ def serve(
     no_auth: NoAuth = None,
 ) -> None:
     """Run the API alone."""
+    from service import exposure
     from service.health.durability import refuse_unsafe
     from service.http import serving
 

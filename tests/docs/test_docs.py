@@ -23,7 +23,7 @@ from query.orders import OrdersParameters
 from query.products import ProductsParameters
 from query.users import UsersParameters
 from service.app import create_app
-from service.cli import app
+from service.cli.commands import app
 from service.http import connections, reading
 from service.settings import Settings
 from tests.docs import reference

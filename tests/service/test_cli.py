@@ -12,7 +12,7 @@ import sqlalchemy.exc
 from typer.main import get_command
 from typer.testing import CliRunner
 
-from service.cli import app
+from service.cli.commands import app
 from service.cli.failures import explain
 from service.errors import OperatorError
 from service.version import VERSION
@@ -39,6 +39,30 @@ def test_every_command_has_help_with_an_example(command: str) -> None:
     assert shown.exit_code == 0
     assert "Example: " in shown.output
     assert f"orders {command}" in " ".join(shown.output.split())
+
+
+def test_the_start_of_a_command_loads_no_server_and_no_driver(tmp_path: Path) -> None:
+    heavy = {"dramatiq", "fastapi", "jinja2", "opentelemetry", "psycopg", "redis", "sqlalchemy", "uvicorn"}
+    code = f"import sys, service.cli.commands; print(sorted({heavy} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-P", "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_ctrl_c_while_a_command_starts_ends_it_without_a_traceback(tmp_path: Path) -> None:
+    code = """
+import sys
+
+class Interrupting:
+    def find_spec(self, name, *_):
+        if name == "service.cli.commands":
+            raise KeyboardInterrupt
+
+sys.meta_path.insert(0, Interrupting())
+from service.cli import main
+main()
+"""
+    done = subprocess.run([sys.executable, "-P", "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (130, "")
 
 
 @pytest.mark.parametrize(

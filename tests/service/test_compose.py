@@ -13,7 +13,7 @@ import yaml
 from typer.main import get_command
 from typer.testing import CliRunner
 
-from service.cli import app
+from service.cli.commands import app
 from service.embedded import postgres_program, valkey_program
 from service.settings import Settings
 

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from typer.main import get_command
 
-from service.cli import app
+from service.cli.commands import app
 from service.http.connections import CONNECTIONS_MAX, OTHER_DESCRIPTORS
 from service.settings import Settings
 
