@@ -6,11 +6,11 @@ from datetime import UTC, datetime
 
 from psycopg import AsyncConnection
 
-from command.ids import new_id
 from eventlog import append
 from eventlog.append import Batch, NewEvent
 from eventlog.codec import encode
 from eventlog.events import SCHEMA_VERSIONS, OperatorActed
+from eventlog.ids import new_id
 
 REASON_LENGTH_MAX = 1_000
 

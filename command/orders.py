@@ -16,7 +16,6 @@ from command.domain.order import WantedLine
 from command.domain.product import Product
 from command.domain.refusals import ExternalIdTaken, Missing, UnknownUser
 from command.fields import LINES_MAX, Body, ExternalId, GivenMoney, Id, LineNumber, Quantity, RequiredText, Sku, Text
-from command.ids import new_id
 from command.states import Entity, States, split
 from command.submission import Answered, Outcome
 from command.versions import check_version
@@ -26,6 +25,7 @@ from contract.problems import Problem
 from contract.requests import StrictRoute, if_match
 from contract.resources import OrderView
 from eventlog.events.record import Record
+from eventlog.ids import new_id
 
 
 class ItemBody(Body):

@@ -12,7 +12,6 @@ from command.domain import user as rules
 from command.domain.refusals import AlreadyRegistered, Deleted, EmailTaken, ExternalIdTaken, Missing
 from command.domain.user import User
 from command.fields import Body, Email, ExternalId, Name
-from command.ids import new_id
 from command.states import Entity, States
 from command.submission import Answered, Outcome
 from command.versions import check_version
@@ -22,6 +21,7 @@ from contract.emails import email_key
 from contract.problems import Problem
 from contract.requests import StrictRoute, if_match
 from contract.resources import UserView
+from eventlog.ids import new_id
 
 
 class RegisterUserBody(Body):
