@@ -1,4 +1,4 @@
-"""GET and POST /keys, rotating and revoking them, and GET /audit."""
+"""GET and POST /keys, and rotating and revoking them."""
 
 import logging
 from collections.abc import Awaitable
