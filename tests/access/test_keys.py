@@ -11,6 +11,7 @@ from access import keys, store
 from access.holder import KeyHolder
 from access.issuing import Wanted, create, revoke
 from access.roles import ROLES, scopes_of, widened
+from contract.callers import SCOPES
 from contract.problems import Problem
 from tests.access.keyed import bearing, guarded, new_key
 from tests.served import problem
@@ -101,3 +102,10 @@ def test_only_a_key_that_can_be_used_counts_as_one(database_url: str) -> None:
         assert not store.has_any(connection)
         connection.execute("UPDATE access.api_keys SET expires_at = NULL, revoked_at = now()")
         assert not store.has_any(connection)
+
+
+def test_the_document_lists_every_role_and_scope_of_a_new_key(module_database_url: str) -> None:
+    with guarded(module_database_url) as shop:
+        fields = shop.get("/openapi.json").json()["components"]["schemas"]["CreateKeyBody"]["properties"]
+    assert fields["role"]["enum"] == list(ROLES)
+    assert fields["scopes"]["items"]["enum"] == list(SCOPES)
