@@ -27,10 +27,10 @@ from command.submission import (
 from command.writer import Writer
 from contract.caching import NO_STORE
 from contract.callers import caller_of, scope
+from contract.headers import KEY_LENGTH_MAX, idempotency_key
 from contract.observation import observation_of
 from contract.openapi import POSITION, header, problems
 from contract.problems import Problem
-from contract.requests import KEY_LENGTH_MAX, idempotency_key
 from eventlog.codec import UnreadableEvent, encode
 from eventlog.ids import new_id
 

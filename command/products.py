@@ -19,7 +19,8 @@ from command.states import States
 from command.submission import Answered, Outcome
 from command.versions import check_version
 from command.views import product_view
-from contract.requests import StrictRoute, if_match
+from contract.headers import if_match
+from contract.requests import StrictRoute
 from contract.resources import ProductView
 from eventlog.events import ProductEvent
 from eventlog.ids import new_id

@@ -18,8 +18,9 @@ from command.versions import check_version
 from command.views import user_view
 from contract.callers import EVERYONE, Caller, Viewer, caller_of
 from contract.emails import email_key
+from contract.headers import if_match
 from contract.problems import Problem
-from contract.requests import StrictRoute, if_match
+from contract.requests import StrictRoute
 from contract.resources import UserView
 from eventlog.ids import new_id
 

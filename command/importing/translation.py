@@ -19,7 +19,7 @@ from command.products import AddProduct
 from command.submission import Command
 from command.users import RegisterUser
 from contract.problems import Problem
-from contract.requests import parse_json
+from contract.strict_json import parse_json
 from eventlog.ids import new_id
 
 # RFC 2606 keeps this domain free for ever: nothing is ever sent to the addresses made up here.
