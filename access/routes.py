@@ -164,7 +164,7 @@ def _wanted(body: CreateKeyBody) -> Wanted:
 
 
 async def _done(holder: KeyHolder, change: Awaitable[Result]) -> Result:
-    """Make a change of the keys, of which this process knows at once."""
+    """Make a change of the keys, then read the keys again, so that this process knows of it at once."""
     try:
         result = await change
     except NoSuchKey as error:

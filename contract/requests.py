@@ -33,8 +33,8 @@ class StrictRequest(Request):
             async for chunk in self.stream():
                 size += len(chunk)
                 if size > BODY_BYTES_MAX:
-                    # What is left of it is dropped as it arrives, while the connection's patience lasts: closing now
-                    # would reset the connection, and who is still sending would never see this answer.
+                    # The server drops the rest as it arrives, for a limited time. Closing now would reset the
+                    # connection, and a client that is still sending would never see this answer.
                     raise Problem("body-too-large", f"The body has more than {BODY_BYTES_MAX} bytes.")
                 chunks.append(chunk)
             self._body = b"".join(chunks)
