@@ -1,4 +1,4 @@
-"""Fails when a locked requirement has no hash, or was withdrawn ("yanked") by its authors."""
+"""Fails when a locked requirement has no hash, or one of runtime.txt or dev.txt was withdrawn ("yanked")."""
 
 import re
 import subprocess
@@ -35,7 +35,7 @@ def main() -> int:
         wrong += [f"{path.name}: no hash: {it}" for it in unhashed(path.read_text())]
     for name in ("runtime.txt", "dev.txt"):
         wrong += [f"{name}: {it}" for it in yanked(ROOT / "requirements" / name)]
-    print("\n".join(wrong) or "every requirement has a hash, and none is withdrawn")
+    print("\n".join(wrong) or "every requirement has a hash, and none of runtime.txt and dev.txt is withdrawn")
     return int(bool(wrong))
 
 

@@ -1,4 +1,4 @@
-"""The audit: who did what to the service itself, when, from where and why. Acts are events of the log."""
+"""Writes the audit: what operators did to the service itself, when and why. Acts are events of the log."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
@@ -6,11 +6,11 @@ from datetime import UTC, datetime
 
 from psycopg import AsyncConnection
 
-from command.ids import new_id
 from eventlog import append
 from eventlog.append import Batch, NewEvent
 from eventlog.codec import encode
 from eventlog.events import SCHEMA_VERSIONS, OperatorActed
+from eventlog.ids import new_id
 
 REASON_LENGTH_MAX = 1_000
 
@@ -26,8 +26,8 @@ async def append_act(
     *,
     request_id: str | None = None,
     change: Change | None = None,
-) -> int:
-    """Append what an operator did, and return the log's position of it.
+) -> None:
+    """Append what an operator did.
 
     `actor` is {"kind": "key" | "token" | "cli", "id": ...}, never a name or an address. `act` is a word such as
     `projection.replayed`, `target` what it was done to, `reason` why. `change` runs in the same transaction, before
@@ -47,15 +47,14 @@ async def append_act(
     )
     connection = await append.connect(database_url)
     try:
-        head, _ = await append.take_head(connection)
+        await append.take_head(connection)
         if change is not None:
             await change(connection)
         await append.append(connection, Batch(events=[event]))
-        return head.position + 1
     finally:
         await connection.close()
 
 
-def record(database_url: str, actor: Mapping[str, str], act: str, target: str, reason: str | None = None) -> int:
+def record(database_url: str, actor: Mapping[str, str], act: str, target: str, reason: str | None = None) -> None:
     """Do what `append_act` does, for commands: they have no event loop of their own."""
-    return asyncio.run(append_act(database_url, actor, act, target, reason))
+    asyncio.run(append_act(database_url, actor, act, target, reason))

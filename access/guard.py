@@ -136,7 +136,7 @@ class Guard:
 
 
 class OpenGuard:
-    """Lets everybody in as an operator: for NO_AUTH=1, on loopback alone. It checks the Host all the same."""
+    """Treats every caller as an operator: for NO_AUTH=1, on loopback alone. It checks the Host, as Guard does."""
 
     def __init__(self, hosts: Hosts | None = None) -> None:
         self._hosts = hosts or Hosts("*")

@@ -10,6 +10,7 @@ import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 import psycopg
 from psycopg import AsyncConnection
@@ -29,14 +30,11 @@ STATEMENT_SECONDS_MAX = 5
 log = logging.getLogger(__name__)
 
 
-class _Known:
+class _Known(NamedTuple):
     """A key as requests need it."""
 
-    def __init__(self, row: StoredKey) -> None:
-        self.id = row.id
-        self.caller = Caller(row.id, row.account, row.role, roles.widened(row.scopes), row.user_id)
-        self.revoked_at = row.revoked_at
-        self.expires_at = row.expires_at
+    row: StoredKey
+    caller: Caller
 
 
 class KeyHolder:
@@ -82,11 +80,12 @@ class KeyHolder:
             if not self.is_loaded:
                 raise Problem("auth-unavailable", "The API keys could not be read from the database yet.")
             raise Problem("unauthenticated", "There is no such API key.")
-        if known.revoked_at is not None and known.revoked_at <= self._now():
+        # PostgreSQL's clock wrote revoked_at, and may be ahead of this one: a key that has it is revoked now.
+        if known.row.revoked_at is not None:
             raise Problem("unauthenticated", "The API key was revoked.")
-        if known.expires_at is not None and known.expires_at <= self._now():
+        if not known.row.is_valid(self._now()):
             raise Problem("unauthenticated", "The API key has expired.")
-        self._used.add(known.id)
+        self._used.add(known.row.id)
         return known.caller
 
     async def refresh(self, seconds_min: float = 0.0) -> None:
@@ -104,7 +103,7 @@ class KeyHolder:
             try:
                 connection = await self._connected()
                 self.rows = await store.load(connection)
-                self._known = {row.sha256: _Known(row) for row in self.rows}
+                self._known = {row.sha256: _Known(row, _caller(row)) for row in self.rows}
                 self.is_loaded = self.is_current = True
                 await self._note_use(connection)
             except (psycopg.Error, OSError) as error:
@@ -146,3 +145,7 @@ class KeyHolder:
             with contextlib.suppress(psycopg.Error, OSError):
                 await self._connection.close()
             self._connection = None
+
+
+def _caller(row: StoredKey) -> Caller:
+    return Caller(row.id, row.account, row.role, roles.widened(row.scopes), row.user_id)

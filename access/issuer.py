@@ -1,7 +1,7 @@
 """The public keys of the token issuer (OpenID Connect), fetched in the background.
 
-PyJWT's own client fetches with blocking calls, which would stop the event loop. What comes from the issuer is limited
-in time and size, redirects are not followed, and no address that a token names is ever asked.
+PyJWT's own client fetches with blocking calls, which would stop the event loop. The issuer's answers are
+limited in time and size, redirects are not followed, and no request goes to an address that a token names.
 """
 
 import asyncio

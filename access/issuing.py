@@ -20,7 +20,7 @@ class NoSuchKey(Exception):
 
 
 class LacksScope(Exception):
-    """The caller lacks a scope of the key that he asks for."""
+    """The caller asks for a key with a scope that the caller lacks."""
 
     def __init__(self, scope: str) -> None:
         super().__init__(scope)
@@ -37,7 +37,7 @@ class Issued:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A key that is asked for. Raises ValueError when there can be no such key."""
+    """The wish for a new key. Raises ValueError when the rules do not allow such a key."""
 
     name: str
     role: str
@@ -96,7 +96,8 @@ async def rotate(
 ) -> Issued:
     """Make a key in place of another, which stays valid for `overlap`.
 
-    `scopes_held`: the scopes of the caller, who gets no others. Raises NoSuchKey, and LacksScope.
+    `scopes_held`: the caller's scopes; None for the command line, which may rotate any key. Raises NoSuchKey, and
+    LacksScope when the key has a scope that is not among them.
     """
     new = keys.make()
     issued: list[Issued] = []

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from psycopg import AsyncConnection, Connection
 from psycopg.rows import class_row
@@ -14,6 +14,10 @@ FROM access.api_keys
 """
 _ALL = _KEYS + b"ORDER BY created_at, id"
 _LOCKED = _KEYS + b"WHERE id = %s FOR UPDATE"
+
+_ANY_VALID = b"""
+SELECT FROM access.api_keys WHERE revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now()) LIMIT 1
+"""
 
 _INSERT = b"""
 INSERT INTO access.api_keys (id, account, name, sha256, role, scopes, user_id, created_by, created_at, expires_at)
@@ -48,6 +52,10 @@ class StoredKey(NamedTuple):
     replaced_by: str | None = None
     last_used_hour: datetime | None = None
 
+    def shown(self) -> dict[str, Any]:
+        """What operators see of the key: everything but its digest."""
+        return {name: value for name, value in self._asdict().items() if name != "sha256"}
+
     def is_valid(self, now: datetime) -> bool:
         """Whether the key is neither revoked nor expired."""
         return self.revoked_at is None and (self.expires_at is None or self.expires_at > now)
@@ -74,8 +82,8 @@ def listed(connection: Connection) -> list[StoredKey]:
 
 
 def has_any(connection: Connection) -> bool:
-    """Whether there is a key that is not revoked. Raises psycopg.Error."""
-    return connection.execute(b"SELECT FROM access.api_keys WHERE revoked_at IS NULL LIMIT 1").rowcount > 0
+    """Whether there is a key that is neither revoked nor expired. Raises psycopg.Error."""
+    return connection.execute(_ANY_VALID).rowcount > 0
 
 
 async def insert(connection: AsyncConnection, key: StoredKey) -> None:

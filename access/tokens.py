@@ -15,7 +15,7 @@ from access.issuer import IssuerKeys
 from access.roles import ROLES
 from contract.callers import Caller
 from contract.problems import Problem
-from contract.requests import parse_json
+from contract.strict_json import parse_json
 
 TOKEN_BYTES_MAX = 8 * 1024
 LEEWAY_SECONDS = 30

@@ -14,7 +14,7 @@ from bench.history import head, write_events
 from bench.options import BenchError, Options
 from bench.report import Report, Table
 from bench.stage import Stage, execute
-from command.ids import new_id
+from eventlog.ids import new_id
 from projector.projections.shop import SHOP
 from query.database import Reads
 from timeline.comparing import compare

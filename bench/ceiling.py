@@ -6,9 +6,9 @@ No service on this framework, with these bodies, is faster than this one.
 from fastapi import FastAPI
 from starlette.responses import Response
 
-from command.ids import new_id
 from command.orders import PlaceOrderBody
 from eventlog.codec import encode
+from eventlog.ids import new_id
 
 ID = "01890a5d-ac96-774b-bcce-b302099a8057"
 AT = "2026-01-02T03:04:05.678901Z"

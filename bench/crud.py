@@ -21,7 +21,7 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_asyn
 from sqlalchemy.orm import selectinload
 
 from bench.crud_tables import Order, OrderItem, Product, User
-from command.ids import new_id
+from eventlog.ids import new_id
 
 POOL_SIZE = 20
 

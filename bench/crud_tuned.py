@@ -18,9 +18,9 @@ from fastapi import FastAPI, HTTPException
 from psycopg_pool import AsyncConnectionPool
 from starlette.responses import Response
 
-from command.ids import new_id
 from command.orders import PlaceOrderBody
 from command.states import rfc3339
+from eventlog.ids import new_id
 
 CONNECTIONS = 20
 

@@ -12,7 +12,7 @@ import uvicorn
 import uvloop
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from contract.requests import request_id
+from contract.headers import request_id
 from service.app import create_app
 from service.http import connections
 from service.http.connection import Connection

@@ -11,7 +11,6 @@ from starlette.responses import Response
 
 from command.domain.refusals import Refused
 from command.fields import uuid_text
-from command.ids import new_id
 from command.metrics import CommandMetrics
 from command.problems import problem_of
 from command.submission import (
@@ -28,11 +27,12 @@ from command.submission import (
 from command.writer import Writer
 from contract.caching import NO_STORE
 from contract.callers import caller_of, scope
+from contract.headers import KEY_LENGTH_MAX, idempotency_key
 from contract.observation import observation_of
 from contract.openapi import POSITION, header, problems
 from contract.problems import Problem
-from contract.requests import KEY_LENGTH_MAX, idempotency_key
 from eventlog.codec import UnreadableEvent, encode
+from eventlog.ids import new_id
 
 _TRACED = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f][13579bdf]")
 # It takes a deployment, not a moment.

@@ -16,16 +16,17 @@ from command.domain.order import WantedLine
 from command.domain.product import Product
 from command.domain.refusals import ExternalIdTaken, Missing, UnknownUser
 from command.fields import LINES_MAX, Body, ExternalId, GivenMoney, Id, LineNumber, Quantity, RequiredText, Sku, Text
-from command.ids import new_id
 from command.states import Entity, States, split
 from command.submission import Answered, Outcome
 from command.versions import check_version
 from command.views import order_view
 from contract.callers import ANY_CALLER, EVERYONE, Viewer, caller_of
+from contract.headers import if_match
 from contract.problems import Problem
-from contract.requests import StrictRoute, if_match
+from contract.requests import StrictRoute
 from contract.resources import OrderView
 from eventlog.events.record import Record
+from eventlog.ids import new_id
 
 
 class ItemBody(Body):

@@ -15,14 +15,15 @@ from command.domain import product as rules
 from command.domain.product import Product
 from command.domain.refusals import Missing, SkuTaken
 from command.fields import Body, Currency, Money, Name, RequiredText, Sku, Stock, StockDelta
-from command.ids import new_id
 from command.states import States
 from command.submission import Answered, Outcome
 from command.versions import check_version
 from command.views import product_view
-from contract.requests import StrictRoute, if_match
+from contract.headers import if_match
+from contract.requests import StrictRoute
 from contract.resources import ProductView
 from eventlog.events import ProductEvent
+from eventlog.ids import new_id
 
 
 class AddProductBody(Body):

@@ -12,16 +12,17 @@ from command.domain import user as rules
 from command.domain.refusals import AlreadyRegistered, Deleted, EmailTaken, ExternalIdTaken, Missing
 from command.domain.user import User
 from command.fields import Body, Email, ExternalId, Name
-from command.ids import new_id
 from command.states import Entity, States
 from command.submission import Answered, Outcome
 from command.versions import check_version
 from command.views import user_view
 from contract.callers import EVERYONE, Caller, Viewer, caller_of
 from contract.emails import email_key
+from contract.headers import if_match
 from contract.problems import Problem
-from contract.requests import StrictRoute, if_match
+from contract.requests import StrictRoute
 from contract.resources import UserView
+from eventlog.ids import new_id
 
 
 class RegisterUserBody(Body):

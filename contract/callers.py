@@ -1,8 +1,8 @@
 """Who calls: the caller of a request, the scopes that routes declare, and what a caller may see.
 
-A route declares its scope as OpenAPI's security requirement, and StrictRoute enforces that very declaration: what the
-document says is what is checked. A guard (package `access`) turns a request into a Caller; the two sides know the
-caller, and not how he proved himself.
+A route declares its scope as OpenAPI's security requirement, and StrictRoute enforces that declaration: so the
+document and the check cannot differ. A guard (package `access`) turns a request into a Caller; `command` and `query`
+know the caller, and not how the guard found it out.
 """
 
 from collections.abc import Mapping

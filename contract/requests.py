@@ -1,13 +1,8 @@
-"""Reading requests strictly: JSON without loopholes, bodies with a limit, query strings without strangers, headers."""
+"""Routes that read their requests strictly: who may call, bodies with a limit, no unknown query parameters."""
 
-import codecs
-import json
-import re
-from collections import Counter
-from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Iterator
-from decimal import Decimal
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterator
 from inspect import signature
-from typing import Any, NoReturn
+from typing import Any
 from urllib.parse import parse_qsl
 
 from fastapi import APIRouter, FastAPI
@@ -22,60 +17,10 @@ from starlette.types import Receive, Scope, Send
 from contract.callers import admit, requirement_of
 from contract.observation import observation_of
 from contract.problems import ERRORS_MAX, Problem
+from contract.strict_json import parse_json
 
 BODY_BYTES_MAX = 1024 * 1024
-KEY_LENGTH_MAX = 255
-REQUEST_ID_LENGTH_MAX = 200
 _DEPTH_MAX = 8  # deeper than any body's model
-
-_ETAGS = re.compile(r'\s*(?:W/)?"[^"]*"\s*(?:,\s*(?:W/)?"[^"]*"\s*)*')
-_QUOTED = re.compile(r'(?:W/)?"([^"]*)"')
-_VERSION_TAG = re.compile(r"([0-9]{1,18})(?:\.[0-9a-f]{1,32})?")
-_WHOLE = re.compile(r"-?[0-9]{1,18}\.0+")
-_REQUEST_ID = re.compile(rb"[ -~]{1,%d}" % REQUEST_ID_LENGTH_MAX)
-
-
-def _object_without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    members = dict(pairs)
-    if len(members) != len(pairs):
-        twice, _ = Counter(name for name, _ in pairs).most_common(1)[0]
-        raise ValueError(f"the key {twice[:100]!r} stands twice in one object")
-    return members
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not JSON")
-
-
-def _number(text: str) -> int | Decimal:
-    """A number with a point or an exponent, from its own text: no binary float ever sees money. 5.0 is the integer 5.
-
-    Clients whose language has one type of numbers write integers so.
-    """
-    return int(text.partition(".")[0]) if _WHOLE.fullmatch(text) else Decimal(text)
-
-
-_decoder = json.JSONDecoder(
-    object_pairs_hook=_object_without_duplicates, parse_float=_number, parse_constant=_refuse_constant
-)
-
-
-def parse_json(body: bytes) -> Any:
-    """The JSON document in `body`, with numbers as int or Decimal. A byte order mark before it is skipped.
-
-    Raises Problem `malformed-json` for bad UTF-8, bad syntax, duplicate keys, NaN, and nesting too deep to read.
-    """
-    try:
-        return _decoder.decode(body.removeprefix(codecs.BOM_UTF8).decode())
-    except RecursionError:
-        raise Problem("malformed-json", "The body is nested too deeply.") from None
-    except UnicodeDecodeError as error:
-        raise Problem("malformed-json", f"The body is not UTF-8 at byte {error.start}.") from None
-    except json.JSONDecodeError as error:
-        where = f"line {error.lineno} column {error.colno}"
-        raise Problem("malformed-json", f"The body is not JSON at {where}: {error.msg}.") from None
-    except (ValueError, ArithmeticError) as error:
-        raise Problem("malformed-json", f"The body cannot be read: {error}.") from None
 
 
 class StrictRequest(Request):
@@ -88,8 +33,8 @@ class StrictRequest(Request):
             async for chunk in self.stream():
                 size += len(chunk)
                 if size > BODY_BYTES_MAX:
-                    # What is left of it is dropped as it arrives, while the connection's patience lasts: closing now
-                    # would reset the connection, and who is still sending would never see this answer.
+                    # The server drops the rest as it arrives, for a limited time. Closing now would reset the
+                    # connection, and a client that is still sending would never see this answer.
                     raise Problem("body-too-large", f"The body has more than {BODY_BYTES_MAX} bytes.")
                 chunks.append(chunk)
             self._body = b"".join(chunks)
@@ -270,73 +215,3 @@ def refuse_parameters(request: Request) -> None:
         raise Problem(
             "unknown-parameter", f"{request.url.path} takes no query parameter {name[:100]!r}.", parameter=name[:100]
         )
-
-
-def if_match(request: Request) -> int | None:
-    """The version that If-Match demands, or None when it demands nothing (absent or `*`).
-
-    The tag is a version, as a write answers, or a version and more behind a point, as a read does: one that the client
-    has read is still the same version after a rebuild of the read tables.
-
-    Raises Problem `invalid-header` when it is no list of entity tags, and `version-mismatch` when no tag in it can be
-    a version of ours.
-    """
-    header = _single(request, "If-Match")
-    if header is None or header.strip() == "*":
-        return None
-    if not _ETAGS.fullmatch(header):
-        raise Problem("invalid-header", 'If-Match is not a quoted version such as "3".')
-    tags = _QUOTED.findall(header)
-    versions = [int(match[1]) for match in map(_VERSION_TAG.fullmatch, tags) if match]
-    if len(tags) != 1:
-        raise Problem("invalid-header", "If-Match takes one version.")
-    if not versions:
-        raise Problem("version-mismatch", f"If-Match is {header.strip()[:100]}, which is no version of this resource.")
-    return versions[0]
-
-
-def none_match(request: Request, tag: str) -> bool:
-    """Whether If-None-Match has the entity tag (or `*`): the answer is 304. Weak comparison, RFC 9110 13.1.2."""
-    header = request.headers.get("if-none-match")
-    if header is None:
-        return False
-    return header.strip() == "*" or tag in _QUOTED.findall(header)
-
-
-def idempotency_key(request: Request) -> str | None:
-    """The Idempotency-Key: 1 to 255 visible characters. Raises Problem `invalid-header`."""
-    key = _single(request, "Idempotency-Key")
-    if key is None:
-        return None
-    if not 1 <= len(key) <= KEY_LENGTH_MAX or not key.isascii() or not key.isprintable():
-        raise Problem("invalid-header", f"Idempotency-Key must have 1 to {KEY_LENGTH_MAX} printable ASCII characters.")
-    return key
-
-
-def request_id(headers: Iterable[tuple[bytes, bytes]]) -> bytes | None:
-    """The X-Request-Id that the caller sent; None if there is none, or one that no answer can carry.
-
-    `headers` have their names in lower case. The caller needs the answer more than its id: a bad one is ignored.
-    """
-    for name, value in headers:
-        if name == b"x-request-id":
-            return value if _REQUEST_ID.fullmatch(value) else None
-    return None
-
-
-def sync_token(request: Request) -> int | None:
-    """The log position that Sync-Token names, or None. Raises Problem `invalid-header`."""
-    token = request.headers.get("sync-token")
-    if token is None:
-        return None
-    if not (token.isascii() and token.isdigit() and len(token) < 19):
-        raise Problem("invalid-header", "Sync-Token must be one that an earlier answer carried.")
-    return int(token)
-
-
-def _single(request: Request, name: str) -> str | None:
-    """A header's one value, or None. Raises Problem `invalid-header` for two of them: which one counts is a guess."""
-    values = request.headers.getlist(name)
-    if len(values) > 1:
-        raise Problem("invalid-header", f"{name} came {len(values)} times.")
-    return values[0] if values else None

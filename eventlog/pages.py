@@ -50,9 +50,23 @@ HEAD = b"SELECT position FROM log.head"
 # The user of an order's stream: its first event names him. No row when there is no such stream.
 BUYER = b"SELECT data->>'user_id' FROM log.events WHERE stream = %(stream)s AND version = 1"
 
-# What operators did, newest first: the ids in the names of the streams are UUIDv7, so they sort by time.
+# What operators did, newest first: the ids in the names of the streams are UUIDv7, so they sort by time. One row: the
+# head's position, the acts as a JSON array, the id of the oldest of them, and whether there are older ones. Parameters:
+# before, an id or "~" for the newest; limit.
 ACTS_PAGE = b"""
-SELECT position, stream, recorded_at, data::text, metadata::text FROM log.events
-WHERE stream > 'operator-' AND stream < 'operator-' || %(before)s::text COLLATE "C"
-ORDER BY stream DESC LIMIT %(limit)s::bigint
+SELECT head.position, coalesce(page.acts, '[]'), page.oldest,
+    EXISTS (SELECT FROM log.events WHERE stream > 'operator-' AND stream < 'operator-' || page.oldest COLLATE "C")
+FROM log.head AS head, LATERAL (
+    SELECT json_agg(act ORDER BY id DESC) AS acts, min(id) AS oldest
+    FROM (
+        SELECT substr(stream, length('operator-') + 1) AS id, json_build_object(
+            'id', substr(stream, length('operator-') + 1), 'position', position,
+            'at', to_char(recorded_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
+            'actor', metadata->'actor', 'act', data->'act', 'target', data->'target', 'reason', data->'reason',
+            'request_id', metadata->'request_id') AS act
+        FROM log.events
+        WHERE stream > 'operator-' AND stream < 'operator-' || %(before)s::text COLLATE "C"
+        ORDER BY stream DESC LIMIT %(limit)s::bigint
+    ) AS newest
+) AS page
 """

@@ -1,1 +1,1 @@
-"""The feed: the log over HTTP, whole or one stream of it."""
+"""The feed: the log over HTTP, whole, one stream of it, or the acts of operators."""

@@ -8,6 +8,7 @@ from query.database import Reads, Statement
 
 _LOG_PAGE = Statement(pages.LOG_PAGE)
 _STREAM_PAGE = Statement(pages.STREAM_PAGE)
+_ACTS_PAGE = Statement(pages.ACTS_PAGE)
 _HEAD = Statement(pages.HEAD)
 _BUYER = Statement(pages.BUYER)
 
@@ -23,6 +24,17 @@ class Events(NamedTuple):
     data: bytes | None
     last: int
     more: bool
+
+
+class Acts(NamedTuple):
+    """A page of what operators did. `data` is a JSON array of ActViews, ready to be sent, newest first.
+
+    `position` is the head of the log when it was read, `following` the cursor of the next page, if there is one.
+    """
+
+    position: int
+    data: bytes
+    following: str | None
 
 
 class LogReader:
@@ -44,6 +56,12 @@ class LogReader:
         if end is None:
             return Events(position, None, after, False)
         return Events(position, data, last, last < end)
+
+    async def acts(self, before: str | None, limit: int) -> Acts:
+        """At most `limit` acts of operators, newest first; `before`: only those older than the act with this id."""
+        parameters = {"before": before or "~", "limit": limit}
+        ((position, data, oldest, more),) = await self._reads.rows(_ACTS_PAGE, parameters)
+        return Acts(position, data, oldest if more else None)
 
     async def is_visible(self, stream: str, viewer: Viewer) -> bool:
         """Whether the viewer may see the events of a stream: all, or those of his user and of that user's orders."""

@@ -43,10 +43,6 @@ PAGE_WEIGHT_MAX = 4_000
 _SO_FAR = (None, 0)
 
 
-_VIEWER = "viewer"  # the filter that leaves a viewer his own rows
-_OWNED_SORTS = frozenset({"placed_at"})  # in whose order the index of a user's orders finds them
-
-
 class Through(NamedTuple):
     """Another table, whose index finds the rows of a filter in the order of a sort.
 
@@ -98,9 +94,9 @@ class Listing:
     """One list of the API.
 
     `view` makes a document of a row; `visible` says which rows can be listed at all; `owner` is a table in which the
-    row `<owner id>` must be for the list to exist. `belongs_to` is the column of the user to whom a row belongs, if it
-    belongs to one: a viewer who sees one user's resources gets those rows alone. `weight` says how large a row's
-    document is, if that differs much.
+    row `<owner id>` must be for the list to exist. `belongs_to` names the filter by the user to whom a row belongs, if
+    rows belong to users: a viewer who sees one user's resources gets the rows of that user alone. `weight` says how
+    large a row's document is, if that differs much.
     """
 
     def __init__(
@@ -115,17 +111,15 @@ class Listing:
         visible: ColumnElement[bool] | None = None,
         owner: tuple[Table, str] | None = None,
         weight: Callable[[FromClause], ColumnElement[int]] | None = None,
-        belongs_to: Column[Any] | None = None,
+        belongs_to: str | None = None,
     ) -> None:
         self._reads = reads
         self._sync = sync
         self._table = table
         self._view = view
         self._sorts = sorts
-        self._filters = dict(filters)
-        self._is_owned = belongs_to is not None
-        if belongs_to is not None:
-            self._filters[_VIEWER] = Filter(belongs_to == bindparam(_VIEWER, type_=belongs_to.type), _OWNED_SORTS)
+        self._filters = filters
+        self._belongs_to = belongs_to
         self._visible = true() if visible is None else visible
         self._owner = owner
         self._weight = weight
@@ -139,10 +133,10 @@ class Listing:
         """
         filters = {**parameters.filters, **fixed}
         viewer = caller_of(request).viewer
-        if self._is_owned and not viewer.everyone:
-            filters[_VIEWER] = viewer.user_id or NOBODYS_ID
-            if self._owner is not None and not viewer.sees(str(filters[self._owner[1]])):
-                filters[self._owner[1]] = NOBODYS_ID  # another user's list answers as that of a missing one
+        if self._belongs_to is not None and not viewer.everyone:
+            # Another user's list is answered as the list of a user who does not exist.
+            user_id = str(filters.get(self._belongs_to) or viewer.user_id)
+            filters[self._belongs_to] = user_id if viewer.sees(user_id) else NOBODYS_ID
         tied_to = tie(self._table.name, parameters.sort, filters)
         sort = self._sorts[parameters.sort.removeprefix("-")]
         start = None if parameters.cursor is None else place_of(parameters.cursor, sort, tied_to)

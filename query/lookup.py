@@ -58,15 +58,15 @@ class Lookup:
     async def find(self, id_: str, viewer: Viewer) -> Found:
         """The resource with this id (a UUID in lower case), read after the call. Raises Problem `unavailable`.
 
-        What the viewer may not see is answered as missing. Callers share the query, so each is compared with the owner
-        after it.
+        A resource that the viewer may not see is answered as missing. Callers share a query, so the owner is checked
+        for each caller after it.
         """
         future = self._waiting.get(id_)
         if future is None:
             future = self._waiting[id_] = asyncio.get_running_loop().create_future()
             if self._flight is None:
                 self._flight = asyncio.create_task(self._fly())
-        # Whoever hangs up must not take the answer away from the others who asked for the same id.
+        # A caller that hangs up must not cancel the query for the others who asked for the same id.
         found = await asyncio.shield(future)
         if self._is_owned and not viewer.sees(found.owner):
             return Found(found.position, "", False, None)

@@ -118,7 +118,7 @@ def router(reads: Reads, sync: Sync, past: Past | None = None) -> APIRouter:
         order_view,
         sorts=SORTS,
         filters=FILTERS,
-        belongs_to=orders.c.user_id,
+        belongs_to="user_id",
         weight=lines_of,
     )
     listing, of_user = of_orders(), of_orders(owner=(users, "user_id"))

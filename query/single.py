@@ -4,8 +4,8 @@ from fastapi import Request, Response
 
 from contract.caching import REVALIDATED
 from contract.callers import caller_of
+from contract.headers import none_match
 from contract.problems import Problem
-from contract.requests import none_match
 from query.lookup import Lookup
 from query.parked import PARKED, absent
 from query.past import Past

@@ -10,8 +10,8 @@ from fastapi import Request
 from sqlalchemy import MetaData, select
 from starlette.requests import ClientDisconnect
 
+from contract.headers import sync_token
 from contract.problems import Problem
-from contract.requests import sync_token
 from query.database import Reads
 from query.statements import compiled, is_current
 from query.waiting import WaitingReads

@@ -41,6 +41,7 @@ SORTS = {"created_at": Sort(users.c.created_at, time_of)}
 
 
 FILTERS = {
+    "id": Filter(users.c.id == bindparam("id", type_=users.c.id.type)),  # no parameter: for a viewer of one user
     "email": Filter(users.c.email_key == bindparam("email", type_=users.c.email_key.type)),
     "external_id": Filter(users.c.external_id == bindparam("external_id", type_=users.c.external_id.type)),
 }
@@ -58,7 +59,7 @@ def router(reads: Reads, sync: Sync, past: Past | None = None) -> APIRouter:
         sorts=SORTS,
         filters=FILTERS,
         visible=users.c.deleted_at.is_(None),
-        belongs_to=users.c.id,
+        belongs_to="id",
     )
 
     @get(

@@ -21,11 +21,11 @@ from starlette.responses import Response
 from starlette.routing import Match
 from starlette.types import ASGIApp
 
-import access.acts
 import access.routes
 import command.orders
 import command.products
 import command.users
+import feed.acts
 import feed.routes
 import timeline.routes
 from command.api import Commands
@@ -181,7 +181,7 @@ def create_app(settings: Settings, figures: Path | None = None) -> FastAPI:  # n
         feed.routes.router(reads, waiting),
         *timeline.routes.routers(past),
         access.routes.router(settings.database_url, guarding.holder),
-        access.acts.router(reads, waiting),
+        feed.acts.router(reads, waiting),
         pages.router(
             reads,
             shared.total if shared else counted,

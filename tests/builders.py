@@ -14,7 +14,6 @@ from typing import Any, Self, TypeVar
 
 from command.domain.order import WantedLine
 from command.domain.refusals import Refused
-from command.ids import new_id
 from command.orders import CancelOrder, PlaceOrder, ProductRef
 from command.products import AddProduct, AdjustStock, ChangeProduct, DiscontinueProduct
 from command.submission import Answer, Command, Submission
@@ -24,6 +23,7 @@ from eventlog import append
 from eventlog.append import Batch, NewEvent
 from eventlog.codec import encode
 from eventlog.events import SCHEMA_VERSIONS, Event
+from eventlog.ids import new_id
 
 ANSWER_SECONDS_MAX = 30
 METADATA = b'{"actor":"test"}'

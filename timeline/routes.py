@@ -8,8 +8,9 @@ from pydantic import Field
 
 from contract.caching import IMMUTABLE_PRIVATE, REVALIDATED
 from contract.callers import caller_of, scope
+from contract.headers import none_match
 from contract.problems import Problem
-from contract.requests import StrictRoute, none_match
+from contract.requests import StrictRoute
 from contract.resources import Explanation, HistoryPage
 from eventlog.codec import UnreadableEvent, encode
 from feed.reader import LogReader

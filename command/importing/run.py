@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 from command.domain.refusals import ExternalIdTaken, Refused, SkuTaken
-from command.ids import new_id
 from command.importing import csv_rows, files, history, reasons
 from command.importing.history import Settled
 from command.importing.line import LINE_BYTES_MAX, Line
@@ -21,6 +20,7 @@ from command.submission import Answer, Answered, Command, Outcome, OutcomeUnknow
 from command.writer import Writer
 from eventlog import append, origins
 from eventlog.codec import UnreadableEvent, encode
+from eventlog.ids import new_id
 
 # Rows under way: enough to prepare the writer's next batch while it commits one.
 WINDOW_ROWS = 400

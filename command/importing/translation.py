@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 from pydantic import ValidationError
 
 from command.domain.order import WantedLine
-from command.ids import new_id
 from command.importing import files, reasons
 from command.importing.placing import PlaceImportedOrder
 from command.importing.reasons import Reason
@@ -20,7 +19,8 @@ from command.products import AddProduct
 from command.submission import Command
 from command.users import RegisterUser
 from contract.problems import Problem
-from contract.requests import parse_json
+from contract.strict_json import parse_json
+from eventlog.ids import new_id
 
 # RFC 2606 keeps this domain free for ever: nothing is ever sent to the addresses made up here.
 MADE_UP_DOMAIN = "import.invalid"

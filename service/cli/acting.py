@@ -1,4 +1,4 @@
-"""What the command line leaves in the audit: who did what, and why."""
+"""Writes to the audit what the command line did, with the user's number and the reason."""
 
 import os
 

@@ -15,13 +15,11 @@ def audit(
     data_dir: DataDir = None,
 ) -> None:
     """List what operators did, newest first: keys, replays, retries, skips."""
-    from access.acts import shown
     from eventlog.pages import ACTS_PAGE
     from service.cli import output
 
     with connect.asking(connect.database_url(data_dir), "orders audit") as connection:
-        rows = connection.execute(ACTS_PAGE, {"before": "~", "limit": limit}).fetchall()
-    acts = [shown(row) for row in rows]
+        ((_, acts, *_),) = connection.execute(ACTS_PAGE, {"before": "~", "limit": limit}).fetchall()
     if as_json:
         output.json({"data": acts})
         return

@@ -55,8 +55,7 @@ def list_(as_json: AsJson = False, data_dir: DataDir = None) -> None:
 
     found = _listed(data_dir)
     if as_json:
-        shown = [{name: value for name, value in it._asdict().items() if name != "sha256"} for it in found]
-        output.json({"data": shown})
+        output.json({"data": [it.shown() for it in found]})
         return
     rows = [[it.id, it.name, it.role, it.user_id or "", f"{it.created_at:%Y-%m-%d}", _state(it)] for it in found]
     output.table("id", "name", "role", "user", "created", "state", rows=rows)
@@ -99,7 +98,7 @@ def whoami(as_json: AsJson = False, data_dir: DataDir = None) -> None:
     if found is None:
         raise OperatorError("the database does not know this key")
     if as_json:
-        output.json({name: value for name, value in found._asdict().items() if name != "sha256"})
+        output.json(found.shown())
         return
     print(f"{found.id} ({found.name}), role {found.role}, {_state(found)}: {', '.join(sorted(found.scopes))}")
     if not found.is_valid(datetime.now(UTC)):

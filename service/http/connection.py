@@ -11,8 +11,8 @@ import httptools
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from contract.headers import request_id
 from contract.problems import Problem
-from contract.requests import request_id
 from service.http import framing, refusing
 from service.http.connections import HEAD_BYTES_MAX, HEADERS_MAX, REQUEST_SECONDS_MAX, URL_BYTES_MAX, Connections
 from service.http.reading import Reading

@@ -8,8 +8,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from contract.headers import request_id
 from contract.observation import Observation, begin
-from contract.requests import request_id
 from service.http.metrics import HttpMetrics
 from service.http.request_log import RequestLog
 

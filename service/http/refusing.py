@@ -9,8 +9,8 @@ import httptools
 from starlette.responses import Response
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
+from contract.headers import request_id
 from contract.problems import Problem
-from contract.requests import request_id
 
 _Headers = Iterable[tuple[bytes, bytes]]
 

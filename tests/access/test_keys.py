@@ -1,10 +1,18 @@
 """The form of API keys, and whose they are."""
 
+import asyncio
+from datetime import UTC, datetime, timedelta
+
 import httpx
+import psycopg
 import pytest
 
-from access import keys
+from access import keys, store
+from access.holder import KeyHolder
+from access.issuing import Wanted, create, revoke
 from access.roles import ROLES, scopes_of, widened
+from contract.callers import SCOPES
+from contract.problems import Problem
 from tests.access.keyed import bearing, guarded, new_key
 from tests.served import problem
 
@@ -69,3 +77,35 @@ def test_a_request_without_a_valid_key_is_refused(module_database_url: str, head
 def test_a_well_formed_key_that_nobody_issued_is_refused(module_database_url: str) -> None:
     with guarded(module_database_url) as shop:
         assert problem(shop.get("/orders", headers=bearing(keys.make().text))) == (401, "unauthenticated")
+
+
+def test_a_revoked_key_is_refused_by_a_process_whose_clock_is_behind(database_url: str) -> None:
+    async def use_it_after_revoking() -> None:
+        actor = {"kind": "cli", "id": "0"}
+        issued = await create(database_url, Wanted("till", "staff"), actor)
+        holder = KeyHolder(database_url, lambda: datetime.now(UTC) - timedelta(minutes=5))
+        async with holder.kept_current():
+            assert (await holder.find(issued.text)).subject == issued.row.id
+            await revoke(database_url, issued.row.id, None, actor)
+            await holder.refresh()
+            with pytest.raises(Problem, match="was revoked"):
+                await holder.find(issued.text)
+
+    asyncio.run(use_it_after_revoking())
+
+
+def test_only_a_key_that_can_be_used_counts_as_one(database_url: str) -> None:
+    new_key(database_url, "operator")
+    with psycopg.connect(database_url) as connection:
+        assert store.has_any(connection)
+        connection.execute("UPDATE access.api_keys SET expires_at = now() - interval '1 minute'")
+        assert not store.has_any(connection)
+        connection.execute("UPDATE access.api_keys SET expires_at = NULL, revoked_at = now()")
+        assert not store.has_any(connection)
+
+
+def test_the_document_lists_every_role_and_scope_of_a_new_key(module_database_url: str) -> None:
+    with guarded(module_database_url) as shop:
+        fields = shop.get("/openapi.json").json()["components"]["schemas"]["CreateKeyBody"]["properties"]
+    assert fields["role"]["enum"] == list(ROLES)
+    assert fields["scopes"]["items"]["enum"] == list(SCOPES)

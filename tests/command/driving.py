@@ -9,13 +9,13 @@ from typing import Any
 import psycopg
 
 from command.domain.order import WantedLine
-from command.ids import new_id
 from command.orders import CancelOrder, PlaceOrder, ProductRef
 from command.products import AddProduct, AdjustStock
 from command.submission import Answer, Command, Key, Submission
 from command.users import RegisterUser
 from command.writer import Writer
 from eventlog.codec import encode
+from eventlog.ids import new_id
 from tests.checker.check import findings_of
 from tests.checker.snapshot import Snapshot
 

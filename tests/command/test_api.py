@@ -7,11 +7,11 @@ import pytest
 from starlette.requests import Request
 
 from command.api import Commands
-from command.ids import new_id
 from command.users import RegisterUser
 from contract.callers import NOBODY
 from contract.problems import Problem
 from eventlog.events.product import ProductDiscontinued
+from eventlog.ids import new_id
 from tests.builders import append_events, new_event
 from tests.command.driving import Driver, driving
 from tests.command.proxy import Fault, Proxy

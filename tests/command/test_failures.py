@@ -4,10 +4,10 @@ import psycopg
 import pytest
 from psycopg import errors
 
-from command.ids import new_id
 from command.submission import Unavailable
 from command.users import RegisterUser
 from eventlog import failures
+from eventlog.ids import new_id
 from tests.command.driving import Driver, check_log, driving, execute, rows
 
 pytestmark = pytest.mark.anyio

@@ -13,11 +13,11 @@ import psycopg
 import pytest
 
 from command.domain.refusals import OutOfStock
-from command.ids import new_id
 from command.states import States
 from command.submission import Answer, Command, Key, Outcome, OutcomeUnknown, Unavailable
 from command.users import RegisterUser
 from eventlog import append, failures, stalled
+from eventlog.ids import new_id
 from service.embedded import PostgresServer
 from service.migrate import upgrade
 from tests.builders import wait_until

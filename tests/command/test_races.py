@@ -18,11 +18,11 @@ from command.domain.refusals import (
     SkuTaken,
     UnknownProduct,
 )
-from command.ids import new_id
 from command.orders import PlaceOrder, ProductRef
 from command.products import AddProduct, DiscontinueProduct
 from command.submission import Answer, Command
 from command.users import ChangeUser, DeleteUser, RegisterUser
+from eventlog.ids import new_id
 from tests.command.driving import Driver, cancel, check_log, events_of, place, restock, rows, stock_of
 
 pytestmark = pytest.mark.anyio

@@ -8,7 +8,6 @@ import pytest
 
 from command.deciding import SNAPSHOT_EVERY_EVENTS
 from command.domain.refusals import OutOfStock
-from command.ids import new_id
 from command.products import ChangeProduct
 from command.states import KINDS, STREAMS_MAX, States, rfc3339, shape_of, split
 from command.submission import Answer, Command
@@ -16,6 +15,7 @@ from command.users import ChangeUser, DeleteUser, RegisterUser
 from eventlog import append, read
 from eventlog.codec import Codec, UnreadableEvent
 from eventlog.events import ProductAdded, StockAdjusted
+from eventlog.ids import new_id
 from tests.command.driving import Driver, cancel, check_log, driving, execute, place, restock, rows, stock_of
 
 pytestmark = pytest.mark.anyio

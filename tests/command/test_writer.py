@@ -9,12 +9,12 @@ from decimal import Decimal
 import pytest
 
 from command.domain.refusals import EmailTaken, OutOfStock
-from command.ids import new_id
 from command.products import AddProduct
 from command.states import States
 from command.submission import Answer, Command, Key, Outcome, Overloaded, Submission
 from command.users import RegisterUser
 from command.waiting import BATCH_COMMANDS_MAX, WAITING_MAX
+from eventlog.ids import new_id
 from tests.command.driving import (
     Driver,
     cancel,

@@ -10,7 +10,7 @@ from typer.main import get_command
 
 from command import deciding, states, waiting, writer
 from command import fields as limits
-from contract import requests
+from contract import headers
 from contract.problems import PROBLEMS
 from eventlog import idempotency
 from eventlog.events import SCHEMA_VERSIONS, CancelledLine, OrderItem
@@ -232,7 +232,7 @@ FIGURES = {
         f"| note, reason | {limits.TEXT_LENGTH_MAX:,} characters;",
         f"| lines of an order | 1 to {limits.LINES_MAX:,} |",
         f"| quantity of a line | 1 to {limits.QUANTITY_MAX:,} |",
-        f"| Idempotency-Key | 1 to {requests.KEY_LENGTH_MAX} printable ASCII characters |",
+        f"| Idempotency-Key | 1 to {headers.KEY_LENGTH_MAX} printable ASCII characters |",
         f"| URI | {connections.URL_BYTES_MAX // 1024} KiB |",
         f"{reading.ANSWER_BYTES_PER_SECOND_MIN // 1024} KiB a second or more, over {reading.ANSWER_SECONDS_MAX}",
         f"| headers | {connections.HEADERS_MAX}, and {connections.HEAD_BYTES_MAX // 1024} KiB of them |",

@@ -5,8 +5,8 @@ import pytest
 from psycopg import Connection
 from psycopg.errors import InsufficientPrivilege
 
-from command.ids import new_id
 from eventlog.events import UserDeleted, UserRegistered
+from eventlog.ids import new_id
 from tests.builders import append_events, new_event
 
 REWRITINGS = [

@@ -4,8 +4,8 @@ import psycopg
 import pytest
 from psycopg import Connection
 
-from command.ids import new_id
 from eventlog.events import CancelledLine, OrderCancelled, OrderItem, OrderPlaced, ProductAdded, UserChanged
+from eventlog.ids import new_id
 from projector.connecting import connect
 from tests.builders import Writing, append_events, new_event
 from tests.projector.parked_streams import broken, user

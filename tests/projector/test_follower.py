@@ -9,9 +9,9 @@ import psycopg
 import pytest
 from psycopg import Connection
 
-from command.ids import new_id
 from eventlog import stalled
 from eventlog.events import UserRegistered
+from eventlog.ids import new_id
 from projector.connecting import connect
 from projector.follower import Follower
 from projector.loop import Loop

@@ -6,8 +6,8 @@ import psycopg
 import pytest
 from psycopg import Connection
 
-from command.ids import new_id
 from eventlog.events import UserChanged
+from eventlog.ids import new_id
 from projector.loop import Loop
 from projector.parked import Drained, NotParked, drain, groups, retry, skip, skip_group
 from projector.projections.shop import SHOP

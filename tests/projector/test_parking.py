@@ -5,7 +5,6 @@ from dataclasses import replace
 import pytest
 from psycopg import Connection
 
-from command.ids import new_id
 from eventlog.events import (
     CancelledLine,
     OrderCancelled,
@@ -16,6 +15,7 @@ from eventlog.events import (
     UserChanged,
     UserRegistered,
 )
+from eventlog.ids import new_id
 from projector.loop import Loop
 from projector.parked import held_back, retry
 from projector.projections.shop import SHOP

@@ -5,7 +5,7 @@ import psycopg
 import pytest
 from psycopg import Connection
 
-from command.ids import new_id
+from eventlog.ids import new_id
 from projector.projections.shop import SHOP
 from projector.rows import RowMissing, Rows
 from readmodel.shop import Order, OrderItem, Product, User

@@ -1,8 +1,8 @@
 import pytest
 from psycopg import Connection
 
-from command.ids import new_id
 from eventlog.events import OrderItem, OrderPlaced
+from eventlog.ids import new_id
 from projector.loop import Loop, Progress
 from projector.projections.shop import SHOP
 from projector.replay import replay

@@ -7,7 +7,7 @@ from contextlib import closing
 
 import pytest
 
-from command.ids import new_id
+from eventlog.ids import new_id
 from tests.builders import wait_until
 from tests.served import Shop, served
 from tests.system.slow import SlowClient

@@ -6,10 +6,10 @@ import httpx
 import psycopg
 import pytest
 
-from command.ids import new_id
 from eventlog.append import NewEvent
 from eventlog.codec import encode
 from eventlog.events import Event, OrderItem, OrderPlaced, ProductRepriced, StockReserved, UserChanged, UserRegistered
+from eventlog.ids import new_id
 from projector.connecting import connect
 from projector.parked import held_back
 from projector.projections.shop import SHOP

@@ -9,8 +9,8 @@ import psycopg
 import pytest
 from psycopg import Connection
 
-from command.ids import new_id
 from eventlog.events import UserRegistered
+from eventlog.ids import new_id
 from projector.projections.shop import SHOP
 from projector.verify import verify
 from tests.builders import Writing, append_events, new_event, wait_until

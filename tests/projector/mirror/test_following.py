@@ -13,9 +13,9 @@ from sqlalchemy.exc import DBAPIError
 
 from bench import mariadb as programs
 from bench.mariadb import MariaDbServer
-from command.ids import new_id
 from eventlog.codec import encode
 from eventlog.events import ProductAdded, UserRegistered
+from eventlog.ids import new_id
 from projector.checkpoint import OtherVersion
 from projector.mirror.following import Mirror
 from projector.mirror.standings import standings

@@ -5,8 +5,8 @@ from decimal import Decimal
 
 from sqlalchemy import func, select
 
-from command.ids import new_id
 from eventlog.events import OrderItem, OrderPlaced, ProductAdded, UserRegistered
+from eventlog.ids import new_id
 from readmodel.sales import daily_sales
 from readmodel.shop import orders, products, users
 from service.projections import PROJECTIONS

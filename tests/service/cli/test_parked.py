@@ -3,8 +3,8 @@ import subprocess
 
 import pytest
 
-from command.ids import new_id
 from eventlog.events import UserChanged, UserRegistered
+from eventlog.ids import new_id
 from projector.connecting import connect
 from projector.loop import Loop
 from projector.projections.shop import SHOP

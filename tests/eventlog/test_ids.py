@@ -4,7 +4,7 @@ import time
 from uuid import RFC_4122, UUID
 
 from command.fields import uuid_text
-from command.ids import new_id
+from eventlog.ids import new_id
 
 
 def test_an_id_has_version_variant_and_time_of_rfc_9562() -> None:

@@ -1,27 +1,20 @@
 """GET /audit: what operators did, newest first, from the log itself."""
 
-from typing import Any
-
-import msgspec
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, Field
 
 from contract.callers import scope
 from contract.requests import StrictRoute
 from contract.resources import ActorView, Int64, Timestamp
-from eventlog import pages
-from query.database import Reads, Statement
+from feed.reader import LogReader
+from query.database import Reads
 from query.paging import link_to_next
 from query.parameters import Id, Number, Parameters
 from query.routes import get, json_response
 from query.sync import Sync
-from query.views import timestamp
 from query.waiting import WaitingReads
 
 ACTS_DEFAULT, ACTS_MAX = 100, 1_000
-
-_PAGE = Statement(pages.ACTS_PAGE)
-_HEAD = Statement(pages.HEAD)
 
 
 class ActView(BaseModel):
@@ -47,37 +40,11 @@ class ActParameters(Parameters):
     limit: Number = Field(ACTS_DEFAULT, ge=1, le=ACTS_MAX, description="the most acts that the page may have")
 
 
-def shown(row: tuple[Any, ...]) -> dict[str, Any]:
-    """An act as callers see it, of a row of ACTS_PAGE."""
-    position, stream, at, data, metadata = row
-    acted, about = msgspec.json.decode(data), msgspec.json.decode(metadata)
-    return {
-        "id": stream.removeprefix("operator-"),
-        "position": position,
-        "at": timestamp(at),
-        "actor": about["actor"],
-        **acted,
-        "request_id": about.get("request_id"),
-    }
-
-
 def router(reads: Reads, waiting: WaitingReads | None = None) -> APIRouter:
     """The routes. `waiting` counts the reads that wait for the log."""
+    log = LogReader(reads)
     routes = APIRouter(tags=["operations"], route_class=StrictRoute)
-
-    class Acts(BaseModel):
-        position: int
-        rows: list[Any]
-
-    async def position() -> int:
-        ((head,),) = await reads.rows(_HEAD, {})
-        return int(head)
-
-    async def read(before: str | None, limit: int) -> Acts:
-        head = await position()
-        return Acts(position=head, rows=list(await reads.rows(_PAGE, {"before": before or "~", "limit": limit + 1})))
-
-    sync = Sync(position, waiting)
+    sync = Sync(log.position, waiting)
 
     @get(
         routes,
@@ -89,11 +56,11 @@ def router(reads: Reads, waiting: WaitingReads | None = None) -> APIRouter:
     )
     async def list_acts(request: Request) -> Response:
         """What was done to the service itself: keys, replays, retries, skips. Newest first."""
-        asked = ActParameters.of(request)
-        found = await sync.answer(request, lambda: read(asked.cursor, asked.limit))
-        data = [shown(row) for row in found.rows[: asked.limit]]
-        following = data[-1]["id"] if len(found.rows) > asked.limit else None
-        link = {"Link": link_to_next(request, cursor=following)} if following else {}
-        return json_response(msgspec.json.encode({"data": data, "next": following}), found.position, **link)
+        parameters = ActParameters.of(request)
+        acts = await sync.answer(request, lambda: log.acts(parameters.cursor, parameters.limit))
+        if acts.following is None:
+            return json_response(b'{"data":' + acts.data + b',"next":null}', acts.position)
+        body = b'{"data":' + acts.data + b',"next":"' + acts.following.encode() + b'"}'
+        return json_response(body, acts.position, Link=link_to_next(request, cursor=acts.following))
 
     return routes
