@@ -13,7 +13,7 @@ from sqlalchemy.types import TypeEngine
 
 from projector import swapping
 from projector.mirror import statements
-from projector.mirror.layout import Build, TableName
+from projector.mirror.layout import Build
 from projector.mirror.target import Target, Unsuitable
 from projector.projection import Projection
 from projector.rows import Changes, NewRows, RowMissing
@@ -118,10 +118,6 @@ class MysqlTarget(Target):
         with connection.begin():
             self.check(connection)
         return connection.execution_options(isolation_level="REPEATABLE READ")
-
-    def named(self, projection: Projection, table: str, build: Build) -> TableName:
-        own = table not in {"checkpoint", "parked"}
-        return TableName(None, f"{table}{build}" if own else f"{projection.name}_{table}{build}")
 
     def column_type(self, column: Column[Any], is_searched: bool) -> TypeEngine[Any]:
         if isinstance(column.type, Text):
