@@ -12,18 +12,20 @@ import psycopg
 from psycopg import Connection
 
 from database.deadline import hang_up
-from eventlog import causes, read, stalled
-from projector import connecting, parked
+from eventlog import stalled
+from projector import connecting
 from projector.checkpoint import OtherVersion
 from projector.connecting import connect
 from projector.dependents import InTheWay
 from projector.folding import Page
 from projector.loop import PAGE_EVENTS_MAX, Loop, Progress, reader_of
 from projector.metrics import ProjectionMetrics
+from projector.observing import Observer, Traced
 from projector.patience import PatientConnection
 from projector.projection import Projection
 from projector.read_ahead import ReadAhead
 from projector.replay import SwapRefused, replay
+from projector.retrying import Rounds
 from projector.shadow import Busy
 
 # A worker that is further behind reads ahead as well.
@@ -47,13 +49,8 @@ RETRY_SECONDS = 60.0
 # Stopping waits this long for a batch, and again after its connection was cut.
 CUT_OFF_SECONDS_MAX = 1.0
 
-# At the level `debug` each event of a batch has a line, but no more than these.
-DEBUG_LINES_MAX = 1_000
-
 log = logging.getLogger(__name__)
 
-# Called after a batch, with the connection and the name of the projection.
-Traced = Callable[[Connection, str, Progress], None]
 Result = TypeVar("Result")
 
 
@@ -87,8 +84,8 @@ class Follower:
         self._batch_events_max = batch_events_max
         self._page_events_max = page_events_max
         self._retry_seconds = retry_seconds
-        self._metrics = metrics
-        self._traced = traced
+        self._observer = Observer(projection.name, metrics, traced)
+        self._rounds = Rounds(retry_seconds)
         self._read_seconds = 0.0
         self._loop = self._new_loop()
         self._read_page = reader_of(projection)
@@ -99,8 +96,7 @@ class Follower:
         self._stopping = threading.Event()
         self._error: str | None = None
         self._stands_by = False
-        self._swept_at = self._retry_at = 0.0
-        self._retried_up_to = 0
+        self._swept_at = 0.0
         self._in_the_way: InTheWay | None = None
         self._rebuild_at = 0.0
         self._thread = threading.Thread(target=self._run, name=f"project {projection.name}", daemon=True)
@@ -188,7 +184,7 @@ class Follower:
         if progress.lag and not progress.events:
             self._end_stalled()
         if not progress.lag:
-            self._retry_parked()
+            self._rounds.go_on(self._connected(), self._loop)
         if not progress.events:
             self._loop.checkpoint.beat(self._connected(), progress.head)
 
@@ -229,46 +225,12 @@ class Follower:
         if self._connected().execute(stalled.END, (f"{self.projection.name}.checkpoint",)).rowcount:
             log.warning("a projector that had stopped in the middle of a statement was ended")
 
-    def _retry_parked(self) -> None:
-        """Retry the next set of parked streams, because this worker may be of the release that repairs them.
-
-        So the worker retries all of them, set by set, after its start and again after `retry_seconds`.
-        """
-        if time.monotonic() < self._retry_at:
-            return
-        waiting = parked.waiting(self._connected(), self.projection, self._retried_up_to)
-        if not waiting:
-            self._retried_up_to = 0
-            self._retry_at = time.monotonic() + self._retry_seconds
-            return
-        self._retried_up_to = max(waiting.values())
-        for drained in parked.drain(self._loop, self._connected(), list(waiting)):
-            if drained.parked is None:
-                name, stream = self.projection.name, drained.stream
-                log.info("%s: %s is no longer parked: %d events projected", name, stream, drained.events)
-
     def _project(self) -> Progress:
         self._read_seconds = 0.0
         progress = self._project_batch()
-        if progress.events:
-            with contextlib.suppress(psycopg.Error):  # the batch is committed; the next one meets the trouble
-                self._observe(progress)
-        for it in progress.parked:
-            log.error(
-                "%s: %s is parked at event %d (%s): %s [%s]",
-                self.projection.name,
-                it.stream,
-                it.position,
-                it.type,
-                it.error,
-                self._request_of(it.position),
-            )
+        assert self._connection is not None, "the batch went through it"
+        self._observer.committed(self._connection, progress, self._read_seconds)
         return progress
-
-    def _request_of(self, position: int) -> str | None:
-        with contextlib.suppress(psycopg.Error):
-            return causes.of(self._connected(), position - 1, position, 1)[0].request_id
-        return None
 
     def _project_batch(self) -> Progress:
         try:
@@ -291,17 +253,6 @@ class Follower:
                 self._ahead = ReadAhead(self._connect(), self._read_page)
         return progress
 
-    def _observe(self, progress: Progress) -> None:
-        """Report a batch that was committed: to the metrics, the traces and, at the level `debug`, the log."""
-        first = progress.position - progress.events
-        if self._metrics is not None:
-            self._metrics.projected(progress, self._read_seconds, read.age(self._connected(), first + 1))
-        if self._traced is not None:
-            self._traced(self._connected(), self.projection.name, progress)
-        if log.isEnabledFor(logging.DEBUG):
-            for it in causes.of(self._connected(), first, progress.position, DEBUG_LINES_MAX):
-                log.debug("%s: event %d is projected [%s]", self.projection.name, it.position, it.request_id)
-
     def _new_loop(self) -> Loop:
         return Loop(self.projection, read_page=self._page, page_events_max=self._page_events_max)
 
@@ -323,8 +274,7 @@ class Follower:
         except Exception as error:
             # The thread must go on after any error.
             message = f"{type(error).__name__}: {error}".splitlines()[0]
-            if self._metrics is not None:
-                self._metrics.failed("database" if isinstance(error, psycopg.Error) else "fault")
+            self._observer.failed(error)
             if message != self._error:
                 ours = not isinstance(error, psycopg.Error | OtherVersion | InTheWay)
                 log.error("the projection %s stopped: %s", self.projection.name, message, exc_info=ours)  # noqa: TRY400 - a lost server is no bug
