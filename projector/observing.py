@@ -26,12 +26,12 @@ class Observer:
     def __init__(self, projection: str, metrics: ProjectionMetrics | None, traced: Traced | None) -> None:
         self._projection, self._metrics, self._traced = projection, metrics, traced
 
-    def committed(self, connection: Connection, progress: Progress, read_seconds: float) -> None:
-        """A batch was committed; reading its events took `read_seconds`."""
+    def committed(self, connect: Callable[[], Connection], progress: Progress, read_seconds: float) -> None:
+        """A batch was committed; reading its events took `read_seconds`. `connect` returns the session's connection."""
         if progress.events:
             with contextlib.suppress(psycopg.Error):  # the next batch meets the trouble
-                self._observe(connection, progress, read_seconds)
-        log_parked(connection, self._projection, progress)
+                self._observe(connect(), progress, read_seconds)
+        log_parked(connect, self._projection, progress)
 
     def failed(self, error: Exception) -> None:
         """A batch failed."""
@@ -49,10 +49,10 @@ class Observer:
                 log.debug("%s: event %d is projected [%s]", self._projection, it.position, it.request_id)
 
 
-def log_parked(connection: Connection, projection: str, progress: Progress) -> None:
+def log_parked(connect: Callable[[], Connection], projection: str, progress: Progress) -> None:
     """Log the streams that a batch has parked, each with the request that appended the event."""
     for it in progress.parked:
-        request_id = _request_of(connection, it.position)
+        request_id = _request_of(connect, it.position)
         log.error(
             "%s: %s is parked at event %d (%s): %s [%s]",
             projection,
@@ -64,7 +64,7 @@ def log_parked(connection: Connection, projection: str, progress: Progress) -> N
         )
 
 
-def _request_of(connection: Connection, position: int) -> str | None:
+def _request_of(connect: Callable[[], Connection], position: int) -> str | None:
     with contextlib.suppress(psycopg.Error):
-        return causes.of(connection, position - 1, position, 1)[0].request_id
+        return causes.of(connect(), position - 1, position, 1)[0].request_id
     return None

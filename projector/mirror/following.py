@@ -175,7 +175,7 @@ class _Following:
             raise
         if progress.events:
             self._rests_until = time.monotonic() + self.projection.rest_seconds
-        log_parked(self._log, self.projection.name, progress)
+        log_parked(lambda: self._log, self.projection.name, progress)
         if self._heartbeat.is_due:
             seen = self._writer.look(self._log)
             self._heartbeat.beat(self._log, seen.position, seen.parked)
