@@ -9,30 +9,21 @@ from dataclasses import replace
 from typing import TypeVar
 
 import psycopg
-from psycopg import Connection
 
-from database.deadline import hang_up
-from eventlog import causes, read, stalled
-from projector import connecting, parked
+from eventlog import stalled
 from projector.checkpoint import OtherVersion
-from projector.connecting import connect
 from projector.dependents import InTheWay
-from projector.folding import Page
-from projector.loop import PAGE_EVENTS_MAX, Loop, Progress, reader_of
+from projector.loop import PAGE_EVENTS_MAX, Loop, Progress
 from projector.metrics import ProjectionMetrics
-from projector.patience import PatientConnection
+from projector.observing import Observer, Traced
 from projector.projection import Projection
-from projector.read_ahead import ReadAhead
 from projector.replay import SwapRefused, replay
+from projector.retrying import Rounds
+from projector.session import Session
 from projector.shadow import Busy
 
 # A worker that is further behind reads ahead as well.
 BATCH_EVENTS_MAX = 20_000
-STATEMENT_SECONDS_MAX = 12
-BATCH_SECONDS_MAX = 60
-# If this process is stopped or cut off, the server ends its work and frees its locks. Cancelling a COMMIT that waits
-# for a standby loses nothing: the tables follow from the log.
-LIMITS = replace(connecting.LIMITS, statement=STATEMENT_SECONDS_MAX, transaction=BATCH_SECONDS_MAX)
 SWEEP_SECONDS = 1.0
 # When another worker holds the checkpoint, this one looks again after this long.
 LOCKED_SECONDS = 0.02
@@ -47,13 +38,8 @@ RETRY_SECONDS = 60.0
 # Stopping waits this long for a batch, and again after its connection was cut.
 CUT_OFF_SECONDS_MAX = 1.0
 
-# At the level `debug` each event of a batch has a line, but no more than these.
-DEBUG_LINES_MAX = 1_000
-
 log = logging.getLogger(__name__)
 
-# Called after a batch, with the connection and the name of the projection.
-Traced = Callable[[Connection, str, Progress], None]
 Result = TypeVar("Result")
 
 
@@ -87,20 +73,16 @@ class Follower:
         self._batch_events_max = batch_events_max
         self._page_events_max = page_events_max
         self._retry_seconds = retry_seconds
-        self._metrics = metrics
-        self._traced = traced
-        self._read_seconds = 0.0
+        self._observer = Observer(projection.name, metrics, traced)
+        self._rounds = Rounds(retry_seconds)
+        self._stopping = threading.Event()
+        self._session = Session(database_url, projection, self._stopping)
         self._loop = self._new_loop()
-        self._read_page = reader_of(projection)
-        self._connection: Connection | None = None
-        self._ahead: ReadAhead | None = None
         self._limit = batch_events_max
         self._news = threading.Event()
-        self._stopping = threading.Event()
         self._error: str | None = None
         self._stands_by = False
-        self._swept_at = self._retry_at = 0.0
-        self._retried_up_to = 0
+        self._swept_at = 0.0
         self._in_the_way: InTheWay | None = None
         self._rebuild_at = 0.0
         self._thread = threading.Thread(target=self._run, name=f"project {projection.name}", daemon=True)
@@ -123,16 +105,11 @@ class Follower:
         if self._thread.is_alive():
             self._thread.join(CUT_OFF_SECONDS_MAX)
         if self._thread.is_alive():
-            if self._connection is not None:
-                hang_up(self._connection)
-            if self._ahead is not None:
-                self._ahead.hang_up()
+            self._session.hang_up()
             self._thread.join(CUT_OFF_SECONDS_MAX)
             if self._thread.is_alive():
                 return  # it waits for a new connection; the process ends without it
-        self._end_reading_ahead()
-        if self._connection is not None:
-            self._connection.close()
+        self._session.close()
 
     def catch_up(self) -> Progress:
         """Project until nothing is left, or another projector is working.
@@ -188,9 +165,9 @@ class Follower:
         if progress.lag and not progress.events:
             self._end_stalled()
         if not progress.lag:
-            self._retry_parked()
+            self._rounds.go_on(self._session.connection(), self._loop)
         if not progress.events:
-            self._loop.checkpoint.beat(self._connected(), progress.head)
+            self._loop.checkpoint.beat(self._session.connection(), progress.head)
 
     def _meet(self, other: OtherVersion) -> None:
         """Rebuild tables of an older version; leave those of a newer one to the newer workers."""
@@ -226,95 +203,38 @@ class Follower:
 
     def _end_stalled(self) -> None:
         """Take the checkpoint from a projector that was stopped in the middle of a batch."""
-        if self._connected().execute(stalled.END, (f"{self.projection.name}.checkpoint",)).rowcount:
+        if self._session.connection().execute(stalled.END, (f"{self.projection.name}.checkpoint",)).rowcount:
             log.warning("a projector that had stopped in the middle of a statement was ended")
 
-    def _retry_parked(self) -> None:
-        """Retry the next set of parked streams, because this worker may be of the release that repairs them.
-
-        So the worker retries all of them, set by set, after its start and again after `retry_seconds`.
-        """
-        if time.monotonic() < self._retry_at:
-            return
-        waiting = parked.waiting(self._connected(), self.projection, self._retried_up_to)
-        if not waiting:
-            self._retried_up_to = 0
-            self._retry_at = time.monotonic() + self._retry_seconds
-            return
-        self._retried_up_to = max(waiting.values())
-        for drained in parked.drain(self._loop, self._connected(), list(waiting)):
-            if drained.parked is None:
-                name, stream = self.projection.name, drained.stream
-                log.info("%s: %s is no longer parked: %d events projected", name, stream, drained.events)
-
     def _project(self) -> Progress:
-        self._read_seconds = 0.0
+        self._session.read_seconds = 0.0
         progress = self._project_batch()
-        if progress.events:
-            with contextlib.suppress(psycopg.Error):  # the batch is committed; the next one meets the trouble
-                self._observe(progress)
-        for it in progress.parked:
-            log.error(
-                "%s: %s is parked at event %d (%s): %s [%s]",
-                self.projection.name,
-                it.stream,
-                it.position,
-                it.type,
-                it.error,
-                self._request_of(it.position),
-            )
+        self._observer.committed(self._session.connection, progress, self._session.read_seconds)
         return progress
 
-    def _request_of(self, position: int) -> str | None:
-        with contextlib.suppress(psycopg.Error):
-            return causes.of(self._connected(), position - 1, position, 1)[0].request_id
-        return None
-
     def _project_batch(self) -> Progress:
+        session = self._session
         try:
-            progress = self._loop.project(self._connected(), self._limit)
+            progress = self._loop.project(session.connection(), self._limit)
         except psycopg.OperationalError:
             # A restart of the server, or a batch that took too long. What was not committed was rolled back, so it is
             # done again, with fewer events at a time.
-            read_ahead = self._ahead is not None
-            self._end_reading_ahead()
+            read_ahead = session.is_reading_ahead
+            session.end_reading_ahead()
             self._limit = max(1, self._limit // 10)
-            if not read_ahead and self._connection is not None and not self._connection.closed:
+            if not read_ahead and session.is_open:
                 raise
-            progress = self._loop.project(self._connected(), self._limit)
+            progress = self._loop.project(session.connection(), self._limit)
         if progress.events:
             self._limit = min(self._batch_events_max, self._limit * 2)
         if progress.lag <= self._batch_events_max:
-            self._end_reading_ahead()
-        elif self._ahead is None:
-            with contextlib.suppress(psycopg.OperationalError):  # reading ahead only makes it faster
-                self._ahead = ReadAhead(self._connect(), self._read_page)
+            session.end_reading_ahead()
+        else:
+            session.begin_reading_ahead()
         return progress
 
-    def _observe(self, progress: Progress) -> None:
-        """Report a batch that was committed: to the metrics, the traces and, at the level `debug`, the log."""
-        first = progress.position - progress.events
-        if self._metrics is not None:
-            self._metrics.projected(progress, self._read_seconds, read.age(self._connected(), first + 1))
-        if self._traced is not None:
-            self._traced(self._connected(), self.projection.name, progress)
-        if log.isEnabledFor(logging.DEBUG):
-            for it in causes.of(self._connected(), first, progress.position, DEBUG_LINES_MAX):
-                log.debug("%s: event %d is projected [%s]", self.projection.name, it.position, it.request_id)
-
     def _new_loop(self) -> Loop:
-        return Loop(self.projection, read_page=self._page, page_events_max=self._page_events_max)
-
-    def _page(self, connection: Connection, after: int, up_to: int, then: int | None) -> Page:
-        began = time.perf_counter()
-        page = (self._ahead.page if self._ahead else self._read_page)(connection, after, up_to, then)
-        self._read_seconds += time.perf_counter() - began
-        return page
-
-    def _end_reading_ahead(self) -> None:
-        if self._ahead is not None:
-            self._ahead.close()
-            self._ahead = None
+        return Loop(self.projection, read_page=self._session.page, page_events_max=self._page_events_max)
 
     def _reporting(self, work: Callable[[], Result]) -> Result | None:
         """Do the work. Record its failure for `orders status`; the next sweep tries again."""
@@ -323,27 +243,16 @@ class Follower:
         except Exception as error:
             # The thread must go on after any error.
             message = f"{type(error).__name__}: {error}".splitlines()[0]
-            if self._metrics is not None:
-                self._metrics.failed("database" if isinstance(error, psycopg.Error) else "fault")
+            self._observer.failed(error)
             if message != self._error:
                 ours = not isinstance(error, psycopg.Error | OtherVersion | InTheWay)
                 log.error("the projection %s stopped: %s", self.projection.name, message, exc_info=ours)  # noqa: TRY400 - a lost server is no bug
             self._error = message
             with contextlib.suppress(psycopg.Error, UnicodeError):
-                self._loop.checkpoint.report(self._connected(), message)
+                self._loop.checkpoint.report(self._session.connection(), message)
         else:
             if self._error is not None:
                 log.info("the projection %s goes on", self.projection.name)
             self._error = None
             return result
         return None
-
-    def _connected(self) -> Connection:
-        if self._connection is None or self._connection.closed:
-            self._connection = self._connect()
-        return self._connection
-
-    def _connect(self) -> Connection:
-        if self._stopping.is_set():
-            raise psycopg.OperationalError("the worker stops, and connects no more")
-        return connect(self._database_url, PatientConnection, LIMITS)

@@ -7,22 +7,16 @@ beside one of the new. A crash at any point leaves the old tables serving, and t
 """
 
 import contextlib
-import time
 
 import psycopg
 from psycopg import Connection, sql
 
-from projector import dependents, heritage
+from projector import dependents, heritage, swapping
 from projector.connecting import connect
 from projector.loop import Progress, reader_of
 from projector.projection import Projection
 from projector.read_ahead import ReadAhead
 from projector.shadow import BATCH_EVENTS, Report, Shadow, building, built_beside, drop_schema
-
-# Readers queue behind a swap that waits for its lock, so it does not wait long; it gives up and tries again.
-SWAP_LOCK_MS_MAX = 300
-SWAP_PAUSE_SECONDS = 0.5
-SWAP_TRIES_MAX = 120
 
 _USERS = """
 SELECT string_agg(DISTINCT pid::text, ', ')
@@ -69,7 +63,7 @@ def _rehearse(connection: Connection, projection: Projection, shadow: Shadow) ->
     """
     refused = []
     with contextlib.suppress(psycopg.errors.LockNotAvailable), connection.transaction(force_rollback=True):
-        connection.execute(f"SET LOCAL lock_timeout = '{SWAP_LOCK_MS_MAX}ms'")
+        connection.execute(f"SET LOCAL lock_timeout = '{swapping.LOCK_MS_MAX}ms'")
         for statement in _rename(connection, projection, shadow):
             try:
                 with connection.transaction():
@@ -97,18 +91,18 @@ def _rename(connection: Connection, projection: Projection, shadow: Shadow) -> l
 
 
 def _swap_when_free(connection: Connection, projection: Projection, shadow: Shadow, report: Report) -> Progress:
-    for _ in range(SWAP_TRIES_MAX):
+    def attempt() -> Progress:
         # Also after a failed attempt: the swap has to project few events.
         shadow.fill(report)
-        try:
-            progress = _swap(connection, projection, shadow)
-        except psycopg.errors.LockNotAvailable:
-            time.sleep(SWAP_PAUSE_SECONDS)
-        else:
-            report(progress)
-            return progress
-    users = _users_of(connection, projection.name)
-    raise SwapRefused(f"the tables of {projection.name} were in use for too long, by {users}")
+        return _swap(connection, projection, shadow)
+
+    try:
+        progress = swapping.swap_when_free(attempt, lambda error: isinstance(error, psycopg.errors.LockNotAvailable))
+    except psycopg.errors.LockNotAvailable:
+        users = _users_of(connection, projection.name)
+        raise SwapRefused(f"the tables of {projection.name} were in use for too long, by {users}") from None
+    report(progress)
+    return progress
 
 
 def _swap(connection: Connection, projection: Projection, shadow: Shadow) -> Progress:
@@ -116,7 +110,7 @@ def _swap(connection: Connection, projection: Projection, shadow: Shadow) -> Pro
     name = projection.name
     serving = sql.Identifier(name, "checkpoint")
     with connection.transaction():
-        connection.execute(f"SET LOCAL lock_timeout = '{SWAP_LOCK_MS_MAX}ms'")
+        connection.execute(f"SET LOCAL lock_timeout = '{swapping.LOCK_MS_MAX}ms'")
         # The only lock that is waited for: a rename needs no lock on a table, and the old ones are dropped later.
         connection.execute(sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(serving))
         row = connection.execute(sql.SQL("SELECT max(position) FROM {}").format(serving)).fetchone()

@@ -1,4 +1,4 @@
-"""The row changes that a batch of events makes: collected per row, then written with one statement for each table.
+"""The row changes that a batch of events makes: collected per row, then written with a few statements for each table.
 
 A handler says `insert`, `set` or `add`; it runs no SQL. A row that a batch inserts and changes is written once.
 `add` is safe to repeat after a crash, because rows and checkpoint commit together.
@@ -131,15 +131,30 @@ class Changes:
 
     def write_changed(self, connection: Connection, schema: str) -> None:
         """Write the changed rows and the sums, and forget them. The new rows must have been written."""
-        for columns, rows in _by_columns(self.changed.items()):
+        for columns, rows in self.by_columns():
             statement = _update(schema, self._name, self._key, columns)
             changed = connection.execute(statement, (self._documents(rows),)).rowcount
             if changed != len(rows):
                 raise RowMissing(f"{len(rows) - changed} of the rows to change are not in {self._name}")
         self.changed.clear()
-        for kinds, sums in _by_kinds(self.added.items()):
+        for kinds, sums in self.by_kinds():
             connection.execute(_upsert(schema, self._name, self._key, *kinds), (self._documents(sums),))
         self.added.clear()
+
+    def by_columns(self) -> Iterator[tuple[Named, Keyed]]:
+        """The changed rows, grouped by the columns that change: one statement takes a group."""
+        groups: dict[Named, Keyed] = {}
+        for key, row in self.changed.items():
+            groups.setdefault(tuple(row), []).append((key, row))
+        yield from groups.items()
+
+    def by_kinds(self) -> Iterator[tuple[tuple[Named, Named, Named], Keyed]]:
+        """The added rows, grouped by their columns (sums, least, greatest): one statement takes a group."""
+        groups: dict[tuple[Named, Named, Named], Keyed] = {}
+        for key, (sums, least, greatest) in self.added.items():
+            kinds = (tuple(sums), tuple(least), tuple(greatest))
+            groups.setdefault(kinds, []).append((key, {**sums, **least, **greatest}))
+        yield from groups.items()
 
     def _documents(self, rows: Iterable[tuple[Key, Mapping[str, Any]]]) -> str:
         """Rows as a JSON array of objects, each with its key. PostgreSQL reads every value from its text."""
@@ -147,23 +162,6 @@ class Changes:
         if len(self._key) == 1:
             return _json([{name: key, **row} for key, row in rows])
         return _json([{**dict(zip(self._key, cast("tuple[Any, ...]", key), strict=True)), **row} for key, row in rows])
-
-
-def _by_columns(changed: Iterable[tuple[Key, Mapping[str, Any]]]) -> Iterator[tuple[Named, Keyed]]:
-    """Rows whose same columns change go into one statement."""
-    groups: dict[Named, Keyed] = {}
-    for key, row in changed:
-        groups.setdefault(tuple(row), []).append((key, row))
-    yield from groups.items()
-
-
-def _by_kinds(added: Iterable[tuple[Key, _Sums]]) -> Iterator[tuple[tuple[Named, Named, Named], Keyed]]:
-    """Rows that add to the same columns go into one statement: (columns of sums, least and greatest), rows."""
-    groups: dict[tuple[Named, Named, Named], Keyed] = {}
-    for key, (sums, least, greatest) in added:
-        kinds = (tuple(sums), tuple(least), tuple(greatest))
-        groups.setdefault(kinds, []).append((key, {**sums, **least, **greatest}))
-    yield from groups.items()
 
 
 class Rows:

@@ -15,8 +15,9 @@ from dramatiq import Broker, Middleware, Worker
 from dramatiq.brokers.redis import RedisBroker
 
 from projector import bell
-from projector.follower import Follower, Traced
+from projector.follower import Follower
 from projector.metrics import ProjectorMetrics
+from projector.observing import Traced
 from projector.projection import Projection
 
 # How long the listening thread waits before it looks whether it has to stop.

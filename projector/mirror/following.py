@@ -20,9 +20,11 @@ from projector.mirror.building import prepare, rebuild
 from projector.mirror.standings import Heartbeat
 from projector.mirror.target import Target
 from projector.mirror.writer import MirrorWriter, OtherLog
-from projector.parked import STREAMS_A_BATCH, drain
+from projector.observing import log_parked
+from projector.parked import STREAMS_A_BATCH
 from projector.projection import Projection
 from projector.read_ahead import ReadAhead
+from projector.retrying import retry
 
 BATCH_EVENTS_MAX = 20_000
 LOOK_SECONDS = 0.05
@@ -173,9 +175,7 @@ class _Following:
             raise
         if progress.events:
             self._rests_until = time.monotonic() + self.projection.rest_seconds
-        for it in progress.parked:
-            name = self.projection.name
-            log.error("%s: %s is parked at event %d (%s): %s", name, it.stream, it.position, it.type, it.error)
+        log_parked(lambda: self._log, self.projection.name, progress)
         if self._heartbeat.is_due:
             seen = self._writer.look(self._log)
             self._heartbeat.beat(self._log, seen.position, seen.parked)
@@ -188,10 +188,7 @@ class _Following:
         self._retry_at = time.monotonic() + RETRY_SECONDS
         waiting = self._writer.waiting()
         for start in range(0, len(waiting), STREAMS_A_BATCH):
-            for drained in drain(self._loop, self._log, waiting[start : start + STREAMS_A_BATCH]):
-                if drained.parked is None:
-                    name, stream = self.projection.name, drained.stream
-                    log.info("%s: %s is no longer parked: %d events projected", name, stream, drained.events)
+            retry(self._log, self._loop, waiting[start : start + STREAMS_A_BATCH])
 
     def _rebuild(self, other: OtherVersion, stopping: threading.Event) -> Progress:
         log.info("%s: rebuilding them", other)

@@ -2,7 +2,6 @@
 
 import importlib.util
 import re
-import time
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
@@ -12,8 +11,9 @@ from sqlalchemy.dialects import mysql
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.types import TypeEngine
 
+from projector import swapping
 from projector.mirror import statements
-from projector.mirror.layout import Build, TableName
+from projector.mirror.layout import Build
 from projector.mirror.target import Target, Unsuitable
 from projector.projection import Projection
 from projector.rows import Changes, NewRows, RowMissing
@@ -25,8 +25,6 @@ ANSWER_SECONDS_MAX = 300  # an index of a large table takes so long
 LOCK_SECONDS_MAX = 10
 # All readers queue behind a RENAME that waits for a long transaction. So it gives up after a second, and tries again.
 SWAP_LOCK_SECONDS_MAX = 1
-SWAP_PAUSE_SECONDS = 0.5
-SWAP_TRIES_MAX = 120
 
 # Rows of one UPDATE.
 _ROWS_AT_ONCE = 1_000
@@ -121,10 +119,6 @@ class MysqlTarget(Target):
             self.check(connection)
         return connection.execution_options(isolation_level="REPEATABLE READ")
 
-    def named(self, projection: Projection, table: str, build: Build) -> TableName:
-        own = table not in {"checkpoint", "parked"}
-        return TableName(None, f"{table}{build}" if own else f"{projection.name}_{table}{build}")
-
     def column_type(self, column: Column[Any], is_searched: bool) -> TypeEngine[Any]:
         if isinstance(column.type, Text):
             return mysql.VARCHAR(_KEY_LENGTH) if is_searched else mysql.MEDIUMTEXT()
@@ -171,22 +165,14 @@ class MysqlTarget(Target):
         with connection.begin():
             connection.exec_driver_sql(f"SET SESSION lock_wait_timeout = {SWAP_LOCK_SECONDS_MAX}")
         try:
-            self._rename(connection, statement)
+            swapping.swap_when_free(lambda: self._rename(connection, statement), _is_locked)
         finally:
             with connection.begin():
                 connection.exec_driver_sql(f"SET SESSION lock_wait_timeout = {LOCK_SECONDS_MAX}")
 
     def _rename(self, connection: Connection, statement: str) -> None:
-        for left in reversed(range(SWAP_TRIES_MAX)):
-            try:
-                with connection.begin():
-                    connection.exec_driver_sql(statement)
-            except OperationalError as error:
-                if _code(error) != _LOCK_WAIT_TIMEOUT or not left:
-                    raise
-                time.sleep(SWAP_PAUSE_SECONDS)
-            else:
-                return
+        with connection.begin():
+            connection.exec_driver_sql(statement)
 
     def refuses(self, error: DBAPIError) -> bool:
         return super().refuses(error) or _code(error) in _REFUSALS
@@ -198,6 +184,10 @@ class MysqlTarget(Target):
 def _code(error: DBAPIError) -> int | None:
     arguments = error.orig.args if error.orig is not None else ()
     return arguments[0] if arguments else None
+
+
+def _is_locked(error: Exception) -> bool:
+    return isinstance(error, OperationalError) and _code(error) == _LOCK_WAIT_TIMEOUT
 
 
 def _update(table: Table, columns: Sequence[str], key: Sequence[str]) -> str:

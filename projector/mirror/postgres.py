@@ -1,6 +1,5 @@
 """A mirror in another PostgreSQL: the same schemas as beside the log, one for each projection."""
 
-import time
 from collections.abc import Collection, Sequence
 from typing import Any, ClassVar, cast
 
@@ -11,18 +10,12 @@ from sqlalchemy.schema import CreateSchema, DropSchema
 from sqlalchemy.types import TypeEngine
 
 from database import sessions
-from eventlog import arrays
-from projector import dependents, heritage
+from projector import dependents, heritage, swapping
 from projector.connecting import LIMITS
 from projector.mirror.layout import Build, Layout, TableName
 from projector.mirror.target import Target, Unsuitable
 from projector.projection import Projection
 from projector.rows import Changes, NewRows
-
-# Readers queue behind a swap that waits for its locks, so it does not wait long; it gives up and tries again.
-SWAP_LOCK_MS_MAX = 300
-SWAP_PAUSE_SECONDS = 0.5
-SWAP_TRIES_MAX = 120
 
 # The advisory lock of the mirror that is at work. Any constant will do that no other lock of ours has.
 _LOCK = 0x6F72_6D69_7272
@@ -37,7 +30,7 @@ class PostgresTarget(Target):
         url = self.url.set(drivername="postgresql").render_as_string(hide_password=False)
         return create_engine(
             "postgresql+psycopg://",
-            creator=lambda: _connect(url),
+            creator=lambda: sessions.connect(url, "orders mirror", LIMITS, autocommit=False),
         )
 
     def check(self, connection: Connection) -> None:
@@ -72,15 +65,7 @@ class PostgresTarget(Target):
         changes.write_changed(_driver(connection), cast(str, table.schema))
 
     def swap(self, connection: Connection, projection: Projection, tables: Sequence[str], old: Collection[str]) -> None:
-        for left in reversed(range(SWAP_TRIES_MAX)):
-            try:
-                self._rename(connection, projection, old)
-            except OperationalError as error:
-                if not isinstance(error.orig, psycopg.errors.LockNotAvailable) or not left:
-                    raise
-                time.sleep(SWAP_PAUSE_SECONDS)
-            else:
-                return
+        swapping.swap_when_free(lambda: self._rename(connection, projection, old), _is_locked)
 
     def _rename(self, connection: Connection, projection: Projection, old: Collection[str]) -> None:
         serving, following, retired = (
@@ -88,7 +73,7 @@ class PostgresTarget(Target):
         )
         driver, inherited = _driver(connection), list[str]()
         with connection.begin():
-            connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{SWAP_LOCK_MS_MAX}ms'")
+            connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{swapping.LOCK_MS_MAX}ms'")
             if old:
                 # So no statement reads one table of the old build beside one of the new.
                 # Referred tables come first, as in most joins: with the other order, readers that join the tables
@@ -106,10 +91,8 @@ class PostgresTarget(Target):
                 driver.execute(statement.encode())
 
 
-def _connect(url: str) -> psycopg.Connection:
-    connection = sessions.connect(url, "orders mirror", LIMITS, autocommit=False)
-    arrays.register(connection)
-    return connection
+def _is_locked(error: Exception) -> bool:
+    return isinstance(error, OperationalError) and isinstance(error.orig, psycopg.errors.LockNotAvailable)
 
 
 def _schema_of(layout: Layout) -> str:

@@ -23,7 +23,7 @@ from sqlalchemy import (
 from sqlalchemy.types import TypeEngine
 
 from projector.mirror import statements
-from projector.mirror.layout import Build, TableName
+from projector.mirror.layout import Build
 from projector.mirror.target import Target, Unsuitable
 from projector.projection import Projection
 from projector.rows import Changes, NewRows, RowMissing
@@ -108,10 +108,6 @@ class SqliteTarget(Target):
 
     def snapshot(self) -> Connection:
         return self.engine.connect()
-
-    def named(self, projection: Projection, table: str, build: Build) -> TableName:
-        own = table not in {"checkpoint", "parked"}
-        return TableName(None, f"{table}{build}" if own else f"{projection.name}_{table}{build}")
 
     def column_type(self, column: Column[Any], is_searched: bool) -> TypeEngine[Any]:
         # STRICT tables have few types, and take nothing else than what they say.

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Column, DateTime, Numeric, Table
 
 from projector.narrowing import RowsRefused
-from projector.rows import Changes
+from projector.rows import Changes, Named
 from readmodel.types import MONEY_DECIMALS
 
 Values = tuple[Any, ...]
@@ -76,21 +76,16 @@ def converted(rows: Iterable[Sequence[Any]], columns: Sequence[str], convert: Ma
     return list(zip(*by_column, strict=True))
 
 
-def updates(changes: Changes) -> Iterator[tuple[tuple[str, ...], list[Values]]]:
+def updates(changes: Changes) -> Iterator[tuple[Named, list[Values]]]:
     """Rows whose same columns change: the columns, and for each row the new values and then the key's."""
-    groups: dict[tuple[str, ...], list[Values]] = {}
-    for key, values in changes.changed.items():
-        groups.setdefault(tuple(values), []).append((*values.values(), *_values(key)))
-    yield from groups.items()
+    for columns, rows in changes.by_columns():
+        yield columns, [(*row.values(), *_values(key)) for key, row in rows]
 
 
-def sums(changes: Changes) -> Iterator[tuple[tuple[tuple[str, ...], ...], list[Values]]]:
+def sums(changes: Changes) -> Iterator[tuple[tuple[Named, Named, Named], list[Values]]]:
     """Rows that add to the same columns: (sums, least, greatest), and for each row the key's values and then those."""
-    groups: dict[tuple[tuple[str, ...], ...], list[Values]] = {}
-    for key, (added, least, greatest) in changes.added.items():
-        kinds = tuple(added), tuple(least), tuple(greatest)
-        groups.setdefault(kinds, []).append((*_values(key), *added.values(), *least.values(), *greatest.values()))
-    yield from groups.items()
+    for kinds, rows in changes.by_kinds():
+        yield kinds, [(*_values(key), *row.values()) for key, row in rows]
 
 
 def key_of(table: Table) -> list[str]:

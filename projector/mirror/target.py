@@ -52,9 +52,13 @@ class Target(ABC):
     def take(self, connection: Connection) -> bool:
         """Become the only mirror that works on this target, until `close`; False if another one is."""
 
-    @abstractmethod
     def named(self, projection: Projection, table: str, build: Build) -> TableName:
-        """How a table of a build is called here."""
+        """How a table of a build is called here: without schemas, as in PostgreSQL but for the schema.
+
+        The tables that each projection has, the checkpoint and the parked streams, begin with the projection's name.
+        """
+        of_each = table in {"checkpoint", "parked"}
+        return TableName(None, f"{projection.name}_{table}{build}" if of_each else f"{table}{build}")
 
     @abstractmethod
     def column_type(self, column: Column[Any], is_searched: bool) -> TypeEngine[Any]:

@@ -105,8 +105,7 @@ class MirrorWriter:
             for mapped, table in zip(self._projection.tables, self._layout.tables.values(), strict=True):
                 changes = rows.of(mapped)
                 self._target.change(self._connection, table, changes)
-                changes.changed.clear()
-                changes.added.clear()
+                changes.clear()
 
     def write_parked(self, _: psycopg.Connection, parking: Parking) -> None:
         table = self._layout.parked

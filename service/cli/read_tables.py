@@ -25,6 +25,8 @@ DIFFERENCES_SHOWN_MAX = 50
 VALUE_SHOWN_MAX = 60
 INTERRUPTED = "interrupted: the old read tables go on serving, what was built of the new ones is dropped"
 
+_SILENT = logging.NullHandler()
+
 Names = Annotated[list[str] | None, typer.Argument(metavar="[PROJECTION]...", help="All of them when left out")]
 
 
@@ -147,6 +149,8 @@ def interruptible() -> "Iterator[Callable[[Report], Report]]":
     Python raises it wherever it happens to be. While psycopg waits for a lock, the time-out of that lock may come first
     and take its place.
     """
+    # An interrupted transaction makes psycopg warn that its rollback failed. The connection ends in any case.
+    logging.getLogger("psycopg").addHandler(_SILENT)
     interrupted = False
 
     def note(signal_number: int, frame: FrameType | None) -> None:
@@ -207,8 +211,6 @@ def _explained(interrupted: str) -> Iterator[None]:
     """What can come of building tables, in one line."""
     from psycopg.errors import InsufficientPrivilege
 
-    # What an interrupted statement leaves behind is tidied up, and not worth a line.
-    logging.getLogger("psycopg").addHandler(logging.NullHandler())
     from projector.checkpoint import OtherVersion
     from projector.dependents import InTheWay
     from projector.loop import AheadOfLog

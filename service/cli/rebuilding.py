@@ -1,12 +1,12 @@
 """`orders replay --processes N`: rebuild several projections at the same time, each in a process of its own."""
 
-import logging
 import os
 import signal
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from contextlib import contextmanager
+from itertools import islice
 from multiprocessing import active_children, get_context
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -35,17 +35,23 @@ def one(url: str, projection: "Projection", report: "Report") -> Rebuilt:
 def several(url: str, names: Sequence[str], processes: int) -> Iterator[Rebuilt]:
     """Rebuild projections in so many processes at most, the first named first; yields each when it serves.
 
-    If one fails, those under way are finished, no other is begun, and its error is raised.
+    If one fails, no other is begun. Those under way are finished and yielded, and then its error is raised.
     """
+    left = iter(names)
+    failure: BaseException | None = None
     with ProcessPoolExecutor(min(processes, len(names)), get_context("spawn"), _begin) as pool, _passing_ctrl_c():
-        running: set[Future[Rebuilt]] = {pool.submit(_quietly, url, name) for name in names}
+        running = {pool.submit(_quietly, url, name) for name in islice(left, processes)}
         while running:
             done, running = wait(running, return_when=FIRST_COMPLETED)
             for future in done:
                 if error := future.exception():
-                    pool.shutdown(cancel_futures=True)
-                    raise error
-                yield future.result()
+                    failure = failure or error
+                else:
+                    yield future.result()
+            if failure is None:
+                running |= {pool.submit(_quietly, url, name) for name in islice(left, len(done))}
+    if failure is not None:
+        raise failure
 
 
 @contextmanager
@@ -53,7 +59,7 @@ def _passing_ctrl_c() -> Iterator[None]:
     """Interrupt the processes too; each drops what it has built."""
     try:
         yield
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, GeneratorExit):  # GeneratorExit: Ctrl-C came while the caller had what was yielded
         for process in active_children():
             if process.pid is not None:
                 os.kill(process.pid, signal.SIGINT)
@@ -64,8 +70,6 @@ def _begin() -> None:
     # Ctrl-C in the terminal reaches the parent alone, which interrupts the processes that are rebuilding.
     os.setpgid(0, 0)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # An interrupted transaction has psycopg warn that its rollback failed; the connection ends in any case.
-    logging.getLogger("psycopg").setLevel(logging.ERROR)
 
 
 def _quietly(url: str, name: str) -> Rebuilt:

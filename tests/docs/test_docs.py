@@ -16,7 +16,7 @@ from eventlog import idempotency
 from eventlog.events import SCHEMA_VERSIONS, CancelledLine, OrderItem
 from eventlog.events.record import Record
 from feed import routes as feed
-from projector import replay
+from projector import swapping
 from projector.status import SILENT_AFTER
 from query import parameters, sync
 from query.orders import OrdersParameters
@@ -223,7 +223,7 @@ FIGURES = {
         f"A request has {connections.REQUEST_SECONDS_MAX} seconds to arrive",
         f"{reading.ANSWER_BYTES_PER_SECOND_MIN // 1024} KiB a second over {reading.ANSWER_SECONDS_MAX} seconds",
         f"at most\n{connections.CONNECTIONS_MAX:,} connections",
-        f"waits at most {replay.SWAP_LOCK_MS_MAX} ms",
+        f"waits at most {swapping.LOCK_MS_MAX} ms",
     ],
     "docs/http.md": [
         f"| name | 1 to {limits.NAME_LENGTH_MAX} characters |",

@@ -15,6 +15,7 @@ from psycopg import Connection
 from psycopg.errors import LockNotAvailable
 
 from projector import replay as replaying
+from projector import swapping
 from projector.follower import Follower
 from projector.loop import Loop, Progress
 from projector.projections.shop import SHOP
@@ -275,7 +276,7 @@ def refused_once(connection: Connection) -> bool:
 def test_a_swap_that_never_gets_its_turn_is_refused(
     shop: Writing, database_url: str, connection: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(replaying, "SWAP_TRIES_MAX", 2)
+    monkeypatch.setattr(swapping, "TRIES_MAX", 2)
     with psycopg.connect(database_url) as reader:
         reader.execute("SELECT FROM shop.checkpoint")
         pid = reader.info.backend_pid

@@ -3,16 +3,27 @@
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from functools import partial
 
+import psycopg
 from sqlalchemy import Engine, func, select, text
 
 from projector.projections.shop import SHOP
 from readmodel.shop import order_items, orders
-from tests.builders import Writing
+from tests.builders import Writing, wait_until
 from tests.projector.mirror.mirroring import catch_up, differences, reading, rebuild
 
 READERS = 8
+SOON = 20
+
+# The tables that a session locks exclusively, or waits to.
+LOCKED = """
+SELECT relname, granted FROM pg_locks AS lock JOIN pg_class AS class ON class.oid = relation
+    JOIN pg_namespace AS schema ON schema.oid = relnamespace
+WHERE database = (SELECT oid FROM pg_database WHERE datname = current_database()) AND nspname = 'shop'
+    AND relkind = 'r' AND mode = 'AccessExclusiveLock'
+"""
 
 
 class Readers:
@@ -109,3 +120,29 @@ def test_views_of_others_show_the_new_rows_after_a_rebuild(
         counted = connection.execute(select(func.count()).select_from(orders)).scalar_one()
     engine.dispose()
     assert viewed == counted > 30
+
+
+def test_the_swap_in_postgresql_locks_referred_tables_first(
+    writing: Writing, database_url: str, empty_database_url: str
+) -> None:
+    """In another order the swap and readers that join the tables would wait for each other, again and again."""
+    writing.history()
+    catch_up(database_url, empty_database_url, [SHOP])
+    names = [str(table.name) for table in SHOP.plain_tables]
+    rebuilding = threading.Thread(target=rebuild, args=(database_url, empty_database_url, SHOP))
+    with ExitStack() as stack:
+        readers = [stack.enter_context(psycopg.connect(empty_database_url)) for _ in names]
+        looking = stack.enter_context(psycopg.connect(empty_database_url, autocommit=True))
+        for reader, name in zip(readers, names, strict=True):
+            reader.execute(f"LOCK TABLE shop.{name} IN ACCESS SHARE MODE".encode())
+        rebuilding.start()
+        for number, reader in enumerate(readers):
+            due = {(name, True) for name in names[:number]} | {(names[number], False)}
+            wait_until(partial(_are_locked, looking, due), SOON, f"a swap that waits for {names[number]}")
+            reader.rollback()
+    rebuilding.join(60)
+    assert not rebuilding.is_alive()
+
+
+def _are_locked(connection: psycopg.Connection, due: set[tuple[str, bool]]) -> bool:
+    return set(connection.execute(LOCKED).fetchall()) == due

@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -54,11 +55,30 @@ def test_several_projections_are_rebuilt_at_the_same_time(run: Run, shop: Writin
 
 def test_the_failure_of_one_of_several_is_told_in_one_line(run: Run, shop: Writing, database_url: str) -> None:
     with psycopg.connect(database_url, autocommit=True) as connection, only_one(connection, SALES):
-        done = run("replay", "--processes", "2")
-    # Those that were under way are finished, and may be told before.
+        done = run("replay", "--processes", "2", "sales", "shop")
     assert done.returncode == 1
     (told,) = done.stderr.splitlines()
     assert "another replay or verify of sales is running" in told
+    assert rebuilt(done.stdout) == ["shop"], "it was under way, so it is finished and told"
+
+
+def test_after_a_failure_no_other_of_several_is_begun(run: Run, shop: Writing, database_url: str) -> None:
+    before = execute(database_url, "SELECT oid FROM pg_namespace WHERE nspname = 'activity'")
+    with (
+        psycopg.connect(database_url, autocommit=True) as connection,
+        only_one(connection, SALES),
+        only_one(connection, SHOP),
+    ):
+        told = one_line(run("replay", "--processes", "2"), 1)
+    assert "another replay or verify of " in told
+    assert execute(database_url, "SELECT oid FROM pg_namespace WHERE nspname = 'activity'") == before
+
+
+def rebuilt(said: str) -> list[str]:
+    """The projections that `orders replay` has told as rebuilt, in its order. Fails if it has said anything else."""
+    told = [re.fullmatch(r"rebuilt (\w+) from [\d,]+ events in .+ events/s\)", line) for line in said.splitlines()]
+    assert None not in told, said
+    return [line[1] for line in told if line]
 
 
 @pytest.mark.parametrize("name", ["users", "order_items", "nonsense"])
@@ -159,12 +179,12 @@ def test_a_role_that_may_not_make_schemas_is_told_so(run: Run, database_url: str
         execute(database_url, f'DROP OWNED BY "{name}"; DROP ROLE "{name}"')
 
 
-@pytest.mark.parametrize("processes", ["1", "3"])
+@pytest.mark.parametrize(("processes", "done"), [("1", []), ("3", ["activity", "sales"])])
 def test_ctrl_c_leaves_the_old_tables_serving_and_drops_the_new_ones(
-    shop: Writing, database_url: str, tmp_path: Path, processes: str
+    shop: Writing, database_url: str, tmp_path: Path, processes: str, done: list[str]
 ) -> None:
     with psycopg.connect(database_url) as reader:
-        # Its last step waits for whoever uses the tables.
+        # The swap of `shop` waits for this reader. In processes of their own the other two are finished meanwhile.
         reader.execute("SELECT FROM shop.checkpoint")
         process = subprocess.Popen(
             [sys.executable, "-P", "-m", "service.cli", "replay", "--processes", processes],
@@ -174,12 +194,13 @@ def test_ctrl_c_leaves_the_old_tables_serving_and_drops_the_new_ones(
             stdout=subprocess.PIPE,
             text=True,
         )
+        assert process.stdout is not None
+        told = [process.stdout.readline() for _ in done]
         wait_until(lambda: "shop_next" in schemas(database_url), SOON, "the new tables")
         process.send_signal(signal.SIGINT)
         said, complained = process.communicate(timeout=SOON)
-    # Of several, some may have been done already, and are told.
-    assert all(line.startswith("rebuilt ") for line in said.splitlines())
-    told = one_line(subprocess.CompletedProcess([], process.returncode, "", complained), 1)
-    assert "interrupted: the old read tables go on serving" in told
+    assert sorted(rebuilt("".join(told))) == done
+    told_at_last = one_line(subprocess.CompletedProcess([], process.returncode, said, complained), 1)
+    assert "interrupted: the old read tables go on serving" in told_at_last
     assert schemas(database_url) == {"shop"}
     assert execute(database_url, "SELECT count(*) FROM shop.orders") == [(10,)]

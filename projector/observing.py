@@ -1,0 +1,70 @@
+"""What a worker tells about a batch that was committed: to the metrics, the traces and the log."""
+
+import contextlib
+import logging
+from collections.abc import Callable
+
+import psycopg
+from psycopg import Connection
+
+from eventlog import causes, read
+from projector.loop import Progress
+from projector.metrics import ProjectionMetrics
+
+# At the level `debug` each event of a batch has a line, but no more than these.
+DEBUG_LINES_MAX = 1_000
+
+log = logging.getLogger(__name__)
+
+# Called after a batch, with the connection and the name of the projection.
+Traced = Callable[[Connection, str, Progress], None]
+
+
+class Observer:
+    """Tells about the batches of one projection. A database that is away by then does no harm."""
+
+    def __init__(self, projection: str, metrics: ProjectionMetrics | None, traced: Traced | None) -> None:
+        self._projection, self._metrics, self._traced = projection, metrics, traced
+
+    def committed(self, connect: Callable[[], Connection], progress: Progress, read_seconds: float) -> None:
+        """A batch was committed; reading its events took `read_seconds`. `connect` returns the session's connection."""
+        if progress.events:
+            with contextlib.suppress(psycopg.Error):  # the next batch meets the trouble
+                self._observe(connect(), progress, read_seconds)
+        log_parked(connect, self._projection, progress)
+
+    def failed(self, error: Exception) -> None:
+        """A batch failed."""
+        if self._metrics is not None:
+            self._metrics.failed("database" if isinstance(error, psycopg.Error) else "fault")
+
+    def _observe(self, connection: Connection, progress: Progress, read_seconds: float) -> None:
+        first = progress.position - progress.events
+        if self._metrics is not None:
+            self._metrics.projected(progress, read_seconds, read.age(connection, first + 1))
+        if self._traced is not None:
+            self._traced(connection, self._projection, progress)
+        if log.isEnabledFor(logging.DEBUG):
+            for it in causes.of(connection, first, progress.position, DEBUG_LINES_MAX):
+                log.debug("%s: event %d is projected [%s]", self._projection, it.position, it.request_id)
+
+
+def log_parked(connect: Callable[[], Connection], projection: str, progress: Progress) -> None:
+    """Log the streams that a batch has parked, each with the request that appended the event."""
+    for it in progress.parked:
+        request_id = _request_of(connect, it.position)
+        log.error(
+            "%s: %s is parked at event %d (%s): %s [%s]",
+            projection,
+            it.stream,
+            it.position,
+            it.type,
+            it.error,
+            request_id,
+        )
+
+
+def _request_of(connect: Callable[[], Connection], position: int) -> str | None:
+    with contextlib.suppress(psycopg.Error):
+        return causes.of(connect(), position - 1, position, 1)[0].request_id
+    return None
