@@ -35,7 +35,7 @@ from service.projections import TAGS, routers
 from service.settings import Settings
 from service.version import VERSION
 
-# What the OpenAPI document says of the whole.
+# The OpenAPI document's description of the whole API.
 DESCRIBED: dict[str, Any] = {
     "title": "orders",
     "version": VERSION,
@@ -57,10 +57,10 @@ DESCRIBED: dict[str, Any] = {
     ],
 }
 
-# What DOCS=off leaves out.
+# The paths that DOCS=off removes.
 HIDDEN = {"/docs", "/openapi.json", "/static/{version}/{name}", "/problems/{code}"}
 
-# What a page of another origin may send, and may read of an answer.
+# The methods and headers that a page of another origin may send, and the headers that it may read.
 CORS: dict[str, Any] = {
     "allow_methods": ("DELETE", "GET", "HEAD", "POST", "PUT"),
     "allow_headers": ("*",),
@@ -205,7 +205,7 @@ def _answer_problems(app: FastAPI, prefix: str) -> None:
 
     @app.exception_handler(ClientDisconnect)
     async def gone(_: Request, error: ClientDisconnect) -> Response:
-        # Nobody is there to read it, and nobody need read of it: a request that did not arrive is no fault of ours.
+        # The client is gone and reads no answer. This is not logged as an error, because the service did not fail.
         return Problem("request-timeout", "The request did not arrive.").response()
 
     @app.exception_handler(Exception)
