@@ -60,8 +60,8 @@ def _measure(stage: Stage, before: Path, seconds: float, rounds: int) -> None:
 def _api(stage: Stage, ours: Orders, name: str, changed: Mapping[str, str]) -> Orders:
     """The service with another environment, on the same database, started."""
     port = free_port()
-    urls = {"DATABASE_URL": ours.database_url, "REDIS_URL": ours.redis_url, "PORT": str(port)}
-    api = stage.process(name, [sys.executable, "-P", "-m", "service.cli", "serve"], {**urls, **changed})
+    given = {"DATABASE_URL": ours.database_url, "REDIS_URL": ours.redis_url, "PORT": str(port), "NO_AUTH": "1"}
+    api = stage.process(name, [sys.executable, "-P", "-m", "service.cli", "serve"], {**given, **changed})
     made = replace(ours, name=name, url=f"http://127.0.0.1:{port}", api=api)
     api.start()
     api.wait_until_answers(f"{made.url}/healthz")

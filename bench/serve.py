@@ -11,7 +11,7 @@ import sys
 
 import uvicorn
 
-from service.app import GC_THRESHOLDS
+from service.api_process import GC_THRESHOLDS
 from service.http.listener import BACKLOG
 
 

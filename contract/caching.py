@@ -1,5 +1,7 @@
 """What Cache-Control says. A cache must never serve a resource as it was before the caller's own write."""
 
+from starlette.responses import Response
+
 # Answers that depend on the moment: lists, commands, problems, health. No cache keeps them.
 NO_STORE = {"Cache-Control": "private, no-store"}
 
@@ -12,3 +14,13 @@ IMMUTABLE_PRIVATE = {"Cache-Control": "private, max-age=31536000, immutable"}
 
 # Files whose path holds a digest of their content.
 IMMUTABLE = {"Cache-Control": "public, max-age=31536000, immutable"}
+
+
+class SharedFile(Response):
+    """A file that caches keep for everybody: the route adds nothing to it that belongs to one request or caller.
+
+    Its path must hold a digest of its content. `headers` are added to its Cache-Control.
+    """
+
+    def __init__(self, content: bytes, media_type: str, headers: dict[str, str]) -> None:
+        super().__init__(content, headers=IMMUTABLE | headers, media_type=media_type)

@@ -11,12 +11,14 @@ _KEY = "orders.observation"
 class Observation:
     """The facts about one request. The middleware creates it; the routes fill in what they know.
 
-    `code` is the code of the problem that the request was answered with. The other members are about a command: its
-    `outcome` is `accepted`, `unchanged`, `replayed`, `refused`, `overloaded`, `outcome_unknown` or `failed`, and its
-    `position` is the log position of its last event. `trace` are the ids of the trace and the span, if it is recorded.
+    `status` is that of the answer, 0 before the answer begins; `code` is the code of the problem in the answer. The
+    others are about a command: its `outcome` is `accepted`, `unchanged`, `replayed`, `refused`, `overloaded`,
+    `outcome_unknown` or `failed`, and its `position` is the log position of its last event. `trace` are the
+    ids of the trace and the span, if it is recorded.
     """
 
     request_id: bytes
+    status: int = 0
     command: str | None = None
     outcome: str | None = None
     code: str | None = None
@@ -35,3 +37,9 @@ def observation_of(scope: Scope) -> Observation:
     """The observation of a request; a new one without an id when no middleware watches the request."""
     found: Observation | None = scope.get(_KEY)
     return Observation(b"") if found is None else found
+
+
+def route_of(scope: Scope) -> str | None:
+    """The path of the request's route, with the names of its parameters; None when no route matched."""
+    # FastAPI leaves the route in the scope.
+    return getattr(scope.get("route"), "path", None)

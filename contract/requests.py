@@ -14,6 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from contract.caching import SharedFile
 from contract.callers import admit, requirement_of
 from contract.observation import observation_of
 from contract.problems import ERRORS_MAX, Problem
@@ -182,7 +183,12 @@ def _pruned(document: Any, names: Collection[str], unknown_left: list[int], dept
 
 
 def _finished(scope: Scope, response: Response) -> Response:
-    """The response with the X-Request-Id of the request, and the headers that the guard adds."""
+    """The response with the X-Request-Id of the request, and the headers that the guard adds.
+
+    A SharedFile stays as it is: a shared cache would give these headers to other callers.
+    """
+    if isinstance(response, SharedFile):
+        return response
     response.raw_headers.extend(scope.get("own_headers", ()))
     if known_as := observation_of(scope).request_id:
         response.raw_headers.append((b"x-request-id", known_as))

@@ -26,10 +26,3 @@ sub vcl_recv {
         return (pass);
     }
 }
-
-sub vcl_backend_response {
-    # The copy is for everybody, so it must not have the id of the request that fetched it.
-    if (bereq.url ~ "^/static/") {
-        unset beresp.http.X-Request-Id;
-    }
-}

@@ -1,18 +1,12 @@
-"""The API: builds the engines and hands them to the two sides, which know nothing of each other."""
+"""The API: its routes, the document about them, and the layers around them. service/api_process.py has the parts."""
 
-import asyncio
-import gc
 import logging
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 from fastapi.exceptions import RequestValidationError
-from prometheus_client import CollectorRegistry, ProcessCollector
-from prometheus_client.core import Metric
-from prometheus_client.registry import Collector
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.exceptions import ExceptionMiddleware
@@ -28,40 +22,20 @@ import command.users
 import feed.acts
 import feed.routes
 import timeline.routes
-from command.api import Commands
-from command.metrics import CommandMetrics, WriterMetrics
-from command.writer import Writer
 from contract.observation import observation_of
 from contract.openapi import problem_schemas, refuse_null_bodies, security_schemes, type_ids_in_paths
 from contract.problems import Problem, problem_of
 from contract.requests import add_routes, refuse_undeclared
-from projector.bell import Bell
-from query.database import Reads
-from query.waiting import WaitingReads
-from service.access import Access
-from service.errors import OperatorError
-from service.health.readiness import Health
+from service.api_process import ApiProcess
 from service.http import api_reference, pages
-from service.http.connections import Connections
-from service.http.console import console_of, mount
-from service.http.metrics import Counted, HttpMetrics, new_registry
+from service.http.console import mount
 from service.http.observing import Observing
 from service.http.prefix import Prefixed
-from service.http.request_log import RequestLog
-from service.http.sharing import SharedFigures
-from service.http.stopping import Stopping
 from service.projections import TAGS, routers
 from service.settings import Settings
-from service.tracing import traces_of
 from service.version import VERSION
 
-if TYPE_CHECKING:
-    from service.otel import Traces
-
-# Long-lived objects are many (routes, models, states) and garbage in cycles is rare: the collector looks less often.
-GC_THRESHOLDS = (50_000, 20, 50)
-
-# What the OpenAPI document says of the whole.
+# The OpenAPI document's description of the whole API.
 DESCRIBED: dict[str, Any] = {
     "title": "orders",
     "version": VERSION,
@@ -83,10 +57,10 @@ DESCRIBED: dict[str, Any] = {
     ],
 }
 
-# What DOCS=off leaves out.
+# The paths that DOCS=off removes.
 HIDDEN = {"/docs", "/openapi.json", "/static/{version}/{name}", "/problems/{code}"}
 
-# What a page of another origin may send, and may read of an answer.
+# The methods and headers that a page of another origin may send, and the headers that it may read.
 CORS: dict[str, Any] = {
     "allow_methods": ("DELETE", "GET", "HEAD", "POST", "PUT"),
     "allow_headers": ("*",),
@@ -110,103 +84,46 @@ CORS: dict[str, Any] = {
 log = logging.getLogger(__name__)
 
 
-def create_app(settings: Settings, figures: Path | None = None) -> FastAPI:  # noqa: PLR0915 - the wiring, in one place
+def create_app(settings: Settings, figures: Path | None = None) -> FastAPI:
     """The application for these settings. It needs `database_url` and `redis_url`, and connects when it starts.
 
     `figures` is the directory in which several processes behind one port share their metrics.
     """
-    if settings.database_url is None or settings.redis_url is None:
-        raise OperatorError("DATABASE_URL and REDIS_URL must be set", exit_code=2)
-    bell = Bell(settings.redis_url)
-    registry = new_registry()
-    traces = traces_of(settings, "orders-api")
-    writer = Writer(settings.database_url, bell.ring, metrics=WriterMetrics(registry))
-    reads = Reads(settings.query_database_url or settings.database_url)
-    health = Health(settings, bell, writer)
-    stopping = Stopping(settings.shutdown_delay)
-    prefix = settings.root_path or ""
-    waiting = WaitingReads(registry=registry)
-    connections = Connections(
-        lambda: writer.waiting + waiting.count, writer.is_full, writer.take_no_more, prefix=prefix
-    )
-
-    command_metrics, http_metrics = CommandMetrics(), HttpMetrics()
-    _register(registry, command_metrics, http_metrics, Counted(writer, bell, connections), of_process=not figures)
-
-    def counted() -> list[Metric]:
-        return list(registry.collect())
-
-    guarding = Access(settings)
-    console = console_of(settings, health, reads, guarding.guard) if settings.console else None
-    shared = SharedFigures(figures, counted) if figures else None
-
-    @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[dict[str, Any]]:
-        async with AsyncExitStack() as stack:
-            if traces:
-                stack.push_async_callback(asyncio.to_thread, traces.stop)
-            bell.start()
-            stack.callback(bell.stop)
-            await writer.start()
-            stack.push_async_callback(writer.stop)
-            await stack.enter_async_context(reads)
-            await stack.enter_async_context(health)
-            await stack.enter_async_context(guarding.kept_current())
-            await stack.enter_async_context(connections)
-            if console:
-                stack.enter_context(console)
-            if shared:
-                await stack.enter_async_context(shared.published())
-            stopping.listen()
-            gc.collect()
-            gc.freeze()
-            gc.set_threshold(*GC_THRESHOLDS)
-            yield {"connections": connections}
-
-    # No openapi_url: service/http/api_reference.py serves the document and the page that shows it.
-    app = _Api(**DESCRIBED, lifespan=lifespan, redirect_slashes=False, openapi_url=None)
-    app.cors_origins = settings.cors_origins
-    app.prefix = prefix
-    app.traces = traces
-    app.observing = http_metrics, RequestLog(settings.log_format)
-    commands = Commands(writer, command_metrics)
-    past = timeline.routes.PastAnswers(reads, waiting)
-    app.state.guard = guarding.guard
-    # The most frequent requests come first: routes are tried in order.
-    for routes in (
-        command.orders.router(commands),
-        *routers(reads, waiting, past),
-        command.products.router(commands),
-        command.users.router(commands),
-        feed.routes.router(reads, waiting),
-        *timeline.routes.routers(past),
-        access.routes.router(settings.database_url, guarding.holder),
-        feed.acts.router(reads, waiting),
-        pages.router(
-            reads,
-            shared.total if shared else counted,
-            health,
-            stopping,
-            prefix,
-            is_open=guarding.is_open,
-            has_console=console is not None,
-        ),
-        api_reference.router(app.openapi),
-    ):
+    process = ApiProcess(settings, figures)
+    app = _Api(process, settings.cors_origins)
+    app.state.guard = process.access.guard
+    for routes in _routers(process):
         add_routes(app, routes)
+    add_routes(app, api_reference.router(app.openapi))
     _hide_docs(app, settings)
     refuse_undeclared(app)
-    if console:
-        mount(app, console)
-    _answer_problems(app, prefix)
+    if process.console:
+        mount(app, process.console)
+    _answer_problems(app, process.prefix)
     return app
 
 
-def _register(registry: CollectorRegistry, *collectors: Collector, of_process: bool) -> None:
-    for collector in collectors:
-        registry.register(collector)
-    if of_process:
-        ProcessCollector(registry=registry)  # several processes would be added up
+def _routers(process: ApiProcess) -> Iterator[APIRouter]:
+    """The routes of the API. The most frequent requests come first: routes are tried in order."""
+    reads, waiting, commands = process.reads, process.waiting, process.commands
+    past = timeline.routes.PastAnswers(reads, waiting)
+    yield command.orders.router(commands)
+    yield from routers(reads, waiting, past)
+    yield command.products.router(commands)
+    yield command.users.router(commands)
+    yield feed.routes.router(reads, waiting)
+    yield from timeline.routes.routers(past)
+    yield access.routes.router(process.database_url, process.access.holder)
+    yield feed.acts.router(reads, waiting)
+    yield pages.router(
+        reads,
+        process.figures,
+        process.health,
+        process.stopping,
+        process.prefix,
+        is_open=process.access.is_open,
+        has_console=process.console is not None,
+    )
 
 
 def _hide_docs(app: FastAPI, settings: Settings) -> None:
@@ -218,14 +135,13 @@ class _Api(FastAPI):
     """Documents, beside what FastAPI finds in the routes, what every route's problems look like.
 
     `cors_origins`: the origins whose pages may call the API, with commas between them.
-    `prefix`: what a proxy puts in front of the API's paths.
-    `observing`: the metrics and the log of its requests. `traces`: if some of them are recorded.
     """
 
-    cors_origins: str | None = None
-    prefix = ""
-    observing: tuple[HttpMetrics, RequestLog]
-    traces: "Traces | None" = None
+    def __init__(self, process: ApiProcess, cors_origins: str | None) -> None:
+        # No openapi_url: service/http/api_reference.py serves the document and the page that shows it.
+        super().__init__(**DESCRIBED, lifespan=process.running, redirect_slashes=False, openapi_url=None)
+        self._process = process
+        self._cors_origins = cors_origins
 
     def build_middleware_stack(self) -> ASGIApp:
         """The application. CORS is around all of it, so that a page can read a 500 too.
@@ -235,15 +151,16 @@ class _Api(FastAPI):
         """
         handlers = dict(self.exception_handlers)
         failed = handlers.pop(Exception)
+        process = self._process
         inner: ASGIApp = ExceptionMiddleware(self.router, handlers)
-        if self.traces:
-            inner = self.traces.around(inner)
-        stack: ASGIApp = Observing(inner, failed, *self.observing)
-        if self.prefix:
-            stack = Prefixed(stack, self.prefix)
-        if not self.cors_origins:
+        if process.traces:
+            inner = process.traces.around(inner)
+        stack: ASGIApp = Observing(inner, failed, process.http_metrics, process.request_log)
+        if process.prefix:
+            stack = Prefixed(stack, process.prefix)
+        if not self._cors_origins:
             return stack
-        return CORSMiddleware(stack, allow_origins=self.cors_origins.split(","), **CORS)
+        return CORSMiddleware(stack, allow_origins=self._cors_origins.split(","), **CORS)
 
     def openapi(self) -> dict[str, Any]:
         """The OpenAPI document."""
@@ -252,8 +169,8 @@ class _Api(FastAPI):
         document["components"]["securitySchemes"] = security_schemes()
         refuse_null_bodies(document)
         type_ids_in_paths(document)
-        if self.prefix:
-            document["servers"] = [{"url": self.prefix}]
+        if self._process.prefix:
+            document["servers"] = [{"url": self._process.prefix}]
         return document
 
 
@@ -288,7 +205,7 @@ def _answer_problems(app: FastAPI, prefix: str) -> None:
 
     @app.exception_handler(ClientDisconnect)
     async def gone(_: Request, error: ClientDisconnect) -> Response:
-        # Nobody is there to read it, and nobody need read of it: a request that did not arrive is no fault of ours.
+        # The client is gone and reads no answer. This is not logged as an error, because the service did not fail.
         return Problem("request-timeout", "The request did not arrive.").response()
 
     @app.exception_handler(Exception)

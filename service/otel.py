@@ -26,9 +26,9 @@ from opentelemetry.trace import (
     set_span_in_context,
 )
 from psycopg import Connection
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from contract.observation import observation_of
+from contract.observation import observation_of, route_of
 from eventlog import causes
 from projector.loop import Progress
 from service.version import VERSION
@@ -98,18 +98,12 @@ class _Traced:
         scope["headers"].append((b"traceparent", _traceparent(span.get_span_context()).encode()))
         seen = observation_of(scope)
         seen.trace = span.get_span_context().trace_id, span.get_span_context().span_id
-        status = 500
-
-        async def send_recorded(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-            await send(message)
-
         try:
-            await self._app(scope, receive, send_recorded)
+            await self._app(scope, receive, send)
         finally:
-            route = getattr(scope.get("route"), "path", "")
+            # A request that raised an exception has no status yet: the middleware around this one answers it.
+            status = seen.status or 500
+            route = route_of(scope) or ""
             span.update_name(f"{scope['method']} {route}".strip())
             facts = {
                 "http.request.method": scope["method"],

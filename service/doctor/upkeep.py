@@ -1,4 +1,4 @@
-"""What needs an operator's hand: projections that do not follow the log, parked streams, and tables that decay."""
+"""Checks for what an operator must mend: projections that stand still, parked streams, and tables that decay."""
 
 from collections.abc import Iterator, Sequence
 
@@ -20,7 +20,7 @@ WHERE NOT indisvalid AND relnamespace::regnamespace::text = ANY(%s) ORDER BY 1
 
 
 def standings(connection: Connection) -> list[Standing]:
-    """Where the projections are. None are told if log.head has lost its row, which another check finds."""
+    """Where the projections are. Empty if log.head has lost its row, which another check reports."""
     has_head = connection.execute("SELECT FROM log.head").rowcount
     return status(connection, PROJECTIONS).projections if has_head else []
 

@@ -14,9 +14,9 @@ from service.health.holders import HOLDERS, Holder
 from service.health.standings import standings_of
 from service.settings import Settings
 
-# Who asks wants to know soon, even when the database is frozen.
+# A probe needs its answer soon, even when the database is frozen.
 ANSWER_SECONDS_MAX = 2.0
-# Batches hold the checkpoint for milliseconds; whoever holds it for so long may be the reason.
+# Batches hold the checkpoint for milliseconds. A session that holds it for this long may be the reason.
 HELD_SECONDS_MIN = 2
 
 _SWITCHED_OFF = Statement(SWITCHED_OFF.as_bytes())
@@ -28,7 +28,7 @@ _HOLDERS = Statement(HOLDERS)
 
 
 class Condition(NamedTuple):
-    """By name, what keeps the service from its work, and what the reads go on beside."""
+    """The troubles by name: those that stop commands or projections, and those that reads go on beside."""
 
     not_ready: dict[str, str]
     degraded: dict[str, str]
@@ -66,7 +66,7 @@ class Health:
         if reason := await self._of_primary():
             not_ready["database"] = reason
             if not self._has_replica:
-                # Whoever has just waited for it in vain need not ask it anything else.
+                # The database has just failed to answer: a second query would wait as long.
                 return Condition(not_ready, degraded)
         standings: list[Standing] = []
         try:

@@ -9,7 +9,7 @@ import msgspec
 from fastapi import APIRouter
 from starlette.responses import Response
 
-from contract.caching import IMMUTABLE
+from contract.caching import SharedFile
 from contract.callers import PUBLIC
 from contract.problems import Problem
 from contract.requests import StrictRoute
@@ -51,7 +51,7 @@ def router(document: Callable[[], dict[str, Any]]) -> APIRouter:
         if version != digest or name not in files:
             raise Problem("not-found", f"There is no file {name[:100]!r} of this version.")
         content, kind = files[name]
-        return Response(content, headers=IMMUTABLE | _SECURITY, media_type=kind)
+        return SharedFile(content, kind, _SECURITY)
 
     endpoints: dict[str, Callable[..., Awaitable[Response]]] = {
         "/openapi.json": openapi,

@@ -9,7 +9,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from contract.headers import request_id
-from contract.observation import Observation, begin
+from contract.observation import Observation, begin, route_of
 from service.http.metrics import HttpMetrics
 from service.http.request_log import RequestLog
 
@@ -39,12 +39,10 @@ class Observing:
         # A new id has 16 hexadecimal digits.
         observation = Observation(request_id(scope["headers"]) or b"%016x" % getrandbits(64))
         begin(scope, observation)
-        status = 0
 
         async def send_observed(message: Message) -> None:
-            nonlocal status
             if message["type"] == "http.response.start":
-                status = message["status"]
+                observation.status = message["status"]
             await send(message)
 
         began = time.perf_counter()
@@ -52,14 +50,13 @@ class Observing:
         try:
             await self._app(scope, receive, send_observed)
         except Exception as error:
-            if status:
+            if observation.status:
                 raise  # the answer is half sent: the server must close the connection
             response = await self._failed(Request(scope), error)
             await response(scope, receive, send_observed)
         finally:
             self._metrics.in_flight -= 1
             seconds = time.perf_counter() - began
-            # FastAPI leaves the route in the scope.
-            route = getattr(scope.get("route"), "path", None)
-            self._metrics.observe(scope["method"], route, status, seconds)
-            self._log.write(scope, route, status, seconds, observation)
+            route = route_of(scope)
+            self._metrics.observe(scope["method"], route, observation.status, seconds)
+            self._log.write(scope, route, seconds, observation)

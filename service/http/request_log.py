@@ -17,7 +17,7 @@ from contract.observation import Observation
 
 LOGGER = "request"
 PATH_BYTES_MAX = 200
-# Whoever watches the service asks for these all the time.
+# Load balancers and Prometheus request these every few seconds.
 _UNLOGGED = frozenset({"/healthz", "/readyz", "/metrics"})
 
 _LEVELS = {logging.INFO: "info", logging.WARNING: "warning", logging.ERROR: "error"}
@@ -58,8 +58,9 @@ class RequestLog:
         self._lines: list[_Line] = []
         self._time = ""
 
-    def write(self, scope: Scope, route: str | None, status: int, seconds: float, seen: Observation) -> None:
+    def write(self, scope: Scope, route: str | None, seconds: float, seen: Observation) -> None:
         """Log one request, if the level of the logger `request` allows it."""
+        status = seen.status
         level = logging.INFO if status < 500 else logging.ERROR if status == 500 else logging.WARNING
         if not log.isEnabledFor(level) or route in _UNLOGGED:
             return

@@ -19,7 +19,7 @@ from query.database import Reads, Statement
 from service.health.standings import mirrors_of, standings_of
 from service.version import VERSION
 
-# Several scrapers that come at once cost the database one look.
+# Scrapes within this time share one look at the database.
 KEPT_SECONDS = 1.0
 SECONDS_MAX = 0.5
 STATES = ("live", "catching_up", "rebuilding", "outdated", "stopped")
@@ -50,7 +50,7 @@ class State:
     async def families(self) -> list[Metric]:
         """The gauges. When the database does not answer in time, `orders_database_up` is 0 and the others are missing.
 
-        The figures that the process counts itself are worth most then.
+        The scrape still answers then, with the figures that the process counts itself.
         """
         async with self._lock:
             if time.monotonic() - self._read_at > KEPT_SECONDS:

@@ -13,6 +13,7 @@ import yaml
 from typer.main import get_command
 from typer.testing import CliRunner
 
+from access.hosts import Hosts
 from service.cli.commands import app
 from service.embedded import postgres_program, valkey_program
 from service.settings import Settings
@@ -20,14 +21,15 @@ from service.settings import Settings
 ROOT = Path(__file__).parents[2]
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
+PROMETHEUS = ROOT / "deploy/prometheus/prometheus.yml"
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 OURS = {name: service for name, service in SERVICES.items() if "build" in service}
 
 # The keys of the compose specification that we use; a misspelt one is not among them.
 KNOWN_KEYS = {
-    "build", "command", "depends_on", "environment", "healthcheck", "image", "ports", "profiles", "restart", "shm_size",
-    "stop_grace_period", "volumes",
+    "build", "command", "depends_on", "environment", "healthcheck", "image", "ports", "profiles", "restart", "secrets",
+    "shm_size", "stop_grace_period", "volumes",
 }  # fmt: skip
 
 
@@ -114,11 +116,20 @@ def test_the_profile_observability_is_of_this_machine_alone_and_its_images_are_p
 
 
 def test_prometheus_finds_the_worker_and_the_api_where_compose_serves_them() -> None:
-    configuration = yaml.safe_load((ROOT / "deploy/prometheus/prometheus.yml").read_text())
+    configuration = yaml.safe_load(PROMETHEUS.read_text())
     targets = {it["job_name"]: it["static_configs"][0]["targets"] for it in configuration["scrape_configs"]}
     worker = SERVICES["worker"]["environment"]["METRICS_PORT"]
     api = Settings.model_fields["port"].default
     assert targets == {"orders-api": [f"api:{api}"], "orders-worker": [f"worker:{worker}"]}
+    name = re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", SERVICES["api"]["environment"]["ALLOWED_HOSTS"])
+    Hosts(name).check({"headers": [(b"host", targets["orders-api"][0].encode())], "server": ("172.18.0.2", api)})
+
+
+def test_prometheus_sends_the_api_the_key_that_compose_gives_it() -> None:
+    jobs = {it["job_name"]: it for it in yaml.safe_load(PROMETHEUS.read_text())["scrape_configs"]}
+    (secret,) = SERVICES["prometheus"]["secrets"]
+    assert jobs["orders-api"]["authorization"] == {"credentials_file": f"/run/secrets/{secret}"}
+    assert COMPOSE["secrets"] == {secret: {"environment": secret.upper()}}
 
 
 def test_the_image_copies_what_exists_and_every_package_and_nothing_is_kept_from_it() -> None:

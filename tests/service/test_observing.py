@@ -12,7 +12,8 @@ import pytest
 from service.settings import Settings
 from tests.served import NO_REDIS, Shop, served_with
 
-BUCKET = re.compile(r'orders_http_request_duration_seconds_count\{method="(\S+)",route="(\S+)",status="(\S+)"\} (\S+)')
+REQUESTS = re.compile(r'orders_http_requests_total\{method="(\S+)",route="(\S+)",status="(\S+)"\} (\S+)')
+MEASURED = re.compile(r'orders_http_request_duration_seconds_count\{method="(\S+)",route="(\S+)"\} (\S+)')
 
 
 @pytest.fixture
@@ -25,7 +26,7 @@ def shop(database_url: str, caplog: pytest.LogCaptureFixture) -> Iterator[Shop]:
 
 
 def counted(shop: Shop) -> dict[tuple[str, str, str], float]:
-    found = BUCKET.findall(shop.get("/metrics").text)
+    found = REQUESTS.findall(shop.get("/metrics").text)
     return {(method, route, status): float(number) for method, route, status, number in found}
 
 
@@ -55,6 +56,21 @@ def test_requests_are_counted_by_method_route_and_status(shop: Shop) -> None:
         ("GET", "/orders/{id}", "404"): 1,
         ("GET", "unmatched", "404"): 1,
         ("other", "/orders", "405"): 1,
+    }
+
+
+def test_requests_are_measured_by_method_and_route_unless_the_route_lacks_the_method(shop: Shop) -> None:
+    order = shop.order()
+    for path in ("/orders/none", f"/orders/{order['id']}", "/nowhere"):
+        shop.get(path, headers={"Prefer": "wait=0"})
+    shop.http.request("PATCH", "/orders")
+    found = {(method, route): float(number) for method, route, number in MEASURED.findall(shop.get("/metrics").text)}
+    assert found == {
+        ("POST", "/products"): 1,
+        ("POST", "/users"): 1,
+        ("POST", "/orders"): 1,
+        ("GET", "/orders/{id}"): 2,
+        ("GET", "unmatched"): 1,
     }
 
 

@@ -15,8 +15,9 @@ import httpx
 import pytest
 import yaml
 
+from tests.access.keyed import guarded, new_key
 from tests.projector.worker_process import WorkerProcess
-from tests.served import Shop, served
+from tests.served import Shop
 from tests.service.prometheus import PROMTOOL, promtool
 from tests.service.test_dashboard import expressions
 from tests.system.stack import free_port
@@ -35,10 +36,10 @@ def worker_port() -> int:
 def shop(
     module_database_url: str, module_redis_url: str, worker_port: int, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Shop]:
-    """An API and a worker that have done something of everything."""
+    """An API that demands a key of everybody, also on loopback, and a worker."""
     place = tmp_path_factory.mktemp("worker")
     with (
-        served(module_database_url, module_redis_url) as shop,
+        guarded(module_database_url, module_redis_url, behind_proxy=True) as shop,
         WorkerProcess(module_database_url, module_redis_url, place, METRICS_PORT=str(worker_port)),
     ):
         yield shop
@@ -91,7 +92,10 @@ def prometheus(place: Path, shop: Shop, worker_port: int) -> Iterator[str]:
     api = urllib.parse.urlsplit(str(shop.http.base_url)).netloc
     targets = {"orders-api": api, "orders-worker": f"127.0.0.1:{worker_port}"}
     for job in configuration["scrape_configs"]:
+        if authorization := job.get("authorization"):
+            authorization["credentials_file"] = str(place / "key")
         job["static_configs"] = [{"targets": [targets[job["job_name"]]]}]
+    (place / "key").write_text(new_key(shop.database_url, "integration", ["metrics:read"]))
     (place / "prometheus.yml").write_text(json.dumps(configuration))
     port = free_port()
     options = [f"--config.file={place}/prometheus.yml", f"--storage.tsdb.path={place}/data"]

@@ -10,9 +10,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
+from projector.loop import Progress
+from service.otel import Traces
 from service.settings import Settings
 from tests.builders import wait_until
 from tests.projector.worker_process import WorkerProcess
@@ -82,6 +85,25 @@ def test_a_share_of_the_requests_is_recorded_and_a_bad_parent_is_ignored(databas
         shop.get("/users", headers={"traceparent": f"00-{TRACE}-{CALLER}-00"})  # its caller records nothing
     (span,) = spans.named("GET /users")
     assert not span.parent_span_id
+
+
+@pytest.mark.parametrize(("minutes", "continued"), [(0, 1), (2, 0)])
+def test_a_projection_continues_the_trace_of_a_recent_event_and_not_of_an_old_one(
+    database_url: str, spans: Collector, minutes: int, continued: int
+) -> None:
+    with api(database_url) as shop:
+        shop.post(
+            "/users",
+            json={"name": "Ada", "email": "ada@example.org"},
+            headers={"traceparent": f"00-{TRACE}-{CALLER}-01"},
+        )
+    traces = Traces(spans.url, 0, "orders-worker")
+    with psycopg.connect(database_url) as connection:
+        connection.execute("ALTER TABLE log.events DISABLE TRIGGER refuse_rewriting")
+        connection.execute("UPDATE log.events SET recorded_at = recorded_at - make_interval(mins => %s)", [minutes])
+        traces.projected(connection, "shop", Progress(position=1, head=1, events=1))
+    traces.stop()
+    assert len(spans.named("project shop")) == continued
 
 
 def test_a_collector_that_is_away_delays_neither_requests_nor_the_end(

@@ -1,0 +1,100 @@
+"""What one API process holds: connections, the writer, health and metrics. They start and stop together."""
+
+import asyncio
+import gc
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI
+from prometheus_client import ProcessCollector
+from prometheus_client.core import Metric
+
+from command.api import Commands
+from command.metrics import CommandMetrics, WriterMetrics
+from command.writer import Writer
+from projector.bell import Bell
+from query.database import Reads
+from query.waiting import WaitingReads
+from service.access import Access
+from service.errors import OperatorError
+from service.health.readiness import Health
+from service.http.connections import Connections
+from service.http.console import console_of
+from service.http.metrics import Counted, HttpMetrics, new_registry
+from service.http.request_log import RequestLog
+from service.http.sharing import SharedFigures
+from service.http.stopping import Stopping
+from service.settings import Settings
+from service.tracing import traces_of
+
+# Long-lived objects are many (routes, models, states) and garbage in cycles is rare: the collector looks less often.
+GC_THRESHOLDS = (50_000, 20, 50)
+
+
+class ApiProcess:
+    """The parts behind the routes. The constructor connects to nothing; `running` does."""
+
+    def __init__(self, settings: Settings, figures: Path | None = None) -> None:
+        """Raise OperatorError when the settings lack a URL.
+
+        `figures` is the directory in which several processes behind one port share their metrics.
+        """
+        if settings.database_url is None or settings.redis_url is None:
+            raise OperatorError("DATABASE_URL and REDIS_URL must be set", exit_code=2)
+        self.database_url = settings.database_url
+        self.prefix = settings.root_path or ""
+        self._registry = new_registry()
+        self.traces = traces_of(settings, "orders-api")
+        self._bell = Bell(settings.redis_url)
+        self._writer = Writer(self.database_url, self._bell.ring, metrics=WriterMetrics(self._registry))
+        self.reads = Reads(settings.query_database_url or self.database_url)
+        self.waiting = WaitingReads(registry=self._registry)
+        self.health = Health(settings, self._bell, self._writer)
+        self.stopping = Stopping(settings.shutdown_delay)
+        self.access = Access(settings)
+        self.console = console_of(settings, self.health, self.reads, self.access.guard) if settings.console else None
+        self._connections = Connections(
+            lambda: self._writer.waiting + self.waiting.count,
+            self._writer.is_full,
+            self._writer.take_no_more,
+            prefix=self.prefix,
+        )
+        self.http_metrics, self.request_log = HttpMetrics(), RequestLog(settings.log_format)
+        command_metrics = CommandMetrics()
+        self.commands = Commands(self._writer, command_metrics)
+        for collector in (command_metrics, self.http_metrics, Counted(self._writer, self._bell, self._connections)):
+            self._registry.register(collector)
+        if not figures:
+            ProcessCollector(registry=self._registry)  # several processes would be added up
+        self._shared = SharedFigures(figures, self._own_figures) if figures else None
+
+    def figures(self) -> list[Metric]:
+        """The metrics of this process, or of all processes behind the port."""
+        return self._shared.total() if self._shared else self._own_figures()
+
+    def _own_figures(self) -> list[Metric]:
+        return list(self._registry.collect())
+
+    @asynccontextmanager
+    async def running(self, _: FastAPI) -> AsyncIterator[dict[str, Any]]:
+        """Connect, and yield the state that the HTTP server hands to its connections. This is the lifespan of ASGI."""
+        async with AsyncExitStack() as stack:
+            if self.traces:
+                stack.push_async_callback(asyncio.to_thread, self.traces.stop)
+            self._bell.start()
+            stack.callback(self._bell.stop)
+            await self._writer.start()
+            stack.push_async_callback(self._writer.stop)
+            for part in (self.reads, self.health, self.access.kept_current(), self._connections):
+                await stack.enter_async_context(part)
+            if self.console:
+                stack.enter_context(self.console)
+            if self._shared:
+                await stack.enter_async_context(self._shared.published())
+            self.stopping.listen()
+            gc.collect()
+            gc.freeze()
+            gc.set_threshold(*GC_THRESHOLDS)
+            yield {"connections": self._connections}
