@@ -1,4 +1,4 @@
-"""Walking along the log, or along one stream, event by event: for whoever prints it or takes it elsewhere."""
+"""Walking along the log, or along one stream, event by event, to print or copy it."""
 
 from collections.abc import Iterator
 

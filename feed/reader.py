@@ -48,8 +48,8 @@ class LogReader:
 
         A stream that the viewer may not see is answered as one that does not exist.
         """
-        if stream is not None and not await self.is_visible(stream, viewer):
-            stream = f"{stream.partition('-')[0]}-{NOBODYS_ID}"
+        if stream is not None:
+            stream = await self.visible(stream, viewer)
         statement = _LOG_PAGE if stream is None else _STREAM_PAGE
         parameters = {"after": after, "limit": limit} | ({} if stream is None else {"stream": stream})
         ((position, data, last, end),) = await self._reads.rows(statement, parameters)
@@ -63,15 +63,19 @@ class LogReader:
         ((position, data, oldest, more),) = await self._reads.rows(_ACTS_PAGE, parameters)
         return Acts(position, data, oldest if more else None)
 
-    async def is_visible(self, stream: str, viewer: Viewer) -> bool:
-        """Whether the viewer may see the events of a stream: all, or those of his user and of that user's orders."""
-        if viewer.everyone:
-            return True
+    async def visible(self, stream: str, viewer: Viewer) -> str:
+        """The stream if the viewer may see it, else one that does not exist.
+
+        A viewer who does not see everything sees his user and that user's orders.
+        """
         kind, _, id_ = stream.partition("-")
-        if kind != "order":
-            return kind == "user" and viewer.sees(id_)
-        rows = await self._reads.rows(_BUYER, {"stream": stream})
-        return bool(rows) and viewer.sees(rows[0][0])
+        if viewer.everyone or (kind == "user" and viewer.sees(id_)):
+            return stream
+        if kind == "order":
+            rows = await self._reads.rows(_BUYER, {"stream": stream})
+            if rows and viewer.sees(rows[0][0]):
+                return stream
+        return f"{kind}-{NOBODYS_ID}"
 
     async def position(self) -> int:
         """The head of the log that is read. A replica may be behind the primary."""

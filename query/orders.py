@@ -1,12 +1,13 @@
 """GET /orders, /orders/{id} and /users/{id}/orders."""
 
+from collections.abc import Sequence
 from functools import partial
 from itertools import combinations
 from typing import Annotated, Any, ClassVar, Literal, get_args
 
 from fastapi import APIRouter, Request, Response
 from pydantic import BeforeValidator, Field, WithJsonSchema
-from sqlalchemy import ColumnElement, FromClause, bindparam, exists, func, literal_column, or_, select
+from sqlalchemy import ColumnElement, FromClause, bindparam, exists, func, literal_column, select, true
 
 from contract.callers import scope
 from contract.requests import StrictRoute
@@ -80,17 +81,21 @@ _of_product = order_items.c.product_id == bindparam("product_id", type_=orders.c
 _has_product = exists().where(order_items.c.order_id == orders.c.id, _of_product)
 
 
-def _has_status(status: str) -> ColumnElement[bool]:
-    return orders.c.status == literal_column(f"'{status}'")
+def _has_one_of(chosen: Sequence[str]) -> ColumnElement[bool]:
+    """Whether an order has one of these statuses.
+
+    Two of the three are written as "not the third": so PostgreSQL sees that a partial index has the rows.
+    """
+    others = [status for status in STATUSES if status not in chosen]
+    if len(others) > 1:
+        return orders.c.status == literal_column(f"'{chosen[0]}'")
+    return orders.c.status != literal_column(f"'{others[0]}'") if others else true()
 
 
 # readmodel/shop.py says which index serves which filter.
 FILTERS = {
     "user_id": Filter(orders.c.user_id == bindparam("user_id", type_=orders.c.user_id.type), frozenset({"placed_at"})),
-    "status": Filter(
-        {choice: or_(*(_has_status(status) for status in choice.split(","))) for choice in CHOICES},
-        frozenset(SORTS),
-    ),
+    "status": Filter({choice: _has_one_of(choice.split(",")) for choice in CHOICES}, frozenset(SORTS)),
     "product_id": Filter(
         _has_product, through=Through(_of_product, "placed_at", order_items.c.placed_at, order_items.c.order_id)
     ),

@@ -125,7 +125,6 @@ checkpoint, parked = checkpoint_of(METADATA), parked_of(METADATA)
 # - an order's other filters beside the one that leads: the planner either walks the sort's index until a page is full,
 #   or fetches and sorts what the rarest filter leaves. A user's orders by total are of this kind. At k matches among n
 #   orders that reads at most the smaller of k and page * n / k rows.
-# - several statuses at once: the same two ways. Both cancelled statuses together sort the orders that were cancelled.
 # - products.in_stock: `stock` changes with every order, and an index on it would turn each of those updates from one in
 #   place (HOT) into one that touches all indexes. A catalogue is walked instead: it does not grow with the orders.
 Index("users_created_at_idx", users.c.created_at, users.c.id, postgresql_where=users.c.deleted_at.is_(None))
@@ -142,11 +141,14 @@ Index("orders_total_idx", orders.c.total, orders.c.id)
 Index("orders_user_id_idx", orders.c.user_id, orders.c.placed_at, orders.c.id)
 Index("orders_external_id_idx", orders.c.external_id, postgresql_where=orders.c.external_id.is_not(None))
 
-# Most orders stay as they were placed: the two indexes above serve those. These hold the few others.
+# Most orders stay as they were placed: the two indexes by time and by total serve those. These hold the few others: two
+# for one status, two for both.
 _was_cancelled = orders.c.status != literal_column("'placed'")
 Index(
     "orders_cancelled_placed_at_idx", orders.c.status, orders.c.placed_at, orders.c.id, postgresql_where=_was_cancelled
 )
 Index("orders_cancelled_total_idx", orders.c.status, orders.c.total, orders.c.id, postgresql_where=_was_cancelled)
+Index("orders_any_cancelled_placed_at_idx", orders.c.placed_at, orders.c.id, postgresql_where=_was_cancelled)
+Index("orders_any_cancelled_total_idx", orders.c.total, orders.c.id, postgresql_where=_was_cancelled)
 
 Index("order_items_product_id_idx", order_items.c.product_id, order_items.c.placed_at, order_items.c.order_id)

@@ -19,5 +19,5 @@ command line and pages:
     await compare(reads, projection, stream)  # -> Comparison: do the read table's rows equal the fold of the stream?
 
 A stream is `order-<uuid>`, `user-<uuid>` or `product-<uuid>`. Times are aware datetimes, and those in answers are RFC
-3339 text. `as_of` goes by the time at which an event was recorded, not by that at which it is said to have occurred.
+3339 text. `as_of` compares the time at which an event was recorded, not the time at which it occurred.
 """

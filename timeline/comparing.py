@@ -1,7 +1,7 @@
 """Whether the rows that a projection has of one stream equal the fold of that stream: the badge, and the proof.
 
-Rows and checkpoint are read in one snapshot. Then the stream is folded as far as that checkpoint had come. So a
-projection that lags behind is not different, and no lock is taken.
+Rows and checkpoint are read in one snapshot. Then the stream is folded up to that checkpoint. So a
+projection that lags behind does not count as different, and the comparison takes no lock.
 """
 
 from collections.abc import Iterator, Sequence

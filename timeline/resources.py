@@ -14,7 +14,7 @@ _USER, _PRODUCT, _ORDER, _ITEM = (
 _CHANGING = "cancelled_quantity"
 _MEMBERS = {"user": (*_USER, "deleted_at"), "product": _PRODUCT, "order": _ORDER}
 _STREAM = re.compile(rf"({'|'.join(_MEMBERS)})-[0-9a-f]{{8}}(-[0-9a-f]{{4}}){{3}}-[0-9a-f]{{12}}", re.ASCII)
-_NEVER_TOLD = {"id", "version", "updated_at"}
+_NEVER_SHOWN = {"id", "version", "updated_at"}
 
 
 class Field(NamedTuple):
@@ -98,7 +98,7 @@ def _changes_of(stream: str, fold: Fold, place: Place) -> Iterator[Change]:
             yield Change(f"items.{line}.{_CHANGING}", before[_CHANGING].value, row[_CHANGING].value)
         return
     for name in _MEMBERS[kind_of(stream)]:
-        if name in row and name not in _NEVER_TOLD and (before is None or name in before):
+        if name in row and name not in _NEVER_SHOWN and (before is None or name in before):
             yield Change(name, None if before is None else before[name].value, row[name].value)
     if "stock" in row and (before is None or "stock" in before):
         was = None if before is None else _in_stock(before).value

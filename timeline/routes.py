@@ -1,7 +1,7 @@
 """The past over HTTP: a resource at a version or time, its history, and the events that explain it."""
 
 from collections.abc import Awaitable, Callable, Iterator
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 from fastapi import APIRouter, Request, Response
 from pydantic import Field
@@ -20,17 +20,16 @@ from query.parameters import Name, Number, Parameters, Position
 from query.parked import absent
 from query.past import VERSION_MAX, PastParameters
 from query.routes import MEDIA_TYPE, get, json_response, known_id
-from query.sync import Sync
+from query.sync import Positioned, Sync
 from query.waiting import WaitingReads
 from timeline.explaining import explanation
 from timeline.reading import NOW, AsOf, Past, Timeline, Version, When
 from timeline.resources import path_of
 
-# It takes a deployment, not a moment.
+# A deployment of a release that knows the event ends this, so an early retry is of no use.
 _UNREADABLE_RETRY_SECONDS = 60
 
-Answer = TypeVar("Answer")
-
+Answer = TypeVar("Answer", bound=Positioned)
 
 STEPS_DEFAULT = 100
 STEPS_MAX = 1_000
@@ -56,9 +55,9 @@ class PastAnswers:
     """
 
     def __init__(self, reads: Reads, waiting: WaitingReads | None = None) -> None:
-        self.timeline = Timeline(reads)
-        self.log = LogReader(reads)
-        self.sync = Sync(self.log.position, waiting)
+        self._timeline = Timeline(reads)
+        self._log = LogReader(reads)
+        self._sync = Sync(self._log.position, waiting)
 
     async def order(self, request: Request, id_: str) -> Response:
         return await self._answer(request, f"order-{id_}")
@@ -72,18 +71,15 @@ class PastAnswers:
     async def at(self, request: Request, stream: str, parameters: PastParameters) -> Past:
         """The stream at the moment that is wanted. Raises Problem if it did not exist then, or belongs to another."""
         when = when_of(parameters)
-        await self._refuse_strangers(request, stream)
-        past = await self.sync.answer(request, lambda: readable(stream, lambda: self.timeline.at(stream, when)))
-        _check(past, when)
+        past = await self._read(request, stream, lambda visible: self._timeline.at(visible, when))
+        _check(past, when, path_of(stream))
         return past
 
     async def history(self, request: Request, stream: str) -> Response:
         """What happened to a resource."""
         parameters = HistoryParameters.of(request)
-        await self._refuse_strangers(request, stream)
-        after, limit = parameters.after, parameters.limit
-        history = await self.sync.answer(
-            request, lambda: readable(stream, lambda: self.timeline.history(stream, after, limit))
+        history = await self._read(
+            request, stream, lambda visible: self._timeline.history(visible, parameters.after, parameters.limit)
         )
         if not history.last:
             raise absent(path_of(stream), history.position, parked=False)
@@ -106,20 +102,20 @@ class PastAnswers:
         shown = [_shown_to(request, it) for it in explained]
         return json_response(encode({"version": past.version, "data": shown}), past.position)
 
-    async def _refuse_strangers(self, request: Request, stream: str) -> None:
-        """Raise Problem `not-found` for an order or a user of somebody else: as if it did not exist.
+    async def _read(self, request: Request, stream: str, read: Callable[[str], Awaitable[Answer]]) -> Answer:
+        """What `read` answers of the stream, no older than the request's Sync-Token.
 
-        A product belongs to nobody; the scopes of its routes say who sees it.
+        An order or a user that the caller may not see is read as one that does not exist. A product belongs to nobody;
+        the scopes of its routes say who sees it.
         """
         viewer = caller_of(request).viewer
-        if viewer.everyone or stream.startswith("product-"):
-            return
-        head = await self.sync.answer(request, self._head)
-        if not await self.log.is_visible(stream, viewer):
-            raise absent(path_of(stream), head.position, parked=False)
+        is_product = stream.startswith("product-")
 
-    async def _head(self) -> "_Head":
-        return _Head(await self.log.position())
+        async def answer() -> Answer:
+            visible = stream if is_product else await self._log.visible(stream, viewer)
+            return await readable(stream, lambda: read(visible))
+
+        return await self._sync.answer(request, answer)
 
     async def _answer(self, request: Request, stream: str) -> Response:
         past = await self.at(request, stream, PastParameters.of(request))
@@ -132,10 +128,6 @@ class PastAnswers:
         if none_match(request, str(past.version)):
             return Response(None, 304, headers)
         return Response(encode(past.view()), 200, headers, MEDIA_TYPE)
-
-
-class _Head(NamedTuple):
-    position: int
 
 
 def _shown_to(request: Request, step: dict[str, Any]) -> dict[str, Any]:
@@ -211,8 +203,8 @@ async def readable(stream: str, read: Callable[[], Awaitable[Answer]]) -> Answer
         ) from None
 
 
-def _check(past: Past, when: When) -> None:
-    path, headers = path_of(past.stream), {"Sync-Token": str(past.position)}
+def _check(past: Past, when: When, path: str) -> None:
+    headers = {"Sync-Token": str(past.position)}
     if past.future:
         detail = "as_of: lies in the future. The past can be read, up to now."
         raise Problem("invalid-parameter", detail, parameter="as_of", headers=headers)

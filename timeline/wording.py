@@ -26,7 +26,7 @@ LINES_SHOWN_MAX = 3
 
 @singledispatch
 def text_of(event: object, fold: Fold) -> str:
-    """The event in words. `fold` includes it. An event without words of its own is told by its type."""
+    """The event in words. `fold` includes it. An event type without words of its own gives its name."""
     return type(event).__name__
 
 

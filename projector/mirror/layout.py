@@ -51,6 +51,11 @@ def _moved(table: Table, element: Any, **_: Any) -> Any:
     return table.c[element.name] if isinstance(element, Column) else None
 
 
+def _where(index: Index) -> Any:
+    """The condition of a partial index; None: the index has all rows."""
+    return index.dialect_options["postgresql"]["where"]
+
+
 class Layout:
     """The tables of one build. Where names must be unique, `generation` makes those of keys and indexes so."""
 
@@ -105,13 +110,16 @@ class Layout:
             prefix = f"{referred.schema}." if referred.schema else ""
             targets = [f"{prefix}{referred.name}.{element.column.name}" for element in key.elements]
             copy.append_constraint(ForeignKeyConstraint(list(key.column_keys), targets, name=self._unique(key.name)))
+        whole = [list(index.columns) for index in table.indexes if _where(index) is None]
         for index in table.indexes:
-            self._copy_index(index, copy)
+            # Without partial indexes a copy has all rows. It is of no use beside another one of the same columns.
+            if _where(index) is None or self._has_partial_indexes or list(index.columns) not in whole:
+                self._copy_index(index, copy)
         return copy
 
     def _copy_index(self, index: Index, table: Table) -> None:
         options = {}
-        where = index.dialect_options["postgresql"]["where"]
+        where = _where(index)
         if where is not None and self._has_partial_indexes:
             moved = replacement_traverse(where, {}, partial(_moved, table))
             options = {"postgresql_where": moved, "sqlite_where": moved}

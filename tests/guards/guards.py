@@ -383,8 +383,8 @@ GUARDS = (
     Guard(
         "a customer does not see the past of somebody else's order",
         "timeline/routes.py",
-        'if viewer.everyone or stream.startswith("product-"):',
-        "if viewer:",
+        "visible = stream if is_product else await self._log.visible(stream, viewer)",
+        "visible = stream",
         ("tests/access/test_ownership.py::test_anothers_resource_answers_as_a_missing_one",),
     ),
     Guard(

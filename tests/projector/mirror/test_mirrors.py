@@ -4,7 +4,7 @@ from decimal import Decimal
 
 import pytest
 from psycopg import Connection
-from sqlalchemy import text
+from sqlalchemy import inspect, text
 
 from projector.mirror.writer import OtherLog
 from projector.projections.shop import SHOP
@@ -106,3 +106,21 @@ def test_no_two_projections_have_a_table_of_the_same_name() -> None:
     """SQLite and MySQL have no schemas that would keep them apart."""
     names = [table.name for projection in PROJECTIONS for table in projection.plain_tables]
     assert len(names) == len(set(names))
+
+
+def test_no_two_indexes_of_a_mirror_hold_the_same_rows_in_the_same_order(database_url: str, target_url: str) -> None:
+    """MariaDB has no partial indexes. One without its condition would repeat the index of all rows."""
+    catch_up(database_url, target_url)
+    engine = reading(target_url)
+    try:
+        inspector = inspect(engine)
+        for table in SHOP.plain_tables:
+            schema = None if inspector.has_table(table.name) else "shop"
+            found = [
+                (tuple(index["column_names"]), repr(index.get("dialect_options")))
+                for index in inspector.get_indexes(table.name, schema=schema)
+            ]
+            assert found, table.name
+            assert len(found) == len(set(found)), (table.name, found)
+    finally:
+        engine.dispose()
