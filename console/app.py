@@ -11,12 +11,12 @@ from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.routing import Match, Route
+from starlette.types import Receive, Scope, Send
 
 from console.database import Database, Unanswered
 from console.desk import Desk
-from console.gate import Gate
+from console.gate import Gate, is_of_another_site
 from console.pages import event, events, operations, overview, resource, theme
 from console.parts import Parts
 from console.pulse import Heart
@@ -32,6 +32,7 @@ Page = Callable[[Desk, Request], Response]
 # Every page is a plain function that runs in a thread: neither a statement nor a long page holds up the event loop.
 PAGES: dict[str, Page] = {
     "/": overview.show,
+    "/sign-in": overview.after_sign_in,
     "/events": events.show,
     "/events/{position:int}": event.show,
     "/find": resource.find,
@@ -53,14 +54,19 @@ class Console:
 
     def __init__(self, parts: Parts) -> None:
         database = Database(parts.database_url)
-        self._desk = Desk(parts, database, Heart(parts, database), Renderer(parts.prefix + PATH))
+        self._desk = Desk(parts, database, Heart(parts, database), Renderer(PATH, parts.prefix))
         self._gate = Gate(parts, self._desk.renderer)
         self._stack = ExitStack()
         routes = [Route(path, self._endpoint(page), methods=["GET"]) for path, page in PAGES.items()]
         routes += [Route(path, self._endpoint(form), methods=["POST"]) for path, form in FORMS.items()]
-        routes += [Route("/static/{version}/{name}", static)]
+        # These three need no key.
+        self._open = [
+            Route("/static/{version}/{name}", static),
+            Route("/sign-in", self._sign_in, methods=["POST"]),
+            Route("/sign-out", self._sign_out, methods=["POST"]),
+        ]
         self._app = Starlette(
-            routes=routes, exception_handlers={Unanswered: self._unanswered, HTTPException: self._refused}
+            routes=self._open + routes, exception_handlers={Unanswered: self._unanswered, HTTPException: self._refused}
         )
 
     def __enter__(self) -> Self:
@@ -74,15 +80,18 @@ class Console:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
-        path = scope["path"].removeprefix(scope.get("root_path", ""))
-        answer: ASGIApp | None = None
-        if path == "/sign-in" and scope["method"] == "POST":
-            answer = await self._gate.sign_in(request, (await _form(request)).get("key", ""))
-        elif path == "/sign-out" and scope["method"] == "POST":
-            answer = self._gate.sign_out()
-        elif not path.startswith("/static/"):
+        answer: Response | None = None
+        if request.method == "POST" and is_of_another_site(request):
+            answer = await self._refused(request, HTTPException(403, "Another site sent this form."))
+        elif all(route.matches(scope)[0] != Match.FULL for route in self._open):
             answer = await self._gate.refusal(request)
         await (answer or self._app)(scope, receive, send)
+
+    async def _sign_in(self, request: Request) -> Response:
+        return await self._gate.sign_in(request, (await _form(request)).get("key", ""))
+
+    async def _sign_out(self, _: Request) -> Response:
+        return self._gate.sign_out()
 
     async def _unanswered(self, request: Request, error: Exception) -> Response:
         return self._desk.renderer.page(request, "trouble.html", 503, title="No answer", sentence=str(error))

@@ -4,17 +4,19 @@ A browser signs in with an API key and keeps it in a cookie. No script can read 
 can have it sent. So a key that is revoked ends the visit too, in every process of the API.
 """
 
-from urllib.parse import quote
+from urllib.parse import quote, unquote, urlsplit
 
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Scope
 
 from console.parts import Parts
-from console.rendering import Renderer
+from console.rendering import KEY_COOKIE, Renderer
 from contract.problems import Problem
 
-KEY_COOKIE = "orders_key"
+# Browsers drop a larger cookie, and do not say so.
+COOKIE_BYTES_MAX = 4_000
 _AUTHORIZATION = b"authorization"
 
 
@@ -28,22 +30,27 @@ class Gate:
 
     async def refusal(self, request: Request) -> Response | None:
         """The answer to a request that may not come in; None lets it in."""
-        key = request.cookies.get(KEY_COOKIE)
+        kept = request.cookies.get(KEY_COOKIE)
+        key = None if kept is None else unquote(kept)
         try:
             await self._admit(_with_key(request.scope, key))
         except Problem as problem:
-            return self._page(request, problem.status_code, "" if key is None else problem.detail)
+            return self._page(request, problem, "" if key is None else problem.detail)
         return None
 
     async def sign_in(self, request: Request, key: str) -> Response:
         """Keep the key in the cookie, if it lets its owner in."""
+        key = key.strip()
         try:
             await self._admit(_with_key(request.scope, key))
         except Problem as problem:
-            return self._page(request, problem.status_code, problem.detail)
+            return self._page(request, problem, problem.detail)
+        value = quote(key)
+        if len(value) > COOKIE_BYTES_MAX:
+            raise HTTPException(400, f"A browser keeps no key or token of more than {COOKIE_BYTES_MAX:,} bytes.")
         answer = self._renderer.redirect(self._renderer.url("/"))
         answer.set_cookie(
-            KEY_COOKIE, quote(key), path=self._renderer.base, secure=self._is_secure, httponly=True, samesite="strict"
+            KEY_COOKIE, value, path=self._renderer.base, secure=self._is_secure, httponly=True, samesite="strict"
         )
         return answer
 
@@ -55,13 +62,29 @@ class Gate:
         )
         return answer
 
-    def _page(self, request: Request, status: int, reason: str) -> Response:
-        return self._renderer.page(request, "sign_in.html", status, reason=reason)
+    def _page(self, request: Request, problem: Problem, reason: str) -> Response:
+        page = self._renderer.page(request, "sign_in.html", problem.status_code, reason=reason)
+        page.headers.update(problem.headers or {})
+        if "HX-Request" in request.headers:
+            page.headers["HX-Refresh"] = "true"  # the whole page asks for the key, instead of the part that refreshes
+        return page
+
+
+def is_of_another_site(request: Request) -> bool:
+    """True if a page of another origin had the browser send this request. Clients that are no browser send neither.
+
+    Browsers send Sec-Fetch-Site over https and to loopback, and Origin with every POST.
+    """
+    site = request.headers.get("sec-fetch-site")
+    if site is not None:
+        return site not in {"same-origin", "none"}
+    origin = request.headers.get("origin")
+    return origin is not None and urlsplit(origin).netloc != request.headers.get("host")
 
 
 def _with_key(scope: Scope, key: str | None) -> Scope:
     """The request as an API client would have sent it with this key."""
     headers = [(name, value) for name, value in scope["headers"] if key is None or name != _AUTHORIZATION]
     if key is not None:
-        headers.append((_AUTHORIZATION, b"Bearer " + key.strip().encode()))
+        headers.append((_AUTHORIZATION, b"Bearer " + key.encode()))
     return {**scope, "headers": headers}

@@ -23,6 +23,7 @@ MENU = (
 
 THEMES = ("system", "light", "dark")
 THEME_COOKIE = "orders_theme"
+KEY_COOKIE = "orders_key"
 
 # A script runs, and an hx- attribute acts, only with the nonce of its page. The policy `htmx` is that of hx-csp.
 _POLICY = (
@@ -33,16 +34,18 @@ _POLICY = (
 _HEADERS = {
     "Cache-Control": "no-store",
     "Cross-Origin-Opener-Policy": "same-origin",
-    "Referrer-Policy": "no-referrer",
+    # `no-referrer` would make browsers send `Origin: null` with the console's own forms.
+    "Referrer-Policy": "same-origin",
     "X-Content-Type-Options": "nosniff",
 }
 
 
 class Renderer:
-    """Renders the templates for pages under the path `base`."""
+    """Renders the templates for pages under `path`, to which browsers get with `prefix` in front."""
 
-    def __init__(self, base: str) -> None:
-        self.base = base
+    def __init__(self, path: str, prefix: str) -> None:
+        self.base = base = prefix + path
+        self._prefix = prefix
         self._templates = jinja2.Environment(
             loader=jinja2.PackageLoader("console"),
             autoescape=True,
@@ -82,13 +85,17 @@ class Renderer:
                 "theme": theme if theme in THEMES else "system",
                 "here": f"{here}?{query}" if query else here,
                 "path": here.removeprefix(self.base),
+                "has_key": KEY_COOKIE in request.cookies,
             }
         )
         headers = {**_HEADERS, "Content-Security-Policy": _POLICY.format(nonce=nonce)}
         return HTMLResponse(text, status, headers)
 
     def redirect(self, to: str) -> RedirectResponse:
-        """An answer to a form: have the browser GET another page of the console; the overview if `to` is none."""
+        """An answer to a form: have the browser GET another page of the console; the overview if `to` is none.
+
+        The service puts the prefix in front of the Location of every answer, so here it is taken off.
+        """
         parts = urlsplit(to)
         is_ours = not (parts.scheme or parts.netloc) and parts.path.startswith(f"{self.base}/")
-        return RedirectResponse(to if is_ours else self.url("/"), 303, headers=_HEADERS)
+        return RedirectResponse((to if is_ours else self.url("/")).removeprefix(self._prefix), 303, headers=_HEADERS)

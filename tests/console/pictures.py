@@ -5,10 +5,12 @@ It serves a small shop on servers of its own. Without a folder the pictures go t
 
 import sys
 import tempfile
+from collections.abc import Mapping
 from decimal import Decimal
 from pathlib import Path
 
 import psycopg
+from playwright.sync_api import Browser
 
 from service.embedded import PostgresServer, ValkeyServer
 from service.migrate import upgrade
@@ -17,9 +19,10 @@ from tests.builders import Writing
 from tests.console.browsing import NARROW, WIDE, browser, tab
 from tests.projecting import sweep
 from tests.projector.worker_process import WorkerProcess
-from tests.served import served_with
+from tests.served import Shop, served_with
 
 ORDERS = 2_400
+ORDERS_A_SEED = 400
 # `past` runs from 0 to 1 and never back.
 SPREAD = """
 UPDATE log.events SET recorded_at = now() - (1 - past - sin(past * 25) / 60) * interval '59 minutes' FROM (
@@ -44,7 +47,8 @@ def take(folder: Path) -> None:
 def _take(folder: Path, place: Path, url: str, redis_url: str) -> None:
     upgrade(url)
     with Writing(url) as writing:
-        writing.history(orders=ORDERS)
+        for seed in range(1, ORDERS // ORDERS_A_SEED + 1):  # each seed has products with stock of their own
+            writing.history(seed, ORDERS_A_SEED)
         user = writing.user(name="Ada Lovelace", external_id="ada")
         tea = writing.product(sku="tea-assam", name="Assam, 250 g", stock=120)
         pot = writing.product(sku="pot-red", name="Red pot", stock=8)
@@ -55,6 +59,7 @@ def _take(folder: Path, place: Path, url: str, redis_url: str) -> None:
     _spread_over_an_hour(url)
     sweep(url)
     settings = Settings(database_url=url, redis_url=redis_url, allow_unsafe_database=True, console=True, no_auth=True)
+    keyed = settings.model_copy(update={"no_auth": False})
     pages = {
         "overview": "/",
         "events": "/events",
@@ -68,14 +73,21 @@ def _take(folder: Path, place: Path, url: str, redis_url: str) -> None:
         "doctor": "/doctor",
         "configuration": "/configuration",
     }
-    with served_with(settings) as shop, WorkerProcess(url, redis_url, place), browser() as running:
-        base = str(shop.http.base_url).rstrip("/")
-        for scheme in ("light", "dark"):
-            for size, viewport in (("wide", WIDE), ("narrow", NARROW)):
-                for name, path in pages.items():
-                    with tab(running, base, viewport, scheme) as it:
-                        it.open(path)
-                        it.page.screenshot(path=folder / f"{name}-{scheme}-{size}.png", full_page=True)
+    with WorkerProcess(url, redis_url, place), browser() as running:
+        with served_with(settings) as shop:
+            _picture(running, shop, pages, folder)
+        with served_with(keyed) as shop:
+            _picture(running, shop, {"sign-in": "/"}, folder)
+
+
+def _picture(running: Browser, shop: Shop, pages: Mapping[str, str], folder: Path) -> None:
+    base = str(shop.http.base_url).rstrip("/")
+    for scheme in ("light", "dark"):
+        for size, viewport in (("wide", WIDE), ("narrow", NARROW)):
+            for name, path in pages.items():
+                with tab(running, base, viewport, scheme) as it:
+                    it.open(path)
+                    it.page.screenshot(path=folder / f"{name}-{scheme}-{size}.png", full_page=True)
 
 
 def _last(url: str) -> int:
