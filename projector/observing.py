@@ -1,4 +1,4 @@
-"""What a worker tells about a batch that was committed: to the metrics, the traces and the log."""
+"""Observing batches: metrics, traces and log lines about a batch after its commit."""
 
 import contextlib
 import logging
@@ -21,20 +21,20 @@ Traced = Callable[[Connection, str, Progress], None]
 
 
 class Observer:
-    """Tells about the batches of one projection. A database that is away by then does no harm."""
+    """Reports the batches of one projection. It ignores a database that cannot be reached after the commit."""
 
     def __init__(self, projection: str, metrics: ProjectionMetrics | None, traced: Traced | None) -> None:
         self._projection, self._metrics, self._traced = projection, metrics, traced
 
     def committed(self, connect: Callable[[], Connection], progress: Progress, read_seconds: float) -> None:
-        """A batch was committed; reading its events took `read_seconds`. `connect` returns the session's connection."""
+        """Report a committed batch, whose events took `read_seconds` to read. `connect` returns a log connection."""
         if progress.events:
             with contextlib.suppress(psycopg.Error):  # the next batch meets the trouble
                 self._observe(connect(), progress, read_seconds)
         log_parked(connect, self._projection, progress)
 
     def failed(self, error: Exception) -> None:
-        """A batch failed."""
+        """Count a failed batch."""
         if self._metrics is not None:
             self._metrics.failed("database" if isinstance(error, psycopg.Error) else "fault")
 

@@ -13,7 +13,7 @@ log = logging.getLogger(__name__)
 
 
 def retry(connection: Connection, loop: Loop, streams: Sequence[str]) -> None:
-    """Project what is held back of these parked streams, and log those that are free. Raises psycopg.Error."""
+    """Project the events that parked streams hold back, and log each stream that is free. Raises psycopg.Error."""
     for drained in parked.drain(loop, connection, streams):
         if drained.parked is None:
             name, stream = loop.projection.name, drained.stream
@@ -21,7 +21,7 @@ def retry(connection: Connection, loop: Loop, streams: Sequence[str]) -> None:
 
 
 class Rounds:
-    """Rounds through all parked streams of a projection, set by set; `seconds` after one ends the next begins."""
+    """Rounds through all parked streams of a projection, set by set; the next begins `seconds` after one ends."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds

@@ -88,14 +88,14 @@ class Mirror:
                         trouble = self._over(trouble)
                         self._stopping.wait(LOOK_SECONDS)
             except TargetInUse as error:
-                trouble = self._tell(trouble, f"{error}: this one stands by")
+                trouble = self._warn_once(trouble, f"{error}: this one stands by")
                 self._stopping.wait(STAND_BY_SECONDS)
             except (DBAPIError, Fenced, psycopg.OperationalError) as error:
                 said = str(getattr(error, "orig", error)).partition("\n")[0]
-                trouble = self._tell(trouble, f"{said}: trying again")
+                trouble = self._warn_once(trouble, f"{said}: trying again")
                 self._stopping.wait(AFTER_ERROR_SECONDS)
 
-    def _tell(self, before: str, trouble: str) -> str:
+    def _warn_once(self, before: str, trouble: str) -> str:
         if trouble != before:
             log.warning("%s", trouble)
         return trouble

@@ -1,4 +1,4 @@
-"""Where the mirrors are: each tells the log's database about itself, if it may write there.
+"""Where the mirrors are: each mirror writes its positions into the log's database, if its role may.
 
 The log itself is only read. Without the right to write `mirrors.standings` a mirror works all the same, unlisted.
 """
@@ -42,7 +42,7 @@ log = logging.getLogger(__name__)
 
 
 class Heartbeat:
-    """Tells the log's database, at most once a second, where a mirror's projection is."""
+    """Writes into the log's database, at most once a second, where a mirror's projection is."""
 
     def __init__(self, target: str, projection: Projection) -> None:
         self._target, self._projection = target, projection
@@ -51,16 +51,16 @@ class Heartbeat:
 
     @property
     def is_due(self) -> bool:
-        """Whether `beat` would tell something now."""
+        """Whether `beat` should be called now."""
         return self._is_allowed and time.monotonic() - self._beaten_at >= BEAT_SECONDS
 
     def fail(self, connection: Connection, error: str) -> None:
-        """Tell why the mirror stops."""
+        """Record why the mirror stops."""
         with contextlib.suppress(psycopg.Error):
             connection.execute(_FAIL, (error, self._target, self._projection.name))
 
     def beat(self, connection: Connection, position: int, parked: int) -> None:
-        """Tell it, when it is due. Raises psycopg.OperationalError if the server is away."""
+        """Record position and number of parked streams. Raises psycopg.OperationalError if the server is away."""
         self._beaten_at = time.monotonic()
         values = {
             "target": self._target,

@@ -23,7 +23,7 @@ class Unsuitable(Exception):
 class Target(ABC):
     """The database that a URL names.
 
-    `shown` is its URL without the password; `listed` is what tells it from all other mirrors of the log.
+    `shown` is its URL without the password. `listed` is its name in `orders status`, unique among the log's mirrors.
     """
 
     # Layout's options: of the tables, and whether names of keys and indexes need the generation.

@@ -87,7 +87,7 @@ class MirrorWriter:
         return [Parked(*row)._replace(skipped=bool(row.skipped)) for row in rows]
 
     def waiting(self) -> list[str]:
-        """The parked streams whose first event was not skipped, in the order of what is held back."""
+        """The parked streams whose first event was not skipped, ordered by the position of that event."""
         parked = self._layout.parked.c
         with self._target.engine.connect() as reading:
             found = reading.execute(select(parked.stream, parked.skipped).order_by(parked.position)).all()

@@ -35,7 +35,7 @@ def parked(context: typer.Context, projection: Of = None, as_json: AsJson = Fals
     from service.cli import output
 
     chosen = _chosen(projection)
-    with _database(data_dir) as connection:
+    with _database(connect.database_url(data_dir)) as connection:
         held = {it.name: held_back(connection, it) for it in chosen}
         grouped = groups(connection, chosen)
     if as_json:
@@ -79,7 +79,8 @@ def retry(
 
     chosen = _chosen(projection)
     drained: list[tuple[str, Drained]] = []
-    with _database(data_dir) as connection:
+    url = connect.database_url(data_dir)
+    with _database(url) as connection:
         if group is not None:
             if stream is not None:
                 raise OperatorError("give a stream or --group, not both", MISUSE)
@@ -89,7 +90,7 @@ def retry(
             for it in _with(connection, chosen, stream) if stream else chosen:
                 drained += [(it.name, one) for one in again(connection, Loop(it), stream)]
     if drained:
-        acting.note(connect.database_url(data_dir), "stream.retried", stream or f"{len(drained)} streams")
+        acting.note(url, "stream.retried", stream or f"{len(drained)} streams")
     if as_json:
         output.json({"data": [_outcome(name, it) for name, it in drained]})
     elif drained:
@@ -122,7 +123,7 @@ def skip(
         raise OperatorError("give a stream or --group", MISUSE)
     by = f"{getpass.getuser()}@{socket.gethostname()}"
     url = connect.database_url(data_dir)
-    with _database(data_dir) as connection:
+    with _database(url) as connection:
         if group is not None:
             _skip_group(connection, url, _chosen(projection), group, reason.strip(), by)
         elif stream is not None:
@@ -197,8 +198,7 @@ def _with(connection: "Connection", projections: "list[Projection]", stream: str
 
 
 @contextmanager
-def _database(data_dir: DataDir) -> "Iterator[Connection]":
-    url = connect.database_url(data_dir)
+def _database(url: str) -> "Iterator[Connection]":
     from psycopg.errors import LockNotAvailable
 
     from projector.connecting import connect as connection_to

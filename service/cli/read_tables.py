@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from projector.shadow import Report
     from projector.verify import Difference, Verdict
 
-# More than anybody reads; --json has all.
+# A reader needs no more; --json has all.
 DIFFERENCES_SHOWN_MAX = 50
 VALUE_SHOWN_MAX = 60
 INTERRUPTED = "interrupted: the old read tables go on serving, what was built of the new ones is dropped"

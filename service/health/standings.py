@@ -1,4 +1,4 @@
-"""Where the projections are, asked on the API's connections; and as GET /projections tells it."""
+"""Where projections and mirrors are, read on the API's connections, and the answer of GET /projections."""
 
 from collections.abc import Sequence
 

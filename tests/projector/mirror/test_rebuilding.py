@@ -98,7 +98,7 @@ def test_a_long_reader_delays_the_swap_and_not_the_other_readers(
             time.sleep(0.05)
     rebuilding.join(60)
     assert not rebuilding.is_alive()
-    assert max(waits) < 3, "nobody queues for long behind the swap"
+    assert max(waits) < 3, "no reader queues for long behind the swap"
     engine.dispose()
     assert not differences(database_url, target_url, [SHOP])
 

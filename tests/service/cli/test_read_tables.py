@@ -204,3 +204,14 @@ def test_ctrl_c_leaves_the_old_tables_serving_and_drops_the_new_ones(
     assert "interrupted: the old read tables go on serving" in told_at_last
     assert schemas(database_url) == {"shop"}
     assert execute(database_url, "SELECT count(*) FROM shop.orders") == [(10,)]
+
+
+def test_psycopg_does_not_warn_of_a_rollback_beside_the_line_for_ctrl_c() -> None:
+    program = (
+        "import logging\n"
+        "from service.cli.read_tables import interruptible\n"
+        "with interruptible():\n"
+        "    logging.getLogger('psycopg.transaction').warning('error ignored in rollback')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stderr == ""
