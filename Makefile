@@ -13,7 +13,7 @@ BIN := $(VENV)/bin
 help:
 	@echo "make up      the whole service in this terminal (PORT=$(PORT) DATA_DIR=$(DATA_DIR))"
 	@echo "make test    the test suite, in parallel, on real PostgreSQL and Valkey"
-	@echo "make check   the linters, and the tests that need no server"
+	@echo "make check   the linters, and the quick tests"
 	@echo "make clients the Python and the TypeScript client, from openapi.json"
 	@echo "make torture the system tests in their long form: hundreds of kills, thousands of cases"
 	@echo "make guards  break every guard of the promises once, and see that a test fails"

@@ -112,7 +112,7 @@ class Guard:
         wait = rate.take(account)
         connection["own_headers"] = ((b"ratelimit", rate.state(account)), (b"ratelimit-policy", rate.policy))
         if wait:
-            raise limited(f"The account has sent more than {rate.per_minute} {rate.name} a minute.", wait)
+            raise limited(f"The account sends {rate.name} faster than {rate.per_minute} a minute allow.", wait)
 
     def _address(self, connection: Connection) -> str:
         """The client's address; of IPv6 the network, because a client has many addresses."""

@@ -19,6 +19,11 @@ _ANY_VALID = b"""
 SELECT FROM access.api_keys WHERE revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now()) LIMIT 1
 """
 
+_IS_VALID = b"""
+SELECT FROM access.api_keys
+WHERE sha256 = %s AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now())
+"""
+
 _INSERT = b"""
 INSERT INTO access.api_keys (id, account, name, sha256, role, scopes, user_id, created_by, created_at, expires_at)
 VALUES (%(id)s, %(account)s, %(name)s, %(sha256)s, %(role)s, %(scopes)s, %(user_id)s, %(created_by)s, %(created_at)s,
@@ -84,6 +89,11 @@ def listed(connection: Connection) -> list[StoredKey]:
 def has_any(connection: Connection) -> bool:
     """Whether there is a key that is neither revoked nor expired. Raises psycopg.Error."""
     return connection.execute(_ANY_VALID).rowcount > 0
+
+
+def is_valid(connection: Connection, sha256: bytes) -> bool:
+    """Whether there is a key with this digest that is neither revoked nor expired. Raises psycopg.Error."""
+    return connection.execute(_IS_VALID, (sha256,)).rowcount > 0
 
 
 async def insert(connection: AsyncConnection, key: StoredKey) -> None:

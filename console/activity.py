@@ -13,6 +13,18 @@ WHERE minute >= %(since)s AND minute < %(until)s AND (%(types)s::text[] IS NULL 
 GROUP BY 1, 2
 """
 
+# The minutes that have events of the types, in order, from a minute on. One look-up in the index for each type.
+MINUTES = """
+SELECT found.minute, sum(found.events), min(found.first_position), max(found.last_position)
+FROM unnest(%(types)s::text[]) AS wanted (type) CROSS JOIN LATERAL (
+    SELECT * FROM activity.events_per_minute AS counted
+    WHERE counted.type = wanted.type AND minute BETWEEN %(from)s AND %(to)s ORDER BY minute {order} LIMIT %(limit)s
+) AS found
+GROUP BY found.minute ORDER BY found.minute {order} LIMIT %(limit)s
+"""
+
+ENDS = b"SELECT head.position, checkpoint.position FROM log.head AS head, activity.checkpoint AS checkpoint"
+
 
 class Bucket(NamedTuple):
     """So many events from `at` on, for one step of time."""

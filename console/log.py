@@ -11,7 +11,9 @@ from typing import NamedTuple
 
 from psycopg import Connection
 
+from console import activity
 from eventlog import moments
+from eventlog.search import DECISION, DECISION_EVENTS_MAX, IN_RANGE, MINUTE_OF, OF_STREAM, ONE
 
 PAGE_EVENTS = 50
 # The most positions that one page reads; the next page goes on from there.
@@ -19,57 +21,6 @@ POSITIONS_MAX = 100_000
 # The most events of a stream that one page reads.
 STREAM_EVENTS_MAX = 5_000
 MINUTES_AT_ONCE = 2 * PAGE_EVENTS
-# Larger data is not sent to the list.
-DATA_SHOWN_MAX = 64 * 1024
-
-_COLUMNS = """position, stream, version, type, schema_version, occurred_at, recorded_at, octet_length(data::text),
-    CASE WHEN octet_length(data::text) <= 65536 THEN data::text END, metadata::text"""
-
-_IN_RANGE = f"""
-SELECT {_COLUMNS} FROM log.events
-WHERE position BETWEEN %(first)s AND %(last)s AND (%(types)s::text[] IS NULL OR type = ANY(%(types)s::text[]))
-ORDER BY position {{order}} LIMIT %(limit)s
-"""  # noqa: S608 - put together from constants
-
-_OF_STREAM = f"""
-SELECT * FROM (
-    SELECT {_COLUMNS} FROM log.events
-    WHERE stream = %(stream)s AND version BETWEEN %(first)s AND %(last)s ORDER BY version {{order}} LIMIT %(budget)s
-) AS walked
-WHERE (%(types)s::text[] IS NULL OR type = ANY(%(types)s::text[]))
-    AND position BETWEEN %(from_position)s AND %(to_position)s
-ORDER BY version {{order}} LIMIT %(limit)s
-"""  # noqa: S608 - put together from constants
-
-# The minutes that have events of the types, in order, from a minute on. One look-up in the index for each type.
-_MINUTES = """
-SELECT found.minute, sum(found.events), min(found.first_position), max(found.last_position)
-FROM unnest(%(types)s::text[]) AS wanted (type) CROSS JOIN LATERAL (
-    SELECT * FROM activity.events_per_minute AS counted
-    WHERE counted.type = wanted.type AND minute BETWEEN %(from)s AND %(to)s ORDER BY minute {order} LIMIT %(limit)s
-) AS found
-GROUP BY found.minute ORDER BY found.minute {order} LIMIT %(limit)s
-"""
-
-_MINUTE_OF = b"SELECT date_trunc('minute', recorded_at, 'UTC') FROM log.events WHERE position = %s"
-
-_ONE = b"""
-SELECT position, stream, version, type, schema_version, occurred_at, recorded_at, octet_length(data::text), data::text,
-    metadata::text
-FROM log.events WHERE position = %s
-"""
-
-# A decision has one event of an order and one for each of its products.
-DECISION_EVENTS_MAX = 1_001
-_DECISION = b"""
-SELECT position, stream, version, type, schema_version, occurred_at, recorded_at, 0, NULL, '{}'
-FROM log.events
-WHERE position BETWEEN %(position)s - %(reach)s AND %(position)s + %(reach)s
-    AND metadata->>'command_id' = (SELECT metadata->>'command_id' FROM log.events WHERE position = %(position)s)
-ORDER BY position
-"""
-
-_ENDS = b"SELECT head.position, checkpoint.position FROM log.head AS head, activity.checkpoint AS checkpoint"
 
 _FIRST_MINUTE, _LAST_MINUTE = datetime.fromisoformat("0001-01-01T00:00Z"), datetime.fromisoformat("9999-12-31T00:00Z")
 
@@ -84,7 +35,7 @@ class Wanted(NamedTuple):
 
 
 class Event(NamedTuple):
-    """An event as it is stored. `data` is JSON text, None when it is longer than DATA_SHOWN_MAX; `size` in bytes."""
+    """An event as it is stored. `data` is JSON text, None when it is too long; `size` in bytes."""
 
     position: int
     stream: str
@@ -148,7 +99,7 @@ def _of_stream(
     row = connection.execute(b"SELECT max(version) FROM log.events WHERE stream = %s", (wanted.stream,)).fetchone()
     last = row[0] if row and row[0] else 0
     low, high = (1, min(last, (cursor or last + 1) - 1)) if backwards else ((cursor or 0) + 1, last)
-    found = _fetch(connection, _OF_STREAM, wanted, (low, high), PAGE_EVENTS + 1, backwards=backwards, within=within)
+    found = _fetch(connection, OF_STREAM, wanted, (low, high), PAGE_EVENTS + 1, backwards=backwards, within=within)
     if len(found) > PAGE_EVENTS or high - low < STREAM_EVENTS_MAX:
         return found, None
     if not (wanted.types or wanted.since or wanted.until):
@@ -174,7 +125,7 @@ def _of_log(
             whole = first, last
             first, last = (max(first, last - budget + 1), last) if backwards else (first, min(last, first + budget - 1))
             budget -= last - first + 1
-        found += _fetch(connection, _IN_RANGE, wanted, (first, last), PAGE_EVENTS + 1 - len(found), backwards=backwards)
+        found += _fetch(connection, IN_RANGE, wanted, (first, last), PAGE_EVENTS + 1 - len(found), backwards=backwards)
         if len(found) > PAGE_EVENTS:
             break
         if wanted.types and (first, last) != whole:
@@ -211,7 +162,7 @@ def _ranges(
     connection: Connection, wanted: Wanted, bounds: tuple[int, int], *, backwards: bool
 ) -> Iterator[tuple[int, int]]:
     """The ranges of positions that may have wanted events, in the order of reading."""
-    row = connection.execute(_ENDS).fetchone()
+    row = connection.execute(activity.ENDS).fetchone()
     head, counted = row or (0, 0)
     if not wanted.types:
         yield 1, head
@@ -230,7 +181,7 @@ def _minutes(
     """The positions between which the events of the types are, minute by minute."""
     low = _minute_of(connection, bounds[0], _FIRST_MINUTE)
     high = _minute_of(connection, bounds[1], _LAST_MINUTE)
-    text = _MINUTES.format(order="DESC" if backwards else "ASC").encode()
+    text = activity.MINUTES.format(order="DESC" if backwards else "ASC").encode()
     while True:
         values = {"types": list(wanted.types), "from": low, "to": high, "limit": MINUTES_AT_ONCE}
         rows = connection.execute(text, values, prepare=False).fetchall()
@@ -245,17 +196,17 @@ def _minutes(
 
 
 def _minute_of(connection: Connection, position: int, otherwise: datetime) -> datetime:
-    row = connection.execute(_MINUTE_OF, (position,)).fetchone()
+    row = connection.execute(MINUTE_OF, (position,)).fetchone()
     return row[0] if row else otherwise
 
 
 def event(connection: Connection, position: int) -> Event | None:
     """The event at a position, with all of its data."""
-    row = connection.execute(_ONE, (position,)).fetchone()
+    row = connection.execute(ONE, (position,)).fetchone()
     return Event(*row) if row else None
 
 
 def decision(connection: Connection, of: Event) -> list[Event]:
     """The events of the decision that made this one, in order. A decision is contiguous in the log."""
-    rows = connection.execute(_DECISION, {"position": of.position, "reach": DECISION_EVENTS_MAX}).fetchall()
+    rows = connection.execute(DECISION, {"position": of.position, "reach": DECISION_EVENTS_MAX}).fetchall()
     return [Event(*row) for row in rows]

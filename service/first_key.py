@@ -1,22 +1,28 @@
-"""The key that `orders up` makes at its first start, in a file that only the operator can read."""
+"""The key that `orders up` makes when there is none, in a file that only the operator can read."""
 
 import asyncio
 import os
 from pathlib import Path
 
+from access import keys, store
 from access.issuing import Wanted, create
+from database.sessions import Limits, connect
 from service.cli.acting import actor
 from service.errors import OperatorError
 
 FILE_NAME = "api.key"
+STATEMENT_SECONDS_MAX = 5
 
 
 def ensure(database_url: str, data_dir: Path) -> bool:
-    """Make an operator's key and write it to `data_dir`, unless a file is there. Returns whether it was made."""
+    """Make an operator's key and write it to `data_dir`, unless a valid one is there. Returns whether it was made."""
     path = data_dir / FILE_NAME
-    if path.exists():
-        return False
     try:
+        if path.exists():
+            with connect(database_url, "orders up", Limits(statement=STATEMENT_SECONDS_MAX)) as connection:
+                if store.is_valid(connection, keys.digest(path.read_text().strip())):
+                    return False
+            path.unlink()  # the key was revoked, or the database is another one
         # Nobody else may read it, not even for a moment.
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "w") as file:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from eventlog.codec import Codec, UnreadableEvent
+from eventlog.events import Event
 from projector.projection import Envelope, Projection
 from projector.rows import Key, Rows
 from readmodel.base import table_of
@@ -71,7 +72,7 @@ class Fold:
         # What the last event set: the cells as they were before, None for a new row.
         self.before: dict[Place, dict[str, Cell] | None] = {}
 
-    def apply(self, past: PastEvent) -> object:
+    def apply(self, past: PastEvent) -> Event:
         """Fold one more event; return it decoded. Raises UnreadableEvent, after which the fold is of no use."""
         event = CODEC.decode(past.type, past.schema_version, past.data)
         handle = self._projection.on.get(type(event))

@@ -5,7 +5,6 @@ from typing import Any, NamedTuple
 from timeline import resources
 from timeline.folding import Fold, PastEvent
 from timeline.resources import Change
-from timeline.wording import text_of
 
 
 class Step(NamedTuple):
@@ -32,4 +31,4 @@ class Step(NamedTuple):
 def step_of(fold: Fold, past: PastEvent) -> Step:
     """Fold one more event, and say what it did. Raises UnreadableEvent."""
     event = fold.apply(past)
-    return Step(past, text_of(event, fold), resources.changes(fold.stream, fold))
+    return Step(past, event.in_words(), resources.changes(fold.stream, fold))

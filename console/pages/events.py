@@ -10,8 +10,10 @@ from starlette.responses import Response
 
 from console import activity, log
 from console.desk import Desk
-from console.wording import sentence
+from console.words import short
+from eventlog.codec import UnreadableEvent
 from eventlog.events import SCHEMA_VERSIONS
+from timeline.folding import CODEC
 from timeline.resources import is_stream, path_of
 
 STREAM_LENGTH_MAX = 200
@@ -52,10 +54,7 @@ def show(desk: Desk, request: Request) -> Response:
     return desk.page(
         request,
         "events.html",
-        events=[
-            Shown(it, sentence(it.type, it.data), path_of(it.stream) if is_stream(it.stream) else None)
-            for it in page.events
-        ],
+        events=[Shown(it, _in_words(it), path_of(it.stream) if is_stream(it.stream) else None) for it in page.events],
         page=page,
         asked=asked,
         filters=filters,
@@ -80,6 +79,16 @@ def _asked(request: Request) -> Asked:
         int(query[name]) if _POSITION.fullmatch(query.get(name, "")) else None for name in ("before", "after")
     )
     return Asked(log.Wanted(types, stream, since, until), errors, before, after)
+
+
+def _in_words(event: log.Event) -> str:
+    """The event in a line; nothing if it is large, or of a type or shape that this release does not know."""
+    if event.data is None:
+        return ""
+    try:
+        return short(CODEC.decode(event.type, event.schema_version, event.data).in_words())
+    except UnreadableEvent:
+        return ""
 
 
 def _time(text: str, name: str, errors: dict[str, str]) -> datetime | None:

@@ -3,12 +3,16 @@
 No projection makes rows of it. `GET /audit` and `orders audit` read it from the log.
 """
 
-from eventlog.events.record import Record
+from eventlog.events.record import Happened
 
 
-class OperatorActed(Record, frozen=True):
+class OperatorActed(Happened, frozen=True):
     """`act` says what was done, such as `key.created`, to `target`; `reason` is the operator's own word."""
 
     act: str
     target: str
     reason: str | None
+
+    def in_words(self) -> str:
+        reason = f": {self.reason}" if self.reason is not None else ""
+        return f"{self.act}, {self.target}{reason}"

@@ -6,7 +6,10 @@ copies them.
 
 from typing import ClassVar
 
-from eventlog.events.record import Record
+from eventlog.events.record import Happened, Record, counted
+
+# In words, more lines than this are only counted.
+LINES_TOLD_MAX = 3
 
 
 class OrderItem(Record, frozen=True):
@@ -21,7 +24,7 @@ class OrderItem(Record, frozen=True):
     amount: str
 
 
-class OrderPlaced(Record, frozen=True):
+class OrderPlaced(Happened, frozen=True):
     user_id: str
     external_id: str | None
     currency: str
@@ -31,6 +34,12 @@ class OrderPlaced(Record, frozen=True):
 
     PERSONAL: ClassVar = ("note",)
     ABOUT: ClassVar = "user_id"
+
+    def in_words(self) -> str:
+        what = ", ".join(f"{item.quantity} x {item.sku}" for item in self.items[:LINES_TOLD_MAX])
+        more = len(self.items) - LINES_TOLD_MAX
+        what += f" and {counted(more, 'line')} more" if more > 0 else ""
+        return f"Placed: {what}, {self.total} {self.currency}, by user {self.user_id}"
 
 
 class CancelledLine(Record, frozen=True):
@@ -44,7 +53,7 @@ class CancelledLine(Record, frozen=True):
     cancelled_after: int
 
 
-class OrderLinesCancelled(Record, frozen=True):
+class OrderLinesCancelled(Happened, frozen=True):
     """A part of the order was cancelled; some of it is left.
 
     `amount` is the worth of what was cancelled now, `cancelled_total_after` of all that was. `external_id` names the
@@ -62,8 +71,11 @@ class OrderLinesCancelled(Record, frozen=True):
     PERSONAL: ClassVar = ("reason",)
     ABOUT: ClassVar = "user_id"
 
+    def in_words(self) -> str:
+        return _cancelled("Cancelled", self)
 
-class OrderCancelled(Record, frozen=True):
+
+class OrderCancelled(Happened, frozen=True):
     """All that was left of the order was cancelled: `lines` has what was left until now. See OrderLinesCancelled."""
 
     user_id: str
@@ -76,3 +88,16 @@ class OrderCancelled(Record, frozen=True):
 
     PERSONAL: ClassVar = ("reason",)
     ABOUT: ClassVar = "user_id"
+
+    def in_words(self) -> str:
+        return _cancelled("Cancelled all that was left,", self)
+
+
+def _cancelled(said: str, event: OrderLinesCancelled | OrderCancelled) -> str:
+    lines = event.lines
+    if len(lines) > LINES_TOLD_MAX:
+        what = f"{counted(sum(line.quantity for line in lines), 'piece')} of {counted(len(lines), 'line')}"
+    else:
+        what = ", ".join(f"{line.quantity} x {line.sku}" for line in lines)
+    reason = f": {event.reason}" if event.reason is not None else ""
+    return f"{said} {what}, {event.amount} {event.currency}{reason}"

@@ -3,6 +3,7 @@
 import stat
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from service import first_key
@@ -19,6 +20,17 @@ def test_the_first_start_makes_an_operators_key_that_only_its_owner_can_read(dat
     assert path.read_text() == before
     with guarded(database_url) as shop:
         assert shop.get("/keys", headers=bearing(before.strip())).status_code == 200
+
+
+def test_a_start_makes_another_key_when_the_one_in_the_file_was_revoked(database_url: str, tmp_path: Path) -> None:
+    first_key.ensure(database_url, tmp_path)
+    path = tmp_path / first_key.FILE_NAME
+    before = path.read_text()
+    with psycopg.connect(database_url) as connection:
+        connection.execute("UPDATE access.api_keys SET revoked_at = now()")
+    assert first_key.ensure(database_url, tmp_path)
+    assert path.read_text() != before
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
 def test_a_directory_without_room_for_the_key_is_one_line(database_url: str, tmp_path: Path) -> None:

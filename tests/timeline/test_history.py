@@ -5,10 +5,9 @@ from typing import Any
 
 import pytest
 
-from eventlog.events import NOT_PROJECTED, SCHEMA_VERSIONS, UserDeleted
+from eventlog.events import SCHEMA_VERSIONS, UserDeleted
 from tests.builders import append_events, new_event
 from tests.served import Shop, problem, served
-from timeline.wording import text_of
 
 NOBODY = "0197c1c2-7d8e-7000-8000-000000000001"
 
@@ -39,7 +38,7 @@ def test_an_order_tells_what_happened_to_it(shop: Shop) -> None:
     shop.post(f"{path}/cancel", json={})
     placed, first, rest = history(shop, path)
 
-    assert placed["text"] == f"Placed by user {order['user_id']}: 3 x tea, 1 x salt, 8.00 EUR"
+    assert placed["text"] == f"Placed: 3 x tea, 1 x salt, 8.00 EUR, by user {order['user_id']}"
     assert first["text"] == "Cancelled 2 x tea, 5.00 EUR: too many"
     assert rest["text"] == "Cancelled all that was left, 1 x tea, 1 x salt, 3.00 EUR"
     assert [step["version"] for step in (placed, first, rest)] == [1, 2, 3]
@@ -81,7 +80,7 @@ def test_a_product_tells_of_its_price_its_name_and_its_stock(shop: Shop) -> None
     assert reserved["text"] == f"1 piece reserved for order {order['id']}, 0 left"
     assert changes(reserved) == {"stock": (1, 0), "in_stock": (True, False)}
     assert released["text"] == f"1 piece released by order {order['id']}, 1 left"
-    assert (renamed["text"], repriced["text"]) == ("Renamed to Peppermint", "Price is now 3.00 EUR")
+    assert (renamed["text"], repriced["text"]) == ("Renamed to Peppermint", "Price is now 3.00")
     assert changes(repriced) == {"price": ("2.50", "3.00")}
     assert (discontinued["text"], changes(discontinued)) == ("Discontinued", {"discontinued": (False, True)})
 
@@ -131,7 +130,7 @@ def test_a_wrong_question_is_refused(shop: Shop) -> None:
 
 
 def test_every_event_has_words_of_its_own() -> None:
-    assert set(SCHEMA_VERSIONS) - NOT_PROJECTED <= set(text_of.registry)
+    assert all("in_words" in vars(event) for event in SCHEMA_VERSIONS)
 
 
 def test_an_event_of_a_newer_release_is_named_in_the_answer(database_url: str) -> None:
