@@ -99,7 +99,9 @@ class Console:
     async def _refused(self, request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
         title = {400: "Not understood", 403: "Not allowed", 404: "Not found"}.get(error.status_code, "Refused")
-        page = self._desk.renderer.page(request, "trouble.html", error.status_code, title=title, sentence=error.detail)
+        # A path without a page has no other detail than the name of its status.
+        sentence = "There is no such page." if error.detail == "Not Found" else error.detail
+        page = self._desk.renderer.page(request, "trouble.html", error.status_code, title=title, sentence=sentence)
         page.headers.update(error.headers or {})
         return page
 

@@ -83,6 +83,7 @@ class Renderer:
             | {
                 "nonce": nonce,
                 "theme": theme if theme in THEMES else "system",
+                "may_pass": status >= 500,
                 "here": f"{here}?{query}" if query else here,
                 "path": here.removeprefix(self.base),
                 "has_key": KEY_COOKIE in request.cookies,

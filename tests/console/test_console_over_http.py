@@ -34,6 +34,22 @@ def test_no_text_of_the_shop_becomes_markup(made: Made) -> None:
         assert " style=" not in text, path
 
 
+def test_a_path_without_a_page_says_so_and_leads_to_the_overview(made: Made) -> None:
+    answer = made.shop.get("/console/nowhere")
+    assert answer.status_code == 404
+    assert "There is no such page." in answer.text
+    assert "Try again" not in answer.text
+
+
+def test_an_event_says_in_words_what_happened_and_who_did_it(made: Made) -> None:
+    user = made.shop.user(name="Grace")
+    last = made.shop.head()
+    page = made.shop.get(f"/console/events/{last}").text
+    assert f"Registered: Grace, {user['email']}" in page
+    assert "anyone anyone" in page
+    assert "Registered: Grace" in made.shop.get("/console/events").text
+
+
 def test_an_order_is_shown_as_it_was_and_its_row_equals_the_log(made: Made) -> None:
     now = made.shop.get(f"/console/orders/{made.order}").text
     assert "row equals log at version 2" in now
