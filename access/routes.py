@@ -1,14 +1,14 @@
 """GET and POST /keys, and rotating and revoking them."""
 
 import logging
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Collection
 from datetime import datetime, timedelta
 from typing import Annotated, Any, TypeVar
 
 import msgspec
 import psycopg
 from fastapi import APIRouter, Request, Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema
 
 from access import issuing, roles
 from access.guard import missing_scope
@@ -28,9 +28,19 @@ from query.views import timestamp
 
 _HOURS_MAX = int(issuing.OVERLAP_MAX.total_seconds() // 3600)
 
-# Documented here, checked by access.roles: the command line makes keys too.
-Role = Annotated[str, Field(json_schema_extra={"enum": list(roles.ROLES)})]
-Scope = Annotated[str, Field(json_schema_extra={"enum": list(SCOPES)})]
+
+def _one_of(known: Collection[str]) -> AfterValidator:
+    def check(value: str) -> str:
+        if value not in known:
+            raise ValueError(f"must be one of {', '.join(known)}")
+        return value
+
+    return AfterValidator(check)
+
+
+Role = Annotated[str, _one_of(roles.ROLES), Field(json_schema_extra={"enum": list(roles.ROLES)})]
+Scope = Annotated[str, _one_of(SCOPES), Field(json_schema_extra={"enum": list(SCOPES)})]
+UserId = Annotated[str, AfterValidator(id_of), WithJsonSchema({"type": "string", "format": "uuid"})]
 
 Result = TypeVar("Result")
 log = logging.getLogger(__name__)
@@ -69,7 +79,7 @@ class CreateKeyBody(BaseModel):
     name: str = Field(min_length=1, max_length=issuing.NAME_LENGTH_MAX)
     role: Role
     scopes: list[Scope] = Field(default_factory=list, max_length=50, description="of the role's scopes; all when empty")
-    user_id: str | None = Field(None, json_schema_extra={"format": "uuid"})
+    user_id: UserId | None = Field(None, description="of the customer; other roles name no user")
     expires_in_hours: Int32 | None = Field(None, ge=1, le=24 * 3650)
 
 
@@ -101,7 +111,10 @@ def router(database_url: str, holder: KeyHolder) -> APIRouter:
     @routes.post(
         "/keys",
         status_code=201,
-        responses={201: {"model": IssuedKeyView}, **problems("missing-scope", "validation-error", "outcome-unknown")},
+        responses={
+            201: {"model": IssuedKeyView},
+            **problems("missing-scope", "impossible-key", "validation-error", "outcome-unknown"),
+        },
         **needs,
     )
     async def create_key(body: CreateKeyBody, request: Request) -> Response:
@@ -153,14 +166,12 @@ def _request_id(request: Request) -> str | None:
 
 
 def _wanted(body: CreateKeyBody) -> Wanted:
-    """What the body asks for. Raises Problem `validation-error`."""
+    """What the body asks for. Raises Problem `impossible-key`."""
     try:
         lifetime = timedelta(hours=body.expires_in_hours) if body.expires_in_hours else None
-        user_id = None if body.user_id is None else id_of(body.user_id)
-        return Wanted(body.name, body.role, tuple(body.scopes), user_id, lifetime)
+        return Wanted(body.name, body.role, tuple(body.scopes), body.user_id, lifetime)
     except ValueError as error:
-        errors = [{"pointer": "", "code": "not-possible", "detail": str(error)}]
-        raise Problem("validation-error", f"There can be no such key: {error}.", errors=errors) from None
+        raise Problem("impossible-key", f"There can be no such key: {error}.") from None
 
 
 async def _done(holder: KeyHolder, change: Awaitable[Result]) -> Result:

@@ -82,6 +82,12 @@ PROBLEMS: dict[str, ProblemType] = {
         "The caller lacks the scope that the route needs; `required` names it, `held` lists those that he has.",
         "Use a key or token with that scope.",
     ),
+    "impossible-key": ProblemType(
+        422,
+        "Impossible key",
+        "The name, role, scopes and user do not make an API key, for the reason given.",
+        "Change what the detail names: docs/security.md has the rules.",
+    ),
     "not-found": ProblemType(404, "Not found", "There is no such resource.", "Check the id and the path."),
     "method-not-allowed": ProblemType(
         405,

@@ -67,24 +67,40 @@ def test_an_idempotency_key_outlives_a_rotation(shop: Shop) -> None:
     assert after.headers["idempotency-replayed"] == "true"
 
 
+NOBODY_IN_PARTICULAR = "01890a5d-ac96-774b-bcce-b302099a8057"
+
+
 @pytest.mark.parametrize(
     "body",
     [
         {"name": "", "role": "staff"},
         {"name": "x", "role": "king"},
+        {"name": "x", "role": "integration", "scopes": ["orders:burn"]},
+        {"name": "x", "role": "customer", "user_id": "7"},
+        {"name": "x", "role": "customer", "user_id": False},
+    ],
+)
+def test_a_body_that_is_not_as_documented_makes_no_key(shop: Shop, body: dict[str, object]) -> None:
+    head = shop.head()
+    assert problem(shop.post("/keys", json=body)) == (422, "validation-error")
+    assert shop.head() == head
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
         {"name": "x\nforged line", "role": "staff"},
         {"name": "x", "role": "customer"},
-        {"name": "x", "role": "staff", "user_id": "01890a5d-ac96-774b-bcce-b302099a8057"},
+        {"name": "x", "role": "staff", "user_id": NOBODY_IN_PARTICULAR},
         {"name": "x", "role": "staff", "scopes": ["keys:write"]},
         {"name": "x", "role": "integration"},
         {"name": "x", "role": "customer", "user_id": "00000000-0000-0000-0000-000000000000"},
-        {"name": "x", "role": "integration", "scopes": ["orders:read", "ops:read"],
-         "user_id": "01890a5d-ac96-774b-bcce-b302099a8057"},
+        {"name": "x", "role": "integration", "scopes": ["orders:read", "ops:read"], "user_id": NOBODY_IN_PARTICULAR},
     ],
-)  # fmt: skip
+)
 def test_a_key_that_cannot_be_is_refused(shop: Shop, body: dict[str, object]) -> None:
     head = shop.head()
-    assert problem(shop.post("/keys", json=body)) == (422, "validation-error")
+    assert problem(shop.post("/keys", json=body)) == (422, "impossible-key")
     assert shop.head() == head
 
 
