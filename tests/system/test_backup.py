@@ -13,16 +13,16 @@ from typing import NamedTuple
 import psycopg
 
 from projector.loop import Loop
-from projector.projections.shop import SHOP
 from service.embedded import PostgresServer, postgres_program
 from service.embedded.account import account_for
+from service.projections import PROJECTIONS
 from tests.builders import wait_until
 from tests.chance import chosen_seed
 from tests.checker.check import assert_nothing_wrong
 from tests.checker.history import Attempt, History, Outcome
 from tests.checker.shopper import Shopper
 from tests.docs.walking import ROOT, blocks
-from tests.projector.test_replay import live_projection
+from tests.projecting import projected
 from tests.served import served
 from tests.system.buyers import Buyers
 from tests.system.stack import Stack
@@ -163,7 +163,7 @@ def test_every_moment_can_be_restored_and_the_service_goes_on_from_there(tmp_pat
 def test_a_dump_is_restored_into_a_new_server_and_the_service_goes_on_from_there(
     database_url: str, tmp_path: Path
 ) -> None:
-    with PostgresServer(tmp_path / "new") as new, served(database_url) as shop, live_projection(database_url):
+    with PostgresServer(tmp_path / "new") as new, served(database_url) as shop, projected(database_url):
         with psycopg.connect(new.url, autocommit=True) as connection:
             for name in ("whole", "smaller"):
                 connection.execute(f"CREATE DATABASE {name}".encode())
@@ -186,7 +186,7 @@ def test_a_dump_is_restored_into_a_new_server_and_the_service_goes_on_from_there
             url = new.url_of(name)
             history = as_of(buyers.history, began, ended, prefix=f"{name}-")
             assert_nothing_wrong(url, history)
-            with served(url) as restored, live_projection(url):
+            with served(url) as restored, projected(url):
                 go_on(history, str(restored.http.base_url))
                 wait_until(lambda url=url: lag(url) == 0, CAUGHT_UP_SECONDS_MAX, "the projection to go on")  # type: ignore[misc]
                 operator.does("### Restore a dump", 2)
@@ -195,4 +195,4 @@ def test_a_dump_is_restored_into_a_new_server_and_the_service_goes_on_from_there
 
 def lag(database_url: str) -> int:
     with psycopg.connect(database_url) as connection:
-        return Loop(SHOP).look(connection).lag
+        return max(Loop(projection).look(connection).lag for projection in PROJECTIONS)

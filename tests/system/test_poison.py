@@ -25,6 +25,9 @@ SOON = 10
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     with Stack(tmp_path_factory.mktemp("poison")) as stack:
+        # The API looks every two seconds whether a worker listens, and may have looked before this one did.
+        ready = f"{stack.urls[0]}/readyz"
+        wait_until(lambda: httpx.get(ready).json()["status"] == "ok", SOON, "all is well")
         yield stack
 
 
