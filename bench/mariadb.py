@@ -30,15 +30,19 @@ class MariaDbServer:
         self._durable = durable
         self._settings = settings
         self._log = directory / "mariadb.log"
+        self._temporary = directory / "tmp"
         self._process: subprocess.Popen[bytes] | None = None
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port: int = probe.getsockname()[1]
 
     def install(self) -> None:
-        """Make the data directory. Raises subprocess.CalledProcessError."""
+        """Make the data directory. Raises RuntimeError with what the program said."""
+        self._temporary.mkdir(exist_ok=True)
         arguments = [*self._common(), "--skip-test-db", "--auth-root-authentication-method=normal"]
-        subprocess.run([_program("mariadb-install-db"), *arguments], check=True, capture_output=True)
+        done = subprocess.run([_program("mariadb-install-db"), *arguments], check=False, capture_output=True, text=True)
+        if done.returncode:
+            raise RuntimeError(f"mariadb-install-db made no data directory: {(done.stdout + done.stderr)[:2_000]}")
 
     def start(self) -> None:
         """Start it, and wait until it answers. Raises RuntimeError."""
@@ -98,7 +102,8 @@ class MariaDbServer:
     def _common(self) -> list[str]:
         # As root the server has to be told that this is meant.
         as_root = ["--user=root"] if os.getuid() == 0 else []
-        return ["--no-defaults", f"--datadir={self._directory / 'data'}", *as_root]
+        # A server that starts removes the temporary tables in its directory for them, those of other servers too.
+        return ["--no-defaults", f"--datadir={self._directory / 'data'}", f"--tmpdir={self._temporary}", *as_root]
 
     def _execute(self, *statements: str) -> None:
         engine: Engine = create_engine(f"mysql+pymysql://root@127.0.0.1:{self.port}/")
