@@ -55,16 +55,16 @@ _PAGE = """
 SELECT '[' || string_agg(event, ',') || ']' FROM (
     SELECT '[' || position || ',"' || stream || '",' || version || ',"' || type || '",' || schema_version || ',"'
         || occurred_at || '",' || data || ']' AS event
-    FROM log.events WHERE position > %s AND position <= %s{of_types} ORDER BY position
+    FROM log.events WHERE position > %(after)s AND position <= %(up_to)s{of_types} ORDER BY position
 ) AS page
 """
 
 _ROWS = """
 SELECT position, stream, version, type, schema_version, occurred_at::text, data::text FROM log.events
-WHERE position > %s AND position <= %s{of_types} ORDER BY position
+WHERE position > %(after)s AND position <= %(up_to)s{of_types} ORDER BY position
 """
 
-_OF_TYPES = " AND type = ANY(%s)"
+_OF_TYPES = " AND type = ANY(%(types)s)"
 
 _COUNTS = b"""
 SELECT date_trunc('minute', recorded_at)::text, type, count(*), min(position), max(position)
@@ -89,10 +89,10 @@ FROM unnest(%(streams)s::text[], %(versions)s::integer[]) AS wanted (stream, ver
 """
 
 # The last position of each page, in order: a page ends before the event that would make it larger than %(bytes)s.
-_PAGE_ENDS = b"""
+_PAGE_ENDS = """
 SELECT max(position) FROM (
     SELECT position, (sum(octet_length(data::text)) OVER (ORDER BY position) - 1) / %(bytes)s AS page
-    FROM log.events WHERE position > %(after)s AND position <= %(up_to)s
+    FROM log.events WHERE position > %(after)s AND position <= %(up_to)s{of_types}
 ) AS sized
 GROUP BY page ORDER BY 1
 """
@@ -190,7 +190,7 @@ async def claims(connection: AsyncConnection, wanted: Iterable[str]) -> dict[str
 def page(connection: Connection, after: int, up_to: int, types: Collection[str] | None = None) -> list[StoredEvent]:
     """The events at positions after < position <= up_to, in order; only those of `types`, if they are given."""
     of_types = _OF_TYPES if types is not None else ""
-    parameters = (after, up_to) if types is None else (after, up_to, list(types))
+    parameters = {"after": after, "up_to": up_to, "types": types and list(types)}
     row = connection.execute(_PAGE.format(of_types=of_types).encode(), parameters, binary=True).fetchone()
     if not row or not row[0]:
         return []
@@ -214,13 +214,18 @@ def age(connection: Connection, position: int) -> float:
     return float(row[0])
 
 
-def page_ends(connection: Connection, after: int, up_to: int, bytes_max: int) -> list[int]:
+def page_ends(
+    connection: Connection, after: int, up_to: int, bytes_max: int, types: Collection[str] | None = None
+) -> list[int]:
     """Cut the events at positions after < position <= up_to into pages: the last position of each page.
 
-    A page has about `bytes_max` bytes of data at most, but always one event.
+    A page has about `bytes_max` bytes of data at most, but always one event. Only events of `types` count, if they are
+    given; the last page always ends at `up_to`.
     """
-    parameters = {"after": after, "up_to": up_to, "bytes": bytes_max}
-    return [end for (end,) in connection.execute(_PAGE_ENDS, parameters).fetchall()]
+    of_types = _OF_TYPES if types is not None else ""
+    parameters = {"after": after, "up_to": up_to, "bytes": bytes_max, "types": types and list(types)}
+    rows = connection.execute(_PAGE_ENDS.format(of_types=of_types).encode(), parameters).fetchall()
+    return [*(end for (end,) in rows[:-1]), up_to]
 
 
 def of_streams(

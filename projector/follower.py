@@ -22,7 +22,6 @@ from projector.retrying import Rounds
 from projector.session import Session
 from projector.shadow import Busy
 
-# A worker that is further behind reads ahead as well.
 BATCH_EVENTS_MAX = 20_000
 SWEEP_SECONDS = 1.0
 # When another worker holds the checkpoint, this one looks again after this long.
@@ -219,18 +218,12 @@ class Follower:
         except psycopg.OperationalError:
             # A restart of the server, or a batch that took too long. What was not committed was rolled back, so it is
             # done again, with fewer events at a time.
-            read_ahead = session.is_reading_ahead
-            session.end_reading_ahead()
             self._limit = max(1, self._limit // 10)
-            if not read_ahead and session.is_open:
+            if session.is_open:
                 raise
             progress = self._loop.project(session.connection(), self._limit)
         if progress.events:
             self._limit = min(self._batch_events_max, self._limit * 2)
-        if progress.lag <= self._batch_events_max:
-            session.end_reading_ahead()
-        else:
-            session.begin_reading_ahead()
         return progress
 
     def _new_loop(self) -> Loop:

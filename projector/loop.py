@@ -11,7 +11,6 @@ loop tries it again in halves until one event is left, and parks the stream of t
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from time import perf_counter
 
 from psycopg import Connection
@@ -23,8 +22,6 @@ from projector.folding import Folding, Page
 from projector.narrowing import Narrowing, refusing
 from projector.parking import Parked, ParkedStreams, Parking
 from projector.projection import Projection
-from projector.rows import NewRows
-from projector.write_behind import WriteBehind
 from projector.writer import PostgresWriter, Writer
 
 # A batch is read, folded and its new rows written in pages, so that a large one takes no more memory.
@@ -170,7 +167,8 @@ class Loop:
             return [up_to]
         sized = [up_to]
         if up_to - after > FEW_EVENTS:
-            sized = read.page_ends(connection, after, up_to, self._page_bytes_max)
+            types = self.projection.types_read
+            sized = read.page_ends(connection, after, up_to, self._page_bytes_max, types)
         ends: list[int] = []
         for end in sized:
             ends += [*range(after + self._page_events_max, end, self._page_events_max), end]
@@ -178,22 +176,11 @@ class Loop:
         return ends[:BATCH_PAGES_MAX]
 
     def _fold_pages(self, connection: Connection, position: int, ends: Sequence[int], parking: Parking) -> None:
-        """Fold the pages that end at these positions. The new rows of all pages but the last are written.
-
-        That is done while the next page is folded.
-        """
-        with WriteBehind() as behind:
-            after = before = position
-            for end, then in zip(ends, (*ends[1:], None), strict=True):
-                behind.wait()
-                events = self._read_page(connection, after, end, then)
-                if after > position:
-                    behind.start(partial(self._write_new, connection, self.folding.take_new(), before, after))
-                self.folding.fold(events, parking)
-                before, after = after, end
-            behind.wait()
-
-    def _write_new(self, connection: Connection, new: list[NewRows], after: int, up_to: int) -> None:
-        """Write the new rows of the page of the events at positions after < position <= up_to."""
-        with refusing(up_to - after, after + 1):
-            self.writer.write_new(connection, new)
+        """Fold the pages that end at these positions. Write the new rows of all pages but the last."""
+        after = position
+        for end, then in zip(ends, (*ends[1:], None), strict=True):
+            self.folding.fold(self._read_page(connection, after, end, then), parking)
+            if then is not None:
+                with refusing(end - after, after + 1):
+                    self.writer.write_new(connection, self.folding.take_new())
+            after = end

@@ -143,6 +143,7 @@ def test_pages_end_by_bytes_and_have_at_least_one_event(database_url: str, conne
     assert ends[-1] == 7
     assert 2 <= len(ends) <= 4
     assert read.page_ends(connection, 2, 3, 4_000) == [3]
+    assert read.page_ends(connection, 0, 7, 1, ["UserRegistered"]) == [7]
 
 
 def test_events_are_counted_by_minute_and_type(database_url: str, connection: Connection) -> None:
