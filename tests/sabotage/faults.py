@@ -25,16 +25,16 @@ def _fault(module: str) -> Callable[[Patch], Patch]:
     return register
 
 
-@_fault("command.domain.order")
-def stock_is_not_looked_at(order: Any) -> None:
-    order._check_stock = lambda known, requested: None
+@_fault("command.domain.placing")
+def stock_is_not_looked_at(placing: Any) -> None:
+    placing._check_stock = lambda known, requested: None
 
 
-@_fault("command.domain.order")
-def money_is_binary(order: Any) -> None:
+@_fault("command.domain.placing")
+def money_is_binary(placing: Any) -> None:
     from eventlog.events.record import replace
 
-    original = order._price
+    original = placing._price
 
     def price(lines: Any, products: Any) -> Any:
         items, _ = original(lines, products)
@@ -42,26 +42,26 @@ def money_is_binary(order: Any) -> None:
         rounded = tuple(replace(it, amount=repr(amount)) for it, amount in zip(items, floats, strict=True))
         return rounded, Decimal(repr(sum(floats)))
 
-    order._price = price
+    placing._price = price
 
 
-@_fault("command.domain.order")
-def stock_does_not_come_back(order: Any) -> None:
-    original = order.cancel
-    order.cancel = lambda *args, **more: original(*args, **more)[:1]
+@_fault("command.domain.cancelling")
+def stock_does_not_come_back(cancelling: Any) -> None:
+    original = cancelling.cancel
+    cancelling.cancel = lambda *args, **more: original(*args, **more)[:1]
 
 
-@_fault("command.domain.order")
-def a_cancellation_forgets_the_one_before(order: Any) -> None:
+@_fault("command.domain.cancelling")
+def a_cancellation_forgets_the_one_before(cancelling: Any) -> None:
     from eventlog.events.record import replace
 
-    original = order.cancel
+    original = cancelling.cancel
 
     def cancel(cancelled: Any, *args: Any, **more: Any) -> Any:
         items = tuple(replace(it, cancelled_quantity=0) for it in cancelled.items)
         return original(replace(cancelled, status="placed", items=items), *args, **more)
 
-    order.cancel = cancel
+    cancelling.cancel = cancel
 
 
 @_fault("eventlog.idempotency")
