@@ -7,15 +7,13 @@ from typing import NamedTuple
 import msgspec
 from psycopg import AsyncConnection, Connection
 
-from eventlog import arrays
-
 # For each stream: its snapshot, if one of the right shape is there, and the first events behind it. One look-up in an
 # index each, of bounded cost however long the stream is. LATERAL with LIMIT or ORDER BY leaves the planner no other
 # way, whatever it believes of tables that it has no statistics of yet.
 _HISTORIES = b"""
 SELECT wanted.stream, snapshot.version, snapshot.state::text, event.version, event.type, event.schema_version,
        event.occurred_at, event.data::text
-FROM unnest(%b, %b) AS wanted (stream, shape)
+FROM unnest(%b::text[], %b::int8[]) AS wanted (stream, shape)
 LEFT JOIN LATERAL (
     SELECT version, state FROM log.snapshots
     WHERE stream = wanted.stream AND shape = wanted.shape LIMIT 1
@@ -47,7 +45,7 @@ SELECT version, type, schema_version, occurred_at, data FROM (
 WHERE bytes_before < %s ORDER BY version
 """
 
-_CLAIMS = b"SELECT claim, stream FROM log.claims WHERE claim = ANY(%b)"
+_CLAIMS = b"SELECT claim, stream FROM log.claims WHERE claim = ANY(%b::text[])"
 
 # One text for the whole page, read in one go: a row for each event costs several times as much on this side.
 # Neither stream nor type needs escaping, which the table's constraint `names_need_no_escaping` sees to.
@@ -152,7 +150,7 @@ async def histories(
     `shapes` maps the streams wanted to the shape of state that is readable.
     """
     found: dict[str, History] = {}
-    wanted = (arrays.of_text(shapes), arrays.of_integers(arrays.INT8, list(shapes.values())), events_max)
+    wanted = (list(shapes), list(shapes.values()), events_max)
     cursor = await connection.execute(_HISTORIES, wanted)
     for stream, at, state, *event in await cursor.fetchall():
         if at is None and event[0] is None:
@@ -183,7 +181,7 @@ async def past(
 
 async def claims(connection: AsyncConnection, wanted: Iterable[str]) -> dict[str, str]:
     """Which stream has each of the claims; a claim that nobody has is left out."""
-    cursor = await connection.execute(_CLAIMS, (arrays.of_text(wanted),))
+    cursor = await connection.execute(_CLAIMS, (list(wanted),))
     return dict(await cursor.fetchall())
 
 

@@ -34,8 +34,8 @@ GUARDS = (
     Guard(
         "the head is locked before anything is decided",
         "eventlog/append.py",
-        "recorded_at FROM log.head FOR UPDATE",
-        "recorded_at FROM log.head",
+        "position FROM log.head FOR UPDATE",
+        "position FROM log.head",
         (
             "tests/command/test_races.py::test_the_last_unit_is_sold_once_to_fifty_buyers",
             "tests/command/test_races.py::test_a_busy_hour_over_two_processes_adds_up",
@@ -205,14 +205,14 @@ GUARDS = (
     ),
     Guard(
         "whoever stalls with the head in hand is cut off",
-        "eventlog/append.py",
+        "eventlog/connecting.py",
         ", idle_in_transaction=stalled.SECONDS_MAX",
         "",
         ("tests/command/test_lost_connections.py::test_who_stalls_with_the_head_in_hand_is_cut_off",),
     ),
     Guard(
         "whoever stops with the head in hand in the middle of a statement is ended",
-        "eventlog/append.py",
+        "eventlog/connecting.py",
         '.execute(stalled.END, ("log.head",))',
         '.execute(stalled.END, ("log.nothing",))',
         (

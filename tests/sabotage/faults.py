@@ -100,8 +100,10 @@ def decisions_use_old_states(append: Any) -> None:
 @_fault("eventlog.append")
 def positions_come_from_a_sequence(append: Any) -> None:
     """What is rolled back leaves a hole, and so does what a connection kept for itself when it ends."""
+    from eventlog import connecting
+
     append._APPEND = append._APPEND.replace(b"head.base + event.number", b"nextval('log.positions')")
-    original = append.connect
+    original = connecting.connect
 
     async def connect(*args: Any, **more: Any) -> Any:
         connection = await original(*args, **more)
@@ -109,7 +111,7 @@ def positions_come_from_a_sequence(append: Any) -> None:
         await connection.execute(b"SELECT nextval('log.positions')")  # somebody was rolled back
         return connection
 
-    append.connect = connect
+    connecting.connect = connect  # type: ignore[assignment]
 
 
 @_fault("eventlog.append")
@@ -128,16 +130,16 @@ def answers_come_before_the_commit(append: Any) -> None:
     append.append = append_soon
 
 
-@_fault("eventlog.append")
-def a_commit_does_not_wait_for_the_disk(append: Any) -> None:
-    original = append.connect
+@_fault("eventlog.connecting")
+def a_commit_does_not_wait_for_the_disk(connecting: Any) -> None:
+    original = connecting.connect
 
     async def connect(*args: Any, **more: Any) -> Any:
         connection = await original(*args, **more)
         await connection.execute(b"SET synchronous_commit = off")
         return connection
 
-    append.connect = connect
+    connecting.connect = connect
 
 
 @_fault("eventlog.read")
