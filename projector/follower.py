@@ -13,9 +13,10 @@ import psycopg
 from eventlog import stalled
 from projector.checkpoint import OtherVersion
 from projector.dependents import InTheWay
-from projector.loop import PAGE_EVENTS_MAX, Loop, Progress
+from projector.loop import Loop, Progress
 from projector.metrics import ProjectionMetrics
 from projector.observing import Observer, Traced
+from projector.paging import PAGE_MAX, PageMax
 from projector.projection import Projection
 from projector.replay import SwapRefused, replay
 from projector.retrying import Rounds
@@ -61,7 +62,7 @@ class Follower:
         *,
         rebuild: bool = True,
         batch_events_max: int = BATCH_EVENTS_MAX,
-        page_events_max: int = PAGE_EVENTS_MAX,
+        page_max: PageMax = PAGE_MAX,
         retry_seconds: float = RETRY_SECONDS,
         metrics: ProjectionMetrics | None = None,
         traced: Traced | None = None,
@@ -70,7 +71,7 @@ class Follower:
         self._database_url = database_url
         self._rebuild = rebuild
         self._batch_events_max = batch_events_max
-        self._page_events_max = page_events_max
+        self._page_max = page_max
         self._retry_seconds = retry_seconds
         self._observer = Observer(projection.name, metrics, traced)
         self._rounds = Rounds(retry_seconds)
@@ -227,7 +228,7 @@ class Follower:
         return progress
 
     def _new_loop(self) -> Loop:
-        return Loop(self.projection, read_page=self._session.page, page_events_max=self._page_events_max)
+        return Loop(self.projection, read_page=self._session.page, page_max=self._page_max)
 
     def _reporting(self, work: Callable[[], Result]) -> Result | None:
         """Do the work. Record its failure for `orders status`; the next sweep tries again."""

@@ -11,7 +11,7 @@ from database.deadline import hang_up
 from projector import connecting
 from projector.connecting import connect
 from projector.folding import Page
-from projector.loop import reader_of
+from projector.paging import reader_of
 from projector.patience import PatientConnection
 from projector.projection import Projection
 

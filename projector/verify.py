@@ -13,7 +13,8 @@ from psycopg import Connection, IsolationLevel, sql
 from sqlalchemy import Table
 
 from projector.connecting import connect
-from projector.loop import Loop, reader_of
+from projector.loop import Loop
+from projector.paging import reader_of
 from projector.projection import Projection
 from projector.read_ahead import ReadAhead
 from projector.shadow import BATCH_EVENTS, Report, Shadow, building, built_for_proof

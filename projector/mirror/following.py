@@ -15,12 +15,13 @@ from sqlalchemy.exc import DBAPIError
 
 from projector.checkpoint import Fenced, OtherVersion
 from projector.connecting import connect
-from projector.loop import Loop, Progress, reader_of
+from projector.loop import Loop, Progress
 from projector.mirror.building import prepare, rebuild
 from projector.mirror.standings import Heartbeat
 from projector.mirror.target import Target
 from projector.mirror.writer import MirrorWriter, OtherLog
 from projector.observing import log_parked
+from projector.paging import reader_of
 from projector.parked import STREAMS_A_BATCH
 from projector.projection import Projection
 from projector.read_ahead import ReadAhead

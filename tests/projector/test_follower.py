@@ -15,6 +15,7 @@ from eventlog.ids import new_id
 from projector.connecting import connect
 from projector.follower import Follower
 from projector.loop import Loop
+from projector.paging import PageMax
 from projector.parked import held_back
 from projector.projections.shop import SHOP
 from projector.verify import verify
@@ -89,7 +90,7 @@ def test_a_follower_that_is_far_behind_makes_the_same_tables_in_many_small_pages
     writing: Writing, other: Connection, database_url: str
 ) -> None:
     writing.history(orders=60)
-    with_pages_of_five = Follower(database_url, SHOP, batch_events_max=20, page_events_max=5)
+    with_pages_of_five = Follower(database_url, SHOP, batch_events_max=20, page_max=PageMax(events=5))
     assert with_pages_of_five.catch_up().events == head(other)
     with_pages_of_five.close()
     assert verify(database_url, SHOP, lambda _: None).differences == []
