@@ -196,10 +196,10 @@ def _update(table: Table, columns: Sequence[str], key: Sequence[str]) -> str:
     described = ", ".join(
         f"{name} {_json_type(table.c[name])} PATH '$[{number}]' ERROR ON ERROR" for number, name in enumerate(names)
     )
-    same_key = " AND ".join(f"stored.{name} = new.{name}" for name in key)
-    settings = ", ".join(f"stored.{name} = new.{name}" for name in columns)
+    same_key = " AND ".join(f"mirrored.{name} = changed.{name}" for name in key)
+    settings = ", ".join(f"mirrored.{name} = changed.{name}" for name in columns)
     return (
-        f"UPDATE `{table.name}` AS stored JOIN JSON_TABLE(%s, '$[*]' COLUMNS ({described})) AS new "  # noqa: S608
+        f"UPDATE `{table.name}` AS mirrored JOIN JSON_TABLE(%s, '$[*]' COLUMNS ({described})) AS changed "  # noqa: S608
         f"ON {same_key} SET {settings}"
     )
 

@@ -15,7 +15,7 @@ import psycopg
 import pytest
 from sqlalchemy import Boolean, Integer, Numeric, func, select
 
-from bench.mariadb import MariaDbServer
+from bench.mariadb import MariaDbServer, MysqlServer
 from command.importing import files
 from command.importing.rejects import Rejects
 from command.importing.run import import_files
@@ -101,7 +101,7 @@ def test_a_mariadb_that_is_killed_again_and_again_loses_nothing(
 
 
 def test_a_real_year_is_the_same_in_every_mirror(
-    database_url: str, empty_database_url: str, tmp_path: Path, mariadb: MariaDbServer
+    database_url: str, empty_database_url: str, tmp_path: Path, mariadb: MysqlServer
 ) -> None:
     """Needs ORDERS_REAL_YEAR: a folder of users, products and commands as docs/importing.md has them."""
     folder = os.environ.get("ORDERS_REAL_YEAR")
