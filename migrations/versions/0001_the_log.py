@@ -137,12 +137,17 @@ CREATE TABLE mirrors.standings (
     worker text NOT NULL,
     updated_at timestamptz NOT NULL,
     seen_at timestamptz NOT NULL,
+    ended_at timestamptz,
+    rebuilt_to bigint,
+    rebuild_began_at timestamptz,
     CONSTRAINT standings_pkey PRIMARY KEY (target, projection)
 ) WITH (fillfactor = 50);
-COMMENT ON TABLE mirrors.standings IS 'where the mirrors are; delete the rows of one that is gone for good';
+COMMENT ON TABLE mirrors.standings IS 'where the mirrors are; orders mirror URL --forget deletes the rows of one';
 COMMENT ON COLUMN mirrors.standings.target IS 'the URL of the other database, without the password';
 COMMENT ON COLUMN mirrors.standings.updated_at IS 'when the position last moved';
 COMMENT ON COLUMN mirrors.standings.seen_at IS 'when the mirror last looked at the log';
+COMMENT ON COLUMN mirrors.standings.ended_at IS 'when the mirror ended in order; null: it should be at work';
+COMMENT ON COLUMN mirrors.standings.rebuilt_to IS 'how far a rebuild is; null when there is none';
 GRANT USAGE ON SCHEMA mirrors TO PUBLIC;
 GRANT SELECT ON mirrors.standings TO PUBLIC;
 """

@@ -7,7 +7,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 
 import psycopg
 from sqlalchemy.engine import Connection
@@ -16,10 +16,11 @@ from sqlalchemy.exc import DBAPIError
 from projector.checkpoint import Fenced, OtherVersion
 from projector.connecting import connect
 from projector.loop import Loop, Progress, reader_of
+from projector.mirror import standings
 from projector.mirror.building import prepare, rebuild
 from projector.mirror.standings import Heartbeat
 from projector.mirror.target import Target
-from projector.mirror.writer import MirrorWriter, OtherLog
+from projector.mirror.writer import MirrorWriter
 from projector.observing import log_parked
 from projector.parked import STREAMS_A_BATCH
 from projector.projection import Projection
@@ -59,18 +60,25 @@ class Mirror:
 
         Raises TargetInUse, Unsuitable, OtherLog, OtherVersion, sqlalchemy.exc.DBAPIError and psycopg.Error.
         """
-        with self._at_work() as loops:
+        with self._listing_failures(), self._at_work() as loops:
             for following in loops:
                 self._catch_up(following, report)
+            for following in loops:
+                following.end()
 
     def rebuild(self, report: Callable[[Progress], None]) -> Progress:
         """Build the tables of the one projection anew. Raises the same."""
         (projection,) = self._projections
         with (
+            self._listing_failures(),
             self._connected() as (log_connection, writing),
             ReadAhead(connect(self._database_url), reader_of(projection)) as ahead,
         ):
-            return rebuild(self._target, writing, projection, log_connection, ahead, report)
+            prepare(self._target, writing, projection, log_connection)
+            following = _Following(self._target, writing, log_connection, projection, ahead)
+            progress = following.rebuild(report)
+            following.end()
+            return progress
 
     def follow(self) -> None:
         """Catch up and follow the log until `stop`; stand by while another mirror works on the target.
@@ -80,19 +88,20 @@ class Mirror:
         trouble = ""
         while not self._stopping.is_set():
             try:
-                with self._at_work() as loops:
+                with self._listing_failures(), self._at_work() as loops:
                     while not self._stopping.is_set():
                         for following in loops:
                             if not following.is_resting:
                                 self._catch_up(following)
                         trouble = self._over(trouble)
                         self._stopping.wait(LOOK_SECONDS)
+                    for following in loops:
+                        following.end()
             except TargetInUse as error:
                 trouble = self._warn_once(trouble, f"{error}: this one stands by")
                 self._stopping.wait(STAND_BY_SECONDS)
             except (DBAPIError, Fenced, psycopg.OperationalError) as error:
-                said = str(getattr(error, "orig", error)).partition("\n")[0]
-                trouble = self._warn_once(trouble, f"{said}: trying again")
+                trouble = self._warn_once(trouble, f"{self._said(error)}: trying again")
                 self._stopping.wait(AFTER_ERROR_SECONDS)
 
     def _warn_once(self, before: str, trouble: str) -> str:
@@ -104,6 +113,23 @@ class Mirror:
         if trouble:
             log.info("the mirror goes on")
         return ""
+
+    def _said(self, error: Exception) -> str:
+        """What a database said, in one line and without values."""
+        return self._target.reason(error) if isinstance(error, DBAPIError) else str(error).partition("\n")[0]
+
+    @contextmanager
+    def _listing_failures(self) -> Iterator[None]:
+        """Record why the mirror stands still, where `orders status` looks, and raise the same."""
+        try:
+            yield
+        except TargetInUse:
+            raise
+        except Exception as error:
+            with suppress(psycopg.Error), connect(self._database_url) as log_connection:
+                names = [projection.name for projection in self._projections]
+                standings.fail(log_connection, self._target.listed, names, self._said(error))
+            raise
 
     @contextmanager
     def _connected(self) -> Iterator[tuple[psycopg.Connection, Connection]]:
@@ -169,17 +195,30 @@ class _Following:
         except OtherVersion as other:
             if other.built > other.ours:
                 raise
-            return self._rebuild(other, stopping)
-        except OtherLog as error:
-            self._heartbeat.fail(self._log, str(error))
-            raise
+            log.info("%s: rebuilding them", other)
+            return self._rebuild_until(stopping)
         if progress.events:
             self._rests_until = time.monotonic() + self.projection.rest_seconds
         log_parked(lambda: self._log, self.projection.name, progress)
         if self._heartbeat.is_due:
-            seen = self._writer.look(self._log)
-            self._heartbeat.beat(self._log, seen.position, seen.parked)
+            self._beat()
         return progress
+
+    def end(self) -> None:
+        """Record that the mirror ends in order, and where."""
+        with suppress(OtherVersion):  # it was stopped in the middle of a rebuild
+            self._beat()
+        self._heartbeat.end(self._log)
+
+    def rebuild(self, report: Callable[[Progress], None]) -> Progress:
+        """Build the tables anew."""
+
+        def beat(progress: Progress) -> None:
+            if self._heartbeat.is_due:
+                self._heartbeat.beat_of_rebuild(self._log, progress.position)
+            report(progress)
+
+        return rebuild(self._target, self._writing, self.projection, self._log, self._ahead, beat)
 
     def retry_parked(self) -> None:
         """Retry the parked streams, after the start and then once a minute: their cause may be gone."""
@@ -190,15 +229,17 @@ class _Following:
         for start in range(0, len(waiting), STREAMS_A_BATCH):
             retry(self._log, self._loop, waiting[start : start + STREAMS_A_BATCH])
 
-    def _rebuild(self, other: OtherVersion, stopping: threading.Event) -> Progress:
-        log.info("%s: rebuilding them", other)
+    def _beat(self) -> None:
+        seen = self._writer.look(self._log)
+        self._heartbeat.beat(self._log, seen.position, seen.parked)
 
+    def _rebuild_until(self, stopping: threading.Event) -> Progress:
         def report(_: Progress) -> None:
             if stopping.is_set():
                 raise _Stopped
 
         try:
-            return rebuild(self._target, self._writing, self.projection, self._log, self._ahead, report)
+            return self.rebuild(report)
         except _Stopped:
             return Progress(0, 0, 0)
 
