@@ -1,7 +1,11 @@
 """What Alembic runs: all open steps in one transaction, one migration at a time."""
 
+import os
+
 from alembic import context
+from alembic.util import CommandError
 from sqlalchemy import create_engine, text
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
 import access.tables
@@ -21,6 +25,15 @@ OTHERS_SECONDS_MAX = 600  # for a migration that another process runs
 # Requests queue behind a migration that waits for a table: it gives up, to be repeated when the table is free.
 LOCK_SECONDS_MAX = 10
 
+# CREATE SCHEMA IF NOT EXISTS needs the right to make schemas also where it is there.
+_MAKE_SCHEMA = f"""
+DO $$ BEGIN
+    IF to_regnamespace('{VERSION_SCHEMA}') IS NULL THEN
+        CREATE SCHEMA {VERSION_SCHEMA};
+    END IF;
+END $$
+"""
+
 
 def run(database_url: str) -> None:
     """Migrate the database at a libpq URL to what the context asks for."""
@@ -34,7 +47,6 @@ def run(database_url: str) -> None:
         connection.execute(text(f"SET LOCAL lock_timeout = '{OTHERS_SECONDS_MAX}s'"))
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": MIGRATION_LOCK})
         connection.execute(text(f"SET LOCAL lock_timeout = '{LOCK_SECONDS_MAX}s'"))
-        connection.execute(text(f"CREATE SCHEMA IF NOT EXISTS {VERSION_SCHEMA}"))
         context.configure(
             connection=connection,
             target_metadata=[eventlog.tables.metadata, access.tables.metadata],
@@ -44,7 +56,26 @@ def run(database_url: str) -> None:
             version_table=VERSION_TABLE,
             version_table_schema=VERSION_SCHEMA,
         )
+        # `alembic current` changes nothing, and a role that only reads may run it.
+        if not context.get_context().opts.get("dont_mutate"):
+            connection.execute(text(_MAKE_SCHEMA))
         context.run_migrations()
 
 
-run(context.config.attributes["database_url"])
+def _url() -> str:
+    """The URL that the command `alembic` works on. Raises CommandError."""
+    if context.is_offline_mode():
+        raise CommandError("there is no --sql: some steps depend on the database")
+    url = os.environ.get("DATABASE_URL")
+    if not url:
+        raise CommandError("set DATABASE_URL, as for `orders migrate`")
+    return url
+
+
+if "database_url" in context.config.attributes:
+    run(context.config.attributes["database_url"])  # `orders migrate`
+else:
+    try:
+        run(_url())
+    except DBAPIError as error:
+        raise CommandError(str(error.orig).splitlines()[0]) from error

@@ -1,6 +1,7 @@
 """The log with what is kept beside it, triggers that refuse to rewrite history, and the API keys."""
 
 from alembic import op
+from alembic.util import CommandError
 
 revision = "0001"
 down_revision = None
@@ -184,4 +185,4 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    raise RuntimeError("The log is the truth: no migration deletes it.")
+    raise CommandError("the log is the truth: no migration deletes it")
