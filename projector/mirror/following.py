@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 
 import psycopg
 from sqlalchemy.engine import Connection
@@ -45,7 +46,14 @@ class TargetInUse(Exception):
 class Mirror:
     """The projections of one log on one target. Use it in a `with`: that closes what it holds."""
 
-    def __init__(self, database_url: str, target: Target, projections: Sequence[Projection]) -> None:
+    def __init__(
+        self,
+        database_url: str,
+        target: Target,
+        projections: Sequence[Projection],
+        batch_events: int = BATCH_EVENTS_MAX,
+    ) -> None:
+        self._batch_events = batch_events
         self._database_url = database_url
         self._target = target
         self._projections = projections
@@ -61,8 +69,7 @@ class Mirror:
         Raises TargetInUse, Unsuitable, OtherLog, OtherVersion, sqlalchemy.exc.DBAPIError and psycopg.Error.
         """
         with self._listing_failures(), self._at_work() as loops:
-            for following in loops:
-                self._catch_up(following, report)
+            self._catch_up(loops, report)
             for following in loops:
                 following.end()
 
@@ -75,7 +82,7 @@ class Mirror:
             ReadAhead(connect(self._database_url), reader_of(projection)) as ahead,
         ):
             prepare(self._target, writing, projection, log_connection)
-            following = _Following(self._target, writing, log_connection, projection, ahead)
+            following = self._following(writing, log_connection, projection, ahead)
             progress = following.rebuild(report)
             following.end()
             return progress
@@ -90,9 +97,7 @@ class Mirror:
             try:
                 with self._listing_failures(), self._at_work() as loops:
                     while not self._stopping.is_set():
-                        for following in loops:
-                            if not following.is_resting:
-                                self._catch_up(following)
+                        self._catch_up(loops)
                         trouble = self._over(trouble)
                         self._stopping.wait(LOOK_SECONDS)
                     for following in loops:
@@ -115,19 +120,23 @@ class Mirror:
         return ""
 
     def _said(self, error: Exception) -> str:
-        """What a database said, in one line and without values."""
-        return self._target.reason(error) if isinstance(error, DBAPIError) else str(error).partition("\n")[0]
+        """What a database said, in one line."""
+        return self._target.said(error) if isinstance(error, DBAPIError) else str(error).partition("\n")[0]
 
     @contextmanager
     def _listing_failures(self) -> Iterator[None]:
         """Record why the mirror stands still, where `orders status` looks, and raise the same."""
+        names = [projection.name for projection in self._projections]
         try:
             yield
         except TargetInUse:
             raise
+        except KeyboardInterrupt:
+            with suppress(psycopg.Error), connect(self._database_url) as log_connection:
+                standings.end(log_connection, self._target.listed, names)
+            raise
         except Exception as error:
             with suppress(psycopg.Error), connect(self._database_url) as log_connection:
-                names = [projection.name for projection in self._projections]
                 standings.fail(log_connection, self._target.listed, names, self._said(error))
             raise
 
@@ -152,17 +161,37 @@ class Mirror:
             for projection in self._projections:
                 prepare(self._target, writing, projection, log_connection)
                 ahead = stack.enter_context(ReadAhead(connect(self._database_url), reader_of(projection)))
-                loops.append(_Following(self._target, writing, log_connection, projection, ahead))
+                loops.append(self._following(writing, log_connection, projection, ahead))
             yield loops
 
-    def _catch_up(self, following: "_Following", report: Report | None = None) -> None:
-        while not self._stopping.is_set():
-            progress = following.project(self._stopping)
-            if report is not None:
-                report(following.projection, progress)
-            if not progress.events:
-                following.retry_parked()
-                return
+    def _following(
+        self, writing: Connection, log_connection: psycopg.Connection, projection: Projection, ahead: ReadAhead
+    ) -> "_Following":
+        return _Following(self._target, writing, log_connection, projection, ahead, self._batch_events)
+
+    def _catch_up(self, loops: Sequence["_Following"], report: Report | None = None) -> None:
+        """Project one batch of each projection in turn, so that none waits for another that is far behind."""
+        is_busy = True
+        while is_busy and not self._stopping.is_set():
+            is_busy = False
+            for following in loops:
+                if following.is_resting:
+                    continue
+                progress = following.project(partial(self._meanwhile, loops, following))
+                if report is not None:
+                    report(following.projection, progress)
+                if progress.events:
+                    is_busy = True
+                else:
+                    following.retry_parked()
+
+    def _meanwhile(self, loops: Sequence["_Following"], rebuilt: "_Following") -> None:
+        """While one projection is rebuilt, the others are listed as at work. Raises _Stopped."""
+        if self._stopping.is_set():
+            raise _Stopped
+        for following in loops:
+            if following is not rebuilt:
+                following.beat_if_due()
 
 
 class _Following:
@@ -175,7 +204,9 @@ class _Following:
         log_connection: psycopg.Connection,
         projection: Projection,
         ahead: ReadAhead,
+        batch_events: int,
     ) -> None:
+        self._batch_events = batch_events
         self.projection = projection
         self._target, self._writing, self._log, self._ahead = target, writing, log_connection, ahead
         self._writer = MirrorWriter(target, writing, projection)
@@ -188,27 +219,36 @@ class _Following:
         """Whether the projection need not be current yet: it rests after a batch, which saves work."""
         return time.monotonic() < self._rests_until
 
-    def project(self, stopping: threading.Event) -> Progress:
-        """Project the next batch; rebuild tables of an older version. Raises OtherLog, and OtherVersion for a newer."""
+    def project(self, meanwhile: Callable[[], None]) -> Progress:
+        """Project the next batch; rebuild tables of an older version, and call `meanwhile` after each batch of that.
+
+        Raises OtherLog, and OtherVersion for a newer version.
+        """
         try:
-            progress = self._loop.project(self._log, BATCH_EVENTS_MAX)
+            progress = self._loop.project(self._log, self._batch_events)
         except OtherVersion as other:
             if other.built > other.ours:
                 raise
             log.info("%s: rebuilding them", other)
-            return self._rebuild_until(stopping)
-        if progress.events:
+            try:
+                return self.rebuild(lambda _: meanwhile())
+            except _Stopped:
+                return Progress(0, 0, 0)
+        if progress.events and not progress.lag:
             self._rests_until = time.monotonic() + self.projection.rest_seconds
         log_parked(lambda: self._log, self.projection.name, progress)
+        self.beat_if_due()
+        return progress
+
+    def beat_if_due(self) -> None:
+        """Record, once a second, that the mirror is at work, and where."""
         if self._heartbeat.is_due:
             self._beat()
-        return progress
 
     def end(self) -> None:
         """Record that the mirror ends in order, and where."""
-        with suppress(OtherVersion):  # it was stopped in the middle of a rebuild
-            self._beat()
-        self._heartbeat.end(self._log)
+        self._beat()
+        standings.end(self._log, self._target.listed, [self.projection.name])
 
     def rebuild(self, report: Callable[[Progress], None]) -> Progress:
         """Build the tables anew."""
@@ -230,18 +270,9 @@ class _Following:
             retry(self._log, self._loop, waiting[start : start + STREAMS_A_BATCH])
 
     def _beat(self) -> None:
-        seen = self._writer.look(self._log)
-        self._heartbeat.beat(self._log, seen.position, seen.parked)
-
-    def _rebuild_until(self, stopping: threading.Event) -> Progress:
-        def report(_: Progress) -> None:
-            if stopping.is_set():
-                raise _Stopped
-
-        try:
-            return self.rebuild(report)
-        except _Stopped:
-            return Progress(0, 0, 0)
+        with suppress(OtherVersion):  # it waits for its rebuild, or was stopped in the middle of it
+            seen = self._writer.look(self._log)
+            self._heartbeat.beat(self._log, seen.position, seen.parked)
 
 
 class _Stopped(Exception):

@@ -43,7 +43,7 @@ ON CONFLICT (target, projection) DO UPDATE SET error = NULL, worker = excluded.w
 
 _END = b"""
 UPDATE mirrors.standings SET ended_at = clock_timestamp(), rebuilt_to = NULL, rebuild_began_at = NULL
-WHERE target = %(target)s AND projection = %(projection)s
+WHERE target = %(target)s AND projection = ANY(%(projections)s)
 """
 
 _FAIL = b"""
@@ -86,10 +86,6 @@ class Heartbeat:
         """Record position and number of parked streams. Raises psycopg.OperationalError if the server is away."""
         self._record(connection, _BEAT, {"position": position, "parked": parked})
 
-    def end(self, connection: Connection) -> None:
-        """Record that the mirror ends in order. Raises psycopg.OperationalError if the server is away."""
-        self._record(connection, _END, {})
-
     def beat_of_rebuild(self, connection: Connection, position: int) -> None:
         """Record how far a rebuild is. Raises psycopg.OperationalError if the server is away."""
         self._record(connection, _BEAT_OF_REBUILD, {"position": position})
@@ -114,6 +110,12 @@ class Heartbeat:
             self._is_allowed = False
             said = refused.diag.message_primary
             log.warning("this mirror is not listed in `orders status`, because it may not say where it is: %s", said)
+
+
+def end(connection: Connection, target: str, projections: Iterable[str]) -> None:
+    """Record that the mirrors of the projections end in order, if the role may."""
+    with contextlib.suppress(psycopg.Error):
+        connection.execute(_END, {"target": target, "projections": list(projections)})
 
 
 def fail(connection: Connection, target: str, projections: Iterable[str], error: str) -> None:

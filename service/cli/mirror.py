@@ -45,10 +45,14 @@ def mirror(
     if forget:
         _forget(log_url, url, chosen)
         return
-    with _explained():
-        from projector.mirror.targets import target_of
+    from projector.mirror.target import Unsuitable
+    from projector.mirror.targets import target_of
 
+    try:
         target = target_of(url)
+    except Unsuitable as error:
+        raise OperatorError(str(error), MISUSE) from error
+    with _explained(target):
         if verify:
             _verify(log_url, target, chosen)
         elif rebuild:
@@ -140,7 +144,7 @@ def _forget(log_url: str, url: str, chosen: "list[Projection]") -> None:
 
 
 @contextmanager
-def _explained() -> Iterator[None]:
+def _explained(target: "Target") -> Iterator[None]:
     """Turn what an operator can cause into one line."""
     from sqlalchemy.exc import DBAPIError
 
@@ -159,7 +163,6 @@ def _explained() -> Iterator[None]:
     except OtherVersion as error:
         raise OperatorError(f"{error}: run `orders mirror URL --rebuild`, or that release") from error
     except DBAPIError as error:
-        said = str(error.orig).splitlines()[0]
-        raise OperatorError(f"the mirror's database: {said}") from error
+        raise OperatorError(f"{target.shown}: {target.said(error)}") from error
     except KeyboardInterrupt:
         raise OperatorError("interrupted: what was committed stays") from None

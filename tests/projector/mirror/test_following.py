@@ -161,6 +161,21 @@ def test_a_mirror_that_was_killed_or_failed_is_listed_as_stopped(
     assert (listed.state, listed.error) == ("stopped", "file is not a database")
 
 
+def test_no_projection_waits_until_another_one_has_caught_up(
+    writing: Writing, database_url: str, tmp_path: Path
+) -> None:
+    writing.history()
+    steps: list[tuple[str, int]] = []
+
+    def report(projection: Projection, progress: Progress) -> None:
+        steps.append((projection.name, progress.position))
+
+    target = target_of(f"sqlite:///{tmp_path / 'app.db'}")
+    Mirror(database_url, target, PROJECTIONS, batch_events=10).catch_up(report)
+    names = [projection.name for projection in PROJECTIONS]
+    assert steps[:6] == [(name, position) for position in (10, 20) for name in names]
+
+
 def test_a_rebuild_is_listed_with_its_progress(
     writing: Writing, database_url: str, other: Connection, target_url: str
 ) -> None:
