@@ -12,7 +12,7 @@ from itertools import islice
 import psycopg
 from psycopg import Connection, IsolationLevel
 
-from service.doctor import claims, history, orders, server, snapshots, stock, upkeep
+from service.doctor import claims, history, mirrors, orders, server, snapshots, stock, upkeep
 from service.doctor.finding import Check, Finding
 
 # Of the same kind there may be millions; the first ones tell.
@@ -23,6 +23,7 @@ TELLING_EVENTS_MIN = 10_000
 CHECKS: tuple[Check, ...] = (
     *server.CHECKS,
     *upkeep.CHECKS,
+    *mirrors.CHECKS,
     *history.CHECKS,
     *stock.CHECKS,
     *orders.CHECKS,
