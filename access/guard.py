@@ -84,12 +84,14 @@ class Guard:
         return caller
 
     async def _perhaps(self, connection: Connection, required: Requirement) -> Caller:
-        """The caller, if the request names one: a probe without a key is answered too."""
+        """The caller, if the request names one. A probe without a key, or with a wrong one, is answered too."""
         if required.scope is None:
             return NOBODY
         try:
             return await self._caller(connection, required)
-        except Problem:
+        except Problem as problem:
+            if problem.status_code == 401 and _has_credentials(connection):
+                self._rates.failures.take(self._address(connection))
             return NOBODY
 
     async def _caller(self, connection: Connection, required: Requirement) -> Caller:
@@ -156,6 +158,10 @@ def missing_scope(scope: str, caller: Caller) -> Problem:
 def limited(detail: str, wait_seconds: float) -> Problem:
     """Why a caller has to wait."""
     return Problem("rate-limited", detail, headers={"Retry-After": str(math.ceil(wait_seconds))})
+
+
+def _has_credentials(connection: Connection) -> bool:
+    return any(name == b"authorization" for name, _ in connection["headers"])
 
 
 def _credentials(headers: Iterable[tuple[bytes, bytes]]) -> str | None:

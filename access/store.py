@@ -34,6 +34,8 @@ _REPLACE = b"UPDATE access.api_keys SET replaced_by = %s, expires_at = %s WHERE 
 
 _REVOKE = b"UPDATE access.api_keys SET revoked_at = now() WHERE id = %s AND revoked_at IS NULL"
 
+_HAS_USER = b"SELECT FROM log.events WHERE stream = %s AND version = 1"
+
 _USED = b"""
 UPDATE access.api_keys SET last_used_hour = date_trunc('hour', now())
 WHERE id = ANY(%s) AND last_used_hour IS DISTINCT FROM date_trunc('hour', now())
@@ -94,6 +96,11 @@ def has_any(connection: Connection) -> bool:
 def is_valid(connection: Connection, sha256: bytes) -> bool:
     """Whether there is a key with this digest that is neither revoked nor expired. Raises psycopg.Error."""
     return connection.execute(_IS_VALID, (sha256,)).rowcount > 0
+
+
+async def has_user(connection: AsyncConnection, user_id: str) -> bool:
+    """Whether there is, or was, a user with this id, by the log itself. Raises psycopg.Error."""
+    return (await connection.execute(_HAS_USER, (f"user-{user_id}",))).rowcount > 0
 
 
 async def insert(connection: AsyncConnection, key: StoredKey) -> None:
