@@ -103,7 +103,7 @@ def router(database_url: str, holder: KeyHolder) -> APIRouter:
     )
     async def list_keys() -> Response:
         """All API keys, oldest first, without the keys themselves."""
-        await holder.refresh()
+        await holder.refresh(with_use=True)
         if not holder.is_current:
             raise Problem("unavailable", "The API keys cannot be read from the database at the moment.")
         return _json(200, {"data": [_view(row) for row in holder.rows]})

@@ -15,6 +15,13 @@ FROM access.api_keys
 _ALL = _KEYS + b"ORDER BY created_at, id"
 _LOCKED = _KEYS + b"WHERE id = %s FOR UPDATE"
 
+# All columns but last_used_hour, which decides nothing.
+_FINGERPRINT = b"""
+SELECT count(*), sum(hashtextextended(ROW(
+  id, account, name, sha256, role, scopes, user_id, created_by, created_at, expires_at, revoked_at, replaced_by
+)::text, 0)) FROM access.api_keys
+"""
+
 _ANY_VALID = b"""
 SELECT FROM access.api_keys WHERE revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now()) LIMIT 1
 """
@@ -73,6 +80,11 @@ async def load(connection: AsyncConnection) -> list[StoredKey]:
     cursor = connection.cursor(row_factory=class_row(StoredKey))
     await cursor.execute(_ALL)
     return await cursor.fetchall()
+
+
+async def fingerprint(connection: AsyncConnection) -> object:
+    """What differs as soon as any key differs, but for the hour of its last use. Raises psycopg.Error."""
+    return await (await connection.execute(_FINGERPRINT)).fetchone()
 
 
 async def locked(connection: AsyncConnection, id_: str) -> StoredKey | None:
