@@ -73,6 +73,9 @@ class PlaceOrder(Record, frozen=True):
     viewer: Viewer = EVERYONE
 
     def reads(self, states: States) -> Iterable[str]:
+        # Another customer's id must not take another time than one that does not exist.
+        if not self.viewer.sees(self.user_id):
+            return
         yield user.stream(self.user_id)
         if self.external_id is not None:
             own = rules.external_id_claim(self.external_id)
