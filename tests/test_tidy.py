@@ -69,6 +69,7 @@ WRITING = {
     "eventlog/idempotency.py",
     "eventlog/skips.py",
     "eventlog/snapshots.py",
+    "eventlog/verifications.py",
     "migrations/env.py",
     "migrations/versions",
     "projector/checkpoint.py",

@@ -88,6 +88,18 @@ CREATE TABLE log.skips (
 );
 COMMENT ON TABLE log.skips IS 'events that an operator had a projection leave out; every replay leaves them out too';
 
+CREATE TABLE log.verifications (
+    projection text COLLATE "C" NOT NULL,
+    generation text NOT NULL,
+    position bigint NOT NULL,
+    differences bigint NOT NULL,
+    verified_at timestamptz NOT NULL DEFAULT now(),
+    CONSTRAINT verifications_pkey PRIMARY KEY (projection)
+);
+COMMENT ON TABLE log.verifications IS 'the last verify of each projection';
+COMMENT ON COLUMN log.verifications.generation IS 'the build of the tables that were compared';
+GRANT SELECT ON log.verifications TO PUBLIC;
+
 CREATE SCHEMA access;
 CREATE TABLE access.api_keys (
     id text COLLATE "C" NOT NULL,

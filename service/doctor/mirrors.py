@@ -16,9 +16,10 @@ def _mirrors(connection: Connection) -> Iterator[Finding]:
             yield Finding(
                 f"{where} has stopped: {it.trouble or 'it left no reason'}",
                 "orders mirror URL starts it again; orders mirror URL --forget, if nobody needs it",
+                it.seen_at,
             )
         if it.parked:
             yield Finding(f"{where} holds {it.parked} streams back", f"the table parked of {it.name} there says why")
 
 
-CHECKS = (Check("mirrors", _mirrors),)
+CHECKS = (Check("mirrors", _mirrors, "whoever reads the mirror sees old rows"),)
