@@ -1,4 +1,7 @@
-"""Equal reads share one: of a list that many ask for at once, PostgreSQL makes the page once."""
+"""Equal reads share one: of a list that many ask for at once, PostgreSQL makes the page once.
+
+docs/performance.md has the figures: a page that 16 clients ask for is answered three times as often as different pages.
+"""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Hashable
