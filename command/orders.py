@@ -21,6 +21,7 @@ from command.submission import Answered, Outcome
 from command.versions import check_version
 from command.views import order_view
 from contract.callers import ANY_CALLER, EVERYONE, Viewer, caller_of
+from contract.examples import CANCEL, PLACE, shown
 from contract.headers import if_match
 from contract.problems import Problem
 from contract.requests import StrictRoute
@@ -46,6 +47,8 @@ class ItemBody(Body):
 
 
 class PlaceOrderBody(Body):
+    model_config = shown(PLACE)
+
     user_id: Id
     items: Annotated[list[ItemBody], Field(min_length=1, max_length=LINES_MAX)]
     external_id: ExternalId | None = None
@@ -59,6 +62,8 @@ class CancelledLineBody(Body):
 
 class CancelOrderBody(Body):
     """Without `lines` the whole order is cancelled. `null` is refused: a client may have lost its list."""
+
+    model_config = shown(CANCEL)
 
     reason: RequiredText | None = None
     lines: Annotated[list[CancelledLineBody], Field(min_length=1, max_length=LINES_MAX)] = Field(default_factory=list)

@@ -67,7 +67,8 @@ def _flag_of(text: str) -> bool:
     return text == "true"
 
 
-def _number_of(text: str) -> int:
+def number_of(text: str) -> int:
+    """A whole number, 0 or more. Raises ValueError."""
     if not _WHOLE_NUMBER.fullmatch(text):
         raise ValueError("must be a whole number, 0 or more")
     return int(text)
@@ -82,8 +83,8 @@ Money = Annotated[
     Decimal, BeforeValidator(money_of), WithJsonSchema({"type": "string", "pattern": f"^{_MONEY.pattern}$"})
 ]
 Flag = Annotated[bool, BeforeValidator(_flag_of), WithJsonSchema({"type": "boolean"})]
-Number = Annotated[int, BeforeValidator(_number_of), Field(json_schema_extra={"format": "int32"})]
-Position = Annotated[int, BeforeValidator(_number_of), Field(json_schema_extra={"format": "int64"})]
+Number = Annotated[int, BeforeValidator(number_of), Field(json_schema_extra={"format": "int32"})]
+Position = Annotated[int, BeforeValidator(number_of), Field(json_schema_extra={"format": "int64"})]
 Name = Annotated[
     str, BeforeValidator(text_of), Field(min_length=1, max_length=254, json_schema_extra={"pattern": r"^[^\x00]*$"})
 ]
