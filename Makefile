@@ -27,7 +27,7 @@ up: $(VENV)/.project
 	@exec $(BIN)/orders up --port "$(PORT)" --data-dir "$(DATA_DIR)"
 
 test: $(VENV)/.project
-	$(BIN)/pytest -n $(TESTS_AT_ONCE) --dist loadfile $(ARGS)
+	$(BIN)/pytest -n $(TESTS_AT_ONCE) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: lint
 	$(BIN)/pytest -q tests/command/domain tests/contract tests/projector/projections tests/eventlog/test_codec.py \

@@ -113,7 +113,7 @@ def _swap(connection: Connection, projection: Projection, shadow: Shadow) -> Pro
         connection.execute(f"SET LOCAL lock_timeout = '{swapping.LOCK_MS_MAX}ms'")
         # The only lock that is waited for: a rename needs no lock on a table, and the old ones are dropped later.
         connection.execute(sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(serving))
-        row = connection.execute(sql.SQL("SELECT max(position) FROM {}").format(serving)).fetchone()
+        row = connection.execute(sql.SQL("SELECT coalesce(max(position), 0) FROM {}").format(serving)).fetchone()
         assert row is not None, "an aggregate has a row"
         dependents.look(connection, projection, shadow.schema)
         # Not behind what readers have already seen, unless the log itself is: it was restored without the read tables.

@@ -34,6 +34,16 @@ MEMORY = Path("/dev/shm")  # noqa: S108 - a directory of our own is made in it
 MEMORY_BYTES_MIN = 2 * 1024**3
 PREFIX = "orders-tests-"
 
+# Files whose tests take longest come first, so that no worker of xdist has one left when the others have ended.
+SLOW = (
+    "tests/system/",
+    "tests/console/",
+    "tests/properties/",
+    "tests/docs/",
+    "tests/service/test_up.py",
+    "tests/clients/",
+)
+
 
 @dataclass
 class Servers:
@@ -105,6 +115,11 @@ def is_long(request: pytest.FixtureRequest) -> bool:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[RUNNING] = RunningServers()
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    root = config.rootpath
+    items.sort(key=lambda item: not item.path.relative_to(root).as_posix().startswith(SLOW))
 
 
 def pytest_configure_node(node: object) -> None:

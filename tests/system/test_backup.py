@@ -177,6 +177,8 @@ def test_a_dump_is_restored_into_a_new_server_and_the_service_goes_on_from_there
             whole.does("### A dump")
             smaller.does("### A smaller dump", 0)
             ended = time.monotonic()
+            assert "TABLE DATA shop orders" in contents_of(tmp_path / "backups" / "orders.dump")
+            assert "TABLE DATA shop order" not in contents_of(tmp_path / "backups" / "smaller.dump")
             dumped = shop.head()
             wait_until(lambda: shop.head() > dumped + 20, COMMAND_SECONDS_MAX, "more than is in the dumps")
         whole.does("### Restore a dump", 0)
@@ -191,6 +193,13 @@ def test_a_dump_is_restored_into_a_new_server_and_the_service_goes_on_from_there
                 wait_until(lambda url=url: lag(url) == 0, CAUGHT_UP_SECONDS_MAX, "the projection to go on")  # type: ignore[misc]
                 operator.does("### Restore a dump", 2)
             assert_nothing_wrong(url, history)
+
+
+def contents_of(dump: Path) -> str:
+    """What the file of a dump holds, a line for each object."""
+    program = postgres_program("pg_restore")
+    listed = subprocess.run([program, "--list", dump], capture_output=True, text=True, check=True)
+    return listed.stdout
 
 
 def lag(database_url: str) -> int:
