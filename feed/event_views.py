@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, Union
 
 import msgspec
 from pydantic import BaseModel, Discriminator, Field, RootModel, create_model
+from typing_extensions import TypeAliasType
 
 from contract.examples import ORDER, ORDER_ID, PLACED, TEA_ID, page
 from contract.resources import Int32, Int64, Timestamp
@@ -26,7 +27,8 @@ def _models() -> Iterator[type[BaseModel]]:
             "position": (Int64, Field(description="its place in the log")),
             "stream": (str, Field(description="what it is about: `order-<id>`", examples=[f"order-{ORDER_ID}"])),
             "version": (Int32, Field(description="its place in the stream")),
-            "type": (Literal[name], ...),
+            # A schema of its own: of an inline one, the Go client of openapi-generator would not check the value.
+            "type": (TypeAliasType(f"{name}Type", Literal[name]), ...),
             "schema_version": (Int32, Field(description="the shape of `data`")),
             "occurred_at": (Timestamp, Field(description="when it happened; an import may say when")),
             "recorded_at": (Timestamp, Field(description="when it was appended")),

@@ -16,8 +16,9 @@ from contract.problems import Problem
 PAGE_LENGTH_MAX = 100
 PAGE_LENGTH_DEFAULT = 25
 
+# Python's strftime writes a zone as +0000, and so does the client that openapi-generator makes.
 _TIME = re.compile(
-    r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,6})?)(\d{0,3})(Z|[+-]\d\d:\d\d)", re.ASCII | re.IGNORECASE
+    r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,6})?)(\d{0,3})(Z|[+-]\d\d:?\d\d)", re.ASCII | re.IGNORECASE
 )
 _MONEY = re.compile(r"[0-9]{1,24}(\.[0-9]{1,4}0{0,14})?")
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.ASCII | re.IGNORECASE)

@@ -34,7 +34,9 @@ def test_the_type_of_an_event_tells_its_model() -> None:
     ]
     for name in NAMES:
         properties = SCHEMAS[f"{name}Event"]["properties"]
-        assert (properties["type"]["const"], properties["data"]) == (name, {"$ref": f"#/components/schemas/{name}"})
+        assert properties["type"] == {"$ref": f"#/components/schemas/{name}Type"}
+        assert SCHEMAS[f"{name}Type"]["const"] == name
+        assert properties["data"] == {"$ref": f"#/components/schemas/{name}"}
 
 
 @pytest.mark.parametrize("event", GOLDEN, ids=[it["type"] for it in GOLDEN])
