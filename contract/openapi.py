@@ -6,7 +6,8 @@ from typing import Any
 from contract.callers import PUBLIC, SCHEME, Security
 from contract.examples import put_back
 from contract.problem_examples import EXAMPLES
-from contract.problems import MEDIA_TYPE, PROBLEMS
+from contract.problem_types import PROBLEMS
+from contract.problems import MEDIA_TYPE
 from contract.resources import BodyError, ProblemLine, ProblemView
 
 _REFERENCE = "#/components/schemas/{model}"

@@ -16,7 +16,8 @@ from contract.caching import NO_STORE
 from contract.callers import PUBLIC, caller_of, scope
 from contract.examples import shown
 from contract.openapi import Documented, problem_content, problems
-from contract.problems import PROBLEMS, Problem
+from contract.problem_types import PROBLEMS
+from contract.problems import Problem
 from contract.requests import StrictRoute
 from contract.resources import Int32, ProjectionList
 from query.database import Reads

@@ -13,7 +13,7 @@ import pytest
 
 from contract import examples
 from contract.problem_examples import EXAMPLES
-from contract.problems import PROBLEMS
+from contract.problem_types import PROBLEMS
 from tests.served import Shop
 
 DOCUMENT: dict[str, Any] = json.loads((Path(__file__).parents[2] / "openapi.json").read_text())

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from contract.problems import MEDIA_TYPE, PROBLEMS
+from contract.problem_types import PROBLEMS
+from contract.problems import MEDIA_TYPE
 from service.app import create_app
 from service.settings import Settings
 from tests.served import Shop
