@@ -14,7 +14,8 @@ from sqlalchemy import Table
 
 from eventlog import verifications
 from projector.connecting import connect
-from projector.loop import Loop, reader_of
+from projector.loop import Loop
+from projector.paging import reader_of
 from projector.projection import Projection
 from projector.read_ahead import ReadAhead
 from projector.shadow import BATCH_EVENTS, Report, Shadow, building, built_for_proof

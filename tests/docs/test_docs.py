@@ -11,7 +11,7 @@ from typer.main import get_command
 from command import deciding, states, waiting, writer
 from command import fields as limits
 from contract import headers
-from contract.problems import PROBLEMS
+from contract.problem_types import PROBLEMS
 from eventlog import idempotency
 from eventlog.events import SCHEMA_VERSIONS, CancelledLine, OrderItem
 from eventlog.events.record import Record

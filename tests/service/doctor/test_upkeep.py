@@ -1,6 +1,7 @@
 """What the doctor says of projections that do not follow the log, and of tables that were not verified."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -12,6 +13,7 @@ from service.doctor import examine
 from service.doctor.finding import Finding
 from service.projections import PROJECTIONS
 from tests.projecting import sweep
+from tests.projector.mirror.mirroring import catch_up
 from tests.served import Shop, served
 
 
@@ -57,6 +59,18 @@ def test_the_error_of_the_last_batch_and_tables_of_another_release_are_findings(
     found = {it.what: it.remedy for it in findings(shop.database_url, "projections")}
     assert "without one, the worker's log says more" in found["the last batch of shop failed: event 7: unknown"]
     assert "start a worker of this release, or: orders replay sales" in found.values()
+
+
+def test_a_mirror_that_stopped_is_a_finding_and_one_that_ended_in_order_is_none(shop: Shop, tmp_path: Path) -> None:
+    shop.user()
+    catch_up(shop.database_url, f"sqlite:///{tmp_path / 'app.db'}", [SHOP])
+    run(shop.database_url, "UPDATE mirrors.standings SET seen_at = now() - interval '1 hour'")
+    assert findings(shop.database_url, "mirrors") == []
+    run(shop.database_url, "UPDATE mirrors.standings SET ended_at = NULL, parked = 2")
+    stopped, parked = findings(shop.database_url, "mirrors")
+    assert f"{tmp_path / 'app.db'} has stopped: no mirror has looked at the log for 3" in stopped.what
+    assert "orders mirror URL --forget" in stopped.remedy
+    assert parked.what.endswith("holds 2 streams back")
 
 
 def test_a_projection_that_fails_because_the_disk_is_full_says_so(shop: Shop) -> None:
