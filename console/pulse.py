@@ -19,6 +19,8 @@ from projector.status import Status, status
 
 LOOK_SECONDS = 1.0
 CHECK_SECONDS = 10.0
+# A worker looks at the log about every second.
+SILENT_SECONDS = 5.0
 
 _OLDEST = b"""
 SELECT coalesce(extract(epoch FROM max(clock_timestamp() - xact_start)), 0)::float8 FROM pg_stat_activity
@@ -97,6 +99,11 @@ class Pulse(NamedTuple):
         if self.status is None:
             return None
         return max((it.lag.total_seconds() for it in self.status.projections), default=0.0)
+
+    @property
+    def has_worker(self) -> bool:
+        """Whether a worker looked at the log just now. A restarted one needs a few seconds."""
+        return self.worker_seen is not None and self.worker_seen < SILENT_SECONDS
 
     @property
     def worker_seen(self) -> float | None:

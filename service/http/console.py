@@ -8,11 +8,14 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
+from access import links
 from console.app import Console
 from console.parts import Parts
-from contract.callers import Guard, Requirement
+from contract.callers import Caller, Guard, Requirement
 from projector import bell
+from projector.jobs.table import Wanted
 from query.database import Reads
+from service import jobs
 from service.doctor import server
 from service.health.readiness import Health
 from service.projections import PROJECTIONS
@@ -37,6 +40,15 @@ def console_of(settings: Settings, health: Health, reads: Reads, guard: Guard) -
     assert settings.redis_url is not None
     redis_url = settings.redis_url
 
+    database_url = settings.database_url
+
+    async def ask(caller: Caller, wanted: Wanted) -> str:
+        return await jobs.ask(database_url, caller.actor, wanted)
+
+    async def key_of_link(token: str) -> str | None:
+        issued = await links.use(database_url, token)
+        return issued.text if issued else None
+
     def workers() -> list[str] | None:
         try:
             return bell.workers(redis_url)
@@ -49,6 +61,8 @@ def console_of(settings: Settings, health: Health, reads: Reads, guard: Guard) -
             projections=PROJECTIONS,
             reads=reads,
             condition=health.condition,
+            ask=ask,
+            key_of_link=key_of_link,
             checks=server.CHECKS,
             workers=workers,
             settings=shown(settings),
