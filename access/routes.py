@@ -13,7 +13,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchem
 from access import issuing, roles
 from access.guard import missing_scope
 from access.holder import KeyHolder
-from access.issuing import Issued, LacksScope, NoSuchKey, Wanted
+from access.issuing import Issued, LacksScope, NoSuchKey, NoSuchUser, Wanted
 from access.store import StoredKey
 from contract.caching import NO_STORE
 from contract.callers import SCOPES, Caller, caller_of, scope
@@ -103,7 +103,7 @@ def router(database_url: str, holder: KeyHolder) -> APIRouter:
     )
     async def list_keys() -> Response:
         """All API keys, oldest first, without the keys themselves."""
-        await holder.refresh()
+        await holder.refresh(with_use=True)
         if not holder.is_current:
             raise Problem("unavailable", "The API keys cannot be read from the database at the moment.")
         return _json(200, {"data": [_view(row) for row in holder.rows]})
@@ -180,6 +180,8 @@ async def _done(holder: KeyHolder, change: Awaitable[Result]) -> Result:
         result = await change
     except NoSuchKey as error:
         raise Problem("not-found", f"There is no valid key with the id {str(error)[:100]!r}.") from None
+    except NoSuchUser as error:
+        raise Problem("impossible-key", f"There can be no such key: there is no user with the id {error}.") from None
     except (Unreplicated, TimeoutError, psycopg.OperationalError) as error:
         log.warning("a change of the API keys failed: %s", str(error).partition("\n")[0])
         raise Problem("outcome-unknown", "The change may or may not have been made: list the keys.") from error

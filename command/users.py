@@ -78,6 +78,8 @@ class ChangeUser:
     viewer: Viewer = EVERYONE
 
     def reads(self, states: States) -> Iterable[str]:
+        if not self.viewer.sees(self.user_id):
+            return []  # another customer's id must not take another time than one that does not exist
         return [rules.stream(self.user_id), rules.email_claim(email_key(self.email))]
 
     def decide(self, states: States) -> Outcome:
@@ -104,12 +106,12 @@ class DeleteUser:
     viewer: Viewer = EVERYONE
 
     def reads(self, states: States) -> Iterable[str]:
-        return [rules.stream(self.user_id)]
+        return [rules.stream(self.user_id)] if self.viewer.sees(self.user_id) else []
 
     def decide(self, states: States) -> Outcome:
         stream = rules.stream(self.user_id)
-        entity = states.user(self.user_id)
-        if entity is not None and entity.state.deleted and self.viewer.sees(self.user_id):
+        entity = states.user(self.user_id) if self.viewer.sees(self.user_id) else None
+        if entity is not None and entity.state.deleted:
             return Outcome([], lambda states: Answered(204, None, None, b""))
         user = _existing(states, self.user_id, self.expected_version, self.viewer)
         released = [rules.email_claim(user.email_key)]
@@ -124,8 +126,8 @@ class DeleteUser:
 
 
 def _existing(states: States, user_id: str, expected_version: int | None, viewer: Viewer) -> User:
-    entity = states.user(user_id)
-    if entity is None or not viewer.sees(user_id):
+    entity = states.user(user_id) if viewer.sees(user_id) else None
+    if entity is None:
         raise Missing(rules.stream(user_id))
     if entity.state.deleted:
         raise Deleted(rules.stream(user_id))

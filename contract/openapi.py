@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from contract.callers import SCHEME
-from contract.problems import MEDIA_TYPE, PROBLEMS
+from contract.problem_types import PROBLEMS
+from contract.problems import MEDIA_TYPE
 from contract.resources import BodyError, ProblemLine, ProblemView
 
 _REFERENCE = "#/components/schemas/{model}"

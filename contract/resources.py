@@ -128,7 +128,7 @@ class ProjectionView(BaseModel):
     """Where a projection is.
 
     `progress` is that of a rebuild, from 0 to 1; null when there is none. `mirror` is the other database that keeps the
-    projection; null for the one that answers requests.
+    projection; null for the one that answers requests. Only a mirror is `ended`: it was told to end, and did.
     """
 
     name: str
@@ -138,7 +138,7 @@ class ProjectionView(BaseModel):
     head: Int64
     lag_events: Int64
     lag_ms: Int64
-    state: Literal["live", "catching_up", "rebuilding", "outdated", "stopped"]
+    state: Literal["live", "catching_up", "rebuilding", "outdated", "stopped", "ended"]
     parked: Int32
     progress: float | None
     updated_at: Timestamp

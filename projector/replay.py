@@ -13,7 +13,8 @@ from psycopg import Connection, sql
 
 from projector import dependents, heritage, swapping
 from projector.connecting import connect
-from projector.loop import Progress, reader_of
+from projector.loop import Progress
+from projector.paging import reader_of
 from projector.projection import Projection
 from projector.read_ahead import ReadAhead
 from projector.shadow import BATCH_EVENTS, Report, Shadow, building, built_beside, drop_schema

@@ -64,7 +64,8 @@ class Building(NamedTuple):
 class Standing(NamedTuple):
     """Where a projection is. All times are the database's: the clocks of several machines differ.
 
-    `mirror` is the URL of the other database that keeps it, without the password.
+    `mirror` is the URL of the other database that keeps it, without the password; `ended_at` is when that mirror ended
+    in order.
     """
 
     projection: Projection
@@ -82,6 +83,7 @@ class Standing(NamedTuple):
     building: bool
     built: Building | None = None
     mirror: str | None = None
+    ended_at: datetime | None = None
 
     @property
     def name(self) -> str:
@@ -122,7 +124,14 @@ class Standing(NamedTuple):
 
     @property
     def state(self) -> str:
-        """`live`, `catching_up`, `rebuilding`, `outdated` (another version built the tables) or `stopped`."""
+        """`live`, `catching_up`, `rebuilding`, `outdated` (another version built the tables), `stopped` or `ended`.
+
+        Only a mirror ends: it was stopped by an operator, or has caught up as it was told.
+        """
+        if self.ended_at is not None:
+            return "ended"
+        if self.mirror is not None and self.error:
+            return "stopped"
         if self.building:
             return "rebuilding"
         if self.version != self.projection.version:
@@ -153,14 +162,19 @@ class Standing(NamedTuple):
     @property
     def trouble(self) -> str | None:
         """Why the projection does not follow the log; None when it does."""
+        if self.ended_at is not None:
+            return None
         silence = self.now - self.seen_at
         last = self.worker or "none"
+        looking = "no worker" if self.mirror is None else "no mirror"
+        if self.mirror is not None and self.error:
+            return self.error
         if self.outdated:
             return self.outdated
         if silence < -SILENT_AFTER:
-            return f"no worker has looked at the log since the clock was set back; the last was {last}"
+            return f"{looking} has looked at the log since the clock was set back; the last was {last}"
         if silence > SILENT_AFTER:
-            return f"no worker has looked at the log for {silence.total_seconds():.0f} s; the last was {last}"
+            return f"{looking} has looked at the log for {silence.total_seconds():.0f} s; the last was {last}"
         if self.error:
             return self.error
         if self.lag > SILENT_AFTER:

@@ -22,7 +22,7 @@ import command.users
 import feed.acts
 import feed.routes
 import timeline.routes
-from contract.observation import observation_of
+from contract.observation import observation_of, path_shown
 from contract.openapi import problem_schemas, refuse_null_bodies, security_schemes, type_ids_in_paths
 from contract.problems import Problem, problem_of
 from contract.requests import add_routes, refuse_undeclared
@@ -211,7 +211,7 @@ def _answer_problems(app: FastAPI, prefix: str) -> None:
     @app.exception_handler(Exception)
     async def failed(request: Request, error: Exception) -> Response:
         known_as = observation_of(request.scope).request_id.decode()
-        log.error("%s %a failed (%s)", request.method, request.url.path, known_as, exc_info=error)
+        log.error("%s %s failed (%s)", request.method, path_shown(request.scope), known_as, exc_info=error)
         return answer(request, Problem("internal-error", "The service failed on this request."))
 
 

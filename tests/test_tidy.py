@@ -38,6 +38,7 @@ TRANSACTIONS = {
     "projector/shadow.py:Shadow._add_keys_and_indexes": "shadow",  # their keys and indexes
     "projector/shadow.py:Shadow.park_orphans": "shadow",  # rows that nobody reads yet
     "projector/tables.py:make_missing": "migration",
+    "projector/reports.py:make_missing_views": "migration",
     "projector/replay.py:_rehearse": "read",  # the swap's statements, rolled back
     "projector/status.py:_built": "read",  # a rebuild that may be over
     "projector/verify.py:verify": "read",  # one snapshot, compared
@@ -69,6 +70,7 @@ WRITING = {
     "eventlog/idempotency.py",
     "eventlog/skips.py",
     "eventlog/snapshots.py",
+    "eventlog/verifications.py",
     "migrations/env.py",
     "migrations/versions",
     "projector/checkpoint.py",
@@ -79,6 +81,7 @@ WRITING = {
     "projector/mirror/standings.py",
     "projector/parking.py",
     "projector/replay.py",
+    "projector/reports.py",
     "projector/rows.py",
     "projector/shadow.py",
     "projector/tables.py",

@@ -1,6 +1,7 @@
 """The log with what is kept beside it, triggers that refuse to rewrite history, and the API keys."""
 
 from alembic import op
+from alembic.util import CommandError
 
 revision = "0001"
 down_revision = None
@@ -87,6 +88,18 @@ CREATE TABLE log.skips (
 );
 COMMENT ON TABLE log.skips IS 'events that an operator had a projection leave out; every replay leaves them out too';
 
+CREATE TABLE log.verifications (
+    projection text COLLATE "C" NOT NULL,
+    generation text NOT NULL,
+    position bigint NOT NULL,
+    differences bigint NOT NULL,
+    verified_at timestamptz NOT NULL DEFAULT now(),
+    CONSTRAINT verifications_pkey PRIMARY KEY (projection)
+);
+COMMENT ON TABLE log.verifications IS 'the last verify of each projection';
+COMMENT ON COLUMN log.verifications.generation IS 'the build of the tables that were compared';
+GRANT SELECT ON log.verifications TO PUBLIC;
+
 CREATE SCHEMA access;
 CREATE TABLE access.api_keys (
     id text COLLATE "C" NOT NULL,
@@ -142,12 +155,17 @@ CREATE TABLE mirrors.standings (
     worker text NOT NULL,
     updated_at timestamptz NOT NULL,
     seen_at timestamptz NOT NULL,
+    ended_at timestamptz,
+    rebuilt_to bigint,
+    rebuild_began_at timestamptz,
     CONSTRAINT standings_pkey PRIMARY KEY (target, projection)
 ) WITH (fillfactor = 50);
-COMMENT ON TABLE mirrors.standings IS 'where the mirrors are; delete the rows of one that is gone for good';
+COMMENT ON TABLE mirrors.standings IS 'where the mirrors are; orders mirror URL --forget deletes the rows of one';
 COMMENT ON COLUMN mirrors.standings.target IS 'the URL of the other database, without the password';
 COMMENT ON COLUMN mirrors.standings.updated_at IS 'when the position last moved';
 COMMENT ON COLUMN mirrors.standings.seen_at IS 'when the mirror last looked at the log';
+COMMENT ON COLUMN mirrors.standings.ended_at IS 'when the mirror ended in order; null: it should be at work';
+COMMENT ON COLUMN mirrors.standings.rebuilt_to IS 'how far a rebuild is; null when there is none';
 GRANT USAGE ON SCHEMA mirrors TO PUBLIC;
 GRANT SELECT ON mirrors.standings TO PUBLIC;
 """
@@ -239,4 +257,4 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    raise RuntimeError("The log is the truth: no migration deletes it.")
+    raise CommandError("the log is the truth: no migration deletes it")

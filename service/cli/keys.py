@@ -134,12 +134,14 @@ def _listed(data_dir: Path | None) -> "list[StoredKey]":
 
 
 def _done(change: Coroutine[Any, Any, Result]) -> Result:
-    from access.issuing import NoSuchKey
+    from access.issuing import NoSuchKey, NoSuchUser
 
     try:
         return asyncio.run(change)
     except NoSuchKey as error:
         raise OperatorError(f"there is no valid key with the id {error}") from None
+    except NoSuchUser as error:
+        raise OperatorError(f"there is no user with the id {error}: register the user first") from None
     except TimeoutError:
         raise OperatorError("the database did not answer in time: look with `orders keys list`") from None
 

@@ -44,7 +44,7 @@ def status(
 
 
 def _print_status(as_json: bool, data_dir: DataDir) -> None:
-    url, redis_url = _urls(data_dir)
+    url, redis_url = urls(data_dir)
     import psycopg
 
     from projector.mirror.standings import standings
@@ -83,7 +83,7 @@ def _holders(connection: "Connection") -> list[str]:
     return [str(Holder(*row)) for row in connection.execute(HOLDERS, {"seconds": HELD_SECONDS_MIN})]
 
 
-def _urls(data_dir: DataDir) -> tuple[str, str | None]:
+def urls(data_dir: DataDir) -> tuple[str, str | None]:
     """DATABASE_URL, and REDIS_URL if there is one: without it `orders status` leaves out the workers."""
     given = Settings.load(data_dir=data_dir)
     if given.database_url:

@@ -87,6 +87,9 @@ class Supervisor:
         self._stop_asked = True
 
     def _start_servers(self) -> None:
+        if not self._children_lock.path.exists():
+            # No `up` ran here yet, so a taken port is not ours: end before anything is made.
+            listen(self._host, self._settings.port).close()
         self._postgres.claim()
         # What a killed `up` left behind is on its way out, and holds the port.
         if not self._children_lock.acquire(LEFTOVER_SECONDS_MAX):

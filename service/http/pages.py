@@ -15,7 +15,8 @@ from starlette.responses import JSONResponse, Response
 from contract.caching import NO_STORE
 from contract.callers import PUBLIC, caller_of, scope
 from contract.openapi import Documented, problem_content
-from contract.problems import PROBLEMS, Problem
+from contract.problem_types import PROBLEMS
+from contract.problems import Problem
 from contract.requests import StrictRoute
 from contract.resources import Int32, ProjectionList
 from query.database import Reads

@@ -77,6 +77,16 @@ def test_readiness_gives_its_reasons_to_operators_alone(module_database_url: str
         assert shop.get("/readyz").json()["access"] == "open"
 
 
+def test_wrong_keys_at_readyz_count_as_failures_and_probes_without_a_key_do_not(module_database_url: str) -> None:
+    with guarded(module_database_url, behind_proxy=True) as shop, httpx.Client(base_url=shop.http.base_url) as client:
+        for address, sent, then in (("198.51.100.1", {}, 401), ("198.51.100.2", bearing("x"), 429)):
+            origin = {"X-Forwarded-For": address}
+            for _ in range(40):
+                answer = client.get("/readyz", headers=origin | sent)
+                assert answer.json()["not_ready"] == {}  # a probe is always answered
+            assert client.get("/orders", headers=origin | bearing("x")).status_code == then
+
+
 def test_the_catalogue_and_metrics_are_open_where_the_settings_say_so(module_database_url: str) -> None:
     with guarded(module_database_url, public_catalog=True) as shop:
         base = shop.http.base_url
