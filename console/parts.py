@@ -40,6 +40,9 @@ class Check(Protocol):
     def name(self) -> str: ...
 
     @property
+    def why(self) -> str: ...
+
+    @property
     def run(self) -> Callable[[Connection], Iterable[Found]]: ...
 
 

@@ -27,14 +27,7 @@ SELECT coalesce(extract(epoch FROM max(clock_timestamp() - xact_start)), 0)::flo
 WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid()
 """
 
-# Why the findings of the doctor's checks matter, and whether orders are at risk.
-_MATTERS = {
-    "durability": "A crash of the server may lose orders that were answered with 201.",
-    "in the way": "Projectors, readers or writers wait until this session ends its transaction.",
-    "left open": "PostgreSQL must keep every dead row that this transaction could see; hot tables grow and slow down.",
-    "prepared transactions": "It holds its locks, and keeps dead rows, until it is committed or rolled back.",
-    "replication slots": "The server keeps WAL for this slot until the disk is full.",
-}
+# Findings of these checks put orders at risk.
 _BAD = {"durability", "in the way"}
 
 _OF_CONDITION = {
@@ -162,7 +155,7 @@ class Heart:
         for check in self._parts.checks:
             for found in check.run(connection):
                 level = "bad" if check.name in _BAD else "warn"
-                yield Finding(level, found.what, _MATTERS.get(check.name, ""), found.remedy)
+                yield Finding(level, found.what, f"{check.why[:1].upper()}{check.why[1:]}.", found.remedy)
 
 
 def _of_condition(level: str, name: str, reason: str) -> Finding:

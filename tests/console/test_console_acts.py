@@ -138,6 +138,8 @@ def test_a_verify_names_what_differs_and_offers_a_rebuild(shop: httpx.Client, ru
     page = end(shop, send(shop, form))
     assert "Mallory" in page
     assert 'href="/console/replay?projection=shop"' in page
+    overview = shop.get("/console/").text
+    assert "the last verify of shop found 1 differences" in overview
 
 
 def test_the_same_job_is_not_asked_for_twice(shop: httpx.Client, database_url: str) -> None:

@@ -15,7 +15,7 @@ from tests.console.browsing import WIDE, tab
 from tests.console.shop import Made, hostile_shop
 from tests.served import Shop
 
-LOAD_MS_MAX = 20_000
+LOAD_MS_MAX = 60_000
 
 
 @pytest.fixture(scope="module")
