@@ -8,7 +8,6 @@ from psycopg import Connection
 
 from projector import bell
 from service.doctor.finding import Check, Finding
-from service.migrate import expected_revision
 
 # `recorded_at` never decreases. So after the clock was set back, new events keep the time of the last one.
 CLOCK_SECONDS_MAX = 2
@@ -53,6 +52,8 @@ def _replicas(connection: Connection) -> Iterator[Finding]:
 
 @cache
 def _expected() -> str | None:
+    from service.migrate import expected_revision  # the API imports this module, and needs no Alembic
+
     return expected_revision()
 
 

@@ -16,6 +16,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from contract.problems import Problem
 from projector.status import Standing
 from query.database import Reads, Statement
+from service.doctor.verified import VERIFIED
 from service.health.standings import mirrors_of, standings_of
 from service.version import VERSION
 
@@ -34,6 +35,8 @@ SELECT
     pg_total_relation_size('log.events')::float8
 """
 )
+
+_VERIFIED = Statement(VERIFIED)
 
 log = logging.getLogger(__name__)
 
@@ -64,10 +67,17 @@ class State:
                 standings = await standings_of(self._reads)
                 mirrors = await mirrors_of(self._reads)
                 (database,) = await self._reads.rows(_DATABASE, {})
+                verified = await self._reads.rows(_VERIFIED, {"days": 0})
         except (Problem, TimeoutError):
             log.warning("the metrics are without the database's: it does not answer, or is not migrated")
             return [_up(0)]
-        return [_up(1), *_of_log(standings, database), *_of_projections(standings), *_of_mirrors(mirrors)]
+        return [
+            _up(1),
+            *_of_log(standings, database),
+            *_of_projections(standings),
+            *_of_verify(verified),
+            *_of_mirrors(mirrors),
+        ]
 
 
 def _of_log(standings: Sequence[Standing], database: Sequence[Any]) -> list[Metric]:
@@ -105,6 +115,21 @@ def _of_projections(standings: Sequence[Standing]) -> list[Metric]:
                 family.add_metric([standing.name], value)
         found.append(family)
     return found
+
+
+def _of_verify(rows: Sequence[Sequence[Any]]) -> list[Metric]:
+    """The last verify of each projection; `rows` are those of _VERIFIED. Missing before the first."""
+    times = GaugeMetricFamily(
+        "orders_verify_timestamp_seconds", "When the projection was last verified", labels=["projection"]
+    )
+    differences = GaugeMetricFamily(
+        "orders_verify_differences", "Differences that this verify found, 0 after a replay", labels=["projection"]
+    )
+    for projection, verified_at, _, found, _ in rows:
+        if verified_at is not None:
+            times.add_metric([projection], verified_at.timestamp())
+            differences.add_metric([projection], found)
+    return [times, differences]
 
 
 def _of_mirrors(standings: Sequence[Standing]) -> list[Metric]:

@@ -10,6 +10,9 @@ from prometheus_client.core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
 from projector.metrics import ProjectorMetrics
+from projector.projections.shop import SHOP
+from projector.verify import verify
+from tests.builders import wait_until
 from tests.projecting import sweep
 from tests.served import Shop, served
 
@@ -55,6 +58,8 @@ def test_the_labels_of_every_metric_are_documented(shop: Shop) -> None:
     shop.get(f"/orders/{order['id']}", headers={"Sync-Token": "1", "Prefer": "wait=0"})
     sweep(shop.database_url)
     shop.get(f"/orders/{order['id']}", headers={"Sync-Token": "1"})
+    verify(shop.database_url, SHOP, lambda _: None)
+    wait_until(lambda: 'orders_verify_differences{projection="shop"} 0.0' in shop.get("/metrics").text, 10, "verified")
     for family in (*scrape(shop), *of_worker()):
         for sample in family.samples:
             assert sample.labels.keys() - {"le"} == documented()[name_of(family)][1], sample
