@@ -118,6 +118,11 @@ class Standing(NamedTuple):
         return min(1.0, self.built.position / self.head) if self.head else 1.0
 
     @property
+    def expected_seconds(self) -> float | None:
+        """How long a rebuild takes at the rate of the last one; None if no rebuild was long enough to tell."""
+        return self.head / self.events_per_second if self.events_per_second else None
+
+    @property
     def state(self) -> str:
         """`live`, `catching_up`, `rebuilding`, `outdated` (another version built the tables), `stopped` or `ended`.
 
@@ -151,7 +156,7 @@ class Standing(NamedTuple):
             return f"{begun}: rebuilding, {self.progress:.0%}{eta}"
         if self.error and not self.error.startswith("OtherVersion"):
             return f"{begun}: it cannot be rebuilt: {self.error}"
-        expected = f" (about {self.head / self.events_per_second:.0f} s)" if self.events_per_second else ""
+        expected = "" if self.expected_seconds is None else f" (about {self.expected_seconds:.0f} s)"
         return f"{begun}: a worker of this release rebuilds it, or `orders replay {self.name}`{expected}"
 
     @property

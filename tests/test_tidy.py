@@ -64,6 +64,7 @@ TRANSACTIONS = {
 
 # Files with a statement that writes. All else reads.
 WRITING = {
+    "access/links.py",
     "access/store.py",
     "eventlog/append.py",
     "eventlog/idempotency.py",
@@ -73,6 +74,7 @@ WRITING = {
     "migrations/env.py",
     "migrations/versions",
     "projector/checkpoint.py",
+    "projector/jobs/table.py",
     "projector/mirror/mysql.py",
     "projector/mirror/postgres.py",
     "projector/mirror/sqlite.py",
@@ -85,6 +87,7 @@ WRITING = {
     "projector/tables.py",
     "projector/writer.py",
     "service/embedded/postgres.py",
+    "service/import_runs.py",
 }
 
 ENDS = {"transaction", "commit", "begin"}

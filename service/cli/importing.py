@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Self
 
 import typer
 
+from service import import_runs
 from service.cli import connect
 from service.cli.failures import DONE, INTERRUPTED, MISUSE, NOT_TRUE
 from service.cli.run import DataDir
@@ -117,9 +118,11 @@ def _import(
     logging.getLogger("command").addHandler(logging.NullHandler())
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLDS)
+    into = Rejects(rejects)
     try:
-        with Rejects(rejects) as into:
-            return asyncio.run(import_files(database_url, paths, into, currency, progress, retry))
+        with import_runs.recorded(database_url, paths, into) as note, into:
+            note.summary = asyncio.run(import_files(database_url, paths, into, currency, progress, retry))
+            return note.summary
     except Stopped as stopped:
         raise OperatorError(
             f"the import stopped at line {stopped.number} of {stopped.file}: {stopped.cause}; what came before it is "

@@ -143,3 +143,17 @@ def test_a_template_is_printed_without_a_database(orders):
     done = orders("--template", "orders")
     assert done.returncode == 0
     assert done.stdout.splitlines()[0] == "order,at,customer,sku,quantity,unit_price"
+
+
+def test_a_run_is_recorded_with_its_counts_and_first_rejects(orders, users, database_url):
+    orders(users)
+    with psycopg.connect(database_url) as connection:
+        (row,) = connection.execute(
+            "SELECT path, accepted, already_there, refused, first_rejects, error, finished_at IS NOT NULL "
+            "FROM operations.imports"
+        ).fetchall()
+    path, accepted, already_there, refused, rejects, error, is_finished = row
+    assert (path, accepted, already_there, refused) == (str(users), 1, 0, {"malformed-json": 1})
+    assert [(it["line"], it["code"]) for it in rejects] == [(2, "malformed-json")]
+    assert "row" not in rejects[0]
+    assert (error, is_finished) == (None, True)
