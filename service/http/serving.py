@@ -44,6 +44,7 @@ def serve(settings: Settings, host: str, processes: int = 1) -> None:
         proxy_headers=False,  # access/guard.py reads X-Forwarded-For itself, if BEHIND_PROXY is set
         server_header=False,
         headers=HEADERS,
+        timeout_keep_alive=settings.keep_alive,
         timeout_graceful_shutdown=SHUTDOWN_SECONDS,
         backlog=BACKLOG,
     )

@@ -4,11 +4,11 @@ import re
 from pathlib import Path
 
 import pytest
-import uvicorn
 
 from contract.requests import BODY_BYTES_MAX
 from query.sync import WAIT_SECONDS_MAX
 from service.http.connections import REQUEST_SECONDS_MAX
+from service.settings import Settings
 from tests.proxies.running import DEPLOY, PAGE, PROXIES
 
 # By file: where each says how long it waits for an answer, how long an idle connection to the API may live, and how
@@ -43,7 +43,7 @@ def test_every_file_is_explained() -> None:
 @pytest.mark.parametrize("file", ANSWER_SECONDS)
 def test_a_proxy_waits_longer_than_the_api_and_reuses_no_connection_that_the_api_closes(file: str) -> None:
     assert number(file, ANSWER_SECONDS[file]) > WAIT_SECONDS_MAX
-    assert number(file, IDLE_SECONDS[file]) < uvicorn.Config("nothing").timeout_keep_alive
+    assert number(file, IDLE_SECONDS[file]) < Settings.model_fields["keep_alive"].default
 
 
 @pytest.mark.parametrize("file", BODY_MEBIBYTES)

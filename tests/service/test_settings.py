@@ -65,6 +65,7 @@ def test_every_url_that_libpq_takes_is_taken(monkeypatch: pytest.MonkeyPatch, ur
         ("ROOT_PATH", "/shop/../x"),
         ("ROOT_PATH", "/sh op"),
         ("ROOT_PATH", "https://shop.example"),
+        ("KEEP_ALIVE", "0"),
         ("SHUTDOWN_DELAY", "-1"),
         ("SHUTDOWN_DELAY", "3601"),
         ("SHUTDOWN_DELAY", "soon"),
