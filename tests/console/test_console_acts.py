@@ -64,7 +64,7 @@ def end(shop: httpx.Client, answer: httpx.Response) -> str:
     def is_over() -> bool:
         nonlocal page
         page = shop.get(answer.headers["location"]).text
-        return 'hx-trigger="every 1s"' not in page
+        return not re.search('class="hero open"', page)
 
     wait_until(is_over, JOB_SECONDS_MAX, "the end of the job")
     return page
