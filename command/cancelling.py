@@ -19,6 +19,7 @@ from command.submission import Outcome
 from command.versions import check_version
 from command.views import order_answer
 from contract.callers import ANY_CALLER, EVERYONE, Viewer, caller_of
+from contract.examples import CANCEL, shown
 from contract.headers import if_match
 from contract.problems import Problem
 from contract.resources import OrderView
@@ -32,6 +33,8 @@ class CancelledLineBody(Body):
 
 class CancelOrderBody(Body):
     """Without `lines` the whole order is cancelled. `null` is refused: a client may have lost its list."""
+
+    model_config = shown(CANCEL)
 
     reason: RequiredText | None = None
     lines: Annotated[list[CancelledLineBody], Field(min_length=1, max_length=LINES_MAX)] = Field(default_factory=list)

@@ -21,6 +21,7 @@ from command.states import States, split
 from command.submission import Outcome
 from command.views import order_answer
 from contract.callers import EVERYONE, Viewer, caller_of
+from contract.examples import PLACE, shown
 from contract.requests import StrictRoute
 from contract.resources import OrderView
 from eventlog.events.record import Record
@@ -44,6 +45,8 @@ class ItemBody(Body):
 
 
 class PlaceOrderBody(Body):
+    model_config = shown(PLACE)
+
     user_id: Id
     items: Annotated[list[ItemBody], Field(min_length=1, max_length=LINES_MAX)]
     external_id: ExternalId | None = None

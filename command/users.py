@@ -18,6 +18,7 @@ from command.versions import check_version
 from command.views import user_view
 from contract.callers import EVERYONE, Caller, Viewer, caller_of
 from contract.emails import email_key
+from contract.examples import REGISTER, shown
 from contract.headers import if_match
 from contract.problems import Problem
 from contract.requests import StrictRoute
@@ -26,12 +27,16 @@ from eventlog.ids import new_id
 
 
 class RegisterUserBody(Body):
+    model_config = shown(REGISTER)
+
     name: Name
     email: Email
     external_id: ExternalId | None = None
 
 
 class ChangeUserBody(Body):
+    model_config = shown({"name": "Ada King", "email": "ada@example.org"})
+
     name: Name
     email: Email
 

@@ -36,15 +36,10 @@ class Problem(HTTPException):
         self.errors = errors
         self.facts = facts
 
-    def response(self, request_id: bytes | None = None, prefix: str = "") -> Response:
-        """The problem document, with the X-Request-Id of the request, also as its `instance`.
-
-        A 429 and a 503 always have a Retry-After.
-
-        `prefix` is what a proxy puts in front of the API's paths.
-        """
+    def document(self, request_id: bytes | None = None, prefix: str = "") -> dict[str, Any]:
+        """The members of the problem document. See `response`."""
         kind = PROBLEMS[self.code]
-        document: dict[str, object] = {
+        document: dict[str, Any] = {
             "type": f"{prefix}/problems/{self.code}",
             "title": kind.title,
             "status": kind.status,
@@ -57,12 +52,22 @@ class Problem(HTTPException):
             document["instance"] = f"urn:request:{quote(request_id)}"
         if self.errors or self.code == "validation-error":
             document["errors"] = self.errors
+        return document
+
+    def response(self, request_id: bytes | None = None, prefix: str = "") -> Response:
+        """The problem document, with the X-Request-Id of the request, also as its `instance`.
+
+        A 429 and a 503 always have a Retry-After.
+
+        `prefix` is what a proxy puts in front of the API's paths.
+        """
+        kind = PROBLEMS[self.code]
         headers = NO_STORE | dict(self.headers or {})
         if kind.status in {429, 503}:
             headers.setdefault("Retry-After", "1")
         if kind.status == 401:
             headers.setdefault("WWW-Authenticate", "Bearer")
-        response = Response(msgspec.json.encode(document), kind.status, headers, MEDIA_TYPE)
+        response = Response(msgspec.json.encode(self.document(request_id, prefix)), kind.status, headers, MEDIA_TYPE)
         if request_id:
             response.raw_headers.append((b"x-request-id", request_id))
         return response

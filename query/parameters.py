@@ -16,8 +16,9 @@ from contract.problems import Problem
 PAGE_LENGTH_MAX = 100
 PAGE_LENGTH_DEFAULT = 25
 
+# Python's strftime writes a zone as +0000, and so does the client that openapi-generator makes.
 _TIME = re.compile(
-    r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,6})?)(\d{0,3})(Z|[+-]\d\d:\d\d)", re.ASCII | re.IGNORECASE
+    r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,6})?)(\d{0,3})(Z|[+-]\d\d:?\d\d)", re.ASCII | re.IGNORECASE
 )
 _MONEY = re.compile(r"[0-9]{1,24}(\.[0-9]{1,4}0{0,14})?")
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.ASCII | re.IGNORECASE)
@@ -75,7 +76,8 @@ def _flag_of(text: str) -> bool:
     return text == "true"
 
 
-def _number_of(text: str) -> int:
+def number_of(text: str) -> int:
+    """A whole number, 0 or more. Raises ValueError."""
     if not _WHOLE_NUMBER.fullmatch(text):
         raise ValueError("must be a whole number, 0 or more")
     return int(text)
@@ -90,8 +92,8 @@ Money = Annotated[
     Decimal, BeforeValidator(money_of), WithJsonSchema({"type": "string", "pattern": f"^{_MONEY.pattern}$"})
 ]
 Flag = Annotated[bool, BeforeValidator(_flag_of), WithJsonSchema({"type": "boolean"})]
-Number = Annotated[int, BeforeValidator(_number_of), Field(json_schema_extra={"format": "int32"})]
-Position = Annotated[int, BeforeValidator(_number_of), Field(json_schema_extra={"format": "int64"})]
+Number = Annotated[int, BeforeValidator(number_of), Field(json_schema_extra={"format": "int32"})]
+Position = Annotated[int, BeforeValidator(number_of), Field(json_schema_extra={"format": "int64"})]
 Name = Annotated[
     str, BeforeValidator(text_of), Field(min_length=1, max_length=254, json_schema_extra={"pattern": r"^[^\x00]*$"})
 ]
