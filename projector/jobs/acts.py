@@ -55,7 +55,8 @@ def _verify(database_url: str, projection: Projection, _: Job, report: Report) -
         {name: getattr(it, name) for name in ("table", "key", "column", "stands", "should_be")}
         for it in found[:DIFFERENCES_KEPT_MAX]
     ]
-    said = f"{len(found):,} differences in {rows:,} rows, at position {verdict.position:,}: rebuild {projection.name}"
+    number = "1 difference" if len(found) == 1 else f"{len(found):,} differences"
+    said = f"{number} in {rows:,} rows, at position {verdict.position:,}: rebuild {projection.name}"
     return Outcome(said, False, kept)
 
 
