@@ -26,14 +26,16 @@ from eventlog.snapshots import Snapshot
 LOCK_SECONDS_MAX, TRANSACTION_SECONDS_MAX = 8, 15
 LIMITS = Limits(lock=LOCK_SECONDS_MAX, transaction=TRANSACTION_SECONDS_MAX, idle_in_transaction=stalled.SECONDS_MAX)
 
-_HEAD = b"SELECT position, recorded_at FROM log.head FOR UPDATE"
+_HEAD = b"SELECT position, recorded_at FROM log.head ORDER BY position_group DESC LIMIT 1 FOR UPDATE"
 
 _CHANGED_SINCE = b"SELECT DISTINCT stream FROM log.events WHERE position > %s AND position <= %s"
 
-# The only statement that writes events.
+# The only statement that writes events. It finds the head by `position_group`, as _HEAD does: an index passes over the
+# older versions of the row that an open snapshot keeps.
 _APPEND = b"""
 WITH head AS (
     UPDATE log.head SET position = position + %s, recorded_at = greatest(recorded_at, clock_timestamp())
+    WHERE ctid = (SELECT ctid FROM log.head ORDER BY position_group DESC LIMIT 1)
     RETURNING position - %s AS base, recorded_at
 )
 INSERT INTO log.events
