@@ -69,6 +69,7 @@ lock: $(VENV)/.project
 	$(COMPILE) --extra embedded --constraint requirements/dev.txt --output-file requirements/embedded.txt
 	$(COMPILE) --constraint requirements/dev.txt --output-file requirements/runtime.txt
 	$(COMPILE) --extra embedded --extra bench --constraint requirements/dev.txt --output-file requirements/bench.txt
+	$(subst pyproject.toml,--group pyproject.toml:generators,$(COMPILE)) --output-file requirements/generators.txt
 	$(subst pyproject.toml,clients/python/pyproject.toml,$(COMPILE)) --extra generator --output-file requirements/clients.txt
 
 # Made from nothing whenever the requirements change, so that no package stays that is no longer asked for.

@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 
 from psycopg import AsyncConnection
 
-from eventlog import append
-from eventlog.append import Batch, NewEvent
+from eventlog import append, connecting
+from eventlog.batch import Batch, NewEvent
 from eventlog.codec import encode
 from eventlog.events import SCHEMA_VERSIONS, OperatorActed
 from eventlog.ids import new_id
@@ -45,7 +45,7 @@ async def append_act(
         encode(acted),
         encode(metadata),
     )
-    connection = await append.connect(database_url)
+    connection = await connecting.connect(database_url)
     try:
         await append.take_head(connection)
         if change is not None:

@@ -11,10 +11,9 @@ from typing import Protocol
 
 from starlette.types import Scope as Connection
 
-from access import keys
 from access.hosts import Hosts
 from access.limits import Rate
-from contract.callers import NOBODY, SCOPES, Caller, Requirement
+from contract.callers import KEY_BEGINNING, NOBODY, SCOPES, Caller, Requirement
 from contract.problems import Problem
 
 _BEARER = b"bearer "
@@ -84,12 +83,14 @@ class Guard:
         return caller
 
     async def _perhaps(self, connection: Connection, required: Requirement) -> Caller:
-        """The caller, if the request names one: a probe without a key is answered too."""
+        """The caller, if the request names one. A probe without a key, or with a wrong one, is answered too."""
         if required.scope is None:
             return NOBODY
         try:
             return await self._caller(connection, required)
-        except Problem:
+        except Problem as problem:
+            if problem.status_code == 401 and _has_credentials(connection):
+                self._rates.failures.take(self._address(connection))
             return NOBODY
 
     async def _caller(self, connection: Connection, required: Requirement) -> Caller:
@@ -100,7 +101,7 @@ class Guard:
             if required.scope == "metrics:read" and not self._behind_proxy and self._is_local(connection):
                 return Caller("loopback", "loopback", "metrics", frozenset({"metrics:read"}), kind="anyone")
             raise Problem("unauthenticated", "The request has no Authorization header.")
-        if text.startswith(keys.BEGINNING) or self._tokens is None:
+        if text.startswith(KEY_BEGINNING) or self._tokens is None:
             return await self._keys.find(text)
         return await self._tokens.find(text)
 
@@ -116,23 +117,20 @@ class Guard:
 
     def _address(self, connection: Connection) -> str:
         """The client's address; of IPv6 the network, because a client has many addresses."""
-        text = str((connection.get("client") or ("", 0))[0])
+        text = _peer(connection)
         if self._behind_proxy:
             for name, value in connection["headers"]:
                 if name == b"x-forwarded-for":
                     text = value.decode("latin-1").rpartition(",")[2].strip()  # the last is the proxy's own word
-        try:
-            address = ipaddress.ip_address(text)
-        except ValueError:
+        address = _ip_address(text)
+        if address is None:
             return "unknown"
         return str(ipaddress.ip_network(f"{address}/64", strict=False)) if address.version == 6 else str(address)
 
     @staticmethod
     def _is_local(connection: Connection) -> bool:
-        try:
-            return ipaddress.ip_address(str((connection.get("client") or ("", 0))[0])).is_loopback
-        except ValueError:
-            return False
+        address = _ip_address(_peer(connection))
+        return address is not None and address.is_loopback
 
 
 class OpenGuard:
@@ -156,6 +154,23 @@ def missing_scope(scope: str, caller: Caller) -> Problem:
 def limited(detail: str, wait_seconds: float) -> Problem:
     """Why a caller has to wait."""
     return Problem("rate-limited", detail, headers={"Retry-After": str(math.ceil(wait_seconds))})
+
+
+def _peer(connection: Connection) -> str:
+    return str((connection.get("client") or ("", 0))[0])
+
+
+def _ip_address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """The address; that of IPv4 which a socket for both shows as ::ffff:192.0.2.1. None for what is no address."""
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        return None
+    return getattr(address, "ipv4_mapped", None) or address
+
+
+def _has_credentials(connection: Connection) -> bool:
+    return any(name == b"authorization" for name, _ in connection["headers"])
 
 
 def _credentials(headers: Iterable[tuple[bytes, bytes]]) -> str | None:

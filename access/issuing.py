@@ -19,6 +19,10 @@ class NoSuchKey(Exception):
     """There is no key with this id that could still be used."""
 
 
+class NoSuchUser(Exception):
+    """There is no user with the id that a new key names."""
+
+
 class LacksScope(Exception):
     """The caller asks for a key with a scope that the caller lacks."""
 
@@ -61,7 +65,7 @@ class Wanted:
 
 
 async def create(database_url: str, wanted: Wanted, actor: Mapping[str, str], request_id: str | None = None) -> Issued:
-    """Make a key. Raises what `audit.append_act` raises."""
+    """Make a key. Raises NoSuchUser, and what `audit.append_act` raises."""
     new = keys.make()
     now = datetime.now(UTC)
     row = StoredKey(
@@ -78,6 +82,8 @@ async def create(database_url: str, wanted: Wanted, actor: Mapping[str, str], re
     )
 
     async def change(connection: AsyncConnection) -> None:
+        if row.user_id is not None and not await store.has_user(connection, row.user_id):
+            raise NoSuchUser(row.user_id)
         await store.insert(connection, row)
 
     await audit.append_act(

@@ -12,12 +12,13 @@ import string
 import zlib
 from typing import NamedTuple
 
-BEGINNING = "ok_live_"
+from contract.callers import KEY_BEGINNING
+
 ID_LENGTH, SECRET_LENGTH, CHECKSUM_LENGTH = 8, 43, 6
 SECRET_BITS = 256
 
 _DIGITS = string.digits + string.ascii_uppercase + string.ascii_lowercase
-_KEY = re.compile(rf"{BEGINNING}[0-9A-Za-z]{{{ID_LENGTH + SECRET_LENGTH + CHECKSUM_LENGTH}}}", re.ASCII)
+_KEY = re.compile(rf"{KEY_BEGINNING}[0-9A-Za-z]{{{ID_LENGTH + SECRET_LENGTH + CHECKSUM_LENGTH}}}", re.ASCII)
 
 
 class NewKey(NamedTuple):
@@ -31,7 +32,7 @@ class NewKey(NamedTuple):
 def make() -> NewKey:
     """A new key."""
     id_ = "".join(secrets.choice(_DIGITS) for _ in range(ID_LENGTH))
-    text = BEGINNING + id_ + _in_base_62(secrets.randbits(SECRET_BITS), SECRET_LENGTH)
+    text = KEY_BEGINNING + id_ + _in_base_62(secrets.randbits(SECRET_BITS), SECRET_LENGTH)
     text += _checksum(text)
     return NewKey(id_, text, digest(text))
 

@@ -50,5 +50,5 @@ class Rate:
 
     def _forget(self, now: float) -> None:
         self._due = {account: due for account, due in self._due.items() if due > now}
-        if len(self._due) >= ACCOUNTS_MAX:
+        if len(self._due) > ACCOUNTS_MAX // 2:  # else the next request could have to look through all of them again
             self._due.clear()

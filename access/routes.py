@@ -13,10 +13,11 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchem
 from access import issuing, roles
 from access.guard import missing_scope
 from access.holder import KeyHolder
-from access.issuing import Issued, LacksScope, NoSuchKey, Wanted
+from access.issuing import Issued, LacksScope, NoSuchKey, NoSuchUser, Wanted
 from access.store import StoredKey
 from contract.caching import NO_STORE
 from contract.callers import SCOPES, Caller, caller_of, scope
+from contract.examples import KEY_ID, REGISTERED, shown
 from contract.observation import observation_of
 from contract.openapi import problems
 from contract.problems import Problem
@@ -26,6 +27,8 @@ from eventlog.append import Unreplicated
 from query.parameters import id_of
 from query.views import timestamp
 
+_OF_CHANGES = ("unknown-parameter", "invalid-header", "outcome-unknown")
+_OF_BODIES = ("malformed-json", "body-too-large", "unsupported-media-type", "validation-error")
 _HOURS_MAX = int(issuing.OVERLAP_MAX.total_seconds() // 3600)
 
 
@@ -42,8 +45,26 @@ Role = Annotated[str, _one_of(roles.ROLES), Field(json_schema_extra={"enum": lis
 Scope = Annotated[str, _one_of(SCOPES), Field(json_schema_extra={"enum": list(SCOPES)})]
 UserId = Annotated[str, AfterValidator(id_of), WithJsonSchema({"type": "string", "format": "uuid"})]
 
+_STRICT = ConfigDict(extra="forbid", strict=True)
+
 Result = TypeVar("Result")
 log = logging.getLogger(__name__)
+
+
+_EXAMPLE: dict[str, Any] = {
+    "id": KEY_ID,
+    "account": KEY_ID,
+    "name": "web shop",
+    "role": "staff",
+    "scopes": ["orders:read", "orders:write", "products:read"],
+    "user_id": None,
+    "created_by": "root@shop-1",
+    "created_at": REGISTERED,
+    "expires_at": None,
+    "revoked_at": None,
+    "replaced_by": None,
+    "last_used_hour": "2026-11-22T14:00:00.000000Z",
+}
 
 
 class KeyView(BaseModel):
@@ -66,15 +87,21 @@ class KeyView(BaseModel):
 class IssuedKeyView(KeyView):
     """A key that was just made."""
 
+    model_config = shown(_EXAMPLE | {"last_used_hour": None, "key": f"ok_live_{KEY_ID}{'0' * 49}"})
+
     key: str = Field(description="the key itself: shown this once, and never kept")
 
 
 class KeyList(BaseModel):
+    model_config = shown({"data": [_EXAMPLE]})
+
     data: list[KeyView]
 
 
 class CreateKeyBody(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
+    model_config = _STRICT | shown(
+        {"name": "web shop", "role": "staff", "scopes": ["orders:read", "orders:write", "products:read"]}
+    )
 
     name: str = Field(min_length=1, max_length=issuing.NAME_LENGTH_MAX)
     role: Role
@@ -84,7 +111,7 @@ class CreateKeyBody(BaseModel):
 
 
 class RotateKeyBody(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
+    model_config = _STRICT | shown({"overlap_hours": 48})
 
     overlap_hours: Int32 = Field(24, ge=0, le=_HOURS_MAX, description="for so long the old key stays valid")
 
@@ -92,18 +119,19 @@ class RotateKeyBody(BaseModel):
 def router(database_url: str, holder: KeyHolder) -> APIRouter:
     """The routes. Changes are made on `database_url`; `holder` knows of them at once."""
     routes = APIRouter(route_class=StrictRoute, tags=["operations"])
-    needs: dict[str, Any] = {"openapi_extra": {"security": scope("keys:write")}, "response_model": None}
+    writes, reads = scope("keys:write"), scope("ops:read")
+    needs: dict[str, Any] = {"openapi_extra": {"security": writes}, "response_model": None}
 
-    @routes.head("/keys", include_in_schema=False, openapi_extra={"security": scope("ops:read")})
+    @routes.head("/keys", include_in_schema=False, openapi_extra={"security": reads})
     @routes.get(
         "/keys",
-        openapi_extra={"security": scope("ops:read")},
+        openapi_extra={"security": reads},
         response_model=None,
-        responses={200: {"model": KeyList}, **problems("unavailable")},
+        responses={200: {"model": KeyList}, **problems("unknown-parameter", "unavailable", security=reads)},
     )
     async def list_keys() -> Response:
         """All API keys, oldest first, without the keys themselves."""
-        await holder.refresh()
+        await holder.refresh(with_use=True)
         if not holder.is_current:
             raise Problem("unavailable", "The API keys cannot be read from the database at the moment.")
         return _json(200, {"data": [_view(row) for row in holder.rows]})
@@ -113,7 +141,7 @@ def router(database_url: str, holder: KeyHolder) -> APIRouter:
         status_code=201,
         responses={
             201: {"model": IssuedKeyView},
-            **problems("missing-scope", "impossible-key", "validation-error", "outcome-unknown"),
+            **problems("impossible-key", *_OF_BODIES, *_OF_CHANGES, security=writes),
         },
         **needs,
     )
@@ -129,7 +157,10 @@ def router(database_url: str, holder: KeyHolder) -> APIRouter:
     @routes.post(
         "/keys/{id}/rotate",
         status_code=201,
-        responses={201: {"model": IssuedKeyView}, **problems("not-found", "missing-scope", "outcome-unknown")},
+        responses={
+            201: {"model": IssuedKeyView},
+            **problems("not-found", *_OF_BODIES, *_OF_CHANGES, security=writes),
+        },
         **needs,
     )
     async def rotate_key(id: str, request: Request, body: RotateKeyBody | None = None) -> Response:
@@ -144,7 +175,9 @@ def router(database_url: str, holder: KeyHolder) -> APIRouter:
             raise missing_scope(error.scope, caller) from None
         return _issued(issued)
 
-    @routes.delete("/keys/{id}", status_code=204, responses=problems("not-found", "outcome-unknown"), **needs)
+    @routes.delete(
+        "/keys/{id}", status_code=204, responses=problems("not-found", *_OF_CHANGES, security=writes), **needs
+    )
     async def revoke_key(id: str, request: Request) -> Response:
         """Revoke a key: at once in this process, and within two seconds in the others."""
         caller = _changer(request)
@@ -180,6 +213,8 @@ async def _done(holder: KeyHolder, change: Awaitable[Result]) -> Result:
         result = await change
     except NoSuchKey as error:
         raise Problem("not-found", f"There is no valid key with the id {str(error)[:100]!r}.") from None
+    except NoSuchUser as error:
+        raise Problem("impossible-key", f"There can be no such key: there is no user with the id {error}.") from None
     except (Unreplicated, TimeoutError, psycopg.OperationalError) as error:
         log.warning("a change of the API keys failed: %s", str(error).partition("\n")[0])
         raise Problem("outcome-unknown", "The change may or may not have been made: list the keys.") from error

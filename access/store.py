@@ -15,6 +15,13 @@ FROM access.api_keys
 _ALL = _KEYS + b"ORDER BY created_at, id"
 _LOCKED = _KEYS + b"WHERE id = %s FOR UPDATE"
 
+# All columns but last_used_hour, which decides nothing.
+_FINGERPRINT = b"""
+SELECT count(*), sum(hashtextextended(ROW(
+  id, account, name, sha256, role, scopes, user_id, created_by, created_at, expires_at, revoked_at, replaced_by
+)::text, 0)) FROM access.api_keys
+"""
+
 _ANY_VALID = b"""
 SELECT FROM access.api_keys WHERE revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now()) LIMIT 1
 """
@@ -33,6 +40,8 @@ VALUES (%(id)s, %(account)s, %(name)s, %(sha256)s, %(role)s, %(scopes)s, %(user_
 _REPLACE = b"UPDATE access.api_keys SET replaced_by = %s, expires_at = %s WHERE id = %s"
 
 _REVOKE = b"UPDATE access.api_keys SET revoked_at = now() WHERE id = %s AND revoked_at IS NULL"
+
+_HAS_USER = b"SELECT FROM log.events WHERE stream = %s AND version = 1"
 
 _USED = b"""
 UPDATE access.api_keys SET last_used_hour = date_trunc('hour', now())
@@ -73,6 +82,11 @@ async def load(connection: AsyncConnection) -> list[StoredKey]:
     return await cursor.fetchall()
 
 
+async def fingerprint(connection: AsyncConnection) -> object:
+    """What differs as soon as any key differs, but for the hour of its last use. Raises psycopg.Error."""
+    return await (await connection.execute(_FINGERPRINT)).fetchone()
+
+
 async def locked(connection: AsyncConnection, id_: str) -> StoredKey | None:
     """The key with this id, which nobody else changes until the transaction ends. Raises psycopg.Error."""
     cursor = connection.cursor(row_factory=class_row(StoredKey))
@@ -94,6 +108,11 @@ def has_any(connection: Connection) -> bool:
 def is_valid(connection: Connection, sha256: bytes) -> bool:
     """Whether there is a key with this digest that is neither revoked nor expired. Raises psycopg.Error."""
     return connection.execute(_IS_VALID, (sha256,)).rowcount > 0
+
+
+async def has_user(connection: AsyncConnection, user_id: str) -> bool:
+    """Whether there is, or was, a user with this id, by the log itself. Raises psycopg.Error."""
+    return (await connection.execute(_HAS_USER, (f"user-{user_id}",))).rowcount > 0
 
 
 async def insert(connection: AsyncConnection, key: StoredKey) -> None:

@@ -1,4 +1,4 @@
-"""The table of API keys. It holds a digest of each key, never the key."""
+"""The tables of API keys and of sign-in links. They hold a digest of each secret, never the secret."""
 
 from sqlalchemy import ARRAY, CheckConstraint, Column, DateTime, LargeBinary, MetaData, Table, Text, Uuid, text
 
@@ -26,4 +26,11 @@ api_keys = Table(
     Column("replaced_by", _id),
     Column("last_used_hour", _time),
     CheckConstraint("role <> 'customer' OR user_id IS NOT NULL", name="a_customer_names_a_user"),
+)
+
+sign_in_links = Table(
+    "sign_in_links",
+    metadata,
+    Column("sha256", LargeBinary, primary_key=True),
+    Column("expires_at", _time, nullable=False),
 )

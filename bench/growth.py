@@ -21,8 +21,8 @@ from bench.rounds import alternate, median_of, ratio
 from bench.stage import Stage
 from bench.write import placing
 from command.states import States
-from eventlog.append import connect
 from eventlog.codec import Codec
+from eventlog.connecting import connect
 
 EVENTS = {"10 thousand": 10_000, "1 million": 1_000_000, "10 million": 10_000_000}
 EVENTS_QUICK = {"10 thousand": 10_000, "1 million": 30_000, "10 million": 60_000}

@@ -1,4 +1,4 @@
-"""A MariaDB of the machine's programs, on a directory and a port of its own: for measurements and for tests."""
+"""MySQL and MariaDB for measurements and tests: a server that runs, or a MariaDB of this machine's programs."""
 
 import os
 import shutil
@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from sqlalchemy import Engine, create_engine
+from sqlalchemy import Engine, create_engine, make_url
 from sqlalchemy.exc import OperationalError
 
 START_SECONDS_MAX = 60
@@ -22,8 +22,37 @@ def missing() -> str | None:
     return f"not installed: {', '.join(lacking)} (Debian's mariadb-server)" if lacking else None
 
 
-class MariaDbServer:
-    """One server. `durable`: a commit survives a power failure, as by default."""
+class MysqlServer:
+    """A server of MySQL or MariaDB that runs. `url` is its administrator's: mysql+pymysql://root@127.0.0.1:3306/."""
+
+    def __init__(self, url: str) -> None:
+        self._url = make_url(url).set(drivername="mysql+pymysql")
+
+    def database(self, name: str) -> str:
+        """Make an empty database. Returns its URL, with a user that may do everything in it and nothing elsewhere."""
+        self._execute(
+            f"CREATE DATABASE {name}",
+            "CREATE USER IF NOT EXISTS 'reports'@'127.0.0.1' IDENTIFIED BY 'secret'",
+            f"GRANT ALL ON {name}.* TO 'reports'@'127.0.0.1'",
+        )
+        return f"mysql://reports:secret@127.0.0.1:{self._url.port}/{name}"
+
+    def drop(self, name: str) -> None:
+        """Remove a database."""
+        self._execute(f"DROP DATABASE {name}")
+
+    def _execute(self, *statements: str) -> None:
+        engine: Engine = create_engine(self._url)
+        try:
+            with engine.begin() as connection:
+                for statement in statements:
+                    connection.exec_driver_sql(statement)
+        finally:
+            engine.dispose()
+
+
+class MariaDbServer(MysqlServer):
+    """A server of this machine's programs. `durable`: a commit survives a power failure, as by default."""
 
     def __init__(self, directory: Path, *, durable: bool = False, settings: Sequence[str] = ()) -> None:
         self._directory = directory
@@ -35,6 +64,7 @@ class MariaDbServer:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port: int = probe.getsockname()[1]
+        super().__init__(f"mysql://root@127.0.0.1:{self.port}/")
 
     def install(self) -> None:
         """Make the data directory. Raises RuntimeError with what the program said."""
@@ -74,19 +104,6 @@ class MariaDbServer:
             else:
                 return
 
-    def database(self, name: str) -> str:
-        """Make an empty database. Returns its URL, with a user that may do everything in it and nothing elsewhere."""
-        self._execute(
-            f"CREATE DATABASE {name}",
-            "CREATE USER IF NOT EXISTS 'reports'@'127.0.0.1' IDENTIFIED BY 'secret'",
-            f"GRANT ALL ON {name}.* TO 'reports'@'127.0.0.1'",
-        )
-        return f"mysql://reports:secret@127.0.0.1:{self.port}/{name}"
-
-    def drop(self, name: str) -> None:
-        """Remove a database."""
-        self._execute(f"DROP DATABASE {name}")
-
     def kill(self) -> None:
         """End it at once, whatever it does."""
         assert self._process is not None
@@ -104,15 +121,6 @@ class MariaDbServer:
         as_root = ["--user=root"] if os.getuid() == 0 else []
         # A server that starts removes the temporary tables in its directory for them, those of other servers too.
         return ["--no-defaults", f"--datadir={self._directory / 'data'}", f"--tmpdir={self._temporary}", *as_root]
-
-    def _execute(self, *statements: str) -> None:
-        engine: Engine = create_engine(f"mysql+pymysql://root@127.0.0.1:{self.port}/")
-        try:
-            with engine.begin() as connection:
-                for statement in statements:
-                    connection.exec_driver_sql(statement)
-        finally:
-            engine.dispose()
 
 
 def _program(name: str) -> str:

@@ -29,7 +29,7 @@ from contract.caching import NO_STORE
 from contract.callers import caller_of, scope
 from contract.headers import KEY_LENGTH_MAX, idempotency_key
 from contract.observation import observation_of
-from contract.openapi import POSITION, header, problems
+from contract.openapi import POSITION, header, header_reference, problems
 from contract.problems import Problem
 from eventlog.codec import UnreadableEvent, encode
 from eventlog.ids import new_id
@@ -112,34 +112,37 @@ def path_id(value: str) -> str:
 
 def documented(view: type[BaseModel] | None, status: int, *codes: str, needs: str) -> dict[str, Any]:
     """The route arguments that document a command: the scope it needs, its headers, its answer, and its problems."""
-    headers = {
+    headers: dict[str, Any] = {
         "Sync-Token": {"schema": POSITION, "description": "send it with a read to read this write"},
-        "Command-Id": _text("the id of the command, as in the metadata of its events"),
+        "Command-Id": header_reference("Command-Id"),
     }
     taken = []
     if view is not None:
-        headers["ETag"] = _text("the version of the resource, in quotes")
+        headers["ETag"] = header_reference("ETag")
     if status == 201:
-        headers["Location"] = _text("where the resource is")
+        headers["Location"] = header_reference("Location")
     if "idempotency-key-reused" in codes:
-        headers["Idempotency-Replayed"] = _text("true: this is the answer to an earlier request with this key")
+        headers["Idempotency-Replayed"] = _REPLAYED
         taken.append(_IDEMPOTENCY_KEY)
     if "version-mismatch" in codes:
         taken.append(_IF_MATCH)
     answer: dict[str, Any] = {"headers": headers, "description": "Done"}
     if view is not None:
         answer["model"] = view
+    # A command without a view is a DELETE, which has no body.
+    every = _EVERY_COMMAND if view is None else (*_EVERY_COMMAND, *_EVERY_BODY)
+    security = scope(needs)
     return {
-        "responses": {status: answer, **problems(*codes, *_EVERY_COMMAND)},
+        "responses": {status: answer, **problems(*codes, *every, security=security)},
         "response_model": None,
-        "openapi_extra": {"security": scope(needs), "parameters": taken},
+        "openapi_extra": {"security": security, "parameters": taken},
     }
 
 
-def _text(description: str) -> dict[str, Any]:
-    return {"schema": {"type": "string"}, "description": description}
-
-
+_REPLAYED = {
+    "schema": {"type": "string", "const": "true"},
+    "description": "this is the answer to an earlier request with this key",
+}
 _IDEMPOTENCY_KEY = header(
     "Idempotency-Key",
     "Repeating the request with the same key does it once: the first answer comes again. Kept for 30 days at least.",
@@ -150,18 +153,8 @@ _IF_MATCH = header(
     "Do it only if the resource still has this version: the ETag of an earlier answer.",
     {"type": "string", "pattern": r'^(\*|(W/)?"[ !#-~]*")$', "examples": ['"3"']},
 )
-_EVERY_COMMAND = (
-    "malformed-json",
-    "unknown-parameter",
-    "invalid-header",
-    "body-too-large",
-    "unsupported-media-type",
-    "validation-error",
-    "overloaded",
-    "unavailable",
-    "unreadable-stream",
-    "outcome-unknown",
-)
+_EVERY_COMMAND = ("unknown-parameter", "invalid-header", "unavailable", "unreadable-stream", "outcome-unknown")
+_EVERY_BODY = ("malformed-json", "body-too-large", "unsupported-media-type", "validation-error")
 
 
 def _key(request: Request, body: BaseModel | None) -> Key | None:

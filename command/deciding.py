@@ -9,7 +9,7 @@ from itertools import islice
 from command.states import NotLoaded, States, is_order, rfc3339, shape_of
 from command.submission import Answer, KeyReused, Outcome, Submission
 from command.waiting import Waiting
-from eventlog.append import Batch, NewEvent
+from eventlog.batch import Batch, NewEvent
 from eventlog.codec import UnreadableEvent, encode
 from eventlog.events import SCHEMA_VERSIONS
 from eventlog.idempotency import KeptAnswer

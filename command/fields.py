@@ -88,7 +88,7 @@ def _not_blank(value: str) -> str:
 _money_schema = {
     "anyOf": [
         {"type": "string", "pattern": r"^[0-9]{1,12}(\.[0-9]{1,4}0{0,14})?$"},
-        {"type": "number", "minimum": 0, "exclusiveMaximum": 10**12},
+        {"type": "number", "format": "double", "minimum": 0, "exclusiveMaximum": 10**12},
     ],
     "examples": ["49.99"],
     "description": "0 or more, below 10^12, at most 4 decimals",

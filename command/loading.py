@@ -23,7 +23,7 @@ from command.states import Entity, base_of, fold, shape_of
 from command.submission import Overloaded, Unavailable
 from command.waiting import Waiting
 from database.deadline import hung_up_after
-from eventlog import append, failures, read, snapshots
+from eventlog import connecting, failures, read, snapshots
 from eventlog.codec import Codec, UnreadableEvent, encode
 from eventlog.snapshots import Snapshot
 
@@ -196,7 +196,7 @@ class Loader:
 
     async def _connected(self) -> AsyncConnection:
         if self._connection is None or self._connection.broken:
-            self._connection = await append.connect(self._database_url)
+            self._connection = await connecting.connect(self._database_url)
         return self._connection
 
     async def _disconnect(self) -> None:

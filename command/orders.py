@@ -1,6 +1,6 @@
-"""Commands about orders: place one, cancel it or some of its lines."""
+"""Placing an order: its body, its command and its route."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Annotated
 
 from fastapi import APIRouter
@@ -9,20 +9,19 @@ from pydantic_core import PydanticCustomError
 from starlette.requests import Request
 from starlette.responses import Response
 
-from command.api import Commands, documented, path_id
+from command.api import Commands, documented
+from command.cancelling import add_routes, sees
 from command.domain import order as rules
-from command.domain import product, user
-from command.domain.order import WantedLine
+from command.domain import placing, product, user
+from command.domain.placing import WantedLine
 from command.domain.product import Product
-from command.domain.refusals import ExternalIdTaken, Missing, UnknownUser
-from command.fields import LINES_MAX, Body, ExternalId, GivenMoney, Id, LineNumber, Quantity, RequiredText, Sku, Text
-from command.states import Entity, States, split
-from command.submission import Answered, Outcome
-from command.versions import check_version
-from command.views import order_view
-from contract.callers import ANY_CALLER, EVERYONE, Viewer, caller_of
-from contract.headers import if_match
-from contract.problems import Problem
+from command.domain.refusals import ExternalIdTaken, UnknownUser
+from command.fields import LINES_MAX, Body, ExternalId, GivenMoney, Id, Quantity, Sku, Text
+from command.states import States, split
+from command.submission import Outcome
+from command.views import order_answer
+from contract.callers import EVERYONE, Viewer, caller_of
+from contract.examples import PLACE, shown
 from contract.requests import StrictRoute
 from contract.resources import OrderView
 from eventlog.events.record import Record
@@ -46,22 +45,12 @@ class ItemBody(Body):
 
 
 class PlaceOrderBody(Body):
+    model_config = shown(PLACE)
+
     user_id: Id
     items: Annotated[list[ItemBody], Field(min_length=1, max_length=LINES_MAX)]
     external_id: ExternalId | None = None
     note: Text | None = None
-
-
-class CancelledLineBody(Body):
-    line: LineNumber
-    quantity: Quantity
-
-
-class CancelOrderBody(Body):
-    """Without `lines` the whole order is cancelled. `null` is refused: a client may have lost its list."""
-
-    reason: RequiredText | None = None
-    lines: Annotated[list[CancelledLineBody], Field(min_length=1, max_length=LINES_MAX)] = Field(default_factory=list)
 
 
 class ProductRef(Record, frozen=True):
@@ -87,6 +76,9 @@ class PlaceOrder(Record, frozen=True):
     viewer: Viewer = EVERYONE
 
     def reads(self, states: States) -> Iterable[str]:
+        # Another customer's id must not take another time than one that does not exist.
+        if not self.viewer.sees(self.user_id):
+            return
         yield user.stream(self.user_id)
         if self.external_id is not None:
             own = rules.external_id_claim(self.external_id)
@@ -108,10 +100,11 @@ class PlaceOrder(Record, frozen=True):
         if self.external_id is not None:
             claim = rules.external_id_claim(self.external_id)
             if owner := states.owner(claim):
-                raise ExternalIdTaken(self.external_id, owner if _sees(self.viewer, states, split(owner)[1]) else None)
+                shown = owner if sees(self.viewer, states, split(owner)[1]) else None
+                raise ExternalIdTaken(self.external_id, shown)
             claimed[claim] = rules.stream(self.order_id)
         buyer = states.user(self.user_id)
-        events = rules.place(
+        events = placing.place(
             self.order_id,
             self.user_id,
             buyer.state if buyer else None,
@@ -120,7 +113,7 @@ class PlaceOrder(Record, frozen=True):
             self.external_id,
             self.note,
         )
-        return Outcome(events, lambda states: _answer(201, states, self.order_id), claimed)
+        return Outcome(events, lambda states: order_answer(201, states, self.order_id), claimed)
 
     @staticmethod
     def _product(states: States, ref: ProductRef) -> Product | None:
@@ -129,72 +122,8 @@ class PlaceOrder(Record, frozen=True):
         return entity.state if entity else None
 
 
-class CancelOrder(Record, frozen=True):
-    """`quantities` maps line numbers to what is cancelled of them; None cancels all that is left."""
-
-    order_id: str
-    quantities: Mapping[int, int] | None
-    reason: str | None
-    expected_version: int | None = None
-    viewer: Viewer = EVERYONE
-
-    def reads(self, states: States) -> Iterable[str]:
-        yield rules.stream(self.order_id)
-        # Another customer's order costs no more than one that does not exist.
-        if rules.stream(self.order_id) in states and _sees(self.viewer, states, self.order_id):
-            yield from products_of(states, self.order_id)
-
-    def decide(self, states: States) -> Outcome:
-        entity = states.order(self.order_id)
-        if entity is None or not self.viewer.sees(entity.state.user_id):
-            raise Missing(rules.stream(self.order_id))
-        if self.quantities is not None or entity.state.status != "cancelled":
-            check_version(entity, self.expected_version)
-        products = known_products(states, entity)
-        events = rules.cancel(entity.state, products, self.quantities, self.reason)
-        return Outcome(events, lambda states: _answer(200, states, self.order_id))
-
-
-def _sees(viewer: Viewer, states: States, order_id: str) -> bool:
-    return viewer.everyone or ((entity := states.order(order_id)) is not None and viewer.sees(entity.state.user_id))
-
-
-def products_of(states: States, order_id: str) -> Iterable[str]:
-    """The streams of the order's products, once the order is known."""
-    if rules.stream(order_id) in states and (entity := states.order(order_id)):
-        yield from {product.stream(item.product_id) for item in entity.state.items}
-
-
-def known_products(states: States, order: Entity[rules.Order]) -> dict[str, Product]:
-    """The order's products, by id."""
-    entities = {item.product_id: states.product(item.product_id) for item in order.state.items}
-    return {product_id: entity.state for product_id, entity in entities.items() if entity}
-
-
-def _answer(status: int, states: States, order_id: str) -> Answered:
-    entity = states.order(order_id)
-    assert entity is not None
-    return Answered(status, entity.version, f"/orders/{order_id}", order_view(entity))
-
-
-def _wanted(body: PlaceOrderBody, viewer: Viewer) -> PlaceOrder:
-    products = tuple([ProductRef(item.product_id, item.sku) for item in body.items])
-    lines = tuple([WantedLine(item.quantity, item.expected_unit_price) for item in body.items])
-    return PlaceOrder(new_id(), body.user_id, products, lines, body.external_id, body.note, viewer)
-
-
-def _quantities(body: CancelOrderBody) -> dict[int, int] | None:
-    """What is cancelled of each line; a line named twice is cancelled by the sum."""
-    if not body.lines:
-        return None
-    quantities: dict[int, int] = {}
-    for it in body.lines:
-        quantities[it.line] = quantities.get(it.line, 0) + it.quantity
-    return quantities
-
-
 def router(commands: Commands) -> APIRouter:
-    """The routes, on the given writer."""
+    """The routes of orders, on the given writer."""
     routes = APIRouter(route_class=StrictRoute, tags=["orders"])
 
     @routes.post(
@@ -216,40 +145,11 @@ def router(commands: Commands) -> APIRouter:
     )
     async def place_order(body: PlaceOrderBody, request: Request) -> Response:
         """Place an order: it, its items and its stock succeed together, or not at all."""
-        return await commands.run(request, _wanted(body, caller_of(request).viewer), body)
-
-    @routes.post(
-        "/orders/{id}/cancel",
-        **documented(
-            OrderView,
-            200,
-            "not-found",
-            "quantity-not-cancellable",
-            "unknown-line",
-            "version-mismatch",
-            "idempotency-key-reused",
-            needs="orders:write",
-        ),
-    )
-    async def cancel_order(id: str, request: Request, body: CancelOrderBody | None = None) -> Response:
-        """Cancel what is left of an order, or some of its lines, and restock. Already cancelled: nothing happens."""
-        asked = body or CancelOrderBody()
+        products = tuple([ProductRef(item.product_id, item.sku) for item in body.items])
+        lines = tuple([WantedLine(item.quantity, item.expected_unit_price) for item in body.items])
         viewer = caller_of(request).viewer
-        command = CancelOrder(path_id(id), _quantities(asked), asked.reason, if_match(request), viewer)
-        return await commands.run(request, command, asked)
+        command = PlaceOrder(new_id(), body.user_id, products, lines, body.external_id, body.note, viewer)
+        return await commands.run(request, command, body)
 
-    @routes.api_route(
-        "/orders/{id}",
-        methods=["DELETE", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"],
-        include_in_schema=False,
-        openapi_extra={"security": ANY_CALLER},
-    )
-    async def refuse_rewriting(id: str) -> Response:
-        """An order is history: it is cancelled, never edited or deleted."""
-        raise Problem(
-            "method-not-allowed",
-            f"An order is not changed or deleted; cancel it with POST /orders/{id[:36]}/cancel.",
-            headers={"Allow": "GET, HEAD"},
-        )
-
+    add_routes(routes, commands)
     return routes

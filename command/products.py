@@ -19,6 +19,7 @@ from command.states import States
 from command.submission import Answered, Outcome
 from command.versions import check_version
 from command.views import product_view
+from contract.examples import ADD, shown
 from contract.headers import if_match
 from contract.requests import StrictRoute
 from contract.resources import ProductView
@@ -27,6 +28,8 @@ from eventlog.ids import new_id
 
 
 class AddProductBody(Body):
+    model_config = shown(ADD)
+
     sku: Sku
     name: Name
     price: Money
@@ -35,11 +38,15 @@ class AddProductBody(Body):
 
 
 class ChangeProductBody(Body):
+    model_config = shown({"name": "Assam, 250 g", "price": "7.50"})
+
     name: Name
     price: Money
 
 
 class AdjustStockBody(Body):
+    model_config = shown({"delta": 20, "reason": "delivery 4711"})
+
     delta: StockDelta
     reason: RequiredText
 

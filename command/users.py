@@ -18,6 +18,7 @@ from command.versions import check_version
 from command.views import user_view
 from contract.callers import EVERYONE, Caller, Viewer, caller_of
 from contract.emails import email_key
+from contract.examples import REGISTER, shown
 from contract.headers import if_match
 from contract.problems import Problem
 from contract.requests import StrictRoute
@@ -26,12 +27,16 @@ from eventlog.ids import new_id
 
 
 class RegisterUserBody(Body):
+    model_config = shown(REGISTER)
+
     name: Name
     email: Email
     external_id: ExternalId | None = None
 
 
 class ChangeUserBody(Body):
+    model_config = shown({"name": "Ada King", "email": "ada@example.org"})
+
     name: Name
     email: Email
 
@@ -78,6 +83,8 @@ class ChangeUser:
     viewer: Viewer = EVERYONE
 
     def reads(self, states: States) -> Iterable[str]:
+        if not self.viewer.sees(self.user_id):
+            return []  # another customer's id must not take another time than one that does not exist
         return [rules.stream(self.user_id), rules.email_claim(email_key(self.email))]
 
     def decide(self, states: States) -> Outcome:
@@ -104,12 +111,12 @@ class DeleteUser:
     viewer: Viewer = EVERYONE
 
     def reads(self, states: States) -> Iterable[str]:
-        return [rules.stream(self.user_id)]
+        return [rules.stream(self.user_id)] if self.viewer.sees(self.user_id) else []
 
     def decide(self, states: States) -> Outcome:
         stream = rules.stream(self.user_id)
-        entity = states.user(self.user_id)
-        if entity is not None and entity.state.deleted and self.viewer.sees(self.user_id):
+        entity = states.user(self.user_id) if self.viewer.sees(self.user_id) else None
+        if entity is not None and entity.state.deleted:
             return Outcome([], lambda states: Answered(204, None, None, b""))
         user = _existing(states, self.user_id, self.expected_version, self.viewer)
         released = [rules.email_claim(user.email_key)]
@@ -124,8 +131,8 @@ class DeleteUser:
 
 
 def _existing(states: States, user_id: str, expected_version: int | None, viewer: Viewer) -> User:
-    entity = states.user(user_id)
-    if entity is None or not viewer.sees(user_id):
+    entity = states.user(user_id) if viewer.sees(user_id) else None
+    if entity is None:
         raise Missing(rules.stream(user_id))
     if entity.state.deleted:
         raise Deleted(rules.stream(user_id))

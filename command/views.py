@@ -6,10 +6,10 @@ members that a function here computes.
 
 from typing import Any
 
-from command.domain.order import Order
 from command.domain.product import Product
 from command.domain.user import User
-from command.states import Entity
+from command.states import Entity, States
+from command.submission import Answered
 from contract.resources import OrderView, ProductView, UserView
 from eventlog.codec import encode
 
@@ -25,8 +25,11 @@ def product_view(entity: Entity[Product]) -> bytes:
     return _document(_PRODUCT, entity, in_stock=stock is None or stock > 0)
 
 
-def order_view(entity: Entity[Order]) -> bytes:
-    return _document(_ORDER, entity)
+def order_answer(status: int, states: States, order_id: str) -> Answered:
+    """The answer to a command that has changed this order, or has found nothing left to change."""
+    entity = states.order(order_id)
+    assert entity is not None
+    return Answered(status, entity.version, f"/orders/{order_id}", _document(_ORDER, entity))
 
 
 def _document(members: tuple[str, ...], entity: Entity[Any], **spelled_out: object) -> bytes:

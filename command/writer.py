@@ -25,8 +25,8 @@ from command.states import States
 from command.submission import Answer, OutcomeUnknown, Submission, Unavailable, one_line
 from command.waiting import WAITING_SECONDS_MAX, Queue, Waiting
 from database.deadline import hung_up_after
-from eventlog import append, failures
-from eventlog.append import Batch
+from eventlog import append, connecting, failures
+from eventlog.batch import Batch
 from eventlog.codec import Codec
 
 # When other processes have appended more than this, starting afresh is cheaper than looking at what they did.
@@ -236,11 +236,11 @@ class Writer:
                 await asyncio.sleep(ASK_AGAIN_SECONDS)
 
     async def _connected(self, until: float) -> AsyncConnection:
-        if self._connection is not None and append.has_hung_up(self._connection):
+        if self._connection is not None and connecting.has_hung_up(self._connection):
             # The server was restarted while nothing was under way; nobody need hear of it.
             await self._disconnect()
         if self._connection is None or self._connection.broken:
-            self._connection = await append.connect(self._database_url, _remaining(until))
+            self._connection = await connecting.connect(self._database_url, _remaining(until))
             self._states.clear()
         return self._connection
 
@@ -255,14 +255,14 @@ class Writer:
         states = self._states
         keys = dict.fromkeys((key.caller, key.key) for each in taken if (key := each.submission.key))
         head, kept = await append.take_head(connection, keys)
-        if head.position != states.position:
-            if head.position - states.position > CATCH_UP_EVENTS_MAX:
+        if head != states.position:
+            if head - states.position > CATCH_UP_EVENTS_MAX:
                 states.clear()
             else:
-                states.forget(await append.changed_streams(connection, states.position, head.position))
-            states.position = head.position
+                states.forget(await append.changed_streams(connection, states.position, head))
+            states.position = head
         now = self._now()
-        decided = Decided(head.position, now, kept, in_order=self._is_patient)
+        decided = Decided(head, now, kept, in_order=self._is_patient)
         await fill(decided, taken, states, connection, self._loader)
         if decided.answers and self._time_to_forget_keys(now):
             decided.batch.forget_keys = True

@@ -17,7 +17,7 @@ from starlette.types import Receive, Scope, Send
 from console.database import Database, Unanswered
 from console.desk import Desk
 from console.gate import Gate, is_of_another_site
-from console.pages import event, events, operations, overview, resource, theme
+from console.pages import acting, event, events, jobs, operations, overview, records, resource, theme
 from console.parts import Parts
 from console.pulse import Heart
 from console.rendering import Renderer
@@ -26,6 +26,8 @@ from console.static import static
 PATH = "/console"
 
 FORM_BYTES_MAX = 64 * 1024
+
+_TITLES = {400: "Not understood", 403: "Not allowed", 404: "Not found", 409: "It has changed"}
 
 Page = Callable[[Desk, Request], Response]
 
@@ -38,13 +40,23 @@ PAGES: dict[str, Page] = {
     "/find": resource.find,
     "/projections": operations.projections,
     "/parked": operations.parked,
+    "/jobs": jobs.listing,
+    "/jobs/{id}": jobs.show,
+    "/replay": acting.confirm_replay,
+    "/skip": acting.confirm_skip,
+    "/imports": records.imports,
+    "/audit": records.audit,
     "/doctor": operations.doctor,
     "/configuration": operations.configuration,
     "/{kind}/{id}": resource.show,
 }
 FORMS: dict[str, Page] = {
     "/theme": theme.choose,
+    "/jobs": acting.start,
 }
+
+
+_LINK = Route("/sign-in", static, methods=["GET"])  # only its path counts
 
 
 class Console:
@@ -83,6 +95,8 @@ class Console:
         answer: Response | None = None
         if request.method == "POST" and is_of_another_site(request):
             answer = await self._refused(request, HTTPException(403, "Another site sent this form."))
+        elif (token := _token_of_link(request)) is not None:
+            answer = await self._gate.sign_in_by_link(request, token)
         elif all(route.matches(scope)[0] != Match.FULL for route in self._open):
             answer = await self._gate.refusal(request)
         await (answer or self._app)(scope, receive, send)
@@ -98,7 +112,7 @@ class Console:
 
     async def _refused(self, request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
-        title = {400: "Not understood", 403: "Not allowed", 404: "Not found"}.get(error.status_code, "Refused")
+        title = _TITLES.get(error.status_code, "Refused")
         # A path without a page has no other detail than the name of its status.
         sentence = "There is no such page." if error.detail == "Not Found" else error.detail
         page = self._desk.renderer.page(request, "trouble.html", error.status_code, title=title, sentence=sentence)
@@ -112,6 +126,14 @@ class Console:
             return await run_in_threadpool(page, self._desk, request)
 
         return endpoint
+
+
+def _token_of_link(request: Request) -> str | None:
+    """The token of a sign-in link. It is no part of the path, which the request log shows."""
+    # Not for HEAD: what only looks at a link must not use it up.
+    if request.method != "GET" or _LINK.matches(request.scope)[0] != Match.FULL:
+        return None
+    return request.query_params.get("token")
 
 
 async def _form(request: Request) -> dict[str, str]:

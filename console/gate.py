@@ -6,6 +6,7 @@ can have it sent. So a key that is revoked ends the visit too, in every process 
 
 from urllib.parse import quote, unquote, urlsplit
 
+import psycopg
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -14,6 +15,7 @@ from starlette.types import Scope
 from console.parts import Parts
 from console.rendering import KEY_COOKIE, Renderer
 from contract.problems import Problem
+from eventlog.append import Unreplicated
 
 # Browsers drop a larger cookie, and do not say so.
 COOKIE_BYTES_MAX = 4_000
@@ -25,6 +27,7 @@ class Gate:
 
     def __init__(self, parts: Parts, renderer: Renderer) -> None:
         self._admit = parts.admit
+        self._key_of_link = parts.key_of_link
         self._is_secure = parts.is_secure
         self._renderer = renderer
 
@@ -33,9 +36,9 @@ class Gate:
         kept = request.cookies.get(KEY_COOKIE)
         key = None if kept is None else unquote(kept)
         try:
-            await self._admit(_with_key(request.scope, key))
+            request.scope["caller"] = await self._admit(_with_key(request.scope, key))
         except Problem as problem:
-            return self._page(request, problem, "" if key is None else problem.detail)
+            return self._refused(request, problem, "" if key is None else problem.detail)
         return None
 
     async def sign_in(self, request: Request, key: str) -> Response:
@@ -44,10 +47,24 @@ class Gate:
         try:
             await self._admit(_with_key(request.scope, key))
         except Problem as problem:
-            return self._page(request, problem, problem.detail)
+            return self._refused(request, problem, problem.detail)
         value = quote(key)
         if len(value) > COOKIE_BYTES_MAX:
             raise HTTPException(400, f"A browser keeps no key or token of more than {COOKIE_BYTES_MAX:,} bytes.")
+        return self._with_cookie(value)
+
+    async def sign_in_by_link(self, request: Request, token: str) -> Response:
+        """Use up a link that `orders up` has printed, and keep the key that it gives in the cookie."""
+        try:
+            key = await self._key_of_link(token)
+        except (psycopg.Error, Unreplicated, TimeoutError):
+            return self._page(request, 503, "The database does not answer. Try the link again.")
+        if key is None:
+            reason = "This link was used before, or has expired. Sign in with a key, or make a link: orders keys link"
+            return self._page(request, 401, reason)
+        return self._with_cookie(quote(key))
+
+    def _with_cookie(self, value: str) -> Response:
         answer = self._renderer.redirect(self._renderer.url("/"))
         answer.set_cookie(
             KEY_COOKIE, value, path=self._renderer.base, secure=self._is_secure, httponly=True, samesite="strict"
@@ -62,9 +79,13 @@ class Gate:
         )
         return answer
 
-    def _page(self, request: Request, problem: Problem, reason: str) -> Response:
-        page = self._renderer.page(request, "sign_in.html", problem.status_code, reason=reason)
+    def _refused(self, request: Request, problem: Problem, reason: str) -> Response:
+        page = self._page(request, problem.status_code, reason)
         page.headers.update(problem.headers or {})
+        return page
+
+    def _page(self, request: Request, status: int, reason: str) -> Response:
+        page = self._renderer.page(request, "sign_in.html", status, reason=reason)
         if "HX-Request" in request.headers:
             page.headers["HX-Refresh"] = "true"  # the whole page asks for the key, instead of the part that refreshes
         return page

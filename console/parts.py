@@ -8,6 +8,7 @@ from psycopg import Connection
 from starlette.types import Scope
 
 from contract.callers import Caller
+from projector.jobs.table import Wanted
 from projector.projection import Projection
 from timeline.reading import Selecting
 
@@ -39,6 +40,9 @@ class Check(Protocol):
     def name(self) -> str: ...
 
     @property
+    def why(self) -> str: ...
+
+    @property
     def run(self) -> Callable[[Connection], Iterable[Found]]: ...
 
 
@@ -46,6 +50,8 @@ class Check(Protocol):
 class Parts:
     """`checks` are quick ones. `workers` names the workers that Redis reaches; None: Redis does not answer.
 
+    `ask` records a job that a caller wants, and returns its id; service/jobs.py says what it raises.
+    `key_of_link` uses up the token of a sign-in link, and returns an API key; None: it was used, or has expired.
     `settings` are name, value and source, without secrets. `reads` answers questions about the past. `prefix` is what a
     proxy puts in front of the paths. `admit` lets a caller in who may look, or raises Problem. `is_secure`: browsers
     reach the console by https alone.
@@ -56,6 +62,8 @@ class Parts:
     reads: Selecting
     condition: Callable[[], Coroutine[Any, Any, Condition]]
     admit: Callable[[Scope], Coroutine[Any, Any, Caller]]
+    ask: Callable[[Caller, Wanted], Coroutine[Any, Any, str]]
+    key_of_link: Callable[[str], Coroutine[Any, Any, str | None]]
     checks: Sequence[Check] = ()
     workers: Callable[[], Sequence[str] | None] = list
     settings: Sequence[tuple[str, str, str]] = ()

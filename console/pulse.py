@@ -19,20 +19,15 @@ from projector.status import Status, status
 
 LOOK_SECONDS = 1.0
 CHECK_SECONDS = 10.0
+# A worker looks at the log about every second.
+SILENT_SECONDS = 5.0
 
 _OLDEST = b"""
 SELECT coalesce(extract(epoch FROM max(clock_timestamp() - xact_start)), 0)::float8 FROM pg_stat_activity
 WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid()
 """
 
-# Why the findings of the doctor's checks matter, and whether orders are at risk.
-_MATTERS = {
-    "durability": "A crash of the server may lose orders that were answered with 201.",
-    "in the way": "Projectors, readers or writers wait until this session ends its transaction.",
-    "left open": "PostgreSQL must keep every dead row that this transaction could see; hot tables grow and slow down.",
-    "prepared transactions": "It holds its locks, and keeps dead rows, until it is committed or rolled back.",
-    "replication slots": "The server keeps WAL for this slot until the disk is full.",
-}
+# Findings of these checks put orders at risk.
 _BAD = {"durability", "in the way"}
 
 _OF_CONDITION = {
@@ -99,6 +94,11 @@ class Pulse(NamedTuple):
         return max((it.lag.total_seconds() for it in self.status.projections), default=0.0)
 
     @property
+    def has_worker(self) -> bool:
+        """Whether a worker looked at the log just now. A restarted one needs a few seconds."""
+        return self.worker_seen is not None and self.worker_seen < SILENT_SECONDS
+
+    @property
     def worker_seen(self) -> float | None:
         """How many seconds ago a worker looked at the log."""
         if self.status is None:
@@ -155,7 +155,7 @@ class Heart:
         for check in self._parts.checks:
             for found in check.run(connection):
                 level = "bad" if check.name in _BAD else "warn"
-                yield Finding(level, found.what, _MATTERS.get(check.name, ""), found.remedy)
+                yield Finding(level, found.what, f"{check.why[:1].upper()}{check.why[1:]}.", found.remedy)
 
 
 def _of_condition(level: str, name: str, reason: str) -> Finding:

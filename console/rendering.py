@@ -17,7 +17,10 @@ MENU = (
     ("/events", "Events"),
     ("/projections", "Projections"),
     ("/parked", "Parked"),
+    ("/jobs", "Jobs"),
+    ("/imports", "Imports"),
     ("/doctor", "Doctor"),
+    ("/audit", "Audit"),
     ("/configuration", "Configuration"),
 )
 
@@ -86,6 +89,7 @@ class Renderer:
                 "may_pass": status >= 500,
                 "here": f"{here}?{query}" if query else here,
                 "path": here.removeprefix(self.base),
+                "may_act": (caller := request.scope.get("caller")) is not None and "ops:write" in caller.scopes,
                 "has_key": KEY_COOKIE in request.cookies,
             }
         )

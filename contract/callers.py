@@ -28,6 +28,7 @@ SCOPES: Mapping[str, str] = {
     "keys:write": "create, rotate and revoke API keys",
     "metrics:read": "read metrics",
 }
+KEY_BEGINNING = "ok_live_"  # of every API key, so that scanners and log lines can find it
 SCHEME = "bearer"  # the name of the security scheme in the OpenAPI document
 
 Kind = Literal["key", "token", "anyone"]

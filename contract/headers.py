@@ -5,6 +5,7 @@ from collections.abc import Iterable
 
 from starlette.requests import Request
 
+from contract.callers import KEY_BEGINNING
 from contract.problems import Problem
 
 KEY_LENGTH_MAX = 255
@@ -13,6 +14,7 @@ REQUEST_ID_LENGTH_MAX = 200
 _ETAGS = re.compile(r'\s*(?:W/)?"[^"]*"\s*(?:,\s*(?:W/)?"[^"]*"\s*)*')
 _QUOTED = re.compile(r'(?:W/)?"([^"]*)"')
 _VERSION_TAG = re.compile(r"([0-9]{1,18})(?:\.[0-9a-f]{1,32})?")
+_KEY_BEGINNING = KEY_BEGINNING.encode()
 _REQUEST_ID = re.compile(rb"[ -~]{1,%d}" % REQUEST_ID_LENGTH_MAX)
 
 
@@ -60,11 +62,12 @@ def idempotency_key(request: Request) -> str | None:
 def request_id(headers: Iterable[tuple[bytes, bytes]]) -> bytes | None:
     """The X-Request-Id that the caller sent; None if there is none, or one that no answer can carry.
 
-    `headers` have their names in lower case. The caller needs the answer more than its id: a bad one is ignored.
+    `headers` have their names in lower case. The caller needs the answer more than its id: a bad one is ignored,
+    and so is an API key that was sent as one, because the id is logged.
     """
     for name, value in headers:
         if name == b"x-request-id":
-            return value if _REQUEST_ID.fullmatch(value) else None
+            return value if _REQUEST_ID.fullmatch(value) and _KEY_BEGINNING not in value else None
     return None
 
 

@@ -1,10 +1,16 @@
 """What a request reports about itself, for its log line, the metrics and the trace."""
 
+import re
 from dataclasses import dataclass
 
 from starlette.types import Scope
 
+from contract.callers import KEY_BEGINNING
+
+PATH_BYTES_MAX = 200
+
 _KEY = "orders.observation"
+_API_KEY = re.compile(KEY_BEGINNING.encode() + rb"\w*")
 
 
 @dataclass(slots=True)
@@ -43,3 +49,9 @@ def route_of(scope: Scope) -> str | None:
     """The path of the request's route, with the names of its parameters; None when no route matched."""
     # FastAPI leaves the route in the scope.
     return getattr(scope.get("route"), "path", None)
+
+
+def path_shown(scope: Scope) -> str:
+    """The path for log lines and traces: percent-encoded, so that it cannot break a line, and without API keys."""
+    path = _API_KEY.sub(b"(API key)", scope["raw_path"])
+    return path[:PATH_BYTES_MAX].decode("ascii", "backslashreplace")

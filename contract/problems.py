@@ -1,7 +1,6 @@
-"""Every error the API can answer, as RFC 9457 problem documents: one catalogue, one exception."""
+"""Errors as RFC 9457 problem documents: the exception, and the answer that is made of it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
@@ -11,249 +10,10 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from contract.caching import NO_STORE
+from contract.problem_types import PROBLEMS
 
 MEDIA_TYPE = "application/problem+json"
 ERRORS_MAX = 100  # errors listed in a validation problem: a body can have 100,000
-
-
-@dataclass(frozen=True, slots=True)
-class ProblemType:
-    """One kind of problem: what it means, and what the caller does about it."""
-
-    status: int
-    title: str
-    meaning: str
-    fix: str
-    retryable: bool = False
-
-
-PROBLEMS: dict[str, ProblemType] = {
-    "malformed-request": ProblemType(
-        400,
-        "Malformed request",
-        "What was sent is no HTTP request.",
-        "Send HTTP/1.1, with the path and the headers encoded as it demands.",
-    ),
-    "malformed-json": ProblemType(
-        400,
-        "Malformed JSON",
-        "The body is not JSON: a syntax error, a duplicate key, NaN, bad UTF-8, or nesting too deep.",
-        "Send one JSON document in UTF-8.",
-    ),
-    "unknown-parameter": ProblemType(
-        400,
-        "Unknown query parameter",
-        "The query string has a parameter that this resource does not take.",
-        "Remove it or correct its name; a filter is never silently dropped.",
-    ),
-    "invalid-parameter": ProblemType(
-        400,
-        "Invalid query parameter",
-        "A query parameter has a value that cannot be used.",
-        "Correct the value.",
-    ),
-    "invalid-cursor": ProblemType(
-        400,
-        "Invalid cursor",
-        "The cursor is not one that this list handed out for this sort.",
-        "Start again from the first page, and pass cursors on unchanged.",
-    ),
-    "invalid-header": ProblemType(
-        400,
-        "Invalid header",
-        "A request header has a value that cannot be used.",
-        "Correct the header that the detail names.",
-    ),
-    "unauthenticated": ProblemType(
-        401,
-        "Unauthenticated",
-        "The request has no API key or token, or one that is not valid: unknown, revoked, expired or misspelt.",
-        "Send `Authorization: Bearer <key>`. `orders keys create` makes a key.",
-    ),
-    "token-expired": ProblemType(
-        401,
-        "Token expired",
-        "The token's time is over.",
-        "Get a new token from the issuer.",
-    ),
-    "missing-scope": ProblemType(
-        403,
-        "Missing scope",
-        "The caller lacks the scope that the route needs; `required` names it, `held` lists those that he has.",
-        "Use a key or token with that scope.",
-    ),
-    "impossible-key": ProblemType(
-        422,
-        "Impossible key",
-        "The name, role, scopes and user do not make an API key, for the reason given.",
-        "Change what the detail names: docs/security.md has the rules.",
-    ),
-    "not-found": ProblemType(404, "Not found", "There is no such resource.", "Check the id and the path."),
-    "method-not-allowed": ProblemType(
-        405,
-        "Method not allowed",
-        "The resource does not take this method.",
-        "Use a method that the Allow header names.",
-    ),
-    "request-timeout": ProblemType(
-        408,
-        "Request timeout",
-        "The request took too long to arrive; nothing was appended.",
-        "Send it faster: headers and body within 10 seconds.",
-        True,
-    ),
-    "email-taken": ProblemType(
-        409,
-        "E-mail taken",
-        "Another user has this e-mail address (case does not count).",
-        "Use another address, or the user that has it.",
-    ),
-    "duplicate-external-id": ProblemType(
-        409,
-        "Duplicate external_id",
-        "Another resource of this kind has this external_id.",
-        "It may be your own earlier request: Location names the resource that has it.",
-    ),
-    "already-registered": ProblemType(
-        409,
-        "Already registered",
-        "The caller has a user already: Location names it.",
-        "Use that user.",
-    ),
-    "sku-taken": ProblemType(
-        409, "SKU taken", "Another product has this SKU (case counts).", "Use another SKU, or the product that has it."
-    ),
-    "insufficient-stock": ProblemType(
-        409,
-        "Insufficient stock",
-        "There is less in stock than asked for; nothing was taken.",
-        "Ask for no more than `available`, or try again after a restock.",
-    ),
-    "stock-not-kept": ProblemType(
-        409, "Stock not kept", "The product is not kept in stock, so its stock cannot change.", "Leave it out."
-    ),
-    "price-changed": ProblemType(
-        409,
-        "Price changed",
-        "The product's price is not the expected_unit_price.",
-        "Show the customer the new price, and order again with it.",
-    ),
-    "quantity-not-cancellable": ProblemType(
-        409,
-        "Quantity not cancellable",
-        "A line has less left to cancel than asked for; nothing was cancelled.",
-        "Cancel no more than `cancellable` of each line.",
-    ),
-    "gone": ProblemType(410, "Gone", "The user has been deleted.", "Stop using this id."),
-    "version-mismatch": ProblemType(
-        412,
-        "Version mismatch",
-        "The resource has changed since the version in If-Match.",
-        "Read it again, and decide again.",
-    ),
-    "body-too-large": ProblemType(413, "Body too large", "The body has more than 1 MiB.", "Send less."),
-    "uri-too-long": ProblemType(
-        414, "URI too long", "The URI has more than 8 KiB.", "Send fewer or shorter parameters."
-    ),
-    "unsupported-media-type": ProblemType(
-        415,
-        "Unsupported media type",
-        "The body is not application/json, or it is compressed.",
-        "Send JSON with Content-Type: application/json and without a Content-Encoding.",
-    ),
-    "validation-error": ProblemType(
-        422, "Validation error", "The body breaks rules; `errors` lists the first 100.", "Correct the fields named."
-    ),
-    "idempotency-key-reused": ProblemType(
-        422,
-        "Idempotency-Key reused",
-        "This Idempotency-Key was used for another request.",
-        "Use a new key for a new request, and the same key only to repeat the same request.",
-    ),
-    "unknown-user": ProblemType(
-        422, "Unknown user", "The user does not exist or has been deleted.", "Order for a user that exists."
-    ),
-    "unknown-product": ProblemType(
-        422,
-        "Unknown product",
-        "A product of the order does not exist.",
-        "Correct the product_id or sku that `errors` names.",
-    ),
-    "product-discontinued": ProblemType(
-        422, "Product discontinued", "A product of the order is no longer sold.", "Leave it out."
-    ),
-    "mixed-currency": ProblemType(
-        422,
-        "Mixed currency",
-        "The products of the order have different currencies.",
-        "Place an order for each currency.",
-    ),
-    "unknown-line": ProblemType(422, "Unknown line", "The order has no such line.", "Name lines that the order has."),
-    "unknown-host": ProblemType(
-        421,
-        "Unknown host",
-        "The Host header names a host that this service does not serve.",
-        "Use the service's own name; an operator adds names to ALLOWED_HOSTS.",
-    ),
-    "rate-limited": ProblemType(
-        429,
-        "Rate limited",
-        "The account has sent too many requests, or the address too many that could not be authenticated.",
-        "Repeat it after Retry-After.",
-        True,
-    ),
-    "headers-too-large": ProblemType(
-        431,
-        "Headers too large",
-        "The request has more than 100 headers, or more than 32 KiB of them.",
-        "Send fewer or shorter headers.",
-    ),
-    "internal-error": ProblemType(
-        500, "Internal error", "The service failed; nothing was appended.", "Report it with the X-Request-Id.", True
-    ),
-    "overloaded": ProblemType(
-        503,
-        "Overloaded",
-        "Too many requests or connections are open, or too many commands or reads wait; this one was not tried.",
-        "Repeat it after Retry-After.",
-        True,
-    ),
-    "unavailable": ProblemType(
-        503,
-        "Unavailable",
-        "The database cannot be reached; nothing was appended.",
-        "Repeat the request after Retry-After.",
-        True,
-    ),
-    "unreadable-stream": ProblemType(
-        503,
-        "Unreadable stream",
-        "An event in the history of a resource cannot be read by this release; nothing was appended.",
-        "It takes no commands until an operator deploys a release that reads it; other resources are not affected.",
-        True,
-    ),
-    "auth-unavailable": ProblemType(
-        503,
-        "Authentication unavailable",
-        "The service could not fetch what it checks API keys or tokens against; nothing was tried.",
-        "Repeat it after Retry-After.",
-        True,
-    ),
-    "outcome-unknown": ProblemType(
-        503,
-        "Outcome unknown",
-        "The connection broke at COMMIT: the command may or may not have been accepted.",
-        "Repeat it with the same Idempotency-Key; without a key, look before you repeat.",
-        True,
-    ),
-    "projection-behind": ProblemType(
-        503,
-        "Projection behind",
-        "The read tables have not reached the Sync-Token that was sent.",
-        "Repeat the read after Retry-After, or without the Sync-Token.",
-        True,
-    ),
-}
 
 
 class Problem(HTTPException):
@@ -276,15 +36,10 @@ class Problem(HTTPException):
         self.errors = errors
         self.facts = facts
 
-    def response(self, request_id: bytes | None = None, prefix: str = "") -> Response:
-        """The problem document, with the X-Request-Id of the request, also as its `instance`.
-
-        A 429 and a 503 always have a Retry-After.
-
-        `prefix` is what a proxy puts in front of the API's paths.
-        """
+    def document(self, request_id: bytes | None = None, prefix: str = "") -> dict[str, Any]:
+        """The members of the problem document. See `response`."""
         kind = PROBLEMS[self.code]
-        document: dict[str, object] = {
+        document: dict[str, Any] = {
             "type": f"{prefix}/problems/{self.code}",
             "title": kind.title,
             "status": kind.status,
@@ -297,12 +52,22 @@ class Problem(HTTPException):
             document["instance"] = f"urn:request:{quote(request_id)}"
         if self.errors or self.code == "validation-error":
             document["errors"] = self.errors
+        return document
+
+    def response(self, request_id: bytes | None = None, prefix: str = "") -> Response:
+        """The problem document, with the X-Request-Id of the request, also as its `instance`.
+
+        A 429 and a 503 always have a Retry-After.
+
+        `prefix` is what a proxy puts in front of the API's paths.
+        """
+        kind = PROBLEMS[self.code]
         headers = NO_STORE | dict(self.headers or {})
         if kind.status in {429, 503}:
             headers.setdefault("Retry-After", "1")
         if kind.status == 401:
             headers.setdefault("WWW-Authenticate", "Bearer")
-        response = Response(msgspec.json.encode(document), kind.status, headers, MEDIA_TYPE)
+        response = Response(msgspec.json.encode(self.document(request_id, prefix)), kind.status, headers, MEDIA_TYPE)
         if request_id:
             response.raw_headers.append((b"x-request-id", request_id))
         return response

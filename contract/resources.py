@@ -7,6 +7,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field
 
+from contract.examples import ACTOR, CANCELLED, ORDER, PRODUCT, REQUEST_ID, USER, page, shown
+
 Id = Annotated[str, Field(description="UUIDv7", json_schema_extra={"format": "uuid"})]
 Money = Annotated[str, Field(description="exact decimal", examples=["49.99"], pattern=r"^\d{1,24}\.\d{2,4}$")]
 Timestamp = Annotated[str, Field(examples=["2026-11-22T13:51:00.000000Z"], json_schema_extra={"format": "date-time"})]
@@ -17,6 +19,8 @@ Int64 = Annotated[int, Field(json_schema_extra={"format": "int64"})]
 
 
 class UserView(BaseModel):
+    model_config = shown(USER)
+
     id: Id
     external_id: str | None
     name: str
@@ -27,6 +31,8 @@ class UserView(BaseModel):
 
 
 class ProductView(BaseModel):
+    model_config = shown(PRODUCT)
+
     id: Id
     sku: str
     name: str
@@ -52,6 +58,8 @@ class OrderItemView(BaseModel):
 
 
 class OrderView(BaseModel):
+    model_config = shown(ORDER)
+
     id: Id
     external_id: str | None
     user_id: Id
@@ -66,17 +74,6 @@ class OrderView(BaseModel):
     cancelled_at: Timestamp | None
     version: Int32
     updated_at: Timestamp
-
-
-class EventView(BaseModel):
-    position: Int64
-    stream: str
-    version: Int32
-    type: str
-    schema_version: Int32
-    occurred_at: Timestamp
-    recorded_at: Timestamp
-    data: dict[str, Any]
 
 
 class ActorView(BaseModel):
@@ -128,7 +125,7 @@ class ProjectionView(BaseModel):
     """Where a projection is.
 
     `progress` is that of a rebuild, from 0 to 1; null when there is none. `mirror` is the other database that keeps the
-    projection; null for the one that answers requests.
+    projection; null for the one that answers requests. Only a mirror is `ended`: it was told to end, and did.
     """
 
     name: str
@@ -138,7 +135,7 @@ class ProjectionView(BaseModel):
     head: Int64
     lag_events: Int64
     lag_ms: Int64
-    state: Literal["live", "catching_up", "rebuilding", "outdated", "stopped"]
+    state: Literal["live", "catching_up", "rebuilding", "outdated", "stopped", "ended"]
     parked: Int32
     progress: float | None
     updated_at: Timestamp
@@ -180,30 +177,50 @@ class ProblemView(BaseModel):
     )
     lines: list[ProblemLine] = Field(default_factory=list, description="the lines of the order that are the reason")
     parameter: str = Field(default_factory=str, description="the query parameter that is the reason")
+    required: str = Field(default_factory=str, description="`missing-scope`: the scope that the route needs")
+    held: list[str] = Field(default_factory=list, description="`missing-scope`: the scopes that the caller has")
     instance: str = Field(default_factory=str, description="`urn:request:` and the X-Request-Id, percent-encoded")
 
 
 class UserPage(BaseModel):
+    model_config = page(USER)
+
     data: list[UserView]
     next: str | None
 
 
 class ProductPage(BaseModel):
+    model_config = page(PRODUCT)
+
     data: list[ProductView]
     next: str | None
 
 
 class OrderPage(BaseModel):
+    model_config = page(ORDER)
+
     data: list[OrderView]
     next: str | None
 
 
-class EventPage(BaseModel):
-    data: list[EventView]
-    next: str | None
-
-
 class HistoryPage(BaseModel):
+    model_config = page(
+        {
+            "at": CANCELLED,
+            "version": 2,
+            "position": 7,
+            "type": "OrderLinesCancelled",
+            "actor": ACTOR,
+            "text": "Cancelled 1 x tea-assam, 7.20 EUR: one too many",
+            "changes": [
+                {"field": "status", "before": "placed", "after": "partially_cancelled"},
+                {"field": "cancelled_total", "before": "0.00", "after": "7.20"},
+                {"field": "cancel_reason", "before": None, "after": "one too many"},
+                {"field": "items.1.cancelled_quantity", "before": 0, "after": 1},
+            ],
+        }
+    )
+
     data: list[StepView]
     next: str | None
 
@@ -211,9 +228,48 @@ class HistoryPage(BaseModel):
 class Explanation(BaseModel):
     """`version` is the version of the resource that is explained."""
 
+    model_config = shown(
+        {
+            "version": 2,
+            "data": [
+                {
+                    "field": "cancelled_total",
+                    "value": "7.20",
+                    "version": 2,
+                    "position": 7,
+                    "type": "OrderLinesCancelled",
+                    "occurred_at": CANCELLED,
+                    "recorded_at": CANCELLED,
+                    "actor": ACTOR,
+                    "request_id": REQUEST_ID,
+                }
+            ],
+        }
+    )
+
     version: Int32
     data: list[ExplainedView]
 
 
 class ProjectionList(BaseModel):
+    model_config = shown(
+        {
+            "data": [
+                {
+                    "name": "shop",
+                    "mirror": None,
+                    "version": 1,
+                    "position": 8,
+                    "head": 8,
+                    "lag_events": 0,
+                    "lag_ms": 0,
+                    "state": "live",
+                    "parked": 0,
+                    "progress": None,
+                    "updated_at": CANCELLED,
+                }
+            ]
+        }
+    )
+
     data: list[ProjectionView]

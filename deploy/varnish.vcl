@@ -18,7 +18,16 @@ backend orders {
     }
 }
 
+# Where the proxy is that ends TLS. Varnish adds that proxy's address to X-Forwarded-For; the API takes the last address
+# there for the client's.
+acl tls_proxies {
+    "127.0.0.1";
+}
+
 sub vcl_recv {
+    if (client.ip ~ tls_proxies) {
+        set req.http.X-Forwarded-For = regsub(req.http.X-Forwarded-For, ", *[^,]+$", "");
+    }
     unset req.http.Upgrade;
     # Only the files of /docs are for everybody. All else goes to the API, each request by itself: a read that waits
     # for its Sync-Token must not hold up others for the same path. Never pipe: Varnish does not read what it pipes.

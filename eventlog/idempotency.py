@@ -5,9 +5,6 @@ from typing import NamedTuple
 
 from psycopg import AsyncConnection, AsyncCursor
 
-from eventlog import arrays
-from eventlog.arrays import Array
-
 # Kept for 30 days by promise; the rest is leeway for clocks and for retries that come late.
 KEPT_DAYS = 35
 _FORGET_LIMIT = 1000
@@ -20,7 +17,7 @@ _FIND = b"""
 SELECT caller, key, fingerprint, status, location, version, position, CASE WHEN bytes_before < %s THEN body END
 FROM (
     SELECT kept.*, sum(octet_length(kept.body)) OVER (ORDER BY number) - octet_length(kept.body) AS bytes_before
-    FROM unnest(%b, %b) WITH ORDINALITY AS wanted (caller, key, number), LATERAL (
+    FROM unnest(%b::bytea[], %b::text[]) WITH ORDINALITY AS wanted (caller, key, number), LATERAL (
         SELECT * FROM log.idempotency_keys AS kept WHERE kept.caller = wanted.caller AND kept.key = wanted.key LIMIT 1
     ) AS kept
 ) AS found
@@ -28,9 +25,7 @@ FROM (
 
 _KEEP = b"""
 INSERT INTO log.idempotency_keys (caller, key, fingerprint, status, location, version, position, body)
-SELECT caller, key, fingerprint, status, nullif(location, ''), nullif(version, -1), position, body
-FROM unnest(%b, %b, %b, %b, %b, %b, %b, %b)
-    AS answer (caller, key, fingerprint, status, location, version, position, body)
+SELECT * FROM unnest(%b::bytea[], %b::text[], %b::bytea[], %b::int2[], %b::text[], %b::int4[], %b::int8[], %b::bytea[])
 """
 
 _FORGET = b"""
@@ -59,22 +54,12 @@ async def find(connection: AsyncConnection, wanted: Iterable[tuple[bytes, str]])
     """Ask for the answers kept under these (caller, key) pairs: rows of KeptAnswer, the first ones with bodies."""
     callers, keys = zip(*wanted, strict=True)
     cursor = connection.cursor(binary=True)
-    return await cursor.execute(_FIND, (BODIES_BYTES_MAX, arrays.of_bytes(arrays.BYTEA, callers), arrays.of_text(keys)))
+    return await cursor.execute(_FIND, (BODIES_BYTES_MAX, list(callers), list(keys)))
 
 
-def keep(answers: Sequence[KeptAnswer]) -> tuple[bytes, tuple[Array, ...]]:
+def keep(answers: Sequence[KeptAnswer]) -> tuple[bytes, Sequence[object]]:
     """The statement, with its parameters, that keeps `answers`."""
-    callers, keys, fingerprints, statuses, locations, versions, positions, bodies = zip(*answers, strict=True)
-    return _KEEP, (
-        arrays.of_bytes(arrays.BYTEA, callers),
-        arrays.of_text(keys),
-        arrays.of_bytes(arrays.BYTEA, fingerprints),
-        arrays.of_integers(arrays.INT2, statuses),
-        arrays.of_text([location or "" for location in locations]),
-        arrays.of_integers(arrays.INT4, [-1 if version is None else version for version in versions]),
-        arrays.of_integers(arrays.INT8, positions),
-        arrays.of_bytes(arrays.BYTEA, bodies),
-    )
+    return _KEEP, [list(column) for column in zip(*answers, strict=True)]
 
 
 def forget() -> tuple[bytes, tuple[int, int]]:

@@ -4,15 +4,13 @@ from collections.abc import Sequence
 
 from psycopg import AsyncConnection
 
-from eventlog import arrays
-
 # Claims lead to streams, and an order's stream is short: no index on the log is needed for this. Spelled with ANY:
 # on a log that was just filled and has no statistics yet, PostgreSQL plans a join so that it takes minutes.
 _LAST_LINE = b"""
 SELECT coalesce(max((metadata->>'line')::integer), 0)
 FROM log.events
 WHERE metadata->>'file' = %s AND stream = ANY(ARRAY(
-    SELECT stream FROM log.claims WHERE claim = ANY(%b)
+    SELECT stream FROM log.claims WHERE claim = ANY(%b::text[])
 ))
 """
 
@@ -28,7 +26,7 @@ async def last_line(connection: AsyncConnection, file: str, claims: Sequence[str
     """The last line of the file that is in the log, among those whose streams have `claims`; 0 when none is."""
     last = 0
     for start in range(0, len(claims), CLAIMS_MAX):
-        wanted = arrays.of_text(claims[start : start + CLAIMS_MAX])
+        wanted = list(claims[start : start + CLAIMS_MAX])
         cursor = await connection.execute(_LAST_LINE, (file, wanted))
         ((found,),) = await cursor.fetchall()
         last = max(last, found)

@@ -7,15 +7,13 @@ from typing import NamedTuple
 import msgspec
 from psycopg import AsyncConnection, Connection
 
-from eventlog import arrays
-
 # For each stream: its snapshot, if one of the right shape is there, and the first events behind it. One look-up in an
 # index each, of bounded cost however long the stream is. LATERAL with LIMIT or ORDER BY leaves the planner no other
 # way, whatever it believes of tables that it has no statistics of yet.
 _HISTORIES = b"""
 SELECT wanted.stream, snapshot.version, snapshot.state::text, event.version, event.type, event.schema_version,
        event.occurred_at, event.data::text
-FROM unnest(%b, %b) AS wanted (stream, shape)
+FROM unnest(%b::text[], %b::int8[]) AS wanted (stream, shape)
 LEFT JOIN LATERAL (
     SELECT version, state FROM log.snapshots
     WHERE stream = wanted.stream AND shape = wanted.shape LIMIT 1
@@ -47,7 +45,7 @@ SELECT version, type, schema_version, occurred_at, data FROM (
 WHERE bytes_before < %s ORDER BY version
 """
 
-_CLAIMS = b"SELECT claim, stream FROM log.claims WHERE claim = ANY(%b)"
+_CLAIMS = b"SELECT claim, stream FROM log.claims WHERE claim = ANY(%b::text[])"
 
 # One text for the whole page, read in one go: a row for each event costs several times as much on this side.
 # Neither stream nor type needs escaping, which the table's constraint `names_need_no_escaping` sees to.
@@ -55,16 +53,16 @@ _PAGE = """
 SELECT '[' || string_agg(event, ',') || ']' FROM (
     SELECT '[' || position || ',"' || stream || '",' || version || ',"' || type || '",' || schema_version || ',"'
         || occurred_at || '",' || data || ']' AS event
-    FROM log.events WHERE position > %s AND position <= %s{of_types} ORDER BY position
+    FROM log.events WHERE position > %(after)s AND position <= %(up_to)s{of_types} ORDER BY position
 ) AS page
 """
 
 _ROWS = """
 SELECT position, stream, version, type, schema_version, occurred_at::text, data::text FROM log.events
-WHERE position > %s AND position <= %s{of_types} ORDER BY position
+WHERE position > %(after)s AND position <= %(up_to)s{of_types} ORDER BY position
 """
 
-_OF_TYPES = " AND type = ANY(%s)"
+_OF_TYPES = " AND type = ANY(%(types)s)"
 
 _COUNTS = b"""
 SELECT date_trunc('minute', recorded_at)::text, type, count(*), min(position), max(position)
@@ -89,10 +87,10 @@ FROM unnest(%(streams)s::text[], %(versions)s::integer[]) AS wanted (stream, ver
 """
 
 # The last position of each page, in order: a page ends before the event that would make it larger than %(bytes)s.
-_PAGE_ENDS = b"""
+_PAGE_ENDS = """
 SELECT max(position) FROM (
     SELECT position, (sum(octet_length(data::text)) OVER (ORDER BY position) - 1) / %(bytes)s AS page
-    FROM log.events WHERE position > %(after)s AND position <= %(up_to)s
+    FROM log.events WHERE position > %(after)s AND position <= %(up_to)s{of_types}
 ) AS sized
 GROUP BY page ORDER BY 1
 """
@@ -152,7 +150,7 @@ async def histories(
     `shapes` maps the streams wanted to the shape of state that is readable.
     """
     found: dict[str, History] = {}
-    wanted = (arrays.of_text(shapes), arrays.of_integers(arrays.INT8, list(shapes.values())), events_max)
+    wanted = (list(shapes), list(shapes.values()), events_max)
     cursor = await connection.execute(_HISTORIES, wanted)
     for stream, at, state, *event in await cursor.fetchall():
         if at is None and event[0] is None:
@@ -183,14 +181,14 @@ async def past(
 
 async def claims(connection: AsyncConnection, wanted: Iterable[str]) -> dict[str, str]:
     """Which stream has each of the claims; a claim that nobody has is left out."""
-    cursor = await connection.execute(_CLAIMS, (arrays.of_text(wanted),))
+    cursor = await connection.execute(_CLAIMS, (list(wanted),))
     return dict(await cursor.fetchall())
 
 
 def page(connection: Connection, after: int, up_to: int, types: Collection[str] | None = None) -> list[StoredEvent]:
     """The events at positions after < position <= up_to, in order; only those of `types`, if they are given."""
     of_types = _OF_TYPES if types is not None else ""
-    parameters = (after, up_to) if types is None else (after, up_to, list(types))
+    parameters = {"after": after, "up_to": up_to, "types": types and list(types)}
     row = connection.execute(_PAGE.format(of_types=of_types).encode(), parameters, binary=True).fetchone()
     if not row or not row[0]:
         return []
@@ -214,13 +212,18 @@ def age(connection: Connection, position: int) -> float:
     return float(row[0])
 
 
-def page_ends(connection: Connection, after: int, up_to: int, bytes_max: int) -> list[int]:
+def page_ends(
+    connection: Connection, after: int, up_to: int, bytes_max: int, types: Collection[str] | None = None
+) -> list[int]:
     """Cut the events at positions after < position <= up_to into pages: the last position of each page.
 
-    A page has about `bytes_max` bytes of data at most, but always one event.
+    A page has about `bytes_max` bytes of data at most, but always one event. Only events of `types` count, if they are
+    given; the last page always ends at `up_to`.
     """
-    parameters = {"after": after, "up_to": up_to, "bytes": bytes_max}
-    return [end for (end,) in connection.execute(_PAGE_ENDS, parameters).fetchall()]
+    of_types = _OF_TYPES if types is not None else ""
+    parameters = {"after": after, "up_to": up_to, "bytes": bytes_max, "types": types and list(types)}
+    rows = connection.execute(_PAGE_ENDS.format(of_types=of_types).encode(), parameters).fetchall()
+    return [*(end for (end,) in rows[:-1]), up_to]
 
 
 def of_streams(

@@ -5,13 +5,12 @@ from typing import NamedTuple
 
 from psycopg import AsyncConnection
 
-from eventlog import arrays
-
 # Of the other shapes that a stream has, the statement keeps the newest row: it may belong to another release that runs
 # beside this one. It deletes the others, so a stream has two rows at most. With ctid no plan reads the whole table.
 _KEEP = b"""
 WITH written AS (
-    SELECT * FROM unnest(%b, %b, %b, %b) AS written (stream, shape, version, state)
+    SELECT stream, shape, version, state::json
+    FROM unnest(%b::text[], %b::int8[], %b::int4[], %b::text[]) AS written (stream, shape, version, state)
 ), swept AS (
     DELETE FROM log.snapshots WHERE ctid = ANY(ARRAY(
         SELECT old.ctid FROM written CROSS JOIN LATERAL (
@@ -35,13 +34,8 @@ class Snapshot(NamedTuple):
 
 def keep(snapshots: Mapping[str, Snapshot]) -> tuple[bytes, Sequence[object]]:
     """The statement that writes the snapshots, by stream. Each replaces what its stream has of that shape."""
-    versions, shapes, states = zip(*snapshots.values(), strict=True)
-    return _KEEP, (
-        arrays.of_text(snapshots),
-        arrays.of_integers(arrays.INT8, shapes),
-        arrays.of_integers(arrays.INT4, versions),
-        arrays.of_bytes(arrays.JSON, states),
-    )
+    versions, shapes, states = map(list, zip(*snapshots.values(), strict=True))
+    return _KEEP, (list(snapshots), shapes, versions, [state.decode() for state in states])
 
 
 async def write(connection: AsyncConnection, stream: str, snapshot: Snapshot) -> None:

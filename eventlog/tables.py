@@ -137,3 +137,14 @@ skips = Table(
     CheckConstraint("reason <> ''", name="a_skip_has_a_reason"),
     comment="events that an operator had a projection leave out; every replay leaves them out too",
 )
+
+verifications = Table(
+    "verifications",
+    metadata,
+    Column("projection", _key, primary_key=True),
+    Column("generation", Text, nullable=False, comment="the build of the tables that were compared"),
+    Column("position", BigInteger, nullable=False),
+    Column("differences", BigInteger, nullable=False),
+    Column("verified_at", _time, nullable=False, server_default=text("now()")),
+    comment="the last verify of each projection",
+)

@@ -5,7 +5,7 @@ from pydantic import Field
 
 from contract.callers import caller_of, scope
 from contract.requests import StrictRoute
-from contract.resources import EventPage
+from feed.event_views import EventPage
 from feed.reader import LogReader
 from query.database import Reads
 from query.paging import link_to_next

@@ -13,16 +13,16 @@ import psycopg
 from eventlog import stalled
 from projector.checkpoint import OtherVersion
 from projector.dependents import InTheWay
-from projector.loop import PAGE_EVENTS_MAX, Loop, Progress
+from projector.loop import Loop, Progress
 from projector.metrics import ProjectionMetrics
 from projector.observing import Observer, Traced
+from projector.paging import PAGE_MAX, PageMax
 from projector.projection import Projection
 from projector.replay import SwapRefused, replay
 from projector.retrying import Rounds
 from projector.session import Session
 from projector.shadow import Busy
 
-# A worker that is further behind reads ahead as well.
 BATCH_EVENTS_MAX = 20_000
 SWEEP_SECONDS = 1.0
 # When another worker holds the checkpoint, this one looks again after this long.
@@ -62,7 +62,7 @@ class Follower:
         *,
         rebuild: bool = True,
         batch_events_max: int = BATCH_EVENTS_MAX,
-        page_events_max: int = PAGE_EVENTS_MAX,
+        page_max: PageMax = PAGE_MAX,
         retry_seconds: float = RETRY_SECONDS,
         metrics: ProjectionMetrics | None = None,
         traced: Traced | None = None,
@@ -71,7 +71,7 @@ class Follower:
         self._database_url = database_url
         self._rebuild = rebuild
         self._batch_events_max = batch_events_max
-        self._page_events_max = page_events_max
+        self._page_max = page_max
         self._retry_seconds = retry_seconds
         self._observer = Observer(projection.name, metrics, traced)
         self._rounds = Rounds(retry_seconds)
@@ -219,22 +219,16 @@ class Follower:
         except psycopg.OperationalError:
             # A restart of the server, or a batch that took too long. What was not committed was rolled back, so it is
             # done again, with fewer events at a time.
-            read_ahead = session.is_reading_ahead
-            session.end_reading_ahead()
             self._limit = max(1, self._limit // 10)
-            if not read_ahead and session.is_open:
+            if session.is_open:
                 raise
             progress = self._loop.project(session.connection(), self._limit)
         if progress.events:
             self._limit = min(self._batch_events_max, self._limit * 2)
-        if progress.lag <= self._batch_events_max:
-            session.end_reading_ahead()
-        else:
-            session.begin_reading_ahead()
         return progress
 
     def _new_loop(self) -> Loop:
-        return Loop(self.projection, read_page=self._session.page, page_events_max=self._page_events_max)
+        return Loop(self.projection, read_page=self._session.page, page_max=self._page_max)
 
     def _reporting(self, work: Callable[[], Result]) -> Result | None:
         """Do the work. Record its failure for `orders status`; the next sweep tries again."""

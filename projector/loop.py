@@ -8,36 +8,22 @@ An event that cannot be projected parks its stream (projector/parking.py). When 
 loop tries it again in halves until one event is left, and parks the stream of that event (projector/narrowing.py).
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from time import perf_counter
 
 from psycopg import Connection
 
-from eventlog import read, skips
+from eventlog import skips
 from eventlog.codec import Codec
 from projector.checkpoint import Checkpoint, Seen
-from projector.folding import Folding, Page
+from projector.folding import Folding
 from projector.narrowing import Narrowing, refusing
+from projector.paging import PAGE_MAX, PageMax, ReadPage, page_ends, reader_of
 from projector.parking import Parked, ParkedStreams, Parking
 from projector.projection import Projection
-from projector.rows import NewRows
-from projector.write_behind import WriteBehind
 from projector.writer import PostgresWriter, Writer
-
-# A batch is read, folded and its new rows written in pages, so that a large one takes no more memory.
-PAGE_EVENTS_MAX = 5_000
-PAGE_BYTES_MAX = 8 * 1024 * 1024
-# A page of so few events is not cut further, because an event has half a megabyte at most.
-FEW_EVENTS = 20
-# Large events make a batch end early, so that its transaction stays short.
-BATCH_PAGES_MAX = 24
-
-# Reads the events at positions after < position <= up_to. The last argument is where the page after it will end, if
-# there is one.
-ReadPage = Callable[[Connection, int, int, int | None], Page]
 
 
 class AheadOfLog(Exception):
@@ -65,17 +51,6 @@ class Progress:
         return max(0, self.head - self.position)
 
 
-def reader_of(projection: Projection) -> ReadPage:
-    """The function that reads what the projection handles of a page of the log."""
-
-    def read_page(connection: Connection, after: int, up_to: int, _: int | None = None) -> Page:
-        if projection.every is not None:
-            return read.counts(connection, after, up_to)
-        return read.page(connection, after, up_to, projection.types_read)
-
-    return read_page
-
-
 class Loop:
     """Projects the log into the tables of one projection: in its own schema, in `schema`, or where `writer` writes."""
 
@@ -85,8 +60,7 @@ class Loop:
         schema: str | None = None,
         codec: Codec | None = None,
         read_page: ReadPage | None = None,
-        page_events_max: int = PAGE_EVENTS_MAX,
-        page_bytes_max: int = PAGE_BYTES_MAX,
+        page_max: PageMax = PAGE_MAX,
         writer: Writer | None = None,
     ) -> None:
         self.projection = projection
@@ -97,8 +71,7 @@ class Loop:
         self.narrowing = Narrowing()
         self.parked = ParkedStreams()
         self._read_page = read_page or reader_of(projection)
-        self._page_events_max = page_events_max
-        self._page_bytes_max = page_bytes_max
+        self._page_max = page_max
 
     def look(self, connection: Connection) -> Progress:
         """Where the tables and the log are. Takes no lock and writes nothing. Raises OtherVersion."""
@@ -125,7 +98,7 @@ class Loop:
         with self.all_or_nothing(connection):
             if not self.writer.lock(connection, seen):
                 return Progress(position, head, 0)
-            ends = self._page_ends(connection, position, min(position + limit, head))
+            ends = page_ends(connection, self.projection, position, min(position + limit, head), self._page_max)
             up_to = ends[-1]
             parking = self._parking(connection, seen, up_to)
             began = perf_counter()
@@ -151,49 +124,23 @@ class Loop:
             self.folding.clear()
             raise
 
-    def skipped(self, connection: Connection, after: int, up_to: int) -> set[int]:
-        """The positions after < position <= up_to that an operator has left out."""
-        return skips.positions(connection, self.projection.name, after, up_to)
-
     def load_parked(self, connection: Connection, changes: int) -> Mapping[str, Parked]:
         """The parked streams; `changes` is the checkpoint's count of changes, which must be locked."""
         return self.parked.load(lambda: self.writer.load_parked(connection), changes)
 
     def _parking(self, connection: Connection, seen: Seen, up_to: int) -> Parking:
+        name = self.projection.name
         parked = self.load_parked(connection, seen.parked_changes) if seen.parked else {}
-        skipped = self.skipped(connection, seen.position, up_to) if seen.last_skip > seen.position else ()
-        return Parking(parked, skipped, self.narrowing.given_up)
-
-    def _page_ends(self, connection: Connection, after: int, up_to: int) -> list[int]:
-        """The last positions of the pages of a batch."""
-        if self.projection.every is not None:
-            return [up_to]
-        sized = [up_to]
-        if up_to - after > FEW_EVENTS:
-            sized = read.page_ends(connection, after, up_to, self._page_bytes_max)
-        ends: list[int] = []
-        for end in sized:
-            ends += [*range(after + self._page_events_max, end, self._page_events_max), end]
-            after = end
-        return ends[:BATCH_PAGES_MAX]
+        skipped = skips.positions(connection, name, seen.position, up_to) if seen.last_skip > seen.position else ()
+        lacks_rows = bool(parked) and self.parked.lacks_rows
+        return Parking(parked, skipped, self.narrowing.given_up, lacks_rows=lacks_rows)
 
     def _fold_pages(self, connection: Connection, position: int, ends: Sequence[int], parking: Parking) -> None:
-        """Fold the pages that end at these positions. The new rows of all pages but the last are written.
-
-        That is done while the next page is folded.
-        """
-        with WriteBehind() as behind:
-            after = before = position
-            for end, then in zip(ends, (*ends[1:], None), strict=True):
-                behind.wait()
-                events = self._read_page(connection, after, end, then)
-                if after > position:
-                    behind.start(partial(self._write_new, connection, self.folding.take_new(), before, after))
-                self.folding.fold(events, parking)
-                before, after = after, end
-            behind.wait()
-
-    def _write_new(self, connection: Connection, new: list[NewRows], after: int, up_to: int) -> None:
-        """Write the new rows of the page of the events at positions after < position <= up_to."""
-        with refusing(up_to - after, after + 1):
-            self.writer.write_new(connection, new)
+        """Fold the pages that end at these positions. Write the new rows of all pages but the last."""
+        after = position
+        for end, then in zip(ends, (*ends[1:], None), strict=True):
+            self.folding.fold(self._read_page(connection, after, end, then), parking)
+            if then is not None:
+                with refusing(end - after, after + 1):
+                    self.writer.write_new(connection, self.folding.take_new())
+            after = end

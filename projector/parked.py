@@ -237,4 +237,5 @@ def _hold(loop: Loop, connection: Connection) -> tuple[int, int, Parking]:
     """Wait for the checkpoint and lock it: its position, its count of changes, and what is parked."""
     position, changes = loop.writer.hold(connection)
     parked = loop.load_parked(connection, changes)
-    return position, changes, Parking(parked, loop.skipped(connection, 0, position), loop.narrowing.given_up)
+    skipped = skips.positions(connection, loop.projection.name, 0, position)
+    return position, changes, Parking(parked, skipped, loop.narrowing.given_up, lacks_rows=loop.parked.lacks_rows)

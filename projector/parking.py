@@ -55,12 +55,16 @@ class ParkedStreams:
     def __init__(self) -> None:
         self._changes = -1
         self._streams: dict[str, Parked] = {}
+        # Whether the first event of one of them is held back, so that its row is missing. Looked up when the streams
+        # change: to look through 10,000 streams takes 0.7 ms a batch.
+        self.lacks_rows = False
 
     def load(self, read: Callable[[], Sequence[Parked]], changes: int) -> Mapping[str, Parked]:
         """The parked streams, from `read` if need be; `changes` is the checkpoint's count, which must be locked."""
         if changes != self._changes:
             self._streams = {it.stream: it for it in read()}
             self._changes = changes
+            self._look_for_missing_rows()
         return self._streams
 
     def committed(self, parking: "Parking", changes: int) -> None:
@@ -71,6 +75,11 @@ class ParkedStreams:
             self._streams.pop(stream, None)
         self._streams.update(parking.new)
         self._changes = changes + parking.has_changed
+        if parking.has_changed:
+            self._look_for_missing_rows()
+
+    def _look_for_missing_rows(self) -> None:
+        self.lacks_rows = any(it.version == 1 for it in self._streams.values())
 
 
 class Parking:
@@ -85,6 +94,8 @@ class Parking:
         parked: Mapping[str, Parked] | None = None,
         skipped: Iterable[int] = (),
         given_up: Mapping[int, str] | None = None,
+        *,
+        lacks_rows: bool = False,
     ) -> None:
         self._parked = parked or {}
         self._skipped = frozenset(skipped)
@@ -92,7 +103,7 @@ class Parking:
         self.new: dict[str, Parked] = {}
         self.released: set[str] = set()
         # Whether a row may be missing that an event refers to. Checking that costs each event a little.
-        self.lacks_rows = any(it.version == 1 for it in self._parked.values())
+        self.lacks_rows = lacks_rows
         # False as long as there is nothing to look for.
         self.any = bool(self._parked or self._skipped or self._given_up)
 

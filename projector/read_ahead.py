@@ -8,7 +8,7 @@ from psycopg import Connection
 
 from database.deadline import hang_up
 from projector.folding import Page
-from projector.loop import ReadPage
+from projector.paging import ReadPage
 
 
 class _Fetch(NamedTuple):

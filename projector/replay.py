@@ -13,7 +13,8 @@ from psycopg import Connection, sql
 
 from projector import dependents, heritage, swapping
 from projector.connecting import connect
-from projector.loop import Progress, reader_of
+from projector.loop import Progress
+from projector.paging import reader_of
 from projector.projection import Projection
 from projector.read_ahead import ReadAhead
 from projector.shadow import BATCH_EVENTS, Report, Shadow, building, built_beside, drop_schema
@@ -26,7 +27,12 @@ WHERE schema.nspname = %s AND lock.granted AND lock.pid <> pg_backend_pid()
     AND lock.database = (SELECT oid FROM pg_database WHERE datname = current_database())
 """
 
-_RATE = "UPDATE {} SET events_per_second = position / greatest(extract(epoch FROM clock_timestamp() - built_at), 0.001)"
+# A rebuild of fewer events tells nothing of a longer one, because most of its time is not spent on events.
+RATE_EVENTS_MIN = 20_000
+_RATE = """
+UPDATE {} SET events_per_second = position / greatest(extract(epoch FROM clock_timestamp() - built_at), 0.001)
+WHERE position >= %s
+"""
 
 
 class SwapRefused(Exception):
@@ -121,7 +127,7 @@ def _swap(connection: Connection, projection: Projection, shadow: Shadow) -> Pro
         while (progress := shadow.loop.project(connection, BATCH_EVENTS)).position < min(row[0], progress.head):
             pass
         shadow.heed_skips()
-        connection.execute(sql.SQL(_RATE).format(sql.Identifier(shadow.schema, "checkpoint")))
+        connection.execute(sql.SQL(_RATE).format(sql.Identifier(shadow.schema, "checkpoint")), (RATE_EVENTS_MIN,))
         for statement in _rename(connection, projection, shadow):
             connection.execute(statement.encode())
     return progress

@@ -1,6 +1,5 @@
-"""The connections of a follower: one that projects, and one that reads ahead while the worker is far behind."""
+"""The connection of a follower."""
 
-import contextlib
 import threading
 import time
 from dataclasses import replace
@@ -12,10 +11,9 @@ from database.deadline import hang_up
 from projector import connecting
 from projector.connecting import connect
 from projector.folding import Page
-from projector.loop import reader_of
+from projector.paging import reader_of
 from projector.patience import PatientConnection
 from projector.projection import Projection
-from projector.read_ahead import ReadAhead
 
 STATEMENT_SECONDS_MAX = 12
 BATCH_SECONDS_MAX = 60
@@ -32,7 +30,6 @@ class Session:
         self._stopping = stopping
         self._read_page = reader_of(projection)
         self._connection: Connection | None = None
-        self._ahead: ReadAhead | None = None
         # How long `page` has taken since this was set to 0.
         self.read_seconds = 0.0
 
@@ -40,11 +37,6 @@ class Session:
     def is_open(self) -> bool:
         """Whether there is a connection that projects."""
         return self._connection is not None and not self._connection.closed
-
-    @property
-    def is_reading_ahead(self) -> bool:
-        """Whether the next page is read while this one is folded."""
-        return self._ahead is not None
 
     def connection(self) -> Connection:
         """The connection that projects. Raises psycopg.OperationalError."""
@@ -55,32 +47,17 @@ class Session:
     def page(self, connection: Connection, after: int, up_to: int, then: int | None) -> Page:
         """A page of the log: a ReadPage."""
         began = time.perf_counter()
-        page = (self._ahead.page if self._ahead else self._read_page)(connection, after, up_to, then)
+        page = self._read_page(connection, after, up_to, then)
         self.read_seconds += time.perf_counter() - began
         return page
 
-    def begin_reading_ahead(self) -> None:
-        """Read ahead from now on, if there can be another connection: that only makes it faster."""
-        if self._ahead is None:
-            with contextlib.suppress(psycopg.OperationalError):
-                self._ahead = ReadAhead(self._connect(), self._read_page)
-
-    def end_reading_ahead(self) -> None:
-        """Close the connection that reads ahead."""
-        if self._ahead is not None:
-            self._ahead.close()
-            self._ahead = None
-
     def hang_up(self) -> None:
-        """Cut both connections, whatever they wait for. May be called from another thread."""
+        """Cut the connection, whatever it waits for. May be called from another thread."""
         if self._connection is not None:
             hang_up(self._connection)
-        if self._ahead is not None:
-            self._ahead.hang_up()
 
     def close(self) -> None:
-        """Close both connections."""
-        self.end_reading_ahead()
+        """Close the connection."""
         if self._connection is not None:
             self._connection.close()
 

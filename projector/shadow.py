@@ -14,7 +14,8 @@ import psycopg
 from psycopg import Connection, sql
 
 from projector.connecting import connect
-from projector.loop import Loop, Progress, ReadPage
+from projector.loop import Loop, Progress
+from projector.paging import ReadPage
 from projector.parked import drain
 from projector.projection import Projection
 from projector.tables import Tables

@@ -64,7 +64,8 @@ class Building(NamedTuple):
 class Standing(NamedTuple):
     """Where a projection is. All times are the database's: the clocks of several machines differ.
 
-    `mirror` is the URL of the other database that keeps it, without the password.
+    `mirror` is the URL of the other database that keeps it, without the password; `ended_at` is when that mirror ended
+    in order.
     """
 
     projection: Projection
@@ -82,6 +83,7 @@ class Standing(NamedTuple):
     building: bool
     built: Building | None = None
     mirror: str | None = None
+    ended_at: datetime | None = None
 
     @property
     def name(self) -> str:
@@ -116,8 +118,20 @@ class Standing(NamedTuple):
         return min(1.0, self.built.position / self.head) if self.head else 1.0
 
     @property
+    def expected_seconds(self) -> float | None:
+        """How long a rebuild takes at the rate of the last one; None if no rebuild was long enough to tell."""
+        return self.head / self.events_per_second if self.events_per_second else None
+
+    @property
     def state(self) -> str:
-        """`live`, `catching_up`, `rebuilding`, `outdated` (another version built the tables) or `stopped`."""
+        """`live`, `catching_up`, `rebuilding`, `outdated` (another version built the tables), `stopped` or `ended`.
+
+        Only a mirror ends: it was stopped by an operator, or has caught up as it was told.
+        """
+        if self.ended_at is not None:
+            return "ended"
+        if self.mirror is not None and self.error:
+            return "stopped"
         if self.building:
             return "rebuilding"
         if self.version != self.projection.version:
@@ -142,20 +156,25 @@ class Standing(NamedTuple):
             return f"{begun}: rebuilding, {self.progress:.0%}{eta}"
         if self.error and not self.error.startswith("OtherVersion"):
             return f"{begun}: it cannot be rebuilt: {self.error}"
-        expected = f" (about {self.head / self.events_per_second:.0f} s)" if self.events_per_second else ""
+        expected = "" if self.expected_seconds is None else f" (about {self.expected_seconds:.0f} s)"
         return f"{begun}: a worker of this release rebuilds it, or `orders replay {self.name}`{expected}"
 
     @property
     def trouble(self) -> str | None:
         """Why the projection does not follow the log; None when it does."""
+        if self.ended_at is not None:
+            return None
         silence = self.now - self.seen_at
         last = self.worker or "none"
+        looking = "no worker" if self.mirror is None else "no mirror"
+        if self.mirror is not None and self.error:
+            return self.error
         if self.outdated:
             return self.outdated
         if silence < -SILENT_AFTER:
-            return f"no worker has looked at the log since the clock was set back; the last was {last}"
+            return f"{looking} has looked at the log since the clock was set back; the last was {last}"
         if silence > SILENT_AFTER:
-            return f"no worker has looked at the log for {silence.total_seconds():.0f} s; the last was {last}"
+            return f"{looking} has looked at the log for {silence.total_seconds():.0f} s; the last was {last}"
         if self.error:
             return self.error
         if self.lag > SILENT_AFTER:

@@ -12,12 +12,16 @@ from typing import Any
 from psycopg import Connection, IsolationLevel, sql
 from sqlalchemy import Table
 
+from eventlog import verifications
 from projector.connecting import connect
-from projector.loop import Loop, reader_of
+from projector.loop import Loop
+from projector.paging import reader_of
 from projector.projection import Projection
 from projector.read_ahead import ReadAhead
 from projector.shadow import BATCH_EVENTS, Report, Shadow, building, built_for_proof
 from readmodel.base import parked_of
+
+_GENERATION = "SELECT generation FROM {}"
 
 # Of a parked stream only its place counts: the error and the time may differ.
 PARKED_COLUMNS = ("stream", "position", "version", "type", "skipped")
@@ -75,7 +79,16 @@ def verify(database_url: str, projection: Projection, report: Report) -> Verdict
                 parked = parked_of(projection.metadata)
                 verdict.parked = _count(snapshot, projection.name, parked)
                 verdict.differences.extend(_differences(snapshot, projection.name, proof, parked, PARKED_COLUMNS))
+        _record(connection, verdict)
     return verdict
+
+
+def _record(connection: Connection, verdict: Verdict) -> None:
+    """Keep the result for `orders doctor` and the metrics."""
+    generation = sql.SQL(_GENERATION).format(sql.Identifier(verdict.projection, "checkpoint"))
+    row = connection.execute(generation).fetchone()
+    assert row is not None, "`orders migrate` made the checkpoint"
+    verifications.record(connection, verdict.projection, row[0], verdict.position, len(verdict.differences))
 
 
 def _same_position(

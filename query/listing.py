@@ -197,18 +197,13 @@ class Listing:
     def _page_of(self, rows: Select[*tuple[object, ...]], shape: Shape) -> Select[*tuple[object, ...]]:
         # The page is put together here, as one text: fifty rows cost the client more than all else. The rows come in
         # order, and each knows whether another one follows.
-        limit: ColumnElement[int] = bindparam("limit", type_=BigInteger)
-        if self._is_steady(shape):
-            # Hidden from the planner in a subquery: seeing the limit, it would find a plan made for the very number a
-            # little cheaper than the kept one, and plan every time. That doubled the cost of a short page.
-            limit = select(limit.label("n")).scalar_subquery()
         columns: list[ColumnElement[Any]] = [func.lead(literal_column("true")).over(rows=_SO_FAR).label("more")]
         most: ColumnElement[int] = literal_column(str(PAGE_WEIGHT_MAX))
         if self._weight is not None:
             # No row weighs more than a page may, so a page has at least one.
             weight = func.least(rows.selected_columns[self._weight.key], most)
             columns.append(func.sum(weight).over(rows=_SO_FAR).label("weight"))
-        row = rows.add_columns(*columns).limit(limit).subquery("row")
+        row = rows.add_columns(*columns).limit(bindparam("limit", type_=BigInteger)).subquery("row")
         page = select(
             as_bytes(func.string_agg(self._view(row), literal_column("','"))).label("data"),
             _of_last(row.c.more).label("more"),
@@ -266,7 +261,10 @@ class Listing:
         return condition[value] if isinstance(condition, Mapping) else condition
 
     def _is_steady(self, shape: Shape) -> bool:
-        """Whether one plan is right for all values: all filters are one, in whose order an index finds the rows."""
+        """Whether one plan is right for all values: all filters are one, in whose order an index finds the rows.
+
+        PostgreSQL then plans once. Planned each time, a page of 25 orders takes 2.4 times PostgreSQL's CPU time.
+        """
         if self._through(shape) is not None:
             return True
         columns = {name.partition("__")[0] for name, _ in shape.filters}

@@ -16,8 +16,9 @@ from contract.problems import Problem
 PAGE_LENGTH_MAX = 100
 PAGE_LENGTH_DEFAULT = 25
 
+# Python's strftime writes a zone as +0000, and so does the client that openapi-generator makes.
 _TIME = re.compile(
-    r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,6})?)(\d{0,3})(Z|[+-]\d\d:\d\d)", re.ASCII | re.IGNORECASE
+    r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,6})?)(\d{0,3})(Z|[+-]\d\d:?\d\d)", re.ASCII | re.IGNORECASE
 )
 _MONEY = re.compile(r"[0-9]{1,24}(\.[0-9]{1,4}0{0,14})?")
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.ASCII | re.IGNORECASE)
@@ -38,13 +39,21 @@ def time_of(text: str, *, round_up: bool = False) -> datetime:
     """
     match = _TIME.fullmatch(text)
     if match is None:
-        raise ValueError("must be an RFC 3339 time with a zone, such as 2026-11-22T13:51:00Z (a + is sent as %2B)")
+        raise ValueError("must be an RFC 3339 time with a zone, such as 2026-11-22T13:51:00Z")
     try:
         micros, nanos, zone = match.groups()
         time = datetime.fromisoformat((micros + zone).upper()).astimezone(UTC)
         return time + timedelta(microseconds=1) if round_up and nanos.strip("0") else time
     except (ValueError, OverflowError):
         raise ValueError("is no time that the calendar has") from None
+
+
+def _time_in_url(text: str, *, round_up: bool = False) -> datetime:
+    """As `time_of`; in a query string, a + that was not escaped is a space."""
+    try:
+        return time_of(text, round_up=round_up)
+    except ValueError as error:
+        raise ValueError(f"{error} (a + is sent as %2B)" if " " in text else str(error)) from None
 
 
 def money_of(text: str) -> Decimal:
@@ -67,7 +76,8 @@ def _flag_of(text: str) -> bool:
     return text == "true"
 
 
-def _number_of(text: str) -> int:
+def number_of(text: str) -> int:
+    """A whole number, 0 or more. Raises ValueError."""
     if not _WHOLE_NUMBER.fullmatch(text):
         raise ValueError("must be a whole number, 0 or more")
     return int(text)
@@ -75,15 +85,15 @@ def _number_of(text: str) -> int:
 
 Id = Annotated[str, BeforeValidator(id_of), WithJsonSchema({"type": "string", "format": "uuid"})]
 _TIME_SCHEMA = WithJsonSchema({"type": "string", "format": "date-time"})
-Time = Annotated[datetime, BeforeValidator(time_of), _TIME_SCHEMA]
+Time = Annotated[datetime, BeforeValidator(_time_in_url), _TIME_SCHEMA]
 # For `>=` and `<`: no stored time lies between it and the time that was sent.
-TimeRoundedUp = Annotated[datetime, BeforeValidator(partial(time_of, round_up=True)), _TIME_SCHEMA]
+TimeRoundedUp = Annotated[datetime, BeforeValidator(partial(_time_in_url, round_up=True)), _TIME_SCHEMA]
 Money = Annotated[
     Decimal, BeforeValidator(money_of), WithJsonSchema({"type": "string", "pattern": f"^{_MONEY.pattern}$"})
 ]
 Flag = Annotated[bool, BeforeValidator(_flag_of), WithJsonSchema({"type": "boolean"})]
-Number = Annotated[int, BeforeValidator(_number_of), Field(json_schema_extra={"format": "int32"})]
-Position = Annotated[int, BeforeValidator(_number_of), Field(json_schema_extra={"format": "int64"})]
+Number = Annotated[int, BeforeValidator(number_of), Field(json_schema_extra={"format": "int32"})]
+Position = Annotated[int, BeforeValidator(number_of), Field(json_schema_extra={"format": "int64"})]
 Name = Annotated[
     str, BeforeValidator(text_of), Field(min_length=1, max_length=254, json_schema_extra={"pattern": r"^[^\x00]*$"})
 ]

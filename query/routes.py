@@ -64,7 +64,7 @@ def get(
     the problems that are the route's own. `synced`: it waits for a Sync-Token. `versioned`: it has an ETag.
     `of_tables`: it reads what may be parked, not the log.
     `paged`: with parameters it is a list that has a next page.
-    `also`: answers that the route documents in place of the usual ones.
+    `also`: what the route documents in place of the usual parts of its answers.
     """
     headers = [*((_SYNC_TOKEN, _PREFER) if synced else ()), *((_IF_NONE_MATCH,) if versioned else ())]
     shown = _SHOWN_SYNC_TOKEN | (_SHOWN_STATE if of_tables and synced else {})
@@ -73,11 +73,11 @@ def get(
     codes = [
         *errors,
         *(("unknown-parameter", "invalid-parameter") if parameters else ("unknown-parameter",)),
-        *(("invalid-header", "projection-behind", "overloaded") if synced else ()),
-        "unavailable",
+        *(("invalid-header", "projection-behind", "unavailable") if synced else ()),
     ]
-    responses: dict[int | str, dict[str, Any]] = {200: {"model": answers, "headers": shown}, **problems(*codes)}
-    responses |= also or {}
+    responses: Documented = {200: {"model": answers, "headers": shown}, **problems(*codes, security=security)}
+    for status, answer in (also or {}).items():
+        responses[status] = responses.get(status, {}) | answer
     if versioned:
         responses[304] = {"description": "The resource is still what If-None-Match names", "headers": shown}
     extra: dict[str, Any] = {

@@ -10,6 +10,7 @@ from pydantic import BaseModel, BeforeValidator, Field, WithJsonSchema
 from sqlalchemy import BigInteger, ColumnElement, Text, bindparam, cast, func, literal_column, select, tuple_
 
 from contract.callers import scope
+from contract.examples import TEA_ID, page
 from contract.requests import StrictRoute
 from contract.resources import Id as ShownId
 from contract.resources import Int64, Money
@@ -66,6 +67,20 @@ class SalesView(BaseModel):
 
 
 class SalesPage(BaseModel):
+    model_config = page(
+        {
+            "day": "2026-11-22",
+            "product_id": TEA_ID,
+            "sku": "tea-assam",
+            "currency": "EUR",
+            "orders": 1,
+            "quantity": 3,
+            "gross": "21.60",
+            "cancelled_quantity": 0,
+            "cancelled": "0.00",
+        }
+    )
+
     data: list[SalesView]
     next: str | None
 

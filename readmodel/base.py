@@ -4,7 +4,8 @@ Each projection has a file here with its tables, as ORM classes on a `Base` of i
 has the projection's name, so that a rebuild can make new ones beside them and then swap the two schemas.
 """
 
-from typing import cast
+from collections.abc import Mapping
+from typing import Any, NamedTuple, cast
 
 from sqlalchemy import (
     ARRAY,
@@ -16,6 +17,7 @@ from sqlalchemy import (
     Index,
     Integer,
     MetaData,
+    Select,
     Table,
     Text,
 )
@@ -64,6 +66,25 @@ def parked_of(metadata: MetaData) -> Table:
 def table_of(mapped: type[DeclarativeBase]) -> Table:
     """The plain table of an ORM class."""
     return cast(Table, mapped.__table__)
+
+
+class Report(NamedTuple):
+    """A view for reports: what people ask for, with names and without joins. `comments` are those of columns."""
+
+    name: str
+    comment: str
+    rows: Select[Any]
+    comments: Mapping[str, str]
+
+
+def add_report(metadata: MetaData, name: str, comment: str, rows: Select[Any], **comments: str) -> None:
+    """Give the projection a view for reports."""
+    metadata.info.setdefault("reports", []).append(Report(name, comment, rows, comments))
+
+
+def reports_of(metadata: MetaData) -> list[Report]:
+    """The views for reports that show the projection's tables."""
+    return list(metadata.info.get("reports", ()))
 
 
 def _checkpoint(metadata: MetaData) -> None:

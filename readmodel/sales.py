@@ -4,10 +4,10 @@ from datetime import date
 from decimal import Decimal
 from uuid import UUID
 
-from sqlalchemy import BigInteger, Date, Index, Text
+from sqlalchemy import BigInteger, Date, Index, Text, and_, func, select
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from readmodel.base import read_metadata, table_of
+from readmodel.base import add_report, read_metadata, table_of
 from readmodel.types import ID, MONEY
 
 
@@ -47,3 +47,30 @@ daily_sales, daily_orders = map(table_of, (DailySales, DailyOrders))
 
 # The primary key serves ranges of days. This serves one product over all days.
 Index("daily_sales_product_id_idx", daily_sales.c.product_id, daily_sales.c.day)
+
+add_report(
+    Base.metadata,
+    "revenue_by_day",
+    "what was ordered and cancelled on each day (UTC), by currency",
+    select(
+        daily_sales.c.day,
+        daily_sales.c.currency,
+        func.coalesce(daily_orders.c.orders, 0).label("orders"),
+        func.sum(daily_sales.c.quantity).label("quantity"),
+        func.sum(daily_sales.c.gross).label("gross"),
+        func.sum(daily_sales.c.cancelled_quantity).label("cancelled_quantity"),
+        func.sum(daily_sales.c.cancelled).label("cancelled"),
+        (func.sum(daily_sales.c.gross) - func.sum(daily_sales.c.cancelled)).label("net"),
+    )
+    .select_from(
+        daily_sales.outerjoin(
+            daily_orders,
+            and_(daily_orders.c.day == daily_sales.c.day, daily_orders.c.currency == daily_sales.c.currency),
+        )
+    )
+    .group_by(daily_sales.c.day, daily_sales.c.currency, daily_orders.c.orders),
+    orders="orders placed on the day",
+    gross="amount ordered on the day",
+    cancelled="amount cancelled on the day, whenever it was ordered",
+    net="gross less cancelled",
+)

@@ -16,10 +16,11 @@ from sqlalchemy import (
     SmallInteger,
     Text,
     literal_column,
+    select,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
-from readmodel.base import checkpoint_of, parked_of, read_metadata, table_of
+from readmodel.base import add_report, checkpoint_of, parked_of, read_metadata, table_of
 from readmodel.types import ID, MONEY, TIME
 
 
@@ -153,3 +154,30 @@ Index("orders_any_cancelled_placed_at_idx", orders.c.placed_at, orders.c.id, pos
 Index("orders_any_cancelled_total_idx", orders.c.total, orders.c.id, postgresql_where=_was_cancelled)
 
 Index("order_items_product_id_idx", order_items.c.product_id, order_items.c.placed_at, order_items.c.order_id)
+
+add_report(
+    METADATA,
+    "order_lines",
+    "each line of each order, with the names of buyer and product",
+    select(
+        order_items.c.order_id,
+        order_items.c.line,
+        order_items.c.placed_at,
+        orders.c.status,
+        orders.c.user_id,
+        users.c.name.label("user_name"),
+        order_items.c.product_id,
+        order_items.c.sku,
+        order_items.c.name.label("product_name"),
+        order_items.c.quantity,
+        order_items.c.cancelled_quantity,
+        orders.c.currency,
+        order_items.c.unit_price,
+        order_items.c.amount,
+        (order_items.c.unit_price * (order_items.c.quantity - order_items.c.cancelled_quantity)).label("net_amount"),
+    ).select_from(order_items.join(orders).join(users)),
+    status="of the order: placed, partially_cancelled or cancelled",
+    user_name="as it is now",
+    product_name="as it was when the order was placed, like sku and unit_price",
+    net_amount="amount without what was cancelled since",
+)

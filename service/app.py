@@ -22,8 +22,8 @@ import command.users
 import feed.acts
 import feed.routes
 import timeline.routes
-from contract.observation import observation_of
-from contract.openapi import problem_schemas, refuse_null_bodies, security_schemes, type_ids_in_paths
+from contract.observation import observation_of, path_shown
+from contract.openapi import complete
 from contract.problems import Problem, problem_of
 from contract.requests import add_routes, refuse_undeclared
 from service.api_process import ApiProcess
@@ -46,6 +46,7 @@ DESCRIBED: dict[str, Any] = {
         "POST, and it can be repeated safely. An `X-Request-Id` comes back on the answer. All errors are problem "
         "documents (RFC 9457)."
     ),
+    "contact": {"name": "the orders authors"},
     "license_info": {"name": "MIT", "identifier": "MIT"},
     "openapi_tags": [
         {"name": "orders", "description": "Place, cancel and read orders."},
@@ -165,12 +166,7 @@ class _Api(FastAPI):
     def openapi(self) -> dict[str, Any]:
         """The OpenAPI document."""
         document = super().openapi()
-        document["components"]["schemas"].update(problem_schemas())
-        document["components"]["securitySchemes"] = security_schemes()
-        refuse_null_bodies(document)
-        type_ids_in_paths(document)
-        if self._process.prefix:
-            document["servers"] = [{"url": self._process.prefix}]
+        complete(document, self._process.prefix)
         return document
 
 
@@ -211,7 +207,7 @@ def _answer_problems(app: FastAPI, prefix: str) -> None:
     @app.exception_handler(Exception)
     async def failed(request: Request, error: Exception) -> Response:
         known_as = observation_of(request.scope).request_id.decode()
-        log.error("%s %a failed (%s)", request.method, request.url.path, known_as, exc_info=error)
+        log.error("%s %s failed (%s)", request.method, path_shown(request.scope), known_as, exc_info=error)
         return answer(request, Problem("internal-error", "The service failed on this request."))
 
 

@@ -1,10 +1,10 @@
-"""The key that `orders up` makes when there is none, in a file that only the operator can read."""
+"""The key that `orders up` makes when there is none, in a file that only the operator can read; and sign-in links."""
 
 import asyncio
 import os
 from pathlib import Path
 
-from access import keys, store
+from access import keys, links, store
 from access.issuing import Wanted, create
 from database.sessions import Limits, connect
 from service.cli.acting import actor
@@ -34,3 +34,9 @@ def ensure(database_url: str, data_dir: Path) -> bool:
         path.unlink(missing_ok=True)
         raise
     return True
+
+
+def link(database_url: str) -> str:
+    """The token of a new link that signs a browser in once. Raises psycopg.Error."""
+    with connect(database_url, "orders up", Limits(statement=STATEMENT_SECONDS_MAX)) as connection:
+        return links.make(connection)

@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Literal
+from typing import Any, Literal
 
 # What every record has; all else on a record was given with `extra=` and belongs into the line.
 _OWN_ATTRIBUTES = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "color_message", "taskName"}
@@ -29,7 +29,23 @@ class JsonFormatter(logging.Formatter):
         line |= {name: value for name, value in vars(record).items() if name not in _OWN_ATTRIBUTES}
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
-        return json.dumps(line, default=str, ensure_ascii=False)
+        return json.dumps(line, default=str)
+
+
+class TextFormatter(logging.Formatter):
+    """One line a message. Characters that could begin a line, or that a terminal would obey, are escaped."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
+        """Return the record's line, without its exception."""
+        return _escaped(super().formatMessage(record))
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802 - logging's name
+        """Return the traceback, which has lines of its own."""
+        return "\n".join(map(_escaped, super().formatException(ei).split("\n")))
+
+
+def _escaped(text: str) -> str:
+    return text if text.isprintable() else "".join([it if it.isprintable() else ascii(it)[1:-1] for it in text])
 
 
 class OncePerMinute(logging.Filter):
@@ -59,7 +75,7 @@ _dramatiq = OncePerMinute()
 def configure(log_format: Literal["text", "json"] = "text", log_level: str = "info") -> None:
     """Send all loggers of the process, the libraries' too, to stderr in one format. May be called again."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonFormatter() if log_format == "json" else logging.Formatter(TEXT_FORMAT))
+    handler.setFormatter(JsonFormatter() if log_format == "json" else TextFormatter(TEXT_FORMAT))
     logging.basicConfig(level=log_level.upper(), handlers=[handler], force=True)
     # Alembic says at INFO what `migrate` says better.
     logging.getLogger("alembic.runtime.migration").setLevel(logging.WARNING)

@@ -9,6 +9,7 @@ from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 
 from database.sessions import Limits, connect
+from projector.reports import make_missing_views
 from projector.tables import make_missing
 from service.errors import OperatorError
 from service.projections import PROJECTIONS
@@ -36,10 +37,11 @@ def upgrade(database_url: str) -> str | None:
 
 
 def _make_missing_tables(database_url: str) -> None:
-    """Make the empty tables of every projection that has none; Alembic keeps only what cannot be rebuilt."""
+    """Make what is missing of the read tables and their views; Alembic keeps only what cannot be rebuilt."""
     with connect(database_url, "orders migrate", Limits(lock=LOCK_SECONDS_MAX)) as connection:
         for projection in PROJECTIONS:
             make_missing(connection, projection)
+            make_missing_views(connection, projection)
 
 
 def expected_revision() -> str | None:

@@ -28,7 +28,7 @@ from opentelemetry.trace import (
 from psycopg import Connection
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from contract.observation import observation_of, route_of
+from contract.observation import observation_of, path_shown, route_of
 from eventlog import causes
 from projector.loop import Progress
 from service.version import VERSION
@@ -109,7 +109,7 @@ class _Traced:
                 "http.request.method": scope["method"],
                 "http.route": route,
                 "http.response.status_code": status,
-                "url.path": scope["path"],
+                "url.path": path_shown(scope),
                 "orders.request_id": seen.request_id.decode(),
                 "orders.command": seen.command,
                 "orders.outcome": seen.outcome,

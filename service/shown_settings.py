@@ -1,17 +1,24 @@
 """The settings as an operator may see them: where each value comes from, and no secret."""
 
+import json
 import os
 import re
 from urllib.parse import urlsplit
 
+from pydantic_settings import DotEnvSettingsSource, EnvSettingsSource
+
 from service.settings import Settings
+
+# `orders up` and `orders serve` hand all settings on as environment variables, and say here where they come from.
+TOLD_BY_PARENT = "ORDERS_SETTINGS_FROM"
 
 _PASSWORD = re.compile(r"(password=)[^&\s]*")
 
 
 def shown(settings: Settings) -> list[tuple[str, str, str]]:
     """Name, value and source of each setting. Of a URL the password is left out."""
-    return [(name.upper(), _value(name, value), _source(name, value)) for name, value in _values(settings)]
+    source = sources(settings)
+    return [(name.upper(), _value(name, value), source[name.upper()]) for name, value in _values(settings)]
 
 
 def _values(settings: Settings) -> list[tuple[str, object]]:
@@ -21,6 +28,8 @@ def _values(settings: Settings) -> list[tuple[str, object]]:
 def _value(name: str, value: object) -> str:
     if value is None:
         return "not set"
+    if isinstance(value, bool):
+        return "1" if value else "0"  # as the variable is written
     return _masked(str(value)) if name.endswith("_url") else str(value)
 
 
@@ -36,7 +45,30 @@ def _masked(url: str) -> str:
     return _PASSWORD.sub(r"\1***", url)
 
 
-def _source(name: str, value: object) -> str:
-    if value == Settings.model_fields[name].default:
-        return "default"
-    return "environment" if name.upper() in os.environ else ".env or command line"
+def sources(settings: Settings) -> dict[str, str]:
+    """Where the value of each setting comes from, by the name of its variable."""
+    told = json.loads(os.environ.get(TOLD_BY_PARENT, "{}"))
+    in_environment, in_file = EnvSettingsSource(Settings)(), DotEnvSettingsSource(Settings)()
+    found = {}
+    for field in Settings.model_fields:
+        name = field.upper()
+        if name in told:
+            found[name] = told[name]
+        elif field not in settings.model_fields_set:
+            found[name] = "default"
+        elif field in in_environment:
+            found[name] = "environment"
+        elif os.environ.get(f"{name}_FILE"):
+            found[name] = f"the file that {name}_FILE names"
+        else:
+            found[name] = ".env" if field in in_file else "command line"
+    return found
+
+
+def handed_on(settings: Settings, **own: str) -> dict[str, str]:
+    """The settings as environment variables for a child process; `own` are the caller's own, by variable.
+
+    The child then knows where each value comes from.
+    """
+    told = sources(settings) | dict.fromkeys(own, "orders up")
+    return settings.environment() | own | {TOLD_BY_PARENT: json.dumps(told)}

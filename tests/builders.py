@@ -12,15 +12,16 @@ from decimal import Decimal
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from command.domain.order import WantedLine
+from command.cancelling import CancelOrder
+from command.domain.placing import WantedLine
 from command.domain.refusals import Refused
-from command.orders import CancelOrder, PlaceOrder, ProductRef
+from command.orders import PlaceOrder, ProductRef
 from command.products import AddProduct, AdjustStock, ChangeProduct, DiscontinueProduct
 from command.submission import Answer, Command, Submission
 from command.users import ChangeUser, DeleteUser, RegisterUser
 from command.writer import Writer
-from eventlog import append
-from eventlog.append import Batch, NewEvent
+from eventlog import append, connecting
+from eventlog.batch import Batch, NewEvent
 from eventlog.codec import encode
 from eventlog.events import SCHEMA_VERSIONS, Event
 from eventlog.ids import new_id
@@ -52,7 +53,7 @@ def append_events(database_url: str, events: Iterable[NewEvent]) -> None:
     """Put events into the log as they are, whatever the rules say."""
 
     async def run() -> None:
-        connection = await append.connect(database_url)
+        connection = await connecting.connect(database_url)
         try:
             await append.take_head(connection)
             await append.append(connection, Batch(list(events)))

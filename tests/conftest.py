@@ -21,7 +21,7 @@ import redis
 from psycopg import sql
 
 from bench import mariadb as programs
-from bench.mariadb import MariaDbServer
+from bench.mariadb import MariaDbServer, MysqlServer
 from service.embedded import PostgresServer, ValkeyServer
 from service.migrate import upgrade
 
@@ -184,8 +184,14 @@ def worker_number(request: pytest.FixtureRequest) -> int:
 
 
 @pytest.fixture(scope="session")
-def mariadb() -> Iterator[MariaDbServer]:
-    """A MariaDB for all tests of this process; without its programs they are skipped, and fail where CI is set."""
+def mariadb() -> Iterator[MysqlServer]:
+    """A MariaDB for all tests of this process; without its programs they are skipped, and fail where CI is set.
+
+    TEST_MYSQL_URL names the server of MySQL or MariaDB that is used instead.
+    """
+    if url := os.environ.get("TEST_MYSQL_URL"):
+        yield MysqlServer(url)
+        return
     if lacking := programs.missing():
         (pytest.fail if os.environ.get("CI") else pytest.skip)(lacking)
     with tempfile.TemporaryDirectory(prefix="orders-mariadb-") as directory:

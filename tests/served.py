@@ -112,7 +112,14 @@ def served_with(settings: Settings) -> Iterator[Shop]:
     """Serve the API, as service/http/serving.py does."""
     app = create_app(settings)
     config = uvicorn.Config(
-        app, loop="uvloop", http=Connection, ws="none", log_config=None, server_header=False, headers=HEADERS
+        app,
+        loop="uvloop",
+        http=Connection,
+        ws="none",
+        log_config=None,
+        proxy_headers=False,
+        server_header=False,
+        headers=HEADERS,
     )
     server = uvicorn.Server(config)
     with socket.create_server(("127.0.0.1", 0)) as listener:

@@ -38,6 +38,7 @@ TRANSACTIONS = {
     "projector/shadow.py:Shadow._add_keys_and_indexes": "shadow",  # their keys and indexes
     "projector/shadow.py:Shadow.park_orphans": "shadow",  # rows that nobody reads yet
     "projector/tables.py:make_missing": "migration",
+    "projector/reports.py:make_missing_views": "migration",
     "projector/replay.py:_rehearse": "read",  # the swap's statements, rolled back
     "projector/status.py:_built": "read",  # a rebuild that may be over
     "projector/verify.py:verify": "read",  # one snapshot, compared
@@ -63,25 +64,30 @@ TRANSACTIONS = {
 
 # Files with a statement that writes. All else reads.
 WRITING = {
+    "access/links.py",
     "access/store.py",
     "eventlog/append.py",
     "eventlog/idempotency.py",
     "eventlog/skips.py",
     "eventlog/snapshots.py",
+    "eventlog/verifications.py",
     "migrations/env.py",
     "migrations/versions",
     "projector/checkpoint.py",
+    "projector/jobs/table.py",
     "projector/mirror/mysql.py",
     "projector/mirror/postgres.py",
     "projector/mirror/sqlite.py",
     "projector/mirror/standings.py",
     "projector/parking.py",
     "projector/replay.py",
+    "projector/reports.py",
     "projector/rows.py",
     "projector/shadow.py",
     "projector/tables.py",
     "projector/writer.py",
     "service/embedded/postgres.py",
+    "service/import_runs.py",
 }
 
 ENDS = {"transaction", "commit", "begin"}

@@ -68,10 +68,15 @@ def misfit(path: Path) -> str | None:
         return f"{path} is a workbook or a zip archive: save it as CSV UTF-8, or as JSON lines"
     if beginning.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return f"{path} is UTF-16: save it as UTF-8"
+    if b"\0" in beginning:
+        return f"{path} is not text: JSON lines and CSV are imported, plain or gzipped"
     if is_csv(path):
         return _misfit_of_csv(path, beginning)
     if beginning.lstrip()[:1] == b"[" and beginning.lstrip()[1:].lstrip()[:1] == b"{":
         return f"{path} is one JSON array: write one object a line, for example with jq -c '.[]'"
+    lines = beginning.removeprefix(_BYTE_ORDER_MARK).splitlines()
+    if any(it.strip() for it in lines) and not any(it.lstrip()[:1] == b"{" for it in lines):
+        return f"{path} has no JSON objects: write one object a line, or name a CSV file *.csv"
     return None
 
 

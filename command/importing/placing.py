@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from command.domain import order as rules
 from command.domain import user
-from command.domain.order import WantedLine
+from command.domain.placing import WantedLine
 from command.domain.refusals import ExternalIdTaken, MixedCurrency, UnknownUser
 from command.orders import PlaceOrder, ProductRef
 from command.states import States, split

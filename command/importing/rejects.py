@@ -10,6 +10,8 @@ from command.importing.line import Line
 from command.importing.reasons import Reason
 from eventlog.codec import encode
 
+# For a summary; the file has all.
+FIRST_MAX = 100
 # Of a line that is too long to be a row, this much is kept.
 SHOWN_BYTES_MAX = 1_000
 
@@ -20,6 +22,7 @@ class Rejects:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._file: IO[bytes] | None = None
+        self.first: list[dict[str, str | int]] = []  # without the rows themselves, which may hold personal data
 
     def __enter__(self) -> Self:
         self._file = self._path.open("wb")
@@ -34,14 +37,15 @@ class Rejects:
     def write(self, file: Path, line: Line, reason: Reason) -> None:
         """Add a row."""
         assert self._file is not None, "used as a context manager"
-        entry = {
+        entry: dict[str, str | int] = {
             "file": str(file),
             "line": line.number,
             "code": reason.code,
             "detail": reason.detail,
-            "row": _row(line, reason),
         }
-        self._file.write(encode(entry) + b"\n")
+        if len(self.first) < FIRST_MAX:
+            self.first.append(entry)
+        self._file.write(encode({**entry, "row": _row(line, reason)}) + b"\n")
 
 
 def _row(line: Line, reason: Reason) -> msgspec.Raw | str:

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import NamedTuple
 
+from command.cancelling import known_products, products_of
+from command.domain import cancelling, product
 from command.domain import order as rules
-from command.domain import product
 from command.domain.order import Decided, Order
 from command.domain.product import Product
 from command.domain.refusals import ExternalIdTaken, Missing, Refused
-from command.orders import known_products, products_of
 from command.states import Entity, States, split
 from command.submission import Answered, Outcome
 
@@ -59,7 +59,7 @@ class CancelImportedOrder:
         entity = _order(states, self.target)
         if entity.state.status == "cancelled":
             raise AlreadyCancelled(self.target)
-        events = rules.cancel(entity.state, known_products(states, entity), None, None, self.document)
+        events = cancelling.cancel(entity.state, known_products(states, entity), None, None, self.document)
         return Outcome(events, _unread, claimed)
 
 
@@ -84,7 +84,7 @@ class ReturnItems:
             # What an earlier order of this document gave back is in stock when the next one gives back more.
             products = known_products(states, entity) | products
             quantities = _quantities(entity.state, [it for it in self.returned if it.order == external_id])
-            cancelled = rules.cancel(entity.state, products, quantities, None, self.document)
+            cancelled = cancelling.cancel(entity.state, products, quantities, None, self.document)
             events += cancelled
             _restock(products, cancelled)
         return Outcome(events, _unread, claimed)

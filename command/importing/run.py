@@ -18,7 +18,7 @@ from command.importing.translation import translate
 from command.states import States
 from command.submission import Answer, Answered, Command, Outcome, OutcomeUnknown, Overloaded, Submission, Unavailable
 from command.writer import Writer
-from eventlog import append, origins
+from eventlog import connecting, origins
 from eventlog.codec import UnreadableEvent, encode
 from eventlog.ids import new_id
 
@@ -117,7 +117,7 @@ async def import_files(
 
 
 async def _settled(database_url: str, paths: Sequence[Path]) -> list[Settled]:
-    connection = await append.connect(database_url)
+    connection = await connecting.connect(database_url)
     try:
         return [await history.look(connection, path) for path in paths]
     finally:

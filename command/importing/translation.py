@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
-from command.domain.order import WantedLine
+from command.domain.placing import WantedLine
 from command.importing import files, reasons
 from command.importing.placing import PlaceImportedOrder
 from command.importing.reasons import Reason

@@ -4,14 +4,18 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from console.desk import Desk
+from console.pages.acting import mark
+from projector.mirror.standings import standings
 from projector.parked import groups, held_back
 
 STREAMS_SHOWN_MAX = 200
 
 
 def projections(desk: Desk, request: Request) -> Response:
-    """How far each projection is, and what keeps it."""
-    return desk.page(request, "projections.html")
+    """How far each projection is, and what keeps it; the mirrors of projections in other databases too."""
+    with desk.database.connection() as connection:
+        mirrors = standings(connection, desk.parts.projections)
+    return desk.page(request, "projections.html", mirrors=mirrors)
 
 
 def parked(desk: Desk, request: Request) -> Response:
@@ -24,6 +28,7 @@ def parked(desk: Desk, request: Request) -> Response:
         "parked.html",
         groups=list(enumerate(found, 1)),
         held=held[:STREAMS_SHOWN_MAX],
+        mark=mark,
         more=max(0, len(held) - STREAMS_SHOWN_MAX),
     )
 

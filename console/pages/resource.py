@@ -20,6 +20,7 @@ STEPS_SHOWN = 25
 _VERSION_MAX = 2**31 - 1
 _KINDS = {"orders": "order", "products": "product", "users": "user"}
 QUERY_LENGTH_MAX = 300
+AS_OF_LENGTH_MAX = 100
 
 
 class Blame(NamedTuple):
@@ -77,6 +78,7 @@ def show(desk: Desk, request: Request) -> Response:
         steps=asked.history.steps[::-1],
         comparisons=asked.comparisons,
         error=error,
+        as_of=request.query_params.get("as_of", "").strip()[:AS_OF_LENGTH_MAX],
     )
 
 

@@ -1,6 +1,7 @@
 """The log with what is kept beside it, triggers that refuse to rewrite history, and the API keys."""
 
 from alembic import op
+from alembic.util import CommandError
 
 revision = "0001"
 down_revision = None
@@ -90,6 +91,18 @@ CREATE TABLE log.skips (
 );
 COMMENT ON TABLE log.skips IS 'events that an operator had a projection leave out; every replay leaves them out too';
 
+CREATE TABLE log.verifications (
+    projection text COLLATE "C" NOT NULL,
+    generation text NOT NULL,
+    position bigint NOT NULL,
+    differences bigint NOT NULL,
+    verified_at timestamptz NOT NULL DEFAULT now(),
+    CONSTRAINT verifications_pkey PRIMARY KEY (projection)
+);
+COMMENT ON TABLE log.verifications IS 'the last verify of each projection';
+COMMENT ON COLUMN log.verifications.generation IS 'the build of the tables that were compared';
+GRANT SELECT ON log.verifications TO PUBLIC;
+
 CREATE SCHEMA access;
 CREATE TABLE access.api_keys (
     id text COLLATE "C" NOT NULL,
@@ -111,6 +124,11 @@ CREATE TABLE access.api_keys (
 );
 COMMENT ON COLUMN access.api_keys.account IS 'the id of the first key of its family';
 COMMENT ON COLUMN access.api_keys.user_id IS 'the user that a customer is';
+CREATE TABLE access.sign_in_links (
+    sha256 bytea NOT NULL,
+    expires_at timestamptz NOT NULL,
+    CONSTRAINT sign_in_links_pkey PRIMARY KEY (sha256)
+);
 
 CREATE FUNCTION log.refuse_rewriting() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
@@ -140,14 +158,70 @@ CREATE TABLE mirrors.standings (
     worker text NOT NULL,
     updated_at timestamptz NOT NULL,
     seen_at timestamptz NOT NULL,
+    ended_at timestamptz,
+    rebuilt_to bigint,
+    rebuild_began_at timestamptz,
     CONSTRAINT standings_pkey PRIMARY KEY (target, projection)
 ) WITH (fillfactor = 50);
-COMMENT ON TABLE mirrors.standings IS 'where the mirrors are; delete the rows of one that is gone for good';
+COMMENT ON TABLE mirrors.standings IS 'where the mirrors are; orders mirror URL --forget deletes the rows of one';
 COMMENT ON COLUMN mirrors.standings.target IS 'the URL of the other database, without the password';
 COMMENT ON COLUMN mirrors.standings.updated_at IS 'when the position last moved';
 COMMENT ON COLUMN mirrors.standings.seen_at IS 'when the mirror last looked at the log';
+COMMENT ON COLUMN mirrors.standings.ended_at IS 'when the mirror ended in order; null: it should be at work';
+COMMENT ON COLUMN mirrors.standings.rebuilt_to IS 'how far a rebuild is; null when there is none';
 GRANT USAGE ON SCHEMA mirrors TO PUBLIC;
 GRANT SELECT ON mirrors.standings TO PUBLIC;
+"""
+
+# What operators ask of the workers, and what was imported. No projection and no decision reads these tables.
+OPERATIONS = """
+CREATE SCHEMA operations;
+CREATE TABLE operations.jobs (
+    id uuid NOT NULL,
+    kind text NOT NULL,
+    projection text COLLATE "C" NOT NULL,
+    stream text COLLATE "C",
+    at_position bigint,
+    type text,
+    error text,
+    streams integer,
+    reason text,
+    asked_by text NOT NULL,
+    asked_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    state text NOT NULL DEFAULT 'waiting',
+    worker text,
+    attempts integer NOT NULL DEFAULT 0,
+    started_at timestamptz,
+    seen_at timestamptz,
+    done_events bigint,
+    of_events bigint,
+    finished_at timestamptz,
+    result json,
+    CONSTRAINT jobs_pkey PRIMARY KEY (id),
+    CONSTRAINT a_kind_that_is_known CHECK (kind IN ('replay', 'verify', 'retry', 'skip')),
+    CONSTRAINT a_state_that_is_known CHECK (state IN ('waiting', 'running', 'done', 'failed'))
+) WITH (fillfactor = 50);
+COMMENT ON TABLE operations.jobs IS 'what operators asked of the workers; rows of finished jobs may be deleted';
+COMMENT ON COLUMN operations.jobs.at_position IS 'of a skip: the event that is to be skipped';
+COMMENT ON COLUMN operations.jobs.type IS 'of a group of parked streams: the type of the event, as `error` its cause';
+COMMENT ON COLUMN operations.jobs.streams IS 'how many streams the group had when the operator saw it';
+CREATE INDEX jobs_open_idx ON operations.jobs (id) WHERE state IN ('waiting', 'running');
+
+CREATE TABLE operations.imports (
+    id uuid NOT NULL,
+    path text NOT NULL,
+    started_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    finished_at timestamptz,
+    accepted bigint NOT NULL DEFAULT 0,
+    already_there bigint NOT NULL DEFAULT 0,
+    events bigint NOT NULL DEFAULT 0,
+    refused json NOT NULL DEFAULT '{}',
+    first_rejects json NOT NULL DEFAULT '[]',
+    error text,
+    CONSTRAINT imports_pkey PRIMARY KEY (id)
+);
+COMMENT ON TABLE operations.imports IS 'a row for each run of `orders import`; rows may be deleted';
+COMMENT ON COLUMN operations.imports.refused IS 'the number of refused rows by code';
 """
 
 # A role is the cluster's, not the database's, and not everyone who migrates may make one.
@@ -165,6 +239,9 @@ BEGIN
     GRANT USAGE ON SCHEMA access TO orders_writer;
     GRANT SELECT, INSERT ON access.api_keys TO orders_writer;
     GRANT UPDATE (expires_at, revoked_at, replaced_by, last_used_hour) ON access.api_keys TO orders_writer;
+    GRANT SELECT, INSERT, DELETE ON access.sign_in_links TO orders_writer;
+    GRANT USAGE ON SCHEMA operations TO orders_writer;
+    GRANT SELECT, INSERT, UPDATE ON operations.jobs, operations.imports TO orders_writer;
 EXCEPTION
     WHEN insufficient_privilege THEN
         RAISE NOTICE 'the role orders_writer was not made: %', SQLERRM;
@@ -178,8 +255,9 @@ $$
 def upgrade() -> None:
     op.execute(UP)
     op.execute(MIRRORS)
+    op.execute(OPERATIONS)
     op.execute(ROLE)
 
 
 def downgrade() -> None:
-    raise RuntimeError("The log is the truth: no migration deletes it.")
+    raise CommandError("the log is the truth: no migration deletes it")

@@ -7,7 +7,8 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 
 import psycopg
 from sqlalchemy.engine import Connection
@@ -15,12 +16,14 @@ from sqlalchemy.exc import DBAPIError
 
 from projector.checkpoint import Fenced, OtherVersion
 from projector.connecting import connect
-from projector.loop import Loop, Progress, reader_of
+from projector.loop import Loop, Progress
+from projector.mirror import standings
 from projector.mirror.building import prepare, rebuild
 from projector.mirror.standings import Heartbeat
 from projector.mirror.target import Target
-from projector.mirror.writer import MirrorWriter, OtherLog
+from projector.mirror.writer import MirrorWriter
 from projector.observing import log_parked
+from projector.paging import reader_of
 from projector.parked import STREAMS_A_BATCH
 from projector.projection import Projection
 from projector.read_ahead import ReadAhead
@@ -44,7 +47,14 @@ class TargetInUse(Exception):
 class Mirror:
     """The projections of one log on one target. Use it in a `with`: that closes what it holds."""
 
-    def __init__(self, database_url: str, target: Target, projections: Sequence[Projection]) -> None:
+    def __init__(
+        self,
+        database_url: str,
+        target: Target,
+        projections: Sequence[Projection],
+        batch_events: int = BATCH_EVENTS_MAX,
+    ) -> None:
+        self._batch_events = batch_events
         self._database_url = database_url
         self._target = target
         self._projections = projections
@@ -59,18 +69,24 @@ class Mirror:
 
         Raises TargetInUse, Unsuitable, OtherLog, OtherVersion, sqlalchemy.exc.DBAPIError and psycopg.Error.
         """
-        with self._at_work() as loops:
+        with self._listing_failures(), self._at_work() as loops:
+            self._catch_up(loops, report)
             for following in loops:
-                self._catch_up(following, report)
+                following.end()
 
     def rebuild(self, report: Callable[[Progress], None]) -> Progress:
         """Build the tables of the one projection anew. Raises the same."""
         (projection,) = self._projections
         with (
+            self._listing_failures(),
             self._connected() as (log_connection, writing),
             ReadAhead(connect(self._database_url), reader_of(projection)) as ahead,
         ):
-            return rebuild(self._target, writing, projection, log_connection, ahead, report)
+            prepare(self._target, writing, projection, log_connection)
+            following = self._following(writing, log_connection, projection, ahead)
+            progress = following.rebuild(report)
+            following.end()
+            return progress
 
     def follow(self) -> None:
         """Catch up and follow the log until `stop`; stand by while another mirror works on the target.
@@ -80,19 +96,18 @@ class Mirror:
         trouble = ""
         while not self._stopping.is_set():
             try:
-                with self._at_work() as loops:
+                with self._listing_failures(), self._at_work() as loops:
                     while not self._stopping.is_set():
-                        for following in loops:
-                            if not following.is_resting:
-                                self._catch_up(following)
+                        self._catch_up(loops)
                         trouble = self._over(trouble)
                         self._stopping.wait(LOOK_SECONDS)
+                    for following in loops:
+                        following.end()
             except TargetInUse as error:
                 trouble = self._warn_once(trouble, f"{error}: this one stands by")
                 self._stopping.wait(STAND_BY_SECONDS)
             except (DBAPIError, Fenced, psycopg.OperationalError) as error:
-                said = str(getattr(error, "orig", error)).partition("\n")[0]
-                trouble = self._warn_once(trouble, f"{said}: trying again")
+                trouble = self._warn_once(trouble, f"{self._said(error)}: trying again")
                 self._stopping.wait(AFTER_ERROR_SECONDS)
 
     def _warn_once(self, before: str, trouble: str) -> str:
@@ -104,6 +119,27 @@ class Mirror:
         if trouble:
             log.info("the mirror goes on")
         return ""
+
+    def _said(self, error: Exception) -> str:
+        """What a database said, in one line."""
+        return self._target.said(error) if isinstance(error, DBAPIError) else str(error).partition("\n")[0]
+
+    @contextmanager
+    def _listing_failures(self) -> Iterator[None]:
+        """Record why the mirror stands still, where `orders status` looks, and raise the same."""
+        names = [projection.name for projection in self._projections]
+        try:
+            yield
+        except TargetInUse:
+            raise
+        except KeyboardInterrupt:
+            with suppress(psycopg.Error), connect(self._database_url) as log_connection:
+                standings.end(log_connection, self._target.listed, names)
+            raise
+        except Exception as error:
+            with suppress(psycopg.Error), connect(self._database_url) as log_connection:
+                standings.fail(log_connection, self._target.listed, names, self._said(error))
+            raise
 
     @contextmanager
     def _connected(self) -> Iterator[tuple[psycopg.Connection, Connection]]:
@@ -126,17 +162,37 @@ class Mirror:
             for projection in self._projections:
                 prepare(self._target, writing, projection, log_connection)
                 ahead = stack.enter_context(ReadAhead(connect(self._database_url), reader_of(projection)))
-                loops.append(_Following(self._target, writing, log_connection, projection, ahead))
+                loops.append(self._following(writing, log_connection, projection, ahead))
             yield loops
 
-    def _catch_up(self, following: "_Following", report: Report | None = None) -> None:
-        while not self._stopping.is_set():
-            progress = following.project(self._stopping)
-            if report is not None:
-                report(following.projection, progress)
-            if not progress.events:
-                following.retry_parked()
-                return
+    def _following(
+        self, writing: Connection, log_connection: psycopg.Connection, projection: Projection, ahead: ReadAhead
+    ) -> "_Following":
+        return _Following(self._target, writing, log_connection, projection, ahead, self._batch_events)
+
+    def _catch_up(self, loops: Sequence["_Following"], report: Report | None = None) -> None:
+        """Project one batch of each projection in turn, so that none waits for another that is far behind."""
+        is_busy = True
+        while is_busy and not self._stopping.is_set():
+            is_busy = False
+            for following in loops:
+                if following.is_resting:
+                    continue
+                progress = following.project(partial(self._meanwhile, loops, following))
+                if report is not None:
+                    report(following.projection, progress)
+                if progress.events:
+                    is_busy = True
+                else:
+                    following.retry_parked()
+
+    def _meanwhile(self, loops: Sequence["_Following"], rebuilt: "_Following") -> None:
+        """While one projection is rebuilt, the others are listed as at work. Raises _Stopped."""
+        if self._stopping.is_set():
+            raise _Stopped
+        for following in loops:
+            if following is not rebuilt:
+                following.beat_if_due()
 
 
 class _Following:
@@ -149,7 +205,9 @@ class _Following:
         log_connection: psycopg.Connection,
         projection: Projection,
         ahead: ReadAhead,
+        batch_events: int,
     ) -> None:
+        self._batch_events = batch_events
         self.projection = projection
         self._target, self._writing, self._log, self._ahead = target, writing, log_connection, ahead
         self._writer = MirrorWriter(target, writing, projection)
@@ -162,24 +220,46 @@ class _Following:
         """Whether the projection need not be current yet: it rests after a batch, which saves work."""
         return time.monotonic() < self._rests_until
 
-    def project(self, stopping: threading.Event) -> Progress:
-        """Project the next batch; rebuild tables of an older version. Raises OtherLog, and OtherVersion for a newer."""
+    def project(self, meanwhile: Callable[[], None]) -> Progress:
+        """Project the next batch; rebuild tables of an older version, and call `meanwhile` after each batch of that.
+
+        Raises OtherLog, and OtherVersion for a newer version.
+        """
         try:
-            progress = self._loop.project(self._log, BATCH_EVENTS_MAX)
+            progress = self._loop.project(self._log, self._batch_events)
         except OtherVersion as other:
             if other.built > other.ours:
                 raise
-            return self._rebuild(other, stopping)
-        except OtherLog as error:
-            self._heartbeat.fail(self._log, str(error))
-            raise
-        if progress.events:
+            log.info("%s: rebuilding them", other)
+            try:
+                return self.rebuild(lambda _: meanwhile())
+            except _Stopped:
+                return Progress(0, 0, 0)
+        if progress.events and not progress.lag:
             self._rests_until = time.monotonic() + self.projection.rest_seconds
         log_parked(lambda: self._log, self.projection.name, progress)
-        if self._heartbeat.is_due:
-            seen = self._writer.look(self._log)
-            self._heartbeat.beat(self._log, seen.position, seen.parked)
+        self.beat_if_due()
         return progress
+
+    def beat_if_due(self) -> None:
+        """Record, once a second, that the mirror is at work, and where."""
+        if self._heartbeat.is_due:
+            self._beat()
+
+    def end(self) -> None:
+        """Record that the mirror ends in order, and where."""
+        self._beat()
+        standings.end(self._log, self._target.listed, [self.projection.name])
+
+    def rebuild(self, report: Callable[[Progress], None]) -> Progress:
+        """Build the tables anew."""
+
+        def beat(progress: Progress) -> None:
+            if self._heartbeat.is_due:
+                self._heartbeat.beat_of_rebuild(self._log, progress.position)
+            report(progress)
+
+        return rebuild(self._target, self._writing, self.projection, self._log, self._ahead, beat)
 
     def retry_parked(self) -> None:
         """Retry the parked streams, after the start and then once a minute: their cause may be gone."""
@@ -190,17 +270,10 @@ class _Following:
         for start in range(0, len(waiting), STREAMS_A_BATCH):
             retry(self._log, self._loop, waiting[start : start + STREAMS_A_BATCH])
 
-    def _rebuild(self, other: OtherVersion, stopping: threading.Event) -> Progress:
-        log.info("%s: rebuilding them", other)
-
-        def report(_: Progress) -> None:
-            if stopping.is_set():
-                raise _Stopped
-
-        try:
-            return rebuild(self._target, self._writing, self.projection, self._log, self._ahead, report)
-        except _Stopped:
-            return Progress(0, 0, 0)
+    def _beat(self) -> None:
+        with suppress(OtherVersion):  # it waits for its rebuild, or was stopped in the middle of it
+            seen = self._writer.look(self._log)
+            self._heartbeat.beat(self._log, seen.position, seen.parked)
 
 
 class _Stopped(Exception):

@@ -1,6 +1,7 @@
 """A mirror in MySQL or MariaDB, by PyMySQL (the extra `mysql`)."""
 
 import importlib.util
+import inspect
 import re
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any
@@ -55,11 +56,14 @@ class MysqlTarget(Target):
 
     def __init__(self, url: URL) -> None:
         if importlib.util.find_spec("pymysql") is None:
-            raise Unsuitable("a mirror in MySQL needs PyMySQL: pip install 'orders[mysql]'")
+            raise Unsuitable("a mirror in MySQL needs PyMySQL: pip install pymysql")
         if not url.database:
             raise Unsuitable("the URL names no database: mysql://user:password@host/database")
+        options = inspect.signature(importlib.import_module("pymysql.connections").Connection).parameters
+        if unknown := set(url.query) - set(options):
+            raise Unsuitable(f"PyMySQL has no option {', '.join(sorted(unknown))}")
         super().__init__(url.set(drivername="mysql+pymysql"))
-        self.shown = url.render_as_string(hide_password=True)
+        self.shown = self.shown.replace("mysql+pymysql:", "mysql:", 1)
         # `check` finds it out: MariaDB and MySQL have different names for the collation that compares bytes.
         self._collation = _COLLATION_OF_MYSQL
 
@@ -177,8 +181,9 @@ class MysqlTarget(Target):
     def refuses(self, error: DBAPIError) -> bool:
         return super().refuses(error) or _code(error) in _REFUSALS
 
-    def reason(self, error: DBAPIError) -> str:
-        return f"error {_code(error)}: {super().reason(error)}"
+    def said(self, error: DBAPIError) -> str:
+        code, *text = error.orig.args if error.orig is not None else ("",)
+        return f"{''.join(map(str, text)).partition(chr(10))[0]} (error {code})"
 
 
 def _code(error: DBAPIError) -> int | None:
@@ -196,10 +201,10 @@ def _update(table: Table, columns: Sequence[str], key: Sequence[str]) -> str:
     described = ", ".join(
         f"{name} {_json_type(table.c[name])} PATH '$[{number}]' ERROR ON ERROR" for number, name in enumerate(names)
     )
-    same_key = " AND ".join(f"stored.{name} = new.{name}" for name in key)
-    settings = ", ".join(f"stored.{name} = new.{name}" for name in columns)
+    same_key = " AND ".join(f"mirrored.{name} = changed.{name}" for name in key)
+    settings = ", ".join(f"mirrored.{name} = changed.{name}" for name in columns)
     return (
-        f"UPDATE `{table.name}` AS stored JOIN JSON_TABLE(%s, '$[*]' COLUMNS ({described})) AS new "  # noqa: S608
+        f"UPDATE `{table.name}` AS mirrored JOIN JSON_TABLE(%s, '$[*]' COLUMNS ({described})) AS changed "  # noqa: S608
         f"ON {same_key} SET {settings}"
     )
 

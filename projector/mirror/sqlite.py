@@ -55,6 +55,8 @@ class SqliteTarget(Target):
     def __init__(self, url: URL) -> None:
         if not url.database or url.database == ":memory:":
             raise Unsuitable("a mirror in SQLite needs a file: sqlite:///./app.db, or sqlite:////srv/app.db")
+        if url.query:
+            raise Unsuitable("the URL of a mirror in SQLite has no options: sqlite:///./app.db")
         self._path = Path(url.database)
         if not self._path.parent.is_dir():
             raise Unsuitable(f"there is no directory {self._path.parent}")

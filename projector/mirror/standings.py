@@ -6,7 +6,7 @@ The log itself is only read. Without the right to write `mirrors.standings` a mi
 import contextlib
 import logging
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 import psycopg
@@ -14,28 +14,56 @@ from psycopg import Connection
 
 from projector.checkpoint import WORKER
 from projector.projection import Projection, named
-from projector.status import Standing
+from projector.status import STOPPED_AFTER, Building, Standing
 
 BEAT_SECONDS = 1.0
 
+# `ended_at` and `rebuilt_to` are null while the mirror follows the log.
 _BEAT = b"""
-INSERT INTO mirrors.standings AS old (target, projection, version, position, parked, worker, updated_at, seen_at)
+INSERT INTO mirrors.standings AS old
+    (target, projection, version, position, parked, worker, updated_at, seen_at)
 VALUES (%(target)s, %(projection)s, %(version)s, %(position)s, %(parked)s, %(worker)s, clock_timestamp(),
     clock_timestamp())
 ON CONFLICT (target, projection) DO UPDATE SET version = excluded.version, position = excluded.position,
     parked = excluded.parked, error = NULL, worker = excluded.worker, seen_at = excluded.seen_at,
+    ended_at = NULL, rebuilt_to = NULL, rebuild_began_at = NULL,
     updated_at = CASE WHEN old.position = excluded.position THEN old.updated_at ELSE excluded.updated_at END
 """
 
-_FAIL = b"UPDATE mirrors.standings SET error = %s WHERE target = %s AND projection = %s"
+# The version and the position are those of the tables that serve until the rebuild is over.
+_BEAT_OF_REBUILD = b"""
+INSERT INTO mirrors.standings AS old (target, projection, version, position, parked, worker, updated_at, seen_at,
+    rebuilt_to, rebuild_began_at)
+VALUES (%(target)s, %(projection)s, %(version)s, 0, 0, %(worker)s, clock_timestamp(), clock_timestamp(),
+    %(position)s, clock_timestamp())
+ON CONFLICT (target, projection) DO UPDATE SET error = NULL, worker = excluded.worker, seen_at = excluded.seen_at,
+    ended_at = NULL, rebuilt_to = excluded.rebuilt_to,
+    rebuild_began_at = coalesce(old.rebuild_began_at, excluded.rebuild_began_at)
+"""
 
-# The columns of a Standing, after the mirror's name.
+_END = b"""
+UPDATE mirrors.standings SET ended_at = clock_timestamp(), rebuilt_to = NULL, rebuild_began_at = NULL
+WHERE target = %(target)s AND projection = ANY(%(projections)s)
+"""
+
+_FAIL = b"""
+UPDATE mirrors.standings SET error = %(error)s, ended_at = NULL, rebuilt_to = NULL, rebuild_began_at = NULL
+WHERE target = %(target)s AND projection = ANY(%(projections)s)
+"""
+
+# The mirror's name and the rebuild, and then the columns of a Standing. A rebuild that nobody works on is none.
 LISTED = b"""
-SELECT mirror.target, mirror.projection, mirror.version, mirror.position, head.position,
+SELECT mirror.target, mirror.ended_at, mirror.rebuilt_to, mirror.rebuild_began_at,
+    mirror.projection, mirror.version, mirror.position, head.position,
     (SELECT recorded_at FROM log.events AS event WHERE event.position = mirror.position + 1),
     mirror.updated_at, mirror.seen_at, mirror.worker, mirror.error, mirror.parked, NULL::integer, clock_timestamp(),
-    false
-FROM mirrors.standings AS mirror, log.head AS head ORDER BY 1, 2
+    mirror.rebuilt_to IS NOT NULL AND mirror.seen_at > clock_timestamp() - interval '%SECONDS s'
+FROM mirrors.standings AS mirror, log.head AS head ORDER BY mirror.target, mirror.projection
+""".replace(b"%SECONDS", b"%d" % STOPPED_AFTER.total_seconds())
+
+_FORGET = b"""
+DELETE FROM mirrors.standings WHERE target = ANY(%(targets)s) AND projection = ANY(%(projections)s)
+RETURNING target, projection
 """
 
 log = logging.getLogger(__name__)
@@ -54,24 +82,26 @@ class Heartbeat:
         """Whether `beat` should be called now."""
         return self._is_allowed and time.monotonic() - self._beaten_at >= BEAT_SECONDS
 
-    def fail(self, connection: Connection, error: str) -> None:
-        """Record why the mirror stops."""
-        with contextlib.suppress(psycopg.Error):
-            connection.execute(_FAIL, (error, self._target, self._projection.name))
-
     def beat(self, connection: Connection, position: int, parked: int) -> None:
         """Record position and number of parked streams. Raises psycopg.OperationalError if the server is away."""
+        self._record(connection, _BEAT, {"position": position, "parked": parked})
+
+    def beat_of_rebuild(self, connection: Connection, position: int) -> None:
+        """Record how far a rebuild is. Raises psycopg.OperationalError if the server is away."""
+        self._record(connection, _BEAT_OF_REBUILD, {"position": position})
+
+    def _record(self, connection: Connection, statement: bytes, values: dict[str, Any]) -> None:
+        if not self._is_allowed:
+            return
         self._beaten_at = time.monotonic()
-        values = {
+        known = {
             "target": self._target,
             "projection": self._projection.name,
             "version": self._projection.version,
-            "position": position,
-            "parked": parked,
             "worker": WORKER,
         }
         try:
-            connection.execute(_BEAT, values)
+            connection.execute(statement, known | values)
         except (
             psycopg.errors.InsufficientPrivilege,
             psycopg.errors.ReadOnlySqlTransaction,
@@ -82,6 +112,23 @@ class Heartbeat:
             log.warning("this mirror is not listed in `orders status`, because it may not say where it is: %s", said)
 
 
+def end(connection: Connection, target: str, projections: Iterable[str]) -> None:
+    """Record that the mirrors of the projections end in order, if the role may."""
+    with contextlib.suppress(psycopg.Error):
+        connection.execute(_END, {"target": target, "projections": list(projections)})
+
+
+def fail(connection: Connection, target: str, projections: Iterable[str], error: str) -> None:
+    """Record why the listed mirrors of the projections stand still, if the role may."""
+    with contextlib.suppress(psycopg.Error):
+        connection.execute(_FAIL, {"target": target, "projections": list(projections), "error": error})
+
+
+def forget(connection: Connection, targets: Collection[str], projections: Iterable[str]) -> list[tuple[str, str]]:
+    """Delete where mirrors are, under any of the names. Returns the names and projections. Raises psycopg.Error."""
+    return connection.execute(_FORGET, {"targets": list(targets), "projections": list(projections)}).fetchall()
+
+
 def standings(connection: Connection, projections: Sequence[Projection]) -> list[Standing]:
     """Where each mirror is. Raises psycopg.Error."""
     return of_rows(connection.execute(LISTED).fetchall(), projections)
@@ -90,8 +137,12 @@ def standings(connection: Connection, projections: Sequence[Projection]) -> list
 def of_rows(rows: Iterable[Sequence[Any]], projections: Sequence[Projection]) -> list[Standing]:
     """The standings that `LISTED` selects, of projections that this release has."""
     found = []
-    for target, name, *rest in rows:
+    for target, ended_at, rebuilt_to, began_at, name, *rest in rows:
         projection = named(projections, name)
-        if projection is not None:
-            found.append(Standing(projection, *rest)._replace(mirror=target))
+        if projection is None:
+            continue
+        standing = Standing(projection, *rest)._replace(mirror=target, ended_at=ended_at)
+        if standing.building:
+            standing = standing._replace(built=Building(rebuilt_to, began_at, standing.now))
+        found.append(standing)
     return found

@@ -16,6 +16,15 @@ from projector.rows import Changes, NewRows
 _QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"")
 
 
+# Parameters of a URL that are nobody's business.
+_SECRETS = re.compile("pass|passwd|password|sslpassword|.*secret.*|.*key", re.IGNORECASE)
+
+
+def _without_secrets(url: URL) -> str:
+    query = {name: value for name, value in url.query.items() if not _SECRETS.fullmatch(name)}
+    return url.set(query=query).render_as_string(hide_password=True)
+
+
 class Unsuitable(Exception):
     """The mirror must not work on this database; the message says what to do."""
 
@@ -33,7 +42,7 @@ class Target(ABC):
 
     def __init__(self, url: URL) -> None:
         self.url = url
-        self.shown = url.render_as_string(hide_password=True)
+        self.shown = _without_secrets(url)
         self.engine = self._make_engine()
 
     @property
@@ -121,9 +130,13 @@ class Target(ABC):
         """Whether the tables refused the rows. All else, such as a full disk, is no event's fault."""
         return isinstance(error, IntegrityError | DataError)
 
+    def said(self, error: DBAPIError) -> str:
+        """What the database said, in one line."""
+        return str(error.orig).splitlines()[0]
+
     def reason(self, error: DBAPIError) -> str:
         """Why rows were refused, without their values, which may be a person's."""
-        return _QUOTED.sub("...", str(error.orig)).splitlines()[0]
+        return _QUOTED.sub("...", self.said(error))
 
     def close(self) -> None:
         """Close all connections, and let another mirror work on the target."""

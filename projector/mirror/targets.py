@@ -14,6 +14,8 @@ def target_of(text: str) -> Target:
         url = make_url(text)
     except (ArgumentError, ValueError):
         raise Unsuitable(f"the URL of a mirror is {FORMS}") from None
+    if "@" in (url.host or ""):
+        raise Unsuitable("the URL has a second @: in a user or a password write %40 for @, %3A for : and %2F for /")
     match url.drivername.partition("+")[0]:
         case "sqlite":
             from projector.mirror.sqlite import SqliteTarget

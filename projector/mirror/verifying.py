@@ -14,11 +14,12 @@ from sqlalchemy import URL, Table, func, select, type_coerce
 from sqlalchemy.engine import Connection
 
 from projector.connecting import connect
-from projector.loop import Loop, reader_of
+from projector.loop import Loop
 from projector.mirror.building import BATCH_EVENTS, prepare
 from projector.mirror.sqlite import SqliteTarget
 from projector.mirror.target import Target, Unsuitable
 from projector.mirror.writer import MirrorWriter
+from projector.paging import reader_of
 from projector.projection import Projection
 from projector.read_ahead import ReadAhead
 from projector.shadow import Report

@@ -2,8 +2,6 @@
 
 import sys
 
-INTERRUPTED = 130  # the exit code of what Ctrl-C has ended, as shells count it
-
 
 def main() -> None:
     """Run the command line; the entry point of `orders`.
@@ -14,9 +12,10 @@ def main() -> None:
         from service.cli.commands import app
         from service.cli.failures import explain
     except KeyboardInterrupt:
-        sys.exit(INTERRUPTED)
+        sys.exit(130)  # ended by Ctrl-C, as shells count it
     try:
-        app(prog_name="orders")
+        # Not standalone: Typer raises a wrong command line as an error, instead of printing it in a box of five lines.
+        sys.exit(app(prog_name="orders", standalone_mode=False))
     except Exception as error:
         explained = explain(error)
         if explained is None:

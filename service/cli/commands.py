@@ -8,6 +8,7 @@ from service.cli import (
     audit,
     doctor,
     importing,
+    jobs,
     keys,
     log,
     mirror,
@@ -66,12 +67,19 @@ of_parked.command(epilog="Example: orders parked retry --group 1")(parked.retry)
 of_parked.command(epilog='Example: orders parked skip order-0190... --reason "an order of the load test"')(parked.skip)
 app.add_typer(of_parked, name="parked")
 
+of_jobs = typer.Typer()
+of_jobs.callback(invoke_without_command=True, epilog="Example: orders jobs --json")(jobs.jobs)
+of_jobs.command(epilog='Example: orders jobs start replay shop --reason "wrong sums" --wait')(jobs.start)
+of_jobs.command(epilog="Example: orders jobs wait 0190...")(jobs.wait)
+app.add_typer(of_jobs, name="jobs")
+
 of_keys = typer.Typer(no_args_is_help=True)
 of_keys.callback(epilog="Example: orders keys create --name shop --role staff --expires 90d")(keys.keys)
 of_keys.command(epilog="Example: orders keys create --name shop --role staff --expires 90d")(keys.create)
 of_keys.command("list", epilog="Example: orders keys list --json")(keys.list_)
 of_keys.command(epilog="Example: orders keys rotate Ab12Cd34 --overlap 24h")(keys.rotate)
 of_keys.command(epilog='Example: orders keys revoke Ab12Cd34 --reason "it was published"')(keys.revoke)
+of_keys.command(epilog="Example: orders keys link")(keys.link)
 app.add_typer(of_keys, name="keys")
 app.command(epilog="Example: ORDERS_API_KEY_FILE=shop.key orders whoami")(keys.whoami)
 app.command(epilog="Example: orders audit --limit 10")(audit.audit)

@@ -1,26 +1,34 @@
 """`orders doctor`: what is wrong with the log, the server or its neighbours, each in one line with its remedy."""
 
 import gc
-from typing import TYPE_CHECKING
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from service.cli import connect
 from service.cli.failures import NOT_TRUE
 from service.cli.run import DataDir
-from service.cli.status import AsJson
+from service.cli.status import AsJson, urls
 from service.errors import OperatorError
 
 if TYPE_CHECKING:
     from service.doctor import Examination
+    from service.doctor.finding import Finding
 
 
-def doctor(as_json: AsJson = False, data_dir: DataDir = None) -> None:
-    """Examine log, claims, snapshots and server, while they serve.
+def doctor(
+    as_json: AsJson = False,
+    quick: Annotated[bool, typer.Option("--quick", "-q", help="Leave out the checks that read all of the log")] = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Examine the projections, the server and its neighbours, and all of the log, while they serve.
+
+    Each finding says since when, why it matters, and what to do. --quick takes a second, whatever the size of the log.
 
     Exit code 0: all well; 1: see the findings, or a check ran out of time.
     """
-    url = connect.database_url(data_dir)
+    url, redis_url = urls(data_dir)
     import psycopg
 
     from service.cli import output
@@ -30,7 +38,7 @@ def doctor(as_json: AsJson = False, data_dir: DataDir = None) -> None:
     gc.disable()
     try:
         with connect.asking(url, "orders doctor") as connection, output.steps() as step:
-            found = examine(connection, step)
+            found = examine(connection, step, redis_url=redis_url, quick=quick)
     except psycopg.errors.InsufficientPrivilege as error:
         raise OperatorError(f"{error.diag.message_primary}: it takes the role that owns the tables") from error
     if as_json:
@@ -48,17 +56,33 @@ def _document(found: "Examination") -> dict[str, object]:
         "seconds": round(found.seconds, 3),
         "seconds_per_million_events": found.seconds_per_million_events and round(found.seconds_per_million_events, 1),
         "checks": [
-            {"name": name, "seconds": round(found.took[name], 3), "findings": [it._asdict() for it in findings]}
-            for name, findings in found.findings.items()
+            {
+                "name": it.name,
+                "seconds": round(found.took[it.name], 3),
+                "findings": [_view(finding, it.why) for finding in found.findings[it.name]],
+            }
+            for it in found.checks
+            if it.name in found.findings
         ],
         "not_checked": found.not_checked,
     }
 
 
+def _view(finding: "Finding", why: str) -> dict[str, object]:
+    from query.views import timestamp
+
+    since = timestamp(finding.since) if finding.since else None
+    return {"what": finding.what, "since": since, "why": why, "remedy": finding.remedy}
+
+
 def _print(found: "Examination") -> None:
-    for name, findings in found.findings.items():
-        for finding in findings:
-            print(f"{name}: {finding.what}; {finding.remedy}")
+    for check in found.checks:
+        for finding in found.findings.get(check.name, ()):
+            print(f"{check.name}: {finding.what}")
+            if finding.since:
+                print(f"  since: {_since(finding.since)}")
+            print(f"  why:   {check.why}")
+            print(f"  do:    {finding.remedy}")
     for name, reason in found.not_checked.items():
         print(f"{name}: not checked, because {reason}; run it again when the server has less to do")
     number = sum(map(len, found.findings.values()))
@@ -67,3 +91,12 @@ def _print(found: "Examination") -> None:
         said += f", {len(found.not_checked)} checks not done"
     rate = f", {per_million:.0f} s per million events" if (per_million := found.seconds_per_million_events) else ""
     print(f"{said}: {len(found.findings)} checks of {found.events:,} events in {found.seconds:.1f} s{rate}")
+
+
+def _since(moment: datetime) -> str:
+    """A time, and how long ago that was, in the largest unit that fits."""
+    seconds = (datetime.now(UTC) - moment).total_seconds()
+    for unit, length in (("days", 86_400), ("h", 3_600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC, {seconds / length:.0f} {unit} ago"
+    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC, {max(0.0, seconds):.0f} s ago"

@@ -2,12 +2,15 @@
 
 import sys
 
+import typer
+
 from service.errors import OperatorError
 
 # The exit codes of every command.
 DONE = 0
 NOT_TRUE = 1  # what was asked for is not so, or could not be done
 MISUSE = 2  # the command line or the configuration is wrong
+INTERRUPTED = 130  # ended by Ctrl-C, as shells count it
 
 
 def explain(error: BaseException) -> tuple[str, int] | None:
@@ -15,8 +18,26 @@ def explain(error: BaseException) -> tuple[str, int] | None:
     if isinstance(error, OperatorError):
         line: tuple[str, int] | None = (str(error), error.exit_code)
     else:
-        line = _of_postgres(error) or _of_redis(error)
-    return line and (" ".join(line[0].split()), line[1])
+        line = _of_command_line(error) or _of_postgres(error) or _of_redis(error)
+    return line and (_escaped(" ".join(line[0].split())), line[1])
+
+
+def _escaped(text: str) -> str:
+    """The text without characters that a terminal would obey: data may stand in it."""
+    return "".join([it if it.isprintable() else ascii(it)[1:-1] for it in text])
+
+
+def _of_command_line(error: BaseException) -> tuple[str, int] | None:
+    """An error of Typer: an unknown option, a value out of range, a question that got no answer."""
+    if isinstance(error, typer.Abort):
+        return "aborted", NOT_TRUE
+    # Typer's errors have no public class in common.
+    said = getattr(error, "format_message", None)
+    if said is None:
+        return None
+    context = getattr(error, "ctx", None)
+    hint = f" See {context.command_path} --help" if context else ""
+    return f"{said().rstrip('.')}.{hint}", MISUSE
 
 
 def _of_postgres(error: BaseException) -> tuple[str, int] | None:

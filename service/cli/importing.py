@@ -6,14 +6,14 @@ import json
 import logging
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Self
 
 import typer
 
+from service import import_runs
 from service.cli import connect
-from service.cli.failures import DONE, MISUSE, NOT_TRUE
+from service.cli.failures import DONE, INTERRUPTED, MISUSE, NOT_TRUE
 from service.cli.run import DataDir
 from service.errors import OperatorError
 
@@ -109,7 +109,7 @@ def _import(
     currency: str | None,
     rejects: Path,
     retry: bool,
-    progress: Callable[[int, int], None],
+    progress: "_Progress",
 ) -> "Summary":
     from command.importing.rejects import Rejects
     from command.importing.run import Stopped, import_files
@@ -118,14 +118,22 @@ def _import(
     logging.getLogger("command").addHandler(logging.NullHandler())
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLDS)
+    into = Rejects(rejects)
     try:
-        with Rejects(rejects) as into:
-            return asyncio.run(import_files(database_url, paths, into, currency, progress, retry))
+        with import_runs.recorded(database_url, paths, into) as note, into:
+            note.summary = asyncio.run(import_files(database_url, paths, into, currency, progress, retry))
+            return note.summary
     except Stopped as stopped:
         raise OperatorError(
             f"the import stopped at line {stopped.number} of {stopped.file}: {stopped.cause}; what came before it is "
             "in: run the same command again, nothing is imported twice"
         ) from stopped
+    except KeyboardInterrupt:
+        raise OperatorError(
+            f"interrupted after {progress.rows:,} rows: they are in, or in {rejects}; run the same command again to go "
+            "on, nothing is imported twice",
+            exit_code=INTERRUPTED,
+        ) from None
     except OSError as error:
         raise OperatorError(f"cannot write {rejects}: {error.strerror}; name another file with --rejects") from None
 
@@ -168,6 +176,7 @@ class _Progress:
         columns = (BarColumn(), TaskProgressColumn(), TextColumn("{task.fields[rows]}"), TimeRemainingColumn())
         self._progress = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
         self._task = self._progress.add_task("import", total=total_bytes, rows="")
+        self.rows = 0
         self._started = self._shown = time.perf_counter()
 
     def __enter__(self) -> Self:
@@ -179,6 +188,7 @@ class _Progress:
 
     def __call__(self, bytes_read: int, rows: int) -> None:
         """Show it, a few times a second and not at every row."""
+        self.rows = rows
         now = time.perf_counter()
         if now - self._shown > SHOW_EVERY_SECONDS:
             self._shown = now

@@ -88,6 +88,13 @@ def revoke(
     print(f"revoked {id_}")
 
 
+def link(data_dir: DataDir = None) -> None:
+    """Print a link that signs a browser in to the console of `orders up`, once."""
+    from service.first_key import link as new_link
+
+    print(f"{connect.api_url(data_dir)}/console/sign-in?token={new_link(connect.database_url(data_dir))}")
+
+
 def whoami(as_json: AsJson = False, data_dir: DataDir = None) -> None:
     """Say whose key this is: that of ORDERS_API_KEY or ORDERS_API_KEY_FILE, or of the file that `orders up` made."""
     from access import keys as texts
@@ -127,12 +134,14 @@ def _listed(data_dir: Path | None) -> "list[StoredKey]":
 
 
 def _done(change: Coroutine[Any, Any, Result]) -> Result:
-    from access.issuing import NoSuchKey
+    from access.issuing import NoSuchKey, NoSuchUser
 
     try:
         return asyncio.run(change)
     except NoSuchKey as error:
         raise OperatorError(f"there is no valid key with the id {error}") from None
+    except NoSuchUser as error:
+        raise OperatorError(f"there is no user with the id {error}: register the user first") from None
     except TimeoutError:
         raise OperatorError("the database did not answer in time: look with `orders keys list`") from None
 

@@ -73,7 +73,9 @@ def _following(connection: "Connection", stream: str | None, after: int | None) 
 def _shown(event: "Raw", as_json: bool) -> str:
     from msgspec import json
 
-    return json.format(event, indent=-1).decode() if as_json else _line(json.decode(event))
+    from service.cli.output import printable
+
+    return printable(json.format(event, indent=-1)) if as_json else _line(json.decode(event))
 
 
 def _line(event: dict[str, object]) -> str:

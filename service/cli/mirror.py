@@ -1,5 +1,6 @@
 """`orders mirror`: keep the read tables in another database too: SQLite, MySQL, MariaDB, or another PostgreSQL."""
 
+import contextlib
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -33,17 +34,25 @@ def mirror(
     once: Annotated[bool, typer.Option("--once", help="Catch up with the log, and end")] = False,
     verify: Annotated[bool, typer.Option("--verify", help="Compare every row with the log: exit code 0 or 1")] = False,
     rebuild: Annotated[bool, typer.Option("--rebuild", help="Build the tables anew while readers use them")] = False,
+    forget: Annotated[bool, typer.Option("--forget", help="Take it off the list; its tables stay")] = False,
     data_dir: DataDir = None,
 ) -> None:
     """Keep the read tables in another database: make them, catch up with the log, and follow it until Ctrl-C."""
-    if once + verify + rebuild > 1:
-        raise OperatorError("--once, --verify and --rebuild exclude each other", MISUSE)
+    if once + verify + rebuild + forget > 1:
+        raise OperatorError("--once, --verify, --rebuild and --forget exclude each other", MISUSE)
     chosen = named(projection)
     log_url = connect.database_url(data_dir)
-    with _explained():
-        from projector.mirror.targets import target_of
+    if forget:
+        _forget(log_url, url, chosen)
+        return
+    from projector.mirror.target import Unsuitable
+    from projector.mirror.targets import target_of
 
+    try:
         target = target_of(url)
+    except Unsuitable as error:
+        raise OperatorError(str(error), MISUSE) from error
+    with _explained(target):
         if verify:
             _verify(log_url, target, chosen)
         elif rebuild:
@@ -111,8 +120,31 @@ def _follow(log_url: str, target: "Target", chosen: "list[Projection]") -> None:
     mirroring.follow()
 
 
+def _forget(log_url: str, url: str, chosen: "list[Projection]") -> None:
+    """Delete a mirror from the list. `url` may be the name that `orders status` prints."""
+    from projector.mirror import standings
+    from projector.mirror.target import Unsuitable
+    from projector.mirror.targets import target_of
+
+    names = {url}
+    with contextlib.suppress(Unsuitable):
+        target = target_of(url)
+        names.add(target.listed)
+        target.close()
+    with connect.asking(log_url, "orders mirror") as connection:
+        listed = standings.standings(connection, chosen)
+        mine = [it for it in listed if it.mirror in names]
+        if not mine:
+            others = ", ".join(sorted({str(it.mirror) for it in listed})) or "none"
+            raise OperatorError(f"no such mirror is listed; listed: {others}")
+        if working := [it for it in mine if it.state not in {"ended", "stopped"}]:
+            raise OperatorError(f"{working[0].mirror} is at work ({working[0].worker}): stop it first")
+        for target_name, projection in standings.forget(connection, names, [it.name for it in chosen]):
+            print(f"forgot {projection} in {target_name}; its tables stay")
+
+
 @contextmanager
-def _explained() -> Iterator[None]:
+def _explained(target: "Target") -> Iterator[None]:
     """Turn what an operator can cause into one line."""
     from sqlalchemy.exc import DBAPIError
 
@@ -131,7 +163,6 @@ def _explained() -> Iterator[None]:
     except OtherVersion as error:
         raise OperatorError(f"{error}: run `orders mirror URL --rebuild`, or that release") from error
     except DBAPIError as error:
-        said = str(error.orig).splitlines()[0]
-        raise OperatorError(f"the mirror's database: {said}") from error
+        raise OperatorError(f"{target.shown}: {target.said(error)}") from error
     except KeyboardInterrupt:
         raise OperatorError("interrupted: what was committed stays") from None

@@ -1,8 +1,10 @@
 """How commands print: tables for people, JSON for programs, progress on stderr, where it is in nobody's way."""
 
+import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from json import dumps
 
 import msgspec
 from rich.console import Console
@@ -12,6 +14,8 @@ from rich.text import Text
 
 # Not a terminal: nothing is cut to a width that nobody has.
 _FILE_WIDTH = 200
+
+_BEYOND_ASCII = re.compile("[^\n -~]")
 
 
 def table(*columns: str, rows: list[list[str]]) -> None:
@@ -25,7 +29,12 @@ def table(*columns: str, rows: list[list[str]]) -> None:
 
 def json(document: object) -> None:
     """Print a JSON document on stdout."""
-    print(msgspec.json.format(msgspec.json.encode(document), indent=2).decode())
+    print(printable(msgspec.json.format(msgspec.json.encode(document), indent=2)))
+
+
+def printable(document: bytes) -> str:
+    """JSON in which all characters are escaped that a terminal would obey, or that would hide others."""
+    return _BEYOND_ASCII.sub(lambda it: it[0] if it[0].isprintable() else dumps(it[0])[1:-1], document.decode())
 
 
 class _Count(ProgressColumn):

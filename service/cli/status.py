@@ -1,10 +1,7 @@
 """`orders status`: how far behind the log the projections are, and what is in their way."""
 
-import contextlib
-import sys
-import time
 from datetime import UTC
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
@@ -18,39 +15,54 @@ if TYPE_CHECKING:
 
     from projector.status import Standing, Status
 
-# `orders status --watch` prints again after this long.
-WATCH_SECONDS = 2.0
-# Moves a terminal's cursor to the top left, and clears what is below it (ECMA-48: CUP, ED).
-_CLEAR = "\x1b[H\x1b[J"
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON")]
 
 
 def status(
     as_json: AsJson = False,
-    watch: Annotated[bool, typer.Option("--watch", "-w", help="Print it again and again, until Ctrl-C")] = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", "-w", help="Show it again and again, until q; piped: a JSON object a line")
+    ] = False,
+    interval: Annotated[float, typer.Option(help="Seconds between two looks of --watch", min=0.1)] = 1.0,
     data_dir: DataDir = None,
 ) -> None:
     """Print the log's head, each projection's position and lag, its worker, and its last error."""
-    if not watch:
-        _print_status(as_json, data_dir)
+    servers = urls(data_dir)
+    if watch:
+        from service.cli.watching import watch as show
+
+        show(lambda: look(*servers), interval, as_json)
         return
-    with contextlib.suppress(KeyboardInterrupt):
-        while True:
-            if sys.stdout.isatty():
-                print(_CLEAR, end="")
-            _print_status(as_json, data_dir)
-            sys.stdout.flush()
-            time.sleep(WATCH_SECONDS)
+    found = look(*servers)
+    if as_json:
+        from service.cli import output
+
+        output.json(document(found))
+    else:
+        _print(found)
 
 
-def _print_status(as_json: bool, data_dir: DataDir) -> None:
-    url, redis_url = _urls(data_dir)
+class Look(NamedTuple):
+    """How things stand. `workers` are those that Redis reaches, or else `silence` says why that is not known."""
+
+    status: "Status"
+    mirrors: "list[Standing]"
+    holders: list[str]
+    workers: list[str] | None
+    silence: str | None
+
+    @property
+    def standings(self) -> "list[Standing]":
+        """The projections and the mirrors."""
+        return [*self.status.projections, *self.mirrors]
+
+
+def look(url: str, redis_url: str | None) -> Look:
+    """Ask the log's database, and Redis. Raises OperatorError and psycopg.Error."""
     import psycopg
 
     from projector.mirror.standings import standings
     from projector.status import status as ask
-    from query.views import timestamp
-    from service.cli import output
     from service.projections import PROJECTIONS
 
     with connect.asking(url, "orders status") as connection:
@@ -61,18 +73,25 @@ def _print_status(as_json: bool, data_dir: DataDir) -> None:
         except psycopg.errors.LockNotAvailable:
             reason = "; ".join(holders) or "by whom is not known"
             raise OperatorError(f"the checkpoint cannot be read, somebody has locked it: {reason}") from None
-    workers, silence = _workers(redis_url)
-    if as_json:
-        log = {"log_uuid": found.log_uuid, "head": found.head, "recorded_at": timestamp(found.recorded_at)}
-        projections = [_view(standing) for standing in (*found.projections, *mirrors)]
-        told = {"log": log, "projections": projections, "in_the_way": holders}
-        output.json(told | {"workers": workers, "redis_error": silence})
-    else:
-        _print(found, mirrors)
-        for holder in holders:
-            print(f"in the way: {holder}")
-        listening = ", ".join(workers or []) or "none"
-        print(f"workers that the bell reaches: {silence or listening}")
+    return Look(found, mirrors, holders, *_workers(redis_url))
+
+
+def document(found: Look) -> dict[str, object]:
+    """As --json prints it."""
+    from query.views import timestamp
+
+    log = {
+        "log_uuid": found.status.log_uuid,
+        "head": found.status.head,
+        "recorded_at": timestamp(found.status.recorded_at),
+    }
+    return {
+        "log": log,
+        "projections": [_view(it) for it in found.standings],
+        "in_the_way": found.holders,
+        "workers": found.workers,
+        "redis_error": found.silence,
+    }
 
 
 def _holders(connection: "Connection") -> list[str]:
@@ -83,7 +102,7 @@ def _holders(connection: "Connection") -> list[str]:
     return [str(Holder(*row)) for row in connection.execute(HOLDERS, {"seconds": HELD_SECONDS_MIN})]
 
 
-def _urls(data_dir: DataDir) -> tuple[str, str | None]:
+def urls(data_dir: DataDir) -> tuple[str, str | None]:
     """DATABASE_URL, and REDIS_URL if there is one: without it `orders status` leaves out the workers."""
     given = Settings.load(data_dir=data_dir)
     if given.database_url:
@@ -114,28 +133,42 @@ def _view(standing: "Standing") -> dict[str, object]:
     return view(standing) | seen | {"reason": standing.trouble}
 
 
-def _print(found: "Status", mirrors: "list[Standing]") -> None:
+def name_of(standing: "Standing") -> str:
+    """The projection's name; of a mirror with the URL of its database."""
+    return standing.name if standing.mirror is None else f"{standing.name} in {standing.mirror}"
+
+
+def troubles(found: Look) -> list[str]:
+    """What an operator must know beside the table, a sentence each."""
+    lines = [f"{name_of(it)}: {it.error}" for it in found.mirrors if it.error]
+    for it in found.status.projections:
+        if it.trouble:
+            lines.append(f"{it.name}: {it.trouble}")
+        if it.parked:
+            lines.append(f"{it.name}: {it.parked:,} streams are parked: orders parked")
+    lines += [f"in the way: {holder}" for holder in found.holders]
+    return [*lines, "what to do: orders doctor --quick"] if lines else []
+
+
+def _print(found: Look) -> None:
     from service.cli import output
 
-    recorded = f", appended {found.recorded_at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC" if found.head else ""
-    print(f"log {found.log_uuid}: head at position {found.head:,}{recorded}")
+    log = found.status
+    recorded = f", appended {log.recorded_at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC" if log.head else ""
+    print(f"log {log.log_uuid}: head at position {log.head:,}{recorded}")
     rows = [
         [
-            it.name if it.mirror is None else f"{it.name} in {it.mirror}",
+            name_of(it),
             f"{it.position:,}",
             f"{it.lag_events:,}",
             f"{it.lag_ms:,} ms",
             it.state,
             f"{(it.now - it.seen_at).total_seconds():.0f} s ago by {it.worker or 'nobody'}",
         ]
-        for it in (*found.projections, *mirrors)
+        for it in found.standings
     ]
     output.table("projection", "position", "events behind", "time behind", "state", "last looked", rows=rows)
-    for it in mirrors:
-        if it.error:
-            print(f"{it.name} in {it.mirror}: {it.error}")
-    for it in found.projections:
-        if it.trouble:
-            print(f"{it.name}: {it.trouble}")
-        if it.parked:
-            print(f"{it.name}: {it.parked:,} streams are parked: orders parked")
+    for line in troubles(found):
+        print(line)
+    listening = ", ".join(found.workers or []) or "none"
+    print(f"workers that the bell reaches: {found.silence or listening}")

@@ -12,7 +12,7 @@ from itertools import islice
 import psycopg
 from psycopg import Connection, IsolationLevel
 
-from service.doctor import claims, history, orders, server, snapshots, stock, upkeep
+from service.doctor import claims, history, mirrors, neighbours, orders, server, snapshots, stock, storage, upkeep
 from service.doctor.finding import Check, Finding
 
 # Of the same kind there may be millions; the first ones tell.
@@ -20,9 +20,10 @@ FINDINGS_MAX = 20
 CHECK_SECONDS_MAX = 600
 TELLING_EVENTS_MIN = 10_000
 
-CHECKS: tuple[Check, ...] = (
-    *server.CHECKS,
-    *upkeep.CHECKS,
+# These take milliseconds, whatever the size of the log.
+QUICK_CHECKS: tuple[Check, ...] = (*server.CHECKS, *storage.CHECKS, *neighbours.CHECKS, *mirrors.CHECKS)
+# These read all of the log.
+LOG_CHECKS: tuple[Check, ...] = (
     *history.CHECKS,
     *stock.CHECKS,
     *orders.CHECKS,
@@ -37,6 +38,7 @@ class Examination:
 
     events: int = 0
     seconds: float = 0.0
+    checks: list[Check] = field(default_factory=list)
     took: dict[str, float] = field(default_factory=dict)
     findings: dict[str, list[Finding]] = field(default_factory=dict)
     # The checks that ran out of time, with the reason. They have no entry in `findings`.
@@ -57,16 +59,20 @@ def examine(
     connection: Connection,
     report: Callable[[str], None] = lambda _: None,
     check_seconds_max: float = CHECK_SECONDS_MAX,
+    *,
+    redis_url: str | None = None,
+    quick: bool = False,
 ) -> Examination:
     """Make all checks on an idle connection in autocommit; `report` hears the name of each before it begins.
 
+    `quick` leaves out those that read the log. Without `redis_url` Redis is left out.
     A check with a statement that takes longer than `check_seconds_max` is listed in `not_checked`.
     Raises psycopg.Error.
     """
     found = Examination()
     started = time.monotonic()
     projected = history.projected(connection)
-    standings = upkeep.standings(connection)
+    standings, verifications = upkeep.standings(connection), upkeep.verifications(connection)
     connection.isolation_level = IsolationLevel.REPEATABLE_READ
     connection.read_only = True
     with connection.transaction():
@@ -77,7 +83,14 @@ def examine(
         # The planner cannot estimate rows that come out of JSON. A nested loop over them takes quadratic time.
         connection.execute("SET LOCAL enable_nestloop = off")
         found.events = history.head(connection)
-        for check in (*CHECKS, history.checkpoint_check(projected), upkeep.projections_check(standings)):
+        now = [
+            upkeep.projections_check(standings),
+            upkeep.verified_check(verifications),
+            history.checkpoint_check(projected),
+        ]
+        of_redis = [neighbours.redis_check(redis_url)] if redis_url else []
+        found.checks = [*now, *QUICK_CHECKS, *of_redis, *(() if quick else LOG_CHECKS)]
+        for check in found.checks:
             report(check.name)
             begun = time.monotonic()
             try:

@@ -7,6 +7,8 @@ from psycopg import Connection, sql
 
 from service.doctor.finding import Check, Finding
 
+WHY = "two resources may get the same key, or a free key may be refused"
+
 # The claims' words are those of command/domain: `email:`, `user:`, `sku:`, `order:`, `cancellation:`. Addresses are
 # claimed in lower case, by Unicode's full mapping, which PostgreSQL calls pg_unicode_fast.
 _CLAIMS = """
@@ -65,4 +67,4 @@ def _statement(template: LiteralString, *values: str) -> str:
     return sql.SQL(template).format(*map(sql.Literal, values)).as_string()
 
 
-CHECKS = (Check("claims", _claims),)
+CHECKS = (Check("claims", _claims, WHY),)

@@ -1,6 +1,7 @@
-"""What an examination comes to: findings, each with its remedy."""
+"""What an examination finds: findings, each with its remedy."""
 
 from collections.abc import Callable, Iterable
+from datetime import datetime
 from typing import NamedTuple
 
 from psycopg import Connection
@@ -9,14 +10,22 @@ RESTORE = "nothing of ours writes that: find out who did, and restore the log fr
 
 
 class Finding(NamedTuple):
-    """Something that is not as it should be, and what to do about it. A sentence each, without full stops."""
+    """Something that is not as it should be, and what to do about it. A sentence each, without full stops.
+
+    `since` is when it began, where that is known.
+    """
 
     what: str
     remedy: str
+    since: datetime | None = None
 
 
 class Check(NamedTuple):
-    """A look at one thing, in the examination's snapshot. It yields as many findings as there are."""
+    """A look at one thing, in the examination's snapshot. It yields as many findings as there are.
+
+    `why` says why its findings matter, in a sentence without a full stop.
+    """
 
     name: str
     run: Callable[[Connection], Iterable[Finding]]
+    why: str

@@ -73,7 +73,7 @@ def checkpoint_check(before: list[tuple[str, int]]) -> Check:
                     "rebuild with `orders replay`",
                 )
 
-    return Check("checkpoint", run)
+    return Check("checkpoint", run, "the read tables show events that the log does not have")
 
 
 def _positions(connection: Connection) -> Iterator[Finding]:
@@ -115,8 +115,8 @@ def _readable(connection: Connection) -> Iterator[Finding]:
 
 
 CHECKS = (
-    Check("positions", _positions),
-    Check("time", _time),
-    Check("versions", _versions),
-    Check("readable", _readable),
+    Check("positions", _positions, "readers follow the log by position, and would miss events"),
+    Check("time", _time, "questions about a time search the log by recorded_at, and would find the wrong event"),
+    Check("versions", _versions, "the state of the stream cannot be folded from its events"),
+    Check("readable", _readable, "the write side, a replay and verify stop at this event"),
 )

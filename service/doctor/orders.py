@@ -7,6 +7,8 @@ from psycopg import Connection
 from service.doctor.fields import CANCELLED, ITEM, decimal
 from service.doctor.finding import RESTORE, Check, Finding
 
+WHY = "reports of this order may show wrong amounts"
+
 _TOTALS = f"""
 WITH {ITEM},
 placed AS MATERIALIZED (
@@ -71,7 +73,7 @@ def _cancelled_lines(connection: Connection) -> Iterator[Finding]:
 
 
 CHECKS = (
-    Check("totals", _totals),
-    Check("cancelled totals", _cancelled_totals),
-    Check("cancelled lines", _cancelled_lines),
+    Check("totals", _totals, WHY),
+    Check("cancelled totals", _cancelled_totals, WHY),
+    Check("cancelled lines", _cancelled_lines, WHY),
 )

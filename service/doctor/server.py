@@ -1,6 +1,7 @@
 """PostgreSQL itself: is it durable, who stands in the way, and what keeps it from cleaning up."""
 
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 
 from psycopg import Connection
 
@@ -46,7 +47,7 @@ def _durable(connection: Connection) -> Iterator[Finding]:
 def _in_the_way(connection: Connection) -> Iterator[Finding]:
     for row in connection.execute(HOLDERS, {"seconds": HELD_SECONDS_MAX}):
         holder = Holder(*row)
-        yield Finding(str(holder), _end(holder.pid))
+        yield Finding(str(holder), _end(holder.pid), _ago(holder.seconds))
 
 
 def _left_open(connection: Connection) -> Iterator[Finding]:
@@ -56,6 +57,7 @@ def _left_open(connection: Connection) -> Iterator[Finding]:
             f"{session(pid, application, state, seconds, query)} has a transaction open in {database}, "
             "which keeps dead versions of rows",
             _end(pid),
+            _ago(seconds),
         )
 
 
@@ -64,6 +66,7 @@ def _prepared(connection: Connection) -> Iterator[Finding]:
         yield Finding(
             f"the transaction {gid!r} was prepared in {database} {seconds} s ago and neither committed nor rolled back",
             f"in {database}: COMMIT PREPARED or ROLLBACK PREPARED {gid!r}",
+            _ago(seconds),
         )
 
 
@@ -76,14 +79,26 @@ def _slots(connection: Connection) -> Iterator[Finding]:
             )
 
 
+def _ago(seconds: int) -> datetime:
+    return datetime.now(UTC) - timedelta(seconds=seconds)
+
+
 def _end(pid: int) -> str:
-    return f"end it, if it is nobody's any more: SELECT pg_terminate_backend({pid})"
+    return f"end it, if nobody needs it any more: SELECT pg_terminate_backend({pid})"
 
 
 CHECKS = (
-    Check("durability", _durable),
-    Check("in the way", _in_the_way),
-    Check("left open", _left_open),
-    Check("prepared transactions", _prepared),
-    Check("replication slots", _slots),
+    Check("durability", _durable, "a crash of the server may lose orders that were answered with 201"),
+    Check("in the way", _in_the_way, "projectors, readers or writers wait until this session ends its transaction"),
+    Check(
+        "left open",
+        _left_open,
+        "PostgreSQL keeps every dead row that this transaction could see, so hot tables become slow",
+    ),
+    Check(
+        "prepared transactions",
+        _prepared,
+        "it holds its locks, and keeps dead rows, until it is committed or rolled back",
+    ),
+    Check("replication slots", _slots, "the server keeps WAL for this slot until the disk is full"),
 )

@@ -7,6 +7,8 @@ from psycopg import Connection
 from service.doctor.fields import CANCELLED, ITEM, KEPT, integer
 from service.doctor.finding import RESTORE, Check, Finding
 
+WHY = "more pieces may be sold than there are, or fewer"
+
 _SUMS = f"""
 SELECT stream, version, position, before, delta, after FROM (
     SELECT stream, version, position, delta, after,
@@ -82,4 +84,4 @@ def _released(connection: Connection) -> Iterator[Finding]:
         )
 
 
-CHECKS = (Check("stock", _sums), Check("reservations", _reserved), Check("releases", _released))
+CHECKS = (Check("stock", _sums, WHY), Check("reservations", _reserved, WHY), Check("releases", _released, WHY))

@@ -1,22 +1,19 @@
-"""Checks for what an operator must mend: projections that stand still, parked streams, and tables that decay."""
+"""Checks of the projections: those that stand still, parked streams, and when they were last verified."""
 
 from collections.abc import Iterator, Sequence
+from datetime import timedelta
+from typing import Any
 
 from psycopg import Connection
 
 from projector.status import STOPPED_AFTER, Standing, status
 from service.doctor.finding import Check, Finding
+from service.doctor.verified import VERIFIED
 from service.projections import PROJECTIONS
 
-# A vacuum keeps log.head below this; above it every batch of the writer reads through the dead versions.
-DEAD_ROWS_MAX = 10_000
-
-_DEAD_ROWS = "SELECT n_dead_tup FROM pg_stat_user_tables WHERE relid = 'log.head'::regclass"
-
-_INVALID = """
-SELECT indexrelid::regclass::text FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid
-WHERE NOT indisvalid AND relnamespace::regnamespace::text = ANY(%s) ORDER BY 1
-"""
+# A worker catches up with an import within that time, or its user wants to know.
+LAG_MAX = timedelta(seconds=30)
+VERIFIED_DAYS_MAX = 7
 
 
 def standings(connection: Connection) -> list[Standing]:
@@ -30,7 +27,11 @@ def projections_check(before: Sequence[Standing]) -> Check:
 
     `before` was read before the snapshot, whose lock would keep a replay from swapping the tables.
     """
-    return Check("projections", lambda _: [finding for it in before for finding in _of_projection(it)])
+    return Check(
+        "projections",
+        lambda _: [finding for it in before for finding in _of_projection(it)],
+        "commands are accepted, but reads do not show what they did",
+    )
 
 
 def _of_projection(standing: Standing) -> Iterator[Finding]:
@@ -44,27 +45,57 @@ def _of_projection(standing: Standing) -> Iterator[Finding]:
             f"{standing.lag_events} events wait for {name}, and no worker has looked for {seconds:.0f} s; "
             f"the last was {standing.worker}",
             "start a worker: orders work",
+            standing.seen_at,
         )
     elif standing.error:
-        yield Finding(f"the last batch of {name} failed: {standing.error}", "orders status names who blocks it")
+        yield Finding(
+            f"the last batch of {name} failed: {standing.error}", _after_failure(standing.error), standing.updated_at
+        )
+    elif standing.worker and standing.lag > LAG_MAX:
+        yield Finding(
+            f"{name} is {standing.lag_events:,} events behind the log; the first of them has waited for "
+            f"{standing.lag.total_seconds():.0f} s",
+            "wait, if `orders status --watch` shows that the position moves; if not, end what `in the way` names, "
+            "or start the worker again: orders work",
+            standing.waiting_since,
+        )
     if standing.parked:
-        yield Finding(f"{standing.parked} streams of {name} are parked", "orders parked says why, and what waits")
+        yield Finding(
+            f"{standing.parked} streams of {name} are parked, because an event of each cannot be projected",
+            "orders parked says which, why, and what waits; after mending the cause: orders parked retry --all",
+        )
 
 
-def _tables(connection: Connection) -> Iterator[Finding]:
-    for (dead,) in connection.execute(_DEAD_ROWS):
-        if dead > DEAD_ROWS_MAX:
+def _after_failure(error: str) -> str:
+    """What to do about the error of a batch, which begins with the name of its class."""
+    if error.startswith(("DiskFull", "ExtendFailed")) or "No space left on device" in error:
+        return "make room on the disk of PostgreSQL; the worker goes on by itself"
+    return "end the session that `orders status` shows as in the way; without one, the worker's log says more"
+
+
+def verifications(connection: Connection) -> list[tuple[Any, ...]]:
+    """When each projection was last verified: rows of VERIFIED."""
+    return connection.execute(VERIFIED, {"days": VERIFIED_DAYS_MAX}).fetchall()
+
+
+def verified_check(before: Sequence[tuple[Any, ...]]) -> Check:
+    """That all projections were verified lately, with no difference. `before` was read before the snapshot."""
+    return Check(
+        "verified",
+        lambda _: _verified(before),
+        "a wrong row of the read tables stays unnoticed until a customer sees it",
+    )
+
+
+def _verified(before: Sequence[tuple[Any, ...]]) -> Iterator[Finding]:
+    for name, verified_at, position, differences, is_late in before:
+        if differences:
             yield Finding(
-                f"log.head has {dead:,} dead row versions, which slow the writer down",
-                "end what `left open` names, if anything, and then: VACUUM log.head",
+                f"the last verify of {name} found {differences:,} differences between the tables and the log, "
+                f"at position {position:,}",
+                f"orders verify {name} names the rows; orders replay {name} makes them anew from the log",
+                verified_at,
             )
-    schemas = ["log", *(it.name for it in PROJECTIONS)]
-    for (index,) in connection.execute(_INVALID, (schemas,)):
-        yield Finding(f"the index {index} is invalid: nothing uses it, and every write pays for it", _rebuilt(index))
-
-
-def _rebuilt(index: str) -> str:
-    return f"REINDEX INDEX CONCURRENTLY {index}"
-
-
-CHECKS = (Check("tables", _tables),)
+        elif is_late:
+            when = f"for {VERIFIED_DAYS_MAX} days" if verified_at else "yet"
+            yield Finding(f"{name} was not verified {when}", f"orders verify {name}", verified_at)

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from urllib.error import URLError
 from urllib.request import urlopen
 
+from access import links
 from service import first_key
 from service.cli import connect
 from service.embedded import PostgresServer, ValkeyServer
@@ -19,6 +20,7 @@ from service.health.durability import refuse_unsafe
 from service.http.listener import listen
 from service.migrate import upgrade
 from service.settings import Settings
+from service.shown_settings import handed_on
 
 DEATHS_MAX = 5
 DEATHS_SECONDS = 60
@@ -85,6 +87,9 @@ class Supervisor:
         self._stop_asked = True
 
     def _start_servers(self) -> None:
+        if not self._children_lock.path.exists():
+            # No `up` ran here yet, so a taken port is not ours: end before anything is made.
+            listen(self._host, self._settings.port).close()
         self._postgres.claim()
         # What a killed `up` left behind is on its way out, and holds the port.
         if not self._children_lock.acquire(LEFTOVER_SECONDS_MAX):
@@ -126,7 +131,7 @@ class Supervisor:
             "SHUTDOWN_DELAY": "0",  # no load balancer stands before it, and Ctrl-C should be quick
             "PYTHONUNBUFFERED": "1",
         }
-        return os.environ | self._settings.environment() | own
+        return os.environ | handed_on(self._settings, **own)
 
     def _watch(self) -> None:
         watched = [Watched(self._postgres), Watched(self._valkey), *(Watched(child) for child in self._children)]
@@ -137,13 +142,17 @@ class Supervisor:
             if not announced and self._api_answers():
                 announced = True
                 say(f"ready: {self._api_url} (its documentation: {self._api_url}/docs); Ctrl-C stops everything")
-                key = (
-                    ""
-                    if self._settings.no_auth
-                    else f" (sign in with the key in {self._data_dir / first_key.FILE_NAME})"
-                )
-                say(f"console: {self._api_url}/console/{key}")
+                say(self._console())
             time.sleep(LOOK_SECONDS)
+
+    def _console(self) -> str:
+        """Where the console is, with a link that signs in once."""
+        address = f"{self._api_url}/console/"
+        if self._settings.no_auth:
+            return f"console: {address}"
+        minutes = f"{links.VALID_FOR.seconds // 60} minutes"
+        token = first_key.link(self._postgres.url)
+        return f"console: {address}sign-in?token={token} (signs in once, within {minutes}; later: orders keys link)"
 
     def _api_answers(self) -> bool:
         try:

@@ -1,19 +1,25 @@
 """What the service hands to the console."""
 
 import platform
+from collections.abc import Iterable
 from functools import partial
 
 import redis
+from psycopg import Connection
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
+from access import links
 from console.app import Console
 from console.parts import Parts
-from contract.callers import Guard, Requirement
+from contract.callers import Caller, Guard, Requirement
 from projector import bell
+from projector.jobs.table import Wanted
 from query.database import Reads
-from service.doctor import server
+from service import jobs
+from service.doctor import server, upkeep
+from service.doctor.finding import Check, Finding
 from service.health.readiness import Health
 from service.projections import PROJECTIONS
 from service.settings import Settings
@@ -31,11 +37,24 @@ def mount(app: Starlette, console: Console) -> None:
     app.mount(console.PATH, console)
 
 
+def _differences(connection: Connection) -> Iterable[Finding]:
+    """What the last verify of each projection has found. That one is due is left to `orders doctor`."""
+    wrong = [row for row in upkeep.verifications(connection) if row[3]]
+    return upkeep.verified_check(wrong).run(connection)
+
+
 def console_of(settings: Settings, health: Health, reads: Reads, guard: Guard) -> Console:
     """The console for these settings. `health` and `reads` are those of the process; `guard` lets operators in."""
     assert settings.database_url is not None
     assert settings.redis_url is not None
-    redis_url = settings.redis_url
+    redis_url, database_url = settings.redis_url, settings.database_url
+
+    async def ask(caller: Caller, wanted: Wanted) -> str:
+        return await jobs.ask(database_url, caller.actor, wanted)
+
+    async def key_of_link(token: str) -> str | None:
+        issued = await links.use(database_url, token)
+        return issued.text if issued else None
 
     def workers() -> list[str] | None:
         try:
@@ -49,7 +68,9 @@ def console_of(settings: Settings, health: Health, reads: Reads, guard: Guard) -
             projections=PROJECTIONS,
             reads=reads,
             condition=health.condition,
-            checks=server.CHECKS,
+            ask=ask,
+            key_of_link=key_of_link,
+            checks=(*server.CHECKS, Check("verified", _differences, "Reads show what the log does not say")),
             workers=workers,
             settings=shown(settings),
             versions={"orders": VERSION, "Python": platform.python_version()},

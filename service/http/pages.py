@@ -14,8 +14,10 @@ from starlette.responses import JSONResponse, Response
 
 from contract.caching import NO_STORE
 from contract.callers import PUBLIC, caller_of, scope
-from contract.openapi import Documented, problem_content
-from contract.problems import PROBLEMS, Problem
+from contract.examples import shown
+from contract.openapi import Documented, problem_content, problems
+from contract.problem_types import PROBLEMS
+from contract.problems import Problem
 from contract.requests import StrictRoute
 from contract.resources import Int32, ProjectionList
 from query.database import Reads
@@ -26,9 +28,22 @@ from service.http.metrics import metrics_text
 from service.http.state import State
 from service.http.stopping import Stopping
 
+_DESCRIPTION = "Users, products, stock and orders, kept as events. See docs for every route."
+
 
 class FrontPage(BaseModel):
     """What this service is, and where to read on."""
+
+    model_config = shown(
+        {
+            "service": "orders",
+            "description": _DESCRIPTION,
+            "docs": "docs",
+            "openapi": "openapi.json",
+            "health": "readyz",
+            "console": None,
+        }
+    )
 
     service: Literal["orders"]
     description: str
@@ -41,6 +56,8 @@ class FrontPage(BaseModel):
 class Alive(BaseModel):
     """The process answers."""
 
+    model_config = shown({"status": "ok"})
+
     status: Literal["ok"]
 
 
@@ -50,6 +67,11 @@ class Readiness(BaseModel):
     Callers with the scope ops:read are given the reasons; all others an empty list.
     """
 
+    model_config = shown(
+        {"status": "ok", "not_ready": {}, "degraded": {}, "access": "keys"},
+        {"status": "not ready", "not_ready": {"database": "cannot be reached"}, "degraded": {}, "access": "keys"},
+    )
+
     status: Literal["ok", "degraded", "not ready"]
     not_ready: dict[str, str]
     degraded: dict[str, str]
@@ -58,6 +80,18 @@ class Readiness(BaseModel):
 
 class ProblemMeaning(BaseModel):
     """What a problem means, and what to do about it."""
+
+    model_config = shown(
+        {
+            "type": "/problems/gone",
+            "title": "Gone",
+            "status": 410,
+            "code": "gone",
+            "retryable": False,
+            "meaning": "The user has been deleted.",
+            "fix": "Stop using this id.",
+        }
+    )
 
     type: str
     title: str
@@ -90,7 +124,7 @@ def router(
         """Say what this service is, and where its documentation is. The paths are relative to this one."""
         front = FrontPage(
             service="orders",
-            description="Users, products, stock and orders, kept as events. See docs for every route.",
+            description=_DESCRIPTION,
             docs="docs",
             openapi="openapi.json",
             health="readyz",
@@ -105,9 +139,9 @@ def router(
 
     not_ready: Documented = {
         503: {
-            "description": "Not ready, for the reasons given",
+            "description": "Not ready, for the reasons given; or `overloaded`",
             "model": Readiness,
-            "content": {"application/json": {}, **problem_content()},
+            "content": {"application/json": {}, **problem_content("overloaded")},
         }
     }
 
@@ -130,14 +164,19 @@ def router(
         "/metrics",
         response_class=Response,
         openapi_extra=metered,
-        responses={200: {"description": "Metrics", "content": {"text/plain": {"schema": {"type": "string"}}}}},
+        responses={
+            200: {"description": "Metrics", "content": {"text/plain": {"schema": {"type": "string"}}}},
+            **problems("unknown-parameter", security=metered["security"]),
+        },
     )
     async def get_metrics() -> Response:
         """Metrics in Prometheus' text format."""
         text = await asyncio.to_thread(metrics_text, counted, await state.families())
         return Response(text, headers=NO_STORE, media_type=CONTENT_TYPE_PLAIN_0_0_4)
 
-    @get(routes, "/projections", answers=ProjectionList, security=scope("ops:read"), synced=False)
+    @get(
+        routes, "/projections", answers=ProjectionList, security=scope("ops:read"), errors=["unavailable"], synced=False
+    )
     async def list_projections() -> Response:
         """Each projection's position, how far it is behind the head of the log, and how far a rebuild of it is.
 

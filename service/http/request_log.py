@@ -13,10 +13,9 @@ from typing import Literal
 import msgspec
 from starlette.types import Scope
 
-from contract.observation import Observation
+from contract.observation import Observation, path_shown
 
 LOGGER = "request"
-PATH_BYTES_MAX = 200
 # Load balancers and Prometheus request these every few seconds.
 _UNLOGGED = frozenset({"/healthz", "/readyz", "/metrics"})
 
@@ -77,7 +76,7 @@ class RequestLog:
                 route or "unmatched",
                 status,
                 int(seconds * 100_000) / 100,
-                _shown(scope["raw_path"]),
+                path_shown(scope),
                 seen.command,
                 seen.outcome,
                 seen.code,
@@ -105,11 +104,6 @@ class RequestLog:
 
 
 _encoder = msgspec.json.Encoder()
-
-
-def _shown(path: bytes) -> str:
-    """A path as it was sent, percent-encoded, so that it cannot break a line."""
-    return path[:PATH_BYTES_MAX].decode("ascii", "backslashreplace")
 
 
 def _text(line: _Line) -> str:

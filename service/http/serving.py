@@ -16,6 +16,7 @@ from service.http.connection import Connection
 from service.http.listener import BACKLOG, listen, often
 from service.lifeline import die_with_parent
 from service.settings import Settings
+from service.shown_settings import handed_on
 
 SHUTDOWN_SECONDS = 8  # for requests in flight, which are answered before; then they are cancelled
 
@@ -28,7 +29,7 @@ _PART_OF_SEVERAL = "ORDERS_SERVE_PART_OF_SEVERAL"
 
 def serve(settings: Settings, host: str, processes: int = 1) -> None:
     """Serve until SIGTERM or SIGINT. Raises OperatorError when the address cannot be had."""
-    os.environ |= settings.environment()
+    os.environ |= handed_on(settings)
     config = uvicorn.Config(
         "service.http.serving:app",
         factory=True,

@@ -108,13 +108,21 @@ def _of_projections(standings: Sequence[Standing]) -> list[Metric]:
 
 
 def _of_mirrors(standings: Sequence[Standing]) -> list[Metric]:
+    states = GaugeMetricFamily(
+        "orders_mirror_state",
+        "1 for the state of the mirror, 0 for the others",
+        labels=["mirror", "projection", "state"],
+    )
+    for standing in standings:
+        for state in (*STATES, "ended"):
+            states.add_metric([standing.mirror or "", standing.name, state], standing.state == state)
     figures: tuple[tuple[str, str, Callable[[Standing], float]], ...] = (
         ("orders_mirror_position", "Position of the last event mirrored", lambda it: it.position),
         ("orders_mirror_lag_events", "Events not mirrored yet", lambda it: it.lag_events),
         ("orders_mirror_lag_seconds", "Age of the first event not mirrored", lambda it: it.lag.total_seconds()),
         ("orders_mirror_parked_streams", "Streams that the mirror holds back", lambda it: it.parked),
     )
-    found: list[Metric] = []
+    found: list[Metric] = [states]
     for name, meaning, figure in figures:
         family = GaugeMetricFamily(name, meaning, labels=["mirror", "projection"])
         for standing in standings:

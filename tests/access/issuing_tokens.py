@@ -15,7 +15,10 @@ AUDIENCE = "orders"
 
 
 class Issuer:
-    """An issuer on a port of its own. `asked` lists the paths that were fetched; `status` is what it answers."""
+    """An issuer on a port of its own. `asked` lists the paths that were fetched.
+
+    `status` is what it answers, after `delay_seconds`.
+    """
 
     def __init__(self) -> None:
         self.rsa = rsa.generate_private_key(public_exponent=65537, key_size=2048)
@@ -23,6 +26,7 @@ class Issuer:
         self.ed = ed25519.Ed25519PrivateKey.generate()
         self.asked: list[str] = []
         self.status = 200
+        self.delay_seconds = 0.0
         self.body: bytes | None = None
         self.url = ""
         self.kids = {"rsa": self.rsa, "ec": self.ec, "ed": self.ed}
@@ -55,13 +59,15 @@ def issuing() -> Iterator[Issuer]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             issuer.asked.append(self.path)
+            time.sleep(issuer.delay_seconds)
             body = issuer.body or json.dumps(issuer.documents().get(self.path, {})).encode()
             self.send_response(issuer.status)
             if issuer.status == 302:
                 self.send_header("Location", f"{issuer.url}/elsewhere")
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
-            self.wfile.write(body)
+            with contextlib.suppress(OSError):  # the service hung up
+                self.wfile.write(body)
 
         def log_message(self, *_: object) -> None:
             pass

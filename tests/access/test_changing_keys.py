@@ -96,6 +96,7 @@ def test_a_body_that_is_not_as_documented_makes_no_key(shop: Shop, body: dict[st
         {"name": "x", "role": "integration"},
         {"name": "x", "role": "customer", "user_id": "00000000-0000-0000-0000-000000000000"},
         {"name": "x", "role": "integration", "scopes": ["orders:read", "ops:read"], "user_id": NOBODY_IN_PARTICULAR},
+        {"name": "x", "role": "customer", "user_id": NOBODY_IN_PARTICULAR},
     ],
 )
 def test_a_key_that_cannot_be_is_refused(shop: Shop, body: dict[str, object]) -> None:
@@ -171,8 +172,20 @@ def test_a_wrong_key_is_one_line_on_the_command_line(shop: Shop, arguments: str)
     assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (2, "", 1)
 
 
+def test_a_key_for_a_user_who_does_not_exist_is_refused_on_the_command_line(shop: Shop) -> None:
+    head = shop.head()
+    command = ["keys", "create", "--name", "app", "--role", "customer", "--user"]
+    refused = orders(shop, *command, NOBODY_IN_PARTICULAR)
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert "there is no user with the id" in refused.stderr
+    assert len(refused.stderr.splitlines()) == 1
+    assert shop.head() == head
+    made = orders(shop, *command, shop.user()["id"].upper())
+    assert made.returncode == 0
+
+
 def test_no_key_is_in_the_database(shop: Shop) -> None:
-    texts = [new_key(shop.database_url, "staff") for _ in range(20)]
+    texts = [new_key(shop.database_url, "staff") for _ in range(100)]
     with psycopg.connect(shop.database_url) as connection:
         tables = connection.execute(
             "SELECT format('%I.%I', schemaname, tablename) FROM pg_tables WHERE schemaname !~ '^(pg_|information)'"

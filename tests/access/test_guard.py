@@ -77,6 +77,50 @@ def test_readiness_gives_its_reasons_to_operators_alone(module_database_url: str
         assert shop.get("/readyz").json()["access"] == "open"
 
 
+def test_what_a_client_says_of_itself_counts_for_nothing_without_a_proxy(module_database_url: str) -> None:
+    with guarded(module_database_url, failures_per_minute=5) as shop, httpx.Client(base_url=shop.http.base_url) as eve:
+        claims = [
+            {"X-Forwarded-For": f"198.51.100.{number}", "X-Real-IP": f"198.51.100.{number}",
+             "Forwarded": f"for=198.51.100.{number}", "X-Forwarded-Host": "evil.example", "X-Forwarded-Prefix": "/evil"}
+            for number in range(7)
+        ]  # fmt: skip
+        statuses = [eve.get("/orders", headers=bearing("x") | claimed).status_code for claimed in claims]
+        assert statuses == [401] * 5 + [429] * 2
+        assert "evil" not in shop.get("/users?limit=1", headers=claims[0]).text
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "is_one"),
+    [
+        ("2001:db8:1:2::1", "2001:db8:1:2:ffff::9", True),
+        ("2001:DB8:1:2::1", "2001:db8:1:2:0:0:0:1", True),
+        ("2001:db8:1:2::1", "2001:db8:1:3::1", False),
+        ("::ffff:192.0.2.1", "192.0.2.1", True),
+        ("::ffff:192.0.2.1", "::ffff:192.0.2.2", False),
+    ],
+)
+def test_the_addresses_of_one_client_count_together(
+    module_database_url: str, first: str, second: str, is_one: bool
+) -> None:
+    with (
+        guarded(module_database_url, behind_proxy=True, failures_per_minute=5) as shop,
+        httpx.Client(base_url=shop.http.base_url, headers=bearing("x")) as eve,
+    ):
+        for _ in range(5):
+            eve.get("/orders", headers={"X-Forwarded-For": first})
+        assert eve.get("/orders", headers={"X-Forwarded-For": second}).status_code == (429 if is_one else 401)
+
+
+def test_wrong_keys_at_readyz_count_as_failures_and_probes_without_a_key_do_not(module_database_url: str) -> None:
+    with guarded(module_database_url, behind_proxy=True) as shop, httpx.Client(base_url=shop.http.base_url) as client:
+        for address, sent, then in (("198.51.100.1", {}, 401), ("198.51.100.2", bearing("x"), 429)):
+            origin = {"X-Forwarded-For": address}
+            for _ in range(40):
+                answer = client.get("/readyz", headers=origin | sent)
+                assert answer.json()["not_ready"] == {}  # a probe is always answered
+            assert client.get("/orders", headers=origin | bearing("x")).status_code == then
+
+
 def test_the_catalogue_and_metrics_are_open_where_the_settings_say_so(module_database_url: str) -> None:
     with guarded(module_database_url, public_catalog=True) as shop:
         base = shop.http.base_url

@@ -1,6 +1,8 @@
 """The form of API keys, and whose they are."""
 
 import asyncio
+import os
+import signal
 from datetime import UTC, datetime, timedelta
 
 import httpx
@@ -8,7 +10,7 @@ import psycopg
 import pytest
 
 from access import keys, store
-from access.holder import KeyHolder
+from access.holder import READ_SECONDS_MAX, KeyHolder
 from access.issuing import Wanted, create, revoke
 from access.roles import ROLES, scopes_of, widened
 from contract.callers import SCOPES
@@ -92,6 +94,62 @@ def test_a_revoked_key_is_refused_by_a_process_whose_clock_is_behind(database_ur
                 await holder.find(issued.text)
 
     asyncio.run(use_it_after_revoking())
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "name = 'other'",
+        "role = 'operator'",
+        "scopes = '{}'",
+        "revoked_at = now()",
+        "expires_at = now()",
+        "account = 'x'",
+    ],
+)
+def test_keys_are_read_again_only_when_one_has_changed(database_url: str, change: str) -> None:
+    async def look_twice() -> None:
+        new_key_id = (await create(database_url, Wanted("till", "staff"), {"kind": "cli", "id": "0"})).row.id
+        holder = KeyHolder(database_url)
+        async with holder.kept_current():
+            first = holder.rows
+            with psycopg.connect(database_url, autocommit=True) as connection:
+                connection.execute("UPDATE access.api_keys SET last_used_hour = now()")
+                await holder.refresh()
+                assert holder.rows is first
+                await holder.refresh(with_use=True)
+                assert [it.last_used_hour is None for it in holder.rows] == [False]
+                before = holder.rows
+                connection.execute(f"UPDATE access.api_keys SET {change}".encode())
+            await holder.refresh()
+            assert [it.id for it in holder.rows] == [new_key_id]
+            assert holder.rows != before
+
+    asyncio.run(look_twice())
+
+
+def test_no_caller_waits_long_for_a_server_that_has_fallen_silent(database_url: str) -> None:
+    known = new_key(database_url, "staff")
+
+    async def ask() -> None:
+        holder = KeyHolder(database_url)
+        async with holder.kept_current():
+            with psycopg.connect(database_url) as connection:
+                query = "SELECT pid FROM pg_stat_activity WHERE application_name = 'orders keys' AND datname = %s"
+                ((pid,),) = connection.execute(query, (connection.info.dbname,)).fetchall()
+            os.kill(pid, signal.SIGSTOP)
+            try:
+                async with asyncio.timeout(READ_SECONDS_MAX + 3):
+                    with pytest.raises(Problem, match="no such API key"):
+                        await holder.find(keys.make().text)
+                    assert (await holder.find(known)).role == "staff"
+                assert not holder.is_current
+            finally:
+                os.kill(pid, signal.SIGCONT)
+            await holder.refresh()
+            assert holder.is_current
+
+    asyncio.run(ask())
 
 
 def test_only_a_key_that_can_be_used_counts_as_one(database_url: str) -> None:

@@ -1,9 +1,14 @@
 """A customer sees and changes what is his own; another's resource answers exactly as a missing one."""
 
+import json
+import random
 import re
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from typing import NamedTuple
+from urllib.parse import quote
 from uuid import uuid4
 
 import httpx
@@ -14,6 +19,7 @@ from tests.projecting import projected
 from tests.served import Shop, problem
 
 MISSING = "01890a5d-ac96-774b-bcce-b302099a8057"
+PAIRS = 200
 
 
 class House(NamedTuple):
@@ -31,7 +37,7 @@ class House(NamedTuple):
 
 @pytest.fixture(scope="module")
 def house(module_database_url: str) -> Iterator[House]:
-    with projected(module_database_url), guarded(module_database_url) as shop:
+    with projected(module_database_url), guarded(module_database_url, writes_per_minute=0, reads_per_minute=0) as shop:
         product = shop.product(stock=1_000)
         users = [shop.user()["id"] for _ in range(2)]
         orders = [shop.order((product, 1), user_id=user)["id"] for user in users]
@@ -70,6 +76,70 @@ def test_anothers_resource_answers_as_a_missing_one(house: House, path: str) -> 
     assert answers[0] == answers[1]
     assert answers[0][0] == 404
     assert house.shop.get(path.format(**others)).status_code == 200  # the operator sees it
+
+
+def test_neither_tags_nor_times_nor_tokens_tell_anothers_resource_from_a_missing_one(house: House) -> None:
+    tag = house.shop.get(f"/orders/{house.bob_order}").headers["etag"]
+    moment = quote(datetime.now(UTC).isoformat())
+    forged = (
+        {"If-None-Match": tag},
+        {"If-None-Match": '"1"'},
+        {"Sync-Token": "1"},
+        {"Sync-Token": "999999999999999999", "Prefer": "wait=0"},
+        {"Accept-Encoding": "identity", "Range": "bytes=0-10"},
+    )
+    for path in ("/orders/{}", f"/orders/{{}}?as_of={moment}", "/orders/{}?version=9", "/orders/{}/explain?version=1"):
+        for headers in forged:
+            answers = []
+            for id_ in (house.bob_order, MISSING):
+                answer = house.ada.get(path.format(id_), headers=headers)
+                assert answer.status_code in {404, 503}, answer.text
+                answers.append(told(answer, id_))
+            assert answers[0] == answers[1]
+
+
+@pytest.mark.parametrize("query", ["/orders?limit=1", "/orders?limit=1&sort=total", "/users?limit=1"])
+def test_a_cursor_of_an_operator_leads_a_customer_to_own_rows_alone(house: House, query: str) -> None:
+    first = house.shop.get(query)
+    while cursor := first.json()["next"]:
+        answer = house.ada.get(query, params={**httpx.URL(query).params, "cursor": cursor})
+        assert answer.status_code in {200, 400}
+        for row in answer.json().get("data", ()):
+            assert house.ada_id in {row["id"], row.get("user_id")}
+        first = house.shop.get(query, params={**httpx.URL(query).params, "cursor": cursor})
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("GET", "/orders/{order}", None),
+        ("GET", "/orders/{order}/events", None),
+        ("GET", "/users/{user}", None),
+        ("PUT", "/users/{user}", {"name": "Mallory", "email": "mallory@example.org"}),
+        ("POST", "/orders", {"user_id": "{user}", "items": [{"sku": "SKU", "quantity": 1}]}),
+    ],
+)
+def test_anothers_resource_takes_no_other_time_than_a_missing_one(
+    house: House, method: str, path: str, body: dict[str, object] | None
+) -> None:
+    """How often the one takes longer than the other, of pairs sent by turns: half of them, but for chance."""
+    longer = 0.0
+    text = json.dumps(body).replace("SKU", house.sku)
+    kind = {"Content-Type": "application/json"} if body else {}
+
+    def seconds(order: str, user: str) -> float:
+        began = time.perf_counter()
+        content = text.replace("{user}", user) if body else None
+        url = path.format(order=order, user=user)
+        assert house.ada.request(method, url, content=content, headers=kind).status_code in {404, 422}
+        return time.perf_counter() - began
+
+    for number in range(-10, PAIRS):  # the first ones warm up
+        missing = f"{MISSING[:24]}{random.getrandbits(48):012x}"
+        asked = {"other": (house.bob_order, house.bob_id), "missing": (missing, missing)}
+        took = {name: seconds(*asked[name]) for name in sorted(asked, reverse=bool(number % 2))}
+        longer += number >= 0 and took["other"] > took["missing"]
+    assert abs(longer / PAIRS - 0.5) < 5 * 0.5 / PAIRS**0.5, longer / PAIRS
 
 
 WRITES = [
@@ -165,3 +235,17 @@ def test_of_many_who_ask_at_once_only_the_owner_gets_the_order(house: House) -> 
         for _ in range(5):
             answers = sorted(pool.map(ask, range(64)))
             assert answers == [(False, 404)] * 32 + [(True, 200)] * 32
+
+
+def test_no_filter_finds_what_is_anothers(house: House) -> None:
+    bob = house.shop.get(f"/users/{house.bob_id}").json()
+    order = {"user_id": house.bob_id, "items": [{"sku": house.sku, "quantity": 1}], "external_id": uuid4().hex}
+    placed = house.bob.post("/orders", json=order).raise_for_status()
+    house.shop.get("/orders", headers={"Sync-Token": placed.headers["sync-token"], "Prefer": "wait=20"})
+    for path in (
+        f"/orders?external_id={order['external_id']}",
+        f"/orders?user_id={house.bob_id}&status=placed",
+        f"/users?email={bob['email']}",
+    ):
+        assert house.ada.get(path).json()["data"] == [], path
+        assert house.shop.get(path).json()["data"], path

@@ -25,8 +25,8 @@ from bench.report import Report, document, write
 from bench.rounds import alternate, ratio
 from bench.stage import ROOT, Stage, execute, free_port
 from command.states import States
-from eventlog.append import connect
 from eventlog.codec import Codec
+from eventlog.connecting import connect
 from projector.connecting import connect as projecting
 from projector.loop import Loop
 from projector.projections.shop import SHOP

@@ -71,6 +71,7 @@ class _Reading:
     def __init__(self, document: Schema) -> None:
         self.surface = Surface()
         self._schemas = document["components"]["schemas"]
+        self._responses = document["components"].get("responses", {})
         self._seen: set[tuple[str, bool]] = set()
         for path, operations in document["paths"].items():
             for method in METHODS:
@@ -89,7 +90,7 @@ class _Reading:
                 self.surface.promises.add(f"{name} body {media}")
                 self._schema(f"{name} body", content["schema"], answers=False)
         for status, answer in operation["responses"].items():
-            self._answer(name, status, answer)
+            self._answer(name, status, self._responses.get(answer.get("$ref", "").rpartition("/")[2], answer))
 
     def _answer(self, name: str, status: str, answer: Schema) -> None:
         subject = f"{name} {status}"

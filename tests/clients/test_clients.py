@@ -24,6 +24,7 @@ STEPS = [
     "filters by time",
     "meets a typed refusal that names the lines",
     "cancels one line, then the rest",
+    "reads events by their types",
     "comes back as late as Retry-After asks",
     "repeats a command with one key when the answer is lost",
     "carries the Sync-Token of a command to a read, and repeats the read",

@@ -3,13 +3,17 @@
 import json
 import re
 import tomllib
+from pathlib import Path
 from typing import Any
+
+import pytest
 
 from tests.clients.languages import CLIENTS
 from tests.docs.walking import ROOT
 
 PYPROJECT = tomllib.loads((CLIENTS / "python" / "pyproject.toml").read_text())["project"]
 PACKAGE: dict[str, Any] = json.loads((CLIENTS / "typescript" / "package.json").read_text())
+LINTERS = ROOT / "tests" / "contract" / "linters"
 LOCK: dict[str, Any] = json.loads((CLIENTS / "typescript" / "package-lock.json").read_text())
 
 
@@ -24,9 +28,12 @@ def test_python_packages_are_locked_with_hashes_and_name_no_registry() -> None:
     assert all(any(pin.startswith(f"{name}==") for pin in pins) for name in names)
 
 
-def test_npm_packages_are_exact_and_locked_with_hashes_and_name_no_registry() -> None:
-    assert all(re.fullmatch(r"[\d.]+", version) for version in direct_of_npm().values())
-    packages = {name: it for name, it in LOCK["packages"].items() if name}
+@pytest.mark.parametrize("folder", [CLIENTS / "typescript", LINTERS], ids=lambda it: it.name)
+def test_npm_packages_are_exact_and_locked_with_hashes_and_name_no_registry(folder: Path) -> None:
+    package, lock = (json.loads((folder / name).read_text()) for name in ("package.json", "package-lock.json"))
+    direct = {**package.get("dependencies", {}), **package["devDependencies"]}
+    assert all(re.fullmatch(r"[\d.]+", version) for version in direct.values())
+    packages = {name: it for name, it in lock["packages"].items() if name}
     assert packages
     assert all(it["integrity"].startswith("sha512-") for it in packages.values())
     assert not [name for name, it in packages.items() if "resolved" in it]

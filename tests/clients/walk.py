@@ -12,6 +12,7 @@ import uuid
 import httpx
 from orders_client import NoProblemDocument, OrdersTransport, Refused, connect, expect
 from orders_client.generated import AuthenticatedClient
+from orders_client.generated.api.events import list_events_of_order
 from orders_client.generated.api.operations import get_readiness
 from orders_client.generated.api.orders import cancel_order, get_order, list_orders, place_order
 from orders_client.generated.api.products import add_product, change_product, list_products
@@ -21,8 +22,12 @@ from orders_client.generated.models import (
     CancelledLineBody,
     CancelOrderBody,
     ChangeProductBody,
+    EventPage,
     ItemBody,
+    OrderCancelledEvent,
+    OrderLinesCancelledEvent,
     OrderPage,
+    OrderPlacedEvent,
     OrderView,
     PlaceOrderBody,
     ProblemLine,
@@ -57,6 +62,7 @@ def walk(api: str) -> None:
         look_around(client, user, order)
         be_refused(client, user, product)
         cancel_a_line(client, order)
+        read_events(client, order)
 
 
 def begin(client: AuthenticatedClient) -> tuple[UserView, ProductView]:
@@ -153,6 +159,18 @@ def cancel_a_line(client: AuthenticatedClient, order: OrderView) -> None:
     rest = expect(OrderView, cancel_order.sync(order.id, client=client))
     assert (rest.status, rest.cancelled_at is not None) == ("cancelled", True)
     step("cancels one line, then the rest")
+
+
+def read_events(client: AuthenticatedClient, order: OrderView) -> None:
+    page = expect(EventPage, list_events_of_order.sync(order.id, client=client))
+    told = []
+    for event in page.data:
+        if isinstance(event, OrderPlacedEvent):
+            told.append(f"{event.data.total} placed, {len(event.data.items)} lines")
+        elif isinstance(event, OrderLinesCancelledEvent | OrderCancelledEvent):
+            told.append(f"{event.data.amount} cancelled, {event.data.cancelled_total_after} in all")
+    assert told == ["21.60 placed, 2 lines", "7.20 cancelled, 7.20 in all", "14.40 cancelled, 21.60 in all"]
+    step("reads events by their types")
 
 
 def retry(refusing: str, cutting: str) -> None:

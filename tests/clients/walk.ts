@@ -22,6 +22,7 @@ async function walk(api: string): Promise<void> {
   await lookAround(client, user, order);
   await beRefused(client, user, product);
   await cancelALine(client, order);
+  await readEvents(client, order);
 }
 
 async function begin(client: Client): Promise<[User, Product]> {
@@ -136,6 +137,21 @@ async function cancelALine(client: Client, order: Order): Promise<void> {
   const { data: rest } = await client.POST("/orders/{id}/cancel", { params: { path } });
   assert.equal(rest?.status, "cancelled");
   step("cancels one line, then the rest");
+}
+
+async function readEvents(client: Client, order: Order): Promise<void> {
+  const { data: page } = await client.GET("/orders/{id}/events", { params: { path: { id: order.id } } });
+  const told = page?.data.map((event) => {
+    switch (event.type) {
+      case "OrderPlaced":
+        return `${event.data.total} placed, ${event.data.items.length} lines`;
+      case "OrderLinesCancelled":
+      case "OrderCancelled":
+        return `${event.data.amount} cancelled, ${event.data.cancelled_total_after} in all`;
+    }
+  });
+  assert.deepEqual(told, ["21.60 placed, 2 lines", "7.20 cancelled, 7.20 in all", "14.40 cancelled, 21.60 in all"]);
+  step("reads events by their types");
 }
 
 async function retry(refusing: string, cutting: string): Promise<void> {

@@ -8,8 +8,9 @@ from typing import Any
 
 import psycopg
 
-from command.domain.order import WantedLine
-from command.orders import CancelOrder, PlaceOrder, ProductRef
+from command.cancelling import CancelOrder
+from command.domain.placing import WantedLine
+from command.orders import PlaceOrder, ProductRef
 from command.products import AddProduct, AdjustStock
 from command.submission import Answer, Command, Key, Submission
 from command.users import RegisterUser

@@ -16,7 +16,7 @@ from command.domain.refusals import OutOfStock
 from command.states import States
 from command.submission import Answer, Command, Key, Outcome, OutcomeUnknown, Unavailable
 from command.users import RegisterUser
-from eventlog import append, failures, stalled
+from eventlog import append, connecting, failures, stalled
 from eventlog.ids import new_id
 from service.embedded import PostgresServer
 from service.migrate import upgrade
@@ -192,7 +192,7 @@ async def test_a_session_that_is_terminated_while_it_decides_appends_nothing(wri
 
 
 async def test_who_stalls_with_the_head_in_hand_is_cut_off(writer: Driver) -> None:
-    holder = await append.connect(writer.database_url)
+    holder = await connecting.connect(writer.database_url)
     try:
         cursor = await holder.execute("SHOW idle_in_transaction_session_timeout")
         assert await cursor.fetchone() == (f"{stalled.SECONDS_MAX}s",)
@@ -220,7 +220,7 @@ async def test_who_holds_the_head_and_stops_in_the_middle_of_a_statement_is_ende
 
 
 async def test_who_waits_too_long_for_the_head_is_told_that_nothing_happened(database_url: str) -> None:
-    holder = await append.connect(database_url)
+    holder = await connecting.connect(database_url)
     try:
         await append.take_head(holder)
         async with driving(database_url, batch_seconds_max=0.3) as driver:
@@ -236,8 +236,8 @@ async def test_who_gave_up_on_the_head_leaves_no_session_behind(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One that waits for a lock does not notice that nobody waits for it."""
-    assert append.LIMITS.lock is not None
-    monkeypatch.setattr(append, "LIMITS", replace(append.LIMITS, lock=1))
+    assert connecting.LIMITS.lock is not None
+    monkeypatch.setattr(connecting, "LIMITS", replace(connecting.LIMITS, lock=1))
     left = (
         "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() "
         "AND application_name = 'orders writer' AND wait_event_type = 'Lock'"
@@ -255,8 +255,8 @@ async def test_who_gave_up_on_the_head_leaves_no_session_behind(
 async def test_a_transaction_that_takes_too_long_is_ended_as_an_outage(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(append, "LIMITS", replace(append.LIMITS, transaction=1))
-    connection = await append.connect(database_url)
+    monkeypatch.setattr(connecting, "LIMITS", replace(connecting.LIMITS, transaction=1))
+    connection = await connecting.connect(database_url)
     try:
         await append.take_head(connection)
         with pytest.raises(psycopg.Error) as raised:

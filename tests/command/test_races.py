@@ -8,7 +8,7 @@ from decimal import Decimal
 
 import pytest
 
-from command.domain.order import WantedLine
+from command.domain.placing import WantedLine
 from command.domain.refusals import (
     EmailTaken,
     ExternalIdTaken,

@@ -12,7 +12,7 @@ from command.products import ChangeProduct
 from command.states import KINDS, STREAMS_MAX, States, rfc3339, shape_of, split
 from command.submission import Answer, Command
 from command.users import ChangeUser, DeleteUser, RegisterUser
-from eventlog import append, read
+from eventlog import connecting, read
 from eventlog.codec import Codec, UnreadableEvent
 from eventlog.events import ProductAdded, StockAdjusted
 from eventlog.ids import new_id
@@ -29,7 +29,7 @@ async def popular(writer: Driver, events: int) -> str:
 
 
 async def loaded(database_url: str, stream: str) -> read.History:
-    connection = await append.connect(database_url)
+    connection = await connecting.connect(database_url)
     try:
         return (await read.histories(connection, {stream: shape_of(stream)}))[stream]
     finally:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from contract.problem_types import PROBLEMS
 from contract.problems import MEDIA_TYPE
 from service.app import create_app
 from service.settings import Settings
@@ -74,6 +75,16 @@ def commands(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any
     return (it for it in operations(document) if it[1] in COMMANDS.get(it[0], ()))
 
 
+def problems_of(
+    document: dict[str, Any], operation: dict[str, Any]
+) -> Iterator[tuple[str, dict[str, Any], dict[str, Any]]]:
+    """Status, content and answer, of each answer that is a problem document."""
+    for status, named in operation["responses"].items():
+        answer = document["components"]["responses"][named["$ref"].rpartition("/")[2]] if "$ref" in named else named
+        if status[0] not in "23":
+            yield status, answer["content"][MEDIA_TYPE], answer
+
+
 def headers_taken(operation: dict[str, Any]) -> set[str]:
     return {it["name"] for it in operation.get("parameters", ()) if it["in"] == "header"}
 
@@ -94,8 +105,9 @@ def test_the_document_in_the_repository_is_current(document: dict[str, Any]) -> 
     assert done.stdout == kept
 
 
-def test_the_document_names_its_licence_its_version_and_its_tags(document: dict[str, Any]) -> None:
+def test_the_document_names_its_licence_its_makers_its_version_and_its_tags(document: dict[str, Any]) -> None:
     info = document["info"]
+    assert f'authors = [{{ name = "{info["contact"]["name"]}" }}]\n' in (ROOT / "pyproject.toml").read_text()
     assert info["license"] == {"name": "MIT", "identifier": "MIT"}
     assert f'\nversion = "{info["version"]}"\n' in (ROOT / "pyproject.toml").read_text()
     used = {tag for _, _, operation in operations(document) for tag in operation["tags"]}
@@ -178,10 +190,38 @@ def test_commands_document_the_headers_of_their_answers(document: dict[str, Any]
 
 def test_problems_are_documented_as_problem_documents(document: dict[str, Any]) -> None:
     for path, method, operation in commands(document):
-        problems = {code: it for code, it in operation["responses"].items() if not code.startswith("2")}
-        assert {"400", "413", "415", "422", "503", "default"} <= problems.keys(), (method, path)
-        for answer in problems.values():
-            assert answer["content"].keys() == {MEDIA_TYPE}
+        statuses = operation["responses"].keys()
+        of_bodies = {"413", "415", "422"}
+        assert {"400", "401", "403", "429", "503", "default"} <= statuses, (method, path)
+        assert of_bodies & statuses == (of_bodies if "requestBody" in operation else set()), (method, path)
+
+
+def test_every_operation_names_the_codes_of_its_problems(document: dict[str, Any]) -> None:
+    """The names of the examples are the codes: a closed set for each operation, and an example of each."""
+    for path, method, operation in operations(document):
+        found = list(problems_of(document, operation))
+        for status, content, answer in found:
+            codes = content["examples"].keys()
+            assert codes, (method, path, status)
+            assert status == "default" or {PROBLEMS[code].status for code in codes} == {int(status)}
+            assert all(it == {"$ref": f"#/components/examples/{code}"} for code, it in content["examples"].items())
+            assert all(f"`{code}`" in answer["description"] for code in codes)
+        codes_found = [code for _, content, _ in found for code in content["examples"]]
+        assert len(codes_found) == len(set(codes_found))
+        assert {"malformed-request", "internal-error", "overloaded"} <= set(codes_found), (method, path)
+        needs_caller = operation["security"] and {} not in operation["security"]
+        assert ("unauthenticated" in codes_found) == bool(needs_caller), (method, path)
+
+
+def test_problems_name_their_headers(document: dict[str, Any]) -> None:
+    for path, method, operation in operations(document):
+        for status, content, answer in problems_of(document, operation):
+            codes, headers = content["examples"].keys(), answer["headers"].keys()
+            assert "X-Request-Id" in headers
+            assert ("Retry-After" in headers) == (status in {"429", "503"}), (method, path)
+            assert ("WWW-Authenticate" in headers) == (status == "401")
+            assert ("Location" in headers) == bool(codes & {"duplicate-external-id", "sku-taken", "already-registered"})
+            assert ("Allow" in headers) == ("method-not-allowed" in codes)
 
 
 def test_bodies_are_documented_with_their_limits(document: dict[str, Any]) -> None:
@@ -202,7 +242,8 @@ def test_every_integer_says_how_wide_it_is(document: dict[str, Any]) -> None:
         assert it.get("format") in ({"int64"} if most > 2**31 else {"int32", "int64"}), it
     schemas = document["components"]["schemas"]
     assert schemas["ProductView"]["properties"]["stock"]["anyOf"][0]["format"] == "int64"
-    assert schemas["EventView"]["properties"]["position"]["format"] == "int64"
+    assert schemas["OrderPlacedEvent"]["properties"]["position"]["format"] == "int64"
+    assert schemas["StockAdjusted"]["properties"]["stock_after"]["format"] == "int64"
     assert schemas["PlaceOrderBody"]["properties"].keys() >= {"user_id", "items"}
 
 

@@ -6,7 +6,8 @@ import msgspec
 import pytest
 from fastapi.exceptions import RequestValidationError
 
-from contract.problems import PROBLEMS, Problem, problem_of
+from contract.problem_types import PROBLEMS
+from contract.problems import Problem, problem_of
 
 
 def refused(*errors: tuple[tuple[str | int, ...], str, str]) -> Problem:

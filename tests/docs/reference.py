@@ -2,14 +2,14 @@
 
 from pathlib import Path
 
-from contract.problems import PROBLEMS
+from contract.problem_types import PROBLEMS
 
 PAGE = Path(__file__).parents[2] / "docs" / "errors.md"
 
 HEAD = """\
 # Errors
 
-Every problem that the API answers. This page follows from `contract/problems.py`; do not edit it:
+Every problem that the API answers. This page follows from `contract/problem_types.py`; do not edit it:
 `.venv/bin/python -m tests.docs.reference` writes it anew, and `tests/docs/test_docs.py` compares.
 
 All errors are RFC 9457 problem documents (`application/problem+json`):

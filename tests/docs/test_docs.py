@@ -11,7 +11,7 @@ from typer.main import get_command
 from command import deciding, states, waiting, writer
 from command import fields as limits
 from contract import headers
-from contract.problems import PROBLEMS
+from contract.problem_types import PROBLEMS
 from eventlog import idempotency
 from eventlog.events import SCHEMA_VERSIONS, CancelledLine, OrderItem
 from eventlog.events.record import Record
@@ -24,8 +24,9 @@ from query.products import ProductsParameters
 from query.users import UsersParameters
 from service.app import create_app
 from service.cli.commands import app
+from service.cli.keys import API_KEY_VARIABLE
 from service.http import connections, reading
-from service.settings import Settings
+from service.settings import SECRETS, Settings
 from tests.docs import reference
 from tests.docs.walking import ROOT, blocks
 
@@ -156,12 +157,20 @@ def test_every_code_that_a_page_calls_a_problem_is_one() -> None:
 
 
 def test_every_setting_is_documented_and_no_other() -> None:
-    documented = [names(row[0])[0] for row in rows(text_of("docs/settings.md"))]
+    documented = [names(row[0])[0] for row in rows(text_of("docs/settings.md").partition("\n## ")[0])]
     assert documented == [name.upper() for name in Settings.model_fields]
 
 
+def test_every_variable_that_names_a_file_is_documented_and_no_other() -> None:
+    documented = {
+        names(row[0])[0]: names(row[1])[0] for row in rows(section("docs/settings.md", "## Secrets in files"))
+    }
+    of_settings = {f"{name.upper()}_FILE": name.upper() for name in SECRETS}
+    assert documented == of_settings | {f"{API_KEY_VARIABLE}_FILE": API_KEY_VARIABLE}
+
+
 def test_every_default_of_a_setting_is_the_documented_one() -> None:
-    for row in rows(text_of("docs/settings.md")):
+    for row in rows(text_of("docs/settings.md").partition("\n## ")[0]):
         default = Settings.model_fields[names(row[0])[0].lower()].default
         if default is not None:
             assert names(row[1])[0].removeprefix("./").lower() == str(default).lower()

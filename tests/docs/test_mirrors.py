@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from bench.mariadb import MariaDbServer
+from bench.mariadb import MysqlServer
 from projector.projections.sales import SALES
 from tests.builders import Writing
 from tests.docs.walking import ROOT, blocks
@@ -22,7 +22,7 @@ def printed(script: str, url: str) -> str:
 
 
 def test_the_report_prints_the_same_on_every_database(
-    database_url: str, empty_database_url: str, mariadb: MariaDbServer, tmp_path: Path
+    database_url: str, empty_database_url: str, mariadb: MysqlServer, tmp_path: Path
 ) -> None:
     ((_, script),) = blocks((ROOT / "docs/mirrors.md").read_text(), "py")
     with Writing(database_url) as writing:

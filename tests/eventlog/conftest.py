@@ -4,13 +4,10 @@ import psycopg
 import pytest
 from psycopg import Connection
 
-from eventlog import arrays
-
 
 @pytest.fixture
 def connection(database_url: str) -> Iterator[Connection]:
     """A session of the database's owner."""
     with psycopg.connect(database_url, autocommit=True) as connection:
-        arrays.register(connection)
         connection.execute("SET timezone = 'UTC'")
         yield connection

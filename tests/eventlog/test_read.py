@@ -5,8 +5,8 @@ from typing import TypeVar
 
 from psycopg import AsyncConnection, Connection
 
-from eventlog import append, read
-from eventlog.append import Batch, NewEvent
+from eventlog import append, connecting, read
+from eventlog.batch import Batch, NewEvent
 from eventlog.codec import Codec
 from eventlog.events import StockReserved, UserChanged, UserDeleted, UserRegistered
 from eventlog.read import History, PastEvent
@@ -24,7 +24,7 @@ ODD = UserRegistered("\\ \" ' \t\n\r \x01 \x7f \u2028 東京 🧾 ],[", "ada@exa
 
 def with_connection(database_url: str, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
     async def run() -> T:
-        async with await append.connect(database_url) as connection:
+        async with await connecting.connect(database_url) as connection:
             return await work(connection)
 
     return asyncio.run(run())
@@ -101,6 +101,17 @@ def test_a_history_begins_at_its_snapshot(database_url: str) -> None:
     assert [len(it.events) for it in histories(database_url, {ADA: 6, BOB: 8}).values()] == [2, 2]
 
 
+def test_json_is_stored_as_it_was_written(database_url: str, connection: Connection) -> None:
+    written = [b"{}", b'{"a": 1.50,"a":2}', '{"\u00eb":"\\u0000 \u6771"}'.encode()]
+    event = new_event(ADA, 1, ODD)
+    append_events(
+        database_url,
+        [event._replace(version=number, data=it, metadata=it) for number, it in enumerate(written, 1)],
+    )
+    found = connection.execute("SELECT data::text, metadata::text FROM log.events ORDER BY position").fetchall()
+    assert found == [(it.decode(), it.decode()) for it in written]
+
+
 def test_claims_are_found_byte_by_byte(database_url: str) -> None:
     async def claim(connection: AsyncConnection) -> dict[str, str]:
         await append.take_head(connection)
@@ -143,6 +154,7 @@ def test_pages_end_by_bytes_and_have_at_least_one_event(database_url: str, conne
     assert ends[-1] == 7
     assert 2 <= len(ends) <= 4
     assert read.page_ends(connection, 2, 3, 4_000) == [3]
+    assert read.page_ends(connection, 0, 7, 1, ["UserRegistered"]) == [7]
 
 
 def test_events_are_counted_by_minute_and_type(database_url: str, connection: Connection) -> None:

@@ -2,7 +2,7 @@
 
 from psycopg import Connection
 
-from eventlog.append import NewEvent
+from eventlog.batch import NewEvent
 from eventlog.codec import encode
 from eventlog.events import UserRegistered
 from projector.loop import Loop

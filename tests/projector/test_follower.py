@@ -15,6 +15,7 @@ from eventlog.ids import new_id
 from projector.connecting import connect
 from projector.follower import Follower
 from projector.loop import Loop
+from projector.paging import PageMax
 from projector.parked import held_back
 from projector.projections.shop import SHOP
 from projector.verify import verify
@@ -85,30 +86,14 @@ SESSIONS = (
 )
 
 
-def test_a_follower_that_is_far_behind_reads_ahead_and_makes_the_same_tables(
+def test_a_follower_that_is_far_behind_makes_the_same_tables_in_many_small_pages(
     writing: Writing, other: Connection, database_url: str
 ) -> None:
     writing.history(orders=60)
-    with_pages_of_five = Follower(database_url, SHOP, batch_events_max=20, page_events_max=5)
+    with_pages_of_five = Follower(database_url, SHOP, batch_events_max=20, page_max=PageMax(events=5))
     assert with_pages_of_five.catch_up().events == head(other)
     with_pages_of_five.close()
     assert verify(database_url, SHOP, lambda _: None).differences == []
-
-
-def test_lost_connections_are_no_failure_while_it_reads_ahead(
-    writing: Writing, other: Connection, database_url: str
-) -> None:
-    writing.history(orders=60)
-    behind = Follower(database_url, SHOP, batch_events_max=20, page_events_max=5)
-    on_moving_the_checkpoint(
-        other,
-        "IF OLD.position = 40 THEN PERFORM pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = "
-        "current_database() AND application_name = 'orders projector' AND pid <> pg_backend_pid(); END IF; RETURN NEW;",
-    )
-    behind.sweep()
-    assert all_is_projected(other)
-    assert error(other) is None
-    behind.close()
 
 
 def test_a_server_that_is_too_slow_for_a_batch_gets_smaller_ones(

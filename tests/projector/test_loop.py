@@ -7,7 +7,8 @@ from psycopg import Connection
 from eventlog import stalled
 from projector.checkpoint import WORKER, Fenced
 from projector.connecting import connect
-from projector.loop import BATCH_PAGES_MAX, Loop, Progress
+from projector.loop import Loop, Progress
+from projector.paging import BATCH_PAGES_MAX, PageMax
 from projector.projections.shop import SHOP
 from projector.shadow import Shadow
 from tests.builders import Writing
@@ -54,7 +55,7 @@ def test_a_batch_of_several_pages_comes_to_the_same_tables(writing: Writing, con
     project_all(connection)
     whole = contents(connection)
     with Shadow(connection, SHOP, "in_pages") as shadow:
-        projecting = Loop(SHOP, shadow.schema, page_events_max=page)
+        projecting = Loop(SHOP, shadow.schema, page_max=PageMax(events=page))
         while projecting.project(connection, 40).events:
             pass
         assert contents(connection, shadow.schema) == whole
@@ -186,7 +187,7 @@ def test_a_batch_of_large_events_ends_early_and_makes_the_same_tables(writing: W
     project_all(connection)
     whole = contents(connection)
     with Shadow(connection, SHOP, "large") as shadow:
-        projecting = Loop(SHOP, shadow.schema, page_bytes_max=1)
+        projecting = Loop(SHOP, shadow.schema, page_max=PageMax(data_bytes=1))
         assert projecting.project(connection, 1_000).events == BATCH_PAGES_MAX
         while projecting.project(connection, 1_000).events:
             pass

@@ -101,8 +101,13 @@ def under_a_path(name: str) -> Texts:
 
 
 @contextlib.contextmanager
-def running(name: str, api_url: str, place: Path, changes: Texts | None = None, scheme: str = "http") -> Iterator[str]:
-    """Run a proxy in front of an API; yields its URL. `changes` are replaced in its file. Skips without the program."""
+def running(
+    name: str, api_url: str, place: Path, changes: Texts | None = None, scheme: str = "http", site: str | None = None
+) -> Iterator[str]:
+    """Run a proxy in front of an API; yields its URL. `changes` are replaced in its file. Skips without the program.
+
+    `site`: the name that the proxy serves; None for the one in its URL.
+    """
     proxy = PROXIES[name]
     program = shutil.which(proxy.program, path=_PATH)
     if program is None:
@@ -114,7 +119,8 @@ def running(name: str, api_url: str, place: Path, changes: Texts | None = None, 
     file = place / proxy.file
     file.write_text(replaced((DEPLOY / proxy.file).read_text(), {**(changes or {}), **proxy.addresses(port, api_port)}))
     command = [program, *proxy.command(file, place, port)]
-    environment = {"PATH": _PATH, "HOME": str(place), **proxy.environment(url, api_port)}
+    served = f"{scheme}://{site}:{port}" if site else url
+    environment = {"PATH": _PATH, "HOME": str(place), **proxy.environment(served, api_port)}
     log = place / "log"
     with log.open("wb") as output:
         process = subprocess.Popen(command, cwd=place, env=environment, stdout=output, stderr=output)

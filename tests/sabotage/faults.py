@@ -25,16 +25,16 @@ def _fault(module: str) -> Callable[[Patch], Patch]:
     return register
 
 
-@_fault("command.domain.order")
-def stock_is_not_looked_at(order: Any) -> None:
-    order._check_stock = lambda known, requested: None
+@_fault("command.domain.placing")
+def stock_is_not_looked_at(placing: Any) -> None:
+    placing._check_stock = lambda known, requested: None
 
 
-@_fault("command.domain.order")
-def money_is_binary(order: Any) -> None:
+@_fault("command.domain.placing")
+def money_is_binary(placing: Any) -> None:
     from eventlog.events.record import replace
 
-    original = order._price
+    original = placing._price
 
     def price(lines: Any, products: Any) -> Any:
         items, _ = original(lines, products)
@@ -42,26 +42,26 @@ def money_is_binary(order: Any) -> None:
         rounded = tuple(replace(it, amount=repr(amount)) for it, amount in zip(items, floats, strict=True))
         return rounded, Decimal(repr(sum(floats)))
 
-    order._price = price
+    placing._price = price
 
 
-@_fault("command.domain.order")
-def stock_does_not_come_back(order: Any) -> None:
-    original = order.cancel
-    order.cancel = lambda *args, **more: original(*args, **more)[:1]
+@_fault("command.domain.cancelling")
+def stock_does_not_come_back(cancelling: Any) -> None:
+    original = cancelling.cancel
+    cancelling.cancel = lambda *args, **more: original(*args, **more)[:1]
 
 
-@_fault("command.domain.order")
-def a_cancellation_forgets_the_one_before(order: Any) -> None:
+@_fault("command.domain.cancelling")
+def a_cancellation_forgets_the_one_before(cancelling: Any) -> None:
     from eventlog.events.record import replace
 
-    original = order.cancel
+    original = cancelling.cancel
 
     def cancel(cancelled: Any, *args: Any, **more: Any) -> Any:
         items = tuple(replace(it, cancelled_quantity=0) for it in cancelled.items)
         return original(replace(cancelled, status="placed", items=items), *args, **more)
 
-    order.cancel = cancel
+    cancelling.cancel = cancel
 
 
 @_fault("eventlog.idempotency")
@@ -100,8 +100,10 @@ def decisions_use_old_states(append: Any) -> None:
 @_fault("eventlog.append")
 def positions_come_from_a_sequence(append: Any) -> None:
     """What is rolled back leaves a hole, and so does what a connection kept for itself when it ends."""
+    from eventlog import connecting
+
     append._APPEND = append._APPEND.replace(b"head.base + event.number", b"nextval('log.positions')")
-    original = append.connect
+    original = connecting.connect
 
     async def connect(*args: Any, **more: Any) -> Any:
         connection = await original(*args, **more)
@@ -109,7 +111,7 @@ def positions_come_from_a_sequence(append: Any) -> None:
         await connection.execute(b"SELECT nextval('log.positions')")  # somebody was rolled back
         return connection
 
-    append.connect = connect
+    connecting.connect = connect  # type: ignore[assignment]
 
 
 @_fault("eventlog.append")
@@ -128,16 +130,16 @@ def answers_come_before_the_commit(append: Any) -> None:
     append.append = append_soon
 
 
-@_fault("eventlog.append")
-def a_commit_does_not_wait_for_the_disk(append: Any) -> None:
-    original = append.connect
+@_fault("eventlog.connecting")
+def a_commit_does_not_wait_for_the_disk(connecting: Any) -> None:
+    original = connecting.connect
 
     async def connect(*args: Any, **more: Any) -> Any:
         connection = await original(*args, **more)
         await connection.execute(b"SET synchronous_commit = off")
         return connection
 
-    append.connect = connect
+    connecting.connect = connect
 
 
 @_fault("eventlog.read")

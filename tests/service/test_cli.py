@@ -116,3 +116,21 @@ def test_what_operators_cause_is_told_from_faults_of_ours() -> None:
     assert "orders migrate" in missing[0]
     assert explain(psycopg.errors.SyntaxError("at SELEC")) is None
     assert explain(KeyError("ours")) is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["up", "--port", "99999"], "orders: Invalid value for '--port': "),
+        (["nonsense"], "orders: No such command 'nonsense'. See orders --help"),
+        (["import"], "orders: Missing argument 'path'. See orders import --help"),
+        (["status", "--hepl"], "orders: No such option: --hepl"),
+    ],
+)
+def test_a_wrong_command_line_is_one_line(arguments: list[str], says: str) -> None:
+    command = [sys.executable, "-m", "service.cli", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.startswith(says)
+    assert done.stderr.count("\n") == 1

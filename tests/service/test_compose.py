@@ -28,9 +28,20 @@ OURS = {name: service for name, service in SERVICES.items() if "build" in servic
 
 # The keys of the compose specification that we use; a misspelt one is not among them.
 KNOWN_KEYS = {
-    "build", "command", "depends_on", "environment", "healthcheck", "image", "ports", "profiles", "restart", "secrets",
-    "shm_size", "stop_grace_period", "volumes",
+    "build", "command", "depends_on", "environment", "healthcheck", "image", "networks", "ports", "profiles", "restart",
+    "secrets", "shm_size", "stop_grace_period", "volumes",
 }  # fmt: skip
+
+
+SECRET = re.compile("PASSWORD|SECRET|TOKEN|KEY|DATABASE_URL", re.IGNORECASE)
+
+
+def made_by_the_page(name: str, password: str) -> str:
+    """What the command of docs/deploying.md writes to secrets/<name>, with this password."""
+    page = (ROOT / "docs/deploying.md").read_text()
+    (written,) = re.findall(rf'^echo "(.*)" > secrets/{name}$', page, re.MULTILINE)
+    assert "$(cat secrets/database_password)" in written
+    return str(written).replace("$(cat secrets/database_password)", password)
 
 
 def version_of(program: Path) -> str:
@@ -77,19 +88,47 @@ def test_every_command_is_one_that_orders_has(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", OURS)
-def test_the_environment_is_one_that_the_settings_take(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_environment_is_one_that_the_settings_take(
+    name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    secret = tmp_path / "database_url"
+    secret.write_text(made_by_the_page("database_url", "x7"))
     for variable, value in OURS[name]["environment"].items():
-        assert variable.lower() in Settings.model_fields
+        assert variable.removesuffix("_FILE").lower() in Settings.model_fields
         monkeypatch.setenv(variable, re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", value))
+    assert OURS[name]["environment"]["DATABASE_URL_FILE"] == "/run/secrets/database_url"
+    monkeypatch.setenv("DATABASE_URL_FILE", str(secret))
     settings = Settings.load()
-    assert settings.database_url is not None
-    assert "only-for-development" in settings.database_url
+    assert settings.database_url == "postgresql://orders:x7@postgres:5432/orders"
     assert settings.redis_url is not None
 
 
-def test_the_password_has_one_default_and_the_same_one_everywhere() -> None:
-    text = (ROOT / "docker-compose.yml").read_text()
-    assert set(re.findall(r"\$\{POSTGRES_PASSWORD[^}]*\}", text)) == {"${POSTGRES_PASSWORD:-only-for-development}"}
+def test_every_secret_comes_from_a_file_that_the_page_makes_and_none_has_a_default() -> None:
+    assert {name: {"file": f"./secrets/{name}"} for name in COMPOSE["secrets"]} == COMPOSE["secrets"]
+    used = [secret for service in SERVICES.values() for secret in service.get("secrets", [])]
+    assert set(used) == set(COMPOSE["secrets"])
+    for service in SERVICES.values():
+        given = service.get("environment", {})
+        files = {value.removeprefix("/run/secrets/") for value in given.values() if value.startswith("/run/secrets/")}
+        assert files <= set(service.get("secrets", []))
+        for variable, value in given.items():
+            assert variable.endswith("_FILE") or not SECRET.search(variable), variable
+            assert not re.search(r"://[^/]*:[^/]*@", value), variable
+        assert not any(it.startswith("--") and SECRET.search(it) for it in service.get("command", []))
+    assert SERVICES["postgres"]["environment"]["POSTGRES_PASSWORD_FILE"] == "/run/secrets/database_password"
+    page = (ROOT / "docs/deploying.md").read_text()
+    assert all(f"> secrets/{name}\n" in page for name in COMPOSE["secrets"])
+    assert "/secrets/" in (ROOT / ".gitignore").read_text().splitlines()
+    assert (ROOT / ".dockerignore").read_text().splitlines()[1] == "*"
+
+
+def test_nothing_but_the_proxy_reaches_the_api_and_the_proxy_reaches_nothing_else() -> None:
+    networks = {name: set(service["networks"]) for name, service in SERVICES.items()}
+    assert set.union(*networks.values()) == set(COMPOSE["networks"])
+    to_the_world = {name for name, network in COMPOSE["networks"].items() if not (network or {}).get("internal")}
+    assert {name for name in SERVICES if networks[name] & to_the_world} == {"caddy", "prometheus", "grafana"}
+    reached = {name for name in SERVICES if networks[name] & networks["caddy"]} - {"caddy"}
+    assert reached == {"api"}
 
 
 def test_only_caddy_is_published_and_finds_the_api_where_the_image_serves_it() -> None:
@@ -129,7 +168,6 @@ def test_prometheus_sends_the_api_the_key_that_compose_gives_it() -> None:
     jobs = {it["job_name"]: it for it in yaml.safe_load(PROMETHEUS.read_text())["scrape_configs"]}
     (secret,) = SERVICES["prometheus"]["secrets"]
     assert jobs["orders-api"]["authorization"] == {"credentials_file": f"/run/secrets/{secret}"}
-    assert COMPOSE["secrets"] == {secret: {"environment": secret.upper()}}
 
 
 def test_the_image_copies_what_exists_and_every_package_and_nothing_is_kept_from_it() -> None:

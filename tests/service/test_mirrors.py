@@ -31,12 +31,15 @@ def test_mirrors_are_listed_and_measured(database_url: str, tmp_path: Path) -> N
         labels = f'{{mirror="{listed[-1].mirror}",projection="shop"}}'
         assert f"orders_mirror_position{labels} {float(listed[0].position)}" in measured
         assert f"orders_mirror_lag_events{labels} 0.0" in measured
+        assert f'orders_mirror_state{labels[:-1]},state="ended"}} 1.0' in measured
 
 
 def test_a_mirror_that_stopped_leaves_the_service_ready(database_url: str, tmp_path: Path) -> None:
     catch_up(database_url, f"sqlite:///{tmp_path / 'app.db'}", [SHOP])
     with psycopg.connect(database_url, autocommit=True) as connection:
-        connection.execute("UPDATE mirrors.standings SET seen_at = now() - interval '1 hour', error = 'gone'")
+        connection.execute(
+            "UPDATE mirrors.standings SET seen_at = now() - interval '1 hour', ended_at = NULL, error = 'gone'"
+        )
     with served(database_url) as shop:
         sweep(database_url)
         assert shop.get("/readyz").json()["not_ready"] == {}

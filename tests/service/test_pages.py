@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import psycopg
 import pytest
 
-from contract.problems import PROBLEMS
+from contract.problem_types import PROBLEMS
 from contract.resources import ProjectionView
 from tests.projecting import sweep
 from tests.served import Shop, problem, served

@@ -92,6 +92,6 @@ def test_the_reference_and_the_front_page_name_relative_paths_and_the_server(sho
         assert not link.startswith("/")
 
 
-def test_without_a_prefix_the_document_names_no_server(module_database_url: str) -> None:
+def test_without_a_prefix_the_document_names_the_server_that_it_came_from(module_database_url: str) -> None:
     with served(module_database_url) as shop:
-        assert "servers" not in shop.get("/openapi.json").json()
+        assert shop.get("/openapi.json").json()["servers"] == [{"url": "/"}]

@@ -1,9 +1,11 @@
 """What the console shows of the settings: values and sources, and no password."""
 
+from pathlib import Path
+
 import pytest
 
 from service.settings import Settings
-from service.shown_settings import shown
+from service.shown_settings import handed_on, shown
 
 
 @pytest.mark.parametrize(
@@ -27,3 +29,27 @@ def test_each_setting_has_a_source(monkeypatch: pytest.MonkeyPatch) -> None:
     assert told["PORT"] == ("8123", "environment")
     assert told["LOG_LEVEL"] == ("info", "default")
     assert set(told) == {name.upper() for name in Settings.model_fields}
+
+
+def test_a_source_is_named_by_where_the_value_stands(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / ".env").write_text("LOG_LEVEL=warning\nCONSOLE=1\n")
+    (tmp_path / "redis").write_text("redis://cache/0")
+    monkeypatch.setenv("log_format", "text")  # the default, but said; in small letters, which count too
+    monkeypatch.setenv("REDIS_URL_FILE", str(tmp_path / "redis"))
+    told = {name: (value, source) for name, value, source in shown(Settings.load(port=8001))}
+    assert told["LOG_LEVEL"] == ("warning", ".env")
+    assert told["LOG_FORMAT"] == ("text", "environment")
+    assert told["REDIS_URL"] == ("redis://cache/0", "the file that REDIS_URL_FILE names")
+    assert told["PORT"] == ("8001", "command line")
+    assert told["CONSOLE"] == ("1", ".env")
+    assert told["NO_AUTH"] == ("0", "default")
+
+
+def test_a_child_process_knows_where_the_settings_of_its_parent_come_from(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in handed_on(Settings.load(port=8001), CONSOLE="1").items():
+        monkeypatch.setenv(name, value)
+    told = {name: (value, source) for name, value, source in shown(Settings.load())}
+    assert told["PORT"] == ("8001", "command line")
+    assert told["CONSOLE"] == ("1", "orders up")
+    assert told["LOG_LEVEL"] == ("info", "default")

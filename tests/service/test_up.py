@@ -200,6 +200,7 @@ def test_a_taken_port_is_one_line_and_nothing_stays(place: Path) -> None:
     assert done.stderr.splitlines() == [
         f"orders: port {port} of 127.0.0.1 is taken: stop what uses it, or choose another --port"
     ]
+    assert not (place / "data").exists()
 
 
 def test_an_unwritable_data_directory_is_one_line(place: Path, unwritable: Path) -> None:

@@ -15,7 +15,7 @@ import psycopg
 import pytest
 from sqlalchemy import Boolean, Integer, Numeric, func, select
 
-from bench.mariadb import MariaDbServer
+from bench.mariadb import MariaDbServer, MysqlServer
 from command.importing import files
 from command.importing.rejects import Rejects
 from command.importing.run import import_files
@@ -59,6 +59,14 @@ class MirrorProcess:
         assert self._process.wait(STOP_SECONDS_MAX) == 0, self._log.read_text()
 
 
+def report(database_url: str, target_url: str, what: str, number: int) -> None:
+    found = differences(database_url, target_url)
+    with psycopg.connect(database_url) as connection:
+        ((head,),) = connection.execute("SELECT position FROM log.head").fetchall()
+    print(f"{number} {what}: {len(found)} differences after {head:,} events")
+    assert not found
+
+
 def test_a_mirror_that_is_killed_again_and_again_loses_nothing(
     database_url: str, tmp_path: Path, is_long: bool
 ) -> None:
@@ -72,7 +80,7 @@ def test_a_mirror_that_is_killed_again_and_again_loses_nothing(
             mirror.kill()
         mirror.start()
     mirror.stop()
-    assert not differences(database_url, target_url)
+    report(database_url, target_url, "kills of a mirror in SQLite", KILLS_LONG if is_long else KILLS)
 
 
 def test_a_mariadb_that_is_killed_again_and_again_loses_nothing(
@@ -97,11 +105,13 @@ def test_a_mariadb_that_is_killed_again_and_again_loses_nothing(
                 if number % 2:
                     mirror.start()
         mirror.stop()
-        assert not differences(database_url, target_url)
+        report(
+            database_url, target_url, "kills of MariaDB, half of them with the mirror", KILLS_LONG if is_long else KILLS
+        )
 
 
 def test_a_real_year_is_the_same_in_every_mirror(
-    database_url: str, empty_database_url: str, tmp_path: Path, mariadb: MariaDbServer
+    database_url: str, empty_database_url: str, tmp_path: Path, mariadb: MysqlServer
 ) -> None:
     """Needs ORDERS_REAL_YEAR: a folder of users, products and commands as docs/importing.md has them."""
     folder = os.environ.get("ORDERS_REAL_YEAR")

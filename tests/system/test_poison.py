@@ -6,7 +6,7 @@ import httpx
 import psycopg
 import pytest
 
-from eventlog.append import NewEvent
+from eventlog.batch import NewEvent
 from eventlog.codec import encode
 from eventlog.events import Event, OrderItem, OrderPlaced, ProductRepriced, StockReserved, UserChanged, UserRegistered
 from eventlog.ids import new_id

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from command.domain import order, product, user
-from command.domain.order import Order, WantedLine
+from command.domain import cancelling, order, placing, product, user
+from command.domain.order import Order
+from command.domain.placing import WantedLine
 from command.domain.product import Product
 from command.domain.refusals import Refused
 from command.domain.user import User
@@ -104,11 +105,11 @@ def place(*lines: tuple[str, int] | tuple[str, int, str], by: str = "ada", numbe
 
     def decide(shop: Shop) -> Happened:
         products = [shop.products.get(it[0]) for it in lines]
-        return order.place(number, by, shop.users.get(by), wanted, products)
+        return placing.place(number, by, shop.users.get(by), wanted, products)
 
     return decide
 
 
 def cancel(quantities: dict[int, int] | None = None, reason: str | None = None, number: str = "o1") -> Decision:
     """The order's cancellation, or that of `quantities` of its lines."""
-    return lambda shop: order.cancel(shop.orders[number], shop.products, quantities, reason)
+    return lambda shop: cancelling.cancel(shop.orders[number], shop.products, quantities, reason)

@@ -1,12 +1,13 @@
 """A target for each database that can be a mirror."""
 
 import itertools
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from bench.mariadb import MariaDbServer
+from bench.mariadb import MysqlServer
 
 TARGETS = ("sqlite", "mariadb", "postgres")
 
@@ -20,8 +21,8 @@ def target_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
         case "sqlite":
             yield f"sqlite:///{tmp_path / 'app.db'}"
         case "mariadb":
-            server: MariaDbServer = request.getfixturevalue("mariadb")
-            name = f"app_{next(numbers)}"
+            server: MysqlServer = request.getfixturevalue("mariadb")
+            name = f"app_{os.getpid()}_{next(numbers)}"
             yield server.database(name)
             server.drop(name)
         case "postgres":

@@ -17,6 +17,7 @@ from eventlog.codec import encode
 from eventlog.events import ProductAdded, UserRegistered
 from eventlog.ids import new_id
 from projector.checkpoint import OtherVersion
+from projector.loop import Progress
 from projector.mirror.following import Mirror
 from projector.mirror.standings import standings
 from projector.mirror.target import Unsuitable
@@ -28,7 +29,7 @@ from projector.projections.shop import SHOP
 from service.projections import PROJECTIONS
 from tests.builders import Writing, append_events, new_event, wait_until
 from tests.projecting import sweep
-from tests.projector.mirror.mirroring import catch_up, differences, have_caught_up, reading, rows
+from tests.projector.mirror.mirroring import catch_up, differences, have_caught_up, reading, rebuild, rows
 
 SECONDS_MAX = 30
 
@@ -117,6 +118,78 @@ def test_what_a_mirror_stops_for_is_listed(
     (listed,) = [it for it in standings(other, PROJECTIONS) if it.name == "shop"]
     assert listed.error is not None
     assert "--rebuild" in listed.error
+    assert (listed.state, listed.trouble) == ("stopped", listed.error)
+
+
+def states(connection: Connection) -> dict[str, str]:
+    return {it.name: it.state for it in standings(connection, PROJECTIONS)}
+
+
+def test_a_mirror_that_ends_in_order_is_listed_as_ended_where_it_is(
+    writing: Writing, database_url: str, other: Connection, target_url: str
+) -> None:
+    writing.history()
+    catch_up(database_url, target_url, [SHOP])
+    assert position_of(other, "shop") == head(other)
+    assert states(other) == {"shop": "ended"}
+    with following(database_url, target_url, [SHOP]):
+        wait_until(lambda: states(other) == {"shop": "live"}, SECONDS_MAX, "it is at work")
+    assert states(other) == {"shop": "ended"}
+    rebuild(database_url, target_url, SHOP)
+    assert states(other) == {"shop": "ended"}
+    other.execute("UPDATE mirrors.standings SET seen_at = now() - interval '1 hour'")
+    (listed,) = standings(other, PROJECTIONS)
+    assert (listed.state, listed.trouble) == ("ended", None)
+
+
+def test_a_mirror_that_was_killed_or_failed_is_listed_as_stopped(
+    writing: Writing, database_url: str, other: Connection, tmp_path: Path
+) -> None:
+    target_url = f"sqlite:///{tmp_path / 'app.db'}"
+    writing.user()
+    catch_up(database_url, target_url, [SHOP])
+    other.execute("UPDATE mirrors.standings SET ended_at = NULL, seen_at = now() - interval '11 s'")
+    (listed,) = standings(other, PROJECTIONS)
+    assert listed.state == "stopped"
+    assert listed.trouble is not None
+    assert listed.trouble.startswith("no mirror has looked at the log for 11 s")
+
+    (tmp_path / "app.db").write_bytes(b"no database" * 1_000)
+    with pytest.raises(DBAPIError):
+        catch_up(database_url, target_url, [SHOP])
+    (listed,) = standings(other, PROJECTIONS)
+    assert (listed.state, listed.error) == ("stopped", "file is not a database")
+
+
+def test_no_projection_waits_until_another_one_has_caught_up(
+    writing: Writing, database_url: str, tmp_path: Path
+) -> None:
+    writing.history()
+    steps: list[tuple[str, int]] = []
+
+    def report(projection: Projection, progress: Progress) -> None:
+        steps.append((projection.name, progress.position))
+
+    target = target_of(f"sqlite:///{tmp_path / 'app.db'}")
+    Mirror(database_url, target, PROJECTIONS, batch_events=10).catch_up(report)
+    names = [projection.name for projection in PROJECTIONS]
+    assert steps[:6] == [(name, position) for position in (10, 20) for name in names]
+
+
+def test_a_rebuild_is_listed_with_its_progress(
+    writing: Writing, database_url: str, other: Connection, target_url: str
+) -> None:
+    writing.history()
+    catch_up(database_url, target_url, [SHOP])
+    seen = []
+
+    def report(progress: Progress) -> None:
+        (listed,) = standings(other, PROJECTIONS)
+        seen.append((listed.state, listed.progress, progress.position / progress.head))
+
+    Mirror(database_url, target_of(target_url), [SHOP]).rebuild(report)
+    assert seen
+    assert all(state == "rebuilding" and shown == reached for state, shown, reached in seen[:1]), seen
 
 
 def test_an_event_that_cannot_be_read_parks_its_stream_until_it_can(

@@ -1,11 +1,15 @@
 """A mirror has the rows that PostgreSQL has, whatever its database."""
 
+import re
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
 from psycopg import Connection
 from sqlalchemy import inspect, text
+from sqlalchemy.dialects.mysql.reserved_words import RESERVED_WORDS_MARIADB, RESERVED_WORDS_MYSQL
 
+from projector.mirror import mysql
 from projector.mirror.writer import OtherLog
 from projector.projections.shop import SHOP
 from service.projections import PROJECTIONS
@@ -106,6 +110,16 @@ def test_no_two_projections_have_a_table_of_the_same_name() -> None:
     """SQLite and MySQL have no schemas that would keep them apart."""
     names = [table.name for projection in PROJECTIONS for table in projection.plain_tables]
     assert len(names) == len(set(names))
+
+
+def test_no_name_is_a_word_that_mysql_or_mariadb_reserves() -> None:
+    """The statements of a mirror do not quote the names of columns and aliases."""
+    reserved = RESERVED_WORDS_MYSQL | RESERVED_WORDS_MARIADB
+    aliases = set(re.findall(r"\bAS (\w+)", Path(mysql.__file__).read_text()))
+    assert {"mirrored", "changed"} <= aliases
+    columns = {str(column.name) for it in PROJECTIONS for table in it.plain_tables for column in table.columns}
+    assert not (columns | aliases) & reserved
+    assert "stored" in reserved
 
 
 def test_no_two_indexes_of_a_mirror_hold_the_same_rows_in_the_same_order(database_url: str, target_url: str) -> None:

@@ -70,6 +70,9 @@ def test_readers_do_not_notice_a_rebuild(writing: Writing, database_url: str, ta
         for _ in range(5):
             rebuild(database_url, target_url, SHOP)
             time.sleep(0.1)
+    kinds = len(set(readers.answers))
+    what = f"{len(readers.answers):,} answers, {kinds} different, {len(readers.errors)} errors"
+    print(f"{target_url.partition(':')[0]}: 5 rebuilds, {READERS} readers: {what}")
     assert not readers.errors
     assert len(readers.answers) > READERS
     assert len(set(readers.answers)) == 1, set(readers.answers)

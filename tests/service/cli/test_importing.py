@@ -1,11 +1,15 @@
 import gzip
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
+import psycopg
 import pytest
+
+from tests.builders import wait_until
 
 USER = '{"id": "ada"}'
 
@@ -81,6 +85,8 @@ def test_a_file_that_ends_too_early_was_not_read_to_its_end(orders, tmp_path):
         (["nothing"], 2, "there is no file or folder nothing"),
         (["."], 2, "has no users*, products*, commands* or orders* files"),
         (["array.jsonl"], 2, "array.jsonl is one JSON array"),
+        (["picture.png"], 2, "picture.png is not text"),
+        (["prose.txt"], 2, "prose.txt has no JSON objects"),
         (["--template", "shops"], 2, "there is no template shops; there are users, products, orders"),
         (["rows.jsonl", "--currency", "gbp"], 2, "--currency gbp is no ISO 4217 code"),
         (["rows.jsonl", "--rejects", "rows.jsonl"], 2, "rows.jsonl is imported itself"),
@@ -90,11 +96,35 @@ def test_a_file_that_ends_too_early_was_not_read_to_its_end(orders, tmp_path):
 def test_what_an_operator_can_cause_is_one_line(orders, tmp_path, arguments, exit_code, says):
     (tmp_path / "rows.jsonl").write_text(USER)
     (tmp_path / "array.jsonl").write_text(f"[{USER}]")
+    (tmp_path / "picture.png").write_bytes(b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR")
+    (tmp_path / "prose.txt").write_text("Dear Ada,\n\n{later}\n".replace("{later}", "yours"))
     done = orders(*arguments)
     assert done.returncode == exit_code
     assert done.stderr.count("\n") == 1
     assert says in done.stderr
     assert (tmp_path / "rows.jsonl").read_text() == USER
+
+
+def test_ctrl_c_says_how_far_it_came_and_the_same_command_goes_on(orders, database_url, tmp_path):
+    path = tmp_path / "users.jsonl"
+    path.write_text("".join(f'{{"id": "user-{number}"}}\n' for number in range(100_000)))
+    environment = os.environ | {"DATABASE_URL": database_url, "PYTHONPATH": str(Path.cwd())}
+    command = [sys.executable, "-m", "service.cli", "import", str(path)]
+    with (
+        subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True) as process,
+        psycopg.connect(database_url, autocommit=True) as connection,
+    ):
+        count = "SELECT position FROM log.head"
+        wait_until(lambda: connection.execute(count).fetchone() > (1_000,), 30, "a thousand rows are in")
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=30)
+        ((events,),) = connection.execute(count).fetchall()
+    assert process.returncode == 130
+    assert said.count("\n") == 1
+    rows = int(said.removeprefix("orders: interrupted after ").partition(" ")[0].replace(",", ""))
+    assert 0 < rows <= events
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[: events + 10]))
+    assert orders(path).stdout.startswith(f"accepted 10, already there {events}, ")
 
 
 def test_no_database_and_no_tables_are_one_line(orders, users, empty_database_url):
@@ -113,3 +143,17 @@ def test_a_template_is_printed_without_a_database(orders):
     done = orders("--template", "orders")
     assert done.returncode == 0
     assert done.stdout.splitlines()[0] == "order,at,customer,sku,quantity,unit_price"
+
+
+def test_a_run_is_recorded_with_its_counts_and_first_rejects(orders, users, database_url):
+    orders(users)
+    with psycopg.connect(database_url) as connection:
+        (row,) = connection.execute(
+            "SELECT path, accepted, already_there, refused, first_rejects, error, finished_at IS NOT NULL "
+            "FROM operations.imports"
+        ).fetchall()
+    path, accepted, already_there, refused, rejects, error, is_finished = row
+    assert (path, accepted, already_there, refused) == (str(users), 1, 0, {"malformed-json": 1})
+    assert [(it["line"], it["code"]) for it in rejects] == [(2, "malformed-json")]
+    assert "row" not in rejects[0]
+    assert (error, is_finished) == (None, True)

@@ -1,5 +1,6 @@
 import json
 import os
+import pty
 import signal
 import subprocess
 import sys
@@ -199,7 +200,37 @@ def test_a_followed_stream_begins_at_its_end(database_url: str, shop: Writing) -
     assert (event["type"], event["version"] > 1) == ("UserChanged", True)
 
 
-def test_watched_status_is_printed_again(database_url: str, shop: Writing) -> None:
-    with running(database_url, "status", "--watch") as printed:
-        heads = [line for line in (printed.readline() for _ in range(10)) if line.startswith("log ")]
-        assert len(heads) >= 2
+def test_watched_status_is_an_object_a_line_where_nobody_watches(database_url: str, shop: Writing) -> None:
+    with running(database_url, "status", "--watch", "--interval", "0.1") as printed:
+        looks = [json.loads(printed.readline()) for _ in range(3)]
+    assert all(it["log"]["head"] == looks[0]["log"]["head"] > 0 for it in looks)
+    assert [it["name"] for it in looks[0]["projections"]] == ["shop", "sales", "activity"]
+
+
+def test_watched_status_tells_that_the_database_does_not_answer_and_goes_on() -> None:
+    with running("postgresql://nobody@127.0.0.1:1/nothing", "status", "--watch", "--interval", "0.1") as printed:
+        first, second = (json.loads(printed.readline()) for _ in range(2))
+    assert first["error"].startswith("PostgreSQL: ")
+    assert second["error"].startswith("PostgreSQL: ")
+
+
+def test_watched_status_is_a_frame_on_a_terminal_and_q_ends_it(database_url: str, shop: Writing) -> None:
+    ours, terminal = pty.openpty()
+    environment = {**os.environ, "DATABASE_URL": database_url, "REDIS_URL": NO_REDIS, "TERM": "xterm", "COLUMNS": "80"}
+    command = [sys.executable, "-m", "service.cli", "status", "--watch", "--interval", "60"]
+    process = subprocess.Popen(command, env=environment, stdin=terminal, stdout=terminal, stderr=terminal)
+    os.close(terminal)
+    shown = b""
+    try:
+        while b"q quit" not in shown:
+            shown += os.read(ours, 4096)
+        os.write(ours, b"q")
+        assert process.wait(20) == 0
+    finally:
+        process.kill()
+        process.wait()
+        os.close(ours)
+    text = shown.decode(errors="replace")
+    assert "orders status" in text
+    assert "activity" in text
+    assert "what to do: orders doctor --quick" in text

@@ -5,6 +5,7 @@ import socket
 import sqlite3
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from tests.builders import Writing
@@ -42,6 +43,32 @@ def test_a_mirror_is_listed_by_status(run: Run, shop: Writing, tmp_path: Path) -
     assert f"shop in {listed['mirror']}" in run("status").stdout
 
 
+def listed(run: Run) -> list[str]:
+    return [it["mirror"] for it in json.loads(run("status", "--json").stdout)["projections"] if it["mirror"]]
+
+
+def test_a_mirror_is_forgotten_by_its_url_or_by_its_name(run: Run, shop: Writing, tmp_path: Path) -> None:
+    for file in ("a.db", "b.db"):
+        run("mirror", f"sqlite:///./{file}", "--once", "-p", "shop", "-p", "sales")
+    assert len(listed(run)) == 4
+    forgotten = run("mirror", "sqlite:///./a.db", "--forget")
+    assert forgotten.returncode == 0, forgotten.stderr
+    assert forgotten.stdout.count("its tables stay") == 2
+    assert run("mirror", listed(run)[0], "--forget", "-p", "shop").returncode == 0
+    (left,) = listed(run)
+    assert left.endswith("b.db")
+    assert f"listed: {left}" in one_line(run("mirror", "sqlite:///./a.db", "--forget"), 1)
+    assert run("mirror", "sqlite:///./a.db", "--verify", "-p", "shop").returncode == 0
+
+
+def test_a_mirror_at_work_is_not_forgotten(run: Run, shop: Writing, database_url: str) -> None:
+    run("mirror", "sqlite:///./app.db", "--once", "-p", "shop")
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute("UPDATE mirrors.standings SET ended_at = NULL, seen_at = now()")
+    assert "is at work" in one_line(run("mirror", "sqlite:///./app.db", "--forget"), 1)
+    assert len(listed(run)) == 1
+
+
 @pytest.mark.parametrize(
     ("arguments", "said", "exit_code"),
     [
@@ -51,9 +78,15 @@ def test_a_mirror_is_listed_by_status(run: Run, shop: Writing, tmp_path: Path) -
         (["sqlite://"], "needs a file", MISUSE),
         (["sqlite:///nowhere/app.db"], "there is no directory nowhere", MISUSE),
         (["mysql://user@127.0.0.1:1"], "the URL names no database", MISUSE),
-        (["mysql://user:secret@127.0.0.1:1/x", "--once"], "the mirror's database: ", 1),
-        (["postgresql://user:secret@127.0.0.1:1/x", "--once"], "", 1),
+        (["mysql://user:se@secret@127.0.0.1:1/x"], "write %40 for @", MISUSE),
+        (["mysql://user:secret@127.0.0.1:1/x", "--once"], "mysql://user:***@127.0.0.1:1/x: Can't connect", 1),
+        (["mysql://127.0.0.1:1/x?colour=red"], "PyMySQL has no option colour", MISUSE),
+        (["sqlite:///app.db?mode=ro"], "has no options", MISUSE),
+        (["mysql://127.0.0.1:1/x?user=u&password=secret", "--once"], "mysql://127.0.0.1:1/x?user=u: Can't", 1),
+        (["postgresql://user:secret@127.0.0.1:1/x", "--once"], "postgresql://user:***@127.0.0.1:1/x: connection", 1),
+        (["sqlite:////proc/app.db", "--once"], "sqlite:////proc/app.db: unable to open database file", 1),
         (["sqlite:///app.db", "--once", "--verify"], "exclude each other", MISUSE),
+        (["sqlite:///app.db", "--forget"], "no such mirror is listed; listed: none", 1),
         (["sqlite:///app.db", "--verify"], "has no tables of shop", MISUSE),
         (["sqlite:///app.db", "-p", "shops"], "there is no projection 'shops'", MISUSE),
     ],

@@ -85,6 +85,11 @@ def test_explain_shows_the_past_and_what_has_changed_since(run: Run, order: str,
     assert run("explain", "web-4711", "--version", "2", "--diff").stdout.endswith("nothing has changed since\n")
 
 
+def test_a_wrong_time_gets_no_advice_on_urls(run: Run, order: str) -> None:
+    said = one_line(run("explain", order, "--as-of", "2026-11-22 13:51:00"), 2)
+    assert said == "orders: --as-of must be an RFC 3339 time with a zone, such as 2026-11-22T13:51:00Z\n"
+
+
 def test_a_question_that_cannot_be_answered_is_one_line(run: Run, order: str, database_url: str) -> None:
     for arguments in (
         ["web-4711", "--version", "1", "--as-of", "2026-01-01T00:00:00Z"],

@@ -1,16 +1,20 @@
-"""What the doctor says of projections that do not follow the log, and of tables that decay."""
+"""What the doctor says of projections that do not follow the log, and of tables that were not verified."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import psycopg
 import pytest
 
+from projector.projections.shop import SHOP
+from projector.replay import replay
+from projector.verify import verify
 from service.doctor import examine
 from service.doctor.finding import Finding
+from service.projections import PROJECTIONS
 from tests.projecting import sweep
+from tests.projector.mirror.mirroring import catch_up
 from tests.served import Shop, served
-
-DEAD_ROWS = 11_000
 
 
 @pytest.fixture
@@ -53,30 +57,69 @@ def test_the_error_of_the_last_batch_and_tables_of_another_release_are_findings(
         "UPDATE sales.checkpoint SET version = 0",
     )
     found = {it.what: it.remedy for it in findings(shop.database_url, "projections")}
-    assert found["the last batch of shop failed: event 7: unknown"] == "orders status names who blocks it"
+    assert "without one, the worker's log says more" in found["the last batch of shop failed: event 7: unknown"]
     assert "start a worker of this release, or: orders replay sales" in found.values()
 
 
-def test_an_invalid_index_is_a_finding_with_the_statement_that_rebuilds_it(shop: Shop) -> None:
-    run(
-        shop.database_url,
-        "CREATE INDEX broken ON shop.users (name)",
-        "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'shop.broken'::regclass",
-    )
-    (found,) = findings(shop.database_url, "tables")
-    assert "shop.broken is invalid" in found.what
-    run(shop.database_url, found.remedy)
-    assert findings(shop.database_url, "tables") == []
+def test_a_mirror_that_stopped_is_a_finding_and_one_that_ended_in_order_is_none(shop: Shop, tmp_path: Path) -> None:
+    shop.user()
+    catch_up(shop.database_url, f"sqlite:///{tmp_path / 'app.db'}", [SHOP])
+    run(shop.database_url, "UPDATE mirrors.standings SET seen_at = now() - interval '1 hour'")
+    assert findings(shop.database_url, "mirrors") == []
+    run(shop.database_url, "UPDATE mirrors.standings SET ended_at = NULL, parked = 2")
+    stopped, parked = findings(shop.database_url, "mirrors")
+    assert f"{tmp_path / 'app.db'} has stopped: no mirror has looked at the log for 3" in stopped.what
+    assert "orders mirror URL --forget" in stopped.remedy
+    assert parked.what.endswith("holds 2 streams back")
 
 
-def test_dead_rows_of_the_head_are_a_finding(shop: Shop) -> None:
-    update = "UPDATE log.head SET recorded_at = recorded_at"
+def test_a_projection_that_fails_because_the_disk_is_full_says_so(shop: Shop) -> None:
+    sweep(shop.database_url)
+    run(shop.database_url, "UPDATE shop.checkpoint SET error = 'DiskFull: could not extend file: No space left'")
+    (found,) = findings(shop.database_url, "projections")
+    assert found.remedy.startswith("make room on the disk of PostgreSQL")
+
+
+def test_a_projection_that_lags_is_a_finding_since_its_first_event(shop: Shop) -> None:
+    sweep(shop.database_url)
+    shop.user()
     run(
         shop.database_url,
-        "ALTER TABLE log.head SET (autovacuum_enabled = off)",
-        f"DO $$ BEGIN FOR n IN 1..{DEAD_ROWS} LOOP {update}; END LOOP; END $$",
-        "ANALYZE log.head",
+        "SET session_replication_role = replica; ALTER TABLE log.events DISABLE TRIGGER USER; "
+        "UPDATE log.events SET recorded_at = now() - interval '50 s'",
+        "UPDATE shop.checkpoint SET seen_at = now()",
     )
-    (found,) = findings(shop.database_url, "tables")
-    assert "dead row versions" in found.what
-    assert found.remedy.endswith("VACUUM log.head")
+    (found,) = [
+        it for it in findings(shop.database_url, "projections") if it.what.startswith("shop is 1 events behind")
+    ]
+    ((recorded_at,),) = shop.rows("SELECT recorded_at FROM log.events WHERE position = 1")
+    assert found.since == recorded_at
+
+
+def test_an_old_log_that_was_never_verified_is_a_finding_until_it_is(shop: Shop) -> None:
+    shop.user()
+    assert findings(shop.database_url, "verified") == []
+    run(
+        shop.database_url,
+        "ALTER TABLE log.events DISABLE TRIGGER USER; UPDATE log.events SET recorded_at = now() - interval '8 days'",
+    )
+    sweep(shop.database_url)
+    found = findings(shop.database_url, "verified")
+    assert [it.what for it in found] == [f"{it.name} was not verified yet" for it in PROJECTIONS]
+    for projection in PROJECTIONS:
+        verify(shop.database_url, projection, lambda _: None)
+    assert findings(shop.database_url, "verified") == []
+    run(shop.database_url, "UPDATE log.verifications SET verified_at = now() - interval '8 days'")
+    assert "shop was not verified for 7 days" in [it.what for it in findings(shop.database_url, "verified")]
+
+
+def test_differences_are_a_finding_until_the_tables_are_built_anew(shop: Shop) -> None:
+    shop.product()
+    sweep(shop.database_url)
+    run(shop.database_url, "UPDATE shop.products SET stock = 999")
+    verify(shop.database_url, SHOP, lambda _: None)
+    (found,) = findings(shop.database_url, "verified")
+    assert found.what.startswith("the last verify of shop found 1 differences")
+    assert found.remedy.endswith("orders replay shop makes them anew from the log")
+    replay(shop.database_url, SHOP, lambda _: None)
+    assert findings(shop.database_url, "verified") == []

@@ -1,0 +1,52 @@
+"""Links that sign a browser in once: made by `orders up`, valid for ten minutes, and kept as a digest alone."""
+
+import secrets
+from datetime import timedelta
+
+from psycopg import AsyncConnection, Connection
+
+from access import issuing, keys
+from access.issuing import Issued, Wanted
+from database.sessions import Limits, connect_async
+
+VALID_FOR = timedelta(minutes=10)
+# The key that the browser gets in exchange.
+VISIT = timedelta(hours=12)
+TOKEN_BYTES = 32
+TOKEN_LENGTH_MAX = 200
+SECONDS_MAX = 5.0
+
+_DROP_EXPIRED = b"DELETE FROM access.sign_in_links WHERE expires_at < now()"
+_ADD = b"INSERT INTO access.sign_in_links (sha256, expires_at) VALUES (%s, now() + %s)"
+_USE = b"DELETE FROM access.sign_in_links WHERE sha256 = %s RETURNING expires_at > now()"
+
+
+def make(connection: Connection) -> str:
+    """The token of a new link. Raises psycopg.Error."""
+    token = secrets.token_urlsafe(TOKEN_BYTES)
+    connection.execute(_DROP_EXPIRED)
+    connection.execute(_ADD, (keys.digest(token), VALID_FOR))
+    return token
+
+
+async def use(database_url: str, token: str) -> Issued | None:
+    """Use up a link: the operator's key that it gives, or None if it was used before, has expired, or never was.
+
+    Raises psycopg.Error, Unreplicated and TimeoutError.
+    """
+    if not await _take(database_url, token[:TOKEN_LENGTH_MAX]):
+        return None
+    wanted = Wanted("console, by a sign-in link", "operator", lifetime=VISIT)
+    return await issuing.create(database_url, wanted, {"kind": "cli", "id": "sign-in link"})
+
+
+async def _take(database_url: str, token: str) -> bool:
+    """Delete the link. One of two who come at the same time finds it."""
+    connection: AsyncConnection = await connect_async(
+        database_url, "orders console", Limits(statement=SECONDS_MAX), seconds_max=SECONDS_MAX
+    )
+    try:
+        row = await (await connection.execute(_USE, (keys.digest(token),))).fetchone()
+    finally:
+        await connection.close()
+    return bool(row and row[0])

@@ -1,0 +1,167 @@
+"""Acting: an operator asks for a job. Replays and skips ask back first, on a page that says what they would do."""
+
+import hashlib
+from collections.abc import Mapping
+from functools import partial
+from typing import NamedTuple
+
+import psycopg
+from psycopg import Connection
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from console.database import Unanswered
+from console.desk import Desk
+from contract.callers import Caller
+from eventlog.append import Unreplicated
+from projector.jobs import table
+from projector.jobs.table import KINDS, Wanted
+from projector.parked import Group, groups, held_back
+from projector.projection import Projection, named
+
+REASON_LENGTH_MAX = 1_000
+SCOPE = "ops:write"
+
+
+class Target(NamedTuple):
+    """What an act is done to: the projection, and for a retry or skip the parked stream or group."""
+
+    projection: Projection
+    group: Group | None = None
+    stream: str | None = None
+    position: int | None = None
+
+    @property
+    def name(self) -> str:
+        """What an operator types to show that he means it."""
+        return self.stream or (self.group.type if self.group else self.projection.name)
+
+
+def mark(group: Group) -> str:
+    """A short name of a group, for forms: browsers change the line ends of a longer text."""
+    return hashlib.sha256(f"{group.projection}\0{group.type}\0{group.error}".encode()).hexdigest()[:16]
+
+
+def confirm_replay(desk: Desk, request: Request) -> Response:
+    """What a rebuild of a projection would do, and how long it would take."""
+    demand_scope(request)
+    with desk.database.connection() as connection:
+        target = _target(desk, connection, request.query_params)
+    return desk.page(request, "replay.html", standing=_standing(desk, target.projection))
+
+
+def confirm_skip(desk: Desk, request: Request) -> Response:
+    """What a skip would leave out, with the fields for the reason and the name."""
+    demand_scope(request)
+    return _skip_page(desk, request, request.query_params, {})
+
+
+def start(desk: Desk, request: Request) -> Response:
+    """Ask for the job, and lead to its page. The same job that still waits or runs is not asked for twice."""
+    caller = demand_scope(request)
+    form: Mapping[str, str] = request.state.form
+    kind = next((it for it in KINDS if it == form.get("kind")), None)
+    if kind is None:
+        raise HTTPException(400, "The form asks for nothing that can be done.")
+    if kind == "skip" and (errors := _errors_of_skip(desk, form)):
+        return _skip_page(desk, request, form, errors, 400)
+    with desk.database.connection() as connection:
+        target = _target(desk, connection, form)
+        if kind in {"retry", "skip"} and target.stream is None and target.group is None:
+            raise HTTPException(400, "The form names neither a stream nor a group.")
+        wanted = Wanted(
+            kind,
+            target.projection.name,
+            target.stream,
+            target.position if kind == "skip" else None,
+            target.group.type if target.group else None,
+            target.group.error if target.group else None,
+            target.group.streams if target.group else None,
+            form.get("reason", "").strip()[:REASON_LENGTH_MAX] or None,
+        )
+        job = next((it.id for it in table.open_jobs(connection) if _is_same(it.wanted, wanted)), None)
+    return desk.renderer.redirect(desk.renderer.url(f"/jobs/{job or _ask(desk, request, caller, wanted)}"))
+
+
+def demand_scope(request: Request) -> Caller:
+    """The caller, who may act. Raises HTTPException 403."""
+    caller: Caller = request.scope["caller"]
+    if SCOPE not in caller.scopes:
+        raise HTTPException(403, f"To act needs a key with the scope {SCOPE}; this key may only look.")
+    return caller
+
+
+def _ask(desk: Desk, request: Request, caller: Caller, wanted: Wanted) -> str:
+    try:
+        return desk.ask(partial(desk.parts.ask, caller, wanted))
+    except (psycopg.Error, Unreplicated, TimeoutError) as error:
+        said = str(error).partition("\n")[0] or type(error).__name__
+        raise Unanswered(f"The job could not be recorded, so it was not begun: {said}.") from error
+
+
+def _target(desk: Desk, connection: Connection, form: Mapping[str, str]) -> Target:
+    """What a form names, as it is now. Raises HTTPException when it is gone, or has changed since it was shown."""
+    if any("\x00" in it for it in form.values()):
+        raise HTTPException(400, "A field has the character NUL.")
+    projection = named(desk.parts.projections, form.get("projection", ""))
+    if projection is None:
+        raise HTTPException(404, "There is no such projection.")
+    if stream := form.get("stream"):
+        held = next((it.parked for it in held_back(connection, projection) if it.parked.stream == stream), None)
+        if held is None or (form.get("position") or str(held.position)) != str(held.position):
+            raise HTTPException(409, "This stream is not parked there any more. Look again at what is parked.")
+        return Target(projection, stream=stream, position=held.position)
+    if wanted := form.get("group"):
+        group = next((it for it in groups(connection, [projection]) if mark(it) == wanted), None)
+        if group is None:
+            raise HTTPException(409, "Nothing of this group is parked any more. Look again at what is parked.")
+        if (form.get("streams") or str(group.streams)) != str(group.streams):
+            number = f"The group has {group.streams:,} streams now, not {form['streams'][:12]}."
+            raise HTTPException(409, f"{number} Look again at what is parked.")
+        return Target(projection, group=group)
+    return Target(projection)
+
+
+def _skip_page(
+    desk: Desk, request: Request, form: Mapping[str, str], errors: Mapping[str, str], status: int = 200
+) -> Response:
+    with desk.database.connection() as connection:
+        target = _target(desk, connection, form)
+    if target.stream is None and target.group is None:
+        raise HTTPException(400, "Nothing is named that could be skipped.")
+    return desk.page(
+        request,
+        "skip.html",
+        status,
+        target=target,
+        group=mark(target.group) if target.group else None,
+        typed={name: form.get(name, "") for name in ("reason", "name")},
+        errors=errors,
+    )
+
+
+def _errors_of_skip(desk: Desk, form: Mapping[str, str]) -> dict[str, str]:
+    """What is wrong with the fields of a skip, by field."""
+    with desk.database.connection() as connection:
+        target = _target(desk, connection, form)
+    errors = {}
+    reason = form.get("reason", "").strip()
+    if not reason:
+        errors["reason"] = "Say why the read tables can do without the event."
+    elif len(reason) > REASON_LENGTH_MAX:
+        errors["reason"] = f"The reason has more than {REASON_LENGTH_MAX:,} characters."
+    if form.get("name", "").strip() != target.name:
+        errors["name"] = f"Type {target.name} to skip it."
+    return errors
+
+
+def _standing(desk: Desk, projection: Projection) -> object:
+    status = desk.heart.pulse().status
+    if status is None:
+        raise Unanswered("The database does not answer.")
+    return next(it for it in status.projections if it.name == projection.name)
+
+
+def _is_same(one: Wanted, other: Wanted) -> bool:
+    return one._replace(reason=None, streams=None) == other._replace(reason=None, streams=None)

@@ -1,0 +1,31 @@
+"""Jobs: those that operators asked for, and what came of each."""
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from console.desk import Desk
+from projector.jobs import table
+from query.parameters import id_of
+
+JOBS_SHOWN = 50
+
+
+def listing(desk: Desk, request: Request) -> Response:
+    """The newest jobs."""
+    with desk.database.connection() as connection:
+        jobs = table.latest(connection, JOBS_SHOWN)
+    return desk.page(request, "jobs.html", jobs=jobs)
+
+
+def show(desk: Desk, request: Request) -> Response:
+    """One job: how far it is, and what came of it."""
+    job = None
+    try:
+        with desk.database.connection() as connection:
+            job = table.one(connection, id_of(request.path_params["id"]))
+    except ValueError:
+        pass
+    if job is None:
+        raise HTTPException(404, "There is no such job.")
+    return desk.page(request, "job.html", job=job)

@@ -1,0 +1,121 @@
+"""What each kind of job does, by the functions that the command line uses too."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from psycopg import Connection
+
+from projector.connecting import connect
+from projector.jobs.table import Job, Kind
+from projector.loop import Loop
+from projector.parked import Drained, Group, NotParked, groups, held_back, retry, skip, skip_group
+from projector.projection import Projection, named
+from projector.replay import replay
+from projector.shadow import Report
+from projector.verify import verify
+
+DIFFERENCES_KEPT_MAX = 100
+
+
+class Refused(Exception):
+    """The job cannot be done; the message says why."""
+
+
+class Outcome(NamedTuple):
+    """What came of a job, in a sentence. `is_well`: nothing is left to do. `differences` are the first of a verify."""
+
+    said: str
+    is_well: bool = True
+    differences: Sequence[Mapping[str, Any]] = ()
+
+
+def perform(database_url: str, projections: Iterable[Projection], job: Job, report: Report) -> Outcome:
+    """Do what a job asks for; `report` is called with the progress of a replay or verify.
+
+    Raises Refused, what `replay` and `verify` raise, and psycopg.Error.
+    """
+    projection = named(projections, job.projection)
+    if projection is None:
+        raise Refused(f"this release has no projection {job.projection}")
+    return _ACTS[job.kind](database_url, projection, job, report)
+
+
+def _replay(database_url: str, projection: Projection, _: Job, report: Report) -> Outcome:
+    reached = replay(database_url, projection, report)
+    return Outcome(f"{projection.name} was rebuilt from {reached.position:,} events, and the new tables serve")
+
+
+def _verify(database_url: str, projection: Projection, _: Job, report: Report) -> Outcome:
+    verdict = verify(database_url, projection, report)
+    rows = sum(verdict.rows.values())
+    found = verdict.differences
+    if not found:
+        return Outcome(f"all {rows:,} rows equal the fold of the log, at position {verdict.position:,}")
+    kept = [
+        {name: getattr(it, name) for name in ("table", "key", "column", "stands", "should_be")}
+        for it in found[:DIFFERENCES_KEPT_MAX]
+    ]
+    said = f"{len(found):,} differences in {rows:,} rows, at position {verdict.position:,}: rebuild {projection.name}"
+    return Outcome(said, False, kept)
+
+
+def _retry(database_url: str, projection: Projection, job: Job, _: Report) -> Outcome:
+    with connect(database_url) as connection:
+        group = _group(job) if job.type is not None else None
+        try:
+            return _told(retry(connection, Loop(projection), job.stream, group=group))
+        except NotParked:
+            return Outcome(f"{job.stream} is no longer parked")
+
+
+def _skip(database_url: str, projection: Projection, job: Job, _: Report) -> Outcome:
+    reason = job.reason or ""
+    with connect(database_url) as connection:
+        if job.stream is not None:
+            return _skip_stream(connection, projection, job, reason)
+        # Streams of the group that are done may be parked again, at an event that nobody has asked to skip.
+        if job.attempts > 1:
+            raise Refused("the worker ended in the middle; look at what is parked now, and skip what is left")
+        now = next((it for it in groups(connection, [projection]) if _is_same(it, job)), None)
+        if now is None or now.streams != job.streams:
+            number = now.streams if now else 0
+            raise Refused(f"the group had {job.streams:,} streams when this was asked for, and has {number:,} now")
+        return _told(skip_group(connection, Loop(projection), now, reason, job.asked_by))
+
+
+def _skip_stream(connection: Connection, projection: Projection, job: Job, reason: str) -> Outcome:
+    assert job.stream is not None
+    held = next((it.parked for it in held_back(connection, projection) if it.parked.stream == job.stream), None)
+    if held is None or held.position != job.at_position:
+        return Outcome(f"{job.stream} is no longer parked at position {job.at_position}")
+    _, drained = skip(connection, Loop(projection), job.stream, reason, job.asked_by)
+    return _told([drained])
+
+
+def _told(drained: Sequence[Drained]) -> Outcome:
+    events = sum(it.events for it in drained)
+    out = sum(it.parked is not None and it.parked.skipped for it in drained)
+    held = [it for it in drained if it.parked is not None and not it.parked.skipped]
+    free = len(drained) - out - len(held)
+    said = f"{free:,} of {len(drained):,} streams are projected again, with {events:,} events"
+    if out:
+        said += f"; {out:,} stay out of the read tables, because their first event was skipped"
+    if held and held[0].parked is not None:
+        said += f"; {len(held):,} are parked still: {held[0].parked.error}"
+    return Outcome(said, not held)
+
+
+def _group(job: Job) -> Group:
+    return Group(job.projection, job.type or "", job.error or "", job.streams or 0, "")
+
+
+def _is_same(group: Group, job: Job) -> bool:
+    return (group.projection, group.type, group.error) == (job.projection, job.type, job.error)
+
+
+_ACTS: Mapping[Kind, Callable[[str, Projection, Job, Report], Outcome]] = {
+    "replay": _replay,
+    "verify": _verify,
+    "retry": _retry,
+    "skip": _skip,
+}

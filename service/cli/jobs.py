@@ -1,0 +1,121 @@
+"""`orders jobs`: what operators asked of the workers, here or in the console, and what came of it."""
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from service.cli import connect
+from service.cli.acting import actor
+from service.cli.failures import MISUSE, NOT_TRUE
+from service.cli.read_tables import named
+from service.cli.run import DataDir
+from service.cli.status import AsJson
+from service.errors import OperatorError
+
+if TYPE_CHECKING:
+    from projector.jobs.table import Job
+
+LOOK_SECONDS = 0.5
+
+
+def jobs(
+    context: typer.Context,
+    limit: Annotated[int, typer.Option(help="How many of the last jobs", min=1, max=10_000)] = 20,
+    as_json: AsJson = False,
+    data_dir: DataDir = None,
+) -> None:
+    """List the jobs that the workers were asked for, newest first; start one, or wait for its end."""
+    if context.invoked_subcommand is not None:
+        return
+    from projector.jobs import table
+    from service.cli import output
+
+    with connect.asking(connect.database_url(data_dir), "orders jobs list") as connection:
+        found = table.latest(connection, limit)
+    if as_json:
+        output.json({"data": [_view(it) for it in found]})
+    elif found:
+        rows = [[it.id, it.wanted.title, _state(it), it.asked_by, it.reason or "", _said(it)] for it in found]
+        output.table("job", "what", "state", "asked by", "reason", "result", rows=rows)
+    else:
+        print("no job was asked for: orders jobs start replay shop")
+
+
+def start(
+    kind: Annotated[str, typer.Argument(help="replay, verify or retry; to skip: orders parked skip")],
+    projection: Annotated[str, typer.Argument(help="The projection")],
+    stream: Annotated[str | None, typer.Option(help="Of a retry: this parked stream; all when left out")] = None,
+    reason: Annotated[str | None, typer.Option(help="Why, for the audit")] = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait for the end; exit code 1 if not all is well then")] = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Ask the workers for a job, as the console does. Prints its id."""
+    from projector.jobs.table import Wanted
+    from service.jobs import ask
+
+    (of,) = named([projection])
+    if stream is not None and kind != "retry":
+        raise OperatorError("--stream is for a retry", MISUSE)
+    wanted: Wanted
+    match kind:
+        case "replay" | "verify" | "retry":
+            wanted = Wanted(kind, of.name, stream, reason=reason)
+        case _:
+            raise OperatorError(f"there is no job {kind!r}; there are: replay, verify, retry", MISUSE)
+    id_ = asyncio.run(ask(connect.database_url(data_dir), actor(), wanted))
+    print(id_, flush=True)
+    if wait:
+        _wait(id_, data_dir)
+
+
+def wait(
+    id_: Annotated[str, typer.Argument(metavar="JOB", help="The job's id, as `orders jobs` shows it")],
+    data_dir: DataDir = None,
+) -> None:
+    """Wait for the end of a job, and print what came of it; exit code 1 if not all is well then."""
+    _wait(id_, data_dir)
+
+
+def _wait(id_: str, data_dir: DataDir) -> None:
+    from projector.jobs import table
+    from query.parameters import id_of
+
+    try:
+        wanted = id_of(id_)
+    except ValueError:
+        raise OperatorError(f"{id_!r} is no id of a job: orders jobs", MISUSE) from None
+    with connect.asking(connect.database_url(data_dir), "orders jobs wait") as connection:
+        while True:
+            job = table.one(connection, wanted)
+            if job is None:
+                raise OperatorError(f"there is no job {wanted}: orders jobs")
+            if not job.is_open:
+                break
+            time.sleep(LOOK_SECONDS)
+    print(f"{_state(job)}: {_said(job)}")
+    if not (job.result and job.result.get("is_well")):
+        raise typer.Exit(NOT_TRUE)
+
+
+def _state(job: "Job") -> str:
+    if job.progress is None:
+        return job.state
+    left = "" if job.seconds_left is None else f", {job.seconds_left:.0f} s left"
+    return f"{job.state}, {job.progress:.0%}{left}"
+
+
+def _said(job: "Job") -> str:
+    return str(job.result["said"]) if job.result else ""
+
+
+def _view(job: "Job") -> dict[str, Any]:
+    from query.views import timestamp
+
+    times = ("asked_at", "started_at", "seen_at", "finished_at")
+    shown = {name: value for name, value in job._asdict().items() if name not in {*times, "now"}}
+    for name in times:
+        at = getattr(job, name)
+        shown[name] = None if at is None else timestamp(at)
+    return shown

@@ -1,0 +1,121 @@
+"""`orders status --watch`: a frame of the terminal that is drawn anew, or a JSON object a line where nobody watches."""
+
+import contextlib
+import os
+import select
+import sys
+import termios
+import time
+import tty
+from collections.abc import Callable, Iterator
+
+import msgspec
+from rich.console import Console, Group
+from rich.live import Live
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from service.cli.failures import explain
+from service.cli.status import Look, document, name_of, troubles
+
+_STYLES = {"live": "green", "catching_up": "yellow", "rebuilding": "yellow", "outdated": "red", "stopped": "red"}
+
+
+def watch(look: Callable[[], Look], interval: float, as_json: bool) -> None:
+    """Show what `look` finds every `interval` seconds, until q or Ctrl-C.
+
+    While the database does not answer, that is shown instead.
+    """
+    with contextlib.suppress(KeyboardInterrupt):
+        if as_json or not sys.stdout.isatty():
+            _print_lines(look, interval)
+        else:
+            _draw_frames(look, interval)
+
+
+def _print_lines(look: Callable[[], Look], interval: float) -> None:
+    while True:
+        found = _tried(look)
+        shown = {"error": found} if isinstance(found, str) else document(found)
+        print(msgspec.json.encode(shown).decode(), flush=True)
+        time.sleep(interval)
+
+
+def _draw_frames(look: Callable[[], Look], interval: float) -> None:
+    before: Look | None = None
+    with _pressed() as has_pressed_q, Live(console=Console(), screen=True, auto_refresh=False) as live:
+        while True:
+            found = _tried(look)
+            live.update(_frame(found, before), refresh=True)
+            before = before if isinstance(found, str) else found
+            if has_pressed_q(interval):
+                return
+
+
+def _tried(look: Callable[[], Look]) -> Look | str:
+    """What is found, or the reason why the servers do not answer. Raises what no operator can cause."""
+    try:
+        return look()
+    except Exception as error:
+        explained = explain(error)
+        if explained is None:
+            raise
+        return explained[0]
+
+
+@contextlib.contextmanager
+def _pressed() -> Iterator[Callable[[float], bool]]:
+    """Yield what waits for so many seconds, or until q was pressed, and says whether it was."""
+    if not sys.stdin.isatty():
+
+        def wait(seconds: float) -> bool:
+            time.sleep(seconds)
+            return False
+
+        yield wait
+        return
+    terminal = sys.stdin.fileno()
+    before = termios.tcgetattr(terminal)
+    tty.setcbreak(terminal)
+
+    def pressed(seconds: float) -> bool:
+        until = time.monotonic() + seconds
+        while (left := until - time.monotonic()) > 0:
+            if select.select([terminal], [], [], left)[0] and os.read(terminal, 1) in {b"q", b"Q", b""}:
+                return True
+        return False
+
+    try:
+        yield pressed
+    finally:
+        termios.tcsetattr(terminal, termios.TCSADRAIN, before)
+
+
+def _frame(found: Look | str, before: Look | None) -> Panel:
+    moment = time.strftime("%H:%M:%S")
+    if isinstance(found, str):
+        return Panel(Text(found, style="red"), title=f"orders status · no answer · {moment}", subtitle="q quit")
+    rows = Table("projection", "state", "position", "behind", "rate", "parked", "looked", box=None, expand=True)
+    positions = {name_of(it): it for it in before.standings} if before else {}
+    for it in found.standings:
+        earlier = positions.get(name_of(it))
+        elapsed = (it.now - earlier.now).total_seconds() if earlier else 0
+        rate = f"{(it.position - earlier.position) / elapsed:,.0f}/s" if earlier and elapsed > 0 else ""
+        rows.add_row(
+            Text(name_of(it)),
+            Text(it.state, style=_STYLES.get(it.state, "")),
+            f"{it.position:,}",
+            f"{it.lag_events:,} · {it.lag_ms:,} ms",
+            rate if it.progress is None else f"{it.progress:.0%}",
+            Text(f"{it.parked:,}", style="yellow" if it.parked else ""),
+            f"{(it.now - it.seen_at).total_seconds():.0f} s ago",
+        )
+    told = troubles(found)
+    workers = ", ".join(found.workers or []) or "none"
+    state = "needs a look" if told else "all is well"
+    return Panel(
+        Group(rows, Text(""), *(Text(it, style="red") for it in told), Text(f"workers: {found.silence or workers}")),
+        title=f"orders status · {state} · head {found.status.head:,} · {moment}",
+        subtitle="q quit",
+    )

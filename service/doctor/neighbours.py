@@ -1,0 +1,106 @@
+"""Checks of what stands beside the log: the clock, replicas, the migration, and Redis."""
+
+from collections.abc import Iterator
+from functools import cache
+
+import redis
+from psycopg import Connection
+
+from projector import bell
+from service.doctor.finding import Check, Finding
+from service.migrate import expected_revision
+
+# `recorded_at` never decreases. So after the clock was set back, new events keep the time of the last one.
+CLOCK_SECONDS_MAX = 2
+REPLICA_SECONDS_MAX = 30
+REPLICA_BYTES_MAX = 256 * 1024**2
+MEMORY_SHARE_MAX = 0.9
+
+_CLOCK = """
+SELECT recorded_at, extract(epoch FROM recorded_at - clock_timestamp())::float8 FROM log.head
+WHERE recorded_at > clock_timestamp() + make_interval(secs => %s)
+"""
+
+# Roles without pg_read_all_stats see no positions here, and get no finding.
+_REPLICAS = """
+SELECT coalesce(nullif(application_name, ''), 'unnamed'), coalesce(host(client_addr), 'a local socket'), state,
+    pg_wal_lsn_diff(pg_current_wal_lsn(), replay_lsn)::bigint, extract(epoch FROM replay_lag)::float8,
+    clock_timestamp() - replay_lag
+FROM pg_stat_replication WHERE NOT pg_is_in_recovery() AND replay_lsn IS NOT NULL ORDER BY 1
+"""
+
+_REVISION = "SELECT version_num FROM log.orders_schema_version"
+
+
+def _clock(connection: Connection) -> Iterator[Finding]:
+    for recorded_at, seconds in connection.execute(_CLOCK, (CLOCK_SECONDS_MAX,)):
+        yield Finding(
+            f"the clock of PostgreSQL's machine is {seconds:.0f} s behind the last event, recorded at {recorded_at}",
+            "set the clock right (chronyc tracking shows it); until it has passed that time, new events keep it",
+        )
+
+
+def _replicas(connection: Connection) -> Iterator[Finding]:
+    for name, address, state, behind, seconds, since in connection.execute(_REPLICAS):
+        if behind > REPLICA_BYTES_MAX or (seconds or 0) > REPLICA_SECONDS_MAX:
+            yield Finding(
+                f"the replica {name} at {address} ({state}) is {behind / 1024**2:,.0f} MiB of WAL behind"
+                + (f", {seconds:.0f} s" if seconds else ""),
+                "look at its log, its disk and the network; SELECT * FROM pg_stat_replication shows it",
+                since,
+            )
+
+
+@cache
+def _expected() -> str | None:
+    return expected_revision()
+
+
+def _migration(connection: Connection) -> Iterator[Finding]:
+    found = [row[0] for row in connection.execute(_REVISION)]
+    if found != [_expected()]:
+        yield Finding(
+            f"the database is at revision {', '.join(found) or 'none'}, and this release expects {_expected()}",
+            "orders migrate; if it refuses, the database is of a newer release: run that one",
+        )
+
+
+def redis_check(url: str) -> Check:
+    """That the bell can ring: Redis answers, takes writes, and has memory left."""
+    return Check(
+        "redis",
+        lambda _: _redis(url),
+        "no event is lost, but reads follow commands up to a second later",
+    )
+
+
+def _redis(url: str) -> Iterator[Finding]:
+    try:
+        with bell.client(url, "orders-doctor") as client:
+            client.set(bell.PROBE_KEY, "", px=1_000)
+            memory = client.info("memory")
+    except redis.ConnectionError as error:
+        yield Finding(
+            f"Redis does not answer: {str(error).splitlines()[0]}", "start Redis or Valkey, or correct REDIS_URL"
+        )
+    except redis.RedisError as error:
+        yield Finding(
+            f"Redis refuses writes: {str(error).splitlines()[0]}",
+            "make room in its memory or on its disk, or lead REDIS_URL to the primary; redis-cli INFO says more",
+        )
+    else:
+        used, most = int(memory["used_memory"]), int(memory.get("maxmemory") or 0)
+        if most and used > MEMORY_SHARE_MAX * most:
+            yield Finding(
+                f"Redis uses {used / most:.0%} of its maxmemory",
+                "raise maxmemory, or give the service a Redis of its own: it needs a few MiB",
+            )
+
+
+CHECKS = (
+    Check("clock", _clock, "new events get the time of the last one, so their times are wrong until then"),
+    Check(
+        "replicas", _replicas, "reads from the replica are stale, and a failover takes longer or loses what it lacks"
+    ),
+    Check("migration", _migration, "this release may fail on tables of another one"),
+)

@@ -1,0 +1,166 @@
+"""Checks of what PostgreSQL keeps on its disk: dead rows, vacuum, indexes, and how long the disk lasts."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from psycopg import Connection
+
+import access.tables
+import eventlog.tables
+from service.doctor.finding import Check, Finding
+from service.projections import PROJECTIONS
+
+# A vacuum keeps log.head below this; above it every batch of the writer reads through the dead versions.
+DEAD_ROWS_MAX = 10_000
+# Beyond this share of dead rows, autovacuum should have begun long ago: its default is 0.2.
+DEAD_SHARE_MAX = 0.5
+# Of what autovacuum_freeze_max_age allows. PostgreSQL stops writes at ten times that age.
+FREEZE_SHARE_MAX = 2
+UNUSED_BYTES_MIN = 10 * 1024**2
+UNUSED_DAYS = 7
+DISK_DAYS_MIN = 14
+FREE_BYTES_MIN = 512 * 1024**2
+GROWTH_DAYS = 7
+# The first import of a young log is no growth.
+GROWTH_SECONDS_MIN = 86_400
+
+_METADATA = (eventlog.tables.metadata, access.tables.metadata, *(it.metadata for it in PROJECTIONS))
+_SCHEMAS = [str(it.schema) for it in _METADATA]
+
+_DEAD_ROWS = "SELECT n_dead_tup, last_autovacuum FROM pg_stat_user_tables WHERE relid = to_regclass('log.head')"
+
+_VACUUM = """
+SELECT relid::regclass::text, n_dead_tup, greatest(last_vacuum, last_autovacuum), age(relfrozenxid)
+FROM pg_stat_user_tables JOIN pg_class ON pg_class.oid = relid
+WHERE schemaname = ANY(%(schemas)s) AND (
+    (n_dead_tup > %(rows)s AND n_dead_tup > %(share)s * n_live_tup)
+    OR age(relfrozenxid) > %(freeze)s * current_setting('autovacuum_freeze_max_age')::bigint)
+ORDER BY 1
+"""
+
+_OFF = "SELECT name FROM unnest(ARRAY['autovacuum', 'track_counts']) AS name WHERE current_setting(name) = 'off'"
+
+_INVALID = """
+SELECT indexrelid::regclass::text FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid
+WHERE NOT indisvalid AND relnamespace::regnamespace::text = ANY(%s) ORDER BY 1
+"""
+
+# An index of the release may serve a filter that nobody used so far, so only those of others count.
+_UNUSED = """
+SELECT quote_ident(schemaname) || '.' || quote_ident(indexrelname), relid::regclass::text,
+    pg_relation_size(indexrelid), stats_reset
+FROM pg_stat_user_indexes JOIN pg_index USING (indexrelid),
+    LATERAL (SELECT coalesce(stats_reset, pg_postmaster_start_time()) AS stats_reset FROM pg_stat_database
+        WHERE datname = current_database()) AS counted
+WHERE schemaname = ANY(%(schemas)s) AND NOT indisunique AND idx_scan = 0 AND indexrelname <> ALL (%(ours)s)
+    AND pg_relation_size(indexrelid) > %(bytes)s AND stats_reset < clock_timestamp() - make_interval(days => %(days)s)
+ORDER BY 1
+"""
+
+# The directory is shown to superusers and to roles with pg_read_all_settings, through a socket of this machine alone.
+_DISK = """
+SELECT setting FROM pg_settings WHERE name = 'data_directory' AND inet_server_addr() IS NULL
+"""
+
+# A binary search for the position of a time: log.events has no index on recorded_at, which grows with position.
+_GROWTH = """
+WITH RECURSIVE head AS (SELECT position FROM log.head), search (low, high) AS (
+    SELECT 0::bigint, position FROM head
+    UNION ALL
+    SELECT CASE WHEN event.is_before THEN event.position ELSE low END,
+        CASE WHEN event.is_before THEN high ELSE event.position - 1 END
+    FROM search, LATERAL (
+        SELECT position, recorded_at <= clock_timestamp() - make_interval(days => %(days)s) AS is_before
+        FROM log.events WHERE position = low + (high - low + 1) / 2 LIMIT 1
+    ) AS event
+    WHERE low < high
+)
+SELECT head.position - low, head.position, pg_database_size(current_database()),
+    extract(epoch FROM clock_timestamp() - (SELECT recorded_at FROM log.events WHERE position = low + 1))::float8
+FROM search, head WHERE low = high
+"""
+
+
+def _dead_rows(connection: Connection) -> Iterator[Finding]:
+    for dead, vacuumed_at in connection.execute(_DEAD_ROWS):
+        if dead > DEAD_ROWS_MAX:
+            yield Finding(
+                f"log.head has {dead:,} dead row versions, which slow the writer down",
+                "end what `left open` names, if anything, and then: VACUUM log.head",
+                vacuumed_at,
+            )
+
+
+def _vacuum(connection: Connection) -> Iterator[Finding]:
+    for (name,) in connection.execute(_OFF):
+        yield Finding(f"{name} is off", f"run: ALTER SYSTEM SET {name} = on; SELECT pg_reload_conf()")
+    limits = {"schemas": _SCHEMAS, "rows": DEAD_ROWS_MAX, "share": DEAD_SHARE_MAX, "freeze": FREEZE_SHARE_MAX}
+    for table, dead, vacuumed_at, age in connection.execute(_VACUUM, limits):
+        if table != "log.head":
+            yield Finding(
+                f"autovacuum is late on {table}: {dead:,} dead rows, oldest transaction id {age:,} transactions old",
+                f"end what `left open` names, if anything, and then: VACUUM {table}",
+                vacuumed_at,
+            )
+
+
+def _indexes(connection: Connection) -> Iterator[Finding]:
+    for (index,) in connection.execute(_INVALID, (_SCHEMAS,)):
+        yield Finding(
+            f"the index {index} is invalid: nothing uses it, and every write pays for it",
+            f"REINDEX INDEX CONCURRENTLY {index}",
+        )
+    yield from unused_indexes(connection)
+
+
+def unused_indexes(
+    connection: Connection, days: int = UNUSED_DAYS, bytes_min: int = UNUSED_BYTES_MIN
+) -> Iterator[Finding]:
+    """Indexes that others made, larger than `bytes_min`, which no query used since the statistics began `days` ago."""
+    tables = [table for metadata in _METADATA for table in metadata.sorted_tables]
+    ours = [str(index.name) for table in tables for index in table.indexes]
+    limits = {"schemas": _SCHEMAS, "ours": ours, "bytes": bytes_min, "days": days}
+    for index, table, size, since in connection.execute(_UNUSED, limits):
+        yield Finding(
+            f"the index {index} on {table} is not of this release, takes {size / 1024**2:,.0f} MiB, "
+            "and no query has used it",
+            f"if nobody needs it: DROP INDEX CONCURRENTLY {index}",
+            since,
+        )
+
+
+def _disk(connection: Connection) -> Iterator[Finding]:
+    for (directory,) in connection.execute(_DISK).fetchall():
+        if Path(directory).exists():
+            found = os.statvfs(directory)
+            yield from disk_findings(connection, directory, found.f_bavail * found.f_frsize)
+
+
+def disk_findings(connection: Connection, directory: str, free_bytes: int) -> Iterator[Finding]:
+    """A finding if the disk has less than FREE_BYTES_MIN free, or is full within DISK_DAYS_MIN at the recent growth."""
+    days_left = None
+    row = connection.execute(_GROWTH, {"days": GROWTH_DAYS}).fetchone()
+    if row is not None:
+        events, head, size, seconds = row
+        if events and seconds > GROWTH_SECONDS_MIN:
+            bytes_a_day = size / head * events / seconds * 86_400
+            days_left = free_bytes / bytes_a_day
+    if free_bytes < FREE_BYTES_MIN or (days_left is not None and days_left < DISK_DAYS_MIN):
+        rest = (
+            ""
+            if days_left is None
+            else f"; at the growth of the last {GROWTH_DAYS} days that lasts {days_left:.1f} days"
+        )
+        yield Finding(
+            f"the disk of {directory} has {free_bytes / 1024**3:,.1f} GiB free{rest}",
+            "make room, or give PostgreSQL a larger disk; commands go on by themselves when there is room",
+        )
+
+
+CHECKS = (
+    Check("dead rows", _dead_rows, "each batch of the writer reads through them"),
+    Check("vacuum", _vacuum, "tables grow and become slow, and PostgreSQL stops writes before transaction ids run out"),
+    Check("indexes", _indexes, "every write keeps the index up to date, and no read gains from it"),
+    Check("disk", _disk, "commands are refused with 503 when the disk is full"),
+)

@@ -1,0 +1,55 @@
+"""What the doctor says of the clock, the migration and Redis."""
+
+import tempfile
+from pathlib import Path
+
+import psycopg
+import redis
+
+from service.doctor import examine
+from service.doctor.finding import Finding
+from service.embedded import ValkeyServer
+from tests.served import NO_REDIS
+
+
+def findings(url: str, check: str, redis_url: str | None = None) -> list[Finding]:
+    with psycopg.connect(url, autocommit=True) as connection:
+        return list(examine(connection, redis_url=redis_url, quick=True).findings[check])
+
+
+def test_a_clock_that_was_set_back_is_a_finding(database_url: str) -> None:
+    assert findings(database_url, "clock") == []
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute("UPDATE log.head SET recorded_at = now() + interval '2 minutes'")
+    (found,) = findings(database_url, "clock")
+    assert found.what.startswith("the clock of PostgreSQL's machine is 1")
+
+
+def test_a_database_of_another_revision_is_a_finding(database_url: str) -> None:
+    assert findings(database_url, "migration") == []
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute("UPDATE log.orders_schema_version SET version_num = '0999'")
+    (found,) = findings(database_url, "migration")
+    assert found.what.startswith("the database is at revision 0999, and this release expects ")
+    assert found.remedy.startswith("orders migrate")
+
+
+def test_a_redis_that_is_away_is_a_finding(database_url: str) -> None:
+    (found,) = findings(database_url, "redis", NO_REDIS)
+    assert found.what.startswith("Redis does not answer: ")
+    assert "\n" not in found.what
+
+
+def test_a_redis_that_refuses_writes_or_is_nearly_full_is_a_finding(database_url: str) -> None:
+    with tempfile.TemporaryDirectory() as place:
+        # As root the server runs as another user, who must get through.
+        Path(place).chmod(0o755)
+        with ValkeyServer(Path(place)) as server, redis.Redis.from_url(server.url) as client:
+            assert findings(database_url, "redis", server.url) == []
+            used = int(client.info("memory")["used_memory"])
+            client.config_set("maxmemory", used * 103 // 100)
+            (found,) = findings(database_url, "redis", server.url)
+            assert found.what.startswith("Redis uses 9")
+            client.config_set("maxmemory", 1)
+            (found,) = findings(database_url, "redis", server.url)
+            assert found.what.startswith("Redis refuses writes: ")
