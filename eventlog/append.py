@@ -13,14 +13,16 @@ from eventlog import idempotency, snapshots
 from eventlog.batch import Batch, NewEvent
 from eventlog.idempotency import KeptAnswer
 
-_HEAD = b"SELECT position FROM log.head FOR UPDATE"
+_HEAD = b"SELECT position FROM log.head ORDER BY position_group DESC LIMIT 1 FOR UPDATE"
 
 _CHANGED_SINCE = b"SELECT DISTINCT stream FROM log.events WHERE position > %s AND position <= %s"
 
-# The only statement that writes events.
+# The only statement that writes events. It finds the head by `position_group`, as _HEAD does: an index passes over the
+# older versions of the row that an open snapshot keeps.
 _APPEND = b"""
 WITH head AS (
     UPDATE log.head SET position = position + %s, recorded_at = greatest(recorded_at, clock_timestamp())
+    WHERE ctid = (SELECT ctid FROM log.head ORDER BY position_group DESC LIMIT 1)
     RETURNING position - %s AS base, recorded_at
 )
 INSERT INTO log.events

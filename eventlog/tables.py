@@ -5,6 +5,7 @@ from sqlalchemy import (
     Boolean,
     CheckConstraint,
     Column,
+    Computed,
     DateTime,
     Index,
     Integer,
@@ -72,7 +73,16 @@ head = Table(
     Column("log_uuid", Uuid, nullable=False, comment="tells this log from every other, also after a restore"),
     Column("position", BigInteger, nullable=False),
     Column("recorded_at", _time, nullable=False),
+    # An open snapshot keeps all versions of the row that come after it, one for each batch of the writer.
+    Column(
+        "position_group",
+        BigInteger,
+        Computed("position / 1000", persisted=True),
+        nullable=False,
+        comment="its index finds the newest version of this row",
+    ),
 )
+Index("head_position_group_idx", head.c.position_group)
 
 # The state after a stream's first `version` events: bounds the cost of loading a long stream. Disposable. Two releases
 # whose states have different fields keep a row each; a stream has two rows at most.

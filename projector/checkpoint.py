@@ -11,18 +11,25 @@ from projector.projection import Projection
 
 WORKER = f"{socket.gethostname()}:{os.getpid()}"
 
+# `position_group` finds the newest version of the row beside older ones (see readmodel/base.py).
 _LOOK = (
     "SELECT checkpoint.position, head.position, checkpoint.version, checkpoint.parked, checkpoint.parked_changes, "
-    "{last_skip} FROM {checkpoint} AS checkpoint, log.head AS head"
+    "{last_skip} FROM {checkpoint} AS checkpoint, log.head AS head "
+    "WHERE checkpoint.position_group = (SELECT max(position_group) FROM {checkpoint}) "
+    "AND head.position_group = (SELECT max(position_group) FROM log.head)"
 )
-_LOCK = "SELECT FROM {checkpoint} WHERE position = %s AND parked_changes = %s FOR UPDATE SKIP LOCKED"
+_LOCK = (
+    "SELECT FROM {checkpoint} WHERE position_group = %(position)s::bigint / 1000 "
+    "AND position = %(position)s AND parked_changes = %(parked_changes)s FOR UPDATE SKIP LOCKED"
+)
 _MOVE = (
     "UPDATE {checkpoint} SET position = %s, updated_at = clock_timestamp(), seen_at = clock_timestamp(), worker = %s, "
-    "error = NULL, parked = %s, parked_changes = parked_changes + %s WHERE position = %s"
+    "error = NULL, parked = %s, parked_changes = parked_changes + %s "
+    "WHERE position = %s AND position_group = %s::bigint / 1000"
 )
 _BEAT = (
     "UPDATE {checkpoint} SET seen_at = clock_timestamp(), worker = %s, error = CASE WHEN position < %s THEN error END "
-    "WHERE one_row = (SELECT one_row FROM {checkpoint} FOR UPDATE SKIP LOCKED)"
+    "WHERE ctid = (SELECT ctid FROM {checkpoint} ORDER BY position_group DESC LIMIT 1 FOR UPDATE SKIP LOCKED)"
 )
 _FAIL = "UPDATE {checkpoint} SET error = %s, seen_at = clock_timestamp(), worker = %s"
 
@@ -71,14 +78,14 @@ class Checkpoint:
 
     def lock(self, connection: Connection, seen: Seen) -> bool:
         """Lock the checkpoint until the transaction ends; False if it is locked, or has changed since it was seen."""
-        return connection.execute(self._lock, (seen.position, seen.parked_changes)).rowcount == 1
+        return connection.execute(self._lock, seen._asdict()).rowcount == 1
 
     def move(self, connection: Connection, seen: Seen, position: int, parked: int, has_changed: bool) -> None:
         """Move the checkpoint from where it was seen. Raises Fenced.
 
         `parked` is how many streams are parked now, `has_changed` whether the table of parked streams was changed.
         """
-        values = (position, WORKER, parked, int(has_changed), seen.position)
+        values = (position, WORKER, parked, int(has_changed), seen.position, seen.position)
         if connection.execute(self._move, values).rowcount != 1:
             raise Fenced(f"the checkpoint is no longer at {seen.position}")
 

@@ -24,11 +24,13 @@ WITH relations AS (
         LEFT JOIN pg_rewrite AS rule ON depend.classid = 'pg_rewrite'::regclass AND depend.objid = rule.oid
         LEFT JOIN pg_class AS view ON view.oid = rule.ev_class
         LEFT JOIN pg_constraint AS con ON depend.classid = 'pg_constraint'::regclass AND depend.objid = con.oid
+        LEFT JOIN pg_attrdef AS computed ON depend.classid = 'pg_attrdef'::regclass AND depend.objid = computed.oid
         LEFT JOIN pg_policy AS policy ON depend.classid = 'pg_policy'::regclass AND depend.objid = policy.oid
         LEFT JOIN pg_publication_rel AS published
             ON depend.classid = 'pg_publication_rel'::regclass AND depend.objid = published.oid
     WHERE depend.deptype = 'n'
-        AND coalesce(view.oid, con.conrelid, policy.polrelid, published.prrelid, 0) NOT IN (SELECT oid FROM relations)
+        AND coalesce(view.oid, con.conrelid, computed.adrelid, policy.polrelid, published.prrelid, 0)
+            NOT IN (SELECT oid FROM relations)
 )
 """
 

@@ -95,8 +95,8 @@ class Listing:
 
     `view` makes a document of a row; `visible` says which rows can be listed at all; `owner` is a table in which the
     row `<owner id>` must be for the list to exist. `belongs_to` names the filter by the user to whom a row belongs, if
-    rows belong to users: a viewer who sees one user's resources gets the rows of that user alone. `weight` says how
-    large a row's document is, if that differs much.
+    rows belong to users: a viewer who sees one user's resources gets the rows of that user alone. `weight` is the
+    column that says how large a row's document is, if that differs much.
     """
 
     def __init__(
@@ -110,7 +110,7 @@ class Listing:
         filters: Mapping[str, Filter],
         visible: ColumnElement[bool] | None = None,
         owner: tuple[Table, str] | None = None,
-        weight: Callable[[FromClause], ColumnElement[int]] | None = None,
+        weight: Column[Any] | None = None,
         belongs_to: str | None = None,
     ) -> None:
         self._reads = reads
@@ -201,7 +201,7 @@ class Listing:
         most: ColumnElement[int] = literal_column(str(PAGE_WEIGHT_MAX))
         if self._weight is not None:
             # No row weighs more than a page may, so a page has at least one.
-            weight = func.least(self._weight(rows.get_final_froms()[0]), most)
+            weight = func.least(rows.selected_columns[self._weight.key], most)
             columns.append(func.sum(weight).over(rows=_SO_FAR).label("weight"))
         row = rows.add_columns(*columns).limit(bindparam("limit", type_=BigInteger)).subquery("row")
         page = select(

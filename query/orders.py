@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from functools import partial
 from itertools import combinations
-from typing import Annotated, Any, ClassVar, Literal, get_args
+from typing import Annotated, ClassVar, Literal, get_args
 
 from fastapi import APIRouter, Request, Response
 from pydantic import BeforeValidator, Field, WithJsonSchema
-from sqlalchemy import ColumnElement, FromClause, bindparam, exists, func, literal_column, select, true
+from sqlalchemy import ColumnElement, bindparam, exists, literal_column, true
 
 from contract.callers import scope
 from contract.requests import StrictRoute
@@ -105,12 +105,6 @@ FILTERS = {
 }
 
 
-def lines_of(orders: FromClause) -> ColumnElement[Any]:
-    """How many lines an order has: they are numbered from 1."""
-    last = select(func.max(order_items.c.line)).where(order_items.c.order_id == orders.c.id)
-    return last.correlate(orders).scalar_subquery()
-
-
 def router(reads: Reads, sync: Sync, past: Past | None = None) -> APIRouter:
     """The routes. `past` answers requests for a resource as it was."""
     routes = APIRouter(tags=["orders"], route_class=StrictRoute)
@@ -124,7 +118,7 @@ def router(reads: Reads, sync: Sync, past: Past | None = None) -> APIRouter:
         sorts=SORTS,
         filters=FILTERS,
         belongs_to="user_id",
-        weight=lines_of,
+        weight=orders.c.line_count,
     )
     listing, of_user = of_orders(), of_orders(owner=(users, "user_id"))
 

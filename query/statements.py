@@ -3,13 +3,15 @@
 import hashlib
 import re
 
-from sqlalchemy import ColumnElement, FromClause, MetaData, Select, literal_column, true
+from sqlalchemy import ColumnElement, FromClause, MetaData, Select, func, literal_column, select, true
 from sqlalchemy.dialects.postgresql import psycopg
 
 from query.database import Statement
 from readmodel.base import checkpoint_of, version_of
 
 _dialect = psycopg.dialect()  # type: ignore[no-untyped-call]
+# A column keeps its name without a label. psycopg does not keep texts of more than 4 KB parsed.
+_same_name = re.compile(r"(\b\w+\.(\w+)) AS \2\b")
 _placeholder = re.compile(r"%\((\w+)\)s")
 
 
@@ -29,8 +31,15 @@ def beside_checkpoint(projection: MetaData, *tables: FromClause | tuple[FromClau
 
 
 def is_current(projection: MetaData) -> ColumnElement[bool]:
-    """The condition that this release's version of the projection built the tables. Without it there is no row."""
-    return checkpoint_of(projection).c.version == literal_column(str(version_of(projection)))
+    """The condition that this release's version of the projection built the tables. Without it there is no row.
+
+    `position_group` finds the newest version of the row, whatever older ones an open snapshot keeps.
+    """
+    checkpoint = checkpoint_of(projection)
+    newest = select(func.max(checkpoint.alias("newest").c.position_group)).scalar_subquery()
+    return (checkpoint.c.position_group == newest) & (
+        checkpoint.c.version == literal_column(str(version_of(projection)))
+    )
 
 
 def digest_of(expression: ColumnElement[str], projection: MetaData) -> str:
@@ -47,6 +56,6 @@ def compiled(
     `projection` is the one whose checkpoint the select reads: it answers at least one row, unless the tables are of
     another version.
     """
-    text = str(select.compile(dialect=_dialect))
+    text = _same_name.sub(r"\1", str(select.compile(dialect=_dialect)))
     name = None if projection is None else str(projection.schema)
     return Statement(_placeholder.sub(r"%(\1)b", text).encode(), prepared, name)

@@ -13,6 +13,8 @@ from sqlalchemy import (
     Boolean,
     CheckConstraint,
     Column,
+    Computed,
+    Index,
     Integer,
     MetaData,
     Select,
@@ -87,7 +89,10 @@ def reports_of(metadata: MetaData) -> list[Report]:
 
 def _checkpoint(metadata: MetaData) -> None:
     # Every select reads this row first: it carries the Sync-Token, and a swap that locks it holds all readers back.
-    Table(
+    #
+    # An open snapshot keeps all versions of the row that come after it, one for each batch. `position_group` finds the
+    # newest among them: its index puts later groups last. Within a group the index is not touched (HOT).
+    table = Table(
         "checkpoint",
         metadata,
         Column("one_row", Boolean, primary_key=True),
@@ -103,10 +108,20 @@ def _checkpoint(metadata: MetaData) -> None:
         Column("error", Text, comment="why the last batch failed; null when it did not"),
         Column("parked", Integer, nullable=False, comment="how many streams the table parked has"),
         Column("parked_changes", BigInteger, nullable=False, comment="how often the table parked was changed"),
+        Column(
+            "position_group",
+            BigInteger,
+            Computed("position / 1000", persisted=True),
+            nullable=False,
+            comment="its index finds the newest version of this row",
+        ),
         CheckConstraint("one_row", name="one_row_check"),
         CheckConstraint("position >= 0", name="position_check"),
         comment="one row: how far the tables of this schema are",
+        # Keeps `made`, which never changes, outside the row: many more versions of the row fit on a page.
+        postgresql_with={"toast_tuple_target": 128},
     )
+    Index("checkpoint_position_group_idx", table.c.position_group)
 
 
 def _parked(metadata: MetaData) -> None:

@@ -84,6 +84,7 @@ class Order(Base):
     cancel_reason: Mapped[str | None] = mapped_column(Text)
     placed_at: Mapped[datetime] = mapped_column(TIME)
     cancelled_at: Mapped[datetime | None] = mapped_column(TIME)
+    line_count: Mapped[int] = mapped_column(SmallInteger, comment="how many lines it has: it bounds pages of orders")
     version: Mapped[int] = mapped_column(Integer)
     updated_at: Mapped[datetime] = mapped_column(TIME)
 

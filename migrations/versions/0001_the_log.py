@@ -37,10 +37,13 @@ CREATE TABLE log.head (
     log_uuid uuid NOT NULL,
     position bigint NOT NULL,
     recorded_at timestamptz NOT NULL,
+    position_group bigint GENERATED ALWAYS AS (position / 1000) STORED NOT NULL,
     CONSTRAINT head_pkey PRIMARY KEY (one_row),
     CONSTRAINT head_one_row_check CHECK (one_row)
 ) WITH (fillfactor = 10);
 COMMENT ON COLUMN log.head.log_uuid IS 'tells this log from every other, also after a restore';
+COMMENT ON COLUMN log.head.position_group IS 'its index finds the newest version of this row';
+CREATE INDEX head_position_group_idx ON log.head (position_group);
 INSERT INTO log.head (log_uuid, position, recorded_at) VALUES (gen_random_uuid(), 0, now());
 
 CREATE TABLE log.snapshots (

@@ -5,6 +5,8 @@ time stamp. docs/decisions/0015 compares other servers.
 """
 
 import asyncio
+import fcntl
+import termios
 from collections.abc import Iterable
 
 import httptools
@@ -197,6 +199,8 @@ class Connection(HttpToolsProtocol):
             if closing is not None and now - closing > CLOSING_ANSWER_SECONDS_MAX and self._is_at_work:
                 self._reject_and_close(Problem("unavailable", "The service is shutting down."))
         elif now - self._client_since > (REQUEST_SECONDS_MAX if closing is None else CLOSING_CLIENT_SECONDS_MAX):
+            if self._has_unread_bytes:
+                return  # this process was too busy to read what the client has sent
             if self._is_in_head or (self._last and not self._last.response_complete):
                 detail = f"It took more than {REQUEST_SECONDS_MAX} seconds to arrive."
                 self._reject_and_close(Problem("request-timeout", detail))
@@ -218,6 +222,12 @@ class Connection(HttpToolsProtocol):
     def _has_answer_pending(self) -> bool:
         """Whether an earlier request's answer has not been written yet."""
         return (self._last is not None and not self._last.response_complete) or self.flow.write_paused
+
+    @property
+    def _has_unread_bytes(self) -> bool:
+        """Whether the kernel has bytes of the client that this process has not read yet."""
+        count = fcntl.ioctl(self.transport.get_extra_info("socket").fileno(), termios.FIONREAD, bytes(4))
+        return any(count)
 
     @property
     def _is_at_work(self) -> bool:

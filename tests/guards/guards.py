@@ -34,8 +34,8 @@ GUARDS = (
     Guard(
         "the head is locked before anything is decided",
         "eventlog/append.py",
-        "position FROM log.head FOR UPDATE",
-        "position FROM log.head",
+        "ORDER BY position_group DESC LIMIT 1 FOR UPDATE",
+        "ORDER BY position_group DESC LIMIT 1",
         (
             "tests/command/test_races.py::test_the_last_unit_is_sold_once_to_fifty_buyers",
             "tests/command/test_races.py::test_a_busy_hour_over_two_processes_adds_up",
@@ -236,8 +236,8 @@ GUARDS = (
     Guard(
         "only one projects at a time",
         "projector/checkpoint.py",
-        "WHERE position = %s AND parked_changes = %s FOR UPDATE SKIP LOCKED",
-        "WHERE position >= %s AND parked_changes >= %s",
+        "AND position = %(position)s AND parked_changes = %(parked_changes)s FOR UPDATE SKIP LOCKED",
+        "AND position >= %(position)s AND parked_changes >= %(parked_changes)s",
         ("tests/projector/test_loop.py::test_whoever_finds_another_at_work_does_not_wait",),
     ),
     Guard(
@@ -348,8 +348,8 @@ GUARDS = (
     Guard(
         "tables of another version are not read",
         "query/statements.py",
-        "checkpoint_of(projection).c.version == literal_column(str(version_of(projection)))",
-        "checkpoint_of(projection).c.version >= literal_column('0')",
+        "checkpoint.c.version == literal_column(str(version_of(projection)))",
+        "checkpoint.c.version >= literal_column('0')",
         ("tests/query/test_sales.py::test_tables_of_another_version_are_not_read",),
     ),
     Guard(

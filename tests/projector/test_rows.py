@@ -174,7 +174,7 @@ def test_rows_of_all_tables_are_written_in_the_order_of_foreign_keys(connection:
     rows = Rows(SHOP.tables)
     rows.insert(OrderItem, item | {"cancelled_quantity": 0, "unit_price": "2.50", "amount": "7.50", "placed_at": AT})
     money = {"total": "7.50", "cancelled_total": "0.00", "note": None, "cancel_reason": None}
-    times = {"placed_at": AT, "cancelled_at": None, "version": 1, "updated_at": AT}
+    times = {"placed_at": AT, "cancelled_at": None, "line_count": 1, "version": 1, "updated_at": AT}
     rows.insert(Order, order | money | times)
     rows.insert(Product, product(product_id))
     rows.insert(User, user(user_id))

@@ -44,7 +44,13 @@ class Rows:
         lines = [self.product()] if lines is None else lines
         number, at = self._next()
         row = {"user_id": UUID(user), "status": "placed", "currency": "EUR", "total": Decimal("2.50") * len(lines)}
-        row |= {"cancelled_total": Decimal("0.00"), "placed_at": at, "updated_at": at, "version": 1}
+        row |= {
+            "cancelled_total": Decimal("0.00"),
+            "placed_at": at,
+            "updated_at": at,
+            "version": 1,
+            "line_count": len(lines),
+        }
         order = self._insert(orders, {"id": _id(number), **row, **values})
         self.lines(order, lines, placed_at=values.get("placed_at", at))
         return order

@@ -57,7 +57,7 @@ def listings(reads: Reads) -> Mapping[str, Listing]:
         order_view,
         sorts=orders.SORTS,
         filters=orders.FILTERS,
-        weight=orders.lines_of,
+        weight=tables.orders.c.line_count,
     )
     return {
         "users": Listing(

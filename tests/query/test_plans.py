@@ -36,7 +36,7 @@ INSERT INTO shop.orders
 SELECT md5('o' || i)::uuid, 'web-' || i, md5('u' || floor({USERS} * random() ^ 3))::uuid,
        CASE WHEN i % 25 = 0 THEN 'cancelled' WHEN i % 100 = 1 THEN 'partially_cancelled' ELSE 'placed' END, 'EUR',
        round((random() * 1000)::numeric, 2), 0, NULL, NULL,
-       timestamptz '2026-01-01Z' + i * interval '1 min', NULL, 1, now()
+       timestamptz '2026-01-01Z' + i * interval '1 min', NULL, 2, 1, now()
 FROM generate_series(0, {ORDERS - 1}) i;
 INSERT INTO shop.order_items
 SELECT md5('o' || i)::uuid, line, md5('p' || floor({PRODUCTS} * random() ^ 3))::uuid, 'SKU', 'Product',

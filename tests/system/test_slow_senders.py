@@ -1,8 +1,11 @@
 """The service closes connections that send slowly, send nothing or do not read, and others do not notice."""
 
+import socket
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -11,6 +14,7 @@ from contract.requests import BODY_BYTES_MAX
 from service.http.connections import HEAD_BYTES_MAX, HEADERS_MAX, REQUEST_SECONDS_MAX, URL_BYTES_MAX
 from service.http.reading import ANSWER_SECONDS_MAX
 from tests.builders import wait_until
+from tests.system.freezing import frozen
 from tests.system.slow import SlowClient
 from tests.system.stack import Stack
 from tests.system.weighing import descriptors, resident_bytes
@@ -28,6 +32,21 @@ BODY_TO_COME = b"POST /users HTTP/1.1\r\nHost: x\r\nContent-Type: application/js
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     with Stack(tmp_path_factory.mktemp("edge"), workers=0) as stack:
         yield stack
+
+
+def test_a_request_that_waits_for_a_busy_process_is_not_too_slow(stack: Stack) -> None:
+    """The client has sent it in time; the process was not able to read it."""
+    body = b'{"name": "' + b"a" * 1_000_000 + b'"}'
+    head = BODY_TO_COME.replace(b"Content-Length: 100", b"Content-Length: %d" % len(body)).removesuffix(b"{")
+    address = ("127.0.0.1", urlsplit(stack.urls[0]).port)
+    with socket.create_connection(address, timeout=60) as client, ThreadPoolExecutor(1) as thread:
+        client.sendall(head)
+        time.sleep(0.5)  # so that the head is read, and the time of the request begins
+        with frozen(stack.apis[0].pid):
+            sent = thread.submit(client.sendall, body)
+            time.sleep(REQUEST_SECONDS_MAX + 1)
+        sent.result()
+        assert head_of(client.recv(65536)).startswith(b"HTTP/1.1 422 ")
 
 
 def head_of(answer: bytes) -> bytes:

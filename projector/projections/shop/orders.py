@@ -21,6 +21,7 @@ def placed(event: OrderPlaced, of: Envelope, rows: Rows) -> None:
             "cancel_reason": None,
             "placed_at": of.at,
             "cancelled_at": None,
+            "line_count": len(event.items),
             "version": of.version,
             "updated_at": of.at,
         },

@@ -24,6 +24,7 @@ def test_a_placed_order_is_a_row_with_a_row_for_each_line() -> None:
         "cancel_reason": None,
         "placed_at": at(1),
         "cancelled_at": None,
+        "line_count": 2,
         "version": 1,
         "updated_at": at(1),
     }

@@ -1,0 +1,75 @@
+"""The head and the checkpoint are one row each; statements find its newest version beside all that a snapshot keeps."""
+
+import psycopg
+import pytest
+
+from projector.connecting import connect
+from projector.loop import Loop
+from projector.projections.shop import SHOP
+from query.database import Reads
+from tests.builders import Writing
+from tests.query.statements import every_statement
+
+VERSIONS = 4_000  # as many as a busy worker makes in a minute
+BATCHES = 20
+# A few pages of the table for each statement. To read through the old versions would take hundreds.
+PAGES_MAX = 10
+MOVES = f"""
+DO $$ BEGIN
+    FOR number IN 1..{VERSIONS} LOOP
+        UPDATE {{table}} SET position = position + 1
+        WHERE ctid = (SELECT ctid FROM {{table}} ORDER BY position_group DESC LIMIT 1);
+        COMMIT;
+    END LOOP;
+END $$
+"""
+READ = """
+SELECT sum(heap_blks_read + heap_blks_hit)::int FROM pg_statio_user_tables
+WHERE schemaname || '.' || relname = ANY(%s)
+"""
+TABLES = ["log.head", "shop.checkpoint"]
+
+
+@pytest.fixture
+def busy_database(database_url: str) -> str:
+    """A database in which the head and the checkpoint have moved for long beside an open snapshot.
+
+    The log has a gap where they have moved, which nothing here looks at.
+    """
+    with psycopg.connect(database_url) as report, psycopg.connect(database_url, autocommit=True) as session:
+        report.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        report.execute("SELECT count(*) FROM log.events")
+        session.execute("SET enable_seqscan = off")  # the table is small when this begins
+        for table in TABLES:
+            session.execute(MOVES.format(table=table).encode())
+        for table in TABLES:
+            session.execute(f"VACUUM ANALYZE {table}".encode())  # as autovacuum does once a minute
+        yield database_url
+
+
+def pages_read(database_url: str) -> int:
+    with psycopg.connect(database_url) as connection:
+        ((pages,),) = connection.execute(READ, [TABLES]).fetchall()
+        return int(pages)
+
+
+def test_no_command_and_no_batch_of_the_worker_reads_through_old_versions(busy_database: str) -> None:
+    before = pages_read(busy_database)
+    with Writing(busy_database) as writing, connect(busy_database) as projecting:
+        ada, loop = writing.user(), Loop(SHOP)
+        for number in range(BATCHES):
+            writing.product(sku=f"TEA-{number}")
+            assert loop.project(projecting, 100).events
+            loop.checkpoint.beat(projecting, 0)
+        assert ada
+    # For each batch: take the head, append; look (twice two rows), lock, move, look for the beat, beat.
+    assert pages_read(busy_database) - before < BATCHES * 10 * PAGES_MAX
+
+
+def test_no_read_passes_over_old_versions(busy_database: str) -> None:
+    statements = list(every_statement(Reads(busy_database)))[::20]
+    before = pages_read(busy_database)
+    with psycopg.connect(busy_database) as reader:
+        for sent in statements:
+            reader.execute(sent.with_values({}))
+    assert pages_read(busy_database) - before < len(statements) * PAGES_MAX
