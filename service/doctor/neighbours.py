@@ -98,10 +98,11 @@ def _redis(url: str) -> Iterator[Finding]:
             )
 
 
-CHECKS = (
+# Every role may run these.
+OF_SERVERS = (
     Check("clock", _clock, "new events get the time of the last one, so their times are wrong until then"),
     Check(
         "replicas", _replicas, "reads from the replica are stale, and a failover takes longer or loses what it lacks"
     ),
-    Check("migration", _migration, "this release may fail on tables of another one"),
 )
+CHECKS = (*OF_SERVERS, Check("migration", _migration, "this release may fail on tables of another one"))

@@ -18,13 +18,29 @@ from projector import bell
 from projector.jobs.table import Wanted
 from query.database import Reads
 from service import jobs
-from service.doctor import server, upkeep
+from service.doctor import mirrors, neighbours, server, storage, upkeep
 from service.doctor.finding import Check, Finding
 from service.health.readiness import Health
 from service.projections import PROJECTIONS
 from service.settings import Settings
 from service.shown_settings import shown
 from service.version import VERSION
+
+
+def _differences(connection: Connection) -> Iterable[Finding]:
+    """What the last verify of each projection has found. That one is due is left to `orders doctor`."""
+    wrong = [row for row in upkeep.verifications(connection) if row[3]]
+    return upkeep.verified_check(wrong).run(connection)
+
+
+# The quick ones: the page of the doctor runs them every ten seconds.
+CHECKS = (
+    *server.CHECKS,
+    *storage.CHECKS,
+    *neighbours.OF_SERVERS,
+    *mirrors.CHECKS,
+    Check("verified", _differences, "reads show what the log does not say"),
+)
 
 
 def mount(app: Starlette, console: Console) -> None:
@@ -35,12 +51,6 @@ def mount(app: Starlette, console: Console) -> None:
 
     app.add_route(console.PATH, with_slash, include_in_schema=False)
     app.mount(console.PATH, console)
-
-
-def _differences(connection: Connection) -> Iterable[Finding]:
-    """What the last verify of each projection has found. That one is due is left to `orders doctor`."""
-    wrong = [row for row in upkeep.verifications(connection) if row[3]]
-    return upkeep.verified_check(wrong).run(connection)
 
 
 def console_of(settings: Settings, health: Health, reads: Reads, guard: Guard) -> Console:
@@ -70,7 +80,7 @@ def console_of(settings: Settings, health: Health, reads: Reads, guard: Guard) -
             condition=health.condition,
             ask=ask,
             key_of_link=key_of_link,
-            checks=(*server.CHECKS, Check("verified", _differences, "Reads show what the log does not say")),
+            checks=CHECKS,
             workers=workers,
             settings=shown(settings),
             versions={"orders": VERSION, "Python": platform.python_version()},
