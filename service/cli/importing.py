@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Self
 
 import typer
 
-from service import import_runs
 from service.cli import connect
 from service.cli.failures import DONE, INTERRUPTED, MISUSE, NOT_TRUE
 from service.cli.run import DataDir
@@ -114,6 +113,7 @@ def _import(
 ) -> "Summary":
     from command.importing.rejects import Rejects
     from command.importing.run import Stopped, import_files
+    from service import import_runs
 
     # What the writer logs about an outage is told here, in one line.
     logging.getLogger("command").addHandler(logging.NullHandler())

@@ -126,7 +126,7 @@ async def test_each_request_that_waits_gets_its_problem_when_a_table_is_dropped(
     waiting = [asyncio.create_task(api.get("/users", headers=headers)) for _ in range(3)]
     await asyncio.sleep(0.2)
     started = time.monotonic()
-    rows.execute("ALTER TABLE shop.checkpoint DROP COLUMN position")
+    rows.execute("ALTER TABLE shop.checkpoint DROP COLUMN position CASCADE")
     answers = await asyncio.gather(*waiting, return_exceptions=True)
     assert time.monotonic() - started < 5
     assert len(answers) == 3

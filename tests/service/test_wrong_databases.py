@@ -78,12 +78,21 @@ def test_a_command_names_the_missing_rights_in_one_line(command: str, powerless_
     assert "role" in said
 
 
-@pytest.mark.parametrize("command", ["replay", "verify", "migrate", "import tests/fixtures/shop"])
+@pytest.mark.parametrize("command", ["replay", "verify", "import tests/fixtures/shop"])
 def test_a_command_that_writes_says_that_the_database_only_reads(command: str, database_url: str, run: Run) -> None:
     freeze(database_url)
     said = line_of(run(database_url, command))
     assert "read-only" in said
     assert command.startswith("import") or "default_transaction_read_only is on" in said
+
+
+def test_a_migration_says_that_the_database_only_reads_if_there_is_something_to_do(
+    database_url: str, empty_database_url: str, run: Run
+) -> None:
+    for url in (database_url, empty_database_url):
+        freeze(url)
+    assert "default_transaction_read_only is on" in line_of(run(empty_database_url, "migrate"))
+    assert run(database_url, "migrate").returncode == 0
 
 
 def freeze(url: str) -> None:

@@ -156,7 +156,12 @@ def test_a_file_of_another_format_is_refused_in_one_line(shop, name, content, sa
 
 
 def test_a_file_that_fits_is_not_refused(shop):
-    for name, content in (("a.jsonl", b'{"id": "a"}\n'), ("b.jsonl", b""), ("c.csv", b"id\n"), ("d.jsonl", b"[1]\n")):
+    for name, content in (
+        ("a.jsonl", b'{"id": "a"}\n'),
+        ("b.jsonl", b""),
+        ("c.csv", b"id\n"),
+        ("d.jsonl", b'[1]\n{"id": "a"}\n'),
+    ):
         assert misfit(write(shop, name, content)) is None
 
 

@@ -47,7 +47,7 @@ def test_a_redis_that_refuses_writes_or_is_nearly_full_is_a_finding(database_url
         with ValkeyServer(Path(place)) as server, redis.Redis.from_url(server.url) as client:
             assert findings(database_url, "redis", server.url) == []
             used = int(client.info("memory")["used_memory"])
-            client.config_set("maxmemory", used * 103 // 100)
+            client.config_set("maxmemory", used * 107 // 100)
             (found,) = findings(database_url, "redis", server.url)
             assert found.what.startswith("Redis uses 9")
             client.config_set("maxmemory", 1)
