@@ -61,6 +61,9 @@ class IssuerKeys:
 
     async def find(self, kid: str) -> IssuerKey:
         """The key with this id. Raises Problem `unauthenticated` without one; `auth-unavailable` without any keys."""
+        if not self._keys and self._fetching.locked():
+            async with self._fetching:
+                pass  # the first fetch is under way: it does not count as one for an unknown key id
         if kid not in self._keys and self._clock() - self._forced_at >= UNKNOWN_SECONDS_MIN:
             self._forced_at = self._clock()
             await self.fetch()

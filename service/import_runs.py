@@ -1,8 +1,7 @@
 """Records the runs of `orders import`: a row each, with counts and the first rows that were refused."""
 
-import logging
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,8 +14,6 @@ from database.sessions import Limits, connect
 from eventlog.ids import new_id
 
 STATEMENT_SECONDS_MAX = 5.0
-
-log = logging.getLogger(__name__)
 
 _BEGIN = b"INSERT INTO operations.imports (id, path) VALUES (%s, %s)"
 _END = b"""
@@ -54,12 +51,9 @@ def recorded(database_url: str, paths: Sequence[Path], rejects: Rejects) -> Iter
 
 
 def _write(database_url: str, statement: bytes, values: tuple[object, ...]) -> None:
-    try:
-        with connect(database_url, "orders import", Limits(statement=STATEMENT_SECONDS_MAX)) as connection:
-            connection.execute(statement, values)
-    except psycopg.Error as error:
-        # The import itself says what keeps it from the database; a role that may not write here imports unrecorded.
-        log.info("the import is not recorded: %s", str(error).partition("\n")[0])
+    # The import itself says what keeps it from the database. A role that may not write here imports unrecorded.
+    with suppress(psycopg.Error), connect(database_url, "orders import", Limits(statement=STATEMENT_SECONDS_MAX)) as it:
+        it.execute(statement, values)
 
 
 def _storable(value: object) -> object:
