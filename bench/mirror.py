@@ -101,7 +101,7 @@ def _once(
     filled: dict[str, str],
     number: int,
 ) -> tuple[float, float]:
-    """Seconds, and CPU seconds. `filled` is told the target."""
+    """Mirror into an empty target: seconds, and CPU seconds. The URL of the target is added to `filled`."""
     target = filled[name] = make(f"{name.lower()}_{len(projections)}_{number}")
     chosen = [it for projection in projections for it in ("-p", projection)]
     command = [sys.executable, "-P", "-m", "service.cli", "mirror", target, "--once", *chosen]

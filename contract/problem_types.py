@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class ProblemType:
-    """One kind of problem: what it means, and what the caller does about it."""
+    """One type of problem: its meaning, and the remedy for the caller."""
 
     status: int
     title: str

@@ -5,7 +5,6 @@ from sqlalchemy import (
     Boolean,
     CheckConstraint,
     Column,
-    Computed,
     DateTime,
     Index,
     Integer,
@@ -20,6 +19,8 @@ from sqlalchemy import (
     text,
 )
 from sqlalchemy.dialects.postgresql import JSON
+
+from database.position_group import position_group
 
 SCHEMA = "log"
 
@@ -73,14 +74,7 @@ head = Table(
     Column("log_uuid", Uuid, nullable=False, comment="tells this log from every other, also after a restore"),
     Column("position", BigInteger, nullable=False),
     Column("recorded_at", _time, nullable=False),
-    # An open snapshot keeps all versions of the row that come after it, one for each batch of the writer.
-    Column(
-        "position_group",
-        BigInteger,
-        Computed("position / 1000", persisted=True),
-        nullable=False,
-        comment="its index finds the newest version of this row",
-    ),
+    position_group(),
 )
 Index("head_position_group_idx", head.c.position_group)
 

@@ -54,6 +54,7 @@ def _type_of(annotation: Any) -> Any:
     if origin is types.UnionType:
         return Union[tuple(_type_of(it) for it in arguments)]  # noqa: UP007 - made of a tuple
     if origin is tuple:
+        # mypy cannot know a type that is made at run time.
         return list[_type_of(arguments[0])]  # type: ignore[misc]
     if isinstance(annotation, type) and issubclass(annotation, Record):
         return _model_of(annotation)

@@ -6,12 +6,13 @@ from typing import NamedTuple
 
 from psycopg import Connection, sql
 
+from database.position_group import GROUP_POSITIONS
 from eventlog import skips
 from projector.projection import Projection
 
 WORKER = f"{socket.gethostname()}:{os.getpid()}"
 
-# `position_group` finds the newest version of the row beside older ones (see readmodel/base.py).
+# `position_group` finds the newest version of the row beside older ones (see database/position_group.py).
 _LOOK = (
     "SELECT checkpoint.position, head.position, checkpoint.version, checkpoint.parked, checkpoint.parked_changes, "
     "{last_skip} FROM {checkpoint} AS checkpoint, log.head AS head "
@@ -19,13 +20,13 @@ _LOOK = (
     "AND head.position_group = (SELECT max(position_group) FROM log.head)"
 )
 _LOCK = (
-    "SELECT FROM {checkpoint} WHERE position_group = %(position)s::bigint / 1000 "
+    "SELECT FROM {checkpoint} WHERE position_group = %(position)s::bigint / {group} "
     "AND position = %(position)s AND parked_changes = %(parked_changes)s FOR UPDATE SKIP LOCKED"
 )
 _MOVE = (
     "UPDATE {checkpoint} SET position = %s, updated_at = clock_timestamp(), seen_at = clock_timestamp(), worker = %s, "
     "error = NULL, parked = %s, parked_changes = parked_changes + %s "
-    "WHERE position = %s AND position_group = %s::bigint / 1000"
+    "WHERE position = %s AND position_group = %s::bigint / {group}"
 )
 _BEAT = (
     "UPDATE {checkpoint} SET seen_at = clock_timestamp(), worker = %s, error = CASE WHEN position < %s THEN error END "
@@ -62,7 +63,11 @@ class Checkpoint:
 
     def __init__(self, projection: Projection, schema: str) -> None:
         self._projection = projection
-        names = {"checkpoint": sql.Identifier(schema, "checkpoint"), "last_skip": sql.SQL(skips.LAST_POSITION)}
+        names = {
+            "checkpoint": sql.Identifier(schema, "checkpoint"),
+            "last_skip": sql.SQL(skips.LAST_POSITION),
+            "group": sql.Literal(GROUP_POSITIONS),
+        }
         self._look, self._lock, self._move, self._beat, self._fail = (
             sql.SQL(statement).format(**names) for statement in (_LOOK, _LOCK, _MOVE, _BEAT, _FAIL)
         )

@@ -13,7 +13,6 @@ from sqlalchemy import (
     Boolean,
     CheckConstraint,
     Column,
-    Computed,
     Index,
     Integer,
     MetaData,
@@ -24,6 +23,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.orm import DeclarativeBase
 
+from database.position_group import position_group
 from readmodel.types import TIME
 
 # For DDL and types as text. SQLAlchemy does not annotate its dialects.
@@ -89,9 +89,6 @@ def reports_of(metadata: MetaData) -> list[Report]:
 
 def _checkpoint(metadata: MetaData) -> None:
     # Every select reads this row first: it carries the Sync-Token, and a swap that locks it holds all readers back.
-    #
-    # An open snapshot keeps all versions of the row that come after it, one for each batch. `position_group` finds the
-    # newest among them: its index puts later groups last. Within a group the index is not touched (HOT).
     table = Table(
         "checkpoint",
         metadata,
@@ -108,13 +105,7 @@ def _checkpoint(metadata: MetaData) -> None:
         Column("error", Text, comment="why the last batch failed; null when it did not"),
         Column("parked", Integer, nullable=False, comment="how many streams the table parked has"),
         Column("parked_changes", BigInteger, nullable=False, comment="how often the table parked was changed"),
-        Column(
-            "position_group",
-            BigInteger,
-            Computed("position / 1000", persisted=True),
-            nullable=False,
-            comment="its index finds the newest version of this row",
-        ),
+        position_group(),
         CheckConstraint("one_row", name="one_row_check"),
         CheckConstraint("position >= 0", name="position_check"),
         comment="one row: how far the tables of this schema are",

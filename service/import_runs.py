@@ -25,7 +25,7 @@ WHERE id = %s
 
 @dataclass
 class Note:
-    """What an import has come to; None until it ends."""
+    """The summary of an import; None until the import ends."""
 
     summary: Summary | None = None
 

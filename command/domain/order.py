@@ -1,4 +1,4 @@
-"""An order as the write side knows it: its state, its streams and claims, and what each event does to it."""
+"""The state of an order on the write side, the names of its stream and claims, and how each event changes it."""
 
 from typing import Literal
 

@@ -25,7 +25,7 @@ SCOPE = "ops:write"
 
 
 class Target(NamedTuple):
-    """What an act is done to: the projection, and for a retry or skip the parked stream or group."""
+    """The object of an act: a projection, and for a retry or skip a parked stream or group of it."""
 
     projection: Projection
     group: Group | None = None

@@ -1,4 +1,4 @@
-"""What each kind of job does, by the functions that the command line uses too."""
+"""Performs a job: each kind calls the function that the command line calls."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple

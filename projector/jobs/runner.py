@@ -1,8 +1,8 @@
 """Runs the jobs, in a thread of the worker: one at a time, in one worker of all.
 
 The right to run jobs is an advisory lock of PostgreSQL that the session of this thread holds. It ends with the session,
-so a worker that is killed loses it at once, and the next worker goes on with what the dead one has left. A machine that
-vanishes loses it when the server notices, which is asked to look every few seconds.
+so a killed worker loses it at once, and the next worker takes up the unfinished job. If a machine vanishes, PostgreSQL
+notices by TCP keep-alives within 25 seconds, and ends the session.
 """
 
 import contextlib

@@ -77,7 +77,7 @@ class Wanted(NamedTuple):
 
     @property
     def target(self) -> str:
-        """What it is done to, in words."""
+        """The object of the job, in words."""
         if self.kind in {"replay", "verify"}:
             return self.projection
         if self.stream is not None:

@@ -204,7 +204,7 @@ def _update(table: Table, columns: Sequence[str], key: Sequence[str]) -> str:
     same_key = " AND ".join(f"mirrored.{name} = changed.{name}" for name in key)
     settings = ", ".join(f"mirrored.{name} = changed.{name}" for name in columns)
     return (
-        f"UPDATE `{table.name}` AS mirrored JOIN JSON_TABLE(%s, '$[*]' COLUMNS ({described})) AS changed "  # noqa: S608
+        f"UPDATE `{table.name}` AS mirrored JOIN JSON_TABLE(%s, '$[*]' COLUMNS ({described})) AS changed "  # noqa: S608 - as above
         f"ON {same_key} SET {settings}"
     )
 

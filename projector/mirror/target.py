@@ -16,7 +16,7 @@ from projector.rows import Changes, NewRows
 _QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"")
 
 
-# Parameters of a URL that are nobody's business.
+# Parameters of a URL that hold secrets.
 _SECRETS = re.compile("pass|passwd|password|sslpassword|.*secret.*|.*key", re.IGNORECASE)
 
 

@@ -93,7 +93,7 @@ def _wait(id_: str, data_dir: DataDir) -> None:
                 raise OperatorError(f"there is no job {wanted}: orders jobs")
             if not job.is_open:
                 break
-            time.sleep(LOOK_SECONDS)
+            time.sleep(LOOK_SECONDS)  # between two looks at the table
     print(f"{_state(job)}: {_said(job)}")
     if not (job.result and job.result.get("is_well")):
         raise typer.Exit(NOT_TRUE)

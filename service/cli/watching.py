@@ -39,7 +39,7 @@ def _print_lines(look: Callable[[], Look], interval: float) -> None:
         found = _tried(look)
         shown = {"error": found} if isinstance(found, str) else document(found)
         print(msgspec.json.encode(shown).decode(), flush=True)
-        time.sleep(interval)
+        time.sleep(interval)  # the interval that the operator asked for
 
 
 def _draw_frames(look: Callable[[], Look], interval: float) -> None:
@@ -66,11 +66,11 @@ def _tried(look: Callable[[], Look]) -> Look | str:
 
 @contextlib.contextmanager
 def _pressed() -> Iterator[Callable[[float], bool]]:
-    """Yield what waits for so many seconds, or until q was pressed, and says whether it was."""
+    """Yield a function that waits for some seconds, or until q is pressed, and returns whether it was pressed."""
     if not sys.stdin.isatty():
 
         def wait(seconds: float) -> bool:
-            time.sleep(seconds)
+            time.sleep(seconds)  # no key can be pressed
             return False
 
         yield wait

@@ -28,7 +28,7 @@ from service.version import VERSION
 
 
 def _differences(connection: Connection) -> Iterable[Finding]:
-    """What the last verify of each projection has found. That one is due is left to `orders doctor`."""
+    """The differences that the last verify of each projection found. `orders doctor` alone says that one is due."""
     wrong = [row for row in upkeep.verifications(connection) if row[3]]
     return upkeep.verified_check(wrong).run(connection)
 

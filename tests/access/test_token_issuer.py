@@ -1,5 +1,6 @@
 """The service and its token issuer: the issuer's keys change, and its server is away, slow or too talkative."""
 
+import asyncio
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -55,6 +56,20 @@ def test_a_slow_issuer_holds_up_neither_keys_nor_tokens_that_are_known(module_da
             assert waiting.result().status_code == 401
             assert time.monotonic() - began < 2 * FETCH_SECONDS_MAX
             issuer.delay_seconds = 0.0
+
+
+@pytest.mark.anyio
+async def test_a_token_that_comes_during_the_first_fetch_waits_for_it_and_causes_no_other() -> None:
+    with issuing() as issuer:
+        issuer.delay_seconds = 0.2
+        keys = IssuerKeys(issuer.url, f"{issuer.url}/keys")
+        first = asyncio.create_task(keys.fetch())
+        await asyncio.sleep(0.05)
+        assert await keys.find("rsa")
+        assert issuer.asked == ["/keys"]
+        issuer.kids["new"] = issuer.rsa
+        assert await keys.find("new")
+        await first
 
 
 @pytest.mark.anyio

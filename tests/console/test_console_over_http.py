@@ -3,9 +3,12 @@
 import re
 from collections.abc import Iterator
 
+import psycopg
 import pytest
 
+from service.settings import Settings
 from tests.console.shop import HOSTILE, Made, hostile_shop, paths
+from tests.served import NO_REDIS, served_with
 
 
 @pytest.fixture(scope="module")
@@ -60,8 +63,6 @@ def test_an_order_is_shown_as_it_was_and_its_row_equals_the_log(made: Made) -> N
 
 
 def test_a_row_that_differs_from_the_log_is_named(made: Made, module_database_url: str) -> None:
-    import psycopg
-
     with psycopg.connect(module_database_url, autocommit=True) as connection:
         stock = "UPDATE shop.products SET stock = stock + 1 WHERE id = %s"
         connection.execute(stock, [made.product])
@@ -118,3 +119,14 @@ def test_the_pages_of_events_together_have_each_wanted_event_once(made: Made, ty
             last_page = (len(wanted) - 1) // 50 * 50
             assert before == wanted[last_page - 50 : last_page]
     assert found == wanted
+
+
+def test_the_doctor_of_the_console_looks_at_indexes_too(database_url: str) -> None:
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute("CREATE INDEX broken ON shop.users (name)")
+        connection.execute("UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'shop.broken'::regclass")
+    settings = Settings(
+        database_url=database_url, redis_url=NO_REDIS, allow_unsafe_database=True, console=True, no_auth=True
+    )
+    with served_with(settings) as shop:
+        assert "the index shop.broken is invalid" in shop.get("/console/doctor").text

@@ -141,6 +141,7 @@ def test_a_damaged_csv_file_is_named(shop, content):
     [
         ("rows.jsonl", json.dumps([{"id": 1}, {"id": 2}]).encode(), "is one JSON array: write one object a line"),
         ("rows.jsonl", b'[\n  {"id": 1}\n]', "is one JSON array"),
+        ("rows.jsonl", b"[1]\n", "has no JSON objects"),
         ("rows.jsonl", '{"id": "a"}\n'.encode("utf-16"), "is UTF-16: save it as UTF-8"),
         ("users.csv", "id\na\n".encode("utf-16-le").join([codecs.BOM_UTF16_LE, b""]), "is UTF-16"),
         ("users.csv", b"PK\x03\x04rest", "is a workbook or a zip archive: save it as CSV UTF-8"),

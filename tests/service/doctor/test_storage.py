@@ -3,22 +3,11 @@
 import psycopg
 import pytest
 
-from service.doctor import examine, storage
-from service.doctor.finding import Finding
+from service.doctor import storage
 from tests.served import served
+from tests.service.doctor.examining import findings, run
 
 DEAD_ROWS = 11_000
-
-
-def findings(url: str, check: str) -> list[Finding]:
-    with psycopg.connect(url, autocommit=True) as connection:
-        return list(examine(connection).findings[check])
-
-
-def run(url: str, *statements: str) -> None:
-    with psycopg.connect(url, autocommit=True) as connection:
-        for statement in statements:
-            connection.execute(statement.encode())
 
 
 def test_an_invalid_index_is_a_finding_with_the_statement_that_rebuilds_it(database_url: str) -> None:

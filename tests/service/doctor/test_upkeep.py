@@ -3,35 +3,22 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-import psycopg
 import pytest
 
 from projector.projections.shop import SHOP
 from projector.replay import replay
 from projector.verify import verify
-from service.doctor import examine
-from service.doctor.finding import Finding
 from service.projections import PROJECTIONS
 from tests.projecting import sweep
 from tests.projector.mirror.mirroring import catch_up
 from tests.served import Shop, served
+from tests.service.doctor.examining import findings, run
 
 
 @pytest.fixture
 def shop(database_url: str) -> Iterator[Shop]:
     with served(database_url) as shop:
         yield shop
-
-
-def findings(url: str, check: str) -> list[Finding]:
-    with psycopg.connect(url, autocommit=True) as connection:
-        return list(examine(connection).findings[check])
-
-
-def run(url: str, *statements: str) -> None:
-    with psycopg.connect(url, autocommit=True) as connection:
-        for statement in statements:
-            connection.execute(statement.encode())
 
 
 def test_a_database_without_a_worker_so_far_is_no_finding(shop: Shop) -> None:
