@@ -67,8 +67,8 @@ async def test_a_token_that_comes_during_the_first_fetch_waits_for_it_and_causes
         await asyncio.sleep(0.05)
         assert await keys.find("rsa")
         assert issuer.asked == ["/keys"]
-        issuer.kids["new"] = issuer.rsa
-        assert await keys.find("new")
+        issuer.kids["rsa-2"] = issuer.rsa
+        assert await keys.find("rsa-2")
         await first
 
 
