@@ -187,6 +187,14 @@ class Connection(HttpToolsProtocol):
         self._shared.closing()
         super().shutdown()
 
+    def timeout_keep_alive_handler(self) -> None:
+        """Close an idle connection. uvicorn calls this when no request has come for KEEP_ALIVE seconds.
+
+        When a request has come and this process was too busy to read it, closing would reset the connection.
+        """
+        if not self._has_unread_bytes:
+            super().timeout_keep_alive_handler()
+
     def check(self, now: float) -> None:
         """Close the connection if its client sends too slowly or has stopped reading."""
         closing = self._shared.closing_since
@@ -226,6 +234,8 @@ class Connection(HttpToolsProtocol):
     @property
     def _has_unread_bytes(self) -> bool:
         """Whether the kernel has bytes of the client that this process has not read yet."""
+        if self.transport.is_closing():
+            return False
         count = fcntl.ioctl(self.transport.get_extra_info("socket").fileno(), termios.FIONREAD, bytes(4))
         return any(count)
 
