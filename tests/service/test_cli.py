@@ -9,15 +9,15 @@ import psycopg
 import pytest
 import redis
 import sqlalchemy.exc
-from typer.main import get_command
 from typer.testing import CliRunner
 
 from service.cli.commands import app
 from service.cli.failures import explain
 from service.errors import OperatorError
 from service.version import VERSION
+from tests.command_line import subcommands
 
-COMMANDS = sorted(get_command(app).commands)  # type: ignore[attr-defined]
+COMMANDS = sorted(subcommands())
 NOBODY_LISTENS = "127.0.0.1:1"
 
 
