@@ -37,14 +37,15 @@ class TextFormatter(logging.Formatter):
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
         """Return the record's line, without its exception."""
-        return _escaped(super().formatMessage(record))
+        return escaped(super().formatMessage(record))
 
     def formatException(self, ei: Any) -> str:  # noqa: N802 - logging's name
         """Return the traceback, which has lines of its own."""
-        return "\n".join(map(_escaped, super().formatException(ei).split("\n")))
+        return "\n".join(map(escaped, super().formatException(ei).split("\n")))
 
 
-def _escaped(text: str) -> str:
+def escaped(text: str) -> str:
+    """The text without characters that a terminal would obey: data may stand in it."""
     return text if text.isprintable() else "".join([it if it.isprintable() else ascii(it)[1:-1] for it in text])
 
 
