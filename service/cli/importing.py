@@ -83,6 +83,8 @@ def import_(
     for each in paths:
         if reason := files.misfit(each):
             raise OperatorError(reason, exit_code=MISUSE)
+        if names := files.ignored(each):
+            print(f"orders: {each}: no row has a use for the columns {', '.join(names)[:200]!r}", file=sys.stderr)
     if rejects.exists() and any(rejects.samefile(each) for each in paths):
         raise OperatorError(f"{rejects} is imported itself: name another file with --rejects", exit_code=MISUSE)
     database_url = connect.database_url(data_dir)
