@@ -97,7 +97,7 @@ async def test_one_poller_serves_all_who_wait_and_none_runs_when_nobody_does(rea
     await asyncio.sleep(0.2)
     assert 1 <= asked <= 0.2 / 0.005
     rows.reach(2)
-    await asyncio.sleep(0.2)
+    await asyncio.wait(waiting[:4], timeout=5)
     assert [task.done() for task in waiting] == [True, True, True, True, False]
     rows.reach(3)
     await asyncio.gather(*waiting)
