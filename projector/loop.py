@@ -16,7 +16,6 @@ from time import perf_counter
 from psycopg import Connection
 
 from eventlog import skips
-from eventlog.codec import Codec
 from projector.checkpoint import Checkpoint, Seen
 from projector.folding import Folding
 from projector.narrowing import Narrowing, refusing
@@ -58,7 +57,6 @@ class Loop:
         self,
         projection: Projection,
         schema: str | None = None,
-        codec: Codec | None = None,
         read_page: ReadPage | None = None,
         page_max: PageMax = PAGE_MAX,
         writer: Writer | None = None,
@@ -67,7 +65,7 @@ class Loop:
         self.schema = schema or projection.name
         self.checkpoint = Checkpoint(projection, self.schema)
         self.writer = writer or PostgresWriter(self.checkpoint, self.schema)
-        self.folding = Folding(projection, codec or Codec())
+        self.folding = Folding(projection)
         self.narrowing = Narrowing()
         self.parked = ParkedStreams()
         self._read_page = read_page or reader_of(projection)
