@@ -51,7 +51,7 @@ class Lookup:
         self._statement = _statement(table, view, gone, owner)
         self._shape = digest_of(view, table.metadata)
         self._is_owned = owner is not None
-        self._kind = kind_of(table)
+        self.kind = kind_of(table)
         self._waiting: dict[str, asyncio.Future[Found]] = {}
         self._flight: asyncio.Task[None] | None = None
 
@@ -92,7 +92,7 @@ class Lookup:
             return
         position, generation, parked, *_ = rows[0]
         build = f"{generation}{self._shape}"
-        parked = {stream.removeprefix(f"{self._kind}-") for stream in parked} if parked else ()
+        parked = {stream.removeprefix(f"{self.kind}-") for stream in parked} if parked else ()
         for *_, id_, version, gone, body, owner in rows:
             if id_ is not None:  # the LEFT JOIN's own row, when none was found
                 asked.pop(id_).set_result(Found(position, f"{version}.{build}", gone, body, id_ in parked, owner))

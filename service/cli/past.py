@@ -147,9 +147,9 @@ def _check(then: "Past", when: "When | None", resource: str) -> None:
 
 def _print_explanation(past: "Past", as_json: bool) -> None:
     from service.cli import output
-    from timeline.explaining import explanation
+    from timeline.resources import explanation
 
-    explained = explanation(past)
+    explained = explanation(past.fields())
     if as_json:
         output.json({"stream": past.stream, "version": past.version, "last": past.last, "data": explained})
         return
