@@ -2,6 +2,8 @@
 
 import os
 
+from access.audit import record
+
 
 def actor() -> dict[str, str]:
     """Who uses the command line: the number of the user, not his name."""
@@ -10,6 +12,4 @@ def actor() -> dict[str, str]:
 
 def note(database_url: str, act: str, target: str, reason: str | None = None) -> None:
     """Append to the log what was done. Raises psycopg.Error."""
-    from access.audit import record
-
     record(database_url, actor(), act, target, reason)

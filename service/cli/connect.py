@@ -5,14 +5,17 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Annotated, Any
 
+import typer
+from psycopg import Connection
+
+from database.sessions import Limits, connect
 from service.embedded.locks import is_held
 from service.errors import OperatorError
 from service.settings import Settings
 
-if TYPE_CHECKING:
-    from psycopg import Connection
+DataDir = Annotated[Path | None, typer.Option(help="Where `orders up` keeps its servers' data [DATA_DIR, ./data]")]
 
 FILE_NAME = "up.json"
 
@@ -62,8 +65,6 @@ def api_url(data_dir: Path | None = None) -> str:
 @contextmanager
 def asking(url: str, name: str) -> Iterator["Connection"]:
     """A connection in autocommit for questions to a server that may be slow, locked or away. Raises psycopg.Error."""
-    from database.sessions import Limits, connect
-
     with connect(url, name, Limits(statement=STATEMENT_SECONDS_MAX, lock=LOCK_SECONDS_MAX)) as connection:
         yield connection
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import ClassVar
 from urllib.parse import quote
 
+from database.sessions import connect
 from service.embedded.account import Account
 from service.embedded.programs import postgres_program
 from service.embedded.server import EmbeddedServer, works_in
@@ -148,8 +149,6 @@ class PostgresServer(EmbeddedServer):
         return ready
 
     def _create_database(self) -> None:
-        from database.sessions import connect  # takes a tenth of a second, and every command imports this module
-
         with connect(self.url_of("postgres"), "orders up") as connection:
             if not connection.execute("SELECT FROM pg_database WHERE datname = %s", [DATABASE]).fetchall():
                 connection.execute(f'CREATE DATABASE "{DATABASE}"')

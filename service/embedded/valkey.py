@@ -6,6 +6,8 @@ import socket
 from pathlib import Path
 from typing import ClassVar
 
+import redis
+
 from service.embedded.account import Account
 from service.embedded.programs import valkey_program
 from service.embedded.server import EmbeddedServer
@@ -53,8 +55,6 @@ class ValkeyServer(EmbeddedServer):
         return [str(valkey_program()), *(part for name, value in settings.items() for part in (f"--{name}", value))]
 
     def _is_ready(self) -> bool:
-        import redis  # takes a tenth of a second, and every command imports this module
-
         with (
             contextlib.suppress(redis.RedisError),
             contextlib.closing(

@@ -9,15 +9,15 @@ import psycopg
 import pytest
 import redis
 import sqlalchemy.exc
-from typer.main import get_command
 from typer.testing import CliRunner
 
 from service.cli.commands import app
 from service.cli.failures import explain
 from service.errors import OperatorError
 from service.version import VERSION
+from tests.command_line import subcommands
 
-COMMANDS = sorted(get_command(app).commands)  # type: ignore[attr-defined]
+COMMANDS = sorted(subcommands())
 NOBODY_LISTENS = "127.0.0.1:1"
 
 
@@ -116,6 +116,9 @@ def test_what_operators_cause_is_told_from_faults_of_ours() -> None:
     assert "orders migrate" in missing[0]
     assert explain(psycopg.errors.SyntaxError("at SELEC")) is None
     assert explain(KeyError("ours")) is None
+    assert explain(FileNotFoundError(2, "No such file or directory")) == ("No such file or directory", 1)
+    assert explain(PermissionError(13, "Permission denied", "/srv/a")) == ("/srv/a: Permission denied", 1)
+    assert explain(TimeoutError()) is None
 
 
 @pytest.mark.parametrize(
@@ -134,6 +137,25 @@ def test_a_wrong_command_line_is_one_line(arguments: list[str], says: str) -> No
     assert done.stdout == ""
     assert done.stderr.startswith(says)
     assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("redirected", "returncode", "says"),
+    [
+        (">/dev/full", 1, "orders: No space left on device\n"),
+        (">&-", 0, ""),
+        ("| sleep 0", 1, ""),
+        (">&- 2>&-", 0, ""),
+    ],
+)
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_output_that_cannot_be_written_is_at_most_one_line(
+    redirected: str, returncode: int, says: str, unbuffered: str
+) -> None:
+    command = f"set -o pipefail; {sys.executable} -P -m service.cli import --template users {redirected}"
+    environment = {"PATH": os.defpath, "PYTHONUNBUFFERED": unbuffered}
+    done = subprocess.run(["bash", "-c", command], env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (returncode, "", says)
 
 
 def test_a_package_of_another_project_that_hides_ours_is_one_line(tmp_path: Path) -> None:
