@@ -1,4 +1,4 @@
-"""How commands print: tables for people, JSON for programs, progress on stderr, where it is in nobody's way."""
+"""How commands print: tables and JSON on stdout, progress on stderr."""
 
 import re
 import sys
@@ -20,7 +20,7 @@ from service.logs import escaped
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON")]
 
-# Not a terminal: nothing is cut to a width that nobody has.
+# Output to a file or a pipe is not cut to the width of a terminal.
 _FILE_WIDTH = 200
 
 VALUE_SHOWN_MAX = 60

@@ -23,7 +23,7 @@ from service.cli.past import verify_stream
 from service.errors import OperatorError
 from service.projections import named
 
-# A reader needs no more; --json has all.
+# --json has all.
 DIFFERENCES_SHOWN_MAX = 50
 INTERRUPTED = "interrupted: the old read tables go on serving, what was built of the new ones is dropped"
 
@@ -132,7 +132,7 @@ def _folding(title: str, interrupted: str) -> Iterator[Report]:
 
 @contextmanager
 def _explained(interrupted: str) -> Iterator[None]:
-    """What can come of building tables, in one line."""
+    """Turn the errors of a rebuild that an operator can cause into OperatorError."""
     try:
         yield
     except (AheadOfLog, Busy, InTheWay, SwapRefused) as error:
