@@ -155,8 +155,7 @@ class Bell:
                 # Anybody may ask /readyz. A reply names the reason; the text of a failed connection names hosts.
                 what = f"rejects writes ({error})" if isinstance(error, redis.ResponseError) else "cannot be reached"
                 self.trouble = f"Redis {what}, so a projector hears of news only when it looks itself"
-                if self.failures == 1 or self.failures % 100 == 0:
-                    log.warning("the bell cannot ring, the projector will look by itself: %s", error)
+                log.warning("the bell cannot ring, the projector will look by itself: %s", error)
                 self._stopping.wait(PAUSE_AFTER_ERROR_SECONDS)
 
     def _ring(self) -> None:

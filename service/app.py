@@ -7,6 +7,7 @@ from typing import Any
 
 from fastapi import APIRouter, FastAPI
 from fastapi.exceptions import RequestValidationError
+from fastapi.telemetry import TelemetryConfig
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.exceptions import ExceptionMiddleware
@@ -82,6 +83,10 @@ CORS: dict[str, Any] = {
     ),
 }
 
+# service/tracing.py traces requests. FastAPI's own telemetry, even without a provider, looks for one in each request,
+# which costs a twentieth of reading an order.
+_NO_TELEMETRY: TelemetryConfig = {"tracing": False, "metrics": False, "logs": False}
+
 log = logging.getLogger(__name__)
 
 
@@ -140,7 +145,9 @@ class _Api(FastAPI):
 
     def __init__(self, process: ApiProcess, cors_origins: str | None) -> None:
         # No openapi_url: service/http/api_reference.py serves the document and the page that shows it.
-        super().__init__(**DESCRIBED, lifespan=process.running, redirect_slashes=False, openapi_url=None)
+        super().__init__(
+            **DESCRIBED, lifespan=process.running, redirect_slashes=False, openapi_url=None, telemetry=_NO_TELEMETRY
+        )
         self._process = process
         self._cors_origins = cors_origins
 

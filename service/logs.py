@@ -50,7 +50,7 @@ def escaped(text: str) -> str:
 
 
 class OncePerMinute(logging.Filter):
-    """Lets a message of a logger through once a minute: Dramatiq logs the same error at each of its polls."""
+    """Lets a message of a logger through once a minute: a Redis that fails does so at each poll and each commit."""
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
         super().__init__()
@@ -69,7 +69,9 @@ class OncePerMinute(logging.Filter):
         return True
 
 
-_dramatiq = OncePerMinute()
+# These loggers repeat themselves while Redis fails.
+_OFTEN = ("dramatiq.", "projector.bell")
+_once = OncePerMinute()
 
 
 def configure(log_format: Literal["text", "json"] = "text", log_level: str = "info") -> None:
@@ -79,4 +81,4 @@ def configure(log_format: Literal["text", "json"] = "text", log_level: str = "in
     logging.basicConfig(level=log_level.upper(), handlers=[handler], force=True)
     # Alembic says at INFO what `migrate` says better.
     logging.getLogger("alembic.runtime.migration").setLevel(logging.WARNING)
-    handler.addFilter(lambda record: not record.name.startswith("dramatiq.") or _dramatiq.filter(record))
+    handler.addFilter(lambda record: not record.name.startswith(_OFTEN) or _once.filter(record))

@@ -45,6 +45,9 @@ def _postgres_url(value: str) -> str:
     for port in str(parameters.get("port") or "5432").split(","):
         if not port.isdecimal() or not 0 < int(port) < 65536:
             raise ValueError(f"is not a PostgreSQL URL: {port!r} is no port")
+    seconds = str(parameters.get("connect_timeout") or "0")
+    if not re.fullmatch(r"-?[0-9]{1,9}", seconds):
+        raise ValueError(f"is not a PostgreSQL URL: connect_timeout {seconds!r} is no number of seconds")
     return value
 
 

@@ -19,7 +19,7 @@ def explain(error: BaseException) -> tuple[str, int] | None:
     if isinstance(error, OperatorError):
         line: tuple[str, int] | None = (str(error), error.exit_code)
     else:
-        line = _of_command_line(error) or _of_postgres(error) or _of_redis(error)
+        line = _of_command_line(error) or _of_postgres(error) or _of_redis(error) or _of_system(error)
     return line and (escaped(" ".join(line[0].split())), line[1])
 
 
@@ -73,4 +73,11 @@ def _of_redis(error: BaseException) -> tuple[str, int] | None:
 
     if isinstance(error, ConnectionError | TimeoutError):
         return f"Redis: {error}; check REDIS_URL, and that the server runs", NOT_TRUE
+    return None
+
+
+def _of_system(error: BaseException) -> tuple[str, int] | None:
+    """A full disk, a missing directory, a file that must not be read."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror, NOT_TRUE
     return None

@@ -116,6 +116,9 @@ def test_what_operators_cause_is_told_from_faults_of_ours() -> None:
     assert "orders migrate" in missing[0]
     assert explain(psycopg.errors.SyntaxError("at SELEC")) is None
     assert explain(KeyError("ours")) is None
+    assert explain(FileNotFoundError(2, "No such file or directory")) == ("No such file or directory", 1)
+    assert explain(PermissionError(13, "Permission denied", "/srv/a")) == ("/srv/a: Permission denied", 1)
+    assert explain(TimeoutError()) is None
 
 
 @pytest.mark.parametrize(
@@ -134,3 +137,22 @@ def test_a_wrong_command_line_is_one_line(arguments: list[str], says: str) -> No
     assert done.stdout == ""
     assert done.stderr.startswith(says)
     assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("redirected", "returncode", "says"),
+    [
+        (">/dev/full", 1, "orders: No space left on device\n"),
+        (">&-", 0, ""),
+        ("| sleep 0", 1, ""),
+        (">&- 2>&-", 0, ""),
+    ],
+)
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_output_that_cannot_be_written_is_at_most_one_line(
+    redirected: str, returncode: int, says: str, unbuffered: str
+) -> None:
+    command = f"set -o pipefail; {sys.executable} -P -m service.cli import --template users {redirected}"
+    environment = {"PATH": os.defpath, "PYTHONUNBUFFERED": unbuffered}
+    done = subprocess.run(["bash", "-c", command], env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (returncode, "", says)
