@@ -11,9 +11,10 @@ from starlette.responses import Response
 from starlette.routing import Match, Route
 from starlette.types import Receive, Scope, Send
 
+from access.hosts import is_of_another_site
 from console.database import Database, Unanswered
 from console.desk import Desk
-from console.gate import Gate, is_of_another_site
+from console.gate import Gate, demand_scope
 from console.pages import acting, event, events, jobs, operations, overview, records, resource, theme
 from console.parts import Parts
 from console.pulse import Heart
@@ -47,6 +48,8 @@ PAGES: dict[str, Page] = {
     "/configuration": operations.configuration,
     "/{kind}/{id}": resource.show,
 }
+# These show what the log says, so they need the scope that reading it over HTTP needs.
+OF_THE_LOG = {"/events", "/events/{position:int}", "/find", "/{kind}/{id}"}
 FORMS: dict[str, Page] = {
     "/theme": theme.choose,
     "/jobs": acting.start,
@@ -65,7 +68,8 @@ class Console:
         self.database = Database(parts.database_url)
         self._desk = Desk(parts, self.database, Heart(parts, self.database), Renderer(PATH, parts.prefix))
         self._gate = Gate(parts, self._desk.renderer)
-        routes = [Route(path, self._endpoint(page), methods=["GET"]) for path, page in PAGES.items()]
+        needed = dict.fromkeys(OF_THE_LOG, "events:read")
+        routes = [Route(path, self._endpoint(page, needed.get(path)), methods=["GET"]) for path, page in PAGES.items()]
         routes += [Route(path, self._endpoint(form), methods=["POST"]) for path, form in FORMS.items()]
         # These three need no key.
         self._open = [
@@ -80,7 +84,7 @@ class Console:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
         answer: Response | None = None
-        if request.method == "POST" and is_of_another_site(request):
+        if request.method == "POST" and is_of_another_site(scope):
             answer = await self._refused(request, HTTPException(403, "Another site sent this form."))
         elif (token := _token_of_link(request)) is not None:
             answer = await self._gate.sign_in_by_link(request, token)
@@ -106,8 +110,10 @@ class Console:
         page.headers.update(error.headers or {})
         return page
 
-    def _endpoint(self, page: Page) -> Callable[[Request], object]:
+    def _endpoint(self, page: Page, scope: str | None = None) -> Callable[[Request], object]:
         async def endpoint(request: Request) -> Response:
+            if scope:
+                demand_scope(request, scope)
             if request.method == "POST":
                 request.state.form = await _form(request)
             return await run_in_threadpool(page, self._desk, request)

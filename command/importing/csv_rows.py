@@ -37,7 +37,7 @@ Cells = dict[str, str]
 
 
 class NoHeader(Exception):
-    """The first row names none of the columns that a row is known by."""
+    """The first row does not name the columns that every row needs."""
 
 
 def rows(text: Iterable[str]) -> Iterator[Line]:
@@ -52,8 +52,7 @@ def rows(text: Iterable[str]) -> Iterator[Line]:
     else:
         delimiter = max(DELIMITERS, key=first.count)
     header = [name.strip().lower() for name in next(csv.reader([first], delimiter=delimiter), [])]
-    if not KEYS & set(header):
-        raise NoHeader(f"its first row must name the columns; it has none of {', '.join(sorted(KEYS))}")
+    _check(header)
     numbered = _cells(lines, header, delimiter, skipped)
     if "order" not in header:
         for number, cells, fault in numbered:
@@ -72,6 +71,22 @@ def columns_named(detail: str, line: Line) -> str:
         return f"row {row}, column {found[2]}" if found[2] else f"row {row}"
 
     return _POINTER.sub(r"column \1", _LINE_POINTER.sub(of_line, detail))
+
+
+def _check(header: list[str]) -> None:
+    """Raise NoHeader for a first row that is none, or that lacks a column without which all rows would be refused."""
+    names = set(header)
+    if not KEYS & names:
+        raise NoHeader(f"its first row must name the columns; it has none of {', '.join(sorted(KEYS))}")
+    needed: tuple[str, ...] = ()
+    if "order" in names:
+        needed = ("at",) if "target" in names else ("at", "customer", *LINE_COLUMNS)
+    elif "sku" in names:
+        needed = ("description", "unit_price")
+    if lacking := [name for name in needed if name not in names]:
+        raise NoHeader(f"its first row lacks {', '.join(lacking)}")
+    if twice := [name for name in sorted(names) if name and header.count(name) > 1]:
+        raise NoHeader(f"its first row names {twice[0]} twice")
 
 
 def _cells(

@@ -81,9 +81,11 @@ def misfit(path: Path) -> str | None:
 
 
 def _misfit_of_csv(path: Path, beginning: bytes) -> str | None:
-    header = [line.decode(errors="replace") for line in beginning.splitlines(keepends=True)[:2]]
     try:
-        next(csv_rows.rows(header), None)
+        text = codecs.getincrementaldecoder("utf-8")().decode(beginning)
+        next(csv_rows.rows(text.split("\n")[:2]), None)
+    except UnicodeDecodeError as error:
+        return f"{path} is not UTF-8 at byte {error.start + 1}: save it as CSV UTF-8"
     except csv_rows.NoHeader as error:
         return f"{path} cannot be read: {error}; see orders import --template orders"
     except csv.Error:
@@ -152,6 +154,8 @@ def _natural(name: str) -> tuple[list[tuple[str, int]], str]:
 
 
 def _damage(error: Exception) -> str:
+    if isinstance(error, UnicodeDecodeError):
+        return "the file is not UTF-8 from here on: save it as CSV UTF-8"
     reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
     return f"the file cannot be read from here on: {reason}"
 

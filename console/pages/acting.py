@@ -12,6 +12,7 @@ from starlette.responses import Response
 
 from console.database import Unanswered
 from console.desk import Desk
+from console.gate import demand_scope
 from contract.callers import Caller
 from eventlog.append import Unreplicated
 from projector.jobs import table
@@ -44,21 +45,21 @@ def mark(group: Group) -> str:
 
 def confirm_replay(desk: Desk, request: Request) -> Response:
     """What a rebuild of a projection would do, and how long it would take."""
-    demand_scope(request)
+    demand_scope(request, SCOPE)
     target = _target(desk, request.query_params)
     return desk.page(request, "replay.html", standing=_standing(desk, target.projection))
 
 
 def confirm_skip(desk: Desk, request: Request) -> Response:
     """What a skip would leave out, with the fields for the reason and the name."""
-    demand_scope(request)
+    demand_scope(request, SCOPE)
     form = request.query_params
     return _skip_page(desk, request, _target(desk, form), form)
 
 
 def start(desk: Desk, request: Request) -> Response:
     """Ask for the job, and lead to its page. The same job that still waits or runs is not asked for twice."""
-    caller = demand_scope(request)
+    caller = demand_scope(request, SCOPE)
     form: Mapping[str, str] = request.state.form
     kind = next((it for it in KINDS if it == form.get("kind")), None)
     if kind is None:
@@ -81,14 +82,6 @@ def start(desk: Desk, request: Request) -> Response:
     with desk.database.connection() as connection:
         job = next((it.id for it in table.open_jobs(connection) if _is_same(it.wanted, wanted)), None)
     return desk.renderer.redirect(desk.renderer.url(f"/jobs/{job or _ask(desk, caller, wanted)}"))
-
-
-def demand_scope(request: Request) -> Caller:
-    """The caller, who may act. Raises HTTPException 403."""
-    caller: Caller = request.scope["caller"]
-    if SCOPE not in caller.scopes:
-        raise HTTPException(403, f"To act needs a key with the scope {SCOPE}; this key may only look.")
-    return caller
 
 
 def _ask(desk: Desk, caller: Caller, wanted: Wanted) -> str:

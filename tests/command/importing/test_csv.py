@@ -146,6 +146,15 @@ def test_a_damaged_csv_file_is_named(shop, content):
         ("users.csv", "id\na\n".encode("utf-16-le").join([codecs.BOM_UTF16_LE, b""]), "is UTF-16"),
         ("users.csv", b"PK\x03\x04rest", "is a workbook or a zip archive: save it as CSV UTF-8"),
         ("users.csv", b"Ada;ada@example.org\n", "its first row must name the columns"),
+        ("users.csv", "id,name\nada,J\xfcrgen\n".encode("latin-1"), "is not UTF-8 at byte 14: save it as CSV UTF-8"),
+        (
+            "orders.csv",
+            b"order,date,customer,sku,qty,unit_price\n",
+            "its first row lacks at, quantity; see orders import",
+        ),
+        ("orders.csv", b"order;kind;target\n", "its first row lacks at;"),
+        ("products.csv", b"sku,name,price\n", "its first row lacks description, unit_price;"),
+        ("users.csv", b"id,Name,name\n", "its first row names name twice"),
         ("users.csv", b"", "its first row must name the columns"),
     ],
 )
