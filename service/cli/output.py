@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from json import dumps
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 import typer
@@ -14,9 +14,11 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn,
 from rich.table import Table
 from rich.text import Text
 
-from projector.shadow import Report
-from projector.verify import Difference
 from service.logs import escaped
+
+if TYPE_CHECKING:  # few commands fold the log
+    from projector.shadow import Report
+    from projector.verify import Difference
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON")]
 
@@ -37,7 +39,7 @@ def table(*columns: str, rows: list[list[str]]) -> None:
     Console(width=None if sys.stdout.isatty() else _FILE_WIDTH, highlight=False).print(shown)
 
 
-def differences(found: Sequence[Difference]) -> None:
+def differences(found: "Sequence[Difference]") -> None:
     """Print what differs between rows and the fold of the log, as a table on stdout."""
     rows = []
     for it in found:
@@ -87,7 +89,7 @@ def steps() -> Iterator[Callable[[str], None]]:
 
 
 @contextmanager
-def events_bar(title: str) -> Iterator[Report]:
+def events_bar(title: str) -> "Iterator[Report]":
     """Yield what shows progress as a bar that counts events; invisible when stderr is no terminal."""
     columns = (TextColumn("{task.description}"), BarColumn(), _Count(), TimeRemainingColumn())
     console = Console(stderr=True)

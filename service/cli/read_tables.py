@@ -19,7 +19,6 @@ from projector.verify import verify as compare
 from service.cli import acting, connect, output, rebuilding
 from service.cli.connect import DataDir
 from service.cli.failures import NOT_TRUE
-from service.cli.past import verify_stream
 from service.errors import OperatorError
 from service.projections import named
 
@@ -75,6 +74,8 @@ def verify(
     """Prove that read tables equal the fold of the log: exit code 0; or name what differs: exit code 1."""
     chosen = named(projections)
     if stream is not None:
+        from service.cli.past import verify_stream  # a replay and a fold of the log need no FastAPI
+
         verify_stream(chosen, bool(projections), stream, as_json, data_dir)
         return
     url = connect.database_url(data_dir)

@@ -6,8 +6,6 @@ import socket
 from pathlib import Path
 from typing import ClassVar
 
-import redis
-
 from service.embedded.account import Account
 from service.embedded.programs import valkey_program
 from service.embedded.server import EmbeddedServer
@@ -54,6 +52,8 @@ class ValkeyServer(EmbeddedServer):
         return [str(valkey_program()), *(part for name, value in settings.items() for part in (f"--{name}", value))]
 
     def _is_ready(self) -> bool:
+        import redis  # every command imports this module, and few need Redis
+
         with (
             contextlib.suppress(redis.RedisError),
             contextlib.closing(
