@@ -46,6 +46,10 @@ class Health:
         self._reads = _connection(replica_url) if replica_url and self._has_replica else self._primary
         self.connections = {self._primary, self._reads}
 
+    def workers(self) -> int | None:
+        """How many workers hear the bell, as of seconds ago; None while Redis does not answer."""
+        return self._bell.listeners
+
     async def condition(self) -> Condition:
         """How things stand now."""
         troubles = {"bell": self._bell.trouble, "commands": self._writer.trouble}

@@ -17,7 +17,7 @@ from contract.callers import Guard, Requirement
 from projector import bell
 from query.database import Reads
 from service import jobs
-from service.doctor import mirrors, neighbours, server, storage, upkeep
+from service.doctor import imports, mirrors, neighbours, server, storage, upkeep
 from service.doctor.finding import Check, Finding
 from service.health.readiness import Health
 from service.projections import PROJECTIONS
@@ -38,6 +38,7 @@ CHECKS = (
     *storage.CHECKS,
     *neighbours.OF_SERVERS,
     *mirrors.CHECKS,
+    *imports.CHECKS,
     Check("verified", _differences, "reads show what the log does not say"),
 )
 
