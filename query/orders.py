@@ -16,9 +16,8 @@ from query.listing import Filter, Listing, Through, ranges
 from query.lookup import Lookup
 from query.paging import Sort
 from query.parameters import Id, Money, Name, PageParameters, Time, TimeRoundedUp, money_of, one_or_more, time_of
-from query.past import Past, PastParameters
 from query.routes import get, known_id
-from query.single import answer
+from query.single import Past, PastParameters, answer
 from query.sync import Sync
 from query.views import order_view
 from readmodel.shop import order_items, orders, users

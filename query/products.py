@@ -14,9 +14,8 @@ from query.listing import Filter, Listing, ranges
 from query.lookup import Lookup
 from query.paging import Sort
 from query.parameters import Flag, Money, Name, PageParameters, money_of, text_of
-from query.past import Past, PastParameters
 from query.routes import get
-from query.single import answer
+from query.single import Past, PastParameters, answer
 from query.sync import Sync
 from query.views import in_stock, product_view
 from readmodel.shop import products

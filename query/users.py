@@ -16,9 +16,8 @@ from query.listing import Filter, Listing
 from query.lookup import Lookup
 from query.paging import Sort
 from query.parameters import Name, PageParameters, time_of
-from query.past import Past, PastParameters
 from query.routes import get
-from query.single import answer
+from query.single import Past, PastParameters, answer
 from query.sync import Sync
 from query.views import user_view
 from readmodel.shop import users

@@ -19,8 +19,8 @@ from query.database import Reads
 from query.paging import link_to_next
 from query.parameters import Name, Number, Parameters, Position
 from query.parked import absent
-from query.past import VERSION_MAX, PastParameters
 from query.routes import MEDIA_TYPE, get, json_response, known_id
+from query.single import VERSION_MAX, PastParameters
 from query.sync import Positioned, Sync
 from query.waiting import WaitingReads
 from timeline.reading import NOW, AsOf, Past, Timeline, Version, When

@@ -10,7 +10,7 @@ from contract.problems import Problem
 from eventlog.codec import UnreadableEvent
 from projector.projection import Projection
 from query.parameters import time_of
-from query.past import VERSION_MAX
+from query.single import VERSION_MAX
 from service.cli import connect, output
 from service.cli.connect import DataDir
 from service.cli.failures import MISUSE, NOT_TRUE
