@@ -10,7 +10,7 @@ _EVENT = """json_build_object(
     'recorded_at', to_char(recorded_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
     'data', data)"""
 
-_SIZE_BEFORE = """coalesce(sum(octet_length(data::text)) OVER (
+SIZE_BEFORE = """coalesce(sum(octet_length(data::text)) OVER (
             ORDER BY {order} ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0) AS size_before"""
 
 # Each answers one row: the head's position, the events as a JSON array, the last one's position (or version), and the
@@ -20,7 +20,7 @@ SELECT head.position, coalesce(page.events, '[]'), coalesce(page.last, %(after)s
 FROM log.head AS head, LATERAL (
     SELECT json_agg({_EVENT} ORDER BY position) AS events, max(position) AS last
     FROM (
-        SELECT *, {_SIZE_BEFORE.format(order="position")}
+        SELECT *, {SIZE_BEFORE.format(order="position")}
         FROM log.events
         WHERE position > %(after)s::bigint
             AND position <= least(%(after)s::bigint + %(limit)s::bigint, head.position)
@@ -34,7 +34,7 @@ SELECT head.position, coalesce(page.events, '[]'), coalesce(page.last, %(after)s
 FROM log.head AS head, LATERAL (
     SELECT json_agg({_EVENT} ORDER BY version) AS events, max(version) AS last
     FROM (
-        SELECT *, {_SIZE_BEFORE.format(order="version")}
+        SELECT *, {SIZE_BEFORE.format(order="version")}
         FROM log.events
         WHERE stream = %(stream)s AND version > %(after)s::bigint
             AND version <= %(after)s::bigint + %(limit)s::bigint
