@@ -12,7 +12,7 @@ _EVENT = """json_build_object(
     'data', data)"""
 
 _BEFORE = "OVER (ORDER BY {order} ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0)"
-_SIZE_BEFORE = f"coalesce(sum(octet_length(data::text)) {_BEFORE} AS size_before"
+SIZE_BEFORE = f"coalesce(sum(octet_length(data::text)) {_BEFORE} AS size_before"
 _STORED_BEFORE = f"coalesce(sum(pg_column_size(data)) {_BEFORE} AS stored_before"
 
 # Each answers one row: the head's position, the events as a JSON array, the last one's position (or version), and the
@@ -22,7 +22,7 @@ SELECT head.position, coalesce(page.events, '[]'), coalesce(page.last, %(after)s
 FROM log.head AS head, LATERAL (
     SELECT json_agg({_EVENT} ORDER BY position) AS events, max(position) AS last
     FROM (
-        SELECT *, {_SIZE_BEFORE.format(order="position")}
+        SELECT *, {SIZE_BEFORE.format(order="position")}
         FROM (
             SELECT *, {_STORED_BEFORE.format(order="position")}
             FROM log.events
@@ -40,7 +40,7 @@ SELECT head.position, coalesce(page.events, '[]'), coalesce(page.last, %(after)s
 FROM log.head AS head, LATERAL (
     SELECT json_agg({_EVENT} ORDER BY version) AS events, max(version) AS last
     FROM (
-        SELECT *, {_SIZE_BEFORE.format(order="version")}
+        SELECT *, {SIZE_BEFORE.format(order="version")}
         FROM (
             SELECT *, {_STORED_BEFORE.format(order="version")}
             FROM log.events

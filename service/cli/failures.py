@@ -41,7 +41,13 @@ def _of_postgres(error: BaseException) -> tuple[str, int] | None:
     if "psycopg" not in sys.modules:
         return None
     from psycopg import OperationalError
-    from psycopg.errors import InsufficientPrivilege, InvalidSchemaName, ReadOnlySqlTransaction, UndefinedTable
+    from psycopg.errors import (
+        InsufficientPrivilege,
+        InvalidSchemaName,
+        NumericValueOutOfRange,
+        ReadOnlySqlTransaction,
+        UndefinedTable,
+    )
 
     from database.sessions import Unsuitable
 
@@ -57,6 +63,8 @@ def _of_postgres(error: BaseException) -> tuple[str, int] | None:
     if isinstance(cause, ReadOnlySqlTransaction):
         hint = "DATABASE_URL leads to a standby, or default_transaction_read_only is on"
         return f"PostgreSQL: {said}: {hint}; use a server and a role that may write", NOT_TRUE
+    if isinstance(cause, NumericValueOutOfRange):
+        return f"a number on the command line is too large: {said}", MISUSE
     if isinstance(cause, Unsuitable):
         return said, NOT_TRUE
     if isinstance(cause, OperationalError):
@@ -77,7 +85,10 @@ def _of_redis(error: BaseException) -> tuple[str, int] | None:
 
 
 def _of_system(error: BaseException) -> tuple[str, int] | None:
-    """A full disk, a missing directory, a file that must not be read."""
+    """A full disk, a missing directory, a file that must not be read, an argument that is not text."""
+    if isinstance(error, UnicodeEncodeError) and error.reason == "surrogates not allowed":
+        # Python reads bytes of the command line and the environment that are not UTF-8 as lone surrogates.
+        return f"{error.object!r} is not UTF-8 text", MISUSE
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror, NOT_TRUE
     return None

@@ -119,6 +119,11 @@ def test_what_operators_cause_is_told_from_faults_of_ours() -> None:
     assert explain(FileNotFoundError(2, "No such file or directory")) == ("No such file or directory", 1)
     assert explain(PermissionError(13, "Permission denied", "/srv/a")) == ("/srv/a: Permission denied", 1)
     assert explain(TimeoutError()) is None
+    assert explain(UnicodeEncodeError("utf-8", "\udcff", 0, 1, "surrogates not allowed")) == (
+        r"'\udcff' is not UTF-8 text",
+        2,
+    )
+    assert explain(UnicodeEncodeError("ascii", "\u00ff", 0, 1, "ordinal not in range(128)")) is None
 
 
 @pytest.mark.parametrize(
