@@ -10,15 +10,14 @@ def main() -> None:
         from service.cli import main as run
 
         run()
-    except ImportError as error:
-        package = (error.name or "").partition(".")[0]
-        others = sorted(set(packages_distributions().get(package, ())) - {"orders"})
-        if not others:
-            raise
-        sys.exit(
-            f"orders: {', '.join(others)} has installed another package {package} here: "
-            "install orders into a virtual environment of its own"
-        )
+    except ImportError:
+        for package, projects in packages_distributions().items():
+            if "orders" in projects and len(others := set(projects)) > 1:
+                sys.exit(
+                    f"orders: {', '.join(sorted(others - {'orders'}))} has installed another package {package} here: "
+                    "install orders into a virtual environment of its own"
+                )
+        raise
 
 
 if __name__ == "__main__":

@@ -223,6 +223,8 @@ def _methods(app: FastAPI, request: Request) -> list[str]:
     """All methods of the path, whichever routes they are on."""
     methods: set[str] = set()
     for route in app.routes:
-        if route.matches(request.scope)[0] is not Match.NONE:
-            methods |= getattr(route, "methods", None) or set()
+        found = getattr(route, "methods", None) or set()
+        # A route that takes TRACE refuses all of its methods.
+        if "TRACE" not in found and route.matches(request.scope)[0] is not Match.NONE:
+            methods |= found
     return sorted(methods)

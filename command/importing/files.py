@@ -80,7 +80,17 @@ def misfit(path: Path) -> str | None:
     return None
 
 
+def ignored(path: Path) -> list[str]:
+    """The columns of a CSV file, without a misfit, that no row has a use for."""
+    if not is_csv(path):
+        return []
+    beginning = next(_chunks(path, lambda _: None, _PEEK_BYTES), b"")
+    return csv_rows.ignored(beginning.decode(errors="replace").split("\n"))
+
+
 def _misfit_of_csv(path: Path, beginning: bytes) -> str | None:
+    if b"\r" in beginning and b"\n" not in beginning:
+        return f"{path} ends its lines with carriage returns alone: save it as CSV UTF-8"
     try:
         text = codecs.getincrementaldecoder("utf-8")().decode(beginning)
         next(csv_rows.rows(text.split("\n")[:2]), None)

@@ -228,7 +228,10 @@ CREATE TABLE operations.imports (
     id uuid NOT NULL,
     path text NOT NULL,
     started_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    progressed_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     finished_at timestamptz,
+    bytes_read bigint NOT NULL DEFAULT 0,
+    bytes_total bigint NOT NULL,
     accepted bigint NOT NULL DEFAULT 0,
     already_there bigint NOT NULL DEFAULT 0,
     events bigint NOT NULL DEFAULT 0,
@@ -245,6 +248,9 @@ COMMENT ON COLUMN operations.imports.finished_at IS 'when it ended; null while i
 COMMENT ON COLUMN operations.imports.accepted IS 'how many rows were accepted';
 COMMENT ON COLUMN operations.imports.already_there IS 'how many rows were known already';
 COMMENT ON COLUMN operations.imports.events IS 'how many events were appended';
+COMMENT ON COLUMN operations.imports.progressed_at IS 'when the last row was done, as of a few seconds ago';
+GRANT USAGE ON SCHEMA operations TO PUBLIC;
+GRANT SELECT (accepted, already_there, refused) ON operations.imports TO PUBLIC;
 COMMENT ON COLUMN operations.imports.refused IS 'the number of refused rows by code';
 COMMENT ON COLUMN operations.imports.first_rejects IS 'the first refused rows, with their reasons';
 COMMENT ON COLUMN operations.imports.error IS 'why it stopped early; null when it did not';
@@ -266,7 +272,6 @@ BEGIN
     GRANT SELECT, INSERT ON access.api_keys TO orders_writer;
     GRANT UPDATE (expires_at, revoked_at, replaced_by, last_used_hour) ON access.api_keys TO orders_writer;
     GRANT SELECT, INSERT, DELETE ON access.sign_in_links TO orders_writer;
-    GRANT USAGE ON SCHEMA operations TO orders_writer;
     GRANT SELECT, INSERT, UPDATE ON operations.jobs, operations.imports TO orders_writer;
 EXCEPTION
     WHEN insufficient_privilege THEN

@@ -83,6 +83,8 @@ def import_(
     for each in paths:
         if reason := files.misfit(each):
             raise OperatorError(reason, exit_code=MISUSE)
+        if names := files.ignored(each):
+            print(f"orders: {each}: no row has a use for the columns {', '.join(names)[:200]!r}", file=sys.stderr)
     if rejects.exists() and any(rejects.samefile(each) for each in paths):
         raise OperatorError(f"{rejects} is imported itself: name another file with --rejects", exit_code=MISUSE)
     database_url = connect.database_url(data_dir)
@@ -116,9 +118,8 @@ def _import(
     gc.set_threshold(*GC_THRESHOLDS)
     into = Rejects(rejects)
     try:
-        with import_runs.recorded(database_url, paths, into) as note, into:
-            note.summary = asyncio.run(import_files(database_url, paths, into, currency, progress, retry))
-            return note.summary
+        with import_runs.recorded(database_url, paths, into, lambda: progress.bytes_read) as summary, into:
+            return asyncio.run(import_files(database_url, paths, into, currency, progress, retry, summary))
     except Stopped as stopped:
         raise OperatorError(
             f"the import stopped at line {stopped.number} of {stopped.file}: {stopped.cause}; what came before it is "
@@ -169,7 +170,7 @@ class _Progress:
         columns = (BarColumn(), TaskProgressColumn(), TextColumn("{task.fields[rows]}"), TimeRemainingColumn())
         self._progress = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
         self._task = self._progress.add_task("import", total=total_bytes, rows="")
-        self.rows = 0
+        self.rows = self.bytes_read = 0
         self._started = self._shown = time.perf_counter()
 
     def __enter__(self) -> Self:
@@ -181,7 +182,7 @@ class _Progress:
 
     def __call__(self, bytes_read: int, rows: int) -> None:
         """Show it, a few times a second and not at every row."""
-        self.rows = rows
+        self.rows, self.bytes_read = rows, bytes_read
         now = time.perf_counter()
         if now - self._shown > SHOW_EVERY_SECONDS:
             self._shown = now

@@ -58,6 +58,10 @@ class Health:
     ) -> None:
         await self._stack.aclose()
 
+    def workers(self) -> int | None:
+        """How many workers hear the bell, as of seconds ago; None while Redis does not answer."""
+        return self._bell.listeners
+
     async def condition(self) -> Condition:
         """How things stand now."""
         troubles = {"bell": self._bell.trouble, "commands": self._writer.trouble}

@@ -18,7 +18,7 @@ from projector import bell
 from projector.jobs.table import Wanted
 from query.database import Reads
 from service import jobs
-from service.doctor import mirrors, neighbours, server, storage, upkeep
+from service.doctor import imports, mirrors, neighbours, server, storage, upkeep
 from service.doctor.finding import Check, Finding
 from service.health.readiness import Health
 from service.projections import PROJECTIONS
@@ -39,6 +39,7 @@ CHECKS = (
     *storage.CHECKS,
     *neighbours.OF_SERVERS,
     *mirrors.CHECKS,
+    *imports.CHECKS,
     Check("verified", _differences, "reads show what the log does not say"),
 )
 

@@ -254,6 +254,16 @@ def test_commands_take_no_query_parameters(shop: Shop, method: str, path: str, q
     assert problem(answer) == (400, "unknown-parameter")
 
 
+def test_a_method_that_the_document_lacks_is_405_and_names_those_that_it_has(shop: Shop) -> None:
+    for path, operations in shop.get("/openapi.json").json()["paths"].items():
+        documented = set(map(str.upper, operations))
+        for method in {"GET", "POST", "PUT", "PATCH", "DELETE", "TRACE", "PROPFIND"} - documented:
+            answer = shop.http.request(method, path.format(id="01890a5d-ac96-774b-bcce-b302099a8057", code="gone"))
+            assert problem(answer) == (405, "method-not-allowed"), (method, path)
+            assert set(answer.headers["allow"].split(", ")) - {"HEAD"} == documented, (method, path)
+    assert shop.post("/docs").headers["allow"] == "GET, HEAD"
+
+
 @pytest.mark.parametrize("key", [b"", b"x" * 256, "schlüssel".encode(), "ключ".encode(), b"a\tb"])
 def test_an_idempotency_key_is_printable_ascii_of_bounded_length(shop: Shop, key: bytes) -> None:
     answer = shop.post("/users", json=USER, headers={b"Idempotency-Key": key})

@@ -162,11 +162,12 @@ def test_a_package_of_another_project_that_hides_ours_is_one_line(tmp_path: Path
     """As after `pip install service` into the same environment."""
     theirs = tmp_path / "service"
     theirs.mkdir()
-    (theirs / "__init__.py").write_text("")
-    described = tmp_path / "service-1.0.dist-info"
-    described.mkdir()
-    (described / "METADATA").write_text("Metadata-Version: 2.1\nName: service\nVersion: 1.0\n")
-    (described / "RECORD").write_text("service/__init__.py,,\n")
+    (theirs / "__init__.py").write_text("import a_module_that_is_not_there")
+    for project in ("orders", "service"):
+        described = tmp_path / f"{project}-1.0.dist-info"
+        described.mkdir()
+        (described / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {project}\nVersion: 1.0\n")
+        (described / "RECORD").write_text("service/__init__.py,,\n")
     code = "import sys; sys.path.insert(0, sys.argv.pop()); from orders import main; main()"
     command = [sys.executable, "-c", code, "status", str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
