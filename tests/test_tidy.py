@@ -25,6 +25,7 @@ PACKAGES = (
     "timeline",
 )
 LINES_MAX = 400
+SHOWN_LINES_MAX = 150
 
 # Who may end a transaction, and of what kind it is. "commit": what everybody relies on; there are exactly three.
 TRANSACTIONS = {
@@ -213,6 +214,13 @@ def test_nobody_hands_a_projection_a_connection() -> None:
 def test_a_file_has_one_idea() -> None:
     too_long = [name_of(path) for path in modules(*PACKAGES, "tests", "bench") if lines_of(path) > LINES_MAX]
     assert not too_long
+
+
+def test_the_files_that_the_readme_shows_first_fit_on_a_few_screens() -> None:
+    table = (ROOT / "README.md").read_text().partition("Six files")[2].partition("\n| To |")[0]
+    shown = re.findall(r"\]\((\S+\.py)\)", table)
+    assert len(shown) == 6
+    assert not [name for name in shown if lines_of(ROOT / name) > SHOWN_LINES_MAX]
 
 
 def test_a_module_begins_with_a_sentence_for_its_reader() -> None:

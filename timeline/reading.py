@@ -12,8 +12,7 @@ from projector.projections.shop import SHOP
 from query.database import Statement
 from timeline import resources
 from timeline.folding import Fold, PastEvent
-from timeline.resources import Field
-from timeline.steps import Step, step_of
+from timeline.resources import Field, Step, step_of
 
 _WHOLE = {when: Statement(text) for when, text in moments.WHOLE.items()}
 _DECISIVE = {when: Statement(text) for when, text in moments.DECISIVE.items()}

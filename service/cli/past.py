@@ -18,10 +18,9 @@ from service.cli.output import AsJson
 from service.errors import OperatorError
 from timeline.comparing import Comparison, compare, has_rows_of
 from timeline.connection import connected
-from timeline.explaining import explanation
 from timeline.finding import streams_of
 from timeline.reading import NOW, AsOf, Past, Selecting, Timeline, Version, When
-from timeline.resources import is_stream, path_of
+from timeline.resources import explanation, is_stream, path_of
 
 T = TypeVar("T")
 
@@ -138,7 +137,7 @@ def _check(then: Past, when: When | None, resource: str) -> None:
 
 
 def _print_explanation(past: Past, as_json: bool) -> None:
-    explained = explanation(past)
+    explained = explanation(past.fields())
     if as_json:
         output.json({"stream": past.stream, "version": past.version, "last": past.last, "data": explained})
         return

@@ -7,9 +7,9 @@ from typing import Annotated
 import typer
 from psycopg.errors import InsufficientPrivilege
 
-from projector.checkpoint import OtherVersion
+from projector.checkpoint import AheadOfLog, OtherVersion
 from projector.dependents import InTheWay
-from projector.loop import AheadOfLog, Progress
+from projector.loop import Progress
 from projector.parked import held_back
 from projector.projection import Projection
 from projector.replay import SwapRefused
