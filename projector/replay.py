@@ -11,6 +11,7 @@ import contextlib
 import psycopg
 from psycopg import Connection, sql
 
+from eventlog import stalled
 from projector import dependents, heritage, swapping
 from projector.connecting import connect
 from projector.loop import Progress
@@ -33,6 +34,13 @@ _RATE = """
 UPDATE {} SET events_per_second = position / greatest(extract(epoch FROM clock_timestamp() - built_at), 0.001)
 WHERE position >= %s
 """
+
+
+# Of a transaction that locks serving tables.
+_LIMITS = (
+    f"SET LOCAL lock_timeout = '{swapping.LOCK_MS_MAX}ms'; "
+    f"SET LOCAL idle_in_transaction_session_timeout = '{stalled.SECONDS_MAX}s'"
+).encode()
 
 
 class SwapRefused(Exception):
@@ -69,7 +77,7 @@ def _rehearse(connection: Connection, projection: Projection, shadow: Shadow) ->
     """
     refused = []
     with contextlib.suppress(psycopg.errors.LockNotAvailable), connection.transaction(force_rollback=True):
-        connection.execute(f"SET LOCAL lock_timeout = '{swapping.LOCK_MS_MAX}ms'")
+        connection.execute(_LIMITS)
         for statement in _rename(connection, projection, shadow):
             try:
                 with connection.transaction():
@@ -116,7 +124,7 @@ def _swap(connection: Connection, projection: Projection, shadow: Shadow) -> Pro
     name = projection.name
     serving = sql.Identifier(name, "checkpoint")
     with connection.transaction():
-        connection.execute(f"SET LOCAL lock_timeout = '{swapping.LOCK_MS_MAX}ms'")
+        connection.execute(_LIMITS)
         # The only lock that is waited for: a rename needs no lock on a table, and the old ones are dropped later.
         connection.execute(sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(serving))
         row = connection.execute(sql.SQL("SELECT coalesce(max(position), 0) FROM {}").format(serving)).fetchone()

@@ -13,7 +13,7 @@ from typing import Self
 import psycopg
 from psycopg import Connection, sql
 
-from projector.connecting import connect
+from projector.connecting import BUILDING_LIMITS, connect
 from projector.loop import Loop, Progress
 from projector.paging import ReadPage
 from projector.parked import drain
@@ -82,7 +82,7 @@ def built_for_proof(projection: Projection) -> str:
 @contextmanager
 def building(database_url: str, projection: Projection) -> Iterator[Connection]:
     """The connection of a replay or verify, with the lock that keeps out a second one. Raises Busy."""
-    connection = connect(database_url)
+    connection = connect(database_url, limits=BUILDING_LIMITS)
     process = connection.info.backend_pid
     try:
         with connection, only_one(connection, projection):
