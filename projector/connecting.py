@@ -9,9 +9,6 @@ from eventlog import stalled
 # Tables are locked for moments only: by a swap, or by a migration.
 LOCK_SECONDS_MAX = 10
 LIMITS = Limits(lock=LOCK_SECONDS_MAX, idle_in_transaction=stalled.SECONDS_MAX)
-# A session that fills tables beside the serving ones locks nothing that others need, and a large page may take long to
-# fold. The swap has the shorter limit.
-BUILDING_LIMITS = Limits(lock=LOCK_SECONDS_MAX, idle_in_transaction=60)
 # When the server's machine is gone, no answer comes: the kernel ends the connection after this.
 VANISHED_MS_MAX = 20_000
 

@@ -36,13 +36,6 @@ WHERE position >= %s
 """
 
 
-# Of a transaction that locks serving tables.
-_LIMITS = (
-    f"SET LOCAL lock_timeout = '{swapping.LOCK_MS_MAX}ms'; "
-    f"SET LOCAL idle_in_transaction_session_timeout = '{stalled.SECONDS_MAX}s'"
-).encode()
-
-
 class SwapRefused(Exception):
     """Another session held the read tables all the time, so the new ones could not take their place."""
 
@@ -77,7 +70,7 @@ def _rehearse(connection: Connection, projection: Projection, shadow: Shadow) ->
     """
     refused = []
     with contextlib.suppress(psycopg.errors.LockNotAvailable), connection.transaction(force_rollback=True):
-        connection.execute(_LIMITS)
+        connection.execute(f"SET LOCAL lock_timeout = '{swapping.LOCK_MS_MAX}ms'")
         for statement in _rename(connection, projection, shadow):
             try:
                 with connection.transaction():
@@ -124,7 +117,8 @@ def _swap(connection: Connection, projection: Projection, shadow: Shadow) -> Pro
     name = projection.name
     serving = sql.Identifier(name, "checkpoint")
     with connection.transaction():
-        connection.execute(_LIMITS)
+        connection.execute(f"SET LOCAL lock_timeout = '{swapping.LOCK_MS_MAX}ms'")
+        connection.execute(f"SET LOCAL idle_in_transaction_session_timeout = '{stalled.SECONDS_MAX}s'")
         # The only lock that is waited for: a rename needs no lock on a table, and the old ones are dropped later.
         connection.execute(sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(serving))
         row = connection.execute(sql.SQL("SELECT coalesce(max(position), 0) FROM {}").format(serving)).fetchone()

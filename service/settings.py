@@ -6,6 +6,8 @@ import urllib.parse
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
+import psycopg
+from psycopg.conninfo import conninfo_to_dict
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -35,9 +37,6 @@ def _postgres_url(value: str) -> str:
         )
     if not value.startswith(POSTGRES_SCHEMES):
         raise ValueError("must start with postgresql://")
-    import psycopg  # takes a tenth of a second, and every command imports this module
-    from psycopg.conninfo import conninfo_to_dict
-
     try:
         parameters = conninfo_to_dict(value)
     except psycopg.ProgrammingError as error:

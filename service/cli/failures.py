@@ -1,10 +1,11 @@
-"""What an operator can cause, told in one line; everything else is a fault of ours and keeps its traceback."""
+"""Turns an error that an operator can cause into one line and an exit code. Any other error keeps its traceback."""
 
 import sys
 
 import typer
 
 from service.errors import OperatorError
+from service.logs import escaped
 
 # The exit codes of every command.
 DONE = 0
@@ -19,12 +20,7 @@ def explain(error: BaseException) -> tuple[str, int] | None:
         line: tuple[str, int] | None = (str(error), error.exit_code)
     else:
         line = _of_command_line(error) or _of_postgres(error) or _of_redis(error) or _of_system(error)
-    return line and (_escaped(" ".join(line[0].split())), line[1])
-
-
-def _escaped(text: str) -> str:
-    """The text without characters that a terminal would obey: data may stand in it."""
-    return "".join([it if it.isprintable() else ascii(it)[1:-1] for it in text])
+    return line and (escaped(" ".join(line[0].split())), line[1])
 
 
 def _of_command_line(error: BaseException) -> tuple[str, int] | None:
