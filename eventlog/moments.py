@@ -90,9 +90,13 @@ DECISIVE = _moments(_DECISIVE)
 NEXT = f"""
 SELECT {_EVENT} FROM (
     SELECT *, {pages.SIZE_BEFORE.format(order="version")}
-    FROM log.events
-    WHERE stream = %(stream)s AND version > %(after)s::integer
-        AND version <= least(%(up_to)s::bigint, %(after)s::bigint + %(limit)s::bigint)
+    FROM (
+        SELECT *, {pages.STORED_BEFORE.format(order="version")}
+        FROM log.events
+        WHERE stream = %(stream)s AND version > %(after)s::integer
+            AND version <= least(%(up_to)s::bigint, %(after)s::bigint + %(limit)s::bigint)
+    ) AS stored
+    WHERE stored_before < {pages.PAGE_BYTES_MAX}
 ) AS event
 WHERE size_before < {pages.PAGE_BYTES_MAX}
 ORDER BY version

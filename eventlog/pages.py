@@ -13,7 +13,7 @@ _EVENT = """json_build_object(
 
 _BEFORE = "OVER (ORDER BY {order} ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0)"
 SIZE_BEFORE = f"coalesce(sum(octet_length(data::text)) {_BEFORE} AS size_before"
-_STORED_BEFORE = f"coalesce(sum(pg_column_size(data)) {_BEFORE} AS stored_before"
+STORED_BEFORE = f"coalesce(sum(pg_column_size(data)) {_BEFORE} AS stored_before"
 
 # Each answers one row: the head's position, the events as a JSON array, the last one's position (or version), and the
 # last that there is. Parameters: after, limit; the stream's also: stream. A stream that does not exist has no last.
@@ -24,7 +24,7 @@ FROM log.head AS head, LATERAL (
     FROM (
         SELECT *, {SIZE_BEFORE.format(order="position")}
         FROM (
-            SELECT *, {_STORED_BEFORE.format(order="position")}
+            SELECT *, {STORED_BEFORE.format(order="position")}
             FROM log.events
             WHERE position > %(after)s::bigint
                 AND position <= least(%(after)s::bigint + %(limit)s::bigint, head.position)
@@ -42,7 +42,7 @@ FROM log.head AS head, LATERAL (
     FROM (
         SELECT *, {SIZE_BEFORE.format(order="version")}
         FROM (
-            SELECT *, {_STORED_BEFORE.format(order="version")}
+            SELECT *, {STORED_BEFORE.format(order="version")}
             FROM log.events
             WHERE stream = %(stream)s AND version > %(after)s::bigint
                 AND version <= %(after)s::bigint + %(limit)s::bigint

@@ -40,7 +40,7 @@ def _of_postgres(error: BaseException) -> tuple[str, int] | None:
     # Only what is imported can have raised; importing it here would cost every command half a second.
     if "psycopg" not in sys.modules:
         return None
-    from psycopg import OperationalError
+    from psycopg import Error
     from psycopg.errors import (
         InsufficientPrivilege,
         InvalidSchemaName,
@@ -50,6 +50,7 @@ def _of_postgres(error: BaseException) -> tuple[str, int] | None:
     )
 
     from database.sessions import Unsuitable
+    from eventlog.failures import is_outage
 
     cause = getattr(error, "orig", None) or error  # SQLAlchemy wraps them
     said = str(cause).partition("\n")[0]  # the lines below it are a programmer's hints
@@ -67,7 +68,7 @@ def _of_postgres(error: BaseException) -> tuple[str, int] | None:
         return f"a number on the command line is too large: {said}", MISUSE
     if isinstance(cause, Unsuitable):
         return said, NOT_TRUE
-    if isinstance(cause, OperationalError):
+    if isinstance(cause, Error) and is_outage(cause):
         # With a SQLSTATE the server itself has spoken (a full disk, a lock that is held): then it can be reached.
         hint = "" if cause.sqlstate else "; check DATABASE_URL, and that the server runs"
         return f"PostgreSQL: {said}{hint}", NOT_TRUE
