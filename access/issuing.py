@@ -64,8 +64,18 @@ class Wanted:
             raise ValueError("a key that names a user has a customer's scopes at most")
 
 
-async def create(database_url: str, wanted: Wanted, actor: Mapping[str, str], request_id: str | None = None) -> Issued:
-    """Make a key. Raises NoSuchUser, and what `audit.append_act` raises."""
+async def create(
+    database_url: str,
+    wanted: Wanted,
+    actor: Mapping[str, str],
+    request_id: str | None = None,
+    *,
+    first: audit.Change | None = None,
+) -> Issued:
+    """Make a key. `first` runs before, in the same transaction.
+
+    Raises NoSuchUser, what `first` raises, and what `audit.append_act` raises.
+    """
     new = keys.make()
     now = datetime.now(UTC)
     row = StoredKey(
@@ -82,6 +92,8 @@ async def create(database_url: str, wanted: Wanted, actor: Mapping[str, str], re
     )
 
     async def change(connection: AsyncConnection) -> None:
+        if first is not None:
+            await first(connection)
         if row.user_id is not None and not await store.has_user(connection, row.user_id):
             raise NoSuchUser(row.user_id)
         await store.insert(connection, row)

@@ -18,7 +18,12 @@ SECONDS_MAX = 5.0
 
 _DROP_EXPIRED = b"DELETE FROM access.sign_in_links WHERE expires_at < now()"
 _ADD = b"INSERT INTO access.sign_in_links (sha256, expires_at) VALUES (%s, now() + %s)"
-_USE = b"DELETE FROM access.sign_in_links WHERE sha256 = %s RETURNING expires_at > now()"
+_IS_THERE = b"SELECT FROM access.sign_in_links WHERE sha256 = %s AND expires_at > now()"
+_USE = b"DELETE FROM access.sign_in_links WHERE sha256 = %s AND expires_at > now()"
+
+
+class _UsedMeanwhile(Exception):
+    pass
 
 
 def make(connection: Connection) -> str:
@@ -32,21 +37,29 @@ def make(connection: Connection) -> str:
 async def use(database_url: str, token: str) -> Issued | None:
     """Use up a link: the operator's key that it gives, or None if it was used before, has expired, or never was.
 
-    Raises psycopg.Error, Unreplicated and TimeoutError.
+    The link stays valid if no key could be made. Raises psycopg.Error, Unreplicated and TimeoutError.
     """
-    if not await _take(database_url, token[:TOKEN_LENGTH_MAX]):
+    digest = keys.digest(token[:TOKEN_LENGTH_MAX])
+    # Making a key locks the head of the log. A stranger with a wrong token must not get that far.
+    if not await _is_there(database_url, digest):
         return None
+
+    async def take(connection: AsyncConnection) -> None:
+        if not (await connection.execute(_USE, (digest,))).rowcount:
+            raise _UsedMeanwhile
+
     wanted = Wanted("console, by a sign-in link", "operator", lifetime=VISIT)
-    return await issuing.create(database_url, wanted, {"kind": "cli", "id": "sign-in link"})
+    try:
+        return await issuing.create(database_url, wanted, {"kind": "cli", "id": "sign-in link"}, first=take)
+    except _UsedMeanwhile:
+        return None
 
 
-async def _take(database_url: str, token: str) -> bool:
-    """Delete the link. One of two who come at the same time finds it."""
+async def _is_there(database_url: str, digest: bytes) -> bool:
     connection: AsyncConnection = await connect_async(
         database_url, "orders console", Limits(statement=SECONDS_MAX), seconds_max=SECONDS_MAX
     )
     try:
-        row = await (await connection.execute(_USE, (keys.digest(token),))).fetchone()
+        return (await connection.execute(_IS_THERE, (digest,))).rowcount == 1
     finally:
         await connection.close()
-    return bool(row and row[0])

@@ -1,14 +1,17 @@
 """The runs of `orders import`, as service/import_runs.py records them."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 from psycopg import Connection
 from psycopg.rows import class_row
 
+# An import that works writes down every two seconds how far it is.
+STALLED_AFTER = timedelta(seconds=15)
+
 _IMPORTS = b"""
-SELECT id::text, path, started_at, finished_at, accepted, already_there, events, refused, first_rejects, error,
-    clock_timestamp() AS now
+SELECT id::text, path, started_at, progressed_at, finished_at, bytes_read, bytes_total, accepted, already_there, events,
+    refused, first_rejects, error, clock_timestamp() AS now
 FROM operations.imports ORDER BY id DESC LIMIT %s
 """
 
@@ -19,7 +22,10 @@ class Import(NamedTuple):
     id: str
     path: str
     started_at: datetime
+    progressed_at: datetime
     finished_at: datetime | None
+    bytes_read: int
+    bytes_total: int
     accepted: int
     already_there: int
     events: int
@@ -32,6 +38,22 @@ class Import(NamedTuple):
     def seconds(self) -> float:
         """How long it has run, or ran."""
         return ((self.finished_at or self.now) - self.started_at).total_seconds()
+
+    @property
+    def share(self) -> float:
+        """How much of the files was read, from 0 to 1."""
+        return self.bytes_read / self.bytes_total if self.bytes_total else 1.0
+
+    @property
+    def seconds_left(self) -> float | None:
+        """How long the rest takes at the rate so far; None before the first rows."""
+        return self.seconds / self.share * (1 - self.share) if self.share else None
+
+    @property
+    def stalled_for(self) -> timedelta | None:
+        """For how long no row was done, if the import has not ended and that is too long."""
+        silence = self.now - self.progressed_at
+        return silence if self.finished_at is None and silence > STALLED_AFTER else None
 
     @property
     def rows(self) -> int:

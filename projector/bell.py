@@ -118,6 +118,8 @@ class Bell:
         self.rung = self.failures = 0
         # Why news may take until the projector's own look, a second; None when the bell is heard.
         self.trouble: str | None = None
+        # How many workers hear it; None while Redis does not answer.
+        self.listeners: int | None = None
 
     def start(self) -> None:
         """Begin to listen to `ring`."""
@@ -152,11 +154,11 @@ class Bell:
                     self._look()
             except (redis.RedisError, OSError) as error:
                 self.failures += 1
+                self.listeners = None
                 # Anybody may ask /readyz. A reply names the reason; the text of a failed connection names hosts.
                 what = f"rejects writes ({error})" if isinstance(error, redis.ResponseError) else "cannot be reached"
                 self.trouble = f"Redis {what}, so a projector hears of news only when it looks itself"
-                if self.failures == 1 or self.failures % 100 == 0:
-                    log.warning("the bell cannot ring, the projector will look by itself: %s", error)
+                log.warning("the bell cannot ring, the projector will look by itself: %s", error)
                 self._stopping.wait(PAUSE_AFTER_ERROR_SECONDS)
 
     def _ring(self) -> None:
@@ -170,7 +172,7 @@ class Bell:
     def _look(self) -> None:
         """See whether Redis takes writes, and whether a worker listens."""
         self._redis.set(PROBE_KEY, 1, ex=PROBE_SECONDS)
-        ((_, listeners),) = self._redis.pubsub_numsub(channel(self._redis))
+        ((_, self.listeners),) = self._redis.pubsub_numsub(channel(self._redis))
         self.trouble = None
-        if not listeners:
+        if not self.listeners:
             self.trouble = "no worker hears the bell, so a projector only looks by itself, every second"

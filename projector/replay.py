@@ -11,6 +11,7 @@ import contextlib
 import psycopg
 from psycopg import Connection, sql
 
+from eventlog import stalled
 from projector import dependents, heritage, swapping
 from projector.connecting import connect
 from projector.loop import Progress
@@ -117,6 +118,7 @@ def _swap(connection: Connection, projection: Projection, shadow: Shadow) -> Pro
     serving = sql.Identifier(name, "checkpoint")
     with connection.transaction():
         connection.execute(f"SET LOCAL lock_timeout = '{swapping.LOCK_MS_MAX}ms'")
+        connection.execute(f"SET LOCAL idle_in_transaction_session_timeout = '{stalled.SECONDS_MAX}s'")
         # The only lock that is waited for: a rename needs no lock on a table, and the old ones are dropped later.
         connection.execute(sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(serving))
         row = connection.execute(sql.SQL("SELECT coalesce(max(position), 0) FROM {}").format(serving)).fetchone()

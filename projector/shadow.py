@@ -5,6 +5,7 @@ change later are found by them.
 """
 
 import contextlib
+import dataclasses
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import TracebackType
@@ -13,7 +14,7 @@ from typing import Self
 import psycopg
 from psycopg import Connection, sql
 
-from projector.connecting import connect
+from projector.connecting import LIMITS, connect
 from projector.loop import Loop, Progress
 from projector.paging import ReadPage
 from projector.parked import drain
@@ -25,6 +26,9 @@ BATCH_EVENTS = 100_000
 # This near to the end of the log, the last step projects the rest: a wait for an empty batch would never end while
 # writers are busy.
 LAG_EVENTS_MAX = 2_000
+# While pages are read and folded, the connection that writes stands still in its transaction: for seconds where the
+# disk and the processors are busy. It holds only tables that nobody else uses.
+LIMITS_OF_BUILDING = dataclasses.replace(LIMITS, idle_in_transaction=600)
 
 Report = Callable[[Progress], None]
 
@@ -82,7 +86,7 @@ def built_for_proof(projection: Projection) -> str:
 @contextmanager
 def building(database_url: str, projection: Projection) -> Iterator[Connection]:
     """The connection of a replay or verify, with the lock that keeps out a second one. Raises Busy."""
-    connection = connect(database_url)
+    connection = connect(database_url, limits=LIMITS_OF_BUILDING)
     process = connection.info.backend_pid
     try:
         with connection, only_one(connection, projection):

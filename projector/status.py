@@ -22,14 +22,15 @@ _STANDING = """
 SELECT {name} AS name, checkpoint.version, checkpoint.position, head.position AS head,
     (SELECT recorded_at FROM log.events WHERE position = checkpoint.position + 1) AS waiting_since,
     checkpoint.updated_at, checkpoint.seen_at, checkpoint.worker, checkpoint.error,
-    (SELECT count(*) FROM {parked} WHERE NOT skipped) AS parked, checkpoint.events_per_second,
+    held.streams AS parked, checkpoint.events_per_second,
     clock_timestamp() AS now,
     to_regclass({beside}) IS NOT NULL AND EXISTS (
         SELECT FROM pg_locks WHERE locktype = 'advisory' AND classid = {lock_class}
             AND objid = hashtext({name})::bigint & 4294967295 AND granted
             AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
-    ) AS building
-FROM {checkpoint} AS checkpoint, log.head AS head
+    ) AS building, held.since AS parked_since
+FROM {checkpoint} AS checkpoint, log.head AS head,
+    (SELECT count(*) AS streams, min(parked_at) AS since FROM {parked} WHERE NOT skipped) AS held
 """
 
 _BUILT = "SELECT position, built_at, clock_timestamp() FROM {}"
@@ -64,8 +65,8 @@ class Building(NamedTuple):
 class Standing(NamedTuple):
     """Where a projection is. All times are the database's: the clocks of several machines differ.
 
-    `mirror` is the URL of the other database that keeps it, without the password; `ended_at` is when that mirror ended
-    in order.
+    `parked_since` is when the first of the parked streams was parked. `mirror` is the URL of the other database that
+    keeps it, without the password; `ended_at` is when that mirror ended in order.
     """
 
     projection: Projection
@@ -81,6 +82,7 @@ class Standing(NamedTuple):
     events_per_second: int | None
     now: datetime
     building: bool
+    parked_since: datetime | None = None
     built: Building | None = None
     mirror: str | None = None
     ended_at: datetime | None = None

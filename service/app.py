@@ -7,6 +7,7 @@ from typing import Any
 
 from fastapi import APIRouter, FastAPI
 from fastapi.exceptions import RequestValidationError
+from fastapi.telemetry import TelemetryConfig
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.exceptions import ExceptionMiddleware
@@ -43,7 +44,8 @@ DESCRIBED: dict[str, Any] = {
     "description": (
         "Commands (POST, PUT, DELETE) append events to a log. Queries (GET) read tables that follow the log a moment "
         "later; send the `Sync-Token` of your last answer to read what you wrote. Send an `Idempotency-Key` with a "
-        "POST, and it can be repeated safely. An `X-Request-Id` comes back on the answer. All errors are problem "
+        "POST, and it can be repeated safely. `?dry_run=true` answers what a command (`x-dry-run`) would do, and does "
+        "nothing. An `X-Request-Id` comes back on the answer. All errors are problem "
         "documents (RFC 9457)."
     ),
     "contact": {"name": "the orders authors"},
@@ -81,6 +83,10 @@ CORS: dict[str, Any] = {
         "X-Request-Id",
     ),
 }
+
+# service/tracing.py traces requests. FastAPI's own telemetry, even without a provider, looks for one in each request,
+# which costs a twentieth of reading an order.
+_NO_TELEMETRY: TelemetryConfig = {"tracing": False, "metrics": False, "logs": False}
 
 log = logging.getLogger(__name__)
 
@@ -140,7 +146,9 @@ class _Api(FastAPI):
 
     def __init__(self, process: ApiProcess, cors_origins: str | None) -> None:
         # No openapi_url: service/http/api_reference.py serves the document and the page that shows it.
-        super().__init__(**DESCRIBED, lifespan=process.running, redirect_slashes=False, openapi_url=None)
+        super().__init__(
+            **DESCRIBED, lifespan=process.running, redirect_slashes=False, openapi_url=None, telemetry=_NO_TELEMETRY
+        )
         self._process = process
         self._cors_origins = cors_origins
 
@@ -215,6 +223,8 @@ def _methods(app: FastAPI, request: Request) -> list[str]:
     """All methods of the path, whichever routes they are on."""
     methods: set[str] = set()
     for route in app.routes:
-        if route.matches(request.scope)[0] is not Match.NONE:
-            methods |= getattr(route, "methods", None) or set()
+        found = getattr(route, "methods", None) or set()
+        # A route that takes TRACE refuses all of its methods.
+        if "TRACE" not in found and route.matches(request.scope)[0] is not Match.NONE:
+            methods |= found
     return sorted(methods)

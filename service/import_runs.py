@@ -1,8 +1,8 @@
-"""Records the runs of `orders import`: a row each, with counts and the first rows that were refused."""
+"""Records the runs of `orders import`: a row each, with counts, how far it is, and the first rows that were refused."""
 
-from collections.abc import Iterator, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 import psycopg
@@ -14,40 +14,58 @@ from database.sessions import Limits, connect
 from eventlog.ids import new_id
 
 STATEMENT_SECONDS_MAX = 5.0
+PROGRESS_SECONDS = 2.0
 
-_BEGIN = b"INSERT INTO operations.imports (id, path) VALUES (%s, %s)"
-_END = b"""
-UPDATE operations.imports SET finished_at = clock_timestamp(), accepted = %s, already_there = %s, events = %s,
-    refused = %s, first_rejects = %s, error = %s
+_BEGIN = b"INSERT INTO operations.imports (id, path, bytes_total) VALUES (%s, %s, %s)"
+_PROGRESS = b"""
+UPDATE operations.imports SET progressed_at = clock_timestamp(), bytes_read = %s, accepted = %s, already_there = %s,
+    events = %s, refused = %s
 WHERE id = %s
 """
+_END = b"UPDATE operations.imports SET finished_at = clock_timestamp(), first_rejects = %s, error = %s WHERE id = %s"
 
-
-@dataclass
-class Note:
-    """The summary of an import; None until the import ends."""
-
-    summary: Summary | None = None
+_Figures = tuple[int, int, int, int, dict[str, int]]
 
 
 @contextmanager
-def recorded(database_url: str, paths: Sequence[Path], rejects: Rejects) -> Iterator[Note]:
-    """Record an import that runs within the `with`. An import that cannot be recorded runs all the same."""
-    id_ = new_id()
+def recorded(
+    database_url: str, paths: Sequence[Path], rejects: Rejects, bytes_read: Callable[[], int]
+) -> Iterator[Summary]:
+    """Record an import that runs within the `with`, and counts its rows in the summary that this yields.
+
+    `bytes_read` tells how far the files are read. An import that cannot be recorded runs all the same.
+    """
+    id_, summary, has_ended = new_id(), Summary(), threading.Event()
     name = str(paths[0]) if len(paths) == 1 else f"{paths[0].parent} ({', '.join(it.name for it in paths)})"
-    note = Note()
+
+    def figures() -> _Figures:
+        return bytes_read(), summary.accepted, summary.already_there, summary.events, dict(summary.refused)
+
+    def write(found: _Figures) -> None:
+        _write(database_url, _PROGRESS, (*found[:-1], Json(found[-1]), id_))
+
+    def follow() -> None:
+        before = figures()
+        while not has_ended.wait(PROGRESS_SECONDS):
+            # An import that stands still writes nothing: the time of its last progress shows that.
+            if (now := figures()) != before:
+                write(before := now)
+
     error: str | None = None
-    _write(database_url, _BEGIN, (id_, _storable(name)))
+    _write(database_url, _BEGIN, (id_, _storable(name), sum(it.stat().st_size for it in paths)))
+    follower = threading.Thread(target=follow, name="import-progress", daemon=True)
+    follower.start()
     try:
-        yield note
+        yield summary
     except BaseException as raised:
         error = str(raised) or type(raised).__name__
         raise
     finally:
-        it = note.summary or Summary()
+        has_ended.set()
+        follower.join()
+        write(figures())
         kept = [{name: _storable(value) for name, value in one.items()} for one in rejects.first]
-        counts = (it.accepted, it.already_there, it.events, Json(dict(it.refused)), Json(kept))
-        _write(database_url, _END, (*counts, _storable(error), id_))
+        _write(database_url, _END, (Json(kept), _storable(error), id_))
 
 
 def _write(database_url: str, statement: bytes, values: tuple[object, ...]) -> None:

@@ -37,23 +37,23 @@ class TextFormatter(logging.Formatter):
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
         """Return the record's line, without its exception."""
-        return _escaped(super().formatMessage(record))
+        return escaped(super().formatMessage(record))
 
     def formatException(self, ei: Any) -> str:  # noqa: N802 - logging's name
         """Return the traceback, which has lines of its own."""
-        return "\n".join(map(_escaped, super().formatException(ei).split("\n")))
+        return "\n".join(map(escaped, super().formatException(ei).split("\n")))
 
 
-def _escaped(text: str) -> str:
+def escaped(text: str) -> str:
+    """The text without characters that a terminal would obey: data may stand in it."""
     return text if text.isprintable() else "".join([it if it.isprintable() else ascii(it)[1:-1] for it in text])
 
 
 class OncePerMinute(logging.Filter):
-    """Lets a message of a logger through once a minute: Dramatiq logs the same error at each of its polls."""
+    """Lets a message of a logger through once a minute: a Redis that fails does so at each poll and each commit."""
 
-    def __init__(self, seconds: float = 60.0, now: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
         super().__init__()
-        self._seconds = seconds
         self._now = now
         self._passed_at: dict[tuple[str, str], float] = {}
 
@@ -63,13 +63,15 @@ class OncePerMinute(logging.Filter):
             return True
         key = (record.name, str(record.msg))
         now = self._now()
-        if now - self._passed_at.get(key, -self._seconds) < self._seconds:
+        if now - self._passed_at.get(key, float("-inf")) < 60:
             return False
         self._passed_at[key] = now
         return True
 
 
-_dramatiq = OncePerMinute()
+# These loggers repeat themselves while Redis fails.
+_OFTEN = ("dramatiq.", "projector.bell")
+_once = OncePerMinute()
 
 
 def configure(log_format: Literal["text", "json"] = "text", log_level: str = "info") -> None:
@@ -79,4 +81,4 @@ def configure(log_format: Literal["text", "json"] = "text", log_level: str = "in
     logging.basicConfig(level=log_level.upper(), handlers=[handler], force=True)
     # Alembic says at INFO what `migrate` says better.
     logging.getLogger("alembic.runtime.migration").setLevel(logging.WARNING)
-    handler.addFilter(lambda record: not record.name.startswith("dramatiq.") or _dramatiq.filter(record))
+    handler.addFilter(lambda record: not record.name.startswith(_OFTEN) or _once.filter(record))

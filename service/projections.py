@@ -1,11 +1,13 @@
 """The list of projections, and of the routes that read their tables. A new one is registered here and nowhere else."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from projector.projection import Projection
 from projector.projections.activity import ACTIVITY
 from projector.projections.sales import SALES
 from projector.projections.shop import SHOP
+from service.errors import OperatorError
 
 if TYPE_CHECKING:
     from fastapi import APIRouter
@@ -18,6 +20,15 @@ PROJECTIONS = (SHOP, SALES, ACTIVITY)
 
 # What the OpenAPI document says of the routes below, beside those of users, products and orders.
 TAGS = [{"name": "sales", "description": "What was sold and cancelled, by day and product."}]
+
+
+def named(names: Sequence[str] | None) -> list[Projection]:
+    """The projections of these names; all of them without a name. Raises OperatorError."""
+    known = {it.name: it for it in PROJECTIONS}
+    for name in names or ():
+        if name not in known:
+            raise OperatorError(f"there is no projection {name!r}; there are: {', '.join(known)}", exit_code=2)
+    return [known[name] for name in dict.fromkeys(names or known)]
 
 
 def routers(reads: "Reads", waiting: "WaitingReads", past: "PastAnswers") -> "Iterator[APIRouter]":

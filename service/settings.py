@@ -6,6 +6,8 @@ import urllib.parse
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
+import psycopg
+from psycopg.conninfo import conninfo_to_dict
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -35,9 +37,6 @@ def _postgres_url(value: str) -> str:
         )
     if not value.startswith(POSTGRES_SCHEMES):
         raise ValueError("must start with postgresql://")
-    import psycopg  # takes a tenth of a second, and every command imports this module
-    from psycopg.conninfo import conninfo_to_dict
-
     try:
         parameters = conninfo_to_dict(value)
     except psycopg.ProgrammingError as error:
@@ -46,6 +45,9 @@ def _postgres_url(value: str) -> str:
     for port in str(parameters.get("port") or "5432").split(","):
         if not port.isdecimal() or not 0 < int(port) < 65536:
             raise ValueError(f"is not a PostgreSQL URL: {port!r} is no port")
+    seconds = str(parameters.get("connect_timeout") or "0")
+    if not re.fullmatch(r"-?[0-9]{1,9}", seconds):
+        raise ValueError(f"is not a PostgreSQL URL: connect_timeout {seconds!r} is no number of seconds")
     return value
 
 

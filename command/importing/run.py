@@ -98,11 +98,13 @@ async def import_files(
     currency: str | None = None,
     has_read: Callable[[int, int], None] = lambda _bytes, _rows: None,
     retry: bool = False,
+    summary: Summary | None = None,
 ) -> Summary:
     """Import the files, in order.
 
     `currency` is for rows that carry none. `has_read` is told bytes read of all files, and rows done, both growing.
-    `retry` takes rows that an earlier import of the same file refused. Raises Stopped, psycopg.Error when the database
+    `retry` takes rows that an earlier import of the same file refused. `summary` counts the rows while they are done.
+    Raises Stopped, psycopg.Error when the database
     cannot be reached at the start, and OSError when the rejects file cannot be written.
     """
     settled = [Settled(each.file, 0) if retry else each for each in await _settled(database_url, paths)]
@@ -110,7 +112,7 @@ async def import_files(
     writer = Writer(database_url, lambda: None, is_patient=True)
     await writer.start()
     try:
-        importer = Importer(writer, rejects, currency, has_read)
+        importer = Importer(writer, rejects, currency, has_read, summary or Summary())
         return await importer.run(list(zip(paths, settled, strict=True)))
     finally:
         await writer.stop()
@@ -128,9 +130,14 @@ class Importer:
     """Imports files through a writer that has been started."""
 
     def __init__(
-        self, writer: Writer, rejects: Rejects, currency: str | None, has_read: Callable[[int, int], None]
+        self,
+        writer: Writer,
+        rejects: Rejects,
+        currency: str | None,
+        has_read: Callable[[int, int], None],
+        summary: Summary,
     ) -> None:
-        self.summary = Summary()
+        self.summary = summary
         self.stopped = False
         self._writer = writer
         self._rejects = rejects

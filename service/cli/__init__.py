@@ -1,21 +1,27 @@
 """The `orders` command line: its start, and the end of every error that an operator can cause."""
 
+import io
+import os
 import sys
 
 
 def main() -> None:
-    """Run the command line; the entry point of `orders`.
+    """Run the command line; `orders.py` is its entry point.
 
     The subcommands are imported here, because that takes long enough for a Ctrl-C.
     """
+    _prepare_output()
     try:
         from service.cli.commands import app
         from service.cli.failures import explain
     except KeyboardInterrupt:
         sys.exit(130)  # ended by Ctrl-C, as shells count it
     try:
-        # Not standalone: Typer raises a wrong command line as an error, instead of printing it in a box of five lines.
-        sys.exit(app(prog_name="orders", standalone_mode=False))
+        try:
+            # Not standalone: Typer raises a wrong command line as an error instead of printing it in a box.
+            sys.exit(app(prog_name="orders", standalone_mode=False))
+        finally:
+            _flush()
     except Exception as error:
         explained = explain(error)
         if explained is None:
@@ -23,3 +29,25 @@ def main() -> None:
         line, exit_code = explained
         print(f"orders: {line}", file=sys.stderr)
         sys.exit(exit_code)
+
+
+def _prepare_output() -> None:
+    """Print characters that the terminal's encoding lacks as escapes, and nothing to a stream that is closed."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: PTH123, SIM115 -- open until the process ends
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _flush() -> None:
+    """Write the rest of the output. Raises OSError when the disk is full."""
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        # Python flushes once more when it ends, and would print a second message.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if isinstance(error, BrokenPipeError):
+            sys.exit(1)  # the reader has seen enough; Typer ends in the same way
+        raise

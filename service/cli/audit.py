@@ -4,9 +4,10 @@ from typing import Annotated
 
 import typer
 
-from service.cli import connect
-from service.cli.run import DataDir
-from service.cli.status import AsJson
+from eventlog.pages import ACTS_PAGE
+from service.cli import connect, output
+from service.cli.connect import DataDir
+from service.cli.output import AsJson
 
 
 def audit(
@@ -15,9 +16,6 @@ def audit(
     data_dir: DataDir = None,
 ) -> None:
     """List what operators did, newest first: keys, replays, retries, skips."""
-    from eventlog.pages import ACTS_PAGE
-    from service.cli import output
-
     with connect.asking(connect.database_url(data_dir), "orders audit") as connection:
         ((_, acts, *_),) = connection.execute(ACTS_PAGE, {"before": "~", "limit": limit}).fetchall()
     if as_json:

@@ -1,32 +1,63 @@
 """The `orders` command with every subcommand."""
 
-from typing import Annotated
+from importlib import import_module
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
+from typer.main import get_command
 
-from service.cli import (
-    audit,
-    doctor,
-    importing,
-    jobs,
-    keys,
-    log,
-    mirror,
-    openapi,
-    parked,
-    past,
-    read_tables,
-    run,
-    sbom,
-    status,
-)
 from service.version import VERSION
 
+# The subcommands: each with the function below service/cli that runs it, and an example for its help.
+COMMANDS = {
+    "up": ("run.up", "orders up --port 8001 --data-dir /srv/orders"),
+    "serve": ("run.serve", "DATABASE_URL=postgresql://... REDIS_URL=redis://... orders serve --processes 2"),
+    "work": ("run.work", "DATABASE_URL=postgresql://... REDIS_URL=redis://... orders work"),
+    "migrate": ("run.migrate", "DATABASE_URL=postgresql://... orders migrate"),
+    "import": ("importing.import_", "orders import shop/ --currency GBP"),
+    "status": ("status.status", "orders status --watch"),
+    "replay": ("read_tables.replay", "orders replay sales"),
+    "verify": ("read_tables.verify", "orders verify --json"),
+    "mirror": ("mirror.mirror", "orders mirror sqlite:///./app.db --projection shop"),
+    "explain": ("past.explain", "orders explain orders/0190... --as-of 2026-11-22T13:51:00Z --diff"),
+    "doctor": ("doctor.doctor", "orders doctor --json"),
+    "events": ("log.events", "orders events --follow"),
+    "openapi": ("openapi.openapi", "orders openapi > openapi.json"),
+    "sbom": ("sbom.sbom", "orders sbom > orders.cdx.json"),
+    "whoami": ("keys.whoami", "ORDERS_API_KEY_FILE=shop.key orders whoami"),
+    "audit": ("audit.audit", "orders audit --limit 10"),
+}
+# Those with subcommands of their own.
+GROUPS = {"parked": "parked.app", "jobs": "jobs.app", "keys": "keys.app"}
+
+
+class OnDemand(TyperGroup):
+    """Imports the code of a subcommand when it is used, because the drivers and servers of all take a second."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """The names of the subcommands."""
+        return [*COMMANDS, *GROUPS]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """The subcommand with this name; None if there is none."""
+        if cmd_name in GROUPS:
+            return get_command(_imported(GROUPS[cmd_name]))
+        if cmd_name not in COMMANDS:
+            return None
+        place, example = COMMANDS[cmd_name]
+        alone = typer.Typer(add_completion=False)
+        alone.command(cmd_name, epilog=f"Example: {example}")(_imported(place))
+        return get_command(alone)
+
+
+def _imported(place: str) -> Any:
+    module, _, name = place.partition(".")
+    return getattr(import_module(f"service.cli.{module}"), name)
+
+
 app = typer.Typer(
-    name="orders",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
+    name="orders", cls=OnDemand, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
 )
 
 
@@ -43,43 +74,3 @@ def options(
     ] = False,
 ) -> None:
     """Run, feed and examine an event-sourced order service. Start with `orders up`."""
-
-
-# Every subcommand is registered here; the files of service/cli/ hold functions.
-app.command(epilog="Example: orders up --port 8001 --data-dir /srv/orders")(run.up)
-app.command(epilog="Example: DATABASE_URL=postgresql://... REDIS_URL=redis://... orders serve --processes 2")(run.serve)
-app.command(epilog="Example: DATABASE_URL=postgresql://... REDIS_URL=redis://... orders work")(run.work)
-app.command(epilog="Example: DATABASE_URL=postgresql://... orders migrate")(run.migrate)
-app.command("import", epilog="Example: orders import shop/ --currency GBP")(importing.import_)
-app.command(epilog="Example: orders status --watch")(status.status)
-app.command(epilog="Example: orders replay sales")(read_tables.replay)
-app.command(epilog="Example: orders verify --json")(read_tables.verify)
-app.command(epilog="Example: orders mirror sqlite:///./app.db --projection shop")(mirror.mirror)
-app.command(epilog="Example: orders explain orders/0190... --as-of 2026-11-22T13:51:00Z --diff")(past.explain)
-app.command(epilog="Example: orders doctor --json")(doctor.doctor)
-app.command(epilog="Example: orders events --follow")(log.events)
-app.command(epilog="Example: orders openapi > openapi.json")(openapi.openapi)
-app.command(epilog="Example: orders sbom > orders.cdx.json")(sbom.sbom)
-
-of_parked = typer.Typer()
-of_parked.callback(invoke_without_command=True, epilog="Example: orders parked --json")(parked.parked)
-of_parked.command(epilog="Example: orders parked retry --group 1")(parked.retry)
-of_parked.command(epilog='Example: orders parked skip order-0190... --reason "an order of the load test"')(parked.skip)
-app.add_typer(of_parked, name="parked")
-
-of_jobs = typer.Typer()
-of_jobs.callback(invoke_without_command=True, epilog="Example: orders jobs --json")(jobs.jobs)
-of_jobs.command(epilog='Example: orders jobs start replay shop --reason "wrong sums" --wait')(jobs.start)
-of_jobs.command(epilog="Example: orders jobs wait 0190...")(jobs.wait)
-app.add_typer(of_jobs, name="jobs")
-
-of_keys = typer.Typer(no_args_is_help=True)
-of_keys.callback(epilog="Example: orders keys create --name shop --role staff --expires 90d")(keys.keys)
-of_keys.command(epilog="Example: orders keys create --name shop --role staff --expires 90d")(keys.create)
-of_keys.command("list", epilog="Example: orders keys list --json")(keys.list_)
-of_keys.command(epilog="Example: orders keys rotate Ab12Cd34 --overlap 24h")(keys.rotate)
-of_keys.command(epilog='Example: orders keys revoke Ab12Cd34 --reason "it was published"')(keys.revoke)
-of_keys.command(epilog="Example: orders keys link")(keys.link)
-app.add_typer(of_keys, name="keys")
-app.command(epilog="Example: ORDERS_API_KEY_FILE=shop.key orders whoami")(keys.whoami)
-app.command(epilog="Example: orders audit --limit 10")(audit.audit)

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from service.cli import connect
+from service.cli.connect import DataDir
 from service.cli.failures import NOT_TRUE
-from service.cli.run import DataDir
-from service.cli.status import AsJson, urls
+from service.cli.output import AsJson
+from service.cli.status import urls
 from service.errors import OperatorError
 
 if TYPE_CHECKING:

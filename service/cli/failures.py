@@ -1,10 +1,11 @@
-"""What an operator can cause, told in one line; everything else is a fault of ours and keeps its traceback."""
+"""Turns an error that an operator can cause into one line and an exit code. Any other error keeps its traceback."""
 
 import sys
 
 import typer
 
 from service.errors import OperatorError
+from service.logs import escaped
 
 # The exit codes of every command.
 DONE = 0
@@ -18,13 +19,8 @@ def explain(error: BaseException) -> tuple[str, int] | None:
     if isinstance(error, OperatorError):
         line: tuple[str, int] | None = (str(error), error.exit_code)
     else:
-        line = _of_command_line(error) or _of_postgres(error) or _of_redis(error)
-    return line and (_escaped(" ".join(line[0].split())), line[1])
-
-
-def _escaped(text: str) -> str:
-    """The text without characters that a terminal would obey: data may stand in it."""
-    return "".join([it if it.isprintable() else ascii(it)[1:-1] for it in text])
+        line = _of_command_line(error) or _of_postgres(error) or _of_redis(error) or _of_system(error)
+    return line and (escaped(" ".join(line[0].split())), line[1])
 
 
 def _of_command_line(error: BaseException) -> tuple[str, int] | None:
@@ -77,4 +73,11 @@ def _of_redis(error: BaseException) -> tuple[str, int] | None:
 
     if isinstance(error, ConnectionError | TimeoutError):
         return f"Redis: {error}; check REDIS_URL, and that the server runs", NOT_TRUE
+    return None
+
+
+def _of_system(error: BaseException) -> tuple[str, int] | None:
+    """A full disk, a missing directory, a file that must not be read."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror, NOT_TRUE
     return None

@@ -7,17 +7,22 @@ import logging
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Self
+from typing import Annotated, Any, Self
 
 import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
+from command.domain.currencies import CURRENCIES
+from command.importing import files
+from command.importing.csv_rows import TEMPLATES
+from command.importing.rejects import Rejects
+from command.importing.run import Stopped, Summary, import_files
+from service import import_runs
 from service.cli import connect
+from service.cli.connect import DataDir
 from service.cli.failures import DONE, INTERRUPTED, MISUSE, NOT_TRUE
-from service.cli.run import DataDir
 from service.errors import OperatorError
-
-if TYPE_CHECKING:
-    from command.importing.run import Summary
 
 # Most objects live until their batch is committed, and few are garbage in cycles: the collector looks less often.
 # With Python's own thresholds 6,000 orders take 16 % more CPU time (median of four rounds by turns).
@@ -36,8 +41,6 @@ Json = Annotated[bool, typer.Option("--json", help="Print the summary as JSON")]
 def _print_template(kind: str | None) -> None:
     if kind is None:
         return
-    from command.importing.csv_rows import TEMPLATES
-
     if kind not in TEMPLATES:
         raise OperatorError(f"there is no template {kind}; there are {', '.join(TEMPLATES)}", exit_code=MISUSE)
     print(TEMPLATES[kind], end="")
@@ -72,8 +75,6 @@ def import_(
 
     Example: orders import shop/ --currency EUR
     """
-    from command.importing import files
-
     _check_currency(currency)
     try:
         paths = files.find(path)
@@ -82,6 +83,8 @@ def import_(
     for each in paths:
         if reason := files.misfit(each):
             raise OperatorError(reason, exit_code=MISUSE)
+        if names := files.ignored(each):
+            print(f"orders: {each}: no row has a use for the columns {', '.join(names)[:200]!r}", file=sys.stderr)
     if rejects.exists() and any(rejects.samefile(each) for each in paths):
         raise OperatorError(f"{rejects} is imported itself: name another file with --rejects", exit_code=MISUSE)
     database_url = connect.database_url(data_dir)
@@ -97,8 +100,6 @@ def import_(
 
 
 def _check_currency(currency: str | None) -> None:
-    from command.domain.currencies import CURRENCIES
-
     if currency is not None and currency not in CURRENCIES:
         raise OperatorError(f"--currency {currency} is no ISO 4217 code such as GBP", exit_code=MISUSE)
 
@@ -110,20 +111,15 @@ def _import(
     rejects: Path,
     retry: bool,
     progress: "_Progress",
-) -> "Summary":
-    from command.importing.rejects import Rejects
-    from command.importing.run import Stopped, import_files
-    from service import import_runs
-
+) -> Summary:
     # What the writer logs about an outage is told here, in one line.
     logging.getLogger("command").addHandler(logging.NullHandler())
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLDS)
     into = Rejects(rejects)
     try:
-        with import_runs.recorded(database_url, paths, into) as note, into:
-            note.summary = asyncio.run(import_files(database_url, paths, into, currency, progress, retry))
-            return note.summary
+        with import_runs.recorded(database_url, paths, into, lambda: progress.bytes_read) as summary, into:
+            return asyncio.run(import_files(database_url, paths, into, currency, progress, retry, summary))
     except Stopped as stopped:
         raise OperatorError(
             f"the import stopped at line {stopped.number} of {stopped.file}: {stopped.cause}; what came before it is "
@@ -139,7 +135,7 @@ def _import(
         raise OperatorError(f"cannot write {rejects}: {error.strerror}; name another file with --rejects") from None
 
 
-def _report(summary: "Summary", seconds: float, rejects: Path) -> dict[str, Any]:
+def _report(summary: Summary, seconds: float, rejects: Path) -> dict[str, Any]:
     return {
         "accepted": summary.accepted,
         "already_there": summary.already_there,
@@ -167,17 +163,14 @@ def _text(report: dict[str, Any]) -> str:
 
 
 class _Progress:
-    """A bar of the bytes read, on standard error; nothing where nobody watches."""
+    """A bar of the bytes read, on stderr; invisible when stderr is no terminal."""
 
     def __init__(self, total_bytes: int) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
-
         console = Console(stderr=True)
         columns = (BarColumn(), TaskProgressColumn(), TextColumn("{task.fields[rows]}"), TimeRemainingColumn())
         self._progress = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
         self._task = self._progress.add_task("import", total=total_bytes, rows="")
-        self.rows = 0
+        self.rows = self.bytes_read = 0
         self._started = self._shown = time.perf_counter()
 
     def __enter__(self) -> Self:
@@ -189,7 +182,7 @@ class _Progress:
 
     def __call__(self, bytes_read: int, rows: int) -> None:
         """Show it, a few times a second and not at every row."""
-        self.rows = rows
+        self.rows, self.bytes_read = rows, bytes_read
         now = time.perf_counter()
         if now - self._shown > SHOW_EVERY_SECONDS:
             self._shown = now

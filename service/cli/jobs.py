@@ -1,25 +1,30 @@
-"""`orders jobs`: what operators asked of the workers, here or in the console, and what came of it."""
+"""`orders jobs`: the jobs that operators gave to the workers, here or in the console, and their results."""
 
 import asyncio
 import time
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any, Literal
+from uuid import UUID
 
 import typer
 
-from service.cli import connect
+from projector.jobs import table
+from projector.jobs.table import Job, Wanted
+from query.views import timestamp
+from service.cli import connect, output
 from service.cli.acting import actor
+from service.cli.connect import DataDir
 from service.cli.failures import MISUSE, NOT_TRUE
-from service.cli.read_tables import named
-from service.cli.run import DataDir
-from service.cli.status import AsJson
+from service.cli.output import AsJson
 from service.errors import OperatorError
-
-if TYPE_CHECKING:
-    from projector.jobs.table import Job
+from service.jobs import ask
+from service.projections import named
 
 LOOK_SECONDS = 0.5
 
+app = typer.Typer(name="jobs", add_completion=False)
 
+
+@app.callback(invoke_without_command=True, epilog="Example: orders jobs --json")
 def jobs(
     context: typer.Context,
     limit: Annotated[int, typer.Option(help="How many of the last jobs", min=1, max=10_000)] = 20,
@@ -29,9 +34,6 @@ def jobs(
     """List the jobs that the workers were asked for, newest first; start one, or wait for its end."""
     if context.invoked_subcommand is not None:
         return
-    from projector.jobs import table
-    from service.cli import output
-
     with connect.asking(connect.database_url(data_dir), "orders jobs list") as connection:
         found = table.latest(connection, limit)
     if as_json:
@@ -43,8 +45,9 @@ def jobs(
         print("no job was asked for: orders jobs start replay shop")
 
 
+@app.command(epilog='Example: orders jobs start replay shop --reason "wrong sums" --wait')
 def start(
-    kind: Annotated[str, typer.Argument(help="replay, verify or retry; to skip: orders parked skip")],
+    kind: Annotated[Literal["replay", "verify", "retry"], typer.Argument(help="To skip: orders parked skip")],
     projection: Annotated[str, typer.Argument(help="The projection")],
     stream: Annotated[str | None, typer.Option(help="Of a retry: this parked stream; all when left out")] = None,
     reason: Annotated[str | None, typer.Option(help="Why, for the audit")] = None,
@@ -52,45 +55,26 @@ def start(
     data_dir: DataDir = None,
 ) -> None:
     """Ask the workers for a job, as the console does. Prints its id."""
-    from projector.jobs.table import Wanted
-    from service.jobs import ask
-
     (of,) = named([projection])
     if stream is not None and kind != "retry":
         raise OperatorError("--stream is for a retry", MISUSE)
-    wanted: Wanted
-    match kind:
-        case "replay" | "verify" | "retry":
-            wanted = Wanted(kind, of.name, stream, reason=reason)
-        case _:
-            raise OperatorError(f"there is no job {kind!r}; there are: replay, verify, retry", MISUSE)
-    id_ = asyncio.run(ask(connect.database_url(data_dir), actor(), wanted))
+    id_ = asyncio.run(ask(connect.database_url(data_dir), actor(), Wanted(kind, of.name, stream, reason=reason)))
     print(id_, flush=True)
     if wait:
-        _wait(id_, data_dir)
+        wait_for(UUID(id_), data_dir)
 
 
-def wait(
-    id_: Annotated[str, typer.Argument(metavar="JOB", help="The job's id, as `orders jobs` shows it")],
+@app.command("wait", epilog="Example: orders jobs wait 0190...")
+def wait_for(
+    id_: Annotated[UUID, typer.Argument(metavar="JOB", help="The job's id, as `orders jobs` shows it")],
     data_dir: DataDir = None,
 ) -> None:
     """Wait for the end of a job, and print what came of it; exit code 1 if not all is well then."""
-    _wait(id_, data_dir)
-
-
-def _wait(id_: str, data_dir: DataDir) -> None:
-    from projector.jobs import table
-    from query.parameters import id_of
-
-    try:
-        wanted = id_of(id_)
-    except ValueError:
-        raise OperatorError(f"{id_!r} is no id of a job: orders jobs", MISUSE) from None
     with connect.asking(connect.database_url(data_dir), "orders jobs wait") as connection:
         while True:
-            job = table.one(connection, wanted)
+            job = table.one(connection, str(id_))
             if job is None:
-                raise OperatorError(f"there is no job {wanted}: orders jobs")
+                raise OperatorError(f"there is no job {id_}: orders jobs")
             if not job.is_open:
                 break
             time.sleep(LOOK_SECONDS)  # between two looks at the table
@@ -99,20 +83,18 @@ def _wait(id_: str, data_dir: DataDir) -> None:
         raise typer.Exit(NOT_TRUE)
 
 
-def _state(job: "Job") -> str:
+def _state(job: Job) -> str:
     if job.progress is None:
         return job.state
     left = "" if job.seconds_left is None else f", {job.seconds_left:.0f} s left"
     return f"{job.state}, {job.progress:.0%}{left}"
 
 
-def _said(job: "Job") -> str:
+def _said(job: Job) -> str:
     return str(job.result["said"]) if job.result else ""
 
 
-def _view(job: "Job") -> dict[str, Any]:
-    from query.views import timestamp
-
+def _view(job: Job) -> dict[str, Any]:
     times = ("asked_at", "started_at", "seen_at", "finished_at")
     shown = {name: value for name, value in job._asdict().items() if name not in {*times, "now"}}
     for name in times:

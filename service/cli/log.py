@@ -5,17 +5,17 @@ import shutil
 import sys
 import time
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
+from msgspec import Raw, json
+from psycopg import Connection
 
+from eventlog.walk import end, exists, walk
 from service.cli import connect
-from service.cli.run import DataDir
+from service.cli.connect import DataDir
+from service.cli.output import printable
 from service.errors import OperatorError
-
-if TYPE_CHECKING:
-    from msgspec import Raw
-    from psycopg import Connection
 
 EVENTS_SHOWN = 100
 FOLLOW_SECONDS = 0.2
@@ -32,12 +32,7 @@ def events(
     data_dir: DataDir = None,
 ) -> None:
     """Print the log, oldest first. With --follow: from the end of the log on, or from --after."""
-    url = connect.database_url(data_dir)
-    from msgspec import json
-
-    from eventlog.walk import exists, walk
-
-    with connect.asking(url, "orders events") as connection:
+    with connect.asking(connect.database_url(data_dir), "orders events") as connection:
         if stream is not None and not exists(connection, stream):
             raise OperatorError(f"there is no stream {stream}")
         if follow:
@@ -56,12 +51,8 @@ def events(
             printed, last = printed + 1, json.decode(event)["version" if stream else "position"]
 
 
-def _following(connection: "Connection", stream: str | None, after: int | None) -> Iterator["Raw"]:
+def _following(connection: Connection, stream: str | None, after: int | None) -> Iterator[Raw]:
     """Events behind `after` (None: the end), and those that are appended later, for ever. Raises psycopg.Error."""
-    from msgspec import json
-
-    from eventlog.walk import end, walk
-
     last = end(connection, stream) if after is None else after
     while True:
         for event in walk(connection, stream, last):
@@ -70,21 +61,14 @@ def _following(connection: "Connection", stream: str | None, after: int | None) 
         time.sleep(FOLLOW_SECONDS)
 
 
-def _shown(event: "Raw", as_json: bool) -> str:
-    from msgspec import json
-
-    from service.cli.output import printable
-
-    return printable(json.format(event, indent=-1)) if as_json else _line(json.decode(event))
+def _shown(event: Raw, as_json: bool) -> str:
+    return printable(json.format(bytes(event), indent=-1)) if as_json else _line(json.decode(event))
 
 
 def _line(event: dict[str, object]) -> str:
     """An event on one line, cut to the terminal if it is printed on one."""
-    from msgspec import json
-
     data = json.encode(event["data"]).decode()
     name = event["type"] if event["schema_version"] == 1 else f"{event['type']}.{event['schema_version']}"
     line = f"{event['position']:>8} {event['occurred_at']} {event['stream']} {event['version']:>4} {name} {data}"
-    # JSON has escaped the control characters below 32; a terminal obeys some above as well.
-    line = "".join([it if it.isprintable() else f"\\u{ord(it):04x}" for it in line])
+    line = printable(line.encode())
     return line[: shutil.get_terminal_size().columns] if sys.stdout.isatty() else line

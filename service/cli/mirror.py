@@ -11,10 +11,11 @@ import typer
 
 from service import logs
 from service.cli import connect
+from service.cli.connect import DataDir
 from service.cli.failures import MISUSE, NOT_TRUE
-from service.cli.read_tables import named, print_verdict
-from service.cli.run import DataDir
+from service.cli.read_tables import print_verdict
 from service.errors import OperatorError
+from service.projections import named
 from service.settings import Settings
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ def _catch_up(log_url: str, target: "Target", chosen: "list[Projection]") -> Non
 
         def report(projection: "Projection", progress: "Progress") -> None:
             reached[projection.name] = progress.position
-            bar.at(progress.position, progress.head)
+            bar(progress)
 
         Mirror(log_url, target, chosen).catch_up(report)
     for name, position in reached.items():
@@ -86,7 +87,7 @@ def _rebuild(log_url: str, target: "Target", chosen: "list[Projection]") -> None
     for projection in chosen:
         with output.events_bar(f"rebuilding {projection.name}") as bar:
             mirroring = Mirror(log_url, target, [projection])
-            reached = mirroring.rebuild(lambda progress: bar.at(progress.position, progress.head))
+            reached = mirroring.rebuild(bar)
         print(f"rebuilt {projection.name} from {reached.position:,} events in {target.shown}", flush=True)
 
 
@@ -97,7 +98,7 @@ def _verify(log_url: str, target: "Target", chosen: "list[Projection]") -> None:
     equal = True
     for projection in chosen:
         with output.events_bar(f"folding the log for {projection.name}") as bar:
-            verdict = compare(log_url, target, projection, lambda progress: bar.at(progress.position, progress.head))
+            verdict = compare(log_url, target, projection, bar)
         print_verdict(verdict, "orders mirror URL --rebuild")
         equal = equal and not verdict.differences
     if not equal:

@@ -1,19 +1,31 @@
-"""How commands print: tables for people, JSON for programs, progress on stderr, where it is in nobody's way."""
+"""How commands print: tables and JSON on stdout, progress on stderr."""
 
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from json import dumps
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
+import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
-# Not a terminal: nothing is cut to a width that nobody has.
+from service.logs import escaped
+
+if TYPE_CHECKING:  # few commands fold the log
+    from projector.shadow import Report
+    from projector.verify import Difference
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON")]
+
+# Output to a file or a pipe is not cut to the width of a terminal.
 _FILE_WIDTH = 200
+
+VALUE_SHOWN_MAX = 60
 
 _BEYOND_ASCII = re.compile("[^\n -~]")
 
@@ -22,9 +34,32 @@ def table(*columns: str, rows: list[list[str]]) -> None:
     """Print a table on stdout."""
     shown = Table(*columns, box=None, pad_edge=False, header_style="bold")
     for row in rows:
-        # Data, never markup; and no control characters that a terminal would obey.
-        shown.add_row(*[Text(cell if cell.isprintable() else ascii(cell)[1:-1]) for cell in row])
+        # Data, never markup.
+        shown.add_row(*[Text(escaped(cell)) for cell in row])
     Console(width=None if sys.stdout.isatty() else _FILE_WIDTH, highlight=False).print(shown)
+
+
+def differences(found: "Sequence[Difference]") -> None:
+    """Print what differs between rows and the fold of the log, as a table on stdout."""
+    rows = []
+    for it in found:
+        key = " ".join(str(value) for value in it.key.values())
+        if it.column is None:
+            cells = ["(row)", "missing", "a row"] if it.stands is None else ["(row)", "a row", "none"]
+        else:
+            cells = [it.column, value(it.stands), value(it.should_be)]
+        rows.append([it.table, key, *cells])
+    table("table", "row", "column", "stands", "should be", rows=rows)
+
+
+def value(of: object) -> str:
+    """A value in a cell: text as it is, anything else as JSON; cut to VALUE_SHOWN_MAX characters."""
+    return short(of if isinstance(of, str) else msgspec.json.encode(of).decode(), VALUE_SHOWN_MAX)
+
+
+def short(text: str, most: int) -> str:
+    """The text, cut to `most` characters."""
+    return text if len(text) <= most else text[: most - 3] + "..."
 
 
 def json(document: object) -> None:
@@ -42,18 +77,6 @@ class _Count(ProgressColumn):
         return Text(f"{task.completed:,.0f} of {task.total or 0:,.0f} events, {task.speed or 0:,.0f}/s")
 
 
-class EventsBar:
-    """A progress bar that counts events; invisible when stderr is no terminal."""
-
-    def __init__(self, progress: Progress, title: str) -> None:
-        self._progress = progress
-        self._task = progress.add_task(title, total=None)
-
-    def at(self, position: int, head: int) -> None:
-        """Show that `position` of `head` is reached."""
-        self._progress.update(self._task, completed=position, total=head)
-
-
 @contextmanager
 def steps() -> Iterator[Callable[[str], None]]:
     """Yield what shows the name of the step that is under way; invisible when stderr is no terminal."""
@@ -66,14 +89,10 @@ def steps() -> Iterator[Callable[[str], None]]:
 
 
 @contextmanager
-def events_bar(title: str) -> Iterator[EventsBar]:
-    """A progress bar with rate and time to go, for as long as the block runs."""
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        _Count(),
-        TimeRemainingColumn(),
-    )
+def events_bar(title: str) -> "Iterator[Report]":
+    """Yield what shows progress as a bar that counts events; invisible when stderr is no terminal."""
+    columns = (TextColumn("{task.description}"), BarColumn(), _Count(), TimeRemainingColumn())
     console = Console(stderr=True)
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        yield EventsBar(progress, title)
+        task = progress.add_task(title, total=None)
+        yield lambda reached: progress.update(task, completed=reached.position, total=reached.head)

@@ -4,43 +4,52 @@ import getpass
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
+from psycopg import Connection
+from psycopg.errors import LockNotAvailable
 
-from service.cli import acting, connect
+from projector.connecting import connect as connection_to
+from projector.loop import Loop
+from projector.parked import Drained, Group, HeldBack, NotParked, groups, held_back, skip_group
+from projector.parked import retry as again
+from projector.parked import skip as leave_out
+from projector.projection import Projection
+from query.views import timestamp
+from service.cli import acting, connect, output
+from service.cli.connect import DataDir
 from service.cli.failures import MISUSE, NOT_TRUE
-from service.cli.read_tables import named
-from service.cli.run import DataDir
-from service.cli.status import AsJson
+from service.cli.output import AsJson
 from service.errors import OperatorError
-
-if TYPE_CHECKING:
-    from psycopg import Connection
-
-    from projector.parked import Drained, Group, HeldBack
-    from projector.projection import Projection
+from service.projections import named
 
 ERROR_SHOWN_MAX = 80
 STREAMS_SHOWN_MAX = 50
 
-Of = Annotated[str | None, typer.Option("--projection", help="Only this projection")]
+Of = Annotated[list[str] | None, typer.Option("--projection", help="Only this projection; may be repeated")]
+Stream = Annotated[str | None, typer.Argument(help="A parked stream")]
+GroupNumber = Annotated[
+    int | None, typer.Option("--group", help="The group with this number in `orders parked`", min=1)
+]
+
+app = typer.Typer(name="parked", add_completion=False)
 
 
+@app.callback(invoke_without_command=True, epilog="Example: orders parked --json")
 def parked(context: typer.Context, projection: Of = None, as_json: AsJson = False, data_dir: DataDir = None) -> None:
     """List the streams that are parked because an event of theirs cannot be projected; retry them, or skip an event."""
     if context.invoked_subcommand is not None:
         return
-    from projector.parked import groups, held_back
-    from service.cli import output
-
-    chosen = _chosen(projection)
+    chosen = named(projection)
     with _database(connect.database_url(data_dir)) as connection:
         held = {it.name: held_back(connection, it) for it in chosen}
         grouped = groups(connection, chosen)
     if as_json:
         data = [_view(name, it) for name, some in held.items() for it in some]
-        output.json({"data": data, "groups": [_group(number, it) for number, it in enumerate(grouped, 1)]})
+        output.json(
+            {"data": data, "groups": [{"group": number, **it._asdict()} for number, it in enumerate(grouped, 1)]}
+        )
         return
     if not grouped:
         print("nothing is parked")
@@ -50,34 +59,28 @@ def parked(context: typer.Context, projection: Of = None, as_json: AsJson = Fals
     output.table("projection", "stream", "position", "version", "event", "held back", "for", "error", rows=shown)
     if len(rows) > len(shown):
         print(f"... and {len(rows) - len(shown):,} more: --json shows all")
-    output.table(
-        "group",
-        "projection",
-        "streams",
-        "event",
-        "error",
-        rows=[
-            [str(number), it.projection, f"{it.streams:,}", it.type, _reason(it.error)]
-            for number, it in enumerate(grouped, 1)
-        ],
-    )
+    of_groups = [
+        [str(number), it.projection, f"{it.streams:,}", it.type, _reason(it.error)]
+        for number, it in enumerate(grouped, 1)
+    ]
+    output.table("group", "projection", "streams", "event", "error", rows=of_groups)
     print("after the cause is mended: orders parked retry, or retry --group N")
     print("to do without an event: orders parked skip STREAM --reason ..., or skip --group N")
 
 
+@app.command(epilog="Example: orders parked retry --group 1")
 def retry(
-    stream: Annotated[str | None, typer.Argument(help="One stream, with those behind it; all when left out")] = None,
-    group: Annotated[int | None, typer.Option(help="The group with this number in `orders parked`", min=1)] = None,
+    stream: Stream = None,
+    group: GroupNumber = None,
     projection: Of = None,
     as_json: AsJson = False,
     data_dir: DataDir = None,
 ) -> None:
-    """Project what was held back, in order, and then what waited for it. Exit code 1 if something still is parked."""
-    from projector.loop import Loop
-    from projector.parked import retry as again
-    from service.cli import output
+    """Project what was held back, in order, and then what waited for it: of a stream, of a group, or all.
 
-    chosen = _chosen(projection)
+    Exit code 1 if something still is parked.
+    """
+    chosen = named(projection)
     drained: list[tuple[str, Drained]] = []
     url = connect.database_url(data_dir)
     with _database(url) as connection:
@@ -105,10 +108,11 @@ def retry(
         raise typer.Exit(NOT_TRUE)
 
 
+@app.command(epilog='Example: orders parked skip order-0190... --reason "an order of the load test"')
 def skip(
     reason: Annotated[str, typer.Option(help="Why the read tables can do without the event; it is recorded")],
-    stream: Annotated[str | None, typer.Argument(help="The parked stream")] = None,
-    group: Annotated[int | None, typer.Option(help="The group with this number in `orders parked`", min=1)] = None,
+    stream: Stream = None,
+    group: GroupNumber = None,
     projection: Of = None,
     data_dir: DataDir = None,
 ) -> None:
@@ -125,17 +129,12 @@ def skip(
     url = connect.database_url(data_dir)
     with _database(url) as connection:
         if group is not None:
-            _skip_group(connection, url, _chosen(projection), group, reason.strip(), by)
+            _skip_group(connection, url, named(projection), group, reason.strip(), by)
         elif stream is not None:
-            _skip_stream(connection, url, _chosen(projection), stream, reason.strip(), by)
+            _skip_stream(connection, url, named(projection), stream, reason.strip(), by)
 
 
-def _skip_group(
-    connection: "Connection", url: str, chosen: "list[Projection]", number: int, reason: str, by: str
-) -> None:
-    from projector.loop import Loop
-    from projector.parked import skip_group
-
+def _skip_group(connection: Connection, url: str, chosen: list[Projection], number: int, reason: str, by: str) -> None:
     wanted, projection = _numbered(connection, chosen, number)
     drained = skip_group(connection, Loop(projection), wanted, reason, by)
     acting.note(url, "group.skipped", f"{projection.name} {wanted.error}: {len(drained)} streams", reason)
@@ -149,12 +148,7 @@ def _skip_group(
         raise typer.Exit(NOT_TRUE)
 
 
-def _skip_stream(
-    connection: "Connection", url: str, chosen: "list[Projection]", stream: str, reason: str, by: str
-) -> None:
-    from projector.loop import Loop
-    from projector.parked import skip as leave_out
-
+def _skip_stream(connection: Connection, url: str, chosen: list[Projection], stream: str, reason: str, by: str) -> None:
     where = _with(connection, chosen, stream)
     if len(where) > 1:
         names = ", ".join(it.name for it in where)
@@ -172,10 +166,8 @@ def _skip_stream(
         raise typer.Exit(NOT_TRUE)
 
 
-def _numbered(connection: "Connection", chosen: "list[Projection]", number: int) -> "tuple[Group, Projection]":
+def _numbered(connection: Connection, chosen: list[Projection], number: int) -> tuple[Group, Projection]:
     """The group with this number in `orders parked`, and its projection. Raises OperatorError if there is none."""
-    from projector.parked import groups
-
     found = groups(connection, chosen)
     if number > len(found):
         raise OperatorError(f"there is no group {number}: `orders parked` lists {len(found)}")
@@ -183,14 +175,8 @@ def _numbered(connection: "Connection", chosen: "list[Projection]", number: int)
     return found[number - 1], projection
 
 
-def _chosen(name: str | None) -> "list[Projection]":
-    return named(None if name is None else [name])
-
-
-def _with(connection: "Connection", projections: "list[Projection]", stream: str) -> "list[Projection]":
+def _with(connection: Connection, projections: list[Projection], stream: str) -> list[Projection]:
     """The projections in which the stream is parked. Raises OperatorError if there is none."""
-    from projector.parked import held_back
-
     found = [it for it in projections if any(one.parked.stream == stream for one in held_back(connection, it))]
     if not found:
         raise OperatorError(f"{stream} is not parked; what is: orders parked")
@@ -198,12 +184,7 @@ def _with(connection: "Connection", projections: "list[Projection]", stream: str
 
 
 @contextmanager
-def _database(url: str) -> "Iterator[Connection]":
-    from psycopg.errors import LockNotAvailable
-
-    from projector.connecting import connect as connection_to
-    from projector.parked import NotParked
-
+def _database(url: str) -> Iterator[Connection]:
     try:
         with connection_to(url) as connection:
             yield connection
@@ -213,9 +194,7 @@ def _database(url: str) -> "Iterator[Connection]":
         raise OperatorError("another session has held the checkpoint for too long: orders doctor names it") from None
 
 
-def _view(projection: str, held: "HeldBack") -> dict[str, object]:
-    from query.views import timestamp
-
+def _view(projection: str, held: HeldBack) -> dict[str, object]:
     it = held.parked
     return {
         "projection": projection,
@@ -231,18 +210,14 @@ def _view(projection: str, held: "HeldBack") -> dict[str, object]:
     }
 
 
-def _group(number: int, it: "Group") -> dict[str, object]:
-    return {"group": number, **it._asdict()}
-
-
-def _row(projection: str, held: "HeldBack") -> list[str]:
+def _row(projection: str, held: HeldBack) -> list[str]:
     it = held.parked
     age = f"{held.age.total_seconds():,.0f} s"
     events = f"{held.events:,} events"
     return [projection, it.stream, f"{it.position:,}", str(it.version), it.type, events, age, _reason(it.error)]
 
 
-def _outcome(projection: str, drained: "Drained") -> dict[str, object]:
+def _outcome(projection: str, drained: Drained) -> dict[str, object]:
     parked = drained.parked
     return {
         "projection": projection,
@@ -253,12 +228,11 @@ def _outcome(projection: str, drained: "Drained") -> dict[str, object]:
     }
 
 
-def _tell(projection: str, drained: "Drained") -> list[str]:
+def _tell(projection: str, drained: Drained) -> list[str]:
     parked = drained.parked
     now = "projected" if parked is None else f"parked at version {parked.version}: {_reason(parked.error)}"
     return [projection, drained.stream, f"{drained.events:,}", now]
 
 
 def _reason(error: str) -> str:
-    line = error.splitlines()[0] if error else ""
-    return line if len(line) <= ERROR_SHOWN_MAX else line[: ERROR_SHOWN_MAX - 3] + "..."
+    return output.short(error.partition("\n")[0], ERROR_SHOWN_MAX)

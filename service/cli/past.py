@@ -2,23 +2,28 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import Annotated, TypeVar
 
 import typer
 
-from service.cli import connect
+from contract.problems import Problem
+from eventlog.codec import UnreadableEvent
+from projector.projection import Projection
+from query.parameters import time_of
+from query.past import VERSION_MAX
+from service.cli import connect, output
+from service.cli.connect import DataDir
 from service.cli.failures import MISUSE, NOT_TRUE
-from service.cli.run import DataDir
+from service.cli.output import AsJson
 from service.errors import OperatorError
-
-if TYPE_CHECKING:
-    from projector.projection import Projection
-    from timeline.comparing import Comparison
-    from timeline.reading import Past, Selecting, When
+from timeline.comparing import Comparison, compare, has_rows_of
+from timeline.connection import connected
+from timeline.explaining import explanation
+from timeline.finding import streams_of
+from timeline.reading import NOW, AsOf, Past, Selecting, Timeline, Version, When
+from timeline.resources import is_stream, path_of
 
 T = TypeVar("T")
-
-VALUE_SHOWN_MAX = 60
 
 
 def explain(
@@ -28,15 +33,14 @@ def explain(
     diff: Annotated[
         bool, typer.Option("--diff", help="Only what is different now; alone: what the last event changed")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON")] = False,
+    as_json: AsJson = False,
     data_dir: DataDir = None,
 ) -> None:
     """Show which event set each field of an order, a user or a product, now or in the past."""
     when = _when(as_of, version)
     url = connect.database_url(data_dir)
-    from timeline.reading import NOW, Timeline, Version
 
-    async def ask(select: "Selecting") -> "tuple[Past, Past]":
+    async def ask(select: Selecting) -> tuple[Past, Past]:
         stream = await _stream(select, resource)
         timeline = Timeline(select)
         now = await timeline.at(stream, NOW)
@@ -54,11 +58,11 @@ def explain(
         _print_explanation(then, as_json)
 
 
-def verify_stream(projections: "list[Projection]", named: bool, stream: str, as_json: bool, data_dir: DataDir) -> None:
-    """Compare the rows of one stream with its fold, in those `projections` that have rows of it; `named`: on demand."""
-    from timeline.comparing import compare, has_rows_of
-    from timeline.resources import is_stream
+def verify_stream(projections: list[Projection], named: bool, stream: str, as_json: bool, data_dir: DataDir) -> None:
+    """Compare the rows of one stream with its fold, in those `projections` that have rows of it.
 
+    `named`: the operator named the projections, so each must have rows of the stream.
+    """
     if not is_stream(stream):
         raise OperatorError(f"{stream!r} is no stream: order-ID, user-ID and product-ID are", MISUSE)
     chosen = [it for it in projections if has_rows_of(it, stream)]
@@ -66,15 +70,13 @@ def verify_stream(projections: "list[Projection]", named: bool, stream: str, as_
         sums = ", ".join(it.name for it in projections if it not in chosen)
         raise OperatorError(f"{sums} has no rows of a single stream: leave --stream out to verify it", MISUSE)
 
-    async def ask(select: "Selecting") -> "list[Comparison]":
+    async def ask(select: Selecting) -> list[Comparison]:
         return [await compare(select, projection, stream, whole=True) for projection in chosen]
 
     comparisons = _asked(connect.database_url(data_dir), "orders verify", ask)
     if not any(it.exists for it in comparisons):
         raise OperatorError(f"there is no stream {stream}")
     if as_json:
-        from service.cli import output
-
         equal = all(it.equal for it in comparisons)
         output.json({"equal": equal, "stream": stream, "projections": [_view(it) for it in comparisons]})
     else:
@@ -84,11 +86,7 @@ def verify_stream(projections: "list[Projection]", named: bool, stream: str, as_
         raise typer.Exit(NOT_TRUE)
 
 
-def _when(as_of: str | None, version: int | None) -> "When | None":
-    from query.parameters import time_of
-    from query.past import VERSION_MAX
-    from timeline.reading import AsOf, Version
-
+def _when(as_of: str | None, version: int | None) -> When | None:
     if as_of is not None and version is not None:
         raise OperatorError("give --as-of or --version, not both", MISUSE)
     if version is not None:
@@ -103,11 +101,8 @@ def _when(as_of: str | None, version: int | None) -> "When | None":
         raise OperatorError(f"--as-of {error}", MISUSE) from None
 
 
-def _asked(url: str, name: str, ask: "Callable[[Selecting], Awaitable[T]]") -> T:
+def _asked(url: str, name: str, ask: Callable[[Selecting], Awaitable[T]]) -> T:
     """What `ask` answers on a connection of its own. Raises OperatorError, and psycopg.Error."""
-    from contract.problems import Problem
-    from eventlog.codec import UnreadableEvent
-    from timeline.connection import connected
 
     async def run() -> T:
         async with connected(url, name) as select:
@@ -123,10 +118,7 @@ def _asked(url: str, name: str, ask: "Callable[[Selecting], Awaitable[T]]") -> T
         raise OperatorError("PostgreSQL does not answer; check DATABASE_URL, and that the server runs") from None
 
 
-async def _stream(select: "Selecting", resource: str) -> str:
-    from timeline.finding import streams_of
-    from timeline.resources import path_of
-
+async def _stream(select: Selecting, resource: str) -> str:
     streams = await streams_of(select, resource)
     if not streams:
         raise OperatorError(f"there is no order, user or product {resource!r}")
@@ -136,7 +128,7 @@ async def _stream(select: "Selecting", resource: str) -> str:
     return streams[0]
 
 
-def _check(then: "Past", when: "When | None", resource: str) -> None:
+def _check(then: Past, when: When | None, resource: str) -> None:
     if then.future:
         raise OperatorError("--as-of lies in the future", MISUSE)
     if then.version > then.last:
@@ -145,10 +137,7 @@ def _check(then: "Past", when: "When | None", resource: str) -> None:
         raise OperatorError(f"{resource} did not exist yet at that time")
 
 
-def _print_explanation(past: "Past", as_json: bool) -> None:
-    from service.cli import output
-    from timeline.explaining import explanation
-
+def _print_explanation(past: Past, as_json: bool) -> None:
     explained = explanation(past)
     if as_json:
         output.json({"stream": past.stream, "version": past.version, "last": past.last, "data": explained})
@@ -157,7 +146,7 @@ def _print_explanation(past: "Past", as_json: bool) -> None:
     rows = [
         [
             it["field"],
-            _shown(it["value"]),
+            output.value(it["value"]),
             f"v{it['version']} {it['type']}",
             it["occurred_at"],
             _actor(it["actor"]),
@@ -168,9 +157,7 @@ def _print_explanation(past: "Past", as_json: bool) -> None:
     output.table("field", "value", "set by", "occurred at", "actor", "request", rows=rows)
 
 
-def _print_difference(then: "Past", now: "Past", as_json: bool) -> None:
-    from service.cli import output
-
+def _print_difference(then: Past, now: Past, as_json: bool) -> None:
     before = {it.name: it.value for it in then.fields()} if then.exists else {}
     changed = [it for it in now.fields() if it.name not in before or before[it.name] != it.value]
     if as_json:
@@ -188,8 +175,8 @@ def _print_difference(then: "Past", now: "Past", as_json: bool) -> None:
     rows = [
         [
             it.name,
-            _shown(before[it.name]) if it.name in before else "-",
-            _shown(it.value),
+            output.value(before[it.name]) if it.name in before else "-",
+            output.value(it.value),
             f"v{it.event.version} {it.event.type}",
             _actor(it.event.actor),
         ]
@@ -198,13 +185,9 @@ def _print_difference(then: "Past", now: "Past", as_json: bool) -> None:
     output.table("field", "then", "now", "set by", "actor", rows=rows)
 
 
-def _print_comparison(comparison: "Comparison") -> None:
-    from service.cli import output
-    from service.cli.read_tables import difference_row
-
+def _print_comparison(comparison: Comparison) -> None:
     if comparison.differences:
-        rows = [difference_row(it) for it in comparison.differences]
-        output.table("table", "row", "column", "stands", "should be", rows=rows)
+        output.differences(comparison.differences)
     number = len(comparison.differences)
     said = f"{number:,} differences" if number else "no difference"
     counted = ", ".join(f"{table} {rows:,}" for table, rows in comparison.rows.items())
@@ -220,7 +203,7 @@ def _print_comparison(comparison: "Comparison") -> None:
         print(f"rebuild them with: orders replay {comparison.projection}")
 
 
-def _view(comparison: "Comparison") -> dict[str, object]:
+def _view(comparison: Comparison) -> dict[str, object]:
     return {
         "name": comparison.projection,
         "equal": comparison.equal,
@@ -237,12 +220,3 @@ def _actor(actor: dict[str, str | None] | None) -> str:
     if actor is None:
         return "-"
     return f"{actor['kind']} {actor['id']}" if actor["id"] else str(actor["kind"])
-
-
-def _shown(value: Any) -> str:
-    from msgspec import json
-
-    if value is None:
-        return "null"
-    text = value if isinstance(value, str) else json.encode(value).decode()
-    return text if len(text) <= VALUE_SHOWN_MAX else text[: VALUE_SHOWN_MAX - 3] + "..."

@@ -1,18 +1,23 @@
 """`orders replay --processes N`: rebuild several projections at the same time, each in a process of its own."""
 
+import logging
 import os
 import signal
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from contextlib import contextmanager
 from itertools import islice
 from multiprocessing import active_children, get_context
-from typing import TYPE_CHECKING, NamedTuple
+from types import FrameType
+from typing import NamedTuple
 
-if TYPE_CHECKING:
-    from projector.projection import Projection
-    from projector.shadow import Report
+from projector.projection import Projection
+from projector.replay import replay
+from projector.shadow import Report
+from service.projections import named
+
+_SILENT = logging.NullHandler()
 
 
 class Rebuilt(NamedTuple):
@@ -23,10 +28,8 @@ class Rebuilt(NamedTuple):
     seconds: float
 
 
-def one(url: str, projection: "Projection", report: "Report") -> Rebuilt:
+def one(url: str, projection: Projection, report: Report) -> Rebuilt:
     """Rebuild a projection in this process; `report` is called after each batch. Raises what `replay` raises."""
-    from projector.replay import replay
-
     started = time.monotonic()
     reached = replay(url, projection, report)
     return Rebuilt(projection.name, reached.position, time.monotonic() - started)
@@ -73,7 +76,32 @@ def _begin() -> None:
 
 
 def _quietly(url: str, name: str) -> Rebuilt:
-    from service.cli.read_tables import interruptible, named
+    with interruptible() as check:
+        return one(url, named([name])[0], lambda _: check())
 
-    with interruptible() as noticing:
-        return one(url, named([name])[0], noticing(lambda _: None))
+
+@contextmanager
+def interruptible() -> Iterator[Callable[[], None]]:
+    """Yield a check that raises KeyboardInterrupt if a Ctrl-C got lost.
+
+    Python raises it wherever it happens to be. While psycopg waits for a lock, the time-out of that lock may come first
+    and take its place.
+    """
+    # An interrupted transaction makes psycopg warn that its rollback failed. The connection ends in any case.
+    logging.getLogger("psycopg").addHandler(_SILENT)
+    interrupted = False
+
+    def note(signal_number: int, frame: FrameType | None) -> None:
+        nonlocal interrupted
+        interrupted = True
+        signal.default_int_handler(signal_number, frame)
+
+    def check() -> None:
+        if interrupted:
+            raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGINT, note)
+    try:
+        yield check
+    finally:
+        signal.signal(signal.SIGINT, before)

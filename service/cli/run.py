@@ -3,13 +3,13 @@
 import logging
 import os
 import sys
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from service import logs
 from service.cli import connect
+from service.cli.connect import DataDir
 from service.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -20,7 +20,6 @@ WORKER_THREADS = 2
 # beside, each up to a second at a time, a stop takes ten seconds at most.
 WORKER_SHUTDOWN_MS = 4_000
 
-DataDir = Annotated[Path | None, typer.Option(help="Where `orders up` keeps its servers' data [DATA_DIR, ./data]")]
 Port = Annotated[int | None, typer.Option(help="The API's port [PORT, 8000]", min=1, max=65535)]
 NoAuth = Annotated[
     bool | None, typer.Option("--no-auth", help="Let everybody do everything, without a key; on loopback alone")
@@ -73,7 +72,7 @@ def work(data_dir: DataDir = None) -> None:
     settings = connect.settings(data_dir)
     logs.configure(settings.log_format, settings.log_level)
     refuse_unsafe(settings)
-    os.environ |= settings.environment()
+    os.environ |= {"DATABASE_URL": str(settings.database_url), "REDIS_URL": str(settings.redis_url)}
     options = {
         "--processes": 1,  # the checkpoints let one process work: a second one would only stand by
         "--threads": WORKER_THREADS,

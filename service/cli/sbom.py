@@ -4,14 +4,14 @@ from collections.abc import Iterator
 from importlib.metadata import Distribution, distributions
 from typing import Any
 
+from service.cli import output
+from service.version import VERSION
+
 SPEC_VERSION = "1.6"  # https://cyclonedx.org/docs/1.6/json/
 
 
 def sbom() -> None:
     """Print what is installed beside the service, with versions and licences, as CycloneDX (JSON)."""
-    from service.cli import output
-    from service.version import VERSION
-
     output.json(
         {
             "bomFormat": "CycloneDX",

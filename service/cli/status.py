@@ -1,21 +1,27 @@
 """`orders status`: how far behind the log the projections are, and what is in their way."""
 
 from datetime import UTC
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import Annotated, NamedTuple
 
+import psycopg
+import redis
 import typer
+from psycopg import Connection
 
-from service.cli import connect
-from service.cli.run import DataDir
+from projector import bell
+from projector.mirror.standings import standings
+from projector.status import Standing, Status
+from projector.status import status as ask
+from query.views import timestamp
+from service.cli import connect, output
+from service.cli.connect import DataDir
+from service.cli.output import AsJson
 from service.errors import OperatorError
+from service.health.holders import HOLDERS, Holder
+from service.health.readiness import HELD_SECONDS_MIN
+from service.health.standings import view
+from service.projections import PROJECTIONS
 from service.settings import Settings
-
-if TYPE_CHECKING:
-    from psycopg import Connection
-
-    from projector.status import Standing, Status
-
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON")]
 
 
 def status(
@@ -29,14 +35,12 @@ def status(
     """Print the log's head, each projection's position and lag, its worker, and its last error."""
     servers = urls(data_dir)
     if watch:
-        from service.cli.watching import watch as show
+        from service.cli.watching import watch as show  # it imports this module
 
         show(lambda: look(*servers), interval, as_json)
         return
     found = look(*servers)
     if as_json:
-        from service.cli import output
-
         output.json(document(found))
     else:
         _print(found)
@@ -45,26 +49,20 @@ def status(
 class Look(NamedTuple):
     """How things stand. `workers` are those that Redis reaches, or else `silence` says why that is not known."""
 
-    status: "Status"
-    mirrors: "list[Standing]"
+    status: Status
+    mirrors: list[Standing]
     holders: list[str]
     workers: list[str] | None
     silence: str | None
 
     @property
-    def standings(self) -> "list[Standing]":
+    def standings(self) -> list[Standing]:
         """The projections and the mirrors."""
         return [*self.status.projections, *self.mirrors]
 
 
 def look(url: str, redis_url: str | None) -> Look:
     """Ask the log's database, and Redis. Raises OperatorError and psycopg.Error."""
-    import psycopg
-
-    from projector.mirror.standings import standings
-    from projector.status import status as ask
-    from service.projections import PROJECTIONS
-
     with connect.asking(url, "orders status") as connection:
         holders = _holders(connection)
         try:
@@ -78,8 +76,6 @@ def look(url: str, redis_url: str | None) -> Look:
 
 def document(found: Look) -> dict[str, object]:
     """As --json prints it."""
-    from query.views import timestamp
-
     log = {
         "log_uuid": found.status.log_uuid,
         "head": found.status.head,
@@ -94,46 +90,36 @@ def document(found: Look) -> dict[str, object]:
     }
 
 
-def _holders(connection: "Connection") -> list[str]:
+def _holders(connection: Connection) -> list[str]:
     """The sessions that hold locks for which projectors, readers or writers wait."""
-    from service.health.holders import HOLDERS, Holder
-    from service.health.readiness import HELD_SECONDS_MIN
-
     return [str(Holder(*row)) for row in connection.execute(HOLDERS, {"seconds": HELD_SECONDS_MIN})]
 
 
 def urls(data_dir: DataDir) -> tuple[str, str | None]:
     """DATABASE_URL, and REDIS_URL if there is one: without it `orders status` leaves out the workers."""
     given = Settings.load(data_dir=data_dir)
-    if given.database_url:
-        return given.database_url, given.redis_url
-    return connect.urls(data_dir)
+    if given.database_url is None:
+        given = connect.settings(data_dir)
+    return str(given.database_url), given.redis_url
 
 
 def _workers(redis_url: str | None) -> tuple[list[str] | None, str | None]:
     """The workers that listen to Redis; or else why that is not known."""
     if redis_url is None:
         return None, "REDIS_URL is not set"
-    import redis
-
-    from projector import bell
-
     try:
         return bell.workers(redis_url), None
     except redis.RedisError as error:
         return None, f"Redis cannot be asked ({str(error).splitlines()[0]})"
 
 
-def _view(standing: "Standing") -> dict[str, object]:
+def _view(standing: Standing) -> dict[str, object]:
     """As GET /projections has it, with what only operators see."""
-    from query.views import timestamp
-    from service.health.standings import view
-
     seen = {"worker": standing.worker, "seen_at": timestamp(standing.seen_at), "error": standing.error}
     return view(standing) | seen | {"reason": standing.trouble}
 
 
-def name_of(standing: "Standing") -> str:
+def name_of(standing: Standing) -> str:
     """The projection's name; of a mirror with the URL of its database."""
     return standing.name if standing.mirror is None else f"{standing.name} in {standing.mirror}"
 
@@ -151,8 +137,6 @@ def troubles(found: Look) -> list[str]:
 
 
 def _print(found: Look) -> None:
-    from service.cli import output
-
     log = found.status
     recorded = f", appended {log.recorded_at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC" if log.head else ""
     print(f"log {log.log_uuid}: head at position {log.head:,}{recorded}")

@@ -12,7 +12,19 @@ from itertools import islice
 import psycopg
 from psycopg import Connection, IsolationLevel
 
-from service.doctor import claims, history, mirrors, neighbours, orders, server, snapshots, stock, storage, upkeep
+from service.doctor import (
+    claims,
+    history,
+    imports,
+    mirrors,
+    neighbours,
+    orders,
+    server,
+    snapshots,
+    stock,
+    storage,
+    upkeep,
+)
 from service.doctor.finding import Check, Finding
 
 # Of the same kind there may be millions; the first ones tell.
@@ -21,14 +33,12 @@ CHECK_SECONDS_MAX = 600
 TELLING_EVENTS_MIN = 10_000
 
 # These take milliseconds, whatever the size of the log.
-QUICK_CHECKS: tuple[Check, ...] = (*server.CHECKS, *storage.CHECKS, *neighbours.CHECKS, *mirrors.CHECKS)
+QUICK_CHECKS: tuple[Check, ...] = tuple(
+    check for each in (server, storage, neighbours, mirrors, imports) for check in each.CHECKS
+)
 # These read all of the log.
-LOG_CHECKS: tuple[Check, ...] = (
-    *history.CHECKS,
-    *stock.CHECKS,
-    *orders.CHECKS,
-    *claims.CHECKS,
-    *snapshots.CHECKS,
+LOG_CHECKS: tuple[Check, ...] = tuple(
+    check for each in (history, stock, orders, claims, snapshots) for check in each.CHECKS
 )
 
 

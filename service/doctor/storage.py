@@ -11,7 +11,7 @@ import eventlog.tables
 from service.doctor.finding import Check, Finding
 from service.projections import PROJECTIONS
 
-# A vacuum keeps log.head below this; above it every batch of the writer reads through the dead versions.
+# A vacuum keeps log.head below this. The writer finds the newest version by an index, whatever their number.
 DEAD_ROWS_MAX = 10_000
 # Beyond this share of dead rows, autovacuum should have begun long ago: its default is 0.2.
 DEAD_SHARE_MAX = 0.5
@@ -86,7 +86,7 @@ def _dead_rows(connection: Connection) -> Iterator[Finding]:
     for dead, vacuumed_at in connection.execute(_DEAD_ROWS):
         if dead > DEAD_ROWS_MAX:
             yield Finding(
-                f"log.head has {dead:,} dead row versions, which slow the writer down",
+                f"log.head has {dead:,} dead row versions, which take space",
                 "end what `left open` names, if anything, and then: VACUUM log.head",
                 vacuumed_at,
             )
@@ -159,7 +159,7 @@ def disk_findings(connection: Connection, directory: str, free_bytes: int) -> It
 
 
 CHECKS = (
-    Check("dead rows", _dead_rows, "each batch of the writer reads through them"),
+    Check("dead rows", _dead_rows, "what keeps them here lets the other tables grow too"),
     Check("vacuum", _vacuum, "tables grow and become slow, and PostgreSQL stops writes before transaction ids run out"),
     Check("indexes", _indexes, "every write keeps the index up to date, and no read gains from it"),
     Check("disk", _disk, "commands are refused with 503 when the disk is full"),

@@ -62,7 +62,8 @@ def _of_projection(standing: Standing) -> Iterator[Finding]:
     if standing.parked:
         yield Finding(
             f"{standing.parked} streams of {name} are parked, because an event of each cannot be projected",
-            "orders parked says which, why, and what waits; after mending the cause: orders parked retry --all",
+            "orders parked says which, why, and what waits; after mending the cause: orders parked retry",
+            standing.parked_since,
         )
 
 

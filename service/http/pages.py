@@ -117,7 +117,7 @@ def router(
     `prefix` is what a proxy puts in front of their paths. `is_open`: no caller is asked for a key.
     """
     routes = APIRouter(route_class=StrictRoute, tags=["operations"])
-    state = State(reads)
+    state = State(reads, health.workers)
 
     @get(routes, "/", answers=FrontPage, security=PUBLIC, synced=False)
     async def get_front_page() -> Response:

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from contract.problems import Problem
 from projector.status import Standing
@@ -25,6 +25,22 @@ KEPT_SECONDS = 1.0
 SECONDS_MAX = 0.5
 STATES = ("live", "catching_up", "rebuilding", "outdated", "stopped")
 
+# Of each projection, and of each mirror of one: the end of the metric's name, its meaning, and the value.
+_FIGURES: tuple[tuple[str, str, Callable[[Standing], float | None]], ...] = (
+    ("position", "Position of the last event that is in", lambda it: it.position),
+    ("lag_events", "Events that are not in yet", lambda it: it.lag_events),
+    ("lag_seconds", "Age of the first event that is not in, 0 if there is none", lambda it: it.lag.total_seconds()),
+)
+_OF_PROJECTIONS: tuple[tuple[str, str, Callable[[Standing], float | None]], ...] = (
+    ("orders_parked_streams", "Streams that are parked", lambda it: it.parked),
+    (
+        "orders_parked_oldest_timestamp_seconds",
+        "When the first of them was parked; missing if none is",
+        lambda it: it.parked_since.timestamp() if it.parked_since else None,
+    ),
+    ("orders_replay_progress_ratio", "How much of a rebuild is done; missing without one", lambda it: it.progress),
+)
+
 # Of roles without pg_read_all_stats PostgreSQL hides when the transactions of other roles began.
 _DATABASE = Statement(
     b"""
@@ -32,7 +48,12 @@ SELECT
     (SELECT coalesce(max(extract(epoch FROM clock_timestamp() - xact_start)), 0)::float8 FROM pg_stat_activity
         WHERE datname = current_database() AND pid <> pg_backend_pid()),
     (SELECT coalesce(sum(n_dead_tup), 0)::float8 FROM pg_stat_user_tables WHERE relid = to_regclass('log.head')),
-    pg_total_relation_size('log.events')::float8
+    pg_total_relation_size('log.events')::float8,
+    (SELECT jsonb_build_object(
+        'accepted', coalesce(sum(accepted), 0),
+        'already_there', coalesce(sum(already_there), 0),
+        'refused', coalesce(sum((SELECT sum(value::bigint) FROM json_each_text(refused))), 0)
+    ) FROM operations.imports)
 """
 )
 
@@ -44,8 +65,10 @@ log = logging.getLogger(__name__)
 class State:
     """The gauges about the database, no older than KEPT_SECONDS."""
 
-    def __init__(self, reads: Reads) -> None:
+    def __init__(self, reads: Reads, workers: Callable[[], int | None]) -> None:
+        """`workers` returns how many workers hear the bell; None while Redis does not answer."""
         self._reads = reads
+        self._workers = workers
         self._lock = asyncio.Lock()
         self._kept: list[Metric] = []
         self._read_at = float("-inf")
@@ -59,7 +82,8 @@ class State:
             if time.monotonic() - self._read_at > KEPT_SECONDS:
                 self._kept = await self._read()
                 self._read_at = time.monotonic()
-            return [_build_info(), *self._kept]
+            workers = GaugeMetricFamily("orders_workers_live", "Workers that hear the bell", self._workers())
+            return [_build_info(), workers, *self._kept]
 
     async def _read(self) -> list[Metric]:
         try:
@@ -74,47 +98,46 @@ class State:
         return [
             _up(1),
             *_of_log(standings, database),
+            *_of_standings("orders_projection", ["projection"], STATES, standings),
             *_of_projections(standings),
             *_of_verify(verified),
-            *_of_mirrors(mirrors),
+            *_of_standings("orders_mirror", ["mirror", "projection"], (*STATES, "ended"), mirrors),
+            _each("orders_mirror_parked_streams", "Streams that the mirror holds back", mirrors, lambda it: it.parked),
         ]
 
 
 def _of_log(standings: Sequence[Standing], database: Sequence[Any]) -> list[Metric]:
-    """The gauges of the log; `database` is a row of _DATABASE."""
-    oldest_transaction, dead_rows, log_bytes = database
+    """The gauges of the log, and what was imported into it; `database` is a row of _DATABASE."""
+    oldest_transaction, dead_rows, log_bytes, imported = database
     heartbeat = max(it.seen_at.timestamp() for it in standings)
+    rows = CounterMetricFamily("orders_import_rows", "Rows of all imports by outcome", labels=["outcome"])
+    for outcome, number in imported.items():
+        rows.add_metric([outcome], number)
     return [
         _gauge("orders_log_head_position", "Position of the log's last event", max(it.head for it in standings)),
         _gauge("orders_log_bytes", "Size of the table of events, with its indexes", log_bytes),
         _gauge("orders_log_head_dead_rows", "Dead row versions of log.head that a vacuum has to remove", dead_rows),
         _gauge("orders_database_oldest_transaction_seconds", "Age of the oldest open transaction", oldest_transaction),
         _gauge("orders_worker_heartbeat_timestamp_seconds", "When a worker last looked at the log", heartbeat),
+        rows,
     ]
 
 
-def _of_projections(standings: Sequence[Standing]) -> list[Metric]:
-    states = GaugeMetricFamily(
-        "orders_projection_state", "1 for the state of the projection, 0 for the others", labels=["projection", "state"]
-    )
+def _of_standings(
+    name: str, labels: Sequence[str], states: Sequence[str], standings: Sequence[Standing]
+) -> list[Metric]:
+    """State, position and lag: of projections, or of mirrors."""
+    family = GaugeMetricFamily(f"{name}_state", "1 for the state, 0 for the others", labels=[*labels, "state"])
     for standing in standings:
-        for state in STATES:
-            states.add_metric([standing.name, state], standing.state == state)
-    figures: tuple[tuple[str, str, Callable[[Standing], float | None]], ...] = (
-        ("orders_projection_position", "Position of the last event projected", lambda it: it.position),
-        ("orders_projection_lag_events", "Events that are not projected yet", lambda it: it.lag_events),
-        ("orders_projection_lag_seconds", "Age of the first event not projected", lambda it: it.lag.total_seconds()),
-        ("orders_parked_streams", "Streams that are parked", lambda it: it.parked),
-        ("orders_replay_progress_ratio", "How much of a rebuild is done; missing without one", lambda it: it.progress),
-    )
-    found: list[Metric] = [states]
-    for name, meaning, figure in figures:
-        family = GaugeMetricFamily(name, meaning, labels=["projection"])
-        for standing in standings:
-            if (value := figure(standing)) is not None:
-                family.add_metric([standing.name], value)
-        found.append(family)
-    return found
+        for state in states:
+            family.add_metric([*_labels(standing), state], standing.state == state)
+    figures = [_each(f"{name}_{end}", meaning, standings, figure, labels) for end, meaning, figure in _FIGURES]
+    return [family, *figures]
+
+
+def _of_projections(standings: Sequence[Standing]) -> list[Metric]:
+    """The gauges that mirrors do not have."""
+    return [_each(name, meaning, standings, figure, ["projection"]) for name, meaning, figure in _OF_PROJECTIONS]
 
 
 def _of_verify(rows: Sequence[Sequence[Any]]) -> list[Metric]:
@@ -132,28 +155,23 @@ def _of_verify(rows: Sequence[Sequence[Any]]) -> list[Metric]:
     return [times, differences]
 
 
-def _of_mirrors(standings: Sequence[Standing]) -> list[Metric]:
-    states = GaugeMetricFamily(
-        "orders_mirror_state",
-        "1 for the state of the mirror, 0 for the others",
-        labels=["mirror", "projection", "state"],
-    )
+def _each(
+    name: str,
+    meaning: str,
+    standings: Sequence[Standing],
+    figure: Callable[[Standing], float | None],
+    labels: Sequence[str] = ("mirror", "projection"),
+) -> Metric:
+    """A gauge with a value for each standing that has one."""
+    family = GaugeMetricFamily(name, meaning, labels=labels)
     for standing in standings:
-        for state in (*STATES, "ended"):
-            states.add_metric([standing.mirror or "", standing.name, state], standing.state == state)
-    figures: tuple[tuple[str, str, Callable[[Standing], float]], ...] = (
-        ("orders_mirror_position", "Position of the last event mirrored", lambda it: it.position),
-        ("orders_mirror_lag_events", "Events not mirrored yet", lambda it: it.lag_events),
-        ("orders_mirror_lag_seconds", "Age of the first event not mirrored", lambda it: it.lag.total_seconds()),
-        ("orders_mirror_parked_streams", "Streams that the mirror holds back", lambda it: it.parked),
-    )
-    found: list[Metric] = [states]
-    for name, meaning, figure in figures:
-        family = GaugeMetricFamily(name, meaning, labels=["mirror", "projection"])
-        for standing in standings:
-            family.add_metric([standing.mirror or "", standing.name], figure(standing))
-        found.append(family)
-    return found
+        if (value := figure(standing)) is not None:
+            family.add_metric(_labels(standing), value)
+    return family
+
+
+def _labels(standing: Standing) -> list[str]:
+    return [standing.name] if standing.mirror is None else [standing.mirror, standing.name]
 
 
 def _build_info() -> Metric:

@@ -75,8 +75,8 @@ def record(database_url: str) -> str:
     with psycopg.connect(database_url) as connection:
         table.finish(connection, job, {"said": HOSTILE, "is_well": False, "differences": [difference]})
         connection.execute(
-            "INSERT INTO operations.imports (id, path, finished_at, accepted, refused, first_rejects, error) "
-            "VALUES (%s, %s, now(), 3, %s, %s, %s)",
+            "INSERT INTO operations.imports (id, path, finished_at, bytes_total, accepted, refused, first_rejects, "
+            "error) VALUES (%s, %s, now(), 9, 3, %s, %s, %s)",
             (new_id(), HOSTILE, Json({HOSTILE[:50]: 1}), Json([reject]), HOSTILE),
         )
         connection.execute(

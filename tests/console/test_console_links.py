@@ -79,6 +79,15 @@ def test_the_key_of_a_link_ends_and_is_in_the_audit(url: str, module_database_ur
     assert acts[0] >= len(rows)
 
 
+def test_a_link_stays_valid_when_its_key_cannot_be_made(url: str, module_database_url: str) -> None:
+    token = first_key.link(module_database_url)
+    with psycopg.connect(module_database_url, autocommit=True) as connection:
+        connection.execute("ALTER TABLE access.api_keys ADD CONSTRAINT no_room CHECK (false) NOT VALID")
+        assert visit(url, token)[0].status_code == 503
+        connection.execute("ALTER TABLE access.api_keys DROP CONSTRAINT no_room")
+    assert visit(url, token)[1].status_code == 200
+
+
 @pytest.mark.parametrize("token", ["", "x", "\x00", "'; DROP TABLE access.api_keys", "ключ", "t" * 5_000])
 def test_a_hostile_token_signs_nobody_in(url: str, token: str) -> None:
     assert visit(url, token)[0].status_code == 401

@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from typer.main import get_command
 
 from command import deciding, states, waiting, writer
 from command import fields as limits
@@ -23,10 +22,10 @@ from query.orders import OrdersParameters
 from query.products import ProductsParameters
 from query.users import UsersParameters
 from service.app import create_app
-from service.cli.commands import app
 from service.cli.keys import API_KEY_VARIABLE
 from service.http import connections, reading
 from service.settings import SECRETS, Settings
+from tests.command_line import subcommands
 from tests.docs import reference
 from tests.docs.walking import ROOT, blocks
 
@@ -98,7 +97,7 @@ def test_every_command_of_orders_that_is_named_is_one(name: str) -> None:
     text = text_of(name)
     lines = [line for language, content in blocks(text) if language != "text" for line in content.splitlines()]
     lines += _CODE.findall(re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL))
-    commands = get_command(app).commands  # type: ignore[attr-defined]
+    commands = subcommands()
     for line in lines:
         for command, arguments in _COMMAND.findall(line):
             assert command in commands, line
@@ -111,7 +110,7 @@ def test_every_command_of_orders_that_is_named_is_one(name: str) -> None:
 
 def test_every_command_of_orders_is_documented() -> None:
     text = text_of("README.md") + text_of("docs/operating.md")
-    for command in get_command(app).commands:  # type: ignore[attr-defined]
+    for command in subcommands():
         assert f"orders {command}" in text
 
 

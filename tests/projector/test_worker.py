@@ -91,6 +91,18 @@ def test_a_worker_is_woken_by_the_bell_and_looks_by_itself_without_it(
                 assert seconds_until_visible(unheard, other) < 3
 
 
+def test_a_worker_on_the_same_redis_database_takes_no_news_from_another(
+    heard: Writing, database_url: str, module_database_url: str, redis_url: str, other: Connection, tmp_path: Path
+) -> None:
+    """Two deployments that were given one Redis database by mistake wake each other, and nothing more."""
+    (neighbour := tmp_path / "neighbour").mkdir()
+    with (
+        WorkerProcess(module_database_url, redis_url, neighbour),
+        WorkerProcess(database_url, redis_url, tmp_path),
+    ):
+        assert seconds_to_project(8, heard, other) < 3
+
+
 def test_without_redis_the_worker_looks_by_itself(
     writing: Writing, database_url: str, other: Connection, tmp_path: Path
 ) -> None:

@@ -9,15 +9,15 @@ import psycopg
 import pytest
 import redis
 import sqlalchemy.exc
-from typer.main import get_command
 from typer.testing import CliRunner
 
 from service.cli.commands import app
 from service.cli.failures import explain
 from service.errors import OperatorError
 from service.version import VERSION
+from tests.command_line import subcommands
 
-COMMANDS = sorted(get_command(app).commands)  # type: ignore[attr-defined]
+COMMANDS = sorted(subcommands())
 NOBODY_LISTENS = "127.0.0.1:1"
 
 
@@ -116,6 +116,9 @@ def test_what_operators_cause_is_told_from_faults_of_ours() -> None:
     assert "orders migrate" in missing[0]
     assert explain(psycopg.errors.SyntaxError("at SELEC")) is None
     assert explain(KeyError("ours")) is None
+    assert explain(FileNotFoundError(2, "No such file or directory")) == ("No such file or directory", 1)
+    assert explain(PermissionError(13, "Permission denied", "/srv/a")) == ("/srv/a: Permission denied", 1)
+    assert explain(TimeoutError()) is None
 
 
 @pytest.mark.parametrize(
@@ -134,3 +137,48 @@ def test_a_wrong_command_line_is_one_line(arguments: list[str], says: str) -> No
     assert done.stdout == ""
     assert done.stderr.startswith(says)
     assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("redirected", "returncode", "says"),
+    [
+        (">/dev/full", 1, "orders: No space left on device\n"),
+        (">&-", 0, ""),
+        ("| sleep 0", 1, ""),
+        (">&- 2>&-", 0, ""),
+    ],
+)
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_output_that_cannot_be_written_is_at_most_one_line(
+    redirected: str, returncode: int, says: str, unbuffered: str
+) -> None:
+    command = f"set -o pipefail; {sys.executable} -P -m service.cli import --template users {redirected}"
+    environment = {"PATH": os.defpath, "PYTHONUNBUFFERED": unbuffered}
+    done = subprocess.run(["bash", "-c", command], env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (returncode, "", says)
+
+
+def test_a_package_of_another_project_that_hides_ours_is_one_line(tmp_path: Path) -> None:
+    """As after `pip install service` into the same environment."""
+    theirs = tmp_path / "service"
+    theirs.mkdir()
+    (theirs / "__init__.py").write_text("import a_module_that_is_not_there")
+    for project in ("orders", "service"):
+        described = tmp_path / f"{project}-1.0.dist-info"
+        described.mkdir()
+        (described / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {project}\nVersion: 1.0\n")
+        (described / "RECORD").write_text("service/__init__.py,,\n")
+    code = "import sys; sys.path.insert(0, sys.argv.pop()); from orders import main; main()"
+    command = [sys.executable, "-c", code, "status", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("orders: service has installed another package service here: install orders into a ")
+    assert done.stderr.count("\n") == 1
+
+
+def test_dramatiq_without_the_function_is_told_its_name(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "dramatiq", "service.worker", "--processes", "1", "--threads", "1"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode != 0
+    assert "orders: name the function too: dramatiq service.worker:setup" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 import yaml
-from typer.main import get_command
 from typer.testing import CliRunner
 
 from access.hosts import Hosts
 from service.cli.commands import app
 from service.embedded import postgres_program, valkey_program
 from service.settings import Settings
+from tests.command_line import subcommands
 
 ROOT = Path(__file__).parents[2]
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
@@ -83,7 +83,7 @@ def test_every_command_is_one_that_orders_has(name: str) -> None:
     assert program == "orders"
     help_text = CliRunner().invoke(app, [subcommand, "--help"])
     assert help_text.exit_code == 0
-    names = {text for parameter in get_command(app).commands[subcommand].params for text in parameter.opts}  # type: ignore[attr-defined]
+    names = {text for parameter in subcommands()[subcommand].params for text in parameter.opts}
     assert {option for option in options if option.startswith("--")} <= names
 
 

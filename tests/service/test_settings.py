@@ -50,6 +50,7 @@ def test_every_url_that_libpq_takes_is_taken(monkeypatch: pytest.MonkeyPatch, ur
         ("DATABASE_URL", "postgresql://a:hunter2@localhost:54x2/orders"),
         ("DATABASE_URL", "postgresql://a:hunter2%zz@localhost/orders"),
         ("DATABASE_URL", "postgresql://a:hunter2@localhost/orders?sslmod=require"),
+        ("DATABASE_URL", "postgresql://a:hunter2@localhost/orders?connect_timeout=soon"),
         ("QUERY_DATABASE_URL", "localhost"),
         ("REDIS_URL", "http://:hunter2@localhost"),
         ("REDIS_URL", "redis://:hunter2@localhost:port"),

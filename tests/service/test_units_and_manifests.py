@@ -8,11 +8,10 @@ from typing import Any
 
 import pytest
 import yaml
-from typer.main import get_command
 
-from service.cli.commands import app
 from service.http.connections import CONNECTIONS_MAX, OTHER_DESCRIPTORS
 from service.settings import Settings
+from tests.command_line import subcommands
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
@@ -62,7 +61,7 @@ def test_every_pod_runs_as_the_user_of_the_image_and_writes_nothing() -> None:
 
 
 def test_every_pod_migrates_first_and_then_runs_a_command_of_orders() -> None:
-    commands = get_command(app).commands  # type: ignore[attr-defined]
+    commands = subcommands()
     secrets = re.findall(r"--from-literal=(\w+)=", (DEPLOY / "kubernetes.yaml").read_text())
     assert {name for name, _ in pods()} == set(PODS)
     for name, pod in pods():

@@ -21,7 +21,7 @@ from tests.checker.check import assert_nothing_wrong
 from tests.checker.history import History, Outcome
 from tests.checker.shopper import Shopper
 from tests.system.delay import Delay
-from tests.system.stack import START_SECONDS_MAX, Stack, answers, free_port
+from tests.system.stack import START_SECONDS_MAX, ServiceProcess, Stack, answers, free_port
 
 EVERY_SECONDS = 0.05
 USUAL_SECONDS = 1.5
@@ -34,6 +34,10 @@ QUIET_SECONDS = 0.5
 RECOVERY_SECONDS_MAX = 30
 # How late a slow Redis answers: less than the service waits for it, and more.
 LATE_SECONDS = (0.1, 0.4, 0.8)
+IDLE_SECONDS = 3
+IDLE_COMMANDS_MAX, IDLE_TRANSACTIONS_MAX = 30, 60
+FULL_SECONDS = 3
+LINES_MAX = 3
 
 
 class Shop:
@@ -166,6 +170,44 @@ def test_a_redis_that_comes_back_empty_is_not_missed(stack: Stack, shop: Shop) -
         time.sleep(1)
     with redis.Redis.from_url(stack.redis_url) as client:
         assert client.info("server")["uptime_in_seconds"] < RECOVERY_SECONDS_MAX + 10
+
+
+def test_an_idle_service_asks_redis_and_postgresql_little(stack: Stack) -> None:
+    """Each projection looks at the log once a second; polling ten times as often would go unnoticed otherwise."""
+    with redis.Redis.from_url(stack.redis_url) as client:
+
+        def counts() -> tuple[int, int]:
+            # PostgreSQL has the counts of a session a second after its last statement.
+            ((transactions,),) = stack.rows("SELECT sum(xact_commit + xact_rollback)::int FROM pg_stat_database")
+            return client.info("stats")["total_commands_processed"], int(str(transactions))
+
+        before, began = counts(), time.monotonic()
+        time.sleep(IDLE_SECONDS)
+        after, seconds = counts(), time.monotonic() - began
+    commands, transactions = ((b - a) / seconds for a, b in zip(before, after, strict=True))
+    print(f"{commands:.1f} Redis commands and {transactions:.1f} transactions a second")
+    assert commands < IDLE_COMMANDS_MAX
+    assert transactions < IDLE_TRANSACTIONS_MAX
+
+
+def test_a_full_redis_is_told_in_one_line_of_each_kind(stack: Stack, shop: Shop) -> None:
+    """And commands go on; a line for each attempt would fill the disk."""
+    processes = [*stack.apis, *stack.workers]
+    before = [len(it.log) for it in processes]
+    with redis.Redis.from_url(stack.redis_url) as client, shop.going_on():
+        client.config_set("maxmemory", "1")
+        try:
+            wait_until(lambda: any("OOM" in line for line in since(processes, before)), 10, "a line about it")
+            time.sleep(FULL_SECONDS)
+        finally:
+            client.config_set("maxmemory", "0")
+    told = [line.partition(" ")[2].partition(" ")[2] for line in since(processes, before) if "OOM" in line]
+    assert len(told) <= LINES_MAX, told
+
+
+def since(processes: list[ServiceProcess], before: list[int]) -> list[str]:
+    """The lines that the processes have logged since their logs had so many characters."""
+    return [line for it, length in zip(processes, before, strict=True) for line in it.log[length:].splitlines()]
 
 
 def test_a_slow_redis_is_not_waited_for(stack: Stack, history: History, is_long: bool) -> None:

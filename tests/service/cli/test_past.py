@@ -1,6 +1,9 @@
 """`orders explain`, and `orders verify --stream`."""
 
 import json
+import os
+import subprocess
+import sys
 from decimal import Decimal
 
 import psycopg
@@ -42,6 +45,16 @@ def test_explain_names_the_event_that_set_each_field(run: Run, order: str) -> No
     assert "v1 OrderPlaced" in told["total"]
     assert "v1 OrderPlaced" in told["items.2.cancelled_quantity"]
     assert "v2 OrderLinesCancelled" in told["items.1.cancelled_quantity"]
+
+
+def test_a_terminal_that_lacks_a_character_shows_it_as_an_escape(database_url: str) -> None:
+    with Writing(database_url) as writing:
+        user = writing.user(name="Jürgen")
+    command = [sys.executable, "-P", "-m", "service.cli", "explain", f"users/{user}"]
+    environment = {"PATH": os.defpath, "DATABASE_URL": database_url, "PYTHONIOENCODING": "ascii"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "J\\xfcrgen" in done.stdout
 
 
 @pytest.mark.parametrize(

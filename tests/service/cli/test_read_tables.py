@@ -209,7 +209,7 @@ def test_ctrl_c_leaves_the_old_tables_serving_and_drops_the_new_ones(
 def test_psycopg_does_not_warn_of_a_rollback_beside_the_line_for_ctrl_c() -> None:
     program = (
         "import logging\n"
-        "from service.cli.read_tables import interruptible\n"
+        "from service.cli.rebuilding import interruptible\n"
         "with interruptible():\n"
         "    logging.getLogger('psycopg.transaction').warning('error ignored in rollback')\n"
     )

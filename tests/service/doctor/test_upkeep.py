@@ -48,6 +48,22 @@ def test_the_error_of_the_last_batch_and_tables_of_another_release_are_findings(
     assert "start a worker of this release, or: orders replay sales" in found.values()
 
 
+def test_an_import_that_stands_still_is_a_finding_until_it_is_run_again(database_url: str) -> None:
+    begin = "INSERT INTO operations.imports (id, path, bytes_total, accepted, progressed_at, finished_at, error) VALUES"
+    ago, ids = "now() - interval '4 min'", [f"01890a5d-ac96-774b-bcce-b3020000000{number}" for number in range(5)]
+    run(database_url, f"{begin} ('{ids[0]}', 'shop/', 9, 1234, now(), NULL, NULL)")
+    assert findings(database_url, "imports") == []
+    run(database_url, f"UPDATE operations.imports SET progressed_at = {ago}")
+    (found,) = findings(database_url, "imports")
+    assert "the import of shop/ has not ended, and does no rows any more; 1,234 are done" in found.what
+    assert found.since
+    run(database_url, f"{begin} ('{ids[1]}', 'shop/', 9, 7, {ago}, {ago}, 'the database does not answer')")
+    (found,) = findings(database_url, "imports")
+    assert "stopped after 7 rows: the database does not answer" in found.what
+    run(database_url, f"{begin} ('{ids[2]}', 'shop/', 9, 9, {ago}, {ago}, NULL)")
+    assert findings(database_url, "imports") == []
+
+
 def test_a_mirror_that_stopped_is_a_finding_and_one_that_ended_in_order_is_none(shop: Shop, tmp_path: Path) -> None:
     shop.user()
     catch_up(shop.database_url, f"sqlite:///{tmp_path / 'app.db'}", [SHOP])

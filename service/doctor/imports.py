@@ -1,0 +1,33 @@
+"""A check for imports that stopped before their end, and that nobody has run again."""
+
+from collections.abc import Iterator
+
+from psycopg import Connection
+
+from service.doctor.finding import Check, Finding
+
+DAYS = 7
+# An import writes down every two seconds how far it is.
+STALLED_SECONDS = 30
+
+_UNFINISHED = """
+SELECT path, error, accepted + already_there, coalesce(finished_at, progressed_at) FROM operations.imports AS run
+WHERE started_at > clock_timestamp() - make_interval(days => %(days)s)
+    AND (error IS NOT NULL OR (finished_at IS NULL
+        AND progressed_at < clock_timestamp() - make_interval(secs => %(seconds)s)))
+    AND NOT EXISTS (SELECT FROM operations.imports AS later WHERE later.path = run.path AND later.id > run.id)
+ORDER BY id
+"""
+
+
+def _imports(connection: Connection) -> Iterator[Finding]:
+    for path, error, rows, at in connection.execute(_UNFINISHED, {"days": DAYS, "seconds": STALLED_SECONDS}):
+        if error:
+            what, remedy = f"stopped after {rows:,} rows: {error}", "mend that"
+        else:
+            what = f"has not ended, and does no rows any more; {rows:,} are done"
+            remedy = "if its process waits, end what `in the way` names; if it is gone"
+        yield Finding(f"the import of {path} {what}", f"{remedy}, run the same command again: nothing comes twice", at)
+
+
+CHECKS = (Check("imports", _imports, "the rest of the file is not in the shop"),)

@@ -1,0 +1,199 @@
+"""A log of the largest orders: whatever reads all of it ends, in flat memory, and delays no command of others."""
+
+import asyncio
+import secrets
+import statistics
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from decimal import Decimal
+from pathlib import Path
+
+import httpx
+import psycopg
+
+from command.products import AddProduct
+from eventlog.ids import new_id
+from tests.builders import wait_until
+from tests.command.driving import driving, place
+from tests.system.stack import Stack
+from tests.system.weighing import session_bytes
+
+LINES, NAME_CHARACTERS = 1_000, 200
+ORDERS, ORDERS_LONG = 30, 2_000
+CLIENTS, PAUSE_SECONDS = 2, 0.1
+BASELINE_ORDERS = 40
+MIB = 1024 * 1024
+PEAK_BYTES_MAX = 250 * MIB
+# Of a command beside the work, on a machine that does nothing else. On a busy machine nothing is fast, so that the same
+# commands without the work are the measure there.
+P99_SECONDS_MAX, TIMES_BASELINE_MAX = 0.2, 5
+# For an order; a bound that grew with the square of the orders would be passed by far.
+SECONDS_MAX, SECONDS_PER_ORDER_MAX = 30, 0.5
+
+COPIES = """
+WITH head AS (UPDATE log.head SET position = position + %(orders)s::int RETURNING position - %(orders)s::int AS base)
+INSERT INTO log.events (position, stream, version, type, schema_version, occurred_at, recorded_at, data, metadata)
+SELECT base + number, 'order-' || uuidv7()::text, 1, type, 1, occurred_at, clock_timestamp(), data, metadata
+FROM head, log.events, generate_series(1, %(orders)s::int) AS number WHERE stream = %(stream)s
+"""
+
+
+async def largest_order(database_url: str) -> tuple[str, list[str], str]:
+    """Place one order of the largest size. Returns its user, its products and its stream."""
+    async with driving(database_url, is_patient=True) as driver:
+        user, products, order = await driver.user(), [new_id() for _ in range(LINES)], new_id()
+        names = [secrets.token_hex(NAME_CHARACTERS // 2) for _ in range(LINES)]
+        price = Decimal("2.5")
+        added = [AddProduct(it, it, name, price, "EUR", None) for it, name in zip(products, names, strict=True)]
+        await asyncio.gather(*map(driver.do, added))
+        await driver.do(place(user, *[(it, 2) for it in products], order_id=order))
+        return user, products, f"order-{order}"
+
+
+@dataclass
+class Buyers:
+    """Customers who place small orders all the time."""
+
+    url: str
+    body: dict[str, object]
+    seconds: list[float] = field(default_factory=list)
+    statuses: set[int] = field(default_factory=set)
+
+    @contextmanager
+    def buying(self) -> Iterator[None]:
+        stop = threading.Event()
+
+        def buy() -> None:
+            # `verify`: without TLS, nobody has to read this machine's certificates.
+            with httpx.Client(base_url=self.url, timeout=30, verify=False) as http:  # noqa: S501
+                while not stop.wait(PAUSE_SECONDS):
+                    sent = time.perf_counter()
+                    self.statuses.add(http.post("/orders", json=self.body).status_code)
+                    self.seconds.append(time.perf_counter() - sent)
+
+        threads = [threading.Thread(target=buy) for _ in range(CLIENTS)]
+        for thread in threads:
+            thread.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            for thread in threads:
+                thread.join()
+
+    def waited(self) -> tuple[float, float]:
+        """The 99th percentile and the maximum of the seconds since the last call."""
+        seconds, self.seconds = self.seconds, []
+        return statistics.quantiles(seconds, n=100, method="inclusive")[98], max(seconds)
+
+
+class Peaks:
+    """The peak memory of API, worker and the running command, as the kernel counts it."""
+
+    def __init__(self, stack: Stack) -> None:
+        self.stack = stack
+        self.bytes: dict[str, int] = {}
+
+    def look(self) -> None:
+        for process in (*self.stack.apis, *self.stack.workers):
+            if process.is_alive():
+                self.note(process.name, process.pid)
+
+    def note(self, name: str, pid: int) -> None:
+        with suppress(OSError):
+            self.bytes[name] = max(self.bytes.get(name, 0), session_bytes(pid, "VmHWM"))
+
+
+class Shop:
+    """A running service on a log of large orders, and what was seen beside each kind of work."""
+
+    def __init__(self, stack: Stack, orders: int) -> None:
+        self.stack, self.orders = stack, orders
+        self.seen: list[tuple[str, float, float]] = []
+        self.peaks = Peaks(stack)
+        user, products, stream = asyncio.run(largest_order(stack.database_url))
+        with psycopg.connect(stack.database_url, autocommit=True) as connection:
+            for copied in range(0, orders - 1, 100):
+                connection.execute(COPIES, {"orders": min(100, orders - 1 - copied), "stream": stream})
+            connection.execute("VACUUM ANALYZE log.events")
+        self.url = stack.urls[0]
+        body = {"user_id": user, "items": [{"product_id": it, "quantity": 1} for it in products[:3]]}
+        self.buyers = Buyers(self.url, body)
+        with self.buyers.buying():
+            wait_until(lambda: len(self.buyers.seconds) >= BASELINE_ORDERS, 60, "orders of others")
+        self.baseline = self.buyers.waited()
+
+    @contextmanager
+    def beside_buyers(self, what: str) -> Iterator[None]:
+        began = time.monotonic()
+        with self.buyers.buying():
+            yield
+            time.sleep(0.2)
+        self.peaks.look()
+        took, (p99, slowest) = time.monotonic() - began, self.buyers.waited()
+        print(
+            f"{what}: {took:.1f} s; POST p99 {p99 * 1000:.0f} ms, slowest {slowest * 1000:.0f} ms "
+            f"(idle {self.baseline[0] * 1000:.0f} and {self.baseline[1] * 1000:.0f}); "
+            + ", ".join(f"{name} {peak / MIB:.0f} MiB" for name, peak in self.peaks.bytes.items())
+        )
+        self.seen.append((what, took, p99))
+
+    def check(self) -> None:
+        assert self.buyers.statuses == {201}
+        assert max(self.peaks.bytes.values()) < PEAK_BYTES_MAX, self.peaks.bytes
+        allowed = max(P99_SECONDS_MAX, TIMES_BASELINE_MAX * self.baseline[0])
+        assert not [it for it in self.seen if it[1] > self.seconds_max or it[2] > allowed]
+
+    @property
+    def seconds_max(self) -> float:
+        return SECONDS_MAX + SECONDS_PER_ORDER_MAX * self.orders
+
+    def run(self, *arguments: str) -> None:
+        """Run an `orders` command to its end, which must be good."""
+        process = self.stack.service(f"{arguments[0]}-command", *arguments)
+        process.start()
+        deadline = time.monotonic() + self.seconds_max
+        while process.is_alive():
+            assert time.monotonic() < deadline, process.log
+            self.peaks.note(process.name, process.pid)
+            time.sleep(0.05)
+        assert process.wait() == 0, process.log
+        assert "Traceback" not in process.log
+
+    def pages(self, path: str) -> int:
+        """Walk a list to its end; returns the number of entries."""
+        count, link = 0, path
+        with httpx.Client(base_url=self.url, timeout=60) as http:
+            while link:
+                answer = http.get(link)
+                assert answer.status_code == 200, answer.text
+                document = answer.json()
+                count += len(document["data"])
+                after = document.get("next")
+                link = f"{path}&after={after}" if path.startswith("/events") and after else _next(answer)
+        return count
+
+
+def _next(answer: httpx.Response) -> str:
+    return answer.links.get("next", {}).get("url", "")
+
+
+def test_a_log_of_very_large_orders_is_worked_through_in_flat_memory(tmp_path: Path, is_long: bool) -> None:
+    orders = ORDERS_LONG if is_long else ORDERS
+    with Stack(tmp_path, workers=0) as stack:
+        shop = Shop(stack, orders)
+        with shop.beside_buyers("worker from 0"):
+            stack.workers.append(stack.service("worker", "work"))
+            stack.workers[0].start()
+            wait_until(lambda: stack.lag() < 20, shop.seconds_max, "caught up")
+        with shop.beside_buyers("GET /events"):
+            assert shop.pages("/events?limit=1000") > orders + LINES
+        with shop.beside_buyers("GET /orders"):
+            assert shop.pages("/orders?limit=100") > orders
+        for command in ("verify", "replay", "doctor"):
+            with shop.beside_buyers(command):
+                shop.run(command)
+        shop.check()
