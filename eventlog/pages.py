@@ -12,36 +12,48 @@ _EVENT = """json_build_object(
     'data', data)"""
 
 _BEFORE = "OVER (ORDER BY {order} ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0)"
+SIZE_BEFORE = f"coalesce(sum(octet_length(data::text)) {_BEFORE} AS size_before"
+STORED_BEFORE = f"coalesce(sum(pg_column_size(data)) {_BEFORE} AS stored_before"
+
 # Each answers one row: the head's position, the events as a JSON array, the last one's position (or version), and the
 # last that there is. Parameters: after, limit; the stream's also: stream. A stream that does not exist has no last.
-_PAGE = """
-SELECT head.position, coalesce(page.events, '[]'), coalesce(page.last, %(after)s::bigint), {last}
+LOG_PAGE = f"""
+SELECT head.position, coalesce(page.events, '[]'), coalesce(page.last, %(after)s::bigint), head.position
 FROM log.head AS head, LATERAL (
-    SELECT json_agg({event} ORDER BY {order}) AS events, max({order}) AS last
+    SELECT json_agg({_EVENT} ORDER BY position) AS events, max(position) AS last
     FROM (
-        SELECT *, coalesce(sum(octet_length(data::text)) OVER (
-            ORDER BY {order} ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0) AS size_before
-        FROM log.events WHERE {within}
+        SELECT *, {SIZE_BEFORE.format(order="position")}
+        FROM (
+            SELECT *, {STORED_BEFORE.format(order="position")}
+            FROM log.events
+            WHERE position > %(after)s::bigint
+                AND position <= least(%(after)s::bigint + %(limit)s::bigint, head.position)
+        ) AS stored
+        WHERE stored_before < {PAGE_BYTES_MAX}
     ) AS wanted
-    WHERE size_before < {bytes_max}
+    WHERE size_before < {PAGE_BYTES_MAX}
 ) AS page
-"""
+""".encode()  # noqa: S608 - put together from constants
 
-
-def _page(order: str, within: str, last: str) -> bytes:
-    return _PAGE.format(order=order, within=within, last=last, event=_EVENT, bytes_max=PAGE_BYTES_MAX).encode()
-
-
-LOG_PAGE = _page(
-    "position",
-    "position > %(after)s::bigint AND position <= least(%(after)s::bigint + %(limit)s::bigint, head.position)",
-    "head.position",
-)
-STREAM_PAGE = _page(
-    "version",
-    "stream = %(stream)s AND version > %(after)s::bigint AND version <= %(after)s::bigint + %(limit)s::bigint",
-    "(SELECT max(version) FROM log.events WHERE stream = %(stream)s)",
-)
+STREAM_PAGE = f"""
+SELECT head.position, coalesce(page.events, '[]'), coalesce(page.last, %(after)s::bigint), whole.last
+FROM log.head AS head, LATERAL (
+    SELECT json_agg({_EVENT} ORDER BY version) AS events, max(version) AS last
+    FROM (
+        SELECT *, {SIZE_BEFORE.format(order="version")}
+        FROM (
+            SELECT *, {STORED_BEFORE.format(order="version")}
+            FROM log.events
+            WHERE stream = %(stream)s AND version > %(after)s::bigint
+                AND version <= %(after)s::bigint + %(limit)s::bigint
+        ) AS stored
+        WHERE stored_before < {PAGE_BYTES_MAX}
+    ) AS wanted
+    WHERE size_before < {PAGE_BYTES_MAX}
+) AS page, LATERAL (
+    SELECT max(version) AS last FROM log.events WHERE stream = %(stream)s
+) AS whole
+""".encode()  # noqa: S608 - put together from constants
 
 HEAD = b"SELECT position FROM log.head"
 

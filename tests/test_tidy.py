@@ -55,7 +55,10 @@ TRANSACTIONS = {
     "projector/mirror/sqlite.py:SqliteTarget.swap": "mirror",  # the tables' names
     "projector/mirror/postgres.py:PostgresTarget._rename": "mirror",  # the schemas' names
     "projector/mirror/postgres.py:PostgresTarget.take": "read",  # a lock of the session
-    "projector/mirror/mysql.py:MysqlTarget.swap": "mirror",  # a setting of the session
+    "projector/mirror/building.py:complete": "mirror",  # the number of the build
+    "projector/mirror/target.py:Target.complete": "mirror",  # indexes
+    "projector/mirror/target.py:Target.make_views": "mirror",  # views for reports
+    "projector/mirror/mysql.py:MysqlTarget._when_free": "mirror",  # a setting of the session
     "projector/mirror/mysql.py:MysqlTarget._rename": "mirror",  # the tables' names
     "projector/mirror/mysql.py:MysqlTarget.take": "read",  # a lock of the session
     "projector/mirror/mysql.py:MysqlTarget.snapshot": "read",  # what the server is
@@ -80,6 +83,7 @@ WRITING = {
     "projector/mirror/postgres.py",
     "projector/mirror/sqlite.py",
     "projector/mirror/standings.py",
+    "projector/mirror/target.py",
     "projector/parking.py",
     "projector/replay.py",
     "projector/reports.py",

@@ -23,7 +23,7 @@ from query.routes import MEDIA_TYPE, get, json_response, known_id
 from query.single import VERSION_MAX, PastParameters
 from query.sync import Positioned, Sync
 from query.waiting import WaitingReads
-from timeline.reading import NOW, AsOf, Past, Timeline, Version, When
+from timeline.reading import NOW, AsOf, Past, Timeline, Version, When, let_others_run
 from timeline.resources import explanation, path_of
 
 # A deployment of a release that knows the event ends this, so an early retry is of no use.
@@ -74,7 +74,10 @@ class PastAnswers:
         )
         if not history.last:
             raise absent(path_of(stream), history.position, parked=False)
-        steps = [_shown_to(request, step.view()) for step in history.steps]
+        steps = []
+        for step in history.steps:
+            steps.append(_shown_to(request, step.view()))
+            await let_others_run(step.event)
         if not steps or steps[-1]["version"] == history.last:
             return json_response(encode({"data": steps, "next": None}), history.position)
         following = str(steps[-1]["version"])

@@ -75,8 +75,8 @@ def _running(data_dir: Path) -> dict[str, str]:
         if is_up(data_dir):
             facts: dict[str, str] = json.loads((data_dir / FILE_NAME).read_text())
             return facts
-    except FileNotFoundError:
-        pass  # it is still starting
+    except (FileNotFoundError, ValueError):
+        pass  # it is still starting, or another program has written the file
     except OSError as error:
         raise OperatorError(f"cannot read {error.filename}: {error.strerror}") from error
     raise OperatorError(

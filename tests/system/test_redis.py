@@ -35,7 +35,7 @@ RECOVERY_SECONDS_MAX = 30
 # How late a slow Redis answers: less than the service waits for it, and more.
 LATE_SECONDS = (0.1, 0.4, 0.8)
 IDLE_SECONDS = 3
-IDLE_COMMANDS_MAX, IDLE_TRANSACTIONS_MAX = 30, 60
+IDLE_COMMANDS_MAX, IDLE_TRANSACTIONS_MAX = 25, 30
 FULL_SECONDS = 3
 LINES_MAX = 3
 
@@ -173,7 +173,7 @@ def test_a_redis_that_comes_back_empty_is_not_missed(stack: Stack, shop: Shop) -
 
 
 def test_an_idle_service_asks_redis_and_postgresql_little(stack: Stack) -> None:
-    """Each projection looks at the log once a second; polling ten times as often would go unnoticed otherwise."""
+    """Polling ten times as often would cost CPU all day, and no other test would notice."""
     with redis.Redis.from_url(stack.redis_url) as client:
 
         def counts() -> tuple[int, int]:
@@ -197,11 +197,11 @@ def test_a_full_redis_is_told_in_one_line_of_each_kind(stack: Stack, shop: Shop)
     with redis.Redis.from_url(stack.redis_url) as client, shop.going_on():
         client.config_set("maxmemory", "1")
         try:
-            wait_until(lambda: any("OOM" in line for line in since(processes, before)), 10, "a line about it")
+            wait_until(lambda: any("maxmemory" in line for line in since(processes, before)), 10, "a line about it")
             time.sleep(FULL_SECONDS)
         finally:
             client.config_set("maxmemory", "0")
-    told = [line.partition(" ")[2].partition(" ")[2] for line in since(processes, before) if "OOM" in line]
+    told = [line.partition(" ")[2].partition(" ")[2] for line in since(processes, before) if "maxmemory" in line]
     assert len(told) <= LINES_MAX, told
 
 
