@@ -15,7 +15,7 @@ _Version = Annotated[
     int, Field(ge=1, le=VERSION_MAX, json_schema_extra={"format": "int32"}), BeforeValidator(number_of)
 ]
 
-# Answers a request for a resource as it was: the request, and the id in its path.
+# Answers a request for a resource as it was: the request, and the resource's stream.
 Past = Callable[[Request, str], Awaitable[Response]]
 
 

@@ -57,14 +57,7 @@ def router(reads: Reads, sync: Sync, past: Past | None = None) -> APIRouter:
     lookup = Lookup(reads, products, product_view(products))
     listing = Listing(reads, sync, products, product_view, sorts=SORTS, filters=FILTERS)
 
-    @get(
-        routes,
-        "/products",
-        answers=ProductPage,
-        security=scope("products:read"),
-        errors=["invalid-cursor"],
-        parameters=ProductsParameters,
-    )
+    @get(routes, "/products", answers=ProductPage, security=scope("products:read"), parameters=ProductsParameters)
     async def list_products(request: Request) -> Response:
         """Products, discontinued ones too, by SKU unless sorted otherwise."""
         return await listing.answer(request, ProductsParameters.of(request))
@@ -74,7 +67,6 @@ def router(reads: Reads, sync: Sync, past: Past | None = None) -> APIRouter:
         "/products/{id}",
         answers=ProductView,
         security=scope("products:read"),
-        errors=["not-found"],
         parameters=PastParameters if past else None,
         versioned=True,
     )

@@ -20,7 +20,7 @@ async def answer(request: Request, lookup: Lookup, sync: Sync, id_: str, past: P
     """
     wanted, viewer = known_id(id_), caller_of(request).viewer
     if past is not None and request.scope["query_string"]:
-        return await past(request, wanted)
+        return await past(request, f"{lookup.kind}-{wanted}")
     found = await sync.answer(request, lambda: lookup.find(wanted, viewer))
     if found.body is None:
         raise absent(request.url.path, found.position, found.parked)

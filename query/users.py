@@ -62,14 +62,7 @@ def router(reads: Reads, sync: Sync, past: Past | None = None) -> APIRouter:
         belongs_to="id",
     )
 
-    @get(
-        routes,
-        "/users",
-        answers=UserPage,
-        security=scope("users:read"),
-        errors=["invalid-cursor"],
-        parameters=UsersParameters,
-    )
+    @get(routes, "/users", answers=UserPage, security=scope("users:read"), parameters=UsersParameters)
     async def list_users(request: Request) -> Response:
         """Users who were not deleted, newest first."""
         return await listing.answer(request, UsersParameters.of(request))
@@ -79,7 +72,7 @@ def router(reads: Reads, sync: Sync, past: Past | None = None) -> APIRouter:
         "/users/{id}",
         answers=UserView,
         security=scope("users:read"),
-        errors=["not-found", "gone"],
+        errors=["gone"],
         parameters=PastParameters if past else None,
         versioned=True,
     )
