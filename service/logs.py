@@ -74,6 +74,20 @@ _OFTEN = ("dramatiq.", "projector.bell")
 _once = OncePerMinute()
 
 
+def _passes(record: logging.LogRecord) -> bool:
+    """Whether to log the record. An error of Redis is an operator's business: it gets one line, without traceback."""
+    if not record.name.startswith(_OFTEN):
+        return True
+    if record.levelno < logging.WARNING and "ConsumerThread" in record.name:
+        return False  # it restarts every three seconds
+    passes = _once.filter(record)
+    error = record.exc_info[1] if record.exc_info else None
+    # By its module, because to import redis takes time that most commands do not need.
+    if error is not None and type(error).__module__.startswith("redis."):
+        record.msg, record.args, record.exc_info = "%s: %s", (record.getMessage().rstrip("."), error), None
+    return passes
+
+
 def configure(log_format: Literal["text", "json"] = "text", log_level: str = "info") -> None:
     """Send all loggers of the process, the libraries' too, to stderr in one format. May be called again."""
     handler = logging.StreamHandler(sys.stderr)
@@ -81,4 +95,4 @@ def configure(log_format: Literal["text", "json"] = "text", log_level: str = "in
     logging.basicConfig(level=log_level.upper(), handlers=[handler], force=True)
     # Alembic says at INFO what `migrate` says better.
     logging.getLogger("alembic.runtime.migration").setLevel(logging.WARNING)
-    handler.addFilter(lambda record: not record.name.startswith(_OFTEN) or _once.filter(record))
+    handler.addFilter(_passes)
