@@ -144,7 +144,8 @@ class Loop:
             self.folding.fold(self._read_page(connection, after, end, then), parking)
             if then is None or perf_counter() - began > self._batch_seconds:
                 break
-            with refusing(end - after, after + 1):
+            # A writer may report here that it could not write an earlier page.
+            with refusing(end - position, position + 1):
                 self.writer.write_new(connection, self.folding.take_new())
             after = end
         return end

@@ -29,7 +29,7 @@ from projector.projection import Projection
 from projector.read_ahead import ReadAhead
 from projector.retrying import retry
 
-BATCH_EVENTS_MAX = 20_000
+BATCH_EVENTS_MAX = 50_000
 LOOK_SECONDS = 0.05
 RETRY_SECONDS = 60.0
 STAND_BY_SECONDS = 1.0

@@ -55,6 +55,8 @@ class SqliteTarget(Target):
 
     table_options = {"sqlite_strict": True, "sqlite_with_rowid": False}  # noqa: RUF012 - never changed
 
+    writes_behind = False
+
     def __init__(self, url: URL) -> None:
         if not url.database or url.database == ":memory:":
             raise Unsuitable("a mirror in SQLite needs a file: sqlite:///./app.db, or sqlite:////srv/app.db")
