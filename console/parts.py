@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Protocol
 
 from psycopg import Connection
@@ -31,6 +32,9 @@ class Found(Protocol):
 
     @property
     def remedy(self) -> str: ...
+
+    @property
+    def since(self) -> datetime | None: ...
 
 
 class Check(Protocol):

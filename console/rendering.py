@@ -64,6 +64,8 @@ class Renderer:
             iso=words.iso,
             size=words.size,
             short=words.short,
+            ago=words.ago,
+            code=words.code,
         )
         self._templates.globals.update(
             menu=MENU, url=self.url, static=lambda name: f"{base}/static/{DIGEST}/{name}", counted=words.counted
