@@ -9,9 +9,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
+from starlette.datastructures import Headers
 from starlette.types import Scope as Connection
 
-from access.hosts import Hosts
+from access.hosts import Hosts, is_of_another_site
 from access.limits import Rate
 from contract.callers import KEY_BEGINNING, NOBODY, SCOPES, Caller, Requirement
 from contract.problems import Problem
@@ -134,14 +135,23 @@ class Guard:
 
 
 class OpenGuard:
-    """Treats every caller as an operator: for NO_AUTH=1, on loopback alone. It checks the Host, as Guard does."""
+    """Treats every caller as an operator: for NO_AUTH=1, on loopback alone. It checks the Host, as Guard does.
 
-    def __init__(self, hosts: Hosts | None = None) -> None:
+    A page of any origin can have a browser send a POST without a body, and no key is missing from it here. So pages of
+    other origins send commands only if `origins` (CORS_ORIGINS) names theirs.
+    """
+
+    def __init__(self, hosts: Hosts | None = None, origins: str | None = None) -> None:
         self._hosts = hosts or Hosts("*")
+        self._origins = (origins or "").split(",")
 
     async def admit(self, connection: Connection, required: Requirement) -> Caller:
-        """The caller, who may do everything. Raises Problem `unknown-host`."""
+        """The caller, who may do everything. Raises Problem `unknown-host` or `cross-origin`."""
         self._hosts.check(connection)
+        if connection["method"] not in _READS and is_of_another_site(connection):
+            origin = Headers(scope=connection).get("origin")
+            if "*" not in self._origins and origin not in self._origins:
+                raise Problem("cross-origin", "A page of another origin sent this command, and CORS_ORIGINS lacks it.")
         return ANYONE
 
 

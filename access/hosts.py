@@ -1,8 +1,13 @@
-"""Which Host headers are served. A web page must not reach a local service by a name of its own (DNS rebinding)."""
+"""Which Host headers are served, and which pages send requests.
+
+A web page must not reach a local service by a name of its own (DNS rebinding), nor by a form of its own.
+"""
 
 import ipaddress
 import re
+from urllib.parse import urlsplit
 
+from starlette.datastructures import Headers
 from starlette.types import Scope as Connection
 
 from contract.problems import Problem
@@ -44,3 +49,16 @@ class Hosts:
             return False
         own = connection.get("server") or ("", 0)
         return address.is_loopback or str(address) == own[0]
+
+
+def is_of_another_site(connection: Connection) -> bool:
+    """True if a page of another origin had the browser send this request. Clients that are no browser send neither.
+
+    Browsers send Sec-Fetch-Site over https and to loopback, and Origin with every POST.
+    """
+    headers = Headers(scope=connection)
+    site = headers.get("sec-fetch-site")
+    if site is not None:
+        return site not in {"same-origin", "none"}
+    origin = headers.get("origin")
+    return origin is not None and urlsplit(origin).netloc != headers.get("host")

@@ -3,6 +3,7 @@
 import hashlib
 import logging
 import re
+from datetime import UTC, datetime
 from typing import Any
 
 from pydantic import BaseModel
@@ -13,6 +14,7 @@ from command.domain.refusals import Refused
 from command.fields import uuid_text
 from command.metrics import CommandMetrics
 from command.problems import problem_of
+from command.states import rfc3339
 from command.submission import (
     Answer,
     Command,
@@ -24,6 +26,7 @@ from command.submission import (
     Unavailable,
     one_line,
 )
+from command.trial import Trial
 from command.writer import Writer
 from contract.caching import NO_STORE
 from contract.callers import caller_of, scope
@@ -52,6 +55,8 @@ class Commands:
 
     async def run(self, request: Request, command: Command, body: BaseModel | None = None) -> Response:
         """Have `command` decided, and answer as the contract says. `body` is what the Idempotency-Key stands for."""
+        if _is_dry_run(request):
+            return await self._tried(request, command, body)
         seen = observation_of(request.scope)
         seen.command = type(command).__name__
         seen.outcome, code = "failed", "internal-error"
@@ -67,9 +72,17 @@ class Commands:
         seen.stream, seen.version, seen.position = _stream_of(answer), answer.version, answer.position
         return _response(answer, command_id)
 
+    async def _tried(self, request: Request, command: Command, body: BaseModel | None) -> Response:
+        """What the command would do. It is not counted, and its Idempotency-Key is neither looked up nor kept."""
+        answer, _ = await self._run(request, Trial(command, rfc3339(datetime.now(UTC))), body)
+        content = b'{"dry_run":true,"would":%b,"position":%d}' % (answer.body, answer.position)
+        return Response(content, 200, {"Sync-Token": str(answer.position)} | NO_STORE, "application/json")
+
     async def _run(self, request: Request, command: Command, body: BaseModel | None) -> tuple[Answer, str]:
         command_id = new_id()
         key = _key(request, body) if request.method == "POST" else None
+        if isinstance(command, Trial):
+            key = None
         try:
             answer = await self._writer.submit(Submission(command, _metadata(request, command_id), key))
         except Refused as refusal:
@@ -100,6 +113,16 @@ class Commands:
                 headers={"Command-Id": command_id},
             ) from None
         return answer, command_id
+
+
+def _is_dry_run(request: Request) -> bool:
+    """Whether the command is only tried. Raises Problem `invalid-parameter`."""
+    if not request.scope["query_string"]:
+        return False
+    values = request.query_params.getlist("dry_run")
+    if values not in (["true"], ["false"]):
+        raise Problem("invalid-parameter", "dry_run: must be true or false, once.", parameter="dry_run")
+    return values == ["true"]
 
 
 def path_id(value: str) -> str:
@@ -135,7 +158,8 @@ def documented(view: type[BaseModel] | None, status: int, *codes: str, needs: st
     return {
         "responses": {status: answer, **problems(*codes, *every, security=security)},
         "response_model": None,
-        "openapi_extra": {"security": security, "parameters": taken},
+        # Generators take an operation's first good answer as its type, so dry_run is no parameter in the document.
+        "openapi_extra": {"security": security, "parameters": taken, "x-dry-run": True},
     }
 
 

@@ -4,7 +4,8 @@ A cache in front of the log. The writer keeps it honest: it holds the log's head
 stream that somebody else has appended to. What is not here is loaded from a snapshot and the events behind it.
 """
 
-from collections.abc import Callable, Container, Iterable
+from collections.abc import Callable, Container, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -153,6 +154,16 @@ class States:
         if not kind.kept:
             self._passing.append(stream)
         return after
+
+    @contextmanager
+    def kept(self, streams: Iterable[str]) -> Iterator[None]:
+        """Put these streams back to what they are now, whatever happens inside the `with`."""
+        before = {stream: self._streams[stream] for stream in streams if stream in self._streams}
+        try:
+            yield
+        finally:
+            self.forget(streams)
+            self._streams |= before
 
     def set_owner(self, claim: str, stream: str | None) -> None:
         self._claims[claim] = stream

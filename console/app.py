@@ -1,9 +1,6 @@
 """The console as an application of its own, which the service mounts at /console."""
 
 from collections.abc import Callable
-from contextlib import ExitStack
-from types import TracebackType
-from typing import Self
 from urllib.parse import parse_qsl
 
 from starlette.applications import Starlette
@@ -14,9 +11,10 @@ from starlette.responses import Response
 from starlette.routing import Match, Route
 from starlette.types import Receive, Scope, Send
 
+from access.hosts import is_of_another_site
 from console.database import Database, Unanswered
 from console.desk import Desk
-from console.gate import Gate, is_of_another_site
+from console.gate import Gate, demand_scope
 from console.pages import acting, event, events, jobs, operations, overview, records, resource, theme
 from console.parts import Parts
 from console.pulse import Heart
@@ -50,6 +48,8 @@ PAGES: dict[str, Page] = {
     "/configuration": operations.configuration,
     "/{kind}/{id}": resource.show,
 }
+# These show what the log says, so they need the scope that reading it over HTTP needs.
+OF_THE_LOG = {"/events", "/events/{position:int}", "/find", "/{kind}/{id}"}
 FORMS: dict[str, Page] = {
     "/theme": theme.choose,
     "/jobs": acting.start,
@@ -60,16 +60,16 @@ _LINK = Route("/sign-in", static, methods=["GET"])  # only its path counts
 
 
 class Console:
-    """The pages. Open it with `with` before the first request."""
+    """The pages. Open `database` with `with` before the first request."""
 
     PATH = PATH
 
     def __init__(self, parts: Parts) -> None:
-        database = Database(parts.database_url)
-        self._desk = Desk(parts, database, Heart(parts, database), Renderer(PATH, parts.prefix))
+        self.database = Database(parts.database_url)
+        self._desk = Desk(parts, self.database, Heart(parts, self.database), Renderer(PATH, parts.prefix))
         self._gate = Gate(parts, self._desk.renderer)
-        self._stack = ExitStack()
-        routes = [Route(path, self._endpoint(page), methods=["GET"]) for path, page in PAGES.items()]
+        needed = dict.fromkeys(OF_THE_LOG, "events:read")
+        routes = [Route(path, self._endpoint(page, needed.get(path)), methods=["GET"]) for path, page in PAGES.items()]
         routes += [Route(path, self._endpoint(form), methods=["POST"]) for path, form in FORMS.items()]
         # These three need no key.
         self._open = [
@@ -81,19 +81,10 @@ class Console:
             routes=self._open + routes, exception_handlers={Unanswered: self._unanswered, HTTPException: self._refused}
         )
 
-    def __enter__(self) -> Self:
-        self._stack.enter_context(self._desk.database)
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._stack.close()
-
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
         answer: Response | None = None
-        if request.method == "POST" and is_of_another_site(request):
+        if request.method == "POST" and is_of_another_site(scope):
             answer = await self._refused(request, HTTPException(403, "Another site sent this form."))
         elif (token := _token_of_link(request)) is not None:
             answer = await self._gate.sign_in_by_link(request, token)
@@ -119,8 +110,10 @@ class Console:
         page.headers.update(error.headers or {})
         return page
 
-    def _endpoint(self, page: Page) -> Callable[[Request], object]:
+    def _endpoint(self, page: Page, scope: str | None = None) -> Callable[[Request], object]:
         async def endpoint(request: Request) -> Response:
+            if scope:
+                demand_scope(request, scope)
             if request.method == "POST":
                 request.state.form = await _form(request)
             return await run_in_threadpool(page, self._desk, request)

@@ -4,7 +4,7 @@ A browser signs in with an API key and keeps it in a cookie. No script can read 
 can have it sent. So a key that is revoked ends the visit too, in every process of the API.
 """
 
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import quote, unquote
 
 import psycopg
 from starlette.exceptions import HTTPException
@@ -14,6 +14,7 @@ from starlette.types import Scope
 
 from console.parts import Parts
 from console.rendering import KEY_COOKIE, Renderer
+from contract.callers import Caller
 from contract.problems import Problem
 from eventlog.append import Unreplicated
 
@@ -27,7 +28,7 @@ class Gate:
 
     def __init__(self, parts: Parts, renderer: Renderer) -> None:
         self._admit = parts.admit
-        self._key_of_link = parts.key_of_link
+        self._use_link = parts.use_link
         self._is_secure = parts.is_secure
         self._renderer = renderer
 
@@ -56,13 +57,13 @@ class Gate:
     async def sign_in_by_link(self, request: Request, token: str) -> Response:
         """Use up a link that `orders up` has printed, and keep the key that it gives in the cookie."""
         try:
-            key = await self._key_of_link(token)
+            issued = await self._use_link(token)
         except (psycopg.Error, Unreplicated, TimeoutError):
             return self._page(request, 503, "The database does not answer. Try the link again.")
-        if key is None:
+        if issued is None:
             reason = "This link was used before, or has expired. Sign in with a key, or make a link: orders keys link"
             return self._page(request, 401, reason)
-        return self._with_cookie(quote(key))
+        return self._with_cookie(quote(issued.text))
 
     def _with_cookie(self, value: str) -> Response:
         answer = self._renderer.redirect(self._renderer.url("/"))
@@ -91,16 +92,12 @@ class Gate:
         return page
 
 
-def is_of_another_site(request: Request) -> bool:
-    """True if a page of another origin had the browser send this request. Clients that are no browser send neither.
-
-    Browsers send Sec-Fetch-Site over https and to loopback, and Origin with every POST.
-    """
-    site = request.headers.get("sec-fetch-site")
-    if site is not None:
-        return site not in {"same-origin", "none"}
-    origin = request.headers.get("origin")
-    return origin is not None and urlsplit(origin).netloc != request.headers.get("host")
+def demand_scope(request: Request, scope: str) -> Caller:
+    """The caller, who has the scope. Raises HTTPException 403."""
+    caller: Caller = request.scope["caller"]
+    if scope not in caller.scopes:
+        raise HTTPException(403, f"This needs a key with the scope {scope}, which yours lacks.")
+    return caller
 
 
 def _with_key(scope: Scope, key: str | None) -> Scope:

@@ -5,15 +5,14 @@ One look a second serves all pages of a process; the checks of the server run ev
 
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import NamedTuple
 
 from anyio import from_thread
-from psycopg import Connection
 
 from console.database import Database, Unanswered
-from console.parts import Parts
+from console.parts import Finding, Parts
 from console.words import counted, short
 from projector.parked import Group, groups
 from projector.status import Status, status
@@ -27,11 +26,6 @@ _OLDEST = b"""
 SELECT coalesce(extract(epoch FROM max(clock_timestamp() - xact_start)), 0)::float8 FROM pg_stat_activity
 WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid()
 """
-
-# Findings of these checks put orders at risk.
-_BAD = {"durability", "in the way", "disk"}
-# Where an operator reads more of their findings, and acts.
-_PAGES = {"verified": "/projections", "mirrors": "/projections", "imports": "/imports"}
 
 _OF_CONDITION = {
     "database": (
@@ -50,20 +44,6 @@ _OF_CONDITION = {
         "mend what else is found here, or else see `orders doctor`; this ends with the next command that succeeds",
     ),
 }
-
-
-class Finding(NamedTuple):
-    """Something that an operator should know: what, since when, why it matters, and what to do.
-
-    `page` is where to read more, and to act.
-    """
-
-    level: str  # "bad" or "warn"
-    what: str
-    why: str
-    remedy: str
-    page: str | None = None
-    since: datetime | None = None
 
 
 class Pulse(NamedTuple):
@@ -136,11 +116,10 @@ class Heart:
             return self._pulse
 
     def _look(self) -> Pulse:
-        condition = from_thread.run(self._parts.condition)
-        findings = [_of_condition("bad", name, reason) for name, reason in condition.not_ready.items()]
-        # What is parked is told below, by its cause.
-        degraded = {name: reason for name, reason in condition.degraded.items() if name != "projector"}
-        findings += [_of_condition("warn", name, reason) for name, reason in degraded.items()]
+        not_ready, degraded = from_thread.run(self._parts.condition)
+        findings = [_of_condition("bad", name, reason) for name, reason in not_ready.items()]
+        # The causes of parked streams are listed below.
+        findings += [_of_condition("warn", name, reason) for name, reason in degraded.items() if name != "projector"]
         workers = self._parts.workers()
         found, parked, oldest = None, 0, None
         try:
@@ -154,7 +133,7 @@ class Heart:
                 row = connection.execute(_OLDEST).fetchone()
                 oldest = row[0] if row else None
                 if time.monotonic() - self._checked_at >= CHECK_SECONDS:
-                    self._checked = list(self._check(connection))
+                    self._checked = list(self._parts.examine(connection))
                     self._checked_at = time.monotonic()
                 findings += self._checked
         except Unanswered as error:
@@ -162,13 +141,6 @@ class Heart:
                 findings.append(Finding("bad", str(error).rstrip("."), *_OF_CONDITION["database"]))
         findings.sort(key=lambda it: it.level != "bad")
         return Pulse(found, findings, parked, workers, oldest)
-
-    def _check(self, connection: Connection) -> Iterable[Finding]:
-        for check in self._parts.checks:
-            for found in check.run(connection):
-                level = "bad" if check.name in _BAD else "warn"
-                why = f"{check.why[:1].upper()}{check.why[1:]}."
-                yield Finding(level, found.what, why, found.remedy, _PAGES.get(check.name), found.since)
 
 
 def _of_condition(level: str, name: str, reason: str) -> Finding:

@@ -48,6 +48,12 @@ def iso(at: datetime) -> str:
     return at.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
+def typed_time(text: str) -> datetime:
+    """A time that somebody typed; without a zone it is UTC. Raises ValueError and OverflowError."""
+    at = datetime.fromisoformat(text.upper())
+    return (at if at.tzinfo else at.replace(tzinfo=UTC)).astimezone(UTC)
+
+
 def size(length: int) -> str:
     """A number of bytes."""
     if length < 1024:

@@ -35,7 +35,7 @@ _SHARED: dict[str, tuple[int | str, tuple[str, ...]]] = {
         ),
     ),
     "Unauthenticated": (401, ("unauthenticated", "token-expired")),
-    "MissingScope": (403, ("missing-scope",)),
+    "MissingScope": (403, ("missing-scope", "cross-origin")),
     "RateLimited": (429, ("rate-limited",)),
 }
 

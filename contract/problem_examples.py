@@ -77,6 +77,7 @@ EXAMPLES: dict[str, Problem] = {
         ),
         Problem("mixed-currency", "The products have the currencies EUR, GBP."),
         Problem("unknown-line", "The order has no line 7.", lines=[{"line": 7}]),
+        Problem("cross-origin", "A page of another origin sent this command, and CORS_ORIGINS lacks it."),
         Problem("unknown-host", "The Host header names a host that is not served here."),
         Problem("rate-limited", "The account sends writes faster than 600 a minute allow."),
         Problem("headers-too-large", "The headers are more than 100, or than 32768 bytes."),

@@ -176,6 +176,12 @@ PROBLEMS: dict[str, ProblemType] = {
         "Place an order for each currency.",
     ),
     "unknown-line": ProblemType(422, "Unknown line", "The order has no such line.", "Name lines that the order has."),
+    "cross-origin": ProblemType(
+        403,
+        "Cross-origin command",
+        "A page of another origin had a browser send a command to a service that asks for no keys.",
+        "Run the service with keys, or have its operator name the origin in CORS_ORIGINS.",
+    ),
     "unknown-host": ProblemType(
         421,
         "Unknown host",

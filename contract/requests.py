@@ -89,6 +89,7 @@ class StrictRoute(APIRoute):
         self.required = required
         documented = (self.openapi_extra or {}).get("parameters", ())
         self._takes_query = any(one["in"] == "query" for one in documented)
+        self._known = {"dry_run"} if "x-dry-run" in (self.openapi_extra or {}) else set()
         self._takes_request = self.dependant.request_param_name is not None
         model: Any = self.body_field.field_info.annotation if self.body_field else None
         self._body = TypeAdapter(model) if model else None
@@ -119,7 +120,7 @@ class StrictRoute(APIRoute):
     def _check_query(self, request: Request) -> None:
         # A route that takes query parameters checks them itself: it only documents them.
         if request.scope["query_string"] and not self._takes_query:
-            refuse_parameters(request)
+            refuse_parameters(request, self._known)
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         await admit(scope, self.required)
@@ -215,9 +216,11 @@ def refuse_undeclared(app: FastAPI) -> None:
             raise TypeError(f"{path} is no StrictRoute: nothing checks who may call it")
 
 
-def refuse_parameters(request: Request) -> None:
-    """Raise Problem `unknown-parameter` if the query string has any parameter."""
+def refuse_parameters(request: Request, known: Collection[str] = ()) -> None:
+    """Raise Problem `unknown-parameter` if the query string has any parameter that is not `known`."""
     for name, _ in parse_qsl(request.url.query, keep_blank_values=True):
+        if name in known:
+            continue
         raise Problem(
             "unknown-parameter", f"{request.url.path} takes no query parameter {name[:100]!r}.", parameter=name[:100]
         )

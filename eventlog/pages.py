@@ -1,7 +1,8 @@
 """The log as callers see it: pages of events as JSON, built by PostgreSQL; and how far the log has come."""
 
 # A page ends early once its data has this many bytes: so large events do not make large pages. It always has at least
-# one event. PostgreSQL adds up the sizes before it makes JSON of the events.
+# one event. PostgreSQL adds up the sizes before it makes JSON of the events. To know the size of a compressed event it
+# has to read all of it. So it first leaves out what is too much even as it is stored, whose size it knows unread.
 PAGE_BYTES_MAX = 4 * 1024 * 1024
 
 _EVENT = """json_build_object(
@@ -10,8 +11,9 @@ _EVENT = """json_build_object(
     'recorded_at', to_char(recorded_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
     'data', data)"""
 
-_SIZE_BEFORE = """coalesce(sum(octet_length(data::text)) OVER (
-            ORDER BY {order} ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0) AS size_before"""
+_BEFORE = "OVER (ORDER BY {order} ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0)"
+_SIZE_BEFORE = f"coalesce(sum(octet_length(data::text)) {_BEFORE} AS size_before"
+_STORED_BEFORE = f"coalesce(sum(pg_column_size(data)) {_BEFORE} AS stored_before"
 
 # Each answers one row: the head's position, the events as a JSON array, the last one's position (or version), and the
 # last that there is. Parameters: after, limit; the stream's also: stream. A stream that does not exist has no last.
@@ -21,9 +23,13 @@ FROM log.head AS head, LATERAL (
     SELECT json_agg({_EVENT} ORDER BY position) AS events, max(position) AS last
     FROM (
         SELECT *, {_SIZE_BEFORE.format(order="position")}
-        FROM log.events
-        WHERE position > %(after)s::bigint
-            AND position <= least(%(after)s::bigint + %(limit)s::bigint, head.position)
+        FROM (
+            SELECT *, {_STORED_BEFORE.format(order="position")}
+            FROM log.events
+            WHERE position > %(after)s::bigint
+                AND position <= least(%(after)s::bigint + %(limit)s::bigint, head.position)
+        ) AS stored
+        WHERE stored_before < {PAGE_BYTES_MAX}
     ) AS wanted
     WHERE size_before < {PAGE_BYTES_MAX}
 ) AS page
@@ -35,9 +41,13 @@ FROM log.head AS head, LATERAL (
     SELECT json_agg({_EVENT} ORDER BY version) AS events, max(version) AS last
     FROM (
         SELECT *, {_SIZE_BEFORE.format(order="version")}
-        FROM log.events
-        WHERE stream = %(stream)s AND version > %(after)s::bigint
-            AND version <= %(after)s::bigint + %(limit)s::bigint
+        FROM (
+            SELECT *, {_STORED_BEFORE.format(order="version")}
+            FROM log.events
+            WHERE stream = %(stream)s AND version > %(after)s::bigint
+                AND version <= %(after)s::bigint + %(limit)s::bigint
+        ) AS stored
+        WHERE stored_before < {PAGE_BYTES_MAX}
     ) AS wanted
     WHERE size_before < {PAGE_BYTES_MAX}
 ) AS page, LATERAL (

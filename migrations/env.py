@@ -4,9 +4,10 @@ import os
 
 from alembic import context
 from alembic.util import CommandError
-from sqlalchemy import create_engine, text
+from sqlalchemy import Connection, create_engine, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
+from sqlalchemy.schema import SetColumnComment, SetTableComment
 
 import access.tables
 import eventlog.tables
@@ -20,7 +21,8 @@ MIGRATION_LOCK = 0x6F72_6465_7273  # "orders" in ASCII
 # called 0001, 0002 and 0003 too.
 VERSION_SCHEMA, VERSION_TABLE = "log", "orders_schema_version"
 
-OUR_SCHEMAS = {eventlog.tables.SCHEMA, access.tables.SCHEMA}
+OUR_TABLES = [eventlog.tables.metadata, access.tables.metadata]
+OUR_SCHEMAS = {metadata.schema for metadata in OUR_TABLES}
 OTHERS_SECONDS_MAX = 600  # for a migration that another process runs
 # Requests queue behind a migration that waits for a table: it gives up, to be repeated when the table is free.
 LOCK_SECONDS_MAX = 10
@@ -40,7 +42,7 @@ def run(database_url: str) -> None:
         connection.execute(text(f"SET LOCAL lock_timeout = '{LOCK_SECONDS_MAX}s'"))
         context.configure(
             connection=connection,
-            target_metadata=[eventlog.tables.metadata, access.tables.metadata],
+            target_metadata=OUR_TABLES,
             include_schemas=True,
             # Alembic leaves the tables of projections alone: a replay makes those.
             include_name=lambda name, kind, _: kind != "schema" or name in OUR_SCHEMAS,
@@ -48,10 +50,22 @@ def run(database_url: str) -> None:
             version_table_schema=VERSION_SCHEMA,
         )
         # A role that may only read asks for the revision with `alembic current`, which changes nothing.
-        reads = context.get_context().opts.get("dont_mutate")
+        migration = context.get_context()
+        reads = migration.opts.get("dont_mutate")
         if not reads and connection.scalar(text(f"SELECT to_regnamespace('{VERSION_SCHEMA}') IS NULL")):
             connection.execute(text(f"CREATE SCHEMA {VERSION_SCHEMA}"))
+        before = migration.get_current_heads()
         context.run_migrations()
+        if before != migration.get_current_heads():
+            _comment(connection)
+
+
+def _comment(connection: Connection) -> None:
+    """Give tables and columns the comments that the code declares. The steps of the migration have none of these."""
+    for table in [table for metadata in OUR_TABLES for table in metadata.sorted_tables]:
+        connection.execute(SetTableComment(table))
+        for column in table.columns:
+            connection.execute(SetColumnComment(column))
 
 
 def _url() -> str:

@@ -20,7 +20,7 @@ from eventlog.codec import Codec
 from projector.checkpoint import Checkpoint, Seen
 from projector.folding import Folding
 from projector.narrowing import Narrowing, refusing
-from projector.paging import PAGE_MAX, PageMax, ReadPage, page_ends, reader_of
+from projector.paging import BATCH_SECONDS, PAGE_MAX, PageMax, ReadPage, page_ends, reader_of
 from projector.parking import Parked, ParkedStreams, Parking
 from projector.projection import Projection
 from projector.writer import PostgresWriter, Writer
@@ -62,6 +62,7 @@ class Loop:
         read_page: ReadPage | None = None,
         page_max: PageMax = PAGE_MAX,
         writer: Writer | None = None,
+        batch_seconds: float = BATCH_SECONDS,
     ) -> None:
         self.projection = projection
         self.schema = schema or projection.name
@@ -72,6 +73,8 @@ class Loop:
         self.parked = ParkedStreams()
         self._read_page = read_page or reader_of(projection)
         self._page_max = page_max
+        self._batch_seconds = batch_seconds
+        self._reach: int | None = None
 
     def look(self, connection: Connection) -> Progress:
         """Where the tables and the log are. Takes no lock and writes nothing. Raises OtherVersion."""
@@ -93,16 +96,16 @@ class Loop:
             name = self.projection.name
             raise AheadOfLog(f"{name} is at position {position}, the log ends at {seen.head}: run `orders replay`")
         head = seen.head if until is None else min(seen.head, until)
-        if min(position + limit, head) <= position:
+        goal = min(position + min(limit, self._reach or limit), head)
+        if goal <= position:
             return Progress(position, head, 0)
         with self.all_or_nothing(connection):
             if not self.writer.lock(connection, seen):
                 return Progress(position, head, 0)
-            ends = page_ends(connection, self.projection, position, min(position + limit, head), self._page_max)
-            up_to = ends[-1]
-            parking = self._parking(connection, seen, up_to)
+            ends = page_ends(connection, self.projection, position, goal, self._page_max)
+            parking = self._parking(connection, seen, ends[-1])
             began = perf_counter()
-            self._fold_pages(connection, position, ends, parking)
+            up_to = self._fold_pages(connection, position, ends, parking)
             folded = perf_counter()
             self.folding.write(connection, self.writer, up_to - position, position + 1)
             self.writer.write_parked(connection, parking)
@@ -111,6 +114,8 @@ class Loop:
         committed = perf_counter()
         self.parked.committed(parking, seen.parked_changes)
         self.narrowing.passed(up_to)
+        # Large events have ended the batch early. To find the ends of pages means to read all events up to the goal.
+        self._reach = 2 * (up_to - position) if up_to < goal else None
         seconds = (folded - began, written - folded, committed - written)
         return Progress(up_to, head, up_to - position, tuple(parking.new.values()), *seconds)
 
@@ -135,12 +140,17 @@ class Loop:
         lacks_rows = bool(parked) and self.parked.lacks_rows
         return Parking(parked, skipped, self.narrowing.given_up, lacks_rows=lacks_rows)
 
-    def _fold_pages(self, connection: Connection, position: int, ends: Sequence[int], parking: Parking) -> None:
-        """Fold the pages that end at these positions. Write the new rows of all pages but the last."""
-        after = position
+    def _fold_pages(self, connection: Connection, position: int, ends: Sequence[int], parking: Parking) -> int:
+        """Fold the pages that end at these positions, as many as there is time for. Returns where the last one ends.
+
+        Writes the new rows of all pages but the last.
+        """
+        began, after = perf_counter(), position
         for end, then in zip(ends, (*ends[1:], None), strict=True):
             self.folding.fold(self._read_page(connection, after, end, then), parking)
-            if then is not None:
-                with refusing(end - after, after + 1):
-                    self.writer.write_new(connection, self.folding.take_new())
+            if then is None or perf_counter() - began > self._batch_seconds:
+                break
+            with refusing(end - after, after + 1):
+                self.writer.write_new(connection, self.folding.take_new())
             after = end
+        return end

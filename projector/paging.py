@@ -13,6 +13,8 @@ from projector.projection import Projection
 FEW_EVENTS = 20
 # Large events make a batch end early, so that its transaction stays short.
 BATCH_PAGES_MAX = 24
+# A batch that has taken this long ends with the page that it has. On a busy machine its transaction would time out.
+BATCH_SECONDS = 10.0
 
 # Reads the events at positions after < position <= up_to. The last argument is where the page after it will end, if
 # there is one.

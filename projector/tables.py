@@ -35,7 +35,8 @@ class Tables:
 
     def create(self, connection: Connection, *, logged: bool = True) -> None:
         """Make the schema and the empty tables with primary keys, at position 0."""
-        connection.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(self._schema)))
+        schema, comment = sql.Identifier(self._schema), self._projection.metadata.info["comment"]
+        connection.execute(sql.SQL("CREATE SCHEMA {0}; COMMENT ON SCHEMA {0} IS {1}").format(schema, comment))
         for table in self.metadata.sorted_tables:
             _run(connection, CreateTable(table, include_foreign_key_constraints=[]))
             if not logged:

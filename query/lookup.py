@@ -3,10 +3,25 @@
 import asyncio
 from typing import Any, NamedTuple
 
-from sqlalchemy import Column, ColumnElement, Table, Text, Uuid, any_, bindparam, cast, false, null, select
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Table,
+    Text,
+    Uuid,
+    any_,
+    bindparam,
+    case,
+    cast,
+    false,
+    func,
+    literal_column,
+    null,
+    select,
+)
 from sqlalchemy.dialects.postgresql import ARRAY
 
-from contract.callers import Viewer
+from contract.callers import NOBODYS_ID, Viewer
 from query.database import Reads, Statement
 from query.parked import kind_of, parked_among
 from query.statements import beside_checkpoint, compiled, digest_of, is_current
@@ -33,6 +48,13 @@ class Found(NamedTuple):
     owner: str | None = None
 
 
+class _Asked(NamedTuple):
+    """An id that waits for a query, and for which users it is asked; None among them: for everyone."""
+
+    future: asyncio.Future[Found]
+    users: set[str | None]
+
+
 class Lookup:
     """Looks resources of one kind up. `owner` is the column of the user to whom one belongs; None: to everybody.
 
@@ -52,7 +74,7 @@ class Lookup:
         self._shape = digest_of(view, table.metadata)
         self._is_owned = owner is not None
         self._kind = kind_of(table)
-        self._waiting: dict[str, asyncio.Future[Found]] = {}
+        self._waiting: dict[str, _Asked] = {}
         self._flight: asyncio.Task[None] | None = None
 
     async def find(self, id_: str, viewer: Viewer) -> Found:
@@ -61,13 +83,14 @@ class Lookup:
         A resource that the viewer may not see is answered as missing. Callers share a query, so the owner is checked
         for each caller after it.
         """
-        future = self._waiting.get(id_)
-        if future is None:
-            future = self._waiting[id_] = asyncio.get_running_loop().create_future()
+        asked = self._waiting.get(id_)
+        if asked is None:
+            asked = self._waiting[id_] = _Asked(asyncio.get_running_loop().create_future(), set())
             if self._flight is None:
                 self._flight = asyncio.create_task(self._fly())
+        asked.users.add(None if viewer.everyone else viewer.user_id or NOBODYS_ID)
         # A caller that hangs up must not cancel the query for the others who asked for the same id.
-        found = await asyncio.shield(future)
+        found = await asyncio.shield(asked.future)
         if self._is_owned and not viewer.sees(found.owner):
             return Found(found.position, "", False, None)
         return found
@@ -81,12 +104,14 @@ class Lookup:
         finally:
             self._flight = None
 
-    async def _answer(self, asked: dict[str, asyncio.Future[Found]]) -> None:
+    async def _answer(self, asked: dict[str, _Asked]) -> None:
+        users = set().union(*(it.users for it in asked.values()))
+        owners = None if None in users else ",".join(filter(None, users))
         try:
-            rows = await self._reads.rows(self._statement, {"ids": "{" + ",".join(asked) + "}"})
+            rows = await self._reads.rows(self._statement, {"ids": "{" + ",".join(asked) + "}", "owners": owners})
         except Exception as error:  # noqa: BLE001 - it is everybody's who asked, and the next flight must go
             # Look-ups that wait for the next flight fail too. They have waited as long, and would wait as long again.
-            for future in (*asked.values(), *self._waiting.values()):
+            for future, _ in (*asked.values(), *self._waiting.values()):
                 future.set_exception(error)
             self._waiting.clear()
             return
@@ -95,8 +120,9 @@ class Lookup:
         parked = {stream.removeprefix(f"{self._kind}-") for stream in parked} if parked else ()
         for *_, id_, version, gone, body, owner in rows:
             if id_ is not None:  # the LEFT JOIN's own row, when none was found
-                asked.pop(id_).set_result(Found(position, f"{version}.{build}", gone, body, id_ in parked, owner))
-        for id_, future in asked.items():
+                found = Found(position, f"{version}.{build}", gone, body, id_ in parked, owner)
+                asked.pop(id_).future.set_result(found)
+        for id_, (future, _) in asked.items():
             future.set_result(Found(position, "", False, None, id_ in parked))
 
 
@@ -104,6 +130,11 @@ def _statement(table: Table, view: JsonText, gone: ColumnElement[bool] | None, o
     # The ids go as one text, which PostgreSQL takes apart; that spares an object for every id. In a subquery, because a
     # planner that sees a single id finds a plan made for it a little cheaper than the kept one, and plans every time.
     wanted = cast(select(bindparam("ids", type_=Text)).scalar_subquery(), ARRAY(Uuid))
+    body = as_bytes(view)
+    if owner is not None:
+        # Only for an owner who asks. Else the time of a 404 would tell a stranger that a long order exists.
+        owners = select(bindparam("owners", type_=Text)).scalar_subquery()
+        body = case((owners.is_(None) | (func.strpos(owners, cast(owner, Text)) > literal_column("0")), body))
     columns = (
         checkpoint_of(table.metadata).c.position,
         checkpoint_of(table.metadata).c.generation,
@@ -111,7 +142,7 @@ def _statement(table: Table, view: JsonText, gone: ColumnElement[bool] | None, o
         cast(table.c.id, Text),
         table.c.version,
         (false() if gone is None else gone).label("gone"),
-        as_bytes(view).label("body"),
+        body.label("body"),
         (null() if owner is None else cast(owner, Text)).label("owner"),
     )
     return compiled(

@@ -13,7 +13,7 @@ from readmodel.types import TIME
 
 
 class Base(DeclarativeBase):
-    metadata = read_metadata("activity", version=1)
+    metadata = read_metadata("activity", 1, "when which events came; a fold of the log")
 
 
 class EventsPerMinute(Base):
@@ -22,11 +22,11 @@ class EventsPerMinute(Base):
     __tablename__ = "events_per_minute"
     __table_args__ = {"comment": "appended events by minute (UTC) and type"}
 
-    minute: Mapped[datetime] = mapped_column(TIME, primary_key=True)
-    type: Mapped[str] = mapped_column(Text, primary_key=True)
-    events: Mapped[int] = mapped_column(BigInteger, server_default="0")
-    first_position: Mapped[int] = mapped_column(BigInteger)
-    last_position: Mapped[int] = mapped_column(BigInteger)
+    minute: Mapped[datetime] = mapped_column(TIME, primary_key=True, comment="in which they were appended, in UTC")
+    type: Mapped[str] = mapped_column(Text, primary_key=True, comment="such as OrderPlaced")
+    events: Mapped[int] = mapped_column(BigInteger, server_default="0", comment="how many")
+    first_position: Mapped[int] = mapped_column(BigInteger, comment="of the first of them in the log")
+    last_position: Mapped[int] = mapped_column(BigInteger, comment="of the last of them in the log")
 
 
 events_per_minute = table_of(EventsPerMinute)

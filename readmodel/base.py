@@ -37,12 +37,12 @@ _NAMES = {
 }
 
 
-def read_metadata(name: str, version: int) -> MetaData:
-    """The metadata of the projection `name`, with its checkpoint and its parked streams.
+def read_metadata(name: str, version: int, comment: str = "") -> MetaData:
+    """The metadata of the projection `name`, with its checkpoint and its parked streams. `comment`: of its schema.
 
     Raise `version` when tables or handlers change what the rows are: workers then rebuild the tables.
     """
-    metadata = MetaData(schema=name, naming_convention=_NAMES, info={"version": version})
+    metadata = MetaData(schema=name, naming_convention=_NAMES, info={"version": version, "comment": comment})
     _checkpoint(metadata)
     _parked(metadata)
     return metadata
@@ -69,7 +69,10 @@ def table_of(mapped: type[DeclarativeBase]) -> Table:
 
 
 class Report(NamedTuple):
-    """A view for reports: what people ask for, with names and without joins. `comments` are those of columns."""
+    """A view for reports: what people ask for, with names and without joins.
+
+    `comments` are those of columns. A column without one has the comment of the table's column that it shows.
+    """
 
     name: str
     comment: str
@@ -79,6 +82,7 @@ class Report(NamedTuple):
 
 def add_report(metadata: MetaData, name: str, comment: str, rows: Select[Any], **comments: str) -> None:
     """Give the projection a view for reports."""
+    comments = {str(it.key): str(getattr(it, "comment", None) or "") for it in rows.selected_columns} | comments
     metadata.info.setdefault("reports", []).append(Report(name, comment, rows, comments))
 
 
@@ -92,13 +96,13 @@ def _checkpoint(metadata: MetaData) -> None:
     table = Table(
         "checkpoint",
         metadata,
-        Column("one_row", Boolean, primary_key=True),
+        Column("one_row", Boolean, primary_key=True, comment="true: the table has one row"),
         Column("version", Integer, nullable=False, comment="of the projection that built these tables"),
         Column("made", ARRAY(Text), nullable=False, comment="columns, indexes and constraints of that version"),
         Column("generation", Text, nullable=False, comment="random text: no other build of these tables has the same"),
         Column("built_at", TIME, nullable=False, comment="when the build of these tables began"),
         Column("events_per_second", Integer, comment="how fast the last replay built them"),
-        Column("position", BigInteger, nullable=False),
+        Column("position", BigInteger, nullable=False, comment="of the last event that the tables contain"),
         Column("updated_at", TIME, nullable=False, comment="when the position last moved"),
         Column("seen_at", TIME, nullable=False, comment="when a worker last looked at the log"),
         Column("worker", Text, comment="the process that last looked, as host:pid"),
@@ -119,15 +123,15 @@ def _parked(metadata: MetaData) -> None:
     Table(
         "parked",
         metadata,
-        Column("stream", Text, primary_key=True),
+        Column("stream", Text, primary_key=True, comment="whose events are held back"),
         Column("position", BigInteger, nullable=False, comment="of the first event that is held back"),
         Column("version", Integer, nullable=False, comment="of that event in its stream"),
         Column("type", Text, nullable=False, comment="of that event"),
-        Column("error", Text, nullable=False),
+        Column("error", Text, nullable=False, comment="why that event could not be projected"),
         Column("behind", Text, comment="the parked stream whose row this one refers to"),
         Column(
             "skipped", Boolean, nullable=False, comment="its first event was skipped: the stream stays out for good"
         ),
-        Column("parked_at", TIME, nullable=False),
+        Column("parked_at", TIME, nullable=False, comment="when the stream was parked"),
         comment="streams whose events are held back, from one that could not be projected on",
     )

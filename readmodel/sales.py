@@ -12,7 +12,7 @@ from readmodel.types import ID, MONEY
 
 
 class Base(DeclarativeBase):
-    metadata = read_metadata("sales", version=1)
+    metadata = read_metadata("sales", 1, "what was sold and cancelled, by day; a fold of the log")
 
 
 class DailySales(Base):
@@ -21,10 +21,10 @@ class DailySales(Base):
     __tablename__ = "daily_sales"
     __table_args__ = {"comment": "sales by day (UTC), product and currency"}
 
-    day: Mapped[date] = mapped_column(Date, primary_key=True)
-    product_id: Mapped[UUID] = mapped_column(ID, primary_key=True)
+    day: Mapped[date] = mapped_column(Date, primary_key=True, comment="in UTC")
+    product_id: Mapped[UUID] = mapped_column(ID, primary_key=True, comment="the product")
     sku: Mapped[str] = mapped_column(Text, primary_key=True, comment="as it was when the order was placed")
-    currency: Mapped[str] = mapped_column(Text, primary_key=True)
+    currency: Mapped[str] = mapped_column(Text, primary_key=True, comment="of the amounts: an ISO 4217 code")
     orders: Mapped[int] = mapped_column(BigInteger, server_default="0", comment="orders placed with the product")
     quantity: Mapped[int] = mapped_column(BigInteger, server_default="0", comment="pieces ordered")
     gross: Mapped[Decimal] = mapped_column(MONEY, server_default="0.00", comment="amount ordered")
@@ -38,9 +38,9 @@ class DailyOrders(Base):
     __tablename__ = "daily_orders"
     __table_args__ = {"comment": "orders placed, by day (UTC) and currency"}
 
-    day: Mapped[date] = mapped_column(Date, primary_key=True)
-    currency: Mapped[str] = mapped_column(Text, primary_key=True)
-    orders: Mapped[int] = mapped_column(BigInteger)
+    day: Mapped[date] = mapped_column(Date, primary_key=True, comment="in UTC")
+    currency: Mapped[str] = mapped_column(Text, primary_key=True, comment="of the orders: an ISO 4217 code")
+    orders: Mapped[int] = mapped_column(BigInteger, comment="orders placed on the day")
 
 
 daily_sales, daily_orders = map(table_of, (DailySales, DailyOrders))
@@ -70,7 +70,9 @@ add_report(
     )
     .group_by(daily_sales.c.day, daily_sales.c.currency, daily_orders.c.orders),
     orders="orders placed on the day",
+    quantity="pieces ordered on the day",
     gross="amount ordered on the day",
+    cancelled_quantity="pieces cancelled on the day, whenever they were ordered",
     cancelled="amount cancelled on the day, whenever it was ordered",
     net="gross less cancelled",
 )

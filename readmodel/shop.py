@@ -25,22 +25,22 @@ from readmodel.types import ID, MONEY, TIME
 
 
 class Base(DeclarativeBase):
-    metadata = read_metadata("shop", version=1)
+    metadata = read_metadata("shop", 1, "users, products and orders as they are now; a fold of the log")
 
 
 class User(Base):
     __tablename__ = "users"
     __table_args__ = {"comment": "registered users; a deleted user stays, because orders refer to it"}
 
-    id: Mapped[UUID] = mapped_column(ID, primary_key=True)
-    external_id: Mapped[str | None] = mapped_column(Text)
-    name: Mapped[str] = mapped_column(Text)
-    email: Mapped[str] = mapped_column(Text)
+    id: Mapped[UUID] = mapped_column(ID, primary_key=True, comment="a UUIDv7")
+    external_id: Mapped[str | None] = mapped_column(Text, comment="the caller's own key of the user")
+    name: Mapped[str] = mapped_column(Text, comment="as the user wants to be called")
+    email: Mapped[str] = mapped_column(Text, comment="as it was sent")
     email_key: Mapped[str] = mapped_column(Text, comment="the address as it is compared: without regard to case")
-    version: Mapped[int] = mapped_column(Integer)
-    created_at: Mapped[datetime] = mapped_column(TIME)
-    updated_at: Mapped[datetime] = mapped_column(TIME)
-    deleted_at: Mapped[datetime | None] = mapped_column(TIME)
+    version: Mapped[int] = mapped_column(Integer, comment="how many events it has had")
+    created_at: Mapped[datetime] = mapped_column(TIME, comment="when the user registered")
+    updated_at: Mapped[datetime] = mapped_column(TIME, comment="when the user last changed")
+    deleted_at: Mapped[datetime | None] = mapped_column(TIME, comment="when the user was deleted; null: was not")
 
     orders: Mapped[list["Order"]] = relationship(back_populates="user")
 
@@ -53,16 +53,16 @@ class Product(Base):
         {"comment": "the catalogue, with stock"},
     )
 
-    id: Mapped[UUID] = mapped_column(ID, primary_key=True)
-    sku: Mapped[str] = mapped_column(Text)
-    name: Mapped[str] = mapped_column(Text)
-    price: Mapped[Decimal] = mapped_column(MONEY)
-    currency: Mapped[str] = mapped_column(Text)
+    id: Mapped[UUID] = mapped_column(ID, primary_key=True, comment="a UUIDv7")
+    sku: Mapped[str] = mapped_column(Text, comment="the caller's own key of the product")
+    name: Mapped[str] = mapped_column(Text, comment="as it is called now")
+    price: Mapped[Decimal] = mapped_column(MONEY, comment="of one piece, now")
+    currency: Mapped[str] = mapped_column(Text, comment="of the price: an ISO 4217 code")
     stock: Mapped[int | None] = mapped_column(BigInteger, comment="null: not kept in stock")
-    discontinued: Mapped[bool]
-    version: Mapped[int] = mapped_column(Integer)
-    created_at: Mapped[datetime] = mapped_column(TIME)
-    updated_at: Mapped[datetime] = mapped_column(TIME)
+    discontinued: Mapped[bool] = mapped_column(comment="true: it can no longer be ordered")
+    version: Mapped[int] = mapped_column(Integer, comment="how many events it has had")
+    created_at: Mapped[datetime] = mapped_column(TIME, comment="when it was added")
+    updated_at: Mapped[datetime] = mapped_column(TIME, comment="when it last changed, its stock included")
 
 
 class Order(Base):
@@ -73,20 +73,22 @@ class Order(Base):
         {"comment": "orders; their lines are in order_items"},
     )
 
-    id: Mapped[UUID] = mapped_column(ID, primary_key=True)
-    external_id: Mapped[str | None] = mapped_column(Text)
-    user_id: Mapped[UUID] = mapped_column(ID, ForeignKey(User.id))
-    status: Mapped[str] = mapped_column(Text)
-    currency: Mapped[str] = mapped_column(Text)
-    total: Mapped[Decimal] = mapped_column(MONEY)
-    cancelled_total: Mapped[Decimal] = mapped_column(MONEY)
-    note: Mapped[str | None] = mapped_column(Text)
-    cancel_reason: Mapped[str | None] = mapped_column(Text)
-    placed_at: Mapped[datetime] = mapped_column(TIME)
-    cancelled_at: Mapped[datetime | None] = mapped_column(TIME)
+    id: Mapped[UUID] = mapped_column(ID, primary_key=True, comment="a UUIDv7")
+    external_id: Mapped[str | None] = mapped_column(Text, comment="the caller's own key of the order")
+    user_id: Mapped[UUID] = mapped_column(ID, ForeignKey(User.id), comment="who ordered")
+    status: Mapped[str] = mapped_column(Text, comment="placed, partially_cancelled or cancelled")
+    currency: Mapped[str] = mapped_column(Text, comment="of all its amounts: an ISO 4217 code")
+    total: Mapped[Decimal] = mapped_column(MONEY, comment="as placed; it never changes")
+    cancelled_total: Mapped[Decimal] = mapped_column(MONEY, comment="how much of the total was cancelled")
+    note: Mapped[str | None] = mapped_column(Text, comment="what the buyer wrote")
+    cancel_reason: Mapped[str | None] = mapped_column(Text, comment="why it was cancelled last")
+    placed_at: Mapped[datetime] = mapped_column(TIME, comment="when it was placed")
+    cancelled_at: Mapped[datetime | None] = mapped_column(
+        TIME, comment="when the last piece was cancelled; null: pieces are left"
+    )
     line_count: Mapped[int] = mapped_column(SmallInteger, comment="how many lines it has: it bounds pages of orders")
-    version: Mapped[int] = mapped_column(Integer)
-    updated_at: Mapped[datetime] = mapped_column(TIME)
+    version: Mapped[int] = mapped_column(Integer, comment="how many events it has had")
+    updated_at: Mapped[datetime] = mapped_column(TIME, comment="when it last changed")
 
     user: Mapped[User] = relationship(back_populates="orders")
     items: Mapped[list["OrderItem"]] = relationship(back_populates="order", order_by="OrderItem.line")
@@ -99,16 +101,18 @@ class OrderItem(Base):
         {"comment": "the lines of orders"},
     )
 
-    order_id: Mapped[UUID] = mapped_column(ID, ForeignKey(Order.id), primary_key=True)
-    line: Mapped[int] = mapped_column(SmallInteger, primary_key=True)
-    product_id: Mapped[UUID] = mapped_column(ID, ForeignKey(Product.id))
-    sku: Mapped[str] = mapped_column(Text, comment="as it was when the order was placed, like name and unit_price")
-    name: Mapped[str] = mapped_column(Text)
-    quantity: Mapped[int] = mapped_column(Integer)
-    cancelled_quantity: Mapped[int] = mapped_column(Integer)
-    unit_price: Mapped[Decimal] = mapped_column(MONEY)
-    amount: Mapped[Decimal] = mapped_column(MONEY)
-    placed_at: Mapped[datetime] = mapped_column(TIME, comment="of the order, for the index by product and time")
+    order_id: Mapped[UUID] = mapped_column(ID, ForeignKey(Order.id), primary_key=True, comment="the order")
+    line: Mapped[int] = mapped_column(SmallInteger, primary_key=True, comment="number in the order: 1, 2, 3")
+    product_id: Mapped[UUID] = mapped_column(ID, ForeignKey(Product.id), comment="the product")
+    sku: Mapped[str] = mapped_column(Text, comment="of the product when the order was placed")
+    name: Mapped[str] = mapped_column(Text, comment="of the product when the order was placed")
+    quantity: Mapped[int] = mapped_column(Integer, comment="pieces ordered")
+    cancelled_quantity: Mapped[int] = mapped_column(Integer, comment="pieces of those that were cancelled")
+    unit_price: Mapped[Decimal] = mapped_column(MONEY, comment="of one piece when the order was placed")
+    amount: Mapped[Decimal] = mapped_column(MONEY, comment="quantity times unit_price, as placed; it never changes")
+    placed_at: Mapped[datetime] = mapped_column(
+        TIME, comment="when the order was placed; here for the index by product and time"
+    )
 
     order: Mapped[Order] = relationship(back_populates="items")
     product: Mapped[Product] = relationship()
@@ -176,8 +180,7 @@ add_report(
         order_items.c.amount,
         (order_items.c.unit_price * (order_items.c.quantity - order_items.c.cancelled_quantity)).label("net_amount"),
     ).select_from(order_items.join(orders).join(users)),
-    status="of the order: placed, partially_cancelled or cancelled",
-    user_name="as it is now",
-    product_name="as it was when the order was placed, like sku and unit_price",
+    user_name="of who ordered, now",
+    product_name="when the order was placed",
     net_amount="amount without what was cancelled since",
 )

@@ -24,7 +24,7 @@ class Access:
         self.is_open = settings.no_auth
         self._issuer_keys: IssuerKeys | None = None
         self.holder = KeyHolder(settings.database_url)
-        self.guard: Guard | OpenGuard = OpenGuard(hosts)
+        self.guard: Guard | OpenGuard = OpenGuard(hosts, settings.cors_origins)
         if not self.is_open:
             self.guard = Guard(
                 self.holder,

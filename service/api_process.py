@@ -87,10 +87,12 @@ class ApiProcess:
             stack.callback(self._bell.stop)
             await self._writer.start()
             stack.push_async_callback(self._writer.stop)
-            for part in (self.reads, self.health, self.access.kept_current(), self._connections):
-                await stack.enter_async_context(part)
+            for reads in (self.reads, *self.health.connections):
+                await stack.enter_async_context(reads)
+            await stack.enter_async_context(self.access.kept_current())
+            await stack.enter_async_context(self._connections)
             if self.console:
-                stack.enter_context(self.console)
+                stack.enter_context(self.console.database)
             if self._shared:
                 await stack.enter_async_context(self._shared.published())
             self.stopping.listen()

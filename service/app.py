@@ -44,7 +44,8 @@ DESCRIBED: dict[str, Any] = {
     "description": (
         "Commands (POST, PUT, DELETE) append events to a log. Queries (GET) read tables that follow the log a moment "
         "later; send the `Sync-Token` of your last answer to read what you wrote. Send an `Idempotency-Key` with a "
-        "POST, and it can be repeated safely. An `X-Request-Id` comes back on the answer. All errors are problem "
+        "POST, and it can be repeated safely. `?dry_run=true` answers what a command (`x-dry-run`) would do, and does "
+        "nothing. An `X-Request-Id` comes back on the answer. All errors are problem "
         "documents (RFC 9457)."
     ),
     "contact": {"name": "the orders authors"},
@@ -222,6 +223,8 @@ def _methods(app: FastAPI, request: Request) -> list[str]:
     """All methods of the path, whichever routes they are on."""
     methods: set[str] = set()
     for route in app.routes:
-        if route.matches(request.scope)[0] is not Match.NONE:
-            methods |= getattr(route, "methods", None) or set()
+        found = getattr(route, "methods", None) or set()
+        # A route that takes TRACE refuses all of its methods.
+        if "TRACE" not in found and route.matches(request.scope)[0] is not Match.NONE:
+            methods |= found
     return sorted(methods)

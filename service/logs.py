@@ -52,9 +52,8 @@ def escaped(text: str) -> str:
 class OncePerMinute(logging.Filter):
     """Lets a message of a logger through once a minute: a Redis that fails does so at each poll and each commit."""
 
-    def __init__(self, seconds: float = 60.0, now: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
         super().__init__()
-        self._seconds = seconds
         self._now = now
         self._passed_at: dict[tuple[str, str], float] = {}
 
@@ -64,7 +63,7 @@ class OncePerMinute(logging.Filter):
             return True
         key = (record.name, str(record.msg))
         now = self._now()
-        if now - self._passed_at.get(key, -self._seconds) < self._seconds:
+        if now - self._passed_at.get(key, float("-inf")) < 60:
             return False
         self._passed_at[key] = now
         return True

@@ -2,6 +2,7 @@
 
 import gc
 import logging
+import sys
 from collections.abc import Callable
 
 import dramatiq
@@ -23,6 +24,10 @@ from service.tracing import traces_of
 GC_THRESHOLD = 100_000
 
 log = logging.getLogger(__name__)
+
+if __name__ in sys.argv:
+    # Dramatiq would take its default broker, project nothing, and say nothing.
+    sys.exit("orders: name the function too: dramatiq service.worker:setup; `orders work` runs that")
 
 
 def setup() -> None:

@@ -13,11 +13,15 @@ import msgspec
 
 from command.fields import LINES_MAX
 from command.importing.line import Line
+from command.importing.rows import CancelOrderRow, OrderedLine, PlaceOrderRow, ProductRow, UserRow
 
 # Columns of an order's line; the other columns of its rows belong to the order.
 LINE_COLUMNS = ("sku", "quantity", "unit_price")
 NUMBERS = frozenset({"quantity", "min_initial_stock"})
 KEYS = frozenset({"id", "sku", "order"})
+KNOWN = frozenset({"kind"}).union(
+    *(row.model_fields for row in (UserRow, ProductRow, PlaceOrderRow, OrderedLine, CancelOrderRow))
+) - {"lines"}
 DELIMITERS = (",", ";", "\t")
 
 TEMPLATES = {
@@ -37,23 +41,14 @@ Cells = dict[str, str]
 
 
 class NoHeader(Exception):
-    """The first row names none of the columns that a row is known by."""
+    """The first row does not name the columns that every row needs."""
 
 
 def rows(text: Iterable[str]) -> Iterator[Line]:
     """The rows of a CSV file, from its lines of text. Blank rows are left out. Raises NoHeader and csv.Error."""
     lines = iter(text)
-    first = next(lines, "").removeprefix("\ufeff")
-    skipped = 1
-    if first.lower().startswith("sep="):
-        delimiter = first[4:5]
-        first = next(lines, "")
-        skipped = 2
-    else:
-        delimiter = max(DELIMITERS, key=first.count)
-    header = [name.strip().lower() for name in next(csv.reader([first], delimiter=delimiter), [])]
-    if not KEYS & set(header):
-        raise NoHeader(f"its first row must name the columns; it has none of {', '.join(sorted(KEYS))}")
+    header, delimiter, skipped = _header(lines)
+    _check(header)
     numbered = _cells(lines, header, delimiter, skipped)
     if "order" not in header:
         for number, cells, fault in numbered:
@@ -61,6 +56,11 @@ def rows(text: Iterable[str]) -> Iterator[Line]:
         return
     for _, group in groupby(numbered, key=lambda row: (row[1].get("kind"), row[1].get("order"))):
         yield _order(group)
+
+
+def ignored(text: Iterable[str]) -> list[str]:
+    """The columns that no row has a use for, from the beginning of a file. Raises csv.Error."""
+    return [name for name in _header(iter(text))[0] if name and name not in KNOWN]
 
 
 def columns_named(detail: str, line: Line) -> str:
@@ -72,6 +72,35 @@ def columns_named(detail: str, line: Line) -> str:
         return f"row {row}, column {found[2]}" if found[2] else f"row {row}"
 
     return _POINTER.sub(r"column \1", _LINE_POINTER.sub(of_line, detail))
+
+
+def _header(lines: Iterator[str]) -> tuple[list[str], str, int]:
+    """The names of the columns, the delimiter, and how many lines they take."""
+    first = next(lines, "").removeprefix("\ufeff")
+    skipped = 1
+    if first.lower().startswith("sep="):
+        delimiter = first[4:5]
+        first = next(lines, "")
+        skipped = 2
+    else:
+        delimiter = max(DELIMITERS, key=first.count)
+    return [name.strip().lower() for name in next(csv.reader([first], delimiter=delimiter), [])], delimiter, skipped
+
+
+def _check(header: list[str]) -> None:
+    """Raise NoHeader for a first row that is none, or that lacks a column without which all rows would be refused."""
+    names = set(header)
+    if not KEYS & names:
+        raise NoHeader(f"its first row must name the columns; it has none of {', '.join(sorted(KEYS))}")
+    needed: tuple[str, ...] = ()
+    if "order" in names:
+        needed = ("at",) if "target" in names else ("at", "customer", *LINE_COLUMNS)
+    elif "sku" in names:
+        needed = ("description", "unit_price")
+    if lacking := [name for name in needed if name not in names]:
+        raise NoHeader(f"its first row lacks {', '.join(lacking)}")
+    if twice := [name for name in sorted(names) if name and header.count(name) > 1]:
+        raise NoHeader(f"its first row names {twice[0]} twice")
 
 
 def _cells(

@@ -80,10 +80,22 @@ def misfit(path: Path) -> str | None:
     return None
 
 
+def ignored(path: Path) -> list[str]:
+    """The columns of a CSV file, without a misfit, that no row has a use for."""
+    if not is_csv(path):
+        return []
+    beginning = next(_chunks(path, lambda _: None, _PEEK_BYTES), b"")
+    return csv_rows.ignored(beginning.decode(errors="replace").split("\n"))
+
+
 def _misfit_of_csv(path: Path, beginning: bytes) -> str | None:
-    header = [line.decode(errors="replace") for line in beginning.splitlines(keepends=True)[:2]]
+    if b"\r" in beginning and b"\n" not in beginning:
+        return f"{path} ends its lines with carriage returns alone: save it as CSV UTF-8"
     try:
-        next(csv_rows.rows(header), None)
+        text = codecs.getincrementaldecoder("utf-8")().decode(beginning)
+        next(csv_rows.rows(text.split("\n")[:2]), None)
+    except UnicodeDecodeError as error:
+        return f"{path} is not UTF-8 at byte {error.start + 1}: save it as CSV UTF-8"
     except csv_rows.NoHeader as error:
         return f"{path} cannot be read: {error}; see orders import --template orders"
     except csv.Error:
@@ -152,6 +164,8 @@ def _natural(name: str) -> tuple[list[tuple[str, int]], str]:
 
 
 def _damage(error: Exception) -> str:
+    if isinstance(error, UnicodeDecodeError):
+        return "the file is not UTF-8 from here on: save it as CSV UTF-8"
     reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
     return f"the file cannot be read from here on: {reason}"
 

@@ -10,6 +10,9 @@ depends_on = None
 
 UP = r"""
 CREATE SCHEMA IF NOT EXISTS log; -- env.py has made it, for the table of the revisions
+COMMENT ON SCHEMA log IS 'the truth: all that happened, and what is kept beside it in the same transactions';
+COMMENT ON TABLE log.orders_schema_version IS 'the last migration that this database has';
+COMMENT ON COLUMN log.orders_schema_version.version_num IS 'its number';
 
 CREATE TABLE log.events (
     position bigint NOT NULL,
@@ -27,8 +30,6 @@ CREATE TABLE log.events (
     CONSTRAINT positions_start_at_one CHECK (position > 0),
     CONSTRAINT versions_start_at_one CHECK (version > 0)
 );
-COMMENT ON COLUMN log.events.occurred_at IS 'when it happened';
-COMMENT ON COLUMN log.events.recorded_at IS 'when it was appended; never decreases with position';
 CREATE INDEX product_details_idx ON log.events (stream, type, version)
     WHERE type IN ('ProductChanged', 'ProductRepriced', 'ProductDiscontinued');
 
@@ -41,8 +42,6 @@ CREATE TABLE log.head (
     CONSTRAINT head_pkey PRIMARY KEY (one_row),
     CONSTRAINT head_one_row_check CHECK (one_row)
 ) WITH (fillfactor = 10);
-COMMENT ON COLUMN log.head.log_uuid IS 'tells this log from every other, also after a restore';
-COMMENT ON COLUMN log.head.position_group IS 'its index finds the newest version of this row';
 CREATE INDEX head_position_group_idx ON log.head (position_group);
 INSERT INTO log.head (log_uuid, position, recorded_at) VALUES (gen_random_uuid(), 0, now());
 
@@ -53,14 +52,12 @@ CREATE TABLE log.snapshots (
     state json NOT NULL,
     CONSTRAINT snapshots_pkey PRIMARY KEY (stream, shape)
 ) WITH (fillfactor = 50);
-COMMENT ON COLUMN log.snapshots.shape IS 'digest of the fields of the state; a release reads only its own';
 
 CREATE TABLE log.claims (
     claim text COLLATE "C" NOT NULL,
     stream text COLLATE "C" NOT NULL,
     CONSTRAINT claims_pkey PRIMARY KEY (claim)
 );
-COMMENT ON COLUMN log.claims.claim IS 'kind:value';
 
 CREATE TABLE log.idempotency_keys (
     caller bytea NOT NULL,
@@ -74,8 +71,6 @@ CREATE TABLE log.idempotency_keys (
     created_at timestamptz NOT NULL DEFAULT now(),
     CONSTRAINT idempotency_keys_pkey PRIMARY KEY (caller, key)
 );
-COMMENT ON COLUMN log.idempotency_keys.caller IS 'whose key it is';
-COMMENT ON COLUMN log.idempotency_keys.fingerprint IS 'hash of method, path and body';
 CREATE INDEX idempotency_keys_created_at_idx ON log.idempotency_keys (created_at);
 
 CREATE TABLE log.skips (
@@ -89,7 +84,6 @@ CREATE TABLE log.skips (
     CONSTRAINT skips_pkey PRIMARY KEY (projection, position),
     CONSTRAINT a_skip_has_a_reason CHECK (reason <> '')
 );
-COMMENT ON TABLE log.skips IS 'events that an operator had a projection leave out; every replay leaves them out too';
 
 CREATE TABLE log.verifications (
     projection text COLLATE "C" NOT NULL,
@@ -99,11 +93,10 @@ CREATE TABLE log.verifications (
     verified_at timestamptz NOT NULL DEFAULT now(),
     CONSTRAINT verifications_pkey PRIMARY KEY (projection)
 );
-COMMENT ON TABLE log.verifications IS 'the last verify of each projection';
-COMMENT ON COLUMN log.verifications.generation IS 'the build of the tables that were compared';
 GRANT SELECT ON log.verifications TO PUBLIC;
 
 CREATE SCHEMA access;
+COMMENT ON SCHEMA access IS 'who may call the service';
 CREATE TABLE access.api_keys (
     id text COLLATE "C" NOT NULL,
     account text COLLATE "C" NOT NULL,
@@ -122,8 +115,6 @@ CREATE TABLE access.api_keys (
     CONSTRAINT api_keys_sha256_key UNIQUE (sha256),
     CONSTRAINT a_customer_names_a_user CHECK (role <> 'customer' OR user_id IS NOT NULL)
 );
-COMMENT ON COLUMN access.api_keys.account IS 'the id of the first key of its family';
-COMMENT ON COLUMN access.api_keys.user_id IS 'the user that a customer is';
 CREATE TABLE access.sign_in_links (
     sha256 bytea NOT NULL,
     expires_at timestamptz NOT NULL,
@@ -163,12 +154,20 @@ CREATE TABLE mirrors.standings (
     rebuild_began_at timestamptz,
     CONSTRAINT standings_pkey PRIMARY KEY (target, projection)
 ) WITH (fillfactor = 50);
+COMMENT ON SCHEMA mirrors IS 'copies of the read tables in other databases';
 COMMENT ON TABLE mirrors.standings IS 'where the mirrors are; orders mirror URL --forget deletes the rows of one';
 COMMENT ON COLUMN mirrors.standings.target IS 'the URL of the other database, without the password';
+COMMENT ON COLUMN mirrors.standings.projection IS 'whose tables it has';
+COMMENT ON COLUMN mirrors.standings.version IS 'of the projection';
+COMMENT ON COLUMN mirrors.standings.position IS 'of the last event that its tables contain';
+COMMENT ON COLUMN mirrors.standings.parked IS 'how many streams are held back there';
+COMMENT ON COLUMN mirrors.standings.error IS 'why its last batch failed; null when it did not';
+COMMENT ON COLUMN mirrors.standings.worker IS 'the process that keeps it, as host:pid';
 COMMENT ON COLUMN mirrors.standings.updated_at IS 'when the position last moved';
 COMMENT ON COLUMN mirrors.standings.seen_at IS 'when the mirror last looked at the log';
 COMMENT ON COLUMN mirrors.standings.ended_at IS 'when the mirror ended in order; null: it should be at work';
 COMMENT ON COLUMN mirrors.standings.rebuilt_to IS 'how far a rebuild is; null when there is none';
+COMMENT ON COLUMN mirrors.standings.rebuild_began_at IS 'when that rebuild began';
 GRANT USAGE ON SCHEMA mirrors TO PUBLIC;
 GRANT SELECT ON mirrors.standings TO PUBLIC;
 """
@@ -201,10 +200,28 @@ CREATE TABLE operations.jobs (
     CONSTRAINT a_kind_that_is_known CHECK (kind IN ('replay', 'verify', 'retry', 'skip')),
     CONSTRAINT a_state_that_is_known CHECK (state IN ('waiting', 'running', 'done', 'failed'))
 ) WITH (fillfactor = 50);
+COMMENT ON SCHEMA operations IS 'what operators asked for, and what was imported';
 COMMENT ON TABLE operations.jobs IS 'what operators asked of the workers; rows of finished jobs may be deleted';
+COMMENT ON COLUMN operations.jobs.id IS 'a UUIDv7: jobs are done in this order';
+COMMENT ON COLUMN operations.jobs.kind IS 'replay, verify, retry or skip';
+COMMENT ON COLUMN operations.jobs.projection IS 'of which projection';
+COMMENT ON COLUMN operations.jobs.stream IS 'of a retry or skip: the parked stream; null for a group or for all';
 COMMENT ON COLUMN operations.jobs.at_position IS 'of a skip: the event that is to be skipped';
 COMMENT ON COLUMN operations.jobs.type IS 'of a group of parked streams: the type of the event, as `error` its cause';
+COMMENT ON COLUMN operations.jobs.error IS 'of a group of parked streams: why they are parked';
 COMMENT ON COLUMN operations.jobs.streams IS 'how many streams the group had when the operator saw it';
+COMMENT ON COLUMN operations.jobs.reason IS 'why, as the operator wrote';
+COMMENT ON COLUMN operations.jobs.asked_by IS 'which operator';
+COMMENT ON COLUMN operations.jobs.asked_at IS 'when the operator asked';
+COMMENT ON COLUMN operations.jobs.state IS 'waiting, running, done or failed';
+COMMENT ON COLUMN operations.jobs.worker IS 'the process that runs it, as host:pid';
+COMMENT ON COLUMN operations.jobs.attempts IS 'how often a worker began it';
+COMMENT ON COLUMN operations.jobs.started_at IS 'when the last attempt began';
+COMMENT ON COLUMN operations.jobs.seen_at IS 'when its worker last told of it';
+COMMENT ON COLUMN operations.jobs.done_events IS 'how many events it has read';
+COMMENT ON COLUMN operations.jobs.of_events IS 'how many events it reads in all';
+COMMENT ON COLUMN operations.jobs.finished_at IS 'when it was done or failed';
+COMMENT ON COLUMN operations.jobs.result IS 'what came of it, or why it failed';
 CREATE INDEX jobs_open_idx ON operations.jobs (id) WHERE state IN ('waiting', 'running');
 
 CREATE TABLE operations.imports (
@@ -224,10 +241,21 @@ CREATE TABLE operations.imports (
     CONSTRAINT imports_pkey PRIMARY KEY (id)
 );
 COMMENT ON TABLE operations.imports IS 'a row for each run of `orders import`; rows may be deleted';
+COMMENT ON COLUMN operations.imports.id IS 'a UUIDv7';
+COMMENT ON COLUMN operations.imports.path IS 'the file or folder that was imported';
+COMMENT ON COLUMN operations.imports.started_at IS 'when it began';
+COMMENT ON COLUMN operations.imports.finished_at IS 'when it ended; null while it runs, or when it was killed';
+COMMENT ON COLUMN operations.imports.accepted IS 'how many rows were accepted';
+COMMENT ON COLUMN operations.imports.already_there IS 'how many rows were known already';
+COMMENT ON COLUMN operations.imports.events IS 'how many events were appended';
+COMMENT ON COLUMN operations.imports.bytes_read IS 'how many bytes of the files were read';
+COMMENT ON COLUMN operations.imports.bytes_total IS 'how many bytes the files have';
 COMMENT ON COLUMN operations.imports.progressed_at IS 'when the last row was done, as of a few seconds ago';
 GRANT USAGE ON SCHEMA operations TO PUBLIC;
 GRANT SELECT (accepted, already_there, refused) ON operations.imports TO PUBLIC;
 COMMENT ON COLUMN operations.imports.refused IS 'the number of refused rows by code';
+COMMENT ON COLUMN operations.imports.first_rejects IS 'the first refused rows, with their reasons';
+COMMENT ON COLUMN operations.imports.error IS 'why it stopped early; null when it did not';
 """
 
 # A role is the cluster's, not the database's, and not everyone who migrates may make one.

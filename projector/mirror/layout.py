@@ -131,16 +131,16 @@ class Layout:
     def _checkpoint(self) -> Table:
         place = self._names("checkpoint")
         columns: list[Column[Any]] = [
-            Column("one_row", Integer, primary_key=True, autoincrement=False),
+            Column("one_row", Integer, primary_key=True, autoincrement=False, comment="1: the table has one row"),
             Column("version", Integer, nullable=False, comment="of the projection that built these tables"),
             Column("generation", Integer, nullable=False, comment="how often these tables were built"),
             Column("log_uuid", Text, nullable=False, comment="of the log that they are the fold of"),
-            Column("position", BigInteger, nullable=False),
+            Column("position", BigInteger, nullable=False, comment="of the last event that the tables contain"),
             Column("event", Text, nullable=False, comment="which event is at that position of the log"),
             Column("parked", Integer, nullable=False, comment="how many streams the table of parked streams has"),
             Column("parked_changes", BigInteger, nullable=False, comment="how often that table was changed"),
-            Column("built_at", TIME, nullable=False),
-            Column("updated_at", TIME, nullable=False),
+            Column("built_at", TIME, nullable=False, comment="when these tables were built"),
+            Column("updated_at", TIME, nullable=False, comment="when the position last moved"),
         ]
         for column in columns:
             column.type = self._column_type(column, column.primary_key)

@@ -6,7 +6,7 @@ import sys
 
 
 def main() -> None:
-    """Run the command line; the entry point of `orders`.
+    """Run the command line; `orders.py` is its entry point.
 
     The subcommands are imported here, because that takes long enough for a Ctrl-C.
     """

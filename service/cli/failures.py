@@ -1,4 +1,4 @@
-"""What an operator can cause, told in one line; everything else is a fault of ours and keeps its traceback."""
+"""Turns an error that an operator can cause into one line and an exit code. Any other error keeps its traceback."""
 
 import sys
 

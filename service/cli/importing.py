@@ -83,6 +83,8 @@ def import_(
     for each in paths:
         if reason := files.misfit(each):
             raise OperatorError(reason, exit_code=MISUSE)
+        if names := files.ignored(each):
+            print(f"orders: {each}: no row has a use for the columns {', '.join(names)[:200]!r}", file=sys.stderr)
     if rejects.exists() and any(rejects.samefile(each) for each in paths):
         raise OperatorError(f"{rejects} is imported itself: name another file with --rejects", exit_code=MISUSE)
     database_url = connect.database_url(data_dir)
@@ -161,7 +163,7 @@ def _text(report: dict[str, Any]) -> str:
 
 
 class _Progress:
-    """A bar of the bytes read, on standard error; nothing where nobody watches."""
+    """A bar of the bytes read, on stderr; invisible when stderr is no terminal."""
 
     def __init__(self, total_bytes: int) -> None:
         console = Console(stderr=True)

@@ -59,7 +59,10 @@ def explain(
 
 
 def verify_stream(projections: list[Projection], named: bool, stream: str, as_json: bool, data_dir: DataDir) -> None:
-    """Compare the rows of one stream with its fold, in those `projections` that have rows of it; `named`: on demand."""
+    """Compare the rows of one stream with its fold, in those `projections` that have rows of it.
+
+    `named`: the operator named the projections, so each must have rows of the stream.
+    """
     if not is_stream(stream):
         raise OperatorError(f"{stream!r} is no stream: order-ID, user-ID and product-ID are", MISUSE)
     chosen = [it for it in projections if has_rows_of(it, stream)]

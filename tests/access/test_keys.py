@@ -1,6 +1,7 @@
 """The form of API keys, and whose they are."""
 
 import asyncio
+import contextlib
 import os
 import signal
 from datetime import UTC, datetime, timedelta
@@ -13,6 +14,7 @@ from access import keys, store
 from access.holder import READ_SECONDS_MAX, KeyHolder
 from access.issuing import Wanted, create, revoke
 from access.roles import ROLES, scopes_of, widened
+from access.tables import api_keys
 from contract.callers import SCOPES
 from contract.problems import Problem
 from tests.access.keyed import bearing, guarded, new_key
@@ -160,6 +162,36 @@ def test_only_a_key_that_can_be_used_counts_as_one(database_url: str) -> None:
         assert not store.has_any(connection)
         connection.execute("UPDATE access.api_keys SET expires_at = NULL, revoked_at = now()")
         assert not store.has_any(connection)
+
+
+def denied() -> contextlib.AbstractContextManager[object]:
+    return pytest.raises(psycopg.errors.InsufficientPrivilege)
+
+
+def test_the_role_that_appends_gives_no_key_another_right(database_url: str) -> None:
+    new_key(database_url, "operator")
+    may = {"expires_at", "revoked_at", "replaced_by", "last_used_hour"}
+    with psycopg.connect(database_url) as connection:
+        connection.execute("SET ROLE orders_writer")
+        for column in [column.name for column in api_keys.columns]:
+            update = f"UPDATE access.api_keys SET {column} = {column}".encode()
+            with contextlib.nullcontext() if column in may else denied(), connection.transaction():
+                connection.execute(update)
+        for statement in (b"DELETE FROM access.api_keys", b"TRUNCATE access.api_keys"):
+            with denied(), connection.transaction():
+                connection.execute(statement)
+
+
+def test_the_use_of_a_key_is_written_once_an_hour(database_url: str) -> None:
+    with guarded(database_url) as shop:
+        written = set()
+        for _ in range(5):
+            assert shop.get("/products").status_code == 200
+            shop.get("/keys").raise_for_status()  # writes down what was used, and reads it
+            written |= set(shop.rows("SELECT last_used_hour, xmin::text FROM access.api_keys"))
+        hours = [hour for hour, _ in written]
+        assert len(hours) == len(set(hours)), "a new version of the row for each hour"
+        assert all(hour.minute == hour.second == 0 for hour in hours)
 
 
 def test_the_document_lists_every_role_and_scope_of_a_new_key(module_database_url: str) -> None:

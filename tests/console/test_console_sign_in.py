@@ -74,6 +74,18 @@ def test_a_key_in_the_header_is_let_in(browser: httpx.Client, module_database_ur
     assert browser.get("/console/", headers=bearing(key)).status_code == 200
 
 
+@pytest.mark.parametrize("path", ["/events", "/events/1", "/find?q=1", "/orders/01890a5d-ac96-774b-bcce-b302099a8057"])
+def test_what_the_log_says_is_shown_to_keys_that_may_read_it(
+    browser: httpx.Client, module_database_url: str, path: str
+) -> None:
+    looks = new_key(module_database_url, "integration", ["ops:read"])
+    reads = new_key(module_database_url, "integration", ["ops:read", "events:read"])
+    refused = browser.get(f"/console{path}", headers=bearing(looks))
+    assert refused.status_code == 403
+    assert "events:read" in refused.text
+    assert browser.get(f"/console{path}", headers=bearing(reads)).status_code in {200, 303, 404}
+
+
 def test_spaces_around_a_pasted_key_do_no_harm(browser: httpx.Client, module_database_url: str) -> None:
     assert sign_in(browser, f"  {new_key(module_database_url, 'operator')}\n").status_code == 303
     assert browser.get("/console/events").status_code == 200

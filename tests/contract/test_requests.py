@@ -244,7 +244,7 @@ def test_a_body_whose_content_encoding_is_identity_is_read(shop: Shop) -> None:
     assert problem(answer) == (422, "validation-error")
 
 
-@pytest.mark.parametrize("query", ["dry_run=true", "dry_run", "a=1&b=2", "%00=1", "limit=5"])
+@pytest.mark.parametrize("query", ["dryrun=true", "dry_run=true&limit=5", "a=1&b=2", "%00=1", "limit=5"])
 @pytest.mark.parametrize(
     ("method", "path"),
     [("POST", "/users"), ("PUT", "/users/17"), ("DELETE", "/products/17"), ("POST", STOCK_PATH), ("POST", CANCEL_PATH)],
@@ -252,6 +252,16 @@ def test_a_body_whose_content_encoding_is_identity_is_read(shop: Shop) -> None:
 def test_commands_take_no_query_parameters(shop: Shop, method: str, path: str, query: str) -> None:
     answer = shop.http.request(method, f"{path}?{query}", json=USER if method != "DELETE" else None)
     assert problem(answer) == (400, "unknown-parameter")
+
+
+def test_a_method_that_the_document_lacks_is_405_and_names_those_that_it_has(shop: Shop) -> None:
+    for path, operations in shop.get("/openapi.json").json()["paths"].items():
+        documented = set(map(str.upper, operations))
+        for method in {"GET", "POST", "PUT", "PATCH", "DELETE", "TRACE", "PROPFIND"} - documented:
+            answer = shop.http.request(method, path.format(id="01890a5d-ac96-774b-bcce-b302099a8057", code="gone"))
+            assert problem(answer) == (405, "method-not-allowed"), (method, path)
+            assert set(answer.headers["allow"].split(", ")) - {"HEAD"} == documented, (method, path)
+    assert shop.post("/docs").headers["allow"] == "GET, HEAD"
 
 
 @pytest.mark.parametrize("key", [b"", b"x" * 256, "schlüssel".encode(), "ключ".encode(), b"a\tb"])

@@ -198,3 +198,17 @@ def test_a_batch_of_large_events_ends_early_and_makes_the_same_tables(writing: W
         while projecting.project(connection, 1_000).events:
             pass
         assert contents(connection, shadow.schema) == whole
+
+
+def test_a_batch_that_has_taken_long_ends_with_the_page_that_it_has(writing: Writing, connection: Connection) -> None:
+    """On a busy machine its transaction would time out, and all its work would be lost."""
+    writing.history(orders=5)
+    project_all(connection)
+    whole = contents(connection)
+    with Shadow(connection, SHOP, "in_time") as shadow:
+        projecting = Loop(SHOP, shadow.schema, page_max=PageMax(events=7), batch_seconds=0.0)
+        batches = []
+        while events := projecting.project(connection, ALL).events:
+            batches.append(events)
+        assert set(batches[:-1]) == {7}
+        assert contents(connection, shadow.schema) == whole

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import ssl
 import subprocess
 import uuid
 from collections.abc import Iterator
@@ -190,3 +191,22 @@ def test_caddy_ends_tls_and_http_2(service: Service, tmp_path: Path) -> None:
         done = subprocess.run(asked, capture_output=True, text=True, timeout=60, check=True)
     answer, _, how = done.stdout.rpartition("\n")
     assert (how, json.loads(answer)["code"]) == ("2 422", "validation-error")
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl makes the certificate")
+def test_haproxy_ends_tls(service: Service, tmp_path: Path) -> None:
+    made = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=localhost"]
+    made += ["-addext", "subjectAltName=DNS:localhost", "-keyout", "key.pem", "-out", "authority.pem"]
+    subprocess.run(made, cwd=tmp_path, check=True, capture_output=True)
+    both = tmp_path / "both.pem"
+    both.write_text((tmp_path / "authority.pem").read_text() + (tmp_path / "key.pem").read_text())
+    context = ssl.create_default_context(cafile=str(tmp_path / "authority.pem"))
+    with (
+        running("haproxy", service.url, tmp_path, {"bind :80": f"bind :80 ssl crt {both}"}, scheme="https") as url,
+        httpx.Client(base_url=url, verify=context, headers={"Prefer": "wait=20"}, timeout=30) as client,
+    ):
+        wait_until(lambda: client.get("/healthz").status_code == 200, 20, "HAProxy finds the API")
+        made_user = client.post("/users", json={"name": "Ada", "email": f"{uuid.uuid4()}@example.org"})
+        assert made_user.status_code == 201
+        seen = {"Sync-Token": made_user.headers["sync-token"]}
+        assert client.get(made_user.headers["location"], headers=seen).json() == made_user.json()

@@ -156,3 +156,29 @@ def test_output_that_cannot_be_written_is_at_most_one_line(
     environment = {"PATH": os.defpath, "PYTHONUNBUFFERED": unbuffered}
     done = subprocess.run(["bash", "-c", command], env=environment, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (returncode, "", says)
+
+
+def test_a_package_of_another_project_that_hides_ours_is_one_line(tmp_path: Path) -> None:
+    """As after `pip install service` into the same environment."""
+    theirs = tmp_path / "service"
+    theirs.mkdir()
+    (theirs / "__init__.py").write_text("import a_module_that_is_not_there")
+    for project in ("orders", "service"):
+        described = tmp_path / f"{project}-1.0.dist-info"
+        described.mkdir()
+        (described / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {project}\nVersion: 1.0\n")
+        (described / "RECORD").write_text("service/__init__.py,,\n")
+    code = "import sys; sys.path.insert(0, sys.argv.pop()); from orders import main; main()"
+    command = [sys.executable, "-c", code, "status", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("orders: service has installed another package service here: install orders into a ")
+    assert done.stderr.count("\n") == 1
+
+
+def test_dramatiq_without_the_function_is_told_its_name(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "dramatiq", "service.worker", "--processes", "1", "--threads", "1"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode != 0
+    assert "orders: name the function too: dramatiq service.worker:setup" in done.stderr
+    assert "Traceback" not in done.stderr

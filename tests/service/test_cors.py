@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from service.settings import Settings
-from tests.served import NO_REDIS, Shop, served, served_with
+from tests.served import NO_REDIS, Shop, problem, served, served_with
 from tests.service.browser import browsed
 
 SHOP = "https://shop.example"
@@ -47,6 +47,8 @@ const say = (text) => { document.body.append(text + ";"); };
     const refused = await fetch("API/users?limit=0");
     say("refused " + (await refused.json()).code);
   } catch (error) { say("failed " + error); }
+  await fetch("API/orders/ORDER/cancel", {method: "POST", mode: "no-cors"});
+  say("sent");
 })();
 </script></body></html>"""
 
@@ -94,6 +96,30 @@ def test_answers_and_problems_can_be_read_with_their_headers(shop: Shop, path: s
     assert answer.headers["vary"] == "Origin"
 
 
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [
+        ({"Origin": "https://evil.example"}, 403),
+        ({"Origin": "null"}, 403),
+        ({"Origin": "http://localhost:9", "Sec-Fetch-Site": "same-site"}, 403),
+        ({"Sec-Fetch-Site": "cross-site"}, 403),
+        ({"Origin": SHOP, "Sec-Fetch-Site": "cross-site"}, 200),
+        ({"Origin": "{own}", "Sec-Fetch-Site": "same-origin"}, 200),
+        ({"Origin": "{own}"}, 200),
+        ({}, 200),
+    ],
+)
+def test_without_keys_a_page_of_another_origin_sends_no_command(shop: Shop, sent: dict[str, str], status: int) -> None:
+    """A browser sends a POST without a body to any origin, and asks nobody first."""
+    order = f"/orders/{shop.order()['id']}"
+    own = str(shop.http.base_url).rstrip("/")
+    answer = shop.post(f"{order}/cancel", headers={name: value.format(own=own) for name, value in sent.items()})
+    assert answer.status_code == status
+    assert len(shop.events(order)) == (1 if status == 403 else 2)
+    if status == 403:
+        assert problem(answer) == (403, "cross-origin")
+
+
 def test_a_page_of_another_origin_sends_a_command_and_reads_the_answer(database_url: str, tmp_path: Path) -> None:
     folder = tmp_path / "page"
     folder.mkdir()
@@ -102,14 +128,20 @@ def test_a_page_of_another_origin_sends_a_command_and_reads_the_answer(database_
         threading.Thread(target=pages.serve_forever, daemon=True).start()
         origin = f"http://127.0.0.1:{pages.server_port}"
         with served_with(allowing(origin, database_url)) as shop, served(database_url) as closed:
-            for name, api in (("open.html", shop), ("closed.html", closed)):
-                (folder / name).write_text(PAGE.replace("API", str(api.http.base_url).rstrip("/")))
+            orders = [shop.order()["id"] for _ in range(2)]
+            for name, api, order in (("open.html", shop, orders[0]), ("closed.html", closed, orders[1])):
+                page = PAGE.replace("API", str(api.http.base_url).rstrip("/")).replace("ORDER", order)
+                (folder / name).write_text(page)
             shown = browsed(f"{origin}/open.html", tmp_path / "open").stdout
             refused = browsed(f"{origin}/closed.html", tmp_path / "closed").stdout
+            events = [[kind for kind, _ in shop.events(f"/orders/{order}")] for order in orders]
         pages.shutdown()
     assert "status 201;Location /users/" in shown
-    assert 'ETag "1";Sync-Token 1;X-Request-Id page-1;refused invalid-parameter;' in shown
+    assert "X-Request-Id page-1;refused invalid-parameter;sent;" in shown
+    assert 'ETag "1";Sync-Token ' in shown
     assert "failed TypeError" in refused
+    assert "sent;" in refused
+    assert events == [["OrderPlaced", "OrderCancelled"], ["OrderPlaced"]]
 
 
 class _Quiet(http.server.SimpleHTTPRequestHandler):

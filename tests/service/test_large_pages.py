@@ -1,11 +1,12 @@
 """Pages of large events end early, and `next` leads through all of them."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import psycopg
 import pytest
 
-from eventlog.pages import PAGE_BYTES_MAX
+from eventlog.pages import LOG_PAGE, PAGE_BYTES_MAX, STREAM_PAGE
 from eventlog.walk import walk
 from tests.served import Shop, served
 
@@ -60,3 +61,22 @@ def test_an_event_that_is_larger_than_a_page_is_a_page(shop: Shop) -> None:
 def test_a_walk_passes_over_no_large_event(shop: Shop, limit: int | None) -> None:
     with psycopg.connect(shop.database_url) as connection:
         assert len(list(walk(connection, STREAM, 0, limit))) == (limit or EVENTS)
+
+
+@pytest.mark.parametrize("page", [LOG_PAGE, STREAM_PAGE])
+def test_a_page_does_not_read_all_events_that_it_might_have(database_url: str, page: bytes) -> None:
+    """A thousand of the largest orders are 400 MB, which take longer to read than a select may take."""
+    with psycopg.connect(database_url) as connection:
+        connection.execute(
+            "INSERT INTO log.events (position, stream, version, type, schema_version, occurred_at, recorded_at, data, "
+            "metadata) SELECT n, %s, n, 'Large', 1, now(), now(), json_build_object('text', ("
+            "SELECT string_agg(md5(n || '-' || part), '') FROM generate_series(1, 3200) AS part)), '{}' "
+            "FROM generate_series(1, 400) AS n",
+            (STREAM,),
+        )
+        connection.execute("UPDATE log.head SET position = 400")
+        explained: Any = connection.execute(
+            b"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) " + page, {"after": 0, "limit": 1000, "stream": STREAM}
+        ).fetchone()
+    plan = explained[0][0]["Plan"]
+    assert (plan["Shared Hit Blocks"] + plan["Shared Read Blocks"]) * 8192 < 3 * PAGE_BYTES_MAX

@@ -18,6 +18,23 @@ from tests.access.keyed import bearing, new_key
 from tests.chance import chosen_seed
 from tests.system.stack import Stack
 
+# Every check that schemathesis has: "on", or what stands in its place. A check that a later version adds fails a test.
+CHECKS = {
+    "status_code_conformance": "on",
+    "content_type_conformance": "on",
+    "response_headers_conformance": "on",
+    "response_schema_conformance": "on",
+    "negative_data_rejection": "on, but a request with two faults may be refused for its If-Match",
+    "ignored_auth": "on",
+    "not_a_server_error": "`answers` below: a Sync-Token of the future is a 503, and rightly",
+    "positive_data_acceptance": "`breaks_the_document` below: JSON Schema cannot say all rules",
+    "missing_required_header": "off: no operation requires a header; ignored_auth leaves the key out",
+    "unsupported_method": "tests/contract/test_requests.py: 405 for each other method of each path",
+    "allow_header_conformance": "tests/contract/test_requests.py: Allow names the methods of the document",
+    "use_after_free": "tests/command: a deleted user is 410, and nothing else is deleted",
+    "ensure_resource_availability": "tests/command: what a 201 has made is there",
+    "object_level_authorization": "tests/access/test_ownership.py and test_matrix.py, with each operation",
+}
 EXAMPLES, EXAMPLES_LONG = 4, 200  # of each operation, that keep to the document and that do not
 CASES_MIN, CASES_LONG_MIN = 150, 5_000
 # A Sync-Token of the future is a 503, and rightly; and 422 is for the rules of the shop as well.
@@ -83,6 +100,10 @@ def breaks_the_document(answer: schemathesis.Response) -> bool:
     is_moment = document["detail"].startswith(("as_of: lies in the future", "as_of: send version or as_of"))
     is_field = document["detail"].startswith("field: ")
     return document["code"] in NOT_AS_DOCUMENTED and not (is_spelling or is_moment or is_field)
+
+
+def test_every_check_of_schemathesis_has_its_place(api: Api) -> None:
+    assert set(schemathesis.checks.CHECKS.get_all_names()) == CHECKS.keys()
 
 
 def test_every_answer_is_as_the_document_says(api: Api, is_long: bool) -> None:

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from command.importing.csv_rows import TEMPLATES
-from command.importing.files import misfit, read
+from command.importing.files import ignored, misfit, read
 
 HEADER = "order,at,customer,sku,quantity,unit_price\n"
 AT = "2024-03-01T08:00:00Z"
@@ -146,6 +146,16 @@ def test_a_damaged_csv_file_is_named(shop, content):
         ("users.csv", "id\na\n".encode("utf-16-le").join([codecs.BOM_UTF16_LE, b""]), "is UTF-16"),
         ("users.csv", b"PK\x03\x04rest", "is a workbook or a zip archive: save it as CSV UTF-8"),
         ("users.csv", b"Ada;ada@example.org\n", "its first row must name the columns"),
+        ("users.csv", "id,name\nada,J\xfcrgen\n".encode("latin-1"), "is not UTF-8 at byte 14: save it as CSV UTF-8"),
+        (
+            "orders.csv",
+            b"order,date,customer,sku,qty,unit_price\n",
+            "its first row lacks at, quantity; see orders import",
+        ),
+        ("orders.csv", b"order;kind;target\n", "its first row lacks at;"),
+        ("products.csv", b"sku,name,price\n", "its first row lacks description, unit_price;"),
+        ("users.csv", b"id,name\rada,Ada\r", "ends its lines with carriage returns alone: save it as CSV UTF-8"),
+        ("users.csv", b"id,Name,name\n", "its first row names name twice"),
         ("users.csv", b"", "its first row must name the columns"),
     ],
 )
@@ -164,6 +174,14 @@ def test_a_file_that_fits_is_not_refused(shop):
         ("d.jsonl", b'[1]\n{"id": "a"}\n'),
     ):
         assert misfit(write(shop, name, content)) is None
+
+
+def test_columns_without_a_use_are_named(shop):
+    path = write(shop, "users.csv", "ID;mail;Name;First_seen;;Colour\n")
+    assert (misfit(path), ignored(path)) == (None, ["mail", "colour"])
+    for kind, template in TEMPLATES.items():
+        assert ignored(write(shop, f"{kind}.csv", template)) == []
+    assert ignored(write(shop, "orders.csv", "order,kind,at,target,currency\n")) == []
 
 
 def test_line_numbers_are_those_of_the_file(shop):
