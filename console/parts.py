@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, NamedTuple
 
 from psycopg import Connection
@@ -15,13 +16,17 @@ from timeline.reading import Selecting
 
 
 class Finding(NamedTuple):
-    """Something that an operator should know: what, why it matters, and what to do. `page` is where to read more."""
+    """Something that an operator should know: what, since when, why it matters, and what to do.
+
+    `page` is where to read more, and to act.
+    """
 
     level: str  # "bad" or "warn"
     what: str
     why: str
     remedy: str
-    page: str = "/doctor"
+    page: str | None = None
+    since: datetime | None = None
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ One look a second serves all pages of a process; the checks of the server run ev
 import threading
 import time
 from collections.abc import Sequence
+from datetime import datetime
 from typing import NamedTuple
 
 from anyio import from_thread
@@ -29,16 +30,19 @@ WHERE datname = current_database() AND backend_type = 'client backend' AND pid <
 _OF_CONDITION = {
     "database": (
         "Commands are refused until this is mended.",
-        "start PostgreSQL, or correct DATABASE_URL; its own log says more",
+        "look whether PostgreSQL runs, and whether its disk is full: `orders status` says what it answers",
     ),
     "replica": ("Reads are refused until this is mended.", "orders doctor"),
     "projector": (
         "New orders are accepted, but reads do not show them.",
-        "start a worker with `orders work`; if one runs, its log and `orders status` say what stops it",
+        "start a worker: `orders work`; if one runs, its log and `orders status` say what stops it",
     ),
     "stopping": ("This process is about to end.", ""),
     "bell": ("Read tables follow up to a second later; nothing is lost.", "start Redis and a worker (`orders work`)"),
-    "commands": ("Commands may be refused.", "orders doctor"),
+    "commands": (
+        "Commands may be refused.",
+        "mend what else is found here, or else see `orders doctor`; this ends with the next command that succeeds",
+    ),
 }
 
 
@@ -68,9 +72,9 @@ class Pulse(NamedTuple):
         if not self.findings:
             return "All is well."
         worst = [it for it in self.findings if it.level == self.level]
-        if len(self.findings) == 1:
+        if len(worst) == 1:
             return short(f"{worst[0].what[:1].upper()}{worst[0].what[1:]}.")
-        return f"{counted(len(self.findings), 'finding needs', 'findings need')} your attention."
+        return f"{len(worst)} findings need your attention."
 
     @property
     def lag_seconds(self) -> float | None:
@@ -123,7 +127,9 @@ class Heart:
                 found = status(connection, self._parts.projections)
                 parked = sum(it.parked for it in found.projections)
                 if parked:
-                    findings += [_of_group(it) for it in groups(connection, self._parts.projections)]
+                    since = {it.name: it.parked_since for it in found.projections}
+                    of_parked = groups(connection, self._parts.projections)
+                    findings += [_of_group(it, since[it.projection]) for it in of_parked]
                 row = connection.execute(_OLDEST).fetchone()
                 oldest = row[0] if row else None
                 if time.monotonic() - self._checked_at >= CHECK_SECONDS:
@@ -142,12 +148,13 @@ def _of_condition(level: str, name: str, reason: str) -> Finding:
     return Finding(level, f"{name}: {reason}", why, remedy)
 
 
-def _of_group(group: Group) -> Finding:
+def _of_group(group: Group, since: datetime | None) -> Finding:
     return Finding(
         "warn",
         f"{counted(group.streams, 'stream')} of {group.projection} {'is' if group.streams == 1 else 'are'} parked "
         f"at {group.type}: {short(group.error)}",
         "Their events are held back from the read tables; all other streams go on.",
-        "mend the cause, then retry; or skip the event",
+        "deploy a release that can project the event, then retry; or skip the event",
         "/parked",
+        since,
     )

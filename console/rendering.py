@@ -57,7 +57,7 @@ class Renderer:
             lstrip_blocks=True,
         )
         filters = (words.number, words.span, words.moment, words.minute, words.iso, words.size, words.short)
-        self._templates.filters.update({it.__name__: it for it in filters})
+        self._templates.filters.update({it.__name__: it for it in (*filters, words.ago, words.code)})
         self._templates.globals.update(
             menu=MENU, url=self.url, static=lambda name: f"{base}/static/{DIGEST}/{name}", counted=words.counted
         )

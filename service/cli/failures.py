@@ -71,6 +71,8 @@ def _of_postgres(error: BaseException) -> tuple[str, int] | None:
     if isinstance(cause, Error) and is_outage(cause):
         # With a SQLSTATE the server itself has spoken (a full disk, a lock that is held): then it can be reached.
         hint = "" if cause.sqlstate else "; check DATABASE_URL, and that the server runs"
+        if "No space left on device" in said:
+            hint = "; make room on the disk of PostgreSQL"
         return f"PostgreSQL: {said}{hint}", NOT_TRUE
     return None
 

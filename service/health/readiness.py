@@ -1,5 +1,6 @@
 """Whether the service can do its work, and what is in its way, measured against the log's head: /readyz."""
 
+import re
 from typing import NamedTuple
 
 from command.writer import Writer
@@ -16,6 +17,8 @@ from service.settings import Settings
 ANSWER_SECONDS_MAX = 2.0
 # Batches hold the checkpoint for milliseconds. A session that holds it for this long may be the reason.
 HELD_SECONDS_MIN = 2
+
+_SECONDS = re.compile(r"\b\d+ s\b")
 
 _SWITCHED_OFF = Statement(SWITCHED_OFF)
 _PRIMARY = Statement(
@@ -103,11 +106,16 @@ class Health:
 def _grouped(standings: list[Standing]) -> list[str]:
     """Why projections do not follow the log; a reason that several have is given once."""
     names: dict[str, list[str]] = {}
+    reasons: dict[str, str] = {}
     for standing in standings:
         if reason := standing.public_trouble:
-            names.setdefault(reason, []).append(standing.name)
+            # One worker drives several projections, and has looked at one of them a second later.
+            kind = _SECONDS.sub("", reason)
+            reasons.setdefault(kind, reason)
+            names.setdefault(kind, []).append(standing.name)
     return [
-        reason if len(found) == len(standings) else f"{', '.join(found)}: {reason}" for reason, found in names.items()
+        reasons[kind] if len(found) == len(standings) else f"{', '.join(found)}: {reasons[kind]}"
+        for kind, found in names.items()
     ]
 
 

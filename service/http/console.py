@@ -44,7 +44,9 @@ CHECKS = (
 
 
 # Findings of these checks put orders at risk.
-_BAD = {"durability", "in the way"}
+_BAD = {"durability", "in the way", "disk"}
+# Where an operator reads more of their findings, and acts.
+_PAGES = {"verified": "/projections", "mirrors": "/projections", "imports": "/imports"}
 
 
 def examine(connection: Connection) -> Iterable[parts.Finding]:
@@ -53,7 +55,7 @@ def examine(connection: Connection) -> Iterable[parts.Finding]:
         level = "bad" if check.name in _BAD else "warn"
         why = f"{check.why[:1].upper()}{check.why[1:]}."
         for found in check.run(connection):
-            yield parts.Finding(level, found.what, why, found.remedy)
+            yield parts.Finding(level, found.what, why, found.remedy, _PAGES.get(check.name), found.since)
 
 
 def mount(app: Starlette, console: Console) -> None:
