@@ -1,11 +1,18 @@
 """What `?dry_run=true` answers, and that it leaves nothing behind."""
 
+import asyncio
+import json
 from typing import Any
 from uuid import uuid4
 
 import httpx
 import pytest
 
+from command.domain.refusals import OutOfStock
+from command.products import AdjustStock
+from command.submission import Answer
+from command.trial import Trial
+from tests.command.driving import Driver, place, submission
 from tests.served import Shop, problem
 
 TRIED = {"dry_run": "true"}
@@ -119,3 +126,20 @@ def test_what_is_neither_true_nor_false_does_nothing(shop: Shop, query: str) -> 
 
 def test_false_does_it(shop: Shop) -> None:
     assert shop.post("/products?dry_run=false", json=_product()).status_code == 201
+
+
+@pytest.mark.anyio
+async def test_commands_of_the_same_batch_do_not_see_a_trial(writer: Driver) -> None:
+    user, product = await writer.user(), await writer.product(stock=10)
+    trial = Trial(place(user, (product, 4)), "2026-01-01T00:00:00Z")
+    batches = writer.writer.batches
+    commands = [trial, place(user, (product, 7)), trial]
+    answers = await asyncio.gather(*[writer.submit(submission(it)) for it in commands], return_exceptions=True)
+    assert writer.writer.batches == batches + 1
+    tried, placed, refused = answers
+    assert isinstance(tried, Answer)
+    assert isinstance(placed, Answer)
+    assert json.loads(tried.body)["stock"][0]["after"] == 6
+    assert placed.appended == 2
+    assert isinstance(refused, OutOfStock)
+    assert json.loads((await writer.do(AdjustStock(product, 1, "counted", None))).body)["stock"] == 4

@@ -201,8 +201,9 @@ def test_haproxy_ends_tls(service: Service, tmp_path: Path) -> None:
     both = tmp_path / "both.pem"
     both.write_text((tmp_path / "authority.pem").read_text() + (tmp_path / "key.pem").read_text())
     context = ssl.create_default_context(cafile=str(tmp_path / "authority.pem"))
+    secure = {"bind :80\n": f"bind :80 ssl crt {both}\n"}
     with (
-        running("haproxy", service.url, tmp_path, {"bind :80": f"bind :80 ssl crt {both}"}, scheme="https") as url,
+        running("haproxy", service.url, tmp_path, secure, scheme="https") as url,
         httpx.Client(base_url=url, verify=context, headers={"Prefer": "wait=20"}, timeout=30) as client,
     ):
         wait_until(lambda: client.get("/healthz").status_code == 200, 20, "HAProxy finds the API")
