@@ -4,6 +4,8 @@ PORT ?= 8000
 DATA_DIR ?= ./data
 # Many tests wait for processes to start, die or be missed: two at a time for each core.
 TESTS_AT_ONCE ?= $(shell expr 2 \* `nproc 2>/dev/null || echo 2`)
+# Without the tests that tests/everyday.py lists, unless ALL=1, or CI, asks for everything.
+EVERYDAY = $(if $(ALL)$(CI),,--everyday)
 VENV := .venv
 BIN := $(VENV)/bin
 
@@ -12,7 +14,7 @@ BIN := $(VENV)/bin
 
 help:
 	@echo "make up      the whole service in this terminal (PORT=$(PORT) DATA_DIR=$(DATA_DIR))"
-	@echo "make test    the test suite, in parallel, on real PostgreSQL and Valkey"
+	@echo "make test    the everyday tests, in parallel, on real PostgreSQL and Valkey; ALL=1 for all tests"
 	@echo "make check   the linters, and the quick tests"
 	@echo "make clients the Python and the TypeScript client, from openapi.json"
 	@echo "make torture the system tests in their long form: hundreds of kills, thousands of cases"
@@ -27,7 +29,7 @@ up: $(VENV)/.project
 	@exec $(BIN)/orders up --port "$(PORT)" --data-dir "$(DATA_DIR)"
 
 test: $(VENV)/.project
-	$(BIN)/pytest -n $(TESTS_AT_ONCE) --dist loadfile --no-loadscope-reorder $(ARGS)
+	$(BIN)/pytest -n $(TESTS_AT_ONCE) --dist loadfile --no-loadscope-reorder $(EVERYDAY) $(ARGS)
 
 check: lint
 	$(BIN)/pytest -q tests/command/domain tests/contract tests/projector/projections tests/eventlog/test_codec.py \

@@ -1,6 +1,5 @@
 """Writes the audit: what operators did to the service itself, when and why. Acts are events of the log."""
 
-import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 
@@ -53,8 +52,3 @@ async def append_act(
         await append.append(connection, Batch(events=[event]))
     finally:
         await connection.close()
-
-
-def record(database_url: str, actor: Mapping[str, str], act: str, target: str, reason: str | None = None) -> None:
-    """Do what `append_act` does, for commands: they have no event loop of their own."""
-    asyncio.run(append_act(database_url, actor, act, target, reason))

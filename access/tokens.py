@@ -53,13 +53,10 @@ class _Verified(NamedTuple):
 class Tokens:
     """Verifies tokens. `user_of` finds the user whose external_id is a subject."""
 
-    def __init__(
-        self, trusted: Trusted, issuer_keys: IssuerKeys, user_of: UserOf, now: Callable[[], float] = time
-    ) -> None:
+    def __init__(self, trusted: Trusted, issuer_keys: IssuerKeys, user_of: UserOf) -> None:
         self._trusted = trusted
         self._issuer_keys = issuer_keys
         self._user_of = user_of
-        self._now = now
         self._verified: OrderedDict[bytes, _Verified] = OrderedDict()
         self._linked: dict[bytes, Caller] = {}
 
@@ -67,7 +64,7 @@ class Tokens:
         """The caller whose token this is. Raises Problem `unauthenticated`, `token-expired`, `auth-unavailable`."""
         digest = hashlib.sha256(text.encode()).digest()
         verified = self._verified.get(digest)
-        if verified is None or verified.until <= self._now():
+        if verified is None or verified.until <= time():
             self._linked.pop(digest, None)
             verified = await self._verify(text)
             self._keep(digest, verified)
@@ -111,7 +108,7 @@ class Tokens:
         subject = claims["sub"]
         if not isinstance(subject, str) or not 1 <= len(subject) <= SUBJECT_LENGTH_MAX or not subject.isprintable():
             raise _invalid("The token's subject cannot be used.")
-        until = min(float(claims["exp"]) + LEEWAY_SECONDS, self._now() + CACHED_SECONDS_MAX)
+        until = min(float(claims["exp"]) + LEEWAY_SECONDS, time() + CACHED_SECONDS_MAX)
         return _Verified(subject, self._role(claims), until)
 
     def _head(self, text: str) -> tuple[str, str]:

@@ -18,8 +18,8 @@ from eventlog.ids import new_id
 from projector.projections.shop import SHOP
 from query.database import Reads
 from timeline.comparing import compare
-from timeline.explaining import explanation
 from timeline.reading import NOW, AsOf, Timeline, Version
+from timeline.resources import explanation
 
 QUESTIONS = 500
 HISTORY_STEPS = 100
@@ -95,7 +95,7 @@ async def _asked(url: str, stream: str, length: int) -> dict[str, list[float]]:
         timeline = Timeline(reads)
 
         async def explain(_: int) -> None:
-            explanation(await timeline.at(stream, NOW))
+            explanation((await timeline.at(stream, NOW)).fields())
 
         async def compared(_: int) -> None:
             if not (await compare(reads, SHOP, stream)).equal:

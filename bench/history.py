@@ -15,7 +15,6 @@ PRODUCTS = 2_000
 SETUP_EVENTS = USERS + 2 * PRODUCTS
 # Of 33 orders one is cancelled: 33 x 3 events and 3 more.
 EVENTS_AN_ORDER = 3 + 3 / 33
-CANCELLED_LATER = 20_000
 
 _LONG_STREAM = """
 WITH product AS (

@@ -3,9 +3,11 @@
 import hashlib
 import logging
 import re
+from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal, TypeVar
 
+from fastapi import APIRouter
 from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import Response
@@ -40,10 +42,24 @@ from eventlog.ids import new_id
 _TRACED = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f][13579bdf]")
 # It takes a deployment, not a moment.
 _UNREADABLE_RETRY_SECONDS = 60
+# What the writer raises: the code of the problem, and its detail with the reason in it.
+_FAILURES: dict[type[Exception], tuple[str, str]] = {
+    KeyReused: (
+        "idempotency-key-reused",
+        "This Idempotency-Key was used for another request; this one was not tried.",
+    ),
+    Overloaded: ("overloaded", "The command was not tried: {}."),
+    Unavailable: ("unavailable", "The command was not accepted: {}."),
+    UnreadableEvent: ("unreadable-stream", "The history cannot be read: {}."),
+    OutcomeUnknown: ("outcome-unknown", "The command may or may not have been accepted: {}."),
+}
 # Of problems whose outcome does not follow from their status.
 _OUTCOMES = {"overloaded": "overloaded", "outcome-unknown": "outcome_unknown"}
 
 log = logging.getLogger(__name__)
+
+Method = Literal["POST", "PUT", "DELETE"]
+Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
 
 
 class Commands:
@@ -87,31 +103,13 @@ class Commands:
             answer = await self._writer.submit(Submission(command, _metadata(request, command_id), key))
         except Refused as refusal:
             raise problem_of(refusal) from None
-        except KeyReused:
-            raise Problem(
-                "idempotency-key-reused", "This Idempotency-Key was used for another request; this one was not tried."
-            ) from None
-        except Overloaded as error:
-            raise Problem("overloaded", f"The command was not tried: {one_line(error)}.") from None
-        except Unavailable as error:
-            raise Problem(
-                "unavailable",
-                f"The command was not accepted: {one_line(error)}.",
-                headers={"Command-Id": command_id},
-            ) from None
-        except UnreadableEvent as error:
-            log.warning("%s %s (%s) was refused: %s", request.method, request.url.path, command_id, error)
-            raise Problem(
-                "unreadable-stream",
-                f"The history cannot be read: {one_line(error)}.",
-                headers={"Retry-After": str(_UNREADABLE_RETRY_SECONDS), "Command-Id": command_id},
-            ) from None
-        except OutcomeUnknown as error:
-            raise Problem(
-                "outcome-unknown",
-                f"The command may or may not have been accepted: {one_line(error)}.",
-                headers={"Command-Id": command_id},
-            ) from None
+        except tuple(_FAILURES) as error:
+            code, said = _FAILURES[type(error)]
+            headers = {"Command-Id": command_id}
+            if isinstance(error, UnreadableEvent):
+                log.warning("%s %s (%s) was refused: %s", request.method, request.url.path, command_id, error)
+                headers["Retry-After"] = str(_UNREADABLE_RETRY_SECONDS)
+            raise Problem(code, said.format(one_line(error)), headers=headers) from None
         return answer, command_id
 
 
@@ -133,34 +131,46 @@ def path_id(value: str) -> str:
     return canonical
 
 
-def documented(view: type[BaseModel] | None, status: int, *codes: str, needs: str) -> dict[str, Any]:
-    """The route arguments that document a command: the scope it needs, its headers, its answer, and its problems."""
+def route(
+    routes: APIRouter, method: Method, path: str, view: type[BaseModel] | None, *codes: str, needs: str
+) -> Callable[[Endpoint], Endpoint]:
+    """A decorator that serves a command, documented with its headers, its answer and its problems.
+
+    `view` is the model of the answer; None: it has no body. `codes` are those of the problems that do not follow from
+    `method` and `path`. `needs` is the scope that the caller needs.
+    """
     headers: dict[str, Any] = {
         "Sync-Token": {"schema": POSITION, "description": "send it with a read to read this write"},
         "Command-Id": header_reference("Command-Id"),
     }
-    taken = []
+    status, taken, errors = 200 if view else 204, [], list(codes)
     if view is not None:
         headers["ETag"] = header_reference("ETag")
-    if status == 201:
-        headers["Location"] = header_reference("Location")
-    if "idempotency-key-reused" in codes:
-        headers["Idempotency-Replayed"] = _REPLAYED
-        taken.append(_IDEMPOTENCY_KEY)
-    if "version-mismatch" in codes:
+    if "{" in path:
+        errors = ["not-found", *codes, "version-mismatch"]
         taken.append(_IF_MATCH)
+    elif method == "POST":
+        status = 201
+        headers["Location"] = header_reference("Location")
+    if method == "POST":
+        errors.append("idempotency-key-reused")
+        headers["Idempotency-Replayed"] = _REPLAYED
+        taken.insert(0, _IDEMPOTENCY_KEY)
     answer: dict[str, Any] = {"headers": headers, "description": "Done"}
     if view is not None:
         answer["model"] = view
     # A command without a view is a DELETE, which has no body.
     every = _EVERY_COMMAND if view is None else (*_EVERY_COMMAND, *_EVERY_BODY)
     security = scope(needs)
-    return {
-        "responses": {status: answer, **problems(*codes, *every, security=security)},
-        "response_model": None,
+    return routes.api_route(
+        path,
+        methods=[method],
+        status_code=status,
+        responses={status: answer, **problems(*errors, *every, security=security)},
+        response_model=None,
         # Generators take an operation's first good answer as its type, so dry_run is no parameter in the document.
-        "openapi_extra": {"security": security, "parameters": taken, "x-dry-run": True},
-    }
+        openapi_extra={"security": security, "parameters": taken, "x-dry-run": True},
+    )
 
 
 _REPLAYED = {

@@ -8,7 +8,7 @@ from pydantic import Field
 from starlette.requests import Request
 from starlette.responses import Response
 
-from command.api import Commands, documented, path_id
+from command.api import Commands, path_id, route
 from command.domain import cancelling, product
 from command.domain import order as rules
 from command.domain.product import Product
@@ -16,7 +16,6 @@ from command.domain.refusals import Missing
 from command.fields import LINES_MAX, Body, LineNumber, Quantity, RequiredText
 from command.states import Entity, States
 from command.submission import Outcome
-from command.versions import check_version
 from command.views import order_answer
 from contract.callers import ANY_CALLER, EVERYONE, Viewer, caller_of
 from contract.examples import CANCEL, shown
@@ -60,7 +59,7 @@ class CancelOrder(Record, frozen=True):
         if entity is None or not self.viewer.sees(entity.state.user_id):
             raise Missing(rules.stream(self.order_id))
         if self.quantities is not None or entity.state.status != "cancelled":
-            check_version(entity, self.expected_version)
+            entity.check_version(self.expected_version)
         products = known_products(states, entity)
         events = cancelling.cancel(entity.state, products, self.quantities, self.reason)
         return Outcome(events, lambda states: order_answer(200, states, self.order_id))
@@ -96,18 +95,14 @@ def _quantities(body: CancelOrderBody) -> dict[int, int] | None:
 def add_routes(routes: APIRouter, commands: Commands) -> None:
     """Add the routes to those of orders."""
 
-    @routes.post(
+    @route(
+        routes,
+        "POST",
         "/orders/{id}/cancel",
-        **documented(
-            OrderView,
-            200,
-            "not-found",
-            "quantity-not-cancellable",
-            "unknown-line",
-            "version-mismatch",
-            "idempotency-key-reused",
-            needs="orders:write",
-        ),
+        OrderView,
+        "quantity-not-cancellable",
+        "unknown-line",
+        needs="orders:write",
     )
     async def cancel_order(id: str, request: Request, body: CancelOrderBody | None = None) -> Response:
         """Cancel what is left of an order, or some of its lines, and restock. Already cancelled: nothing happens."""

@@ -121,7 +121,8 @@ def _decide_one(waiting: Waiting, decided: Decided, states: States) -> None:
         decided.refusals.append((waiting, refusal))
         return
     _apply(outcome, decided, states, submission.occurred_at or decided.now, submission.metadata)
-    answer = Answer(*outcome.answer(states), decided.base + len(decided.batch.events), appended=len(outcome.events))
+    position = decided.base + len(decided.batch.events)
+    answer = outcome.answer(states)._replace(position=position, appended=len(outcome.events))
     decided.data_bytes += len(answer.body)
     decided.answers.append((waiting, answer))
     if key is not None:

@@ -1,11 +1,9 @@
 """The figures of the write side: commands by outcome, batches, and what was appended."""
 
 from collections import Counter as Counts
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
-from prometheus_client.core import CounterMetricFamily, Metric
-from prometheus_client.registry import Collector
 
 from eventlog.batch import NewEvent
 
@@ -13,22 +11,16 @@ SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1)
 DECISIONS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 
 
-class CommandMetrics(Collector):
+class CommandMetrics:
     """Counts commands by their name, their outcome, and the code of the problem that refused them."""
 
-    def __init__(self) -> None:
-        self._counts = Counts[tuple[str, str, str]]()
+    def __init__(self, registry: CollectorRegistry | None = None) -> None:
+        labels = ("command", "outcome", "code")
+        self._commands = Counter("orders_commands", "Commands by outcome", labels, registry=registry)
 
     def count(self, command: str, outcome: str, code: str = "") -> None:
         """Count one command."""
-        self._counts[command, outcome, code] += 1
-
-    def collect(self) -> Iterable[Metric]:
-        """The family."""
-        commands = CounterMetricFamily("orders_commands", "Commands by outcome", labels=["command", "outcome", "code"])
-        for labels, number in tuple(self._counts.items()):
-            commands.add_metric(labels, number)
-        yield commands
+        self._commands.labels(command, outcome, code).inc()
 
 
 class WriterMetrics:

@@ -9,7 +9,7 @@ from pydantic_core import PydanticCustomError
 from starlette.requests import Request
 from starlette.responses import Response
 
-from command.api import Commands, documented
+from command.api import Commands, route
 from command.cancelling import add_routes, sees
 from command.domain import order as rules
 from command.domain import placing, product, user
@@ -65,6 +65,12 @@ class ProductRef(Record, frozen=True):
             return product.stream(self.product_id)
         return states.owner(product.sku_claim(self.sku or ""))
 
+    def product(self, states: States) -> Product | None:
+        """The product, if there is one."""
+        stream = self.stream(states)
+        entity = states.product(split(stream)[1]) if stream else None
+        return entity.state if entity else None
+
 
 class PlaceOrder(Record, frozen=True):
     order_id: str
@@ -103,45 +109,30 @@ class PlaceOrder(Record, frozen=True):
                 shown = owner if sees(self.viewer, states, split(owner)[1]) else None
                 raise ExternalIdTaken(self.external_id, shown)
             claimed[claim] = rules.stream(self.order_id)
-        buyer = states.user(self.user_id)
-        events = placing.place(
-            self.order_id,
-            self.user_id,
-            buyer.state if buyer else None,
-            self.lines,
-            [self._product(states, ref) for ref in self.products],
-            self.external_id,
-            self.note,
-        )
+        entity = states.user(self.user_id)
+        buyer = entity.state if entity else None
+        products = [ref.product(states) for ref in self.products]
+        events = placing.place(self.order_id, self.user_id, buyer, self.lines, products, self.external_id, self.note)
         return Outcome(events, lambda states: order_answer(201, states, self.order_id), claimed)
-
-    @staticmethod
-    def _product(states: States, ref: ProductRef) -> Product | None:
-        stream = ref.stream(states)
-        entity = states.product(split(stream)[1]) if stream else None
-        return entity.state if entity else None
 
 
 def router(commands: Commands) -> APIRouter:
     """The routes of orders, on the given writer."""
     routes = APIRouter(route_class=StrictRoute, tags=["orders"])
 
-    @routes.post(
+    @route(
+        routes,
+        "POST",
         "/orders",
-        status_code=201,
-        **documented(
-            OrderView,
-            201,
-            "insufficient-stock",
-            "price-changed",
-            "duplicate-external-id",
-            "unknown-user",
-            "unknown-product",
-            "product-discontinued",
-            "mixed-currency",
-            "idempotency-key-reused",
-            needs="orders:write",
-        ),
+        OrderView,
+        "insufficient-stock",
+        "price-changed",
+        "duplicate-external-id",
+        "unknown-user",
+        "unknown-product",
+        "product-discontinued",
+        "mixed-currency",
+        needs="orders:write",
     )
     async def place_order(body: PlaceOrderBody, request: Request) -> Response:
         """Place an order: it, its items and its stock succeed together, or not at all."""

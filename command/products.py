@@ -1,7 +1,6 @@
 """Commands about products: add, change, discontinue, adjust stock."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from decimal import Decimal
 
 from fastapi import APIRouter
@@ -10,20 +9,21 @@ from pydantic_core import PydanticCustomError
 from starlette.requests import Request
 from starlette.responses import Response
 
-from command.api import Commands, documented, path_id
+from command.api import Commands, path_id, route
 from command.domain import product as rules
+from command.domain.order import Decided
 from command.domain.product import Product
 from command.domain.refusals import Missing, SkuTaken
 from command.fields import Body, Currency, Money, Name, RequiredText, Sku, Stock, StockDelta
 from command.states import States
-from command.submission import Answered, Outcome
-from command.versions import check_version
-from command.views import product_view
+from command.submission import Answer, Outcome
+from command.views import product_answer
 from contract.examples import ADD, shown
 from contract.headers import if_match
 from contract.requests import StrictRoute
 from contract.resources import ProductView
 from eventlog.events import ProductEvent
+from eventlog.events.record import Record
 from eventlog.ids import new_id
 
 
@@ -58,8 +58,7 @@ class AdjustStockBody(Body):
         return delta
 
 
-@dataclass(frozen=True, slots=True)
-class AddProduct:
+class AddProduct(Record, frozen=True):
     product_id: str
     sku: str
     name: str
@@ -78,8 +77,7 @@ class AddProduct:
         return _outcome(201, self.product_id, events, claimed={claim: rules.stream(self.product_id)})
 
 
-@dataclass(frozen=True, slots=True)
-class ChangeProduct:
+class ChangeProduct(Record, frozen=True):
     product_id: str
     name: str
     price: Decimal
@@ -93,8 +91,7 @@ class ChangeProduct:
         return _outcome(200, self.product_id, rules.change(product, self.name, self.price))
 
 
-@dataclass(frozen=True, slots=True)
-class DiscontinueProduct:
+class DiscontinueProduct(Record, frozen=True):
     product_id: str
     expected_version: int | None
 
@@ -106,11 +103,10 @@ class DiscontinueProduct:
         expected = None if entity is not None and entity.state.discontinued else self.expected_version
         events = rules.discontinue(_existing(states, self.product_id, expected))
         stream = rules.stream(self.product_id)
-        return Outcome([(stream, event) for event in events], lambda _: Answered(204, None, None, b""))
+        return Outcome([(stream, event) for event in events], lambda _: Answer(204))
 
 
-@dataclass(frozen=True, slots=True)
-class AdjustStock:
+class AdjustStock(Record, frozen=True):
     product_id: str
     delta: int
     reason: str
@@ -128,64 +124,40 @@ def _existing(states: States, product_id: str, expected_version: int | None) -> 
     entity = states.product(product_id)
     if entity is None:
         raise Missing(rules.stream(product_id))
-    check_version(entity, expected_version)
+    entity.check_version(expected_version)
     return entity.state
 
 
 def _outcome(
     status: int, product_id: str, events: list[ProductEvent], claimed: dict[str, str] | None = None
 ) -> Outcome:
-    def answer(states: States) -> Answered:
-        entity = states.product(product_id)
-        assert entity is not None
-        return Answered(status, entity.version, f"/products/{product_id}", product_view(entity))
-
     stream = rules.stream(product_id)
-    return Outcome([(stream, event) for event in events], answer, claimed=claimed or {})
+    changes: Decided = [(stream, event) for event in events]
+    return Outcome(changes, lambda states: product_answer(status, states, product_id), claimed=claimed or {})
 
 
 def router(commands: Commands) -> APIRouter:
     """The routes, on the given writer."""
     routes = APIRouter(route_class=StrictRoute, tags=["products"])
 
-    @routes.post(
-        "/products",
-        status_code=201,
-        **documented(ProductView, 201, "sku-taken", "idempotency-key-reused", needs="products:write"),
-    )
+    @route(routes, "POST", "/products", ProductView, "sku-taken", needs="products:write")
     async def add_product(body: AddProductBody, request: Request) -> Response:
         """Add a product. `stock: null` means that it is not kept in stock and can be ordered in any quantity."""
         command = AddProduct(new_id(), body.sku, body.name, body.price, body.currency, body.stock)
         return await commands.run(request, command, body)
 
-    @routes.put(
-        "/products/{id}", **documented(ProductView, 200, "not-found", "version-mismatch", needs="products:write")
-    )
+    @route(routes, "PUT", "/products/{id}", ProductView, needs="products:write")
     async def change_product(id: str, body: ChangeProductBody, request: Request) -> Response:
         """Change a product's name and price; orders keep the ones they were placed with."""
         return await commands.run(request, ChangeProduct(path_id(id), body.name, body.price, if_match(request)))
 
-    @routes.delete(
-        "/products/{id}",
-        status_code=204,
-        **documented(None, 204, "not-found", "version-mismatch", needs="products:write"),
-    )
+    @route(routes, "DELETE", "/products/{id}", None, needs="products:write")
     async def discontinue_product(id: str, request: Request) -> Response:
         """Sell it no longer. Orders stay, and cancelling one still restocks it. Again: 204 again."""
         return await commands.run(request, DiscontinueProduct(path_id(id), if_match(request)))
 
-    @routes.post(
-        "/products/{id}/stock",
-        **documented(
-            ProductView,
-            200,
-            "not-found",
-            "insufficient-stock",
-            "stock-not-kept",
-            "version-mismatch",
-            "idempotency-key-reused",
-            needs="stock:write",
-        ),
+    @route(
+        routes, "POST", "/products/{id}/stock", ProductView, "insufficient-stock", "stock-not-kept", needs="stock:write"
     )
     async def adjust_stock(id: str, body: AdjustStockBody, request: Request) -> Response:
         """Add to the stock, or take from it, never below zero."""

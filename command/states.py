@@ -17,6 +17,7 @@ from psycopg import AsyncConnection
 from command.domain import order, product, user
 from command.domain.order import Order
 from command.domain.product import Product
+from command.domain.refusals import VersionMismatch
 from command.domain.user import User
 from command.shapes import shape_of_class
 from eventlog import read
@@ -30,7 +31,7 @@ SKUS_MAX = 200_000
 # side by side share the writing of snapshots. A stream with more is loaded outside the batch (command/loading.py).
 TAIL_EVENTS_MAX = 64
 
-State = TypeVar("State", User, Product, Order)
+State = TypeVar("State", bound=User | Product | Order)
 
 
 class Entity(NamedTuple, Generic[State]):
@@ -38,6 +39,11 @@ class Entity(NamedTuple, Generic[State]):
 
     version: int
     state: State
+
+    def check_version(self, expected: int | None) -> None:
+        """Raise VersionMismatch unless `expected`, which the caller has seen, is None or the version."""
+        if expected is not None and expected != self.version:
+            raise VersionMismatch(expected, self.version)
 
 
 class NotLoaded(Exception):

@@ -22,32 +22,23 @@ class Outcome(NamedTuple):
     """What a decision comes to: events in order, claims taken and given up, and how to answer once they are applied."""
 
     events: list[tuple[str, Event]]
-    answer: Callable[[States], "Answered"]
+    answer: Callable[[States], "Answer"]
     claimed: Mapping[str, str] = MappingProxyType({})
     released: Iterable[str] = ()
 
 
-class Answered(NamedTuple):
-    """The body of an answer, with the version of the resource in it."""
+class Answer(NamedTuple):
+    """What the caller gets: `body` shows the resource at `location`, as of `version`.
 
-    status: int
-    version: int | None
-    location: str | None
-    body: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What the caller gets. `position` is the log position that the answer includes.
-
-    `appended` is how many events the command has appended: 0 when there was nothing to do, and when it is `replayed`.
+    The writer sets `position`, the log position that the answer includes, and `appended`: how many events the command
+    has appended, 0 when there was nothing to do, and when the answer is `replayed`.
     """
 
     status: int
-    version: int | None
-    location: str | None
-    body: bytes
-    position: int
+    version: int | None = None
+    location: str | None = None
+    body: bytes = b""
+    position: int = 0
     replayed: bool = False
     appended: int = 0
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import msgspec
 
 from command.states import States, split
-from command.submission import Answered, Command, Outcome
+from command.submission import Answer, Command, Outcome
 from eventlog.codec import encode
 
 
@@ -44,7 +44,7 @@ class Trial:
             "resource": msgspec.Raw(answered.body or b"null"),
             "stock": list(stock.values()),
         }
-        return Outcome([], lambda _: Answered(200, None, None, encode(would)))
+        return Outcome([], lambda _: Answer(200, body=encode(would)))
 
 
 def _stock(states: States, stream: str) -> int | None:

@@ -1,21 +1,19 @@
 """Commands about users: register, change, delete."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from command.api import Commands, documented, path_id
+from command.api import Commands, path_id, route
 from command.domain import user as rules
 from command.domain.refusals import AlreadyRegistered, Deleted, EmailTaken, ExternalIdTaken, Missing
 from command.domain.user import User
 from command.fields import Body, Email, ExternalId, Name
-from command.states import Entity, States
-from command.submission import Answered, Outcome
-from command.versions import check_version
-from command.views import user_view
+from command.states import States
+from command.submission import Answer, Outcome
+from command.views import user_answer
 from contract.callers import EVERYONE, Caller, Viewer, caller_of
 from contract.emails import email_key
 from contract.examples import REGISTER, shown
@@ -23,6 +21,7 @@ from contract.headers import if_match
 from contract.problems import Problem
 from contract.requests import StrictRoute
 from contract.resources import UserView
+from eventlog.events.record import Record
 from eventlog.ids import new_id
 
 
@@ -41,8 +40,7 @@ class ChangeUserBody(Body):
     email: Email
 
 
-@dataclass(frozen=True, slots=True)
-class RegisterUser:
+class RegisterUser(Record, frozen=True):
     user_id: str
     name: str
     email: str
@@ -69,13 +67,12 @@ class RegisterUser:
         events = rules.register(self.name, self.email, email_key(self.email), self.external_id)
         return Outcome(
             [(stream, event) for event in events],
-            lambda states: _answer(201, states, self.user_id),
+            lambda states: user_answer(201, states, self.user_id),
             claimed=dict.fromkeys(self._claims(), stream),
         )
 
 
-@dataclass(frozen=True, slots=True)
-class ChangeUser:
+class ChangeUser(Record, frozen=True):
     user_id: str
     name: str
     email: str
@@ -98,14 +95,13 @@ class ChangeUser:
         moved = claim != old
         return Outcome(
             [(stream, event) for event in events],
-            lambda states: _answer(200, states, self.user_id),
+            lambda states: user_answer(200, states, self.user_id),
             claimed={claim: stream} if moved else {},
             released=[old] if moved else [],
         )
 
 
-@dataclass(frozen=True, slots=True)
-class DeleteUser:
+class DeleteUser(Record, frozen=True):
     user_id: str
     expected_version: int | None
     viewer: Viewer = EVERYONE
@@ -117,7 +113,7 @@ class DeleteUser:
         stream = rules.stream(self.user_id)
         entity = states.user(self.user_id) if self.viewer.sees(self.user_id) else None
         if entity is not None and entity.state.deleted:
-            return Outcome([], lambda states: Answered(204, None, None, b""))
+            return Outcome([], lambda states: Answer(204))
         user = _existing(states, self.user_id, self.expected_version, self.viewer)
         released = [rules.email_claim(user.email_key)]
         if user.external_id is not None:
@@ -125,7 +121,7 @@ class DeleteUser:
         events = rules.delete(user)
         return Outcome(
             [(stream, event) for event in events],
-            lambda states: Answered(204, None, None, b""),
+            lambda states: Answer(204),
             released=released,
         )
 
@@ -136,14 +132,8 @@ def _existing(states: States, user_id: str, expected_version: int | None, viewer
         raise Missing(rules.stream(user_id))
     if entity.state.deleted:
         raise Deleted(rules.stream(user_id))
-    check_version(entity, expected_version)
+    entity.check_version(expected_version)
     return entity.state
-
-
-def _answer(status: int, states: States, user_id: str) -> Answered:
-    entity: Entity[User] | None = states.user(user_id)
-    assert entity is not None
-    return Answered(status, entity.version, f"/users/{user_id}", user_view(entity))
 
 
 def own_external_id(caller: Caller, given: str | None) -> str | None:
@@ -163,18 +153,15 @@ def router(commands: Commands) -> APIRouter:
     """The routes, on the given writer."""
     routes = APIRouter(route_class=StrictRoute, tags=["users"])
 
-    @routes.post(
+    @route(
+        routes,
+        "POST",
         "/users",
-        status_code=201,
-        **documented(
-            UserView,
-            201,
-            "email-taken",
-            "duplicate-external-id",
-            "already-registered",
-            "idempotency-key-reused",
-            needs="users:write",
-        ),
+        UserView,
+        "email-taken",
+        "duplicate-external-id",
+        "already-registered",
+        needs="users:write",
     )
     async def register_user(body: RegisterUserBody, request: Request) -> Response:
         """Register a user. E-mail addresses are unique without regard to case; `external_id` is your own unique key."""
@@ -183,20 +170,13 @@ def router(commands: Commands) -> APIRouter:
         command = RegisterUser(new_id(), body.name, body.email, external_id, caller.viewer)
         return await commands.run(request, command, body)
 
-    @routes.put(
-        "/users/{id}",
-        **documented(UserView, 200, "not-found", "gone", "email-taken", "version-mismatch", needs="users:write"),
-    )
+    @route(routes, "PUT", "/users/{id}", UserView, "gone", "email-taken", needs="users:write")
     async def change_user(id: str, body: ChangeUserBody, request: Request) -> Response:
         """Change a user's name and e-mail address. Nothing is appended when both are equal."""
         viewer = caller_of(request).viewer
         return await commands.run(request, ChangeUser(path_id(id), body.name, body.email, if_match(request), viewer))
 
-    @routes.delete(
-        "/users/{id}",
-        status_code=204,
-        **documented(None, 204, "not-found", "version-mismatch", needs="users:write"),
-    )
+    @route(routes, "DELETE", "/users/{id}", None, needs="users:write")
     async def delete_user(id: str, request: Request) -> Response:
         """Delete a user. Orders stay; the e-mail address and external_id are free again. Again: 204 again."""
         return await commands.run(request, DeleteUser(path_id(id), if_match(request), caller_of(request).viewer))

@@ -54,10 +54,10 @@ def whole_minute(at: datetime) -> datetime:
 
 
 def buckets(
-    connection: Connection, since: datetime, until: datetime, step: timedelta, types: Sequence[str] | None = None
+    connection: Connection, since: datetime, until: datetime, step: timedelta, types: Sequence[str]
 ) -> list[Bucket]:
     """How many events each step of time has, oldest first, steps without events too. `since` is a whole minute."""
-    wanted = {"since": since, "until": until, "step": step, "types": list(types) if types else None}
+    wanted = {"since": since, "until": until, "step": step, "types": list(types)}
     events: dict[datetime, int] = {}
     for at, _, number in connection.execute(_BUCKETS, wanted).fetchall():
         events[at] = events.get(at, 0) + number

@@ -1,9 +1,6 @@
 """The console as an application of its own, which the service mounts at /console."""
 
 from collections.abc import Callable
-from contextlib import ExitStack
-from types import TracebackType
-from typing import Self
 from urllib.parse import parse_qsl
 
 from starlette.applications import Starlette
@@ -63,15 +60,14 @@ _LINK = Route("/sign-in", static, methods=["GET"])  # only its path counts
 
 
 class Console:
-    """The pages. Open it with `with` before the first request."""
+    """The pages. Open `database` with `with` before the first request."""
 
     PATH = PATH
 
     def __init__(self, parts: Parts) -> None:
-        database = Database(parts.database_url)
-        self._desk = Desk(parts, database, Heart(parts, database), Renderer(PATH, parts.prefix))
+        self.database = Database(parts.database_url)
+        self._desk = Desk(parts, self.database, Heart(parts, self.database), Renderer(PATH, parts.prefix))
         self._gate = Gate(parts, self._desk.renderer)
-        self._stack = ExitStack()
         needed = dict.fromkeys(OF_THE_LOG, "events:read")
         routes = [Route(path, self._endpoint(page, needed.get(path)), methods=["GET"]) for path, page in PAGES.items()]
         routes += [Route(path, self._endpoint(form), methods=["POST"]) for path, form in FORMS.items()]
@@ -84,15 +80,6 @@ class Console:
         self._app = Starlette(
             routes=self._open + routes, exception_handlers={Unanswered: self._unanswered, HTTPException: self._refused}
         )
-
-    def __enter__(self) -> Self:
-        self._stack.enter_context(self._desk.database)
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._stack.close()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)

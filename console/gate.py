@@ -28,7 +28,7 @@ class Gate:
 
     def __init__(self, parts: Parts, renderer: Renderer) -> None:
         self._admit = parts.admit
-        self._key_of_link = parts.key_of_link
+        self._use_link = parts.use_link
         self._is_secure = parts.is_secure
         self._renderer = renderer
 
@@ -57,13 +57,13 @@ class Gate:
     async def sign_in_by_link(self, request: Request, token: str) -> Response:
         """Use up a link that `orders up` has printed, and keep the key that it gives in the cookie."""
         try:
-            key = await self._key_of_link(token)
+            issued = await self._use_link(token)
         except (psycopg.Error, Unreplicated, TimeoutError):
             return self._page(request, 503, "The database does not answer. Try the link again.")
-        if key is None:
+        if issued is None:
             reason = "This link was used before, or has expired. Sign in with a key, or make a link: orders keys link"
             return self._page(request, 401, reason)
-        return self._with_cookie(quote(key))
+        return self._with_cookie(quote(issued.text))
 
     def _with_cookie(self, value: str) -> Response:
         answer = self._renderer.redirect(self._renderer.url("/"))

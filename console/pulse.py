@@ -5,14 +5,14 @@ One look a second serves all pages of a process; the checks of the server run ev
 
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from datetime import datetime
 from typing import NamedTuple
 
 from anyio import from_thread
-from psycopg import Connection
 
 from console.database import Database, Unanswered
-from console.parts import Parts
+from console.parts import Finding, Parts
 from console.words import counted, short
 from projector.parked import Group, groups
 from projector.status import Status, status
@@ -27,33 +27,23 @@ SELECT coalesce(extract(epoch FROM max(clock_timestamp() - xact_start)), 0)::flo
 WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid()
 """
 
-# Findings of these checks put orders at risk.
-_BAD = {"durability", "in the way"}
-
 _OF_CONDITION = {
     "database": (
         "Commands are refused until this is mended.",
-        "start PostgreSQL, or correct DATABASE_URL; its own log says more",
+        "look whether PostgreSQL runs, and whether its disk is full: `orders status` says what it answers",
     ),
     "replica": ("Reads are refused until this is mended.", "orders doctor"),
     "projector": (
         "New orders are accepted, but reads do not show them.",
-        "start a worker with `orders work`; if one runs, its log and `orders status` say what stops it",
+        "start a worker: `orders work`; if one runs, its log and `orders status` say what stops it",
     ),
     "stopping": ("This process is about to end.", ""),
     "bell": ("Read tables follow up to a second later; nothing is lost.", "start Redis and a worker (`orders work`)"),
-    "commands": ("Commands may be refused.", "orders doctor"),
+    "commands": (
+        "Commands may be refused.",
+        "mend what else is found here, or else see `orders doctor`; this ends with the next command that succeeds",
+    ),
 }
-
-
-class Finding(NamedTuple):
-    """Something that an operator should know: what, why it matters, and what to do. `page` is where to read more."""
-
-    level: str  # "bad" or "warn"
-    what: str
-    why: str
-    remedy: str
-    page: str = "/doctor"
 
 
 class Pulse(NamedTuple):
@@ -82,9 +72,9 @@ class Pulse(NamedTuple):
         if not self.findings:
             return "All is well."
         worst = [it for it in self.findings if it.level == self.level]
-        if len(self.findings) == 1:
+        if len(worst) == 1:
             return short(f"{worst[0].what[:1].upper()}{worst[0].what[1:]}.")
-        return f"{counted(len(self.findings), 'finding needs', 'findings need')} your attention."
+        return f"{len(worst)} findings need your attention."
 
     @property
     def lag_seconds(self) -> float | None:
@@ -126,11 +116,10 @@ class Heart:
             return self._pulse
 
     def _look(self) -> Pulse:
-        condition = from_thread.run(self._parts.condition)
-        findings = [_of_condition("bad", name, reason) for name, reason in condition.not_ready.items()]
-        # What is parked is told below, by its cause.
-        degraded = {name: reason for name, reason in condition.degraded.items() if name != "projector"}
-        findings += [_of_condition("warn", name, reason) for name, reason in degraded.items()]
+        not_ready, degraded = from_thread.run(self._parts.condition)
+        findings = [_of_condition("bad", name, reason) for name, reason in not_ready.items()]
+        # The causes of parked streams are listed below.
+        findings += [_of_condition("warn", name, reason) for name, reason in degraded.items() if name != "projector"]
         workers = self._parts.workers()
         found, parked, oldest = None, 0, None
         try:
@@ -138,11 +127,13 @@ class Heart:
                 found = status(connection, self._parts.projections)
                 parked = sum(it.parked for it in found.projections)
                 if parked:
-                    findings += [_of_group(it) for it in groups(connection, self._parts.projections)]
+                    since = {it.name: it.parked_since for it in found.projections}
+                    of_parked = groups(connection, self._parts.projections)
+                    findings += [_of_group(it, since[it.projection]) for it in of_parked]
                 row = connection.execute(_OLDEST).fetchone()
                 oldest = row[0] if row else None
                 if time.monotonic() - self._checked_at >= CHECK_SECONDS:
-                    self._checked = list(self._check(connection))
+                    self._checked = list(self._parts.examine(connection))
                     self._checked_at = time.monotonic()
                 findings += self._checked
         except Unanswered as error:
@@ -151,24 +142,19 @@ class Heart:
         findings.sort(key=lambda it: it.level != "bad")
         return Pulse(found, findings, parked, workers, oldest)
 
-    def _check(self, connection: Connection) -> Iterable[Finding]:
-        for check in self._parts.checks:
-            for found in check.run(connection):
-                level = "bad" if check.name in _BAD else "warn"
-                yield Finding(level, found.what, f"{check.why[:1].upper()}{check.why[1:]}.", found.remedy)
-
 
 def _of_condition(level: str, name: str, reason: str) -> Finding:
     why, remedy = _OF_CONDITION.get(name, ("", "orders doctor"))
     return Finding(level, f"{name}: {reason}", why, remedy)
 
 
-def _of_group(group: Group) -> Finding:
+def _of_group(group: Group, since: datetime | None) -> Finding:
     return Finding(
         "warn",
         f"{counted(group.streams, 'stream')} of {group.projection} {'is' if group.streams == 1 else 'are'} parked "
         f"at {group.type}: {short(group.error)}",
         "Their events are held back from the read tables; all other streams go on.",
-        "mend the cause, then retry; or skip the event",
+        "deploy a release that can project the event, then retry; or skip the event",
         "/parked",
+        since,
     )

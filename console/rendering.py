@@ -56,15 +56,8 @@ class Renderer:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        self._templates.filters.update(
-            number=words.number,
-            span=words.span,
-            moment=words.moment,
-            minute=words.minute,
-            iso=words.iso,
-            size=words.size,
-            short=words.short,
-        )
+        filters = (words.number, words.span, words.moment, words.minute, words.iso, words.size, words.short)
+        self._templates.filters.update({it.__name__: it for it in (*filters, words.ago, words.code)})
         self._templates.globals.update(
             menu=MENU, url=self.url, static=lambda name: f"{base}/static/{DIGEST}/{name}", counted=words.counted
         )

@@ -1,12 +1,16 @@
 """How numbers, times and sizes are written on the pages."""
 
+import re
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+
+from markupsafe import Markup, escape
 
 _UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
 # A pause shorter than this is written in milliseconds.
 _MILLISECONDS_BELOW = timedelta(seconds=2)
 TEXT_SHOWN_MAX = 160
+_CODE = re.compile("`([^`]+)`")
 DASH = "\u2013"
 
 
@@ -44,6 +48,12 @@ def iso(at: datetime) -> str:
     return at.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
+def typed_time(text: str) -> datetime:
+    """A time that somebody typed; without a zone it is UTC. Raises ValueError and OverflowError."""
+    at = datetime.fromisoformat(text.upper())
+    return (at if at.tzinfo else at.replace(tzinfo=UTC)).astimezone(UTC)
+
+
 def size(length: int) -> str:
     """A number of bytes."""
     if length < 1024:
@@ -56,6 +66,16 @@ def size(length: int) -> str:
 def counted(amount: int, singular: str, plural: str | None = None) -> str:
     """`1 event`, `2 events`."""
     return f"{amount:,} {singular if amount == 1 else plural or singular + 's'}"
+
+
+def ago(at: datetime) -> str:
+    """How long ago a time was, by the clock of this process."""
+    return span(datetime.now(UTC) - at)
+
+
+def code(text: str) -> Markup:
+    """The text in HTML, with everything between backticks as code."""
+    return Markup(_CODE.sub(r"<code>\1</code>", str(escape(text))))  # noqa: S704 - escaped
 
 
 def short(text: str, most: int = TEXT_SHOWN_MAX) -> str:

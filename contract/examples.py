@@ -6,7 +6,7 @@ tests/contract/test_examples.py sends the requests, and compares what the servic
 import json
 from typing import Any
 
-from pydantic import ConfigDict
+from pydantic import BaseModel, ConfigDict, create_model
 
 _AS_TEXT = "x-examples-as-text"
 
@@ -37,9 +37,11 @@ def put_back(schemas: dict[str, dict[str, Any]]) -> None:
             schema["examples"] = [json.loads(it) for it in texts]
 
 
-def page(*data: object, following: str | None = None) -> ConfigDict:
-    """The `model_config` of a page with these examples in it."""
-    return shown({"data": list(data), "next": following})
+def page_of(name: str, view: type[BaseModel], *examples: object, following: str | None = None) -> type[BaseModel]:
+    """The model called `name` of a page of a list of `view`s, with these examples in it."""
+    example = shown({"data": list(examples), "next": following})
+    # mypy cannot know a type that is made at run time.
+    return create_model(name, __config__=example, data=(list[view], ...), next=(str | None, ...))  # type: ignore[valid-type]
 
 
 REGISTER: dict[str, Any] = {"name": "Ada Lovelace", "email": "ada@example.org", "external_id": "ada"}

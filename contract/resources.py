@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field
 
-from contract.examples import ACTOR, CANCELLED, ORDER, PRODUCT, REQUEST_ID, USER, page, shown
+from contract.examples import ACTOR, CANCELLED, ORDER, PRODUCT, REQUEST_ID, USER, page_of, shown
 
 Id = Annotated[str, Field(description="UUIDv7", json_schema_extra={"format": "uuid"})]
 Money = Annotated[str, Field(description="exact decimal", examples=["49.99"], pattern=r"^\d{1,24}\.\d{2,4}$")]
@@ -182,47 +182,27 @@ class ProblemView(BaseModel):
     instance: str = Field(default_factory=str, description="`urn:request:` and the X-Request-Id, percent-encoded")
 
 
-class UserPage(BaseModel):
-    model_config = page(USER)
-
-    data: list[UserView]
-    next: str | None
-
-
-class ProductPage(BaseModel):
-    model_config = page(PRODUCT)
-
-    data: list[ProductView]
-    next: str | None
-
-
-class OrderPage(BaseModel):
-    model_config = page(ORDER)
-
-    data: list[OrderView]
-    next: str | None
-
-
-class HistoryPage(BaseModel):
-    model_config = page(
-        {
-            "at": CANCELLED,
-            "version": 2,
-            "position": 7,
-            "type": "OrderLinesCancelled",
-            "actor": ACTOR,
-            "text": "Cancelled 1 x tea-assam, 7.20 EUR: one too many",
-            "changes": [
-                {"field": "status", "before": "placed", "after": "partially_cancelled"},
-                {"field": "cancelled_total", "before": "0.00", "after": "7.20"},
-                {"field": "cancel_reason", "before": None, "after": "one too many"},
-                {"field": "items.1.cancelled_quantity", "before": 0, "after": 1},
-            ],
-        }
-    )
-
-    data: list[StepView]
-    next: str | None
+UserPage = page_of("UserPage", UserView, USER)
+ProductPage = page_of("ProductPage", ProductView, PRODUCT)
+OrderPage = page_of("OrderPage", OrderView, ORDER)
+HistoryPage = page_of(
+    "HistoryPage",
+    StepView,
+    {
+        "at": CANCELLED,
+        "version": 2,
+        "position": 7,
+        "type": "OrderLinesCancelled",
+        "actor": ACTOR,
+        "text": "Cancelled 1 x tea-assam, 7.20 EUR: one too many",
+        "changes": [
+            {"field": "status", "before": "placed", "after": "partially_cancelled"},
+            {"field": "cancelled_total", "before": "0.00", "after": "7.20"},
+            {"field": "cancel_reason", "before": None, "after": "one too many"},
+            {"field": "items.1.cancelled_quantity", "before": 0, "after": 1},
+        ],
+    },
+)
 
 
 class Explanation(BaseModel):

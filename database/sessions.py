@@ -104,10 +104,7 @@ def connect(
     given: dict[str, Any] = {"connect_timeout": CONNECT_SECONDS_MAX, **parameters, "client_encoding": ENCODING}
     connection = connection_class.connect(url, autocommit=True, application_name=name, **given)
     try:
-        cursor = connection.execute(_statements(limits), prepare=False)
-        while cursor.nextset():
-            pass
-        _refuse_unsuitable(*cursor.fetchall()[0])
+        _settle(connection, limits)
         connection.autocommit = autocommit
     except BaseException:
         connection.close()
@@ -143,12 +140,10 @@ def pool(
     url: str,
     name: str,
     configure: Callable[[AsyncConnection], Awaitable[None]],
-    *,
-    parameters: Mapping[str, Any],
     **options: Any,
 ) -> AsyncConnectionPool:
     """A pool of connections in autocommit, not open yet; `configure` is called with each, and must call `settle`."""
-    given = {**parameters, "autocommit": True, "application_name": name, "client_encoding": ENCODING}
+    given = {"autocommit": True, "application_name": name, "client_encoding": ENCODING}
     return AsyncConnectionPool(url, name=name, kwargs=given, configure=configure, open=False, **options)
 
 
@@ -156,15 +151,10 @@ def blocking_pool(
     url: str, name: str, limits: Limits, settings: Mapping[str, str] = MappingProxyType({}), **options: Any
 ) -> ConnectionPool:
     """A pool of connections for threads, in autocommit, not open yet. `settings` are more settings of each session."""
-
-    def configure(connection: Connection) -> None:
-        cursor = connection.execute(_statements(limits, settings), prepare=False)
-        while cursor.nextset():
-            pass
-        _refuse_unsuitable(*cursor.fetchall()[0])
-
     given = {"autocommit": True, "application_name": name, "client_encoding": ENCODING}
-    return ConnectionPool(url, name=name, kwargs=given, configure=configure, open=False, **options)
+    return ConnectionPool(
+        url, name=name, kwargs=given, configure=lambda it: _settle(it, limits, settings), open=False, **options
+    )
 
 
 async def settle(connection: AsyncConnection, limits: Limits, **settings: str) -> None:
@@ -173,6 +163,13 @@ async def settle(connection: AsyncConnection, limits: Limits, **settings: str) -
     while cursor.nextset():
         pass
     _refuse_unsuitable(*(await cursor.fetchall())[0])
+
+
+def _settle(connection: Connection, limits: Limits, settings: Mapping[str, str] = MappingProxyType({})) -> None:
+    cursor = connection.execute(_statements(limits, settings), prepare=False)
+    while cursor.nextset():
+        pass
+    _refuse_unsuitable(*cursor.fetchall()[0])
 
 
 def _statements(limits: Limits, settings: Mapping[str, str] = MappingProxyType({})) -> bytes:

@@ -9,6 +9,7 @@ last change of name, price or listing in `product_details_idx`, which has only t
 event by walking the stream backwards, where it is nearly always the first.
 """
 
+from eventlog import pages
 from eventlog.events import ProductChanged, ProductDiscontinued, ProductRepriced
 from eventlog.tables import PRODUCT_DETAILS
 
@@ -84,11 +85,21 @@ def _moments(events: str) -> dict[str, bytes]:
 WHOLE = _moments(_FIRST)
 DECISIVE = _moments(_DECISIVE)
 
-# The next events of a stream, oldest first. Parameters: stream, after and up_to (versions), limit.
+# The next events of a stream, oldest first, as many as a page of the log may have bytes. Parameters: stream, after and
+# up_to (versions), limit.
 NEXT = f"""
-SELECT {_EVENT} FROM log.events AS event
-WHERE stream = %(stream)s AND version > %(after)s::integer AND version <= %(up_to)s::integer
-ORDER BY version LIMIT %(limit)s::integer
+SELECT {_EVENT} FROM (
+    SELECT *, {pages.SIZE_BEFORE.format(order="version")}
+    FROM (
+        SELECT *, {pages.STORED_BEFORE.format(order="version")}
+        FROM log.events
+        WHERE stream = %(stream)s AND version > %(after)s::integer
+            AND version <= least(%(up_to)s::bigint, %(after)s::bigint + %(limit)s::bigint)
+    ) AS stored
+    WHERE stored_before < {pages.PAGE_BYTES_MAX}
+) AS event
+WHERE size_before < {pages.PAGE_BYTES_MAX}
+ORDER BY version
 """.encode()  # noqa: S608 - put together from constants
 
 # The last position that was recorded by a time; 0: none. Parameter: as_of.

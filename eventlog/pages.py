@@ -12,8 +12,8 @@ _EVENT = """json_build_object(
     'data', data)"""
 
 _BEFORE = "OVER (ORDER BY {order} ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0)"
-_SIZE_BEFORE = f"coalesce(sum(octet_length(data::text)) {_BEFORE} AS size_before"
-_STORED_BEFORE = f"coalesce(sum(pg_column_size(data)) {_BEFORE} AS stored_before"
+SIZE_BEFORE = f"coalesce(sum(octet_length(data::text)) {_BEFORE} AS size_before"
+STORED_BEFORE = f"coalesce(sum(pg_column_size(data)) {_BEFORE} AS stored_before"
 
 # Each answers one row: the head's position, the events as a JSON array, the last one's position (or version), and the
 # last that there is. Parameters: after, limit; the stream's also: stream. A stream that does not exist has no last.
@@ -22,9 +22,9 @@ SELECT head.position, coalesce(page.events, '[]'), coalesce(page.last, %(after)s
 FROM log.head AS head, LATERAL (
     SELECT json_agg({_EVENT} ORDER BY position) AS events, max(position) AS last
     FROM (
-        SELECT *, {_SIZE_BEFORE.format(order="position")}
+        SELECT *, {SIZE_BEFORE.format(order="position")}
         FROM (
-            SELECT *, {_STORED_BEFORE.format(order="position")}
+            SELECT *, {STORED_BEFORE.format(order="position")}
             FROM log.events
             WHERE position > %(after)s::bigint
                 AND position <= least(%(after)s::bigint + %(limit)s::bigint, head.position)
@@ -40,9 +40,9 @@ SELECT head.position, coalesce(page.events, '[]'), coalesce(page.last, %(after)s
 FROM log.head AS head, LATERAL (
     SELECT json_agg({_EVENT} ORDER BY version) AS events, max(version) AS last
     FROM (
-        SELECT *, {_SIZE_BEFORE.format(order="version")}
+        SELECT *, {SIZE_BEFORE.format(order="version")}
         FROM (
-            SELECT *, {_STORED_BEFORE.format(order="version")}
+            SELECT *, {STORED_BEFORE.format(order="version")}
             FROM log.events
             WHERE stream = %(stream)s AND version > %(after)s::bigint
                 AND version <= %(after)s::bigint + %(limit)s::bigint

@@ -4,7 +4,7 @@ from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, Field
 
 from contract.callers import scope
-from contract.examples import KEY_ID, REGISTERED, page
+from contract.examples import KEY_ID, REGISTERED, page_of
 from contract.requests import StrictRoute
 from contract.resources import ActorView, Int64, Timestamp
 from feed.reader import LogReader
@@ -29,22 +29,20 @@ class ActView(BaseModel):
     request_id: str | None
 
 
-class ActPage(BaseModel):
-    model_config = page(
-        {
-            "id": "01a203bc-7401-7a4c-8d1e-2f0b5c6d7e8f",
-            "position": 1,
-            "at": REGISTERED,
-            "actor": {"kind": "operator", "id": "root@shop-1"},
-            "act": "key.created",
-            "target": f"key {KEY_ID}",
-            "reason": None,
-            "request_id": None,
-        }
-    )
-
-    data: list[ActView]
-    next: str | None
+ActPage = page_of(
+    "ActPage",
+    ActView,
+    {
+        "id": "01a203bc-7401-7a4c-8d1e-2f0b5c6d7e8f",
+        "position": 1,
+        "at": REGISTERED,
+        "actor": {"kind": "operator", "id": "root@shop-1"},
+        "act": "key.created",
+        "target": f"key {KEY_ID}",
+        "reason": None,
+        "request_id": None,
+    },
+)
 
 
 class ActParameters(Parameters):

@@ -13,7 +13,7 @@ import msgspec
 from pydantic import BaseModel, Discriminator, Field, RootModel, create_model
 from typing_extensions import TypeAliasType
 
-from contract.examples import ORDER, ORDER_ID, PLACED, TEA_ID, page
+from contract.examples import ORDER, ORDER_ID, PLACED, TEA_ID, page_of
 from contract.resources import Int32, Int64, Timestamp
 from eventlog.events import SCHEMA_VERSIONS
 from eventlog.events.record import Record
@@ -90,8 +90,4 @@ _RESERVED = {
 }
 
 
-class EventPage(BaseModel):
-    model_config = page(_PLACED, _RESERVED, following="6")
-
-    data: list[EventView]
-    next: str | None
+EventPage = page_of("EventPage", EventView, _PLACED, _RESERVED, following="6")

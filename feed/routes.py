@@ -1,5 +1,7 @@
 """GET /events, and the events of one order, user or product."""
 
+from collections.abc import Awaitable, Callable
+
 from fastapi import APIRouter, Request, Response
 from pydantic import Field
 
@@ -17,6 +19,8 @@ from query.waiting import WaitingReads
 
 EVENTS_DEFAULT = 100
 EVENTS_MAX = 1000
+# What a caller needs for the events of each kind. A product's events tell of other people's orders.
+SCOPES = {"order": "orders:read", "product": "events:read", "user": "users:read"}
 
 
 class EventsParameters(Parameters):
@@ -58,43 +62,25 @@ def router(reads: Reads, waiting: WaitingReads | None = None) -> APIRouter:
         """The whole log in order, without holes; `next` is the `after` of the next page."""
         return await answer(request)
 
-    @get(
-        routes,
-        "/orders/{id}/events",
-        answers=EventPage,
-        security=scope("orders:read"),
-        errors=["not-found"],
-        parameters=EventsParameters,
-        of_tables=False,
-    )
-    async def list_events_of_order(request: Request, id: str) -> Response:
-        """An order's events, oldest first."""
-        return await answer(request, f"order-{known_id(id)}")
-
-    @get(
-        routes,
-        "/users/{id}/events",
-        answers=EventPage,
-        security=scope("users:read"),
-        errors=["not-found"],
-        parameters=EventsParameters,
-        of_tables=False,
-    )
-    async def list_events_of_user(request: Request, id: str) -> Response:
-        """A user's events, oldest first."""
-        return await answer(request, f"user-{known_id(id)}")
-
-    @get(
-        routes,
-        "/products/{id}/events",
-        answers=EventPage,
-        security=scope("events:read"),
-        errors=["not-found"],
-        parameters=EventsParameters,
-        of_tables=False,
-    )
-    async def list_events_of_product(request: Request, id: str) -> Response:
-        """A product's events, oldest first."""
-        return await answer(request, f"product-{known_id(id)}")
-
+    for kind in SCOPES:
+        _add_route_of(routes, kind, answer)
     return routes
+
+
+def _add_route_of(routes: APIRouter, kind: str, answer: Callable[[Request, str], Awaitable[Response]]) -> None:
+    """Add the route of the events of one order, user or product."""
+
+    async def list_events_of(request: Request, id: str) -> Response:
+        return await answer(request, f"{kind}-{known_id(id)}")
+
+    # The name and the text of the operation in the OpenAPI document.
+    list_events_of.__name__ = f"list_events_of_{kind}"
+    list_events_of.__doc__ = f"{'An' if kind == 'order' else 'A'} {kind}'s events, oldest first."
+    get(
+        routes,
+        f"/{kind}s/{{id}}/events",
+        answers=EventPage,
+        security=scope(SCOPES[kind]),
+        parameters=EventsParameters,
+        of_tables=False,
+    )(list_events_of)

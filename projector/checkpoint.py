@@ -35,6 +35,10 @@ _BEAT = (
 _FAIL = "UPDATE {checkpoint} SET error = %s, seen_at = clock_timestamp(), worker = %s"
 
 
+class AheadOfLog(Exception):
+    """The read tables are ahead of the log: it was restored without them."""
+
+
 class OtherVersion(Exception):
     """Another version of the projection built the tables: `built` is theirs, `ours` is this release's."""
 

@@ -24,9 +24,9 @@ _EXACT = Context(prec=1_000)
 class Folding:
     """The row changes of one batch."""
 
-    def __init__(self, projection: Projection, codec: Codec) -> None:
+    def __init__(self, projection: Projection) -> None:
         self._projection = projection
-        self._decode = codec.decode
+        self._decode = Codec().decode
         self._rows = Rows(projection.tables)
         self._of_one_event = Rows(projection.tables)
         # Which event types make rows that refer to rows of other streams, as far as events of the type have been seen.

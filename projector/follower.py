@@ -11,6 +11,7 @@ from typing import TypeVar
 import psycopg
 
 from eventlog import stalled
+from eventlog.failures import is_outage
 from projector.checkpoint import OtherVersion
 from projector.dependents import InTheWay
 from projector.loop import Loop, Progress
@@ -216,7 +217,9 @@ class Follower:
         session = self._session
         try:
             progress = self._loop.project(session.connection(), self._limit)
-        except psycopg.OperationalError:
+        except psycopg.Error as error:
+            if not is_outage(error):
+                raise
             # A restart of the server, or a batch that took too long. What was not committed was rolled back, so it is
             # done again, with fewer events at a time.
             self._limit = max(1, self._limit // 10)

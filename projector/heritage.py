@@ -205,6 +205,18 @@ WHERE NOT pg_has_role(pubowner, 'USAGE') AND (
 UNION ALL
 SELECT DISTINCT 'default privileges of role ' || defaclrole::regrole FROM pg_default_acl
 WHERE defaclnamespace = to_regnamespace(%(old)s::text) AND NOT pg_has_role(defaclrole, 'USAGE')
+UNION
+-- A function, a sequence, a type; projector/dependents.py finds tables and views by their columns.
+SELECT pg_describe_object(classid, objid, 0)
+FROM pg_depend LEFT JOIN pg_class AS class ON classid = 'pg_class'::regclass AND class.oid = objid
+WHERE refclassid = 'pg_namespace'::regclass AND refobjid = to_regnamespace(%(old)s::text) AND deptype = 'n'
+    AND (class.oid IS NULL OR relkind = 'S')
+UNION ALL
+SELECT oid::regclass || ' being unlogged' FROM tables WHERE relpersistence = 'u'
+UNION ALL
+SELECT 'the comment or the grants of type ' || tables.reltype::regtype
+FROM tables JOIN pg_type AS type ON type.oid = tables.reltype
+WHERE typacl IS NOT NULL OR obj_description(type.oid, 'pg_type') IS NOT NULL
 UNION ALL
 SELECT pg_describe_object('pg_class'::regclass, indexrelid, 0) FROM pg_index JOIN tables ON tables.oid = indrelid
     JOIN pg_class AS index ON index.oid = indexrelid

@@ -16,18 +16,13 @@ from time import perf_counter
 from psycopg import Connection
 
 from eventlog import skips
-from eventlog.codec import Codec
-from projector.checkpoint import Checkpoint, Seen
+from projector.checkpoint import AheadOfLog, Checkpoint, Seen
 from projector.folding import Folding
 from projector.narrowing import Narrowing, refusing
 from projector.paging import BATCH_SECONDS, PAGE_MAX, PageMax, ReadPage, page_ends, reader_of
 from projector.parking import Parked, ParkedStreams, Parking
 from projector.projection import Projection
 from projector.writer import PostgresWriter, Writer
-
-
-class AheadOfLog(Exception):
-    """The read tables are ahead of the log: it was restored without them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +53,6 @@ class Loop:
         self,
         projection: Projection,
         schema: str | None = None,
-        codec: Codec | None = None,
         read_page: ReadPage | None = None,
         page_max: PageMax = PAGE_MAX,
         writer: Writer | None = None,
@@ -68,7 +62,7 @@ class Loop:
         self.schema = schema or projection.name
         self.checkpoint = Checkpoint(projection, self.schema)
         self.writer = writer or PostgresWriter(self.checkpoint, self.schema)
-        self.folding = Folding(projection, codec or Codec())
+        self.folding = Folding(projection)
         self.narrowing = Narrowing()
         self.parked = ParkedStreams()
         self._read_page = read_page or reader_of(projection)
@@ -150,7 +144,8 @@ class Loop:
             self.folding.fold(self._read_page(connection, after, end, then), parking)
             if then is None or perf_counter() - began > self._batch_seconds:
                 break
-            with refusing(end - after, after + 1):
+            # A writer may report here that it could not write an earlier page.
+            with refusing(end - position, position + 1):
                 self.writer.write_new(connection, self.folding.take_new())
             after = end
         return end

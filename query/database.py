@@ -58,17 +58,13 @@ class _AsItIsBinary(_AsItIs):
 
 
 class Reads:
-    """A small pool of connections that only read. Open it with `async with`.
-
-    `prepare_threshold=None` switches prepared statements off, for a pooler that cannot keep them.
-    """
+    """A small pool of connections that only read. Open it with `async with`."""
 
     def __init__(
         self,
         url: str,
         *,
         connections_max: int = CONNECTIONS_MAX,
-        prepare_threshold: int | None = 5,
         seconds_max: float = READ_SECONDS_MAX,
     ) -> None:
         self._seconds_max = seconds_max
@@ -76,7 +72,6 @@ class Reads:
             url,
             "orders reads",
             self._configure,
-            parameters={"prepare_threshold": prepare_threshold},
             min_size=1,
             max_size=connections_max,
             timeout=CONNECTION_SECONDS_MAX,
@@ -133,9 +128,7 @@ class Reads:
     async def _configure(self, connection: psycopg.AsyncConnection[Any]) -> None:
         connection.adapters.register_loader("json", _AsItIs)
         connection.adapters.register_loader("json", _AsItIsBinary)
-        if connection.prepare_threshold is not None:
-            # Not behind a pooler, which would hand them to others: there they belong on the database or the role.
-            await settle(connection, Limits(statement=self._seconds_max + LEFT_BEHIND_SECONDS_MAX), **SOLID_STATE)
+        await settle(connection, Limits(statement=self._seconds_max + LEFT_BEHIND_SECONDS_MAX), **SOLID_STATE)
 
     async def _rows(self, statement: Statement, parameters: Mapping[str, object]) -> Sequence[tuple[Any, ...]]:
         connection = await self._pool.getconn()

@@ -73,7 +73,7 @@ class Lookup:
         self._statement = _statement(table, view, gone, owner)
         self._shape = digest_of(view, table.metadata)
         self._is_owned = owner is not None
-        self._kind = kind_of(table)
+        self.kind = kind_of(table)
         self._waiting: dict[str, _Asked] = {}
         self._flight: asyncio.Task[None] | None = None
 
@@ -117,7 +117,7 @@ class Lookup:
             return
         position, generation, parked, *_ = rows[0]
         build = f"{generation}{self._shape}"
-        parked = {stream.removeprefix(f"{self._kind}-") for stream in parked} if parked else ()
+        parked = {stream.removeprefix(f"{self.kind}-") for stream in parked} if parked else ()
         for *_, id_, version, gone, body, owner in rows:
             if id_ is not None:  # the LEFT JOIN's own row, when none was found
                 found = Found(position, f"{version}.{build}", gone, body, id_ in parked, owner)

@@ -1,9 +1,8 @@
 """GET /orders, /orders/{id} and /users/{id}/orders."""
 
 from collections.abc import Sequence
-from functools import partial
 from itertools import combinations
-from typing import Annotated, ClassVar, Literal, get_args
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
 from fastapi import APIRouter, Request, Response
 from pydantic import BeforeValidator, Field, WithJsonSchema
@@ -17,9 +16,8 @@ from query.listing import Filter, Listing, Through, ranges
 from query.lookup import Lookup
 from query.paging import Sort
 from query.parameters import Id, Money, Name, PageParameters, Time, TimeRoundedUp, money_of, one_or_more, time_of
-from query.past import Past, PastParameters
 from query.routes import get, known_id
-from query.single import answer
+from query.single import Past, PastParameters, answer
 from query.sync import Sync
 from query.views import order_view
 from readmodel.shop import order_items, orders, users
@@ -109,27 +107,11 @@ def router(reads: Reads, sync: Sync, past: Past | None = None) -> APIRouter:
     """The routes. `past` answers requests for a resource as it was."""
     routes = APIRouter(tags=["orders"], route_class=StrictRoute)
     lookup = Lookup(reads, orders, order_view(orders), owner=orders.c.user_id)
-    of_orders = partial(
-        Listing,
-        reads,
-        sync,
-        orders,
-        order_view,
-        sorts=SORTS,
-        filters=FILTERS,
-        belongs_to="user_id",
-        weight=orders.c.line_count,
-    )
-    listing, of_user = of_orders(), of_orders(owner=(users, "user_id"))
+    about: dict[str, Any] = {"sorts": SORTS, "filters": FILTERS, "belongs_to": "user_id", "weight": orders.c.line_count}
+    listing = Listing(reads, sync, orders, order_view, **about)
+    of_user = Listing(reads, sync, orders, order_view, **about, owner=(users, "user_id"))
 
-    @get(
-        routes,
-        "/orders",
-        answers=OrderPage,
-        security=scope("orders:read"),
-        errors=["invalid-cursor"],
-        parameters=OrdersParameters,
-    )
+    @get(routes, "/orders", answers=OrderPage, security=scope("orders:read"), parameters=OrdersParameters)
     async def list_orders(request: Request) -> Response:
         """Orders, newest first unless sorted otherwise."""
         return await listing.answer(request, OrdersParameters.of(request))
@@ -139,7 +121,6 @@ def router(reads: Reads, sync: Sync, past: Past | None = None) -> APIRouter:
         "/orders/{id}",
         answers=OrderView,
         security=scope("orders:read"),
-        errors=["not-found"],
         parameters=PastParameters if past else None,
         versioned=True,
     )
@@ -148,12 +129,7 @@ def router(reads: Reads, sync: Sync, past: Past | None = None) -> APIRouter:
         return await answer(request, lookup, sync, id, past)
 
     @get(
-        routes,
-        "/users/{id}/orders",
-        answers=OrderPage,
-        security=scope("orders:read"),
-        errors=["invalid-cursor", "not-found"],
-        parameters=UsersOrdersParameters,
+        routes, "/users/{id}/orders", answers=OrderPage, security=scope("orders:read"), parameters=UsersOrdersParameters
     )
     async def list_orders_of_user(request: Request, id: str) -> Response:
         """A user's orders; a deleted user's too, because orders stay."""

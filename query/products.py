@@ -14,9 +14,8 @@ from query.listing import Filter, Listing, ranges
 from query.lookup import Lookup
 from query.paging import Sort
 from query.parameters import Flag, Money, Name, PageParameters, money_of, text_of
-from query.past import Past, PastParameters
 from query.routes import get
-from query.single import answer
+from query.single import Past, PastParameters, answer
 from query.sync import Sync
 from query.views import in_stock, product_view
 from readmodel.shop import products
@@ -57,14 +56,7 @@ def router(reads: Reads, sync: Sync, past: Past | None = None) -> APIRouter:
     lookup = Lookup(reads, products, product_view(products))
     listing = Listing(reads, sync, products, product_view, sorts=SORTS, filters=FILTERS)
 
-    @get(
-        routes,
-        "/products",
-        answers=ProductPage,
-        security=scope("products:read"),
-        errors=["invalid-cursor"],
-        parameters=ProductsParameters,
-    )
+    @get(routes, "/products", answers=ProductPage, security=scope("products:read"), parameters=ProductsParameters)
     async def list_products(request: Request) -> Response:
         """Products, discontinued ones too, by SKU unless sorted otherwise."""
         return await listing.answer(request, ProductsParameters.of(request))
@@ -74,7 +66,6 @@ def router(reads: Reads, sync: Sync, past: Past | None = None) -> APIRouter:
         "/products/{id}",
         answers=ProductView,
         security=scope("products:read"),
-        errors=["not-found"],
         parameters=PastParameters if past else None,
         versioned=True,
     )

@@ -10,7 +10,7 @@ from contract.caching import NO_STORE
 from contract.callers import Security
 from contract.openapi import POSITION, Documented, header, problems
 from contract.problems import Problem
-from query.parameters import Parameters, id_of
+from query.parameters import CursorParameters, Parameters, id_of
 
 MEDIA_TYPE = "application/json"
 
@@ -60,17 +60,18 @@ def get(
 ) -> Callable[[Endpoint[Given]], Endpoint[Given]]:
     """A decorator that serves `path` with GET and HEAD.
 
-    `security` says who may call it: see contract/callers.py. `answers` is the model of a 200, `errors` are the codes of
-    the problems that are the route's own. `synced`: it waits for a Sync-Token. `versioned`: it has an ETag.
-    `of_tables`: it reads what may be parked, not the log.
-    `paged`: with parameters it is a list that has a next page.
-    `also`: what the route documents in place of the usual parts of its answers.
+    `security` says who may call it: see contract/callers.py. `answers` is the model of a 200. `errors` are the codes of
+    the problems that do not follow from `path` and `parameters`. `synced`: it waits for a Sync-Token. `versioned`: it
+    has an ETag. `of_tables`: it reads what may be parked, not the log. `paged`: with parameters it is a list that has a
+    next page. `also`: what the route documents in place of the usual parts of its answers.
     """
     headers = [*((_SYNC_TOKEN, _PREFER) if synced else ()), *((_IF_NONE_MATCH,) if versioned else ())]
     shown = _SHOWN_SYNC_TOKEN | (_SHOWN_STATE if of_tables and synced else {})
     shown |= (_SHOWN_ETAG if versioned else {}) | (_SHOWN_LINK if parameters and paged and not versioned else {})
     shown |= _SHOWN_CONTENT_LOCATION if parameters and versioned else {}
     codes = [
+        *(("invalid-cursor",) if parameters and issubclass(parameters, CursorParameters) else ()),
+        *(("not-found",) if "{" in path else ()),
         *errors,
         *(("unknown-parameter", "invalid-parameter") if parameters else ("unknown-parameter",)),
         *(("invalid-header", "projection-behind", "unavailable") if synced else ()),

@@ -10,7 +10,7 @@ from pydantic import BaseModel, BeforeValidator, Field, WithJsonSchema
 from sqlalchemy import BigInteger, ColumnElement, Text, bindparam, cast, func, literal_column, select, tuple_
 
 from contract.callers import scope
-from contract.examples import TEA_ID, page
+from contract.examples import TEA_ID, page_of
 from contract.requests import StrictRoute
 from contract.resources import Id as ShownId
 from contract.resources import Int64, Money
@@ -66,23 +66,21 @@ class SalesView(BaseModel):
     cancelled: Money
 
 
-class SalesPage(BaseModel):
-    model_config = page(
-        {
-            "day": "2026-11-22",
-            "product_id": TEA_ID,
-            "sku": "tea-assam",
-            "currency": "EUR",
-            "orders": 1,
-            "quantity": 3,
-            "gross": "21.60",
-            "cancelled_quantity": 0,
-            "cancelled": "0.00",
-        }
-    )
-
-    data: list[SalesView]
-    next: str | None
+SalesPage = page_of(
+    "SalesPage",
+    SalesView,
+    {
+        "day": "2026-11-22",
+        "product_id": TEA_ID,
+        "sku": "tea-assam",
+        "currency": "EUR",
+        "orders": 1,
+        "quantity": 3,
+        "gross": "21.60",
+        "cancelled_quantity": 0,
+        "cancelled": "0.00",
+    },
+)
 
 
 class SalesParameters(CursorParameters):
@@ -113,14 +111,7 @@ def router(reads: Reads, sync: Sync) -> APIRouter:
     """The routes."""
     routes = APIRouter(tags=["sales"], route_class=StrictRoute)
 
-    @get(
-        routes,
-        "/sales",
-        answers=SalesPage,
-        security=scope("sales:read"),
-        errors=["invalid-cursor"],
-        parameters=SalesParameters,
-    )
+    @get(routes, "/sales", answers=SalesPage, security=scope("sales:read"), parameters=SalesParameters)
     async def list_sales(request: Request) -> Response:
         """Sales by day and product, oldest day first; or grouped by day, or by product."""
         parameters = SalesParameters.of(request)

@@ -16,9 +16,8 @@ from query.listing import Filter, Listing
 from query.lookup import Lookup
 from query.paging import Sort
 from query.parameters import Name, PageParameters, time_of
-from query.past import Past, PastParameters
 from query.routes import get
-from query.single import answer
+from query.single import Past, PastParameters, answer
 from query.sync import Sync
 from query.views import user_view
 from readmodel.shop import users
@@ -62,14 +61,7 @@ def router(reads: Reads, sync: Sync, past: Past | None = None) -> APIRouter:
         belongs_to="id",
     )
 
-    @get(
-        routes,
-        "/users",
-        answers=UserPage,
-        security=scope("users:read"),
-        errors=["invalid-cursor"],
-        parameters=UsersParameters,
-    )
+    @get(routes, "/users", answers=UserPage, security=scope("users:read"), parameters=UsersParameters)
     async def list_users(request: Request) -> Response:
         """Users who were not deleted, newest first."""
         return await listing.answer(request, UsersParameters.of(request))
@@ -79,7 +71,7 @@ def router(reads: Reads, sync: Sync, past: Past | None = None) -> APIRouter:
         "/users/{id}",
         answers=UserView,
         security=scope("users:read"),
-        errors=["not-found", "gone"],
+        errors=["gone"],
         parameters=PastParameters if past else None,
         versioned=True,
     )

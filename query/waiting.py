@@ -15,8 +15,7 @@ SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 30)
 class WaitingReads:
     """Counts the reads that wait. Every `Sync` of a process shares one, and the connections' limit asks it."""
 
-    def __init__(self, most: int = WAITING_MAX, registry: CollectorRegistry | None = None) -> None:
-        self._most = most
+    def __init__(self, registry: CollectorRegistry | None = None) -> None:
         self.count = 0
         waits = Histogram(
             "orders_read_wait_seconds",
@@ -30,8 +29,8 @@ class WaitingReads:
     @contextmanager
     def one_more(self) -> Iterator[None]:
         """Count one read while the block runs. Raises Problem `overloaded` when too many wait already."""
-        if self.count >= self._most:
-            raise Problem("overloaded", f"{self._most} reads of this process wait for their Sync-Token already.")
+        if self.count >= WAITING_MAX:
+            raise Problem("overloaded", f"{WAITING_MAX} reads of this process wait for their Sync-Token already.")
         self.count += 1
         try:
             yield

@@ -50,7 +50,7 @@ class ApiProcess:
         self._bell = Bell(settings.redis_url)
         self._writer = Writer(self.database_url, self._bell.ring, metrics=WriterMetrics(self._registry))
         self.reads = Reads(settings.query_database_url or self.database_url)
-        self.waiting = WaitingReads(registry=self._registry)
+        self.waiting = WaitingReads(self._registry)
         self.health = Health(settings, self._bell, self._writer)
         self.stopping = Stopping(settings.shutdown_delay)
         self.access = Access(settings)
@@ -62,9 +62,8 @@ class ApiProcess:
             prefix=self.prefix,
         )
         self.http_metrics, self.request_log = HttpMetrics(), RequestLog(settings.log_format)
-        command_metrics = CommandMetrics()
-        self.commands = Commands(self._writer, command_metrics)
-        for collector in (command_metrics, self.http_metrics, Counted(self._writer, self._bell, self._connections)):
+        self.commands = Commands(self._writer, CommandMetrics(self._registry))
+        for collector in (self.http_metrics, Counted(self._writer, self._bell, self._connections)):
             self._registry.register(collector)
         if not figures:
             ProcessCollector(registry=self._registry)  # several processes would be added up
@@ -87,10 +86,12 @@ class ApiProcess:
             stack.callback(self._bell.stop)
             await self._writer.start()
             stack.push_async_callback(self._writer.stop)
-            for part in (self.reads, self.health, self.access.kept_current(), self._connections):
-                await stack.enter_async_context(part)
+            for reads in (self.reads, *self.health.connections):
+                await stack.enter_async_context(reads)
+            await stack.enter_async_context(self.access.kept_current())
+            await stack.enter_async_context(self._connections)
             if self.console:
-                stack.enter_context(self.console)
+                stack.enter_context(self.console.database)
             if self._shared:
                 await stack.enter_async_context(self._shared.published())
             self.stopping.listen()

@@ -1,4 +1,4 @@
-"""What an operator can cause, and is told in one line."""
+"""The error that an operator caused, and that a command prints as one line."""
 
 
 class OperatorError(Exception):

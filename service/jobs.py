@@ -10,7 +10,7 @@ from projector.jobs import table
 from projector.jobs.table import Wanted
 
 
-async def ask(database_url: str, actor: Mapping[str, str], wanted: Wanted, request_id: str | None = None) -> str:
+async def ask(database_url: str, actor: Mapping[str, str], wanted: Wanted) -> str:
     """Add a job, with an event of the audit. Returns its id.
 
     Raises what `append_act` raises; then there is no job.
@@ -21,5 +21,5 @@ async def ask(database_url: str, actor: Mapping[str, str], wanted: Wanted, reque
         await table.insert(connection, id_, wanted, f"{actor['kind']} {actor['id']}")
 
     act, target = f"{wanted.kind}.requested", f"{wanted.target}, job {id_}"
-    await append_act(database_url, actor, act, target, wanted.reason, request_id=request_id, change=change)
+    await append_act(database_url, actor, act, target, wanted.reason, change=change)
     return id_

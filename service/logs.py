@@ -52,9 +52,8 @@ def escaped(text: str) -> str:
 class OncePerMinute(logging.Filter):
     """Lets a message of a logger through once a minute: a Redis that fails does so at each poll and each commit."""
 
-    def __init__(self, seconds: float = 60.0, now: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
         super().__init__()
-        self._seconds = seconds
         self._now = now
         self._passed_at: dict[tuple[str, str], float] = {}
 
@@ -64,7 +63,7 @@ class OncePerMinute(logging.Filter):
             return True
         key = (record.name, str(record.msg))
         now = self._now()
-        if now - self._passed_at.get(key, -self._seconds) < self._seconds:
+        if now - self._passed_at.get(key, float("-inf")) < 60:
             return False
         self._passed_at[key] = now
         return True
@@ -75,6 +74,20 @@ _OFTEN = ("dramatiq.", "projector.bell")
 _once = OncePerMinute()
 
 
+def _passes(record: logging.LogRecord) -> bool:
+    """Whether to log the record. An error of Redis is an operator's business: it gets one line, without traceback."""
+    if not record.name.startswith(_OFTEN):
+        return True
+    if record.levelno < logging.WARNING and "ConsumerThread" in record.name:
+        return False  # it restarts every three seconds
+    passes = _once.filter(record)
+    error = record.exc_info[1] if record.exc_info else None
+    # By its module, because to import redis takes time that most commands do not need.
+    if error is not None and type(error).__module__.startswith("redis."):
+        record.msg, record.args, record.exc_info = "%s: %s", (record.getMessage().rstrip("."), error), None
+    return passes
+
+
 def configure(log_format: Literal["text", "json"] = "text", log_level: str = "info") -> None:
     """Send all loggers of the process, the libraries' too, to stderr in one format. May be called again."""
     handler = logging.StreamHandler(sys.stderr)
@@ -82,4 +95,4 @@ def configure(log_format: Literal["text", "json"] = "text", log_level: str = "in
     logging.basicConfig(level=log_level.upper(), handlers=[handler], force=True)
     # Alembic says at INFO what `migrate` says better.
     logging.getLogger("alembic.runtime.migration").setLevel(logging.WARNING)
-    handler.addFilter(lambda record: not record.name.startswith(_OFTEN) or _once.filter(record))
+    handler.addFilter(_passes)

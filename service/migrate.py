@@ -1,8 +1,5 @@
 """Brings a database's tables to the state that this version of the code expects."""
 
-from importlib.util import find_spec
-from pathlib import Path
-
 from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
@@ -50,12 +47,8 @@ def expected_revision() -> str | None:
 
 
 def _config() -> Config:
-    """Alembic's configuration without a file: where the installed package is, whatever the working directory."""
-    spec = find_spec("migrations")
-    if spec is None or spec.origin is None:
-        raise RuntimeError("the package migrations is not installed")
+    """Alembic's configuration without a file: the installed package `migrations` has the steps."""
     config = Config()
-    location = str(Path(spec.origin).parent)
-    config.set_main_option("script_location", location.replace("%", "%%"))  # a ConfigParser reads it
+    config.set_main_option("script_location", "migrations:.")
     config.set_main_option("path_separator", "os")
     return config

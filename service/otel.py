@@ -6,7 +6,6 @@ the metadata of the events.
 """
 
 import random
-import re
 import threading
 import time
 from urllib.parse import urlsplit
@@ -21,10 +20,11 @@ from opentelemetry.trace import (
     SpanContext,
     SpanKind,
     StatusCode,
-    TraceFlags,
     Tracer,
+    get_current_span,
     set_span_in_context,
 )
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from psycopg import Connection
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -41,7 +41,7 @@ REQUESTS_MAX = 32
 # A worker that catches up with older events continues no traces: nobody waits for them.
 OLD_SECONDS = 60
 
-_TRACEPARENT = re.compile(rb"00-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})")
+_W3C = TraceContextTextMapPropagator()
 _NANO = 1_000_000_000
 
 
@@ -161,11 +161,7 @@ def _sent(scope: Scope) -> SpanContext | None:
 
 
 def _context(traceparent: str) -> SpanContext | None:
-    match = _TRACEPARENT.fullmatch(traceparent.encode("latin-1", "replace"))
-    if match is None:
-        return None
-    flags = TraceFlags(int(match[3], 16))
-    context = SpanContext(int(match[1], 16), int(match[2], 16), is_remote=True, trace_flags=flags)
+    context = get_current_span(_W3C.extract({"traceparent": traceparent})).get_span_context()
     return context if context.is_valid else None
 
 

@@ -38,7 +38,7 @@ def routers(reads: "Reads", waiting: "WaitingReads", past: "PastAnswers") -> "It
     from query.sync import Sync
 
     shop = Sync.of_tables(reads, SHOP.metadata, waiting)
-    yield orders.router(reads, shop, past.order)
-    yield products.router(reads, shop, past.product)
-    yield users.router(reads, shop, past.user)
+    yield orders.router(reads, shop, past.answer)
+    yield products.router(reads, shop, past.answer)
+    yield users.router(reads, shop, past.answer)
     yield sales.router(reads, Sync.of_tables(reads, SALES.metadata, waiting))

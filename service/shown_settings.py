@@ -18,11 +18,8 @@ _PASSWORD = re.compile(r"(password=)[^&\s]*")
 def shown(settings: Settings) -> list[tuple[str, str, str]]:
     """Name, value and source of each setting. Of a URL the password is left out."""
     source = sources(settings)
-    return [(name.upper(), _value(name, value), source[name.upper()]) for name, value in _values(settings)]
-
-
-def _values(settings: Settings) -> list[tuple[str, object]]:
-    return [(name, getattr(settings, name)) for name in Settings.model_fields]
+    names = Settings.model_fields
+    return [(name.upper(), _value(name, getattr(settings, name)), source[name.upper()]) for name in names]
 
 
 def _value(name: str, value: object) -> str:

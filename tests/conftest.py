@@ -24,6 +24,7 @@ from bench import mariadb as programs
 from bench.mariadb import MariaDbServer, MysqlServer
 from service.embedded import PostgresServer, ValkeyServer
 from service.migrate import upgrade
+from tests.everyday import why_left_out
 
 # Nothing here outlives the run, so nothing is made durable. Tests of durability start servers of their own.
 FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "max_connections": "300"}
@@ -105,6 +106,7 @@ RUNNING = pytest.StashKey[RunningServers]()
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--long", action="store_true", help="the long form of tests that have one")
+    parser.addoption("--everyday", action="store_true", help="without the tests that tests/everyday.py lists")
 
 
 @pytest.fixture(scope="session")
@@ -120,6 +122,10 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     root = config.rootpath
     items.sort(key=lambda item: not item.path.relative_to(root).as_posix().startswith(SLOW))
+    if config.getoption("--everyday"):
+        for item in items:
+            if reason := why_left_out(item.nodeid):
+                item.add_marker(pytest.mark.skip(reason=reason))
 
 
 def pytest_configure_node(node: object) -> None:

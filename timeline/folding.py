@@ -3,7 +3,7 @@
 The handlers are the projection's own, so what is folded here is what the read tables should have.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import msgspec
@@ -87,11 +87,6 @@ class Fold:
                 raise UnreadableEvent(f"{self.stream}: {past.type}: {type(error).__name__}: {error}") from error
         self.last = past
         return event
-
-    def apply_all(self, events: Iterable[PastEvent]) -> None:
-        """Fold the next events. Raises UnreadableEvent."""
-        for event in events:
-            self.apply(event)
 
     def table(self, name: str) -> Iterator[dict[str, Cell]]:
         """The rows of a table, in the order in which they were made."""

@@ -1,6 +1,7 @@
 """Reading a stream as it was at one moment."""
 
-from collections.abc import Mapping, Sequence
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple, Protocol
@@ -11,13 +12,15 @@ from projector.projections.shop import SHOP
 from query.database import Statement
 from timeline import resources
 from timeline.folding import Fold, PastEvent
-from timeline.resources import Field
-from timeline.steps import Step, step_of
+from timeline.resources import Field, Step, step_of
 
 _WHOLE = {when: Statement(text) for when, text in moments.WHOLE.items()}
 _DECISIVE = {when: Statement(text) for when, text in moments.DECISIVE.items()}
 _NEXT = Statement(moments.NEXT)
 _POSITION = Statement(moments.POSITION)
+
+# An event of a thousand lines takes several milliseconds to fold, and as many to show.
+_LARGE_BYTES = 4 * 1024
 
 
 class Selecting(Protocol):
@@ -131,19 +134,23 @@ class Timeline:
         rows = await self._select.rows(statement, parameters)
         position, last, version, settled, future = rows[0][:5]
         past = Past(stream, position, last, version, settled, future, Fold(self._projection, stream))
-        past.fold.apply_all(_events(row[5:] for row in rows))
+        await _fold(past.fold, _events(row[5:] for row in rows))
         if statements is _WHOLE and past.fold.last is not None and version <= last:
             await self._read_on(past.fold, past.fold.last, version)
         return past
 
     async def history(self, stream: str, after: int, limit: int) -> History:
-        """The stream's events behind version `after`, at most `limit`, each with what it changed."""
+        """The stream's events behind version `after`, each with what it changed: `limit`, or fewer large ones."""
         past = await self.at(stream, Version(after))
         events = await self.events(stream, after, past.last, limit) if after < past.last else []
-        return History(past.position, past.last, [step_of(past.fold, event) for event in events])
+        steps = []
+        for event in events:
+            steps.append(step_of(past.fold, event))
+            await let_others_run(event)
+        return History(past.position, past.last, steps)
 
     async def events(self, stream: str, after: int, up_to: int, limit: int) -> list[PastEvent]:
-        """The stream's events with after < version <= up_to, oldest first, at most `limit`."""
+        """The stream's events with after < version <= up_to, oldest first: at most `limit`, fewer if they are large."""
         parameters = {"stream": stream, "after": after, "up_to": up_to, "limit": limit}
         return _events(await self._select.rows(_NEXT, parameters))
 
@@ -156,8 +163,20 @@ class Timeline:
         """Fold the rest of a stream page by page, so that other requests are answered meanwhile."""
         while last.version < up_to:
             page = await self.events(fold.stream, last.version, up_to, moments.EVENTS_A_PAGE)
-            fold.apply_all(page)
+            await _fold(fold, page)
             last = page[-1]
+
+
+async def let_others_run(event: PastEvent) -> None:
+    """Let the event loop answer other requests after a large event."""
+    if len(event.data) > _LARGE_BYTES:
+        await asyncio.sleep(0)
+
+
+async def _fold(fold: Fold, events: Iterable[PastEvent]) -> None:
+    for event in events:
+        fold.apply(event)
+        await let_others_run(event)
 
 
 def _events(rows: Any) -> list[PastEvent]:

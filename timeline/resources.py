@@ -1,7 +1,7 @@
 """From folded rows to the resources that callers know: their members, and which event set each."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 from contract.resources import OrderItemView, OrderView, ProductView, UserView
@@ -26,6 +26,21 @@ class Field(NamedTuple):
     name: str
     value: Any
     event: PastEvent
+
+    def view(self) -> dict[str, Any]:
+        """The field as GET answers it: contract.resources.ExplainedView."""
+        event = self.event
+        return {
+            "field": self.name,
+            "value": self.value,
+            "version": event.version,
+            "position": event.position,
+            "type": event.type,
+            "occurred_at": event.occurred_at,
+            "recorded_at": event.recorded_at,
+            "actor": event.actor,
+            "request_id": event.request_id,
+        }
 
 
 def kind_of(stream: str) -> str:
@@ -69,6 +84,14 @@ def fields(stream: str, fold: Fold) -> list[Field]:
             return [Field(name, *known[name]) for name in _PRODUCT]
         case _:
             return list(_fields_of_order(row, fold))
+
+
+def explanation(fields: Iterable[Field], name: str | None = None) -> list[dict[str, Any]]:
+    """The fields as GET answers them, each with the event that set it last.
+
+    With `name` only that field and those below it: `items` has all `items.<line>`. Empty when there is none.
+    """
+    return [it.view() for it in fields if name is None or it.name == name or it.name.startswith(f"{name}.")]
 
 
 class Change(NamedTuple):
@@ -132,3 +155,30 @@ def _fields_of_order(row: dict[str, Cell], fold: Fold) -> Iterator[Field]:
 
 def _fixed(line: dict[str, Cell]) -> dict[str, Any]:
     return {member: line[member].value for member in _ITEM if member != _CHANGING}
+
+
+class Step(NamedTuple):
+    """An event in words. `changes`: the fields whose values it changed."""
+
+    event: PastEvent
+    text: str
+    changes: list[Change]
+
+    def view(self) -> dict[str, Any]:
+        """The step as GET answers it: contract.resources.StepView."""
+        event = self.event
+        return {
+            "at": event.occurred_at,
+            "version": event.version,
+            "position": event.position,
+            "type": event.type,
+            "actor": event.actor,
+            "text": self.text,
+            "changes": [change._asdict() for change in self.changes],
+        }
+
+
+def step_of(fold: Fold, past: PastEvent) -> Step:
+    """Fold one more event, and say what it did. Raises UnreadableEvent."""
+    event = fold.apply(past)
+    return Step(past, event.in_words(), changes(fold.stream, fold))

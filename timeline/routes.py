@@ -14,17 +14,17 @@ from contract.requests import StrictRoute
 from contract.resources import Explanation, HistoryPage
 from eventlog.codec import UnreadableEvent, encode
 from feed.reader import LogReader
+from feed.routes import SCOPES
 from query.database import Reads
 from query.paging import link_to_next
 from query.parameters import Name, Number, Parameters, Position
 from query.parked import absent
-from query.past import VERSION_MAX, PastParameters
 from query.routes import MEDIA_TYPE, get, json_response, known_id
+from query.single import VERSION_MAX, PastParameters
 from query.sync import Positioned, Sync
 from query.waiting import WaitingReads
-from timeline.explaining import explanation
-from timeline.reading import NOW, AsOf, Past, Timeline, Version, When
-from timeline.resources import path_of
+from timeline.reading import NOW, AsOf, Past, Timeline, Version, When, let_others_run
+from timeline.resources import explanation, path_of
 
 # A deployment of a release that knows the event ends this, so an early retry is of no use.
 _UNREADABLE_RETRY_SECONDS = 60
@@ -59,15 +59,6 @@ class PastAnswers:
         self._log = LogReader(reads)
         self._sync = Sync(self._log.position, waiting)
 
-    async def order(self, request: Request, id_: str) -> Response:
-        return await self._answer(request, f"order-{id_}")
-
-    async def product(self, request: Request, id_: str) -> Response:
-        return await self._answer(request, f"product-{id_}")
-
-    async def user(self, request: Request, id_: str) -> Response:
-        return await self._answer(request, f"user-{id_}")
-
     async def at(self, request: Request, stream: str, parameters: PastParameters) -> Past:
         """The stream at the moment that is wanted. Raises Problem if it did not exist then, or belongs to another."""
         when = when_of(parameters)
@@ -83,7 +74,10 @@ class PastAnswers:
         )
         if not history.last:
             raise absent(path_of(stream), history.position, parked=False)
-        steps = [_shown_to(request, step.view()) for step in history.steps]
+        steps = []
+        for step in history.steps:
+            steps.append(_shown_to(request, step.view()))
+            await let_others_run(step.event)
         if not steps or steps[-1]["version"] == history.last:
             return json_response(encode({"data": steps, "next": None}), history.position)
         following = str(steps[-1]["version"])
@@ -94,7 +88,7 @@ class PastAnswers:
         """Which event set each field."""
         parameters = ExplainParameters.of(request)
         past = await self.at(request, stream, parameters)
-        explained = explanation(past, parameters.field)
+        explained = explanation(past.fields(), parameters.field)
         if not explained:
             names = ", ".join(dict.fromkeys(field.name.partition(".")[0] for field in past.fields()))
             detail = f"field: {path_of(stream)} has no field {parameters.field!r}. It has: {names}."
@@ -117,7 +111,8 @@ class PastAnswers:
 
         return await self._sync.answer(request, answer)
 
-    async def _answer(self, request: Request, stream: str) -> Response:
+    async def answer(self, request: Request, stream: str) -> Response:
+        """A resource as it was."""
         past = await self.at(request, stream, PastParameters.of(request))
         path = path_of(stream)
         headers = {"Sync-Token": str(past.position)}
@@ -139,7 +134,7 @@ def _shown_to(request: Request, step: dict[str, Any]) -> dict[str, Any]:
 
 def routers(past: PastAnswers) -> Iterator[APIRouter]:
     """The routes for histories and explanations."""
-    for kind in ("order", "product", "user"):
+    for kind in SCOPES:
         yield _router(past, kind)
 
 
@@ -157,9 +152,8 @@ def _router(past: PastAnswers, kind: str) -> APIRouter:
     a = "An" if kind == "order" else "A"
     history.__doc__ = f"{a} {kind}'s history as a person reads it, oldest first, with what each event changed."
     explain.__doc__ = f"Which event set each field of {a.lower()} {kind} last, now or at a version or time."
-    errors = ["not-found", "unreadable-stream"]
-    # A product's events tell of other people's orders.
-    security = scope({"order": "orders:read", "user": "users:read", "product": "events:read"}[kind])
+    errors = ["unreadable-stream"]
+    security = scope(SCOPES[kind])
     get(
         routes,
         f"/{kind}s/{{id}}/history",

@@ -1,7 +1,6 @@
 """An order from a file: its customer and products by the file's own keys, its prices as they were agreed."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from command.domain import order as rules
 from command.domain import user
@@ -11,12 +10,12 @@ from command.orders import PlaceOrder, ProductRef
 from command.states import States, split
 from command.submission import Outcome
 from eventlog.events import OrderPlaced
+from eventlog.events.record import Record
 
 _NOBODY = user.stream("")
 
 
-@dataclass(frozen=True, slots=True)
-class PlaceImportedOrder:
+class PlaceImportedOrder(Record, frozen=True):
     """PlaceOrder for a customer known by external_id. `currency`, if set, is the one that the prices were agreed in."""
 
     order_id: str

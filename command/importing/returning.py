@@ -12,7 +12,8 @@ from command.domain.order import Decided, Order
 from command.domain.product import Product
 from command.domain.refusals import ExternalIdTaken, Missing, Refused
 from command.states import Entity, States, split
-from command.submission import Answered, Outcome
+from command.submission import Answer, Outcome
+from eventlog.events.record import Record
 
 
 @dataclass(slots=True)
@@ -43,8 +44,7 @@ class Returned(NamedTuple):
     unit_price: Decimal | None
 
 
-@dataclass(frozen=True, slots=True)
-class CancelImportedOrder:
+class CancelImportedOrder(Record, frozen=True):
     """Cancels all that is left of the order with the external_id `target`."""
 
     document: str
@@ -60,11 +60,10 @@ class CancelImportedOrder:
         if entity.state.status == "cancelled":
             raise AlreadyCancelled(self.target)
         events = cancelling.cancel(entity.state, known_products(states, entity), None, None, self.document)
-        return Outcome(events, _unread, claimed)
+        return Outcome(events, lambda _: Answer(200), claimed)
 
 
-@dataclass(frozen=True, slots=True)
-class ReturnItems:
+class ReturnItems(Record, frozen=True):
     """Cancels pieces of lines of the orders that they came from: all of them, or none."""
 
     document: str
@@ -87,7 +86,7 @@ class ReturnItems:
             cancelled = cancelling.cancel(entity.state, products, quantities, None, self.document)
             events += cancelled
             _restock(products, cancelled)
-        return Outcome(events, _unread, claimed)
+        return Outcome(events, lambda _: Answer(200), claimed)
 
     def _orders(self) -> list[str]:
         """The orders named, each once, in the order they are named in."""
@@ -150,8 +149,3 @@ def _order(states: States, external_id: str) -> Entity[Order]:
     if entity is None:
         raise Missing(rules.stream(external_id))
     return entity
-
-
-def _unread(_: States) -> Answered:
-    """An importer does not look at answers."""
-    return Answered(200, None, None, b"")

@@ -16,7 +16,7 @@ from command.importing.rejects import Rejects
 from command.importing.returning import AlreadyCancelled
 from command.importing.translation import translate
 from command.states import States
-from command.submission import Answer, Answered, Command, Outcome, OutcomeUnknown, Overloaded, Submission, Unavailable
+from command.submission import Answer, Command, Outcome, OutcomeUnknown, Overloaded, Submission, Unavailable
 from command.writer import Writer
 from eventlog import connecting, origins
 from eventlog.codec import UnreadableEvent, encode
@@ -78,7 +78,8 @@ class _InOrder:
         if self.settled:
             raise _RefusedBefore
         self.events = len(outcome.events)
-        return outcome._replace(answer=_unread)
+        # Nobody looks at the answers of an import, so none are made.
+        return outcome._replace(answer=lambda _: Answer(200))
 
 
 class _Pending(NamedTuple):
@@ -228,8 +229,3 @@ _REFUSED_BEFORE = Reason(
     "The row was refused when this file was imported before, and later rows of it are in; to try it again, import it "
     "in a file of its own, or with --retry.",
 )
-
-
-def _unread(_: States) -> Answered:
-    """Nobody looks at the answers of an import, so none are made."""
-    return Answered(200, None, None, b"")

@@ -6,7 +6,6 @@ from functools import partial
 from typing import NamedTuple
 
 import psycopg
-from psycopg import Connection
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -47,15 +46,15 @@ def mark(group: Group) -> str:
 def confirm_replay(desk: Desk, request: Request) -> Response:
     """What a rebuild of a projection would do, and how long it would take."""
     demand_scope(request, SCOPE)
-    with desk.database.connection() as connection:
-        target = _target(desk, connection, request.query_params)
+    target = _target(desk, request.query_params)
     return desk.page(request, "replay.html", standing=_standing(desk, target.projection))
 
 
 def confirm_skip(desk: Desk, request: Request) -> Response:
     """What a skip would leave out, with the fields for the reason and the name."""
     demand_scope(request, SCOPE)
-    return _skip_page(desk, request, request.query_params, {})
+    form = request.query_params
+    return _skip_page(desk, request, _target(desk, form), form)
 
 
 def start(desk: Desk, request: Request) -> Response:
@@ -65,79 +64,76 @@ def start(desk: Desk, request: Request) -> Response:
     kind = next((it for it in KINDS if it == form.get("kind")), None)
     if kind is None:
         raise HTTPException(400, "The form asks for nothing that can be done.")
-    if kind == "skip" and (errors := _errors_of_skip(desk, form)):
-        return _skip_page(desk, request, form, errors, 400)
+    target = _target(desk, form)
+    if kind in {"retry", "skip"} and target.stream is None and target.group is None:
+        raise HTTPException(400, "The form names neither a stream nor a group.")
+    if kind == "skip" and (errors := _errors_of_skip(target, form)):
+        return _skip_page(desk, request, target, form, errors)
+    wanted = Wanted(
+        kind,
+        target.projection.name,
+        target.stream,
+        target.position if kind == "skip" else None,
+        target.group.type if target.group else None,
+        target.group.error if target.group else None,
+        target.group.streams if target.group else None,
+        form.get("reason", "").strip()[:REASON_LENGTH_MAX] or None,
+    )
     with desk.database.connection() as connection:
-        target = _target(desk, connection, form)
-        if kind in {"retry", "skip"} and target.stream is None and target.group is None:
-            raise HTTPException(400, "The form names neither a stream nor a group.")
-        wanted = Wanted(
-            kind,
-            target.projection.name,
-            target.stream,
-            target.position if kind == "skip" else None,
-            target.group.type if target.group else None,
-            target.group.error if target.group else None,
-            target.group.streams if target.group else None,
-            form.get("reason", "").strip()[:REASON_LENGTH_MAX] or None,
-        )
         job = next((it.id for it in table.open_jobs(connection) if _is_same(it.wanted, wanted)), None)
-    return desk.renderer.redirect(desk.renderer.url(f"/jobs/{job or _ask(desk, request, caller, wanted)}"))
+    return desk.renderer.redirect(desk.renderer.url(f"/jobs/{job or _ask(desk, caller, wanted)}"))
 
 
-def _ask(desk: Desk, request: Request, caller: Caller, wanted: Wanted) -> str:
+def _ask(desk: Desk, caller: Caller, wanted: Wanted) -> str:
     try:
-        return desk.ask(partial(desk.parts.ask, caller, wanted))
+        return desk.ask(partial(desk.parts.ask, caller.actor, wanted))
     except (psycopg.Error, Unreplicated, TimeoutError) as error:
         said = str(error).partition("\n")[0] or type(error).__name__
         raise Unanswered(f"The job could not be recorded, so it was not begun: {said}.") from error
 
 
-def _target(desk: Desk, connection: Connection, form: Mapping[str, str]) -> Target:
+def _target(desk: Desk, form: Mapping[str, str]) -> Target:
     """What a form names, as it is now. Raises HTTPException when it is gone, or has changed since it was shown."""
     if any("\x00" in it for it in form.values()):
         raise HTTPException(400, "A field has the character NUL.")
     projection = named(desk.parts.projections, form.get("projection", ""))
     if projection is None:
         raise HTTPException(404, "There is no such projection.")
-    if stream := form.get("stream"):
-        held = next((it.parked for it in held_back(connection, projection) if it.parked.stream == stream), None)
-        if held is None or (form.get("position") or str(held.position)) != str(held.position):
-            raise HTTPException(409, "This stream is not parked there any more. Look again at what is parked.")
-        return Target(projection, stream=stream, position=held.position)
-    if wanted := form.get("group"):
-        group = next((it for it in groups(connection, [projection]) if mark(it) == wanted), None)
-        if group is None:
-            raise HTTPException(409, "Nothing of this group is parked any more. Look again at what is parked.")
-        if (form.get("streams") or str(group.streams)) != str(group.streams):
-            number = f"The group has {group.streams:,} streams now, not {form['streams'][:12]}."
-            raise HTTPException(409, f"{number} Look again at what is parked.")
-        return Target(projection, group=group)
+    with desk.database.connection() as connection:
+        if stream := form.get("stream"):
+            held = next((it.parked for it in held_back(connection, projection) if it.parked.stream == stream), None)
+            if held is None or (form.get("position") or str(held.position)) != str(held.position):
+                raise HTTPException(409, "This stream is not parked there any more. Look again at what is parked.")
+            return Target(projection, stream=stream, position=held.position)
+        if wanted := form.get("group"):
+            group = next((it for it in groups(connection, [projection]) if mark(it) == wanted), None)
+            if group is None:
+                raise HTTPException(409, "Nothing of this group is parked any more. Look again at what is parked.")
+            if (form.get("streams") or str(group.streams)) != str(group.streams):
+                number = f"The group has {group.streams:,} streams now, not {form['streams'][:12]}."
+                raise HTTPException(409, f"{number} Look again at what is parked.")
+            return Target(projection, group=group)
     return Target(projection)
 
 
 def _skip_page(
-    desk: Desk, request: Request, form: Mapping[str, str], errors: Mapping[str, str], status: int = 200
+    desk: Desk, request: Request, target: Target, form: Mapping[str, str], errors: Mapping[str, str] | None = None
 ) -> Response:
-    with desk.database.connection() as connection:
-        target = _target(desk, connection, form)
     if target.stream is None and target.group is None:
         raise HTTPException(400, "Nothing is named that could be skipped.")
     return desk.page(
         request,
         "skip.html",
-        status,
+        400 if errors else 200,
         target=target,
         group=mark(target.group) if target.group else None,
         typed={name: form.get(name, "") for name in ("reason", "name")},
-        errors=errors,
+        errors=errors or {},
     )
 
 
-def _errors_of_skip(desk: Desk, form: Mapping[str, str]) -> dict[str, str]:
+def _errors_of_skip(target: Target, form: Mapping[str, str]) -> dict[str, str]:
     """What is wrong with the fields of a skip, by field."""
-    with desk.database.connection() as connection:
-        target = _target(desk, connection, form)
     errors = {}
     reason = form.get("reason", "").strip()
     if not reason:

@@ -12,8 +12,7 @@ from console import log
 from console.desk import Desk
 from eventlog.codec import UnreadableEvent
 from timeline.reading import Timeline
-from timeline.resources import is_stream, path_of
-from timeline.steps import Step
+from timeline.resources import Step, is_stream, path_of
 
 # A larger event is shown as far as this; the API has all of it.
 DATA_LENGTH_MAX = 200_000

@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from console import activity, log
 from console.desk import Desk
-from console.words import short
+from console.words import short, typed_time
 from eventlog.codec import UnreadableEvent
 from eventlog.events import SCHEMA_VERSIONS
 from timeline.folding import CODEC
@@ -92,13 +92,11 @@ def _in_words(event: log.Event) -> str:
 
 
 def _time(text: str, name: str, errors: dict[str, str]) -> datetime | None:
-    """A time; without a zone it is UTC."""
     text = text.strip()
     if not text:
         return None
     try:
-        at = datetime.fromisoformat(text)
-        return (at if at.tzinfo else at.replace(tzinfo=UTC)).astimezone(UTC)
+        return typed_time(text)
     except (ValueError, OverflowError):
         errors[name] = "must be a time such as 2026-04-01 09:14 (UTC)"
         return None

@@ -35,7 +35,7 @@ def parked(desk: Desk, request: Request) -> Response:
 
 def doctor(desk: Desk, request: Request) -> Response:
     """The findings, each with the reason why it matters and the remedy."""
-    return desk.page(request, "doctor.html", checks=[it.name for it in desk.parts.checks])
+    return desk.page(request, "doctor.html", checks=desk.parts.checks)
 
 
 def configuration(desk: Desk, request: Request) -> Response:

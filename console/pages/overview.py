@@ -26,11 +26,9 @@ def show(desk: Desk, request: Request) -> Response:
         try:
             with desk.database.connection() as connection:
                 found = activity.buckets(connection, until - shown.length, until, shown.step, [_ORDER_PLACED])
-                last = activity.buckets(
-                    connection, until - timedelta(minutes=1), until, timedelta(minutes=1), [_ORDER_PLACED]
-                )
+                last = activity.by_type(connection, until - timedelta(minutes=1), until)
                 events = activity.by_type(connection, until - shown.length, until)
-            drawn, rate = chart(found), last[0].events
+            drawn, rate = chart(found), last.get(_ORDER_PLACED, 0)
         except Unanswered:
             pass  # the pulse says so, or the next one will
     return desk.page(

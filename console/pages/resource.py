@@ -1,7 +1,6 @@
 """One order, product or user: as it was and as it is, and which event set each field."""
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -10,11 +9,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from console.desk import Desk
+from console.words import typed_time
 from eventlog.codec import UnreadableEvent
-from query.parameters import id_of, time_of
+from query.parameters import id_of
 from timeline.comparing import Comparison, compare, has_rows_of
+from timeline.finding import streams_of
 from timeline.reading import NOW, AsOf, History, Past, Timeline, Version, When
-from timeline.resources import Field
+from timeline.resources import Field, path_of
 
 STEPS_SHOWN = 25
 _VERSION_MAX = 2**31 - 1
@@ -84,9 +85,6 @@ def show(desk: Desk, request: Request) -> Response:
 
 def find(desk: Desk, request: Request) -> Response:
     """From what was typed (a position, an id, a SKU, an e-mail address, an external_id) to the page of it."""
-    from timeline.finding import streams_of
-    from timeline.resources import path_of
-
     text = request.query_params.get("q", "").strip()[:QUERY_LENGTH_MAX]
     digits = text.replace(",", "")
     if digits.isascii() and digits.isdigit() and len(digits) < 19:
@@ -103,12 +101,7 @@ def _when(request: Request) -> tuple[When, str | None]:
     version, as_of = request.query_params.get("version", ""), request.query_params.get("as_of", "").strip()
     if as_of:
         try:
-            return AsOf(time_of(as_of)), None
-        except ValueError:
-            pass
-        try:
-            at = datetime.fromisoformat(as_of)
-            return AsOf((at if at.tzinfo else at.replace(tzinfo=UTC)).astimezone(UTC)), None
+            return AsOf(typed_time(as_of)), None
         except (ValueError, OverflowError):
             return NOW, "The time must be one such as 2026-04-01 09:14 (UTC)."
     if version.isascii() and version.isdigit() and 0 < int(version[:11]) <= _VERSION_MAX:

@@ -248,6 +248,8 @@ COMMENT ON COLUMN operations.imports.finished_at IS 'when it ended; null while i
 COMMENT ON COLUMN operations.imports.accepted IS 'how many rows were accepted';
 COMMENT ON COLUMN operations.imports.already_there IS 'how many rows were known already';
 COMMENT ON COLUMN operations.imports.events IS 'how many events were appended';
+COMMENT ON COLUMN operations.imports.bytes_read IS 'how many bytes of the files were read';
+COMMENT ON COLUMN operations.imports.bytes_total IS 'how many bytes the files have';
 COMMENT ON COLUMN operations.imports.progressed_at IS 'when the last row was done, as of a few seconds ago';
 GRANT USAGE ON SCHEMA operations TO PUBLIC;
 GRANT SELECT (accepted, already_there, refused) ON operations.imports TO PUBLIC;

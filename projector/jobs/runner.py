@@ -16,11 +16,11 @@ from psycopg import Connection
 
 from database import sessions
 from database.sessions import Limits
-from projector.checkpoint import WORKER, OtherVersion
+from projector.checkpoint import WORKER, AheadOfLog, OtherVersion
 from projector.dependents import InTheWay
 from projector.jobs import acts, table
 from projector.jobs.table import Job
-from projector.loop import AheadOfLog, Progress
+from projector.loop import Progress
 from projector.projection import Projection
 from projector.replay import SwapRefused
 from projector.shadow import Busy

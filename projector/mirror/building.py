@@ -20,12 +20,29 @@ BATCH_EVENTS = 50_000
 
 
 def prepare(target: Target, connection: Connection, projection: Projection, log: psycopg.Connection) -> None:
-    """Make the projection's tables if they are missing. Raises Unsuitable if other tables have their names."""
+    """Make the projection's tables and views if they are missing.
+
+    New tables have no indexes yet: see `complete`. Raises Unsuitable if other tables have their names.
+    """
     serving = target.layout(projection)
     with connection.begin():
         found = target.existing(connection, serving)
-    if serving.checkpoint.name in found:
-        return
+    if serving.checkpoint.name not in found:
+        _make_serving(target, connection, projection, log, found)
+    target.make_views(connection, projection)
+
+
+def complete(target: Target, connection: Connection, projection: Projection) -> None:
+    """Make the indexes that the serving tables lack. Call it when the tables have caught up with the log."""
+    checkpoint = target.layout(projection).checkpoint
+    with connection.begin():
+        number = connection.execute(select(checkpoint.c.generation)).scalar_one()
+    target.complete(connection, target.layout(projection, generation=number))
+
+
+def _make_serving(
+    target: Target, connection: Connection, projection: Projection, log: psycopg.Connection, found: Collection[str]
+) -> None:
     if found:
         raise Unsuitable(
             f"{target.shown} has tables of these names that no mirror made: {', '.join(sorted(found))}; "
@@ -59,6 +76,7 @@ def rebuild(
         report(progress)
         if not progress.lag:
             break
+    target.complete(connection, following)
     _swap(target, connection, projection, following, old)
     return progress
 

@@ -18,7 +18,7 @@ from projector.checkpoint import Fenced, OtherVersion
 from projector.connecting import connect
 from projector.loop import Loop, Progress
 from projector.mirror import standings
-from projector.mirror.building import prepare, rebuild
+from projector.mirror.building import complete, prepare, rebuild
 from projector.mirror.standings import Heartbeat
 from projector.mirror.target import Target
 from projector.mirror.writer import MirrorWriter
@@ -29,7 +29,7 @@ from projector.projection import Projection
 from projector.read_ahead import ReadAhead
 from projector.retrying import retry
 
-BATCH_EVENTS_MAX = 20_000
+BATCH_EVENTS_MAX = 50_000
 LOOK_SECONDS = 0.05
 RETRY_SECONDS = 60.0
 STAND_BY_SECONDS = 1.0
@@ -214,6 +214,7 @@ class _Following:
         self._loop = Loop(projection, read_page=ahead.page, writer=self._writer)
         self._heartbeat = Heartbeat(target.listed, projection)
         self._retry_at = self._rests_until = 0.0
+        self._is_complete = False
 
     @property
     def is_resting(self) -> bool:
@@ -235,6 +236,10 @@ class _Following:
                 return self.rebuild(lambda _: meanwhile())
             except _Stopped:
                 return Progress(0, 0, 0)
+        if not progress.lag and not self._is_complete:
+            # After the first fill; after a start it finds out whether the indexes are there.
+            complete(self._target, self._writing, self.projection)
+            self._is_complete = True
         if progress.events and not progress.lag:
             self._rests_until = time.monotonic() + self.projection.rest_seconds
         log_parked(lambda: self._log, self.projection.name, progress)

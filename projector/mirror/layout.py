@@ -57,7 +57,10 @@ def _where(index: Index) -> Any:
 
 
 class Layout:
-    """The tables of one build. Where names must be unique, `generation` makes those of keys and indexes so."""
+    """The tables of one build. Where names must be unique, `generation` makes those of keys and indexes so.
+
+    `indexes` are made after the rows (`Target.complete`), so `metadata` does not have them.
+    """
 
     def __init__(
         self,
@@ -71,6 +74,7 @@ class Layout:
         **options: Any,
     ) -> None:
         self.metadata = MetaData()
+        self.indexes: list[Index] = []
         self._suffix = "" if generation is None else f"_{generation}"
         self._names: Callable[[str], TableName] = lambda name: named(projection, name, build)
         self._column_type = column_type
@@ -123,7 +127,9 @@ class Layout:
         if where is not None and self._has_partial_indexes:
             moved = replacement_traverse(where, {}, partial(_moved, table))
             options = {"postgresql_where": moved, "sqlite_where": moved}
-        Index(self._unique(index.name), *[table.c[column.name] for column in index.columns], **options)
+        copied = Index(self._unique(index.name), *[table.c[column.name] for column in index.columns], **options)
+        table.indexes.remove(copied)
+        self.indexes.append(copied)
 
     def _unique(self, name: object) -> str:
         return f"{name}{self._suffix}"

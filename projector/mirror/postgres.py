@@ -10,7 +10,7 @@ from sqlalchemy.schema import CreateSchema, DropSchema
 from sqlalchemy.types import TypeEngine
 
 from database import sessions
-from projector import dependents, heritage, swapping
+from projector import dependents, heritage, reports, swapping
 from projector.connecting import LIMITS
 from projector.mirror.layout import Build, Layout, TableName
 from projector.mirror.target import Target, Unsuitable
@@ -54,6 +54,9 @@ class PostgresTarget(Target):
     def create(self, connection: Connection, layout: Layout) -> None:
         connection.execute(CreateSchema(_schema_of(layout)))
         super().create(connection, layout)
+
+    def make_views(self, connection: Connection, projection: Projection) -> None:
+        reports.make_missing_views(_driver(connection), projection)
 
     def drop(self, connection: Connection, layout: Layout) -> None:
         connection.execute(DropSchema(_schema_of(layout), cascade=True, if_exists=True))

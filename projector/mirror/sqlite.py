@@ -4,6 +4,7 @@ import fcntl
 import socket
 from collections.abc import Collection, Sequence
 from io import TextIOWrapper
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,8 @@ BUSY_MS_MAX = 10_000
 # New rows touch pages all over the indexes: these stay in memory, and go into the file together.
 CACHE_KIB = 64 * 1024
 CHECKPOINT_PAGES = 16_000
+# One statement with the rows of 100 takes half the time of 100 statements. It may have 32,766 values.
+ROWS_AT_ONCE = 100
 VERSION_MIN = (3, 37)  # STRICT tables
 
 # synchronous=FULL: a commit survives a power failure. legacy_alter_table: a rename leaves other people's views alone.
@@ -51,6 +54,8 @@ class SqliteTarget(Target):
     """One file. A table has the name that it has in PostgreSQL, without the schema."""
 
     table_options = {"sqlite_strict": True, "sqlite_with_rowid": False}  # noqa: RUF012 - never changed
+
+    writes_behind = False
 
     def __init__(self, url: URL) -> None:
         if not url.database or url.database == ":memory:":
@@ -120,9 +125,10 @@ class SqliteTarget(Target):
     def insert(self, connection: Connection, table: Table, new: NewRows) -> None:
         rows = statements.converted([row.values() for row in new.rows], new.columns, _converters(table))  # type: ignore[misc]
         names = ", ".join(new.columns)
-        marks = ", ".join("?" * len(new.columns))
-        statement = f'INSERT INTO "{table.name}" ({names}) VALUES ({marks})'  # noqa: S608 - names of ours
-        connection.exec_driver_sql(statement, rows)
+        marks = f"({', '.join('?' * len(new.columns))})"
+        for some in statements.in_parts(rows, ROWS_AT_ONCE):
+            statement = f'INSERT INTO "{table.name}" ({names}) VALUES {", ".join([marks] * len(some))}'  # noqa: S608 - names of ours
+            connection.exec_driver_sql(statement, tuple(chain.from_iterable(some)))
 
     def change(self, connection: Connection, table: Table, changes: Changes) -> None:
         convert, key = _converters(table), statements.key_of(table)

@@ -88,6 +88,12 @@ def sums(changes: Changes) -> Iterator[tuple[tuple[Named, Named, Named], list[Va
         yield kinds, [(*_values(key), *row.values()) for key, row in rows]
 
 
+def in_parts(rows: Sequence[Values], size: int) -> Iterator[Sequence[Values]]:
+    """The rows, `size` at a time."""
+    for start in range(0, len(rows), size):
+        yield rows[start : start + size]
+
+
 def key_of(table: Table) -> list[str]:
     """The names of the primary key's columns."""
     return [column.name for column in table.primary_key]

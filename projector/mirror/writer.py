@@ -4,7 +4,9 @@ The checkpoint names the log (`log_uuid`) and the event at its position. So a mi
 than before: after a restore, or after a failover that lost events.
 """
 
+import concurrent.futures
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime
 
@@ -43,6 +45,8 @@ class MirrorWriter:
     ) -> None:
         self._target, self._connection, self._projection = target, connection, projection
         self._layout = target.layout(projection, build)
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="write-behind")
+        self._behind: list[Future[None]] = []
 
     def look(self, log: psycopg.Connection) -> Seen:
         checkpoint = self._layout.checkpoint.c
@@ -73,7 +77,12 @@ class MirrorWriter:
     @contextmanager
     def transaction(self, _: psycopg.Connection) -> Iterator[None]:
         with self._connection.begin():
-            yield
+            try:
+                yield
+            finally:
+                # No other thread uses the connection when it commits or rolls back.
+                concurrent.futures.wait(self._behind)
+                self._behind.clear()
 
     def lock(self, _: psycopg.Connection, seen: Seen) -> bool:
         return self._held() == (seen.position, seen.parked_changes)
@@ -94,14 +103,27 @@ class MirrorWriter:
         return [stream for stream, skipped in found if not skipped]
 
     def write_new(self, _: psycopg.Connection, new: Sequence[NewRows]) -> None:
+        """Write new rows, perhaps while the caller goes on. The next call or `write` then raises what this one met."""
         with self._refusing():
-            for rows in new:
-                if rows.rows:
-                    self._target.insert(self._connection, self._layout.tables[rows.table], rows)
+            self._wait()
+            if self._target.writes_behind:
+                self._behind.append(self._thread.submit(self._insert, new))
+            else:
+                self._insert(new)
+
+    def _insert(self, new: Sequence[NewRows]) -> None:
+        for rows in new:
+            if rows.rows:
+                self._target.insert(self._connection, self._layout.tables[rows.table], rows)
+
+    def _wait(self) -> None:
+        while self._behind:
+            self._behind.pop().result()
 
     def write(self, log: psycopg.Connection, rows: Rows) -> None:
-        self.write_new(log, rows.take_new())
         with self._refusing():
+            self._wait()
+            self._insert(rows.take_new())
             for mapped, table in zip(self._projection.tables, self._layout.tables.values(), strict=True):
                 changes = rows.of(mapped)
                 self._target.change(self._connection, table, changes)

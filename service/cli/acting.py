@@ -1,15 +1,16 @@
-"""Writes to the audit what the command line did, with the user's number and the reason."""
+"""Writes acts of the command line to the audit."""
 
+import asyncio
 import os
 
-from access.audit import record
+from access.audit import append_act
 
 
 def actor() -> dict[str, str]:
-    """Who uses the command line: the number of the user, not his name."""
+    """The actor of an act on the command line: the user's number, never a name."""
     return {"kind": "cli", "id": str(os.getuid())}
 
 
 def note(database_url: str, act: str, target: str, reason: str | None = None) -> None:
-    """Append to the log what was done. Raises psycopg.Error."""
-    record(database_url, actor(), act, target, reason)
+    """Append an act to the log, with its reason. Raises psycopg.Error."""
+    asyncio.run(append_act(database_url, actor(), act, target, reason))

@@ -2,8 +2,6 @@
 
 import json
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -39,15 +37,6 @@ def settings(data_dir: Path | None = None, **overrides: Any) -> Settings:
     return given.model_copy(update={"database_url": running["database_url"], "redis_url": running["redis_url"]})
 
 
-def urls(data_dir: Path | None = None) -> tuple[str, str]:
-    """Return DATABASE_URL and REDIS_URL, the environment's or those of `orders up` on the data directory.
-
-    Raises OperatorError as settings() does.
-    """
-    found = settings(data_dir)
-    return str(found.database_url), str(found.redis_url)
-
-
 def database_url(data_dir: Path | None = None) -> str:
     """Return DATABASE_URL alone, for commands that need no broker.
 
@@ -62,11 +51,9 @@ def api_url(data_dir: Path | None = None) -> str:
     return _running(Settings.load(data_dir=data_dir).data_dir)["api_url"]
 
 
-@contextmanager
-def asking(url: str, name: str) -> Iterator["Connection"]:
+def asking(url: str, name: str) -> Connection:
     """A connection in autocommit for questions to a server that may be slow, locked or away. Raises psycopg.Error."""
-    with connect(url, name, Limits(statement=STATEMENT_SECONDS_MAX, lock=LOCK_SECONDS_MAX)) as connection:
-        yield connection
+    return connect(url, name, Limits(statement=STATEMENT_SECONDS_MAX, lock=LOCK_SECONDS_MAX))
 
 
 def announce(data_dir: Path, *, database_url: str, redis_url: str, api_url: str) -> None:
@@ -88,8 +75,8 @@ def _running(data_dir: Path) -> dict[str, str]:
         if is_up(data_dir):
             facts: dict[str, str] = json.loads((data_dir / FILE_NAME).read_text())
             return facts
-    except FileNotFoundError:
-        pass  # it is still starting
+    except (FileNotFoundError, ValueError):
+        pass  # it is still starting, or another program has written the file
     except OSError as error:
         raise OperatorError(f"cannot read {error.filename}: {error.strerror}") from error
     raise OperatorError(

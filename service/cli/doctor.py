@@ -77,6 +77,8 @@ def _view(finding: "Finding", why: str) -> dict[str, object]:
 
 
 def _print(found: "Examination") -> None:
+    from console.words import counted
+
     for check in found.checks:
         for finding in found.findings.get(check.name, ()):
             print(f"{check.name}: {finding.what}")
@@ -87,7 +89,7 @@ def _print(found: "Examination") -> None:
     for name, reason in found.not_checked.items():
         print(f"{name}: not checked, because {reason}; run it again when the server has less to do")
     number = sum(map(len, found.findings.values()))
-    said = f"{number} findings" if number else "all well" if found.healthy else "no findings"
+    said = counted(number, "finding") if number else "all well" if found.healthy else "no findings"
     if found.not_checked:
         said += f", {len(found.not_checked)} checks not done"
     rate = f", {per_million:.0f} s per million events" if (per_million := found.seconds_per_million_events) else ""

@@ -1,4 +1,4 @@
-"""What an operator can cause, told in one line; everything else is a fault of ours and keeps its traceback."""
+"""Turns an error that an operator can cause into one line and an exit code. Any other error keeps its traceback."""
 
 import sys
 
@@ -40,10 +40,17 @@ def _of_postgres(error: BaseException) -> tuple[str, int] | None:
     # Only what is imported can have raised; importing it here would cost every command half a second.
     if "psycopg" not in sys.modules:
         return None
-    from psycopg import OperationalError
-    from psycopg.errors import InsufficientPrivilege, InvalidSchemaName, ReadOnlySqlTransaction, UndefinedTable
+    from psycopg import Error
+    from psycopg.errors import (
+        InsufficientPrivilege,
+        InvalidSchemaName,
+        NumericValueOutOfRange,
+        ReadOnlySqlTransaction,
+        UndefinedTable,
+    )
 
     from database.sessions import Unsuitable
+    from eventlog.failures import is_outage
 
     cause = getattr(error, "orig", None) or error  # SQLAlchemy wraps them
     said = str(cause).partition("\n")[0]  # the lines below it are a programmer's hints
@@ -57,11 +64,15 @@ def _of_postgres(error: BaseException) -> tuple[str, int] | None:
     if isinstance(cause, ReadOnlySqlTransaction):
         hint = "DATABASE_URL leads to a standby, or default_transaction_read_only is on"
         return f"PostgreSQL: {said}: {hint}; use a server and a role that may write", NOT_TRUE
+    if isinstance(cause, NumericValueOutOfRange):
+        return f"a number on the command line is too large: {said}", MISUSE
     if isinstance(cause, Unsuitable):
         return said, NOT_TRUE
-    if isinstance(cause, OperationalError):
+    if isinstance(cause, Error) and is_outage(cause):
         # With a SQLSTATE the server itself has spoken (a full disk, a lock that is held): then it can be reached.
         hint = "" if cause.sqlstate else "; check DATABASE_URL, and that the server runs"
+        if "No space left on device" in said:
+            hint = "; make room on the disk of PostgreSQL"
         return f"PostgreSQL: {said}{hint}", NOT_TRUE
     return None
 
@@ -77,7 +88,10 @@ def _of_redis(error: BaseException) -> tuple[str, int] | None:
 
 
 def _of_system(error: BaseException) -> tuple[str, int] | None:
-    """A full disk, a missing directory, a file that must not be read."""
+    """A full disk, a missing directory, a file that must not be read, an argument that is not text."""
+    if isinstance(error, UnicodeEncodeError) and error.reason == "surrogates not allowed":
+        # Python reads bytes of the command line and the environment that are not UTF-8 as lone surrogates.
+        return f"{error.object!r} is not UTF-8 text", MISUSE
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror, NOT_TRUE
     return None

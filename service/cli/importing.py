@@ -163,7 +163,7 @@ def _text(report: dict[str, Any]) -> str:
 
 
 class _Progress:
-    """A bar of the bytes read, on standard error; nothing where nobody watches."""
+    """A bar of the bytes read, on stderr; invisible when stderr is no terminal."""
 
     def __init__(self, total_bytes: int) -> None:
         console = Console(stderr=True)

@@ -1,4 +1,4 @@
-"""`orders jobs`: what operators asked of the workers, here or in the console, and what came of it."""
+"""`orders jobs`: the jobs that operators gave to the workers, here or in the console, and their results."""
 
 import asyncio
 import time

@@ -1,11 +1,11 @@
-"""How commands print: tables for people, JSON for programs, progress on stderr, where it is in nobody's way."""
+"""How commands print: tables and JSON on stdout, progress on stderr."""
 
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from json import dumps
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 import typer
@@ -14,13 +14,15 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn,
 from rich.table import Table
 from rich.text import Text
 
-from projector.shadow import Report
-from projector.verify import Difference
 from service.logs import escaped
+
+if TYPE_CHECKING:  # few commands fold the log
+    from projector.shadow import Report
+    from projector.verify import Difference
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON")]
 
-# Not a terminal: nothing is cut to a width that nobody has.
+# Output to a file or a pipe is not cut to the width of a terminal.
 _FILE_WIDTH = 200
 
 VALUE_SHOWN_MAX = 60
@@ -37,7 +39,7 @@ def table(*columns: str, rows: list[list[str]]) -> None:
     Console(width=None if sys.stdout.isatty() else _FILE_WIDTH, highlight=False).print(shown)
 
 
-def differences(found: Sequence[Difference]) -> None:
+def differences(found: "Sequence[Difference]") -> None:
     """Print what differs between rows and the fold of the log, as a table on stdout."""
     rows = []
     for it in found:
@@ -87,7 +89,7 @@ def steps() -> Iterator[Callable[[str], None]]:
 
 
 @contextmanager
-def events_bar(title: str) -> Iterator[Report]:
+def events_bar(title: str) -> "Iterator[Report]":
     """Yield what shows progress as a bar that counts events; invisible when stderr is no terminal."""
     columns = (TextColumn("{task.description}"), BarColumn(), _Count(), TimeRemainingColumn())
     console = Console(stderr=True)

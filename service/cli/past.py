@@ -10,7 +10,7 @@ from contract.problems import Problem
 from eventlog.codec import UnreadableEvent
 from projector.projection import Projection
 from query.parameters import time_of
-from query.past import VERSION_MAX
+from query.single import VERSION_MAX
 from service.cli import connect, output
 from service.cli.connect import DataDir
 from service.cli.failures import MISUSE, NOT_TRUE
@@ -18,10 +18,9 @@ from service.cli.output import AsJson
 from service.errors import OperatorError
 from timeline.comparing import Comparison, compare, has_rows_of
 from timeline.connection import connected
-from timeline.explaining import explanation
 from timeline.finding import streams_of
 from timeline.reading import NOW, AsOf, Past, Selecting, Timeline, Version, When
-from timeline.resources import is_stream, path_of
+from timeline.resources import explanation, is_stream, path_of
 
 T = TypeVar("T")
 
@@ -59,7 +58,10 @@ def explain(
 
 
 def verify_stream(projections: list[Projection], named: bool, stream: str, as_json: bool, data_dir: DataDir) -> None:
-    """Compare the rows of one stream with its fold, in those `projections` that have rows of it; `named`: on demand."""
+    """Compare the rows of one stream with its fold, in those `projections` that have rows of it.
+
+    `named`: the operator named the projections, so each must have rows of the stream.
+    """
     if not is_stream(stream):
         raise OperatorError(f"{stream!r} is no stream: order-ID, user-ID and product-ID are", MISUSE)
     chosen = [it for it in projections if has_rows_of(it, stream)]
@@ -135,7 +137,7 @@ def _check(then: Past, when: When | None, resource: str) -> None:
 
 
 def _print_explanation(past: Past, as_json: bool) -> None:
-    explained = explanation(past)
+    explained = explanation(past.fields())
     if as_json:
         output.json({"stream": past.stream, "version": past.version, "last": past.last, "data": explained})
         return

@@ -7,9 +7,9 @@ from typing import Annotated
 import typer
 from psycopg.errors import InsufficientPrivilege
 
-from projector.checkpoint import OtherVersion
+from projector.checkpoint import AheadOfLog, OtherVersion
 from projector.dependents import InTheWay
-from projector.loop import AheadOfLog, Progress
+from projector.loop import Progress
 from projector.parked import held_back
 from projector.projection import Projection
 from projector.replay import SwapRefused
@@ -19,11 +19,10 @@ from projector.verify import verify as compare
 from service.cli import acting, connect, output, rebuilding
 from service.cli.connect import DataDir
 from service.cli.failures import NOT_TRUE
-from service.cli.past import verify_stream
 from service.errors import OperatorError
 from service.projections import named
 
-# A reader needs no more; --json has all.
+# --json has all.
 DIFFERENCES_SHOWN_MAX = 50
 INTERRUPTED = "interrupted: the old read tables go on serving, what was built of the new ones is dropped"
 
@@ -75,6 +74,8 @@ def verify(
     """Prove that read tables equal the fold of the log: exit code 0; or name what differs: exit code 1."""
     chosen = named(projections)
     if stream is not None:
+        from service.cli.past import verify_stream  # a replay and a fold of the log need no FastAPI
+
         verify_stream(chosen, bool(projections), stream, as_json, data_dir)
         return
     url = connect.database_url(data_dir)
@@ -132,7 +133,7 @@ def _folding(title: str, interrupted: str) -> Iterator[Report]:
 
 @contextmanager
 def _explained(interrupted: str) -> Iterator[None]:
-    """What can come of building tables, in one line."""
+    """Turn the errors of a rebuild that an operator can cause into OperatorError."""
     try:
         yield
     except (AheadOfLog, Busy, InTheWay, SwapRefused) as error:

@@ -98,9 +98,9 @@ def _holders(connection: Connection) -> list[str]:
 def urls(data_dir: DataDir) -> tuple[str, str | None]:
     """DATABASE_URL, and REDIS_URL if there is one: without it `orders status` leaves out the workers."""
     given = Settings.load(data_dir=data_dir)
-    if given.database_url:
-        return given.database_url, given.redis_url
-    return connect.urls(data_dir)
+    if given.database_url is None:
+        given = connect.settings(data_dir)
+    return str(given.database_url), given.redis_url
 
 
 def _workers(redis_url: str | None) -> tuple[list[str] | None, str | None]:

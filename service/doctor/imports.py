@@ -26,7 +26,7 @@ def _imports(connection: Connection) -> Iterator[Finding]:
             what, remedy = f"stopped after {rows:,} rows: {error}", "mend that"
         else:
             what = f"has not ended, and does no rows any more; {rows:,} are done"
-            remedy = "if its process waits, end what `in the way` names; if it is gone"
+            remedy = "if its process waits, end what `orders status` shows as in the way; if it is gone"
         yield Finding(f"the import of {path} {what}", f"{remedy}, run the same command again: nothing comes twice", at)
 
 

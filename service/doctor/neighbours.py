@@ -80,7 +80,7 @@ def _redis(url: str) -> Iterator[Finding]:
         with bell.client(url, "orders-doctor") as client:
             client.set(bell.PROBE_KEY, "", px=1_000)
             memory = client.info("memory")
-    except redis.ConnectionError as error:
+    except (redis.ConnectionError, redis.TimeoutError) as error:  # a frozen Redis accepts connections
         yield Finding(
             f"Redis does not answer: {str(error).splitlines()[0]}", "start Redis or Valkey, or correct REDIS_URL"
         )

@@ -6,6 +6,7 @@ from typing import Any
 
 from psycopg import Connection
 
+from console.words import counted
 from projector.status import STOPPED_AFTER, Standing, status
 from service.doctor.finding import Check, Finding
 from service.doctor.verified import VERIFIED
@@ -29,24 +30,36 @@ def projections_check(before: Sequence[Standing]) -> Check:
     """
     return Check(
         "projections",
-        lambda _: [finding for it in before for finding in _of_projection(it)],
+        lambda _: [*_without_worker(before), *(finding for it in before for finding in _of_projection(it))],
         "commands are accepted, but reads do not show what they did",
     )
 
 
+def _lacks_worker(standing: Standing) -> bool:
+    # A database that was restored or imported into has no worker yet.
+    is_silent = standing.now - standing.seen_at > STOPPED_AFTER
+    return bool(standing.worker and standing.lag_events and is_silent and not standing.outdated)
+
+
+def _without_worker(standings: Sequence[Standing]) -> Iterator[Finding]:
+    """One finding for all projections, because one worker drives them."""
+    if left := [it for it in standings if _lacks_worker(it)]:
+        last = max(left, key=lambda it: it.seen_at)
+        events, silence = max(it.lag_events for it in left), last.now - last.seen_at
+        yield Finding(
+            f"{counted(events, 'event waits', 'events wait')} for {', '.join(it.name for it in left)}, and no worker "
+            f"has looked for {silence.total_seconds():.0f} s; the last was {last.worker}",
+            "start a worker: orders work",
+            last.seen_at,
+        )
+
+
 def _of_projection(standing: Standing) -> Iterator[Finding]:
-    name, silence = standing.name, standing.now - standing.seen_at
+    name = standing.name
     if standing.outdated:
         yield Finding(standing.outdated, f"start a worker of this release, or: orders replay {name}")
-    # A database that was restored or imported into has no worker yet.
-    elif standing.worker and standing.lag_events and silence > STOPPED_AFTER:
-        seconds = silence.total_seconds()
-        yield Finding(
-            f"{standing.lag_events} events wait for {name}, and no worker has looked for {seconds:.0f} s; "
-            f"the last was {standing.worker}",
-            "start a worker: orders work",
-            standing.seen_at,
-        )
+    elif _lacks_worker(standing):
+        pass
     elif standing.error:
         yield Finding(
             f"the last batch of {name} failed: {standing.error}", _after_failure(standing.error), standing.updated_at
@@ -61,8 +74,9 @@ def _of_projection(standing: Standing) -> Iterator[Finding]:
         )
     if standing.parked:
         yield Finding(
-            f"{standing.parked} streams of {name} are parked, because an event of each cannot be projected",
-            "orders parked says which, why, and what waits; after mending the cause: orders parked retry",
+            f"{counted(standing.parked, f'stream of {name} is', f'streams of {name} are')} parked, because an event of "
+            "each cannot be projected",
+            "orders parked says which and why; deploy a release that can project the event, or: orders parked skip",
             standing.parked_since,
         )
 
@@ -92,7 +106,7 @@ def _verified(before: Sequence[tuple[Any, ...]]) -> Iterator[Finding]:
     for name, verified_at, position, differences, is_late in before:
         if differences:
             yield Finding(
-                f"the last verify of {name} found {differences:,} differences between the tables and the log, "
+                f"the last verify of {name} found {counted(differences, 'difference')} between the tables and the log, "
                 f"at position {position:,}",
                 f"orders verify {name} names the rows; orders replay {name} makes them anew from the log",
                 verified_at,

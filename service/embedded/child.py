@@ -7,27 +7,13 @@ import subprocess
 import sys
 import threading
 from collections.abc import Mapping, Sequence
-from typing import IO, Protocol
+from typing import IO
 
 from service.lifeline import tied
 
 # Longer than the API and the worker themselves allow for what is in flight.
 STOP_SECONDS_MAX = 12
 _NAME_WIDTH = 7
-
-
-class Kept(Protocol):
-    """What the supervisor keeps alive: its children and the servers."""
-
-    @property
-    def name(self) -> str:
-        """What to call it."""
-
-    def start(self) -> object:
-        """Start it, for the first time or again."""
-
-    def is_alive(self) -> bool:
-        """Say whether it runs."""
 
 
 class Child:

@@ -45,13 +45,13 @@ class Lock:
                 self._descriptor = descriptor
                 return True
 
-    def sign(self) -> None:
-        """Write our process id into the file, for the line that tells others who holds it."""
+    def sign(self, pid: int) -> None:
+        """Write the id of the process that holds the lock into the file, so that others can name it."""
         os.ftruncate(self.descriptor, 0)
-        os.pwrite(self.descriptor, f"{os.getpid()}\n".encode(), 0)
+        os.pwrite(self.descriptor, f"{pid}\n".encode(), 0)
 
     def signer(self) -> int | None:
-        """Return the process id that the last holder wrote, if any."""
+        """Return the process id that the last sign() wrote, if any."""
         with contextlib.suppress(OSError, ValueError):
             return int(self.path.read_text())
         return None

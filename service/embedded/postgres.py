@@ -130,7 +130,9 @@ class PostgresServer(EmbeddedServer):
         The `running` lock is ours, so no server of an earlier start lives; one that was started by hand works in
         the directory. PostgreSQL's own check for left-over shared memory does not need the file.
         """
-        pid = self._leftover_pid()
+        lines = self._pid_lines()
+        # PostgreSQL writes a negative number for a stand-alone backend.
+        pid = abs(int(lines[0])) if lines and lines[0].lstrip("-").isdecimal() else None
         if pid is not None and Path(f"/proc/{pid}").exists() and not works_in(pid, self.directory):
             self._pid_file.unlink()
 
@@ -166,11 +168,6 @@ class PostgresServer(EmbeddedServer):
             return self._pid_file.read_text(errors="replace").splitlines()
         except FileNotFoundError:
             return []
-
-    def _leftover_pid(self) -> int | None:
-        lines = self._pid_lines()
-        # PostgreSQL writes a negative number for a stand-alone backend.
-        return abs(int(lines[0])) if lines and lines[0].lstrip("-").isdecimal() else None
 
 
 def _make_private(directory: Path, account: Account) -> None:

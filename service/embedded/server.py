@@ -86,7 +86,7 @@ class EmbeddedServer(ABC):
         with self._directory_errors():
             self._owned = self._owner.acquire(OWNER_WAIT_SECONDS)
             if self._owned:
-                self._owner.sign()
+                self._owner.sign(os.getpid())
                 return
         raise OperatorError(
             f"{self.data_dir} is in use by another `orders up` (process {self._owner.signer()}): "
@@ -125,10 +125,6 @@ class EmbeddedServer(ABC):
     def _is_ready(self) -> bool:
         """Say whether the server takes requests."""
 
-    @abstractmethod
-    def _leftover_pid(self) -> int | None:
-        """Return the process id that the server itself wrote down when it last started."""
-
     def _clean_up(self) -> None:  # noqa: B027 -- most have nothing there
         """Remove what is outside the data directory."""
 
@@ -147,14 +143,14 @@ class EmbeddedServer(ABC):
         if self._running.acquire():
             return
         for with_signal, seconds in self.stop_signals:
-            pid = self._leftover_pid()
+            pid = self._running.signer()
             if pid is not None and works_in(pid, self.directory):
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, with_signal)
             if self._running.acquire(seconds):
                 return
         raise OperatorError(
-            f"{self.title} of an earlier run still runs on {self.directory} (process {self._leftover_pid()}) "
+            f"{self.title} of an earlier run still runs on {self.directory} (process {self._running.signer()}) "
             "and does not stop: end it by hand"
         )
 
@@ -175,6 +171,7 @@ class EmbeddedServer(ABC):
                 # Ctrl-C in the terminal reaches the supervisor alone, which stops things in order.
                 start_new_session=True,
             )
+        self._running.sign(self._process.pid)
         self._running.forget()
 
     def _wait_until_ready(self) -> None:

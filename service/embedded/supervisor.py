@@ -13,8 +13,9 @@ from access import links
 from service import first_key
 from service.cli import connect
 from service.embedded import PostgresServer, ValkeyServer
-from service.embedded.child import Child, Kept, say, say_bare
+from service.embedded.child import Child, say, say_bare
 from service.embedded.locks import Lock
+from service.embedded.server import EmbeddedServer
 from service.errors import OperatorError
 from service.health.durability import refuse_unsafe
 from service.http.listener import listen
@@ -34,7 +35,7 @@ STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 class Watched:
     """One of the things that are kept alive, and when it died lately."""
 
-    def __init__(self, what: Kept) -> None:
+    def __init__(self, what: Child | EmbeddedServer) -> None:
         self.what = what
         self._deaths: deque[float] = deque(maxlen=DEATHS_MAX)
         self._restart_at: float | None = None

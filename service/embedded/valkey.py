@@ -6,8 +6,6 @@ import socket
 from pathlib import Path
 from typing import ClassVar
 
-import redis
-
 from service.embedded.account import Account
 from service.embedded.programs import valkey_program
 from service.embedded.server import EmbeddedServer
@@ -47,7 +45,6 @@ class ValkeyServer(EmbeddedServer):
             "bind": HOST,
             "port": str(self._port),
             "dir": str(self.directory),
-            "pidfile": str(self.directory / "valkey.pid"),
             "appendonly": "yes",
             "appendfsync": "everysec",
             "save": "",  # the append-only file is enough, and snapshots alone lose all since the last one
@@ -55,6 +52,8 @@ class ValkeyServer(EmbeddedServer):
         return [str(valkey_program()), *(part for name, value in settings.items() for part in (f"--{name}", value))]
 
     def _is_ready(self) -> bool:
+        import redis  # every command imports this module, and few need Redis
+
         with (
             contextlib.suppress(redis.RedisError),
             contextlib.closing(
@@ -77,11 +76,6 @@ class ValkeyServer(EmbeddedServer):
     @property
     def _port_file(self) -> Path:
         return self.data_dir / "valkey.port"
-
-    def _leftover_pid(self) -> int | None:
-        with contextlib.suppress(OSError, ValueError):
-            return int((self.directory / "valkey.pid").read_text())
-        return None
 
 
 def _is_free(port: int) -> bool:

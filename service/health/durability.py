@@ -3,18 +3,18 @@
 import logging
 
 import psycopg
-from psycopg import Connection, sql
+from psycopg import Connection
 
 from database.sessions import Limits, Unsuitable, connect
 from service.errors import OperatorError
 from service.settings import Settings
 
-# Each of them, switched off, may lose or damage in a crash what was answered with 201.
-_SETTINGS = ("fsync", "full_page_writes", "synchronous_commit")
-# `synchronous_commit` may differ by role, database and session: so it is asked on a session like those that write.
-SWITCHED_OFF = sql.SQL("SELECT name FROM unnest({}::text[]) AS name WHERE current_setting(name) = 'off'").format(
-    sql.Literal(list(_SETTINGS))
-)
+# A crash of a server with one of these switched off may lose or damage what the service has acknowledged.
+# `synchronous_commit` may differ by role, database and session, so ask on a session like those that write.
+SWITCHED_OFF = b"""
+SELECT name FROM unnest('{fsync, full_page_writes, synchronous_commit}'::text[]) AS name
+WHERE current_setting(name) = 'off'
+"""
 
 STATEMENT_SECONDS_MAX = 5
 

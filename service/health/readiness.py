@@ -1,8 +1,7 @@
 """Whether the service can do its work, and what is in its way, measured against the log's head: /readyz."""
 
-from contextlib import AsyncExitStack
-from types import TracebackType
-from typing import NamedTuple, Self
+import re
+from typing import NamedTuple
 
 from command.writer import Writer
 from contract.problems import Problem
@@ -19,7 +18,9 @@ ANSWER_SECONDS_MAX = 2.0
 # Batches hold the checkpoint for milliseconds. A session that holds it for this long may be the reason.
 HELD_SECONDS_MIN = 2
 
-_SWITCHED_OFF = Statement(SWITCHED_OFF.as_bytes())
+_SECONDS = re.compile(r"\b\d+ s\b")
+
+_SWITCHED_OFF = Statement(SWITCHED_OFF)
 _PRIMARY = Statement(
     b"SELECT pg_is_in_recovery(), current_setting('default_transaction_read_only')::boolean, "
     b"to_regclass('log.events') IS NULL, has_table_privilege(to_regclass('log.events'), 'INSERT')"
@@ -35,7 +36,7 @@ class Condition(NamedTuple):
 
 
 class Health:
-    """Asks on connections of its own, so that an answer waits for no other request. Open it with `async with`."""
+    """Asks on connections of its own, so that an answer waits for no other request. Open `connections` before."""
 
     def __init__(self, settings: Settings, bell: Bell, writer: Writer) -> None:
         assert settings.database_url is not None
@@ -46,17 +47,7 @@ class Health:
         replica_url = settings.query_database_url
         self._has_replica = replica_url not in (None, settings.database_url)
         self._reads = _connection(replica_url) if replica_url and self._has_replica else self._primary
-        self._stack = AsyncExitStack()
-
-    async def __aenter__(self) -> Self:
-        for connection in {self._primary, self._reads}:
-            await self._stack.enter_async_context(connection)
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self._stack.aclose()
+        self.connections = {self._primary, self._reads}
 
     def workers(self) -> int | None:
         """How many workers hear the bell, as of seconds ago; None while Redis does not answer."""
@@ -115,11 +106,16 @@ class Health:
 def _grouped(standings: list[Standing]) -> list[str]:
     """Why projections do not follow the log; a reason that several have is given once."""
     names: dict[str, list[str]] = {}
+    reasons: dict[str, str] = {}
     for standing in standings:
         if reason := standing.public_trouble:
-            names.setdefault(reason, []).append(standing.name)
+            # One worker drives several projections, and has looked at one of them a second later.
+            kind = _SECONDS.sub("", reason)
+            reasons.setdefault(kind, reason)
+            names.setdefault(kind, []).append(standing.name)
     return [
-        reason if len(found) == len(standings) else f"{', '.join(found)}: {reason}" for reason, found in names.items()
+        reasons[kind] if len(found) == len(standings) else f"{', '.join(found)}: {reasons[kind]}"
+        for kind, found in names.items()
     ]
 
 

@@ -1,7 +1,5 @@
 """Where projections and mirrors are, read on the API's connections, and the answer of GET /projections."""
 
-from collections.abc import Sequence
-
 from contract.problems import Problem
 from projector.mirror.standings import LISTED, of_rows
 from projector.projection import Projection
@@ -11,10 +9,10 @@ from query.views import timestamp
 from service.projections import PROJECTIONS
 
 
-async def standings_of(reads: Reads, projections: Sequence[Projection] = PROJECTIONS) -> list[Standing]:
+async def standings_of(reads: Reads) -> list[Standing]:
     """Where each projection is. Raises Problem `unavailable`, also when its tables are missing."""
     standings = []
-    for projection in projections:
+    for projection in PROJECTIONS:
         ((_, *row),) = await reads.rows(Statement(standing_statement(projection)), {})
         standing = Standing(projection, *row)
         if standing.building:
@@ -23,9 +21,9 @@ async def standings_of(reads: Reads, projections: Sequence[Projection] = PROJECT
     return standings
 
 
-async def mirrors_of(reads: Reads, projections: Sequence[Projection] = PROJECTIONS) -> list[Standing]:
+async def mirrors_of(reads: Reads) -> list[Standing]:
     """Where each mirror is. Raises Problem `unavailable`."""
-    return of_rows(await reads.rows(Statement(LISTED), {}), projections)
+    return of_rows(await reads.rows(Statement(LISTED), {}), PROJECTIONS)
 
 
 def view(standing: Standing) -> dict[str, object]:

@@ -39,7 +39,7 @@ class Connections:
 
     `waiting` returns how many requests only wait: commands for the writer, reads for their Sync-Token.
     `commands_are_full` returns whether the writer takes no more commands. `closing` is called once, when the process
-    begins to stop. `most` is the limit of open connections. `prefix` is the path that a proxy puts in front of the
+    begins to stop. `prefix` is the path that a proxy puts in front of the
     API's paths. `refused` counts the requests and connections that had no room, by reason.
     """
 
@@ -48,13 +48,12 @@ class Connections:
         waiting: Callable[[], int],
         commands_are_full: Callable[[], bool],
         closing: Callable[[], None],
-        most: int | None = None,
         prefix: str = "",
     ) -> None:
         self._waiting = waiting
         self._commands_are_full = commands_are_full
         self._closing = closing
-        self.most = most or connections_max()
+        self.most = connections_max()
         self.prefix = prefix
         self.closing_since: float | None = None
         self.refused = Counter[str](dict.fromkeys(refusing.REASONS, 0))

@@ -11,11 +11,10 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from access import links
+from console import parts
 from console.app import Console
-from console.parts import Parts
-from contract.callers import Caller, Guard, Requirement
+from contract.callers import Guard, Requirement
 from projector import bell
-from projector.jobs.table import Wanted
 from query.database import Reads
 from service import jobs
 from service.doctor import imports, mirrors, neighbours, server, storage, upkeep
@@ -44,6 +43,21 @@ CHECKS = (
 )
 
 
+# Findings of these checks put orders at risk.
+_BAD = {"durability", "in the way", "disk"}
+# Where an operator reads more of their findings, and acts.
+_PAGES = {"verified": "/projections", "mirrors": "/projections", "imports": "/imports"}
+
+
+def examine(connection: Connection) -> Iterable[parts.Finding]:
+    """Run the checks."""
+    for check in CHECKS:
+        level = "bad" if check.name in _BAD else "warn"
+        why = f"{check.why[:1].upper()}{check.why[1:]}."
+        for found in check.run(connection):
+            yield parts.Finding(level, found.what, why, found.remedy, _PAGES.get(check.name), found.since)
+
+
 def mount(app: Starlette, console: Console) -> None:
     """Serve the console's pages beside the API's routes."""
 
@@ -60,13 +74,6 @@ def console_of(settings: Settings, health: Health, reads: Reads, guard: Guard) -
     assert settings.redis_url is not None
     redis_url, database_url = settings.redis_url, settings.database_url
 
-    async def ask(caller: Caller, wanted: Wanted) -> str:
-        return await jobs.ask(database_url, caller.actor, wanted)
-
-    async def key_of_link(token: str) -> str | None:
-        issued = await links.use(database_url, token)
-        return issued.text if issued else None
-
     def workers() -> list[str] | None:
         try:
             return bell.workers(redis_url)
@@ -74,14 +81,15 @@ def console_of(settings: Settings, health: Health, reads: Reads, guard: Guard) -
             return None
 
     return Console(
-        Parts(
-            database_url=settings.database_url,
+        parts.Parts(
+            database_url=database_url,
             projections=PROJECTIONS,
             reads=reads,
             condition=health.condition,
-            ask=ask,
-            key_of_link=key_of_link,
-            checks=CHECKS,
+            ask=partial(jobs.ask, database_url),
+            use_link=partial(links.use, database_url),
+            checks=[it.name for it in CHECKS],
+            examine=examine,
             workers=workers,
             settings=shown(settings),
             versions={"orders": VERSION, "Python": platform.python_version()},

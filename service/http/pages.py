@@ -187,7 +187,7 @@ def router(
         body = msgspec.json.encode({"data": [view(it) for it in (*standings, *mirrors)]})
         return json_response(body, min(it.position for it in standings))
 
-    @get(routes, "/problems/{code}", answers=ProblemMeaning, security=PUBLIC, errors=["not-found"], synced=False)
+    @get(routes, "/problems/{code}", answers=ProblemMeaning, security=PUBLIC, synced=False)
     async def get_problem_type(code: str) -> Response:
         """What a problem means, and what to do about it."""
         kind = PROBLEMS.get(code)

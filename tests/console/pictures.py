@@ -3,6 +3,7 @@
 It serves a small shop on servers of its own. Without a folder the pictures go to ./data/pictures.
 """
 
+import asyncio
 import sys
 import tempfile
 from collections.abc import Mapping
@@ -11,11 +12,17 @@ from pathlib import Path
 
 import psycopg
 from playwright.sync_api import Browser
+from psycopg.types.json import Json
 
+from eventlog.events import UserDeleted, UserRegistered
+from eventlog.ids import new_id
+from projector.jobs import table
+from projector.jobs.table import Wanted
+from service import jobs
 from service.embedded import PostgresServer, ValkeyServer
 from service.migrate import upgrade
 from service.settings import Settings
-from tests.builders import Writing
+from tests.builders import Writing, append_events, new_event
 from tests.console.browsing import NARROW, WIDE, browser, tab
 from tests.projecting import sweep
 from tests.projector.worker_process import WorkerProcess
@@ -28,6 +35,14 @@ SPREAD = """
 UPDATE log.events SET recorded_at = now() - (1 - past - sin(past * 25) / 60) * interval '59 minutes' FROM (
     SELECT position AS at, position::float / max(position) OVER () AS past FROM log.events
 ) AS part WHERE position = at
+"""
+
+_IMPORTS = """
+INSERT INTO operations.imports (id, path, started_at, finished_at, bytes_read, bytes_total, accepted, events, refused,
+    first_rejects) VALUES
+    (%(done)s, 'shop/', now() - interval '50 min', now() - interval '49 min', 9, 9, 41230, 160100,
+        '{"out-of-stock": 1}', %(rejects)s),
+    (%(running)s, 'archive/orders-2025.jsonl.gz', now() - interval '2 min', NULL, 61, 100, 312400, 1190000, '{}', '[]')
 """
 
 
@@ -56,8 +71,10 @@ def _take(folder: Path, place: Path, url: str, redis_url: str) -> None:
         writing.cancel(order, {1: 1}, "one was enough")
         writing.adjust_stock(pot, 4, "delivery")
         writing.change_product(tea, "Assam, 250 g, new harvest", Decimal("7.20"))
+    parked = _add_parked_user(url)
     _spread_over_an_hour(url)
     sweep(url)
+    job = _record_work(url)
     settings = Settings(database_url=url, redis_url=redis_url, allow_unsafe_database=True, console=True, no_auth=True)
     keyed = settings.model_copy(update={"no_auth": False})
     pages = {
@@ -70,6 +87,12 @@ def _take(folder: Path, place: Path, url: str, redis_url: str) -> None:
         "user": f"/users/{user}",
         "projections": "/projections",
         "parked": "/parked",
+        "skip": f"/skip?projection=shop&stream={parked}",
+        "replay": "/replay?projection=shop",
+        "jobs": "/jobs",
+        "job": f"/jobs/{job}",
+        "imports": "/imports",
+        "audit": "/audit",
         "doctor": "/doctor",
         "configuration": "/configuration",
     }
@@ -88,6 +111,28 @@ def _picture(running: Browser, shop: Shop, pages: Mapping[str, str], folder: Pat
                 with tab(running, base, viewport, scheme) as it:
                     it.open(path)
                     it.page.screenshot(path=folder / f"{name}-{scheme}-{size}.png", full_page=True)
+
+
+def _add_parked_user(url: str) -> str:
+    stream = f"user-{new_id()}"
+    registered = new_event(stream, 1, UserRegistered("Bob", "bob@example.org", "bob@example.org", None))
+    append_events(url, [registered, new_event(stream, 2, UserDeleted())._replace(type="UserMerged")])
+    return stream
+
+
+def _record_work(url: str) -> str:
+    """A job that has ended, imports, and a mirror. Returns the job's id."""
+    actor = {"kind": "cli", "id": "ada@shop-1"}
+    job = asyncio.run(jobs.ask(url, actor, Wanted("verify", "shop", reason="a customer saw a wrong total")))
+    reject = {"file": "shop/orders.csv", "line": 1207, "code": "out-of-stock", "detail": "Line 1 wants 3 of tea-assam."}
+    with psycopg.connect(url) as connection:
+        table.finish(connection, job, {"said": "no difference between tables and log", "is_well": True})
+        connection.execute(_IMPORTS, {"done": new_id(), "running": new_id(), "rejects": Json([reject])})
+        connection.execute(
+            "INSERT INTO mirrors.standings (target, projection, version, position, parked, worker, updated_at, seen_at)"
+            " SELECT 'postgresql://reports@bi/shop', 'shop', 1, position, 0, 'bi-1:77', now(), now() FROM log.head"
+        )
+    return job
 
 
 def _last(url: str) -> int:

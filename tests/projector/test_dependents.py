@@ -5,9 +5,10 @@ import time
 import pytest
 from psycopg import Connection
 
+from projector.checkpoint import AheadOfLog
 from projector.dependents import InTheWay
 from projector.follower import Follower
-from projector.loop import AheadOfLog, Loop, Progress
+from projector.loop import Loop, Progress
 from projector.projections.shop import SHOP
 from projector.replay import replay
 from projector.status import status

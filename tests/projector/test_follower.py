@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
+from typing import Any
 
 import psycopg
 import pytest
@@ -17,7 +18,10 @@ from projector.follower import Follower
 from projector.loop import Loop
 from projector.paging import PageMax
 from projector.parked import held_back
+from projector.projection import Envelope
 from projector.projections.shop import SHOP
+from projector.replay import replay
+from projector.rows import Rows
 from projector.verify import verify
 from tests.builders import Writing, append_events, new_event, wait_until
 from tests.projector.read_tables import contents, error, head, position
@@ -109,6 +113,28 @@ def test_a_server_that_is_too_slow_for_a_batch_gets_smaller_ones(
     assert all_is_projected(other)
     assert error(other) is None
     slow.close()
+
+
+@pytest.mark.parametrize("rebuilds", [False, True])
+def test_a_fold_that_takes_longer_than_a_session_may_be_idle_is_done_in_the_end(
+    rebuilds: bool, writing: Writing, database_url: str, other: Connection
+) -> None:
+    slept: list[float] = []
+
+    def slow(event: Any, of: Envelope, rows: Rows) -> None:
+        if not slept:
+            slept.append(stalled.SECONDS_MAX + 1)
+            time.sleep(slept[0])
+        SHOP.on[UserRegistered](event, of, rows)
+
+    writing.user()
+    projection = replace(SHOP, on={**SHOP.on, UserRegistered: slow})
+    if rebuilds:
+        assert replay(database_url, projection, lambda _: None).position == 1
+    else:
+        with closing(Follower(database_url, projection)) as follower:
+            follower.sweep()
+    assert (position(other), error(other), len(slept)) == (1, None, 1)
 
 
 def test_an_error_is_told_until_things_work_again(

@@ -127,6 +127,10 @@ def test_a_replay_keeps_what_others_set_on_the_read_tables(
             "trigger t on table shop.orders",
         ),
         ("CREATE RULE r AS ON DELETE TO shop.orders DO ALSO NOTIFY gone", "rule r on table shop.orders"),
+        ("CREATE SEQUENCE shop.numbers", "sequence shop.numbers"),
+        ("CREATE FUNCTION shop.f() RETURNS int LANGUAGE sql AS 'SELECT 1'", r"function shop.f\(\)"),
+        ("ALTER TABLE shop.order_items SET UNLOGGED", "shop.order_items being unlogged"),
+        ("COMMENT ON TYPE shop.orders IS 'a row'", "the comment or the grants of type shop.orders"),
     ],
 )
 def test_a_replay_refuses_before_the_work_what_it_cannot_carry_over(

@@ -10,7 +10,7 @@ from projector.connecting import connect
 from projector.loop import Loop, Progress
 from projector.paging import BATCH_PAGES_MAX, PageMax
 from projector.projections.shop import SHOP
-from projector.shadow import Shadow
+from projector.shadow import Shadow, building
 from tests.builders import Writing
 from tests.projector.read_tables import contents, error, head, position
 
@@ -110,6 +110,12 @@ def test_a_projector_that_dies_in_a_batch_leaves_it_to_the_next(
 def test_a_stalled_projector_is_ended_by_the_database(connection: Connection) -> None:
     """Its lock on the checkpoint goes with it; how PostgreSQL does that is PostgreSQL's to test."""
     assert connection.execute("SHOW idle_in_transaction_session_timeout").fetchone() == (f"{stalled.SECONDS_MAX}s",)
+
+
+def test_a_rebuild_may_fold_for_minutes_without_a_statement(database_url: str) -> None:
+    """It locks nothing that others use, and a busy machine may need more than 5 seconds for a page of events."""
+    with building(database_url, SHOP) as connection:
+        assert connection.execute("SHOW idle_in_transaction_session_timeout").fetchone() == ("10min",)
 
 
 def test_a_checkpoint_that_was_moved_meanwhile_fences_the_batch(

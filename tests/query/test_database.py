@@ -62,17 +62,6 @@ async def test_json_stays_bytes_and_numbers_become_numbers(database_url: str) ->
             assert rows == [(b'{"a": [1]}', 1, "ü")]
 
 
-async def test_nothing_is_prepared_or_set_when_a_pooler_could_not_keep_it(database_url: str) -> None:
-    count = Statement(b"SELECT count(*), current_setting('random_page_cost') FROM pg_prepared_statements")
-    for threshold, prepared, cost in ((5, True, "1.1"), (None, False, "4")):
-        async with Reads(database_url, connections_max=1, prepare_threshold=threshold) as reads:
-            sync = Sync.of_tables(reads, SHOP)
-            for _ in range(10):
-                await sync._position()
-            ((number, set_to),) = await reads.rows(count, {})
-            assert (number > 0, set_to) == (prepared, cost)
-
-
 async def test_a_mistake_of_ours_is_not_called_a_database_that_is_away(database_url: str) -> None:
     async with Reads(database_url) as reads:
         with pytest.raises(psycopg.errors.UndefinedColumn):

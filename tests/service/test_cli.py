@@ -114,11 +114,18 @@ def test_what_operators_cause_is_told_from_faults_of_ours() -> None:
     missing = explain(psycopg.errors.UndefinedTable('relation "log.events" does not exist'))
     assert missing is not None
     assert "orders migrate" in missing[0]
+    idle = psycopg.errors.IdleInTransactionSessionTimeout("terminating connection due to idle-in-transaction timeout")
+    assert explain(idle) == (f"PostgreSQL: {idle}", 1)
     assert explain(psycopg.errors.SyntaxError("at SELEC")) is None
     assert explain(KeyError("ours")) is None
     assert explain(FileNotFoundError(2, "No such file or directory")) == ("No such file or directory", 1)
     assert explain(PermissionError(13, "Permission denied", "/srv/a")) == ("/srv/a: Permission denied", 1)
     assert explain(TimeoutError()) is None
+    assert explain(UnicodeEncodeError("utf-8", "\udcff", 0, 1, "surrogates not allowed")) == (
+        r"'\udcff' is not UTF-8 text",
+        2,
+    )
+    assert explain(UnicodeEncodeError("ascii", "\u00ff", 0, 1, "ordinal not in range(128)")) is None
 
 
 @pytest.mark.parametrize(

@@ -189,6 +189,17 @@ def test_parked_streams_are_told_and_nothing_is_stopped_for_them(shop: Shop) -> 
     )
 
 
+def test_one_dead_worker_is_one_reason_for_all_its_projections(shop: Shop) -> None:
+    sweep(shop.database_url)
+    with psycopg.connect(shop.database_url) as connection:
+        for number, name in enumerate(("shop", "sales", "activity"), 60):
+            ago = f"seen_at = now() - interval '{number} s', worker = 'shop-7:123'"
+            connection.execute(f"UPDATE {name}.checkpoint SET {ago}".encode())
+    reason = ready(shop)["not_ready"]["projector"]
+    assert reason.count("no worker has looked at the log for 6") == 1
+    assert not reason.startswith("shop")
+
+
 def test_a_clock_that_was_set_back_hides_no_dead_worker(shop: Shop) -> None:
     sweep(shop.database_url)
     with psycopg.connect(shop.database_url) as connection:

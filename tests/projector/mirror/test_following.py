@@ -17,12 +17,15 @@ from eventlog.codec import encode
 from eventlog.events import ProductAdded, UserRegistered
 from eventlog.ids import new_id
 from projector.checkpoint import OtherVersion
-from projector.loop import Progress
+from projector.connecting import connect
+from projector.loop import Loop, Progress
+from projector.mirror.building import prepare
 from projector.mirror.following import Mirror
 from projector.mirror.standings import standings
 from projector.mirror.target import Unsuitable
 from projector.mirror.targets import target_of
-from projector.mirror.writer import OtherLog
+from projector.mirror.writer import MirrorWriter, OtherLog
+from projector.paging import PageMax
 from projector.parked import held_back
 from projector.projection import Projection
 from projector.projections.shop import SHOP
@@ -234,6 +237,34 @@ def test_a_row_that_a_mirror_cannot_take_parks_its_stream_in_this_mirror_only(
     assert all("aaa" not in row[4] for row in parked), "the reason quotes no value"
     assert not held_back(other, SHOP)
     assert "Eve" in [row[2] for row in rows(target_url, SHOP.plain_tables[0])]
+
+
+def test_a_row_that_is_refused_while_later_pages_are_folded_parks_its_stream_alone(
+    database_url: str, target_url: str
+) -> None:
+    address = f"{'a' * 300}@example.org"
+    product, user = f"product-{new_id()}", f"user-{new_id()}"
+    events = [
+        new_event(f"user-{new_id()}", 1, UserRegistered("Eve", f"{number}@example.org", f"{number}@example.org", None))
+        for number in range(20)
+    ]
+    events[2:2] = [
+        new_event(product, 1, ProductAdded("CUP", "Cup", "999999999999999.00", "EUR", False)),
+        new_event(user, 1, UserRegistered("Ada", address, address, None)),
+    ]
+    append_events(database_url, events)
+    target = target_of(target_url)
+    with connect(database_url) as log, target.writing() as connection:
+        with connection.begin():
+            target.check(connection)
+        prepare(target, connection, SHOP, log)
+        loop = Loop(SHOP, page_max=PageMax(events=5), writer=MirrorWriter(target, connection, SHOP))
+        while loop.project(log, 1_000).lag:
+            pass
+    target.close()
+    refused = {"sqlite": [product], "mysql": [user], "postgresql": []}[target_url.partition(":")[0]]
+    assert [row[0] for row in rows(target_url, parked_table(target_url))] == refused
+    assert len(rows(target_url, SHOP.plain_tables[0])) == 21 - (refused == [user])
 
 
 def parked_table(target_url: str) -> object:

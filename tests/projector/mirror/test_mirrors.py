@@ -10,6 +10,7 @@ from sqlalchemy import inspect, text
 from sqlalchemy.dialects.mysql.reserved_words import RESERVED_WORDS_MARIADB, RESERVED_WORDS_MYSQL
 
 from projector.mirror import mysql
+from projector.mirror.targets import target_of
 from projector.mirror.writer import OtherLog
 from projector.projections.shop import SHOP
 from service.projections import PROJECTIONS
@@ -120,6 +121,31 @@ def test_no_name_is_a_word_that_mysql_or_mariadb_reserves() -> None:
     columns = {str(column.name) for it in PROJECTIONS for table in it.plain_tables for column in table.columns}
     assert not (columns | aliases) & reserved
     assert "stored" in reserved
+
+
+def test_indexes_that_a_mirror_was_killed_before_are_made_when_it_has_caught_up(
+    writing: Writing, database_url: str, target_url: str
+) -> None:
+    """The first fill makes them after the rows, one by one."""
+    writing.user()
+    catch_up(database_url, target_url, [SHOP])
+    target = target_of(target_url)
+    try:
+        with target.writing() as connection:
+            indexes = target.layout(SHOP).indexes
+            with connection.begin():
+                for index in indexes:
+                    if index.table.name == "users":
+                        index.drop(connection)
+        catch_up(database_url, target_url, [SHOP])
+        with target.writing() as connection, connection.begin():
+            inspector = inspect(connection)
+            found = {
+                it["name"] for table in indexes for it in inspector.get_indexes(table.table.name, table.table.schema)
+            }
+        assert found == {index.name for index in indexes}
+    finally:
+        target.close()
 
 
 def test_no_two_indexes_of_a_mirror_hold_the_same_rows_in_the_same_order(database_url: str, target_url: str) -> None:

@@ -3,19 +3,24 @@
 from datetime import UTC, datetime
 from decimal import Decimal
 
-from sqlalchemy import func, select
+from sqlalchemy import column, func, select, table
 
 from eventlog.events import OrderItem, OrderPlaced, ProductAdded, UserRegistered
 from eventlog.ids import new_id
+from projector.projections.sales import SALES
+from projector.projections.shop import SHOP
+from projector.reports import SCHEMA
+from readmodel.base import Report, reports_of
 from readmodel.sales import daily_sales
 from readmodel.shop import orders, products, users
 from service.projections import PROJECTIONS
-from tests.builders import append_events, new_event
+from tests.builders import Writing, append_events, new_event
 from tests.projecting import sweep
-from tests.projector.mirror.mirroring import catch_up, differences, reading, rows
+from tests.projector.mirror.mirroring import catch_up, differences, reading, rebuild, rows
 
 # Alike to a person or to a collation, and not to the log.
 SKUS = ["Abc", "Abc ", "abc", "ABC", "\u00e4", "a\u0308", "\u00df", "ss", "\U0001f600", "%s", "'\"\\", "null", "\ufffd"]
+SKUS += ["]\n[", "\t\r\b", "\f", "\x01", "\\u0041"]
 PRICES = ["0.01", "0.10", "2.50", "2.125", "0.0001", "999999999999.9999"]
 TIMES = [
     datetime(1970, 1, 1, tzinfo=UTC),
@@ -49,9 +54,34 @@ def test_every_value_is_that_of_postgresql(database_url: str, target_url: str) -
     sweep(database_url)
     catch_up(database_url, target_url)
     for projection in PROJECTIONS:
-        for table in projection.plain_tables:
-            assert rows(target_url, table) == rows(database_url, table), table.name
+        for it in projection.plain_tables:
+            assert rows(target_url, it) == rows(database_url, it), it.name
     assert not differences(database_url, target_url)
+
+
+def shown(url: str, view: Report) -> list[tuple[object, ...]]:
+    """What a view for reports shows, with the types of the read model."""
+    engine = reading(url)
+    schema = SCHEMA if engine.dialect.name == "postgresql" else None
+    columns = [column(str(it.name), it.type) for it in view.rows.selected_columns]
+    with engine.connect() as connection:
+        found = connection.execute(select(table(view.name, *columns, schema=schema)).order_by(*columns[:2])).all()
+    engine.dispose()
+    return [tuple(row) for row in found]
+
+
+def test_the_views_for_reports_show_what_they_show_beside_the_log(
+    writing: Writing, database_url: str, target_url: str
+) -> None:
+    writing.history()
+    sweep(database_url)
+    catch_up(database_url, target_url, [SHOP, SALES])
+    rebuild(database_url, target_url, SHOP)
+    views = [view for it in (SHOP, SALES) for view in reports_of(it.metadata)]
+    assert {view.name for view in views} == {"order_lines", "revenue_by_day"}
+    for view in views:
+        assert len(shown(database_url, view)) > 0
+        assert shown(target_url, view) == shown(database_url, view), view.name
 
 
 def test_rows_come_in_the_order_that_they_have_in_postgresql(database_url: str, target_url: str) -> None:

@@ -9,6 +9,8 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from command.importing.rejects import Rejects
+from service import import_runs
 from tests.builders import wait_until
 
 USER = '{"id": "ada"}'
@@ -157,3 +159,17 @@ def test_a_run_is_recorded_with_its_counts_and_first_rejects(orders, users, data
     assert [(it["line"], it["code"]) for it in rejects] == [(2, "malformed-json")]
     assert "row" not in rejects[0]
     assert (error, is_finished) == (None, True)
+
+
+def test_a_run_shows_how_far_it_is_before_its_end(users, tmp_path, database_url):
+    def row():
+        with psycopg.connect(database_url) as connection:
+            select = "SELECT accepted, bytes_read, bytes_total, finished_at IS NOT NULL, error FROM operations.imports"
+            return connection.execute(select).fetchone()
+
+    bytes_read = 7
+    with import_runs.recorded(database_url, [users], Rejects(tmp_path / "no"), lambda: bytes_read) as summary:
+        summary.accepted = 3
+        wait_until(lambda: row() == (3, 7, users.stat().st_size, False, None), 30, "the progress")
+        summary.accepted, bytes_read = 4, 9
+    assert row() == (4, 9, users.stat().st_size, True, None)

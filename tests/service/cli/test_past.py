@@ -47,6 +47,22 @@ def test_explain_names_the_event_that_set_each_field(run: Run, order: str) -> No
     assert "v2 OrderLinesCancelled" in told["items.1.cancelled_quantity"]
 
 
+def test_a_position_that_is_too_large_is_one_line(run: Run) -> None:
+    assert "a number on the command line is too large: " in one_line(run("events", "--after", str(2**63)), 2)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("events", "--stream", "\udcff"),
+        ("keys", "revoke", "Ab12Cd34", "--reason", "\udcff"),
+        ("jobs", "start", "verify", "shop", "--reason", "\udcff"),
+    ],
+)
+def test_an_argument_that_is_not_utf_8_is_one_line(run: Run, arguments: tuple[str, ...]) -> None:
+    assert "is not UTF-8 text" in one_line(run(*arguments), 2)
+
+
 def test_a_terminal_that_lacks_a_character_shows_it_as_an_escape(database_url: str) -> None:
     with Writing(database_url) as writing:
         user = writing.user(name="Jürgen")

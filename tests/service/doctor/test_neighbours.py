@@ -1,5 +1,6 @@
 """What the doctor says of the clock, the migration and Redis."""
 
+import socket
 import tempfile
 from pathlib import Path
 
@@ -38,6 +39,12 @@ def test_a_redis_that_is_away_is_a_finding(database_url: str) -> None:
     (found,) = findings(database_url, "redis", NO_REDIS)
     assert found.what.startswith("Redis does not answer: ")
     assert "\n" not in found.what
+
+
+def test_a_redis_that_is_frozen_does_not_answer(database_url: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as frozen:  # the kernel accepts connections, and nobody reads them
+        (found,) = findings(database_url, "redis", f"redis://127.0.0.1:{frozen.getsockname()[1]}/0")
+    assert found.what.startswith("Redis does not answer: Timeout")
 
 
 def test_a_redis_that_refuses_writes_or_is_nearly_full_is_a_finding(database_url: str) -> None:

@@ -1,0 +1,75 @@
+"""The past of a stream of large events: pages end early, and other requests are answered meanwhile."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pytest
+
+from eventlog.events import UserChanged, UserRegistered
+from eventlog.pages import PAGE_BYTES_MAX
+from query.database import Reads, Statement
+from tests.builders import append_events, new_event
+from tests.served import served
+from timeline.reading import NOW, Timeline
+
+USER = "0197c1c2-7d8e-7000-8000-000000000001"
+EVENTS = 30
+NAME_BYTES = 300_000
+
+
+@pytest.fixture(scope="module")
+def filled_url(module_database_url: str) -> str:
+    """A database with a user who has had many long names."""
+    names = [f"{version:02}".ljust(NAME_BYTES, "x") for version in range(1, EVENTS + 1)]
+    registered = UserRegistered(names[0], "ada@example.org", "ada@example.org", None)
+    changes = [new_event(f"user-{USER}", version, UserChanged(names[version - 1])) for version in range(2, EVENTS + 1)]
+    append_events(module_database_url, [new_event(f"user-{USER}", 1, registered), *changes])
+    return module_database_url
+
+
+def test_a_page_of_a_history_is_bounded_in_bytes_and_no_event_is_left_out(filled_url: str) -> None:
+    versions: list[int] = []
+    after: str | None = "0"
+    with served(filled_url) as shop:
+        while after is not None:
+            page = shop.get(f"/users/{USER}/history", params={"limit": 1000, "after": after}).json()
+            assert 0 < len(page["data"]) <= PAGE_BYTES_MAX // NAME_BYTES + 1
+            versions += [step["version"] for step in page["data"]]
+            after = page["next"]
+    assert versions == list(range(1, EVENTS + 1))
+
+
+class Turning:
+    """Runs selects, and counts the turns of the event loop since the last one was answered."""
+
+    def __init__(self, reads: Reads) -> None:
+        self._reads = reads
+        self.turns = 0
+
+    async def rows(self, statement: Statement, parameters: Mapping[str, object]) -> Sequence[tuple[Any, ...]]:
+        rows = await self._reads.rows(statement, parameters)
+        self.turns = 0
+        return rows
+
+    async def count(self) -> None:
+        while True:
+            self.turns += 1
+            await asyncio.sleep(0)
+
+
+def test_other_requests_are_answered_between_two_large_events(filled_url: str) -> None:
+    async def turns() -> tuple[int, int]:
+        async with Reads(filled_url) as reads:
+            turning = Turning(reads)
+            counting = asyncio.create_task(turning.count())
+            past = await Timeline(turning).at(f"user-{USER}", NOW)
+            folding = turning.turns
+            await Timeline(turning).history(f"user-{USER}", 0, EVENTS)
+            counting.cancel()
+            assert past.version == EVENTS
+            return folding, turning.turns
+
+    folding, telling = asyncio.run(turns())
+    assert folding >= EVENTS
+    assert telling >= PAGE_BYTES_MAX // NAME_BYTES
