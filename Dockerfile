@@ -15,6 +15,7 @@ COPY database database
 COPY eventlog eventlog
 COPY feed feed
 COPY migrations migrations
+COPY orders.py orders.py
 COPY projector projector
 COPY query query
 COPY readmodel readmodel
@@ -23,7 +24,7 @@ COPY timeline timeline
 
 # The packages are found here; `orders` is what the project's own script would be.
 ENV PYTHONPATH=/srv/orders
-RUN printf '#!/bin/sh\nexec python -P -m service.cli "$@"\n' > /usr/local/bin/orders \
+RUN printf '#!/bin/sh\nexec python -P -m orders "$@"\n' > /usr/local/bin/orders \
     && chmod +x /usr/local/bin/orders \
     && useradd --system --no-create-home --uid 10001 orders
 # A number: Kubernetes checks runAsNonRoot without reading the image's list of users.
