@@ -131,8 +131,7 @@ class Loop:
         name = self.projection.name
         parked = self.load_parked(connection, seen.parked_changes) if seen.parked else {}
         skipped = skips.positions(connection, name, seen.position, up_to) if seen.last_skip > seen.position else ()
-        lacks_rows = bool(parked) and self.parked.lacks_rows
-        return Parking(parked, skipped, self.narrowing.given_up, lacks_rows=lacks_rows)
+        return Parking(parked, skipped, self.narrowing.given_up, lacks_rows=bool(parked) and self.parked.lacks_rows)
 
     def _fold_pages(self, connection: Connection, position: int, ends: Sequence[int], parking: Parking) -> int:
         """Fold the pages that end at these positions, as many as there is time for. Returns where the last one ends.
