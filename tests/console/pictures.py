@@ -126,7 +126,9 @@ def _record_work(url: str) -> str:
     job = asyncio.run(jobs.ask(url, actor, Wanted("verify", "shop", reason="a customer saw a wrong total")))
     reject = {"file": "shop/orders.csv", "line": 1207, "code": "out-of-stock", "detail": "Line 1 wants 3 of tea-assam."}
     with psycopg.connect(url) as connection:
-        table.finish(connection, job, {"said": "no difference between tables and log", "is_well": True})
+        table.finish(
+            connection, job, {"said": "no difference between tables and log", "is_well": True, "differences": []}
+        )
         connection.execute(_IMPORTS, {"done": new_id(), "running": new_id(), "rejects": Json([reject])})
         connection.execute(
             "INSERT INTO mirrors.standings (target, projection, version, position, parked, worker, updated_at, seen_at)"
