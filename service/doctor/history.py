@@ -9,7 +9,7 @@ from eventlog.codec import Codec, UnreadableEvent
 from service.doctor.finding import RESTORE, Check, Finding
 from service.projections import PROJECTIONS
 
-PAGE_EVENTS = 10_000
+PAGE_EVENTS, PAGE_BYTES_MAX = 10_000, 8 * 1024**2
 
 _HEAD = "SELECT position FROM log.head"
 
@@ -104,14 +104,19 @@ def _versions(connection: Connection) -> Iterator[Finding]:
 def _readable(connection: Connection) -> Iterator[Finding]:
     decode = Codec().decode
     end = head(connection)
-    for after in range(0, end, PAGE_EVENTS):
-        for position, stream, _, type_name, schema_version, _, data in read.page(
-            connection, after, after + PAGE_EVENTS
-        ):
+    after = 0
+    for up_to in _page_ends(connection, end):
+        for position, stream, _, type_name, schema_version, _, data in read.page(connection, after, up_to):
             try:
                 decode(type_name, schema_version, data)
             except UnreadableEvent as error:
                 yield Finding(f"event {position} of {stream} cannot be read: {error}", "deploy a release that reads it")
+        after = up_to
+
+
+def _page_ends(connection: Connection, end: int) -> Iterator[int]:
+    for after in range(0, end, PAGE_EVENTS):
+        yield from read.page_ends(connection, after, min(after + PAGE_EVENTS, end), PAGE_BYTES_MAX)
 
 
 CHECKS = (
