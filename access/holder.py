@@ -1,9 +1,8 @@
 """All API keys in memory, so that no request waits for PostgreSQL; read again within two seconds of a change.
 
-PostgreSQL hashes the table at each look, and the keys are read only if that hash has changed: reading 20,000 keys stops
-the event loop for half a second. Another process refuses a revoked key after two seconds at most: REFRESH_SECONDS, and
-the time that the look takes. While the database is away the last known keys hold. A key that is not known has the table
-looked at again at once, so that a new key works at once.
+PostgreSQL hashes the table at each look, and the keys are read only if that hash has changed. Another process refuses a
+revoked key after two seconds at most: REFRESH_SECONDS, and the time that the look takes. While the database is away the
+last known keys hold. A key that is not known has the table looked at again at once, so that a new key works at once.
 """
 
 import asyncio
@@ -53,7 +52,6 @@ class KeyHolder:
         self._read_at = float("-inf")
         self._used: set[str] = set()
         self._fingerprint: object = None
-        self.rows: list[StoredKey] = []
         self.is_loaded = False
         self.is_current = False
 
@@ -93,16 +91,15 @@ class KeyHolder:
         self._used.add(known.row.id)
         return known.caller
 
-    async def refresh(self, seconds_min: float = 0.0, *, with_use: bool = False) -> None:
+    async def refresh(self, seconds_min: float = 0.0) -> None:
         """Read the keys if they have changed, `seconds_min` after the last time at the earliest.
 
-        Keeps the last ones on a failure. Calls that wait share one read, which begins after all of them. `with_use`:
-        read them even if only their `last_used_hour` can have changed.
+        Keeps the last ones on a failure. Calls that wait share one read, which begins after all of them.
         """
         clock = asyncio.get_running_loop().time
         asked = clock()
         async with self._reading:
-            if self._read_at >= asked and not with_use:
+            if self._read_at >= asked:
                 return
             await asyncio.sleep(max(0.0, self._read_at + seconds_min - clock()))
             self._read_at = clock()
@@ -111,10 +108,12 @@ class KeyHolder:
                 with hung_up_after(READ_SECONDS_MAX, connection):
                     # Taken before the keys: a change between the two is read once more.
                     fingerprint = await store.fingerprint(connection)
-                    if with_use or fingerprint != self._fingerprint:
-                        self.rows = await store.load(connection)
-                        self._known = {row.sha256: _Known(row, _caller(row)) for row in self.rows}
-                        self._fingerprint = fingerprint
+                    if fingerprint != self._fingerprint:
+                        known: dict[bytes, _Known] = {}
+                        async for rows in store.load(connection):
+                            known |= {row.sha256: _Known(row, _caller(row)) for row in rows}
+                            await asyncio.sleep(0)  # others' requests go on meanwhile
+                        self._known, self._fingerprint = known, fingerprint
                     self.is_loaded = self.is_current = True
                     await self._note_use(connection)
             except (psycopg.Error, OSError) as error:
@@ -122,17 +121,30 @@ class KeyHolder:
                 log.warning("the API keys cannot be read: %s", str(error).partition("\n")[0])
                 await self._disconnect()
 
+    async def page(self, after: str | None, limit: int) -> list[StoredKey]:
+        """The next keys after the one with this id (None: the first), oldest first. Raises Problem `unavailable`."""
+        async with self._asking("the API keys cannot be listed") as connection:
+            await self._note_use(connection)
+            return await store.page(connection, after, limit)
+        raise Problem("unavailable", "The API keys cannot be read from the database at the moment.")
+
     async def user_of(self, external_id: str) -> str | None:
         """The user who has the external_id, by the write side's own claim. Raises Problem `auth-unavailable`."""
+        async with self._asking("the user of a token cannot be found") as connection:
+            return await store.user_of(connection, external_id)
+        raise Problem("auth-unavailable", "The database cannot be asked for the token's user.")
+
+    @asynccontextmanager
+    async def _asking(self, failing: str) -> AsyncIterator[AsyncConnection]:
+        """The connection, for as long as a read may take. A failure of it is logged, and ends the block."""
         async with self._reading:
             try:
                 connection = await self._connected()
                 with hung_up_after(READ_SECONDS_MAX, connection):
-                    return await store.user_of(connection, external_id)
+                    yield connection
             except (psycopg.Error, OSError) as error:
-                log.warning("the user of a token cannot be found: %s", str(error).partition("\n")[0])
+                log.warning("%s: %s", failing, str(error).partition("\n")[0])
                 await self._disconnect()
-        raise Problem("auth-unavailable", "The database cannot be asked for the token's user.")
 
     async def _note_use(self, connection: AsyncConnection) -> None:
         used, self._used = self._used, set()

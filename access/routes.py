@@ -1,7 +1,7 @@
 """GET and POST /keys, and rotating and revoking them."""
 
 import logging
-from collections.abc import Awaitable, Collection
+from collections.abc import Awaitable, Collection, Mapping
 from datetime import datetime, timedelta
 from typing import Annotated, Any, TypeVar
 
@@ -14,21 +14,25 @@ from access import issuing, roles
 from access.guard import missing_scope
 from access.holder import KeyHolder
 from access.issuing import Issued, LacksScope, NoSuchKey, NoSuchUser, Wanted
+from access.keys import ID_LENGTH
 from access.store import StoredKey
 from contract.caching import NO_STORE
 from contract.callers import SCOPES, Caller, caller_of, scope
-from contract.examples import KEY_ID, REGISTERED, shown
+from contract.examples import KEY_ID, REGISTERED, page_of, shown
 from contract.observation import observation_of
 from contract.openapi import problems
 from contract.problems import Problem
 from contract.requests import StrictRoute
 from contract.resources import Int32, Timestamp
 from eventlog.append import Unreplicated
-from query.parameters import id_of
+from query.paging import link_to_next
+from query.parameters import Number, Parameters, id_of
+from query.routes import MEDIA_TYPE, get
 from query.views import timestamp
 
 _OF_CHANGES = ("unknown-parameter", "invalid-header", "outcome-unknown")
 _OF_BODIES = ("malformed-json", "body-too-large", "unsupported-media-type", "validation-error")
+KEYS_DEFAULT, KEYS_MAX = 100, 1_000
 _HOURS_MAX = int(issuing.OVERLAP_MAX.total_seconds() // 3600)
 
 
@@ -92,10 +96,16 @@ class IssuedKeyView(KeyView):
     key: str = Field(description="the key itself: shown this once, and never kept")
 
 
-class KeyList(BaseModel):
-    model_config = shown({"data": [_EXAMPLE]})
+KeyPage = page_of("KeyPage", KeyView, _EXAMPLE)
 
-    data: list[KeyView]
+
+class KeyParameters(Parameters):
+    """What /keys takes."""
+
+    cursor: str | None = Field(
+        None, pattern=f"^[0-9A-Za-z]{{{ID_LENGTH}}}$", description="the `next` of the page before"
+    )
+    limit: Number = Field(KEYS_DEFAULT, ge=1, le=KEYS_MAX, description="the most keys that the page may have")
 
 
 class CreateKeyBody(BaseModel):
@@ -119,22 +129,26 @@ class RotateKeyBody(BaseModel):
 def router(database_url: str, holder: KeyHolder) -> APIRouter:
     """The routes. Changes are made on `database_url`; `holder` knows of them at once."""
     routes = APIRouter(route_class=StrictRoute, tags=["operations"])
-    writes, reads = scope("keys:write"), scope("ops:read")
+    writes = scope("keys:write")
     needs: dict[str, Any] = {"openapi_extra": {"security": writes}, "response_model": None}
 
-    @routes.head("/keys", include_in_schema=False, openapi_extra={"security": reads})
-    @routes.get(
+    @get(
+        routes,
         "/keys",
-        openapi_extra={"security": reads},
-        response_model=None,
-        responses={200: {"model": KeyList}, **problems("unknown-parameter", "unavailable", security=reads)},
+        answers=KeyPage,
+        security=scope("ops:read"),
+        errors=["unavailable"],
+        parameters=KeyParameters,
+        synced=False,
     )
-    async def list_keys() -> Response:
+    async def list_keys(request: Request) -> Response:
         """All API keys, oldest first, without the keys themselves."""
-        await holder.refresh(with_use=True)
-        if not holder.is_current:
-            raise Problem("unavailable", "The API keys cannot be read from the database at the moment.")
-        return _json(200, {"data": [_view(row) for row in holder.rows]})
+        parameters = KeyParameters.of(request)
+        limit = parameters.limit
+        rows = await holder.page(parameters.cursor, limit + 1)
+        following = rows[limit - 1].id if len(rows) > limit else None
+        link = {"Link": link_to_next(request, cursor=following)} if following else {}
+        return _json(200, {"data": [_view(row) for row in rows[:limit]], "next": following}, link)
 
     @routes.post(
         "/keys",
@@ -234,5 +248,5 @@ def _issued(issued: Issued) -> Response:
     return _json(201, _view(issued.row) | {"key": issued.text})
 
 
-def _json(status: int, document: object) -> Response:
-    return Response(msgspec.json.encode(document), status, NO_STORE, "application/json")
+def _json(status: int, document: object, headers: Mapping[str, str] | None = None) -> Response:
+    return Response(msgspec.json.encode(document), status, {**NO_STORE, **(headers or {})}, MEDIA_TYPE)

@@ -1,11 +1,14 @@
 """Reading and writing API keys in PostgreSQL."""
 
-from collections.abc import Collection
+from collections.abc import AsyncIterator, Collection
 from datetime import datetime
 from typing import Any, NamedTuple
 
 from psycopg import AsyncConnection, Connection
 from psycopg.rows import class_row
+
+# To take over so many rows holds the event loop for about a millisecond.
+_KEYS_AT_A_TIME = 100
 
 _KEYS = b"""
 SELECT id, account, name, sha256, role, scopes, user_id::text, created_by, created_at, expires_at, revoked_at,
@@ -13,6 +16,13 @@ SELECT id, account, name, sha256, role, scopes, user_id::text, created_by, creat
 FROM access.api_keys
 """
 _ALL = _KEYS + b"ORDER BY created_at, id"
+_PAGE = (
+    _KEYS
+    + b"""
+WHERE %(after)s::text IS NULL OR (created_at, id) > (SELECT created_at, id FROM access.api_keys WHERE id = %(after)s)
+ORDER BY created_at, id LIMIT %(limit)s
+"""
+)
 _LOCKED = _KEYS + b"WHERE id = %s FOR UPDATE"
 
 # All columns but last_used_hour, which decides nothing.
@@ -75,10 +85,18 @@ class StoredKey(NamedTuple):
         return self.revoked_at is None and (self.expires_at is None or self.expires_at > now)
 
 
-async def load(connection: AsyncConnection) -> list[StoredKey]:
-    """All keys, oldest first. Raises psycopg.Error."""
+async def load(connection: AsyncConnection) -> AsyncIterator[list[StoredKey]]:
+    """All keys, oldest first, some at a time. Raises psycopg.Error."""
     cursor = connection.cursor(row_factory=class_row(StoredKey))
     await cursor.execute(_ALL)
+    while some := await cursor.fetchmany(_KEYS_AT_A_TIME):
+        yield some
+
+
+async def page(connection: AsyncConnection, after: str | None, limit: int) -> list[StoredKey]:
+    """The next keys after the one with this id (None: the first), oldest first. Raises psycopg.Error."""
+    cursor = connection.cursor(row_factory=class_row(StoredKey))
+    await cursor.execute(_PAGE, {"after": after, "limit": limit})
     return await cursor.fetchall()
 
 

@@ -50,6 +50,23 @@ def test_a_key_is_made_used_rotated_and_revoked(shop: Shop) -> None:
     assert shown[second["id"]]["revoked_at"] is not None
 
 
+def test_keys_are_listed_in_pages(shop: Shop) -> None:
+    made = [shop.post("/keys", json={"name": f"till {number}", "role": "staff"}).json()["id"] for number in range(3)]
+    listed: list[str] = []
+    path = "/keys?limit=2"
+    while path:
+        page = shop.get(path)
+        assert len(page.json()["data"]) <= 2
+        listed += [it["id"] for it in page.json()["data"]]
+        following = page.json()["next"]
+        assert (following is None) == ("link" not in page.headers)
+        path = f"/keys?limit=2&cursor={following}" if following else ""
+    assert listed == [it["id"] for it in shop.get("/keys").json()["data"]]
+    assert listed[-3:] == made
+    for parameters in ("limit=0", "limit=1001", "cursor=a-b", "page=2"):
+        assert shop.get(f"/keys?{parameters}").status_code == 400
+
+
 def test_without_an_overlap_the_old_key_ends_at_once(shop: Shop) -> None:
     first = shop.post("/keys", json={"name": "till", "role": "staff"}).json()
     shop.post(f"/keys/{first['id']}/rotate", json={"overlap_hours": 0})
