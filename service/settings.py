@@ -157,7 +157,7 @@ class Settings(BaseSettings):
     root_path: Annotated[str, AfterValidator(_root_path)] | None = None  # where a proxy serves the API
     console: bool = False  # serve the pages for operators at /console
     rebuild: Annotated[Literal["auto", "manual"], BeforeValidator(_lower)] = "auto"  # who rebuilds outdated read tables
-    keep_alive: Annotated[int, Field(ge=1, le=3600)] = 5  # seconds until the API closes an idle connection
+    keep_alive: Annotated[int, Field(ge=1, le=3600)] = 75  # seconds until the API closes an idle connection
     shutdown_delay: Annotated[int, Field(ge=0, le=3600)] = 0  # seconds from SIGTERM until the port closes
     metrics_port: Annotated[int, Field(ge=1, le=65535)] | None = None  # where the worker serves /metrics
     metrics_host: str = "127.0.0.1"  # and at which address

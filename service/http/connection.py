@@ -206,7 +206,7 @@ class Connection(HttpToolsProtocol):
             self._client_since = now
             if closing is not None and now - closing > CLOSING_ANSWER_SECONDS_MAX and self._is_at_work:
                 self._reject_and_close(Problem("unavailable", "The service is shutting down."))
-        elif now - self._client_since > (REQUEST_SECONDS_MAX if closing is None else CLOSING_CLIENT_SECONDS_MAX):
+        elif now - self._client_since > self._client_seconds_max:
             if self._has_unread_bytes:
                 return  # this process was too busy to read what the client has sent
             if self._is_in_head or (self._last and not self._last.response_complete):
@@ -220,6 +220,14 @@ class Connection(HttpToolsProtocol):
         if closing_since is None or self._reading.since is None:
             return False
         return now - max(closing_since, self._reading.since) > CLOSING_CLIENT_SECONDS_MAX
+
+    @property
+    def _client_seconds_max(self) -> float:
+        """How long to wait for the client: for the rest of a request, or for the next one."""
+        if self._shared.closing_since is not None:
+            return CLOSING_CLIENT_SECONDS_MAX
+        is_idle = not self._is_arriving and self._last is not None
+        return max(REQUEST_SECONDS_MAX, self.timeout_keep_alive) if is_idle else REQUEST_SECONDS_MAX
 
     @property
     def _last(self) -> RequestResponseCycle | None:
