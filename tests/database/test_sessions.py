@@ -77,7 +77,7 @@ def by_pool(url: str) -> dict[str, str]:
 
     async def show() -> dict[str, str]:
         async with (
-            pool(url, "test", configure, parameters={}, min_size=1, timeout=SECONDS_MAX) as connections,
+            pool(url, "test", configure, min_size=1, timeout=SECONDS_MAX) as connections,
             connections.connection() as connection,
         ):
             return await shown_by(connection)

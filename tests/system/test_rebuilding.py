@@ -207,5 +207,7 @@ def without_room(stack: Stack) -> None:
             line = refusal(stack.run("replay"))
         finally:
             connection.execute("DROP EVENT TRIGGER no_room; DROP FUNCTION no_room")
-    assert line == "orders: PostgreSQL: could not extend file: No space left on device"
+    assert line == (
+        "orders: PostgreSQL: could not extend file: No space left on device; make room on the disk of PostgreSQL"
+    )
     assert schemas(stack) == {"shop"}
