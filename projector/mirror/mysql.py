@@ -35,7 +35,8 @@ _KEY_LENGTH = 255
 # They compare bytes, also of spaces at the end: `Abc ` is another SKU than `Abc`, as in PostgreSQL.
 _COLLATION_OF_MARIADB, _COLLATION_OF_MYSQL = "utf8mb4_nopad_bin", "utf8mb4_0900_bin"
 
-# Strict: a value that does not fit is refused, and never cut.
+# Strict: a value that does not fit is refused, and never cut. Without ANSI_QUOTES and NO_BACKSLASH_ESCAPES: `_literals`
+# writes texts in double quotes, and escapes with backslashes.
 _SETTINGS = (
     "SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION', time_zone = '+00:00', foreign_key_checks = 1, "
     f"unique_checks = 1, innodb_lock_wait_timeout = {LOCK_SECONDS_MAX}, lock_wait_timeout = {LOCK_SECONDS_MAX}"
