@@ -30,7 +30,8 @@ BODY_TO_COME = b"POST /users HTTP/1.1\r\nHost: x\r\nContent-Type: application/js
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    with Stack(tmp_path_factory.mktemp("edge"), workers=0) as stack:
+    # Some tests read until the connection closes.
+    with Stack(tmp_path_factory.mktemp("edge"), workers=0, environment={"KEEP_ALIVE": "5"}) as stack:
         yield stack
 
 
