@@ -163,7 +163,7 @@ class States:
 
     @contextmanager
     def kept(self, streams: Iterable[str]) -> Iterator[None]:
-        """Put these streams back to what they are now, whatever happens inside the `with`."""
+        """Restore the states of these streams at the end of the `with` block, also after an exception."""
         before = {stream: self._streams[stream] for stream in streams if stream in self._streams}
         try:
             yield

@@ -41,7 +41,7 @@ _OF_CONDITION = {
     "bell": ("Read tables follow up to a second later; nothing is lost.", "start Redis and a worker (`orders work`)"),
     "commands": (
         "Commands may be refused.",
-        "mend what else is found here, or else see `orders doctor`; this ends with the next command that succeeds",
+        "mend the other faults on this page, or run `orders doctor`; the next command that succeeds clears this one",
     ),
 }
 

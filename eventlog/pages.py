@@ -1,8 +1,8 @@
 """The log as callers see it: pages of events as JSON, built by PostgreSQL; and how far the log has come."""
 
 # A page ends early once its data has this many bytes: so large events do not make large pages. It always has at least
-# one event. PostgreSQL adds up the sizes before it makes JSON of the events. To know the size of a compressed event it
-# has to read all of it. So it first leaves out what is too much even as it is stored, whose size it knows unread.
+# one event. PostgreSQL adds up the sizes before it makes JSON of the events. It must decompress an event to know its
+# size as text, but not to know its stored size. So the inner query first ends the page by the stored sizes.
 PAGE_BYTES_MAX = 4 * 1024 * 1024
 
 _EVENT = """json_build_object(

@@ -84,8 +84,7 @@ CORS: dict[str, Any] = {
     ),
 }
 
-# service/tracing.py traces requests. FastAPI's own telemetry, even without a provider, looks for one in each request,
-# which costs a twentieth of reading an order.
+# service/tracing.py traces requests. FastAPI's own telemetry, even without a provider, looks for one in each request.
 _NO_TELEMETRY: TelemetryConfig = {"tracing": False, "metrics": False, "logs": False}
 
 log = logging.getLogger(__name__)

@@ -242,7 +242,7 @@ def _literals(rows: Sequence[statements.Values]) -> str | None:
     r"""The rows as they stand behind VALUES. None if one of them has a value that PyMySQL must write.
 
     A row in JSON has the literals of MySQL between its brackets: numbers, null, true, and texts in double quotes with
-    the same escapes, but for \u and \f. PyMySQL takes ten times as long: it escapes each value in Python. A line
+    the same escapes, but for \u and \f. PyMySQL takes longer: it escapes each value in Python. A line
     break within a text is escaped, so one between brackets is always between two rows.
     """
     lines = _lines(rows)

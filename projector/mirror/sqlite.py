@@ -34,7 +34,7 @@ BUSY_MS_MAX = 10_000
 # New rows touch pages all over the indexes: these stay in memory, and go into the file together.
 CACHE_KIB = 64 * 1024
 CHECKPOINT_PAGES = 16_000
-# One statement with the rows of 100 takes half the time of 100 statements. It may have 32,766 values.
+# One statement with 100 rows takes less time than 100 statements. A statement may have 32,766 values.
 ROWS_AT_ONCE = 100
 VERSION_MIN = (3, 37)  # STRICT tables
 

@@ -163,7 +163,7 @@ def test_the_lines_of_an_order_are_read_for_its_owner_alone(database_url: str) -
         for _ in range(20):
             assert shop.get(order, headers=keys[1]).status_code == 404
         assert len(shop.get(order, headers=keys[0]).json()["items"]) == lines
-    # A session counts what it has read when it ends, at the latest.
+    # PostgreSQL adds a session to the statistics when the session ends, at the latest.
     others = "SELECT FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
     wait_until(lambda: not shop.rows(others), 20, "the end of the service's sessions")
     assert read() - before == lines

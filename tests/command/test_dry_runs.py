@@ -30,7 +30,7 @@ def tried(answer: httpx.Response) -> dict[str, Any]:
     return would
 
 
-def test_an_order_that_is_tried_says_what_placing_it_would_do(shop: Shop) -> None:
+def test_a_dry_run_of_an_order_answers_the_events_and_the_stock(shop: Shop) -> None:
     user, tea, fee = shop.user(), shop.product(stock=10), shop.product(stock=None)
     body = {"user_id": user["id"], "items": [{"sku": tea["sku"], "quantity": n} for n in (3, 1)]}
     body["items"].append({"sku": fee["sku"], "quantity": 1})
@@ -117,7 +117,7 @@ def test_a_trial_counts_as_no_command(shop: Shop) -> None:
 @pytest.mark.parametrize(
     "query", ["dry_run", "dry_run=1", "dry_run=TRUE", "dry_run=true&dry_run=false", "dry_run=true&dry_run=true"]
 )
-def test_what_is_neither_true_nor_false_does_nothing(shop: Shop, query: str) -> None:
+def test_a_value_other_than_true_and_false_is_refused_and_changes_nothing(shop: Shop, query: str) -> None:
     head = shop.head()
     answer = shop.post(f"/products?{query}", json=_product())
     assert problem(answer) == (400, "invalid-parameter")

@@ -75,7 +75,7 @@ def test_a_key_in_the_header_is_let_in(browser: httpx.Client, module_database_ur
 
 
 @pytest.mark.parametrize("path", ["/events", "/events/1", "/find?q=1", "/orders/01890a5d-ac96-774b-bcce-b302099a8057"])
-def test_what_the_log_says_is_shown_to_keys_that_may_read_it(
+def test_pages_of_the_log_need_the_scope_events_read(
     browser: httpx.Client, module_database_url: str, path: str
 ) -> None:
     looks = new_key(module_database_url, "integration", ["ops:read"])

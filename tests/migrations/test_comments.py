@@ -1,4 +1,4 @@
-"""Every schema, table, view and column of ours says what it is: `\\d+` of psql and BI tools show it."""
+"""Every schema, table, view and column of ours has a comment, which psql (`\\d+`) and BI tools show."""
 
 import psycopg
 import pytest

@@ -124,7 +124,7 @@ def test_a_fold_that_takes_longer_than_a_session_may_be_idle_is_done_in_the_end(
     def slow(event: Any, of: Envelope, rows: Rows) -> None:
         if not slept:
             slept.append(stalled.SECONDS_MAX + 1)
-            time.sleep(slept[0])
+            time.sleep(slept[0])  # longer than PostgreSQL lets a session be idle
         SHOP.on[UserRegistered](event, of, rows)
 
     writing.user()

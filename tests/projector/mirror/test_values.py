@@ -70,7 +70,7 @@ def shown(url: str, view: Report) -> list[tuple[object, ...]]:
     return [tuple(row) for row in found]
 
 
-def test_the_views_for_reports_show_what_they_show_beside_the_log(
+def test_report_views_of_a_mirror_equal_those_of_postgresql(
     writing: Writing, database_url: str, target_url: str
 ) -> None:
     writing.history()

@@ -14,7 +14,7 @@ from tests.served import NO_REDIS
 from tests.service.cli.conftest import Run, one_line
 
 
-def test_a_job_is_listed_with_who_asked_why_and_what_came_of_it(run: Run, database_url: str) -> None:
+def test_a_job_is_listed_with_its_actor_reason_and_result(run: Run, database_url: str) -> None:
     assert run("jobs").stdout == "no job was asked for: orders jobs start replay shop\n"
     started = run("jobs", "start", "verify", "shop", "--reason", "a wrong total")
     id_ = started.stdout.strip()
