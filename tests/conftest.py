@@ -6,6 +6,7 @@ their own on the first and empty databases 1 to 15 of the second.
 """
 
 import itertools
+import logging
 import os
 import shutil
 import tempfile
@@ -44,6 +45,17 @@ SLOW = (
     "tests/service/test_up.py",
     "tests/clients/",
 )
+
+
+@pytest.fixture(autouse=True)
+def logging_ends_with_the_test() -> Iterator[None]:
+    """Remove the handler of a command that ran in this process: it holds the stderr that this test captured."""
+    root = logging.getLogger()
+    level = root.level
+    yield
+    for handler in [it for it in root.handlers if type(it) is logging.StreamHandler]:
+        root.removeHandler(handler)
+    root.setLevel(level)
 
 
 @dataclass

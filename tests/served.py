@@ -13,8 +13,7 @@ import psycopg
 import uvicorn
 
 from service.app import create_app
-from service.http.connection import Connection
-from service.http.serving import HEADERS
+from service.http.serving import uvicorn_config
 from service.settings import Settings
 
 # Nobody listens there: commands must not care.
@@ -109,19 +108,8 @@ def served(database_url: str, redis_url: str = NO_REDIS) -> Iterator[Shop]:
 
 @contextlib.contextmanager
 def served_with(settings: Settings) -> Iterator[Shop]:
-    """Serve the API, as service/http/serving.py does."""
-    app = create_app(settings)
-    config = uvicorn.Config(
-        app,
-        loop="uvloop",
-        http=Connection,
-        ws="none",
-        log_config=None,
-        proxy_headers=False,
-        server_header=False,
-        headers=HEADERS,
-    )
-    server = uvicorn.Server(config)
+    """Serve the API as `orders serve` does, in a thread."""
+    server = uvicorn.Server(uvicorn_config(create_app(settings), settings))
     with socket.create_server(("127.0.0.1", 0)) as listener:
         host, port = listener.getsockname()
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name="uvicorn", daemon=True)

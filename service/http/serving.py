@@ -3,8 +3,10 @@
 import contextlib
 import sys
 import tempfile
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
@@ -28,22 +30,7 @@ def serve(settings: Settings, host: str, processes: int = 1) -> None:
     with contextlib.ExitStack() as closes:
         listeners = [closes.enter_context(it) for it in often(listen(host, settings.port))]
         figures = Path(closes.enter_context(_figures_directory())) if processes > 1 else None
-        config = uvicorn.Config(
-            partial(app, settings, figures),
-            factory=True,
-            workers=processes,
-            loop="uvloop",
-            http=Connection,
-            ws="none",
-            log_config=None,
-            access_log=False,
-            proxy_headers=False,  # access/guard.py reads X-Forwarded-For itself, if BEHIND_PROXY is set
-            server_header=False,
-            headers=HEADERS,
-            timeout_keep_alive=settings.keep_alive,
-            timeout_graceful_shutdown=SHUTDOWN_SECONDS,
-            backlog=BACKLOG,
-        )
+        config = uvicorn_config(partial(app, settings, figures), settings, factory=True, workers=processes)
         if processes > 1:
             Multiprocess(config, sockets=listeners).run()
             return
@@ -52,6 +39,25 @@ def serve(settings: Settings, host: str, processes: int = 1) -> None:
             server.run(sockets=listeners)
     if not server.started:
         sys.exit(1)
+
+
+def uvicorn_config(application: FastAPI | Callable[[], FastAPI], settings: Settings, **more: Any) -> uvicorn.Config:
+    """How uvicorn serves the API, in production and in tests. `more` are further arguments of uvicorn.Config."""
+    return uvicorn.Config(
+        application,
+        loop="uvloop",
+        http=Connection,
+        ws="none",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,  # access/guard.py reads X-Forwarded-For itself, if BEHIND_PROXY is set
+        server_header=False,
+        headers=HEADERS,
+        timeout_keep_alive=settings.keep_alive,
+        timeout_graceful_shutdown=SHUTDOWN_SECONDS,
+        backlog=BACKLOG,
+        **more,
+    )
 
 
 def app(settings: Settings, figures: Path | None) -> FastAPI:

@@ -20,6 +20,9 @@ from tests.system.stack import Stack
 REFUSED_WITHIN_SECONDS = 0.05
 ANSWERED_WITHIN_SECONDS = 10
 PROBES = 40
+CLIENTS = WAITING_MAX + BATCH_COMMANDS_MAX
+# A slow machine gets further tries: what the service does wrong, it does each time.
+ATTEMPTS = 3
 
 
 @pytest.fixture(scope="module")
@@ -42,42 +45,69 @@ def status_of(client: SlowClient) -> tuple[int, str]:
     return status, json.loads(body).get("code", "")
 
 
+def probe(shop: httpx.Client, name: str) -> list[float]:
+    """Send commands that a full queue must reject, one after the other. Returns how many seconds each took."""
+    took = []
+    for number in range(PROBES):
+        sent = time.monotonic()
+        refused = shop.post("/users", json={"name": "Late", "email": f"{name}{number}@example.org"})
+        took.append(time.monotonic() - sent)
+        if refused.json()["code"] == "unavailable":
+            break  # the batch's time is over, so the queue was emptied
+        assert (refused.status_code, refused.json()["code"]) == (503, "overloaded")
+        assert refused.headers["retry-after"]
+    return took
+
+
+def flood(stack: Stack, shop: httpx.Client, clients: list[SlowClient], name: str) -> bool:
+    """Fill the queue of a service whose database stands still, and look at what the service answers.
+
+    Returns False when the machine was too slow: the batch's time was over before all was looked at.
+    """
+    with frozen(stack.postgres.pid):
+        began = time.monotonic()
+        for number, client in enumerate(clients):
+            client.send(registration(number))
+        time.sleep(QUEUE_SECONDS_MAX + 0.2)  # full by number, or else by time
+        took = probe(shop, name)
+        in_time = time.monotonic() - began < BATCH_SECONDS_MAX
+        if in_time:
+            assert len(took) == PROBES, "a command was answered as unavailable while its batch had time left"
+            later = took[PROBES // 2 :]  # the first ones stand behind those that were just sent
+            # Nine of ten: the machine may have other things to do.
+            assert sorted(later)[-len(later) // 10] < REFUSED_WITHIN_SECONDS
+        assert shop.get("/healthz").status_code == 200
+
+        def all_answered() -> bool:
+            for client in clients:
+                client.look()
+            return all(client.received for client in clients)
+
+        wait_until(all_answered, ANSWERED_WITHIN_SECONDS, "everybody is answered")
+        assert time.monotonic() - began < ANSWERED_WITHIN_SECONDS or not in_time
+    told = [status_of(client) for client in clients]
+    assert {status for status, _ in told} == {503}
+    assert {code for _, code in told} <= {"overloaded", "unavailable"}
+    return in_time
+
+
 def test_a_full_queue_rejects_at_once_and_waiting_commands_are_answered(stack: Stack) -> None:
     (url,) = stack.urls
-    with ExitStack() as closes, httpx.Client(base_url=url, timeout=20) as shop:
-        clients = [closes.enter_context(closing(SlowClient(url))) for _ in range(WAITING_MAX + BATCH_COMMANDS_MAX)]
-        assert shop.post("/users", json={"name": "First", "email": "first@example.org"}).status_code == 201
-        with frozen(stack.postgres.pid):
-            began = time.monotonic()
-            for number, client in enumerate(clients):
-                client.send(registration(number))
-            time.sleep(QUEUE_SECONDS_MAX + 0.2)  # full by number, or else by time
-            took = []
-            for number in range(PROBES):
-                sent = time.monotonic()
-                refused = shop.post("/users", json={"name": "Late", "email": f"late{number}@example.org"})
-                if number >= PROBES // 2:  # the first ones stand behind those that were just sent
-                    took.append(time.monotonic() - sent)
-                assert (refused.status_code, refused.json()["code"]) == (503, "overloaded")
-                assert refused.headers["retry-after"]
-            assert time.monotonic() - began < BATCH_SECONDS_MAX, "the machine is too slow to tell"
-            # Nine of ten: the machine may have other things to do.
-            assert sorted(took)[-len(took) // 10] < REFUSED_WITHIN_SECONDS
-            assert shop.get("/healthz").status_code == 200
-
-            def all_answered() -> bool:
-                for client in clients:
-                    client.look()
-                return all(client.received for client in clients)
-
-            wait_until(all_answered, ANSWERED_WITHIN_SECONDS, "everybody is answered")
-            assert time.monotonic() - began < ANSWERED_WITHIN_SECONDS
-        told = [status_of(client) for client in clients]
-        assert {status for status, _ in told} == {503}
-        assert {code for _, code in told} <= {"overloaded", "unavailable"}
+    with httpx.Client(base_url=url, timeout=20) as shop:
+        for attempt in range(ATTEMPTS):
+            first = shop.post("/users", json={"name": "First", "email": f"first{attempt}@example.org"})
+            assert first.status_code == 201, first.text
+            with ExitStack() as closes:
+                # One connection each, open before the database stops: opening them takes its time.
+                clients = [closes.enter_context(closing(SlowClient(url))) for _ in range(CLIENTS)]
+                in_time = flood(stack, shop, clients, f"late{attempt}-")
+            wait_until(lambda: shop.get("/users").status_code == 200, ANSWERED_WITHIN_SECONDS, "it reads again")
+            if in_time:
+                break
+        assert in_time, f"the machine was too slow {ATTEMPTS} times"
         again = shop.post("/users", json={"name": "Second", "email": "second@example.org"})
         assert again.status_code == 201, again.text
-    assert stack.rows("SELECT count(*) FROM log.events") == [(2,)]
+    assert stack.rows("SELECT count(*) FROM log.events") == [(attempt + 2,)]
 
 
 def test_reads_without_room_are_rejected_at_once(stack: Stack) -> None:
