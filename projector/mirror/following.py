@@ -92,8 +92,8 @@ class Mirror:
     def follow(self) -> None:
         """Catch up and follow the log until `stop`; stand by while another mirror works on the target.
 
-        When a database goes away, it connects again. What fails at the start is more likely a mistake in a URL, and is
-        raised. Raises Unsuitable, OtherLog, OtherVersion, and at the start sqlalchemy.exc.DBAPIError and psycopg.Error.
+        When one of the databases cannot be reached, it connects again. Raises Unsuitable, OtherLog, OtherVersion, and
+        at the start sqlalchemy.exc.DBAPIError if the target says that its URL is wrong.
         """
         trouble = ""
         while not self._stopping.is_set():
@@ -109,7 +109,7 @@ class Mirror:
                 trouble = self._warn_once(trouble, f"{error}: this one stands by")
                 self._stopping.wait(STAND_BY_SECONDS)
             except (DBAPIError, Fenced, psycopg.OperationalError) as error:
-                if not self._has_connected:
+                if not self._has_connected and isinstance(error, DBAPIError) and not self._target.is_away(error):
                     raise
                 trouble = self._warn_once(trouble, f"{self._said(error)}: trying again")
                 self._stopping.wait(AFTER_ERROR_SECONDS)
