@@ -139,6 +139,9 @@ def _lag(stage: Stage, options: Options, report: Report, targets: dict[str, Call
         mirror.start()
         watch = _Watch(url)
         watch.wait_for(head(service.database_url))
+        # It makes the indexes when it has caught up for the first time: that is no lag of a mirror that follows.
+        uvloop.run(drive(service, RATE, 1))
+        watch.wait_for(head(service.database_url))
         before = head(service.database_url)
         with watch:
             uvloop.run(drive(service, RATE, options.seconds))

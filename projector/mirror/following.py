@@ -59,6 +59,7 @@ class Mirror:
         self._target = target
         self._projections = projections
         self._stopping = threading.Event()
+        self._has_connected = False
 
     def stop(self) -> None:
         """End after the batch that is under way."""
@@ -91,7 +92,8 @@ class Mirror:
     def follow(self) -> None:
         """Catch up and follow the log until `stop`; stand by while another mirror works on the target.
 
-        When one of the databases cannot be reached, it connects again. Raises Unsuitable, OtherLog and OtherVersion.
+        When one of the databases cannot be reached, it connects again. Raises Unsuitable, OtherLog, OtherVersion, and
+        at the start sqlalchemy.exc.DBAPIError if the target says that its URL is wrong.
         """
         trouble = ""
         while not self._stopping.is_set():
@@ -107,6 +109,8 @@ class Mirror:
                 trouble = self._warn_once(trouble, f"{error}: this one stands by")
                 self._stopping.wait(STAND_BY_SECONDS)
             except (DBAPIError, Fenced, psycopg.OperationalError) as error:
+                if not self._has_connected and isinstance(error, DBAPIError) and not self._target.is_away(error):
+                    raise
                 trouble = self._warn_once(trouble, f"{self._said(error)}: trying again")
                 self._stopping.wait(AFTER_ERROR_SECONDS)
 
@@ -150,6 +154,7 @@ class Mirror:
             writing = stack.enter_context(self._target.writing())
             with writing.begin():
                 self._target.check(writing)
+            self._has_connected = True
             if not self._target.take(writing):
                 raise TargetInUse(f"another mirror is at work on {self._target.shown}")
             yield log_connection, writing

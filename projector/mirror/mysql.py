@@ -46,6 +46,8 @@ _SETTINGS = (
 # none of its type.
 _REFUSALS = {4025, 3819, 1292, 1366}
 _LOCK_WAIT_TIMEOUT = 1205
+# The user may not use the database, has another password, or there is no such database.
+_WRONG_URL = {1044, 1045, 1049}
 
 _encoder = msgspec.json.Encoder(decimal_format="string")
 _json, _lines = _encoder.encode, _encoder.encode_lines
@@ -193,6 +195,9 @@ class MysqlTarget(Target):
     def _rename(self, connection: Connection, statement: str) -> None:
         with connection.begin():
             connection.exec_driver_sql(statement)
+
+    def is_away(self, error: DBAPIError) -> bool:
+        return _code(error) not in _WRONG_URL
 
     def refuses(self, error: DBAPIError) -> bool:
         return super().refuses(error) or _code(error) in _REFUSALS

@@ -21,6 +21,7 @@ from sqlalchemy import (
     create_engine,
     event,
 )
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.types import TypeEngine
 
 from projector.mirror import statements
@@ -93,6 +94,9 @@ class SqliteTarget(Target):
         version = connection.exec_driver_sql("SELECT sqlite_version()").scalar_one()
         if tuple(map(int, version.split(".")[:2])) < VERSION_MIN:
             raise Unsuitable(f"this Python has SQLite {version}: a mirror needs SQLite 3.37 or newer")
+
+    def is_away(self, error: DBAPIError) -> bool:
+        return "locked" in self.said(error)
 
     def take(self, connection: Connection) -> bool:
         lock = self._path.with_name(f"{self._path.name}.mirror-lock").open("a")

@@ -153,6 +153,10 @@ class Target(ABC):
         """Whether the tables refused the rows. All else, such as a full disk, is no event's fault."""
         return isinstance(error, IntegrityError | DataError)
 
+    def is_away(self, error: DBAPIError) -> bool:
+        """Whether a first connection may succeed later; False if the URL is wrong."""
+        return True
+
     def said(self, error: DBAPIError) -> str:
         """What the database said, in one line."""
         return str(error.orig).splitlines()[0]

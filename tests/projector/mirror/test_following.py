@@ -110,6 +110,12 @@ def test_a_second_mirror_stands_by_and_takes_over(
     assert not differences(database_url, target_url, [SHOP])
 
 
+@pytest.mark.parametrize("target_url", ["sqlite:////proc", "sqlite:////proc/version"])
+def test_a_mirror_that_cannot_use_its_database_ends_at_once(database_url: str, target_url: str) -> None:
+    with pytest.raises(DBAPIError):
+        Mirror(database_url, target_of(target_url), PROJECTIONS).follow()
+
+
 def test_what_a_mirror_stops_for_is_listed(
     writing: Writing, database_url: str, other: Connection, target_url: str
 ) -> None:
