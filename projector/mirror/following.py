@@ -91,7 +91,8 @@ class Mirror:
     def follow(self) -> None:
         """Catch up and follow the log until `stop`; stand by while another mirror works on the target.
 
-        When one of the databases cannot be reached, it connects again. Raises Unsuitable, OtherLog and OtherVersion.
+        When one of the databases cannot be reached, it connects again. Raises Unsuitable, OtherLog, OtherVersion, and
+        sqlalchemy.exc.DBAPIError if no retry will help.
         """
         trouble = ""
         while not self._stopping.is_set():
@@ -107,6 +108,8 @@ class Mirror:
                 trouble = self._warn_once(trouble, f"{error}: this one stands by")
                 self._stopping.wait(STAND_BY_SECONDS)
             except (DBAPIError, Fenced, psycopg.OperationalError) as error:
+                if isinstance(error, DBAPIError) and self._target.is_lasting(error):
+                    raise
                 trouble = self._warn_once(trouble, f"{self._said(error)}: trying again")
                 self._stopping.wait(AFTER_ERROR_SECONDS)
 

@@ -2,6 +2,7 @@
 
 import fcntl
 import socket
+import sqlite3
 from collections.abc import Collection, Sequence
 from io import TextIOWrapper
 from itertools import chain
@@ -21,6 +22,7 @@ from sqlalchemy import (
     create_engine,
     event,
 )
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.types import TypeEngine
 
 from projector.mirror import statements
@@ -37,6 +39,8 @@ CHECKPOINT_PAGES = 16_000
 # One statement with 100 rows takes less time than 100 statements. A statement may have 32,766 values.
 ROWS_AT_ONCE = 100
 VERSION_MIN = (3, 37)  # STRICT tables
+# A folder, another kind of file, a file that this user must not write.
+_LASTING = {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_PERM, sqlite3.SQLITE_READONLY}
 
 # synchronous=FULL: a commit survives a power failure. legacy_alter_table: a rename leaves other people's views alone.
 _SETTINGS = (
@@ -109,6 +113,10 @@ class SqliteTarget(Target):
         if self._lock is not None:
             self._lock.close()
             self._lock = None
+
+    def is_lasting(self, error: DBAPIError) -> bool:
+        # The lowest byte is the kind of the error.
+        return getattr(error.orig, "sqlite_errorcode", 0) & 0xFF in _LASTING
 
     def writing(self) -> Connection:
         return self.engine.connect().execution_options(writes=True)

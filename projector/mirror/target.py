@@ -157,6 +157,10 @@ class Target(ABC):
         """What the database said, in one line."""
         return str(error.orig).splitlines()[0]
 
+    def is_lasting(self, error: DBAPIError) -> bool:
+        """Whether no retry will help. What a server says can be mended there, while the mirror tries again."""
+        return False
+
     def reason(self, error: DBAPIError) -> str:
         """Why rows were refused, without their values, which may be a person's."""
         return _QUOTED.sub("...", self.said(error))

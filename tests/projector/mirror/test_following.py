@@ -124,6 +124,14 @@ def test_what_a_mirror_stops_for_is_listed(
     assert (listed.state, listed.trouble) == ("stopped", listed.error)
 
 
+@pytest.mark.parametrize("name", ["folder", "letter.txt"])
+def test_a_mirror_stops_at_a_path_that_can_be_no_database(database_url: str, tmp_path: Path, name: str) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "letter.txt").write_text("Dear Ada, " * 1_000)
+    with pytest.raises(DBAPIError):
+        Mirror(database_url, target_of(f"sqlite:///{tmp_path / name}"), [SHOP]).follow()
+
+
 def states(connection: Connection) -> dict[str, str]:
     return {it.name: it.state for it in standings(connection, PROJECTIONS)}
 

@@ -84,6 +84,7 @@ def test_a_mirror_at_work_is_not_forgotten(run: Run, shop: Writing, database_url
         (["sqlite:///app.db?mode=ro"], "has no options", MISUSE),
         (["mysql://127.0.0.1:1/x?user=u&password=secret", "--once"], "mysql://127.0.0.1:1/x?user=u: Can't", 1),
         (["postgresql://user:secret@127.0.0.1:1/x", "--once"], "postgresql://user:***@127.0.0.1:1/x: connection", 1),
+        (["postgresql://user:secret@127.0.0.1/x?port=1,2"], "could not match 2 port numbers to 1 hosts", MISUSE),
         (["sqlite:////proc/app.db", "--once"], "sqlite:////proc/app.db: unable to open database file", 1),
         (["sqlite:///app.db", "--once", "--verify"], "exclude each other", MISUSE),
         (["sqlite:///app.db", "--forget"], "no such mirror is listed; listed: none", 1),
