@@ -110,7 +110,7 @@ def retry(
 
 @app.command(epilog='Example: orders parked skip order-0190... --reason "an order of the load test"')
 def skip(
-    reason: Annotated[str, typer.Option(help="Why the read tables can do without the event; it is recorded")],
+    reason: acting.SkipReason,
     stream: Stream = None,
     group: GroupNumber = None,
     projection: Of = None,
