@@ -104,7 +104,7 @@ def _target(desk: Desk, form: Mapping[str, str]) -> Target:
         raise HTTPException(404, "There is no such projection.")
     with desk.database.connection() as connection:
         if stream := form.get("stream"):
-            held = next((it.parked for it in held_back(connection, projection) if it.parked.stream == stream), None)
+            held = next((it.parked for it in held_back(connection, projection, stream=stream)), None)
             if held is None or (form.get("position") or str(held.position)) != str(held.position):
                 raise HTTPException(409, "This stream is not parked there any more. Look again at what is parked.")
             return Target(projection, stream=stream, position=held.position)

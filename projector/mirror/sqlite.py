@@ -62,7 +62,7 @@ class SqliteTarget(Target):
     writes_behind = False
 
     def __init__(self, url: URL) -> None:
-        if not url.database or url.database == ":memory:":
+        if url.host or not url.database or url.database == ":memory:":
             raise Unsuitable("a mirror in SQLite needs a file: sqlite:///./app.db, or sqlite:////srv/app.db")
         if url.query:
             raise Unsuitable("the URL of a mirror in SQLite has no options: sqlite:///./app.db")
