@@ -11,6 +11,7 @@ from eventlog.codec import encode
 from eventlog.events import SCHEMA_VERSIONS, OperatorActed
 from eventlog.ids import new_id
 
+# Of what an operator wrote, here and wherever else it is kept: a job, a skip.
 REASON_LENGTH_MAX = 1_000
 
 Change = Callable[[AsyncConnection], Awaitable[None]]
@@ -30,11 +31,14 @@ async def append_act(
 
     `actor` is {"kind": "key" | "token" | "cli", "id": ...}, never a name or an address. `act` is a word such as
     `projection.replayed`, `target` what it was done to, `reason` why. `change` runs in the same transaction, before
-    the event: both happen, or neither. Raises psycopg.Error, append.Unreplicated and TimeoutError.
+    the event: both happen, or neither. Raises ValueError if the reason is longer than REASON_LENGTH_MAX characters,
+    psycopg.Error, append.Unreplicated and TimeoutError.
     """
+    if reason and len(reason) > REASON_LENGTH_MAX:
+        raise ValueError(f"the reason has more than {REASON_LENGTH_MAX:,} characters")
     moment = datetime.now(UTC)
     metadata = {"actor": dict(actor), "command_id": new_id()} | ({"request_id": request_id} if request_id else {})
-    acted = OperatorActed(act, target, reason[:REASON_LENGTH_MAX] if reason else None)
+    acted = OperatorActed(act, target, reason or None)
     event = NewEvent(
         f"operator-{new_id()}",
         1,

@@ -83,6 +83,7 @@ def _moments(events: str) -> dict[str, bytes]:
 # version asked for, whether that stays the answer for good, whether the time lies in the future; and an event, or
 # nulls. Parameters: stream, and version, as_of or position.
 WHOLE = _moments(_FIRST)
+WITHOUT_EVENTS = _moments("SELECT * FROM log.events WHERE false")
 DECISIVE = _moments(_DECISIVE)
 
 # The next events of a stream, oldest first, as many as a page of the log may have bytes. Parameters: stream, after and

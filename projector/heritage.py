@@ -1,10 +1,10 @@
 """What others have set on the read tables, which a replay carries over to the new ones.
 
-Owner, privileges, row security, publications, storage options, statistics, comments, replica identity and the mark of
-CLUSTER belong to a table, not to its name. The swap reads each of them from the serving tables as a statement, before
-it renames the schemas, and runs the statements on the new tables, after it has renamed them: so a policy's subquery
-means the new tables. What is set on a column that this release has dropped goes with the column. What cannot be carried
-over is named before the work begins.
+Owner, privileges, row security, publications, storage options, statistics, column defaults, comments, replica identity
+and the mark of CLUSTER belong to a table, not to its name. The swap reads each of them from the serving tables as a
+statement, before it renames the schemas, and runs the statements on the new tables, after it has renamed them: so a
+policy's subquery means the new tables. What is set on a column that this release has dropped goes with the column. What
+cannot be carried over is named before the work begins.
 """
 
 from collections.abc import Collection
@@ -46,7 +46,7 @@ SELECT format('ALTER TABLE %%s SET (%%s)', new_name, (
 FROM tables LEFT JOIN pg_class AS toast ON toast.oid = tables.reltoastrelid
 WHERE tables.reloptions IS NOT NULL OR toast.reloptions IS NOT NULL
 """,
-    # Columns: statistics targets, options, storage, compression, comments.
+    # Columns: statistics targets, options, storage, compression, defaults, comments.
     """
 SELECT format('ALTER TABLE %%s ALTER COLUMN %%I %%s', new_name, attname, change)
 FROM tables JOIN pg_attribute AS old ON attrelid = tables.oid AND attnum > 0 AND NOT attisdropped
@@ -56,7 +56,9 @@ FROM tables JOIN pg_attribute AS old ON attrelid = tables.oid AND attnum > 0 AND
         (CASE WHEN attoptions IS NOT NULL THEN format('SET (%%s)', array_to_string(attoptions, ', ')) END),
         (CASE WHEN attstorage <> typstorage THEN 'SET STORAGE ' || CASE attstorage
             WHEN 'p' THEN 'PLAIN' WHEN 'e' THEN 'EXTERNAL' WHEN 'm' THEN 'MAIN' ELSE 'EXTENDED' END END),
-        (CASE attcompression WHEN 'p' THEN 'SET COMPRESSION pglz' WHEN 'l' THEN 'SET COMPRESSION lz4' END)
+        (CASE attcompression WHEN 'p' THEN 'SET COMPRESSION pglz' WHEN 'l' THEN 'SET COMPRESSION lz4' END),
+        ((SELECT 'SET DEFAULT ' || pg_get_expr(adbin, adrelid) FROM pg_attrdef
+          WHERE adrelid = attrelid AND adnum = attnum AND attgenerated = ''))
     ) AS changes (change)
 WHERE change IS NOT NULL AND EXISTS (SELECT FROM pg_attribute AS new WHERE attrelid = new_oid AND attname = old.attname)
 """,

@@ -24,7 +24,7 @@ EVENTS_A_BATCH = 500
 _LISTED = """
 SELECT stream, position, version, type, error, behind, skipped, parked_at, clock_timestamp() - parked_at,
     (SELECT max(event.version) FROM log.events AS event WHERE event.stream = parked.stream) - version + 1
-FROM {} AS parked WHERE NOT skipped ORDER BY position
+FROM {table} AS parked WHERE NOT skipped AND {which} ORDER BY position LIMIT %(most)s
 """
 
 _WAITING = "SELECT stream, behind, type, {cause} FROM {table} WHERE NOT skipped ORDER BY position"
@@ -70,10 +70,13 @@ class Group(NamedTuple):
     example: str
 
 
-def held_back(connection: Connection, projection: Projection) -> list[HeldBack]:
-    """The parked streams, in the order of their first event that is held back."""
-    table = sql.Identifier(projection.name, "parked")
-    rows = connection.execute(sql.SQL(_LISTED).format(table)).fetchall()
+def held_back(
+    connection: Connection, projection: Projection, *, stream: str | None = None, most: int | None = None
+) -> list[HeldBack]:
+    """The parked streams, in the order of their first event that is held back: the first `most`, or one `stream`."""
+    which = sql.SQL("true" if stream is None else "stream = %(stream)s")
+    statement = sql.SQL(_LISTED).format(table=sql.Identifier(projection.name, "parked"), which=which)
+    rows = connection.execute(statement, {"stream": stream, "most": most}).fetchall()
     return [HeldBack(Parked(*row[:7]), *row[7:]) for row in rows]
 
 

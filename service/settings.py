@@ -6,12 +6,11 @@ import urllib.parse
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-import psycopg
-from psycopg.conninfo import conninfo_to_dict
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from database.urls import defect_of
 from service.errors import OperatorError
 
 POSTGRES_SCHEMES = ("postgresql://", "postgres://")
@@ -37,17 +36,8 @@ def _postgres_url(value: str) -> str:
         )
     if not value.startswith(POSTGRES_SCHEMES):
         raise ValueError("must start with postgresql://")
-    try:
-        parameters = conninfo_to_dict(value)
-    except psycopg.ProgrammingError as error:
-        # What follows the colon quotes the URL, and may quote its password.
-        raise ValueError(f"is not a PostgreSQL URL: {str(error).partition(':')[0].strip()}") from None
-    for port in str(parameters.get("port") or "5432").split(","):
-        if not port.isdecimal() or not 0 < int(port) < 65536:
-            raise ValueError(f"is not a PostgreSQL URL: {port!r} is no port")
-    seconds = str(parameters.get("connect_timeout") or "0")
-    if not re.fullmatch(r"-?[0-9]{1,9}", seconds):
-        raise ValueError(f"is not a PostgreSQL URL: connect_timeout {seconds!r} is no number of seconds")
+    if defect := defect_of(value):
+        raise ValueError(f"is not a PostgreSQL URL: {defect}")
     return value
 
 
@@ -63,6 +53,14 @@ def _redis_url(value: str) -> str:
     database = parts.path.lstrip("/") if parts.scheme != "unix" else ""
     if port_is_wrong or (database and not database.isdecimal()):
         raise ValueError("is not a Redis URL: redis://[user:password@]host[:port][/database number]")
+    if parts.query:
+        # Imported for URLs with options alone: it would cost every command half a second.
+        from redis import ConnectionPool, RedisError
+
+        try:
+            ConnectionPool.from_url(value).make_connection()  # which connects to nothing yet
+        except (TypeError, ValueError, RedisError) as error:
+            raise ValueError(f"is not a Redis URL: {error}") from None
     return value
 
 

@@ -15,7 +15,7 @@ from projector.projection import Projection
 from projector.verify import Difference, decode, differences_of
 from query.database import Statement
 from timeline.folding import Fold
-from timeline.reading import AtPosition, Selecting, Timeline
+from timeline.reading import AtPosition, Past, Selecting, Timeline
 
 Row = dict[str, Any]
 
@@ -59,18 +59,20 @@ def has_rows_of(projection: Projection, stream: str) -> bool:
     return bool(_tables(projection, stream))
 
 
-async def compare(select: Selecting, projection: Projection, stream: str, *, whole: bool = False) -> Comparison:
+async def compare(
+    select: Selecting, projection: Projection, stream: str, *, whole: bool = False, known: Sequence[Past] = ()
+) -> Comparison:
     """Compare the rows of one stream, within a few milliseconds. `whole`: fold every event, also of a product.
 
-    Expects a projection with rows of its own for the stream (`has_rows_of`). Raises what `select` raises (Problem
-    `projection-behind` when another release built the tables), and UnreadableEvent.
+    `known` is as in Timeline.at. Expects a projection with rows of its own for the stream (`has_rows_of`). Raises what
+    `select` raises (Problem `projection-behind` when another release built the tables), and UnreadableEvent.
     """
     tables = _tables(projection, stream)
     parameters = {"stream": stream, "id": stream.partition("-")[2]}
     ((position, parked_at, *texts),) = await select.rows(_live(projection, tables), parameters)
     live = [decode(text.decode()) for text in texts]
     up_to = position if parked_at is None else min(position, parked_at - 1)
-    past = await Timeline(select, projection).at(stream, AtPosition(up_to), whole=whole)
+    past = await Timeline(select, projection).at(stream, AtPosition(up_to), whole=whole, known=known)
     differences: list[Difference] = []
     for table, stands in zip(tables, live, strict=True):
         differences += _differences(table, stands, await _typed(select, projection, table, past.fold))

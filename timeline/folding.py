@@ -72,6 +72,17 @@ class Fold:
         # What the last event set: the cells as they were before, None for a new row.
         self.before: dict[Place, dict[str, Cell] | None] = {}
 
+    def copy(self) -> "Fold":
+        """Another fold that goes on from here."""
+        copy = Fold(self._projection, self.stream)
+        copy.rows = {place: dict(row) for place, row in self.rows.items()}
+        copy.last = self.last
+        return copy
+
+    def goes_on_in(self, projection: Projection, stream: str) -> bool:
+        """Whether a fold of the stream in the projection may go on from here."""
+        return (self._projection, self.stream) == (projection, stream) and self.last is not None
+
     def apply(self, past: PastEvent) -> Event:
         """Fold one more event; return it decoded. Raises UnreadableEvent, after which the fold is of no use."""
         event = CODEC.decode(past.type, past.schema_version, past.data)

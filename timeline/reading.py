@@ -16,6 +16,7 @@ from timeline.resources import Field, Step, step_of
 
 _WHOLE = {when: Statement(text) for when, text in moments.WHOLE.items()}
 _DECISIVE = {when: Statement(text) for when, text in moments.DECISIVE.items()}
+_WITHOUT_EVENTS = {when: Statement(text) for when, text in moments.WITHOUT_EVENTS.items()}
 _NEXT = Statement(moments.NEXT)
 _POSITION = Statement(moments.POSITION)
 
@@ -113,14 +114,40 @@ class Timeline:
         self._select = select
         self._projection = projection
 
-    async def at(self, stream: str, when: When, *, whole: bool = False) -> Past:
+    async def at(self, stream: str, when: When, *, whole: bool = False, known: Sequence[Past] = ()) -> Past:
         """The stream at one moment.
 
         In the projection `shop` a product is folded from the few events that decide it. All else is folded from every
-        event; with `whole`, products too.
+        event; with `whole`, products too. Of the stream's moments in `known`, which `at` returned, the fold goes on
+        from the latest that it can.
         """
         is_short = self._projection is SHOP and stream.startswith("product-") and not whole
-        statements = _DECISIVE if is_short else _WHOLE
+        if known and not is_short:
+            past = await self.moment(stream, when)
+            if start := self._latest(known, past):
+                past.fold = start.fold.copy()
+                await self._read_on(past.fold, start.version, min(past.version, past.last))
+                return past
+        past, events = await self._read(stream, when, _DECISIVE if is_short else _WHOLE)
+        await _fold(past.fold, events)
+        if not is_short and past.fold.last is not None and past.version <= past.last:
+            await self._read_on(past.fold, past.fold.last.version, past.version)
+        return past
+
+    async def moment(self, stream: str, when: When) -> Past:
+        """The stream at one moment, without its events: nothing is folded."""
+        past, _ = await self._read(stream, when, _WITHOUT_EVENTS)
+        return past
+
+    def _latest(self, known: Sequence[Past], past: Past) -> Past | None:
+        usable = [
+            it
+            for it in known
+            if it.fold.goes_on_in(self._projection, past.stream) and it.version <= min(past.version, past.last)
+        ]
+        return max(usable, key=lambda it: it.version, default=None)
+
+    async def _read(self, stream: str, when: When, statements: Mapping[str, Statement]) -> tuple[Past, list[PastEvent]]:
         parameters: dict[str, object] = {"stream": stream}
         match when:
             case Version(number):
@@ -134,14 +161,14 @@ class Timeline:
         rows = await self._select.rows(statement, parameters)
         position, last, version, settled, future = rows[0][:5]
         past = Past(stream, position, last, version, settled, future, Fold(self._projection, stream))
-        await _fold(past.fold, _events(row[5:] for row in rows))
-        if statements is _WHOLE and past.fold.last is not None and version <= last:
-            await self._read_on(past.fold, past.fold.last, version)
-        return past
+        return past, _events(row[5:] for row in rows)
 
-    async def history(self, stream: str, after: int, limit: int) -> History:
-        """The stream's events behind version `after`, each with what it changed: `limit`, or fewer large ones."""
-        past = await self.at(stream, Version(after))
+    async def history(self, stream: str, after: int, limit: int, *, known: Sequence[Past] = ()) -> History:
+        """The stream's events behind version `after`, each with what it changed: `limit`, or fewer large ones.
+
+        `known` is as in `at`.
+        """
+        past = await self.at(stream, Version(after), known=known)
         events = await self.events(stream, after, past.last, limit) if after < past.last else []
         steps = []
         for event in events:
@@ -159,12 +186,12 @@ class Timeline:
         ((position,),) = await self._select.rows(_POSITION, {"as_of": time})
         return int(position)
 
-    async def _read_on(self, fold: Fold, last: PastEvent, up_to: int) -> None:
+    async def _read_on(self, fold: Fold, after: int, up_to: int) -> None:
         """Fold the rest of a stream page by page, so that other requests are answered meanwhile."""
-        while last.version < up_to:
-            page = await self.events(fold.stream, last.version, up_to, moments.EVENTS_A_PAGE)
+        while after < up_to:
+            page = await self.events(fold.stream, after, up_to, moments.EVENTS_A_PAGE)
             await _fold(fold, page)
-            last = page[-1]
+            after = page[-1].version
 
 
 async def let_others_run(event: PastEvent) -> None:

@@ -10,6 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from access.audit import REASON_LENGTH_MAX
 from console.database import Unanswered
 from console.desk import Desk
 from console.gate import demand_scope
@@ -20,7 +21,6 @@ from projector.jobs.table import KINDS, Wanted
 from projector.parked import Group, groups, held_back
 from projector.projection import Projection, named
 
-REASON_LENGTH_MAX = 1_000
 SCOPE = "ops:write"
 
 
@@ -46,8 +46,8 @@ def mark(group: Group) -> str:
 def confirm_replay(desk: Desk, request: Request) -> Response:
     """What a rebuild of a projection would do, and how long it would take."""
     demand_scope(request, SCOPE)
-    target = _target(desk, request.query_params)
-    return desk.page(request, "replay.html", standing=_standing(desk, target.projection))
+    standing = _standing(desk, _target(desk, request.query_params).projection)
+    return desk.page(request, "replay.html", standing=standing, reason_length_max=REASON_LENGTH_MAX)
 
 
 def confirm_skip(desk: Desk, request: Request) -> Response:
@@ -69,6 +69,9 @@ def start(desk: Desk, request: Request) -> Response:
         raise HTTPException(400, "The form names neither a stream nor a group.")
     if kind == "skip" and (errors := _errors_of_skip(target, form)):
         return _skip_page(desk, request, target, form, errors)
+    reason = form.get("reason", "").strip()
+    if len(reason) > REASON_LENGTH_MAX:
+        raise HTTPException(400, f"The reason has more than {REASON_LENGTH_MAX:,} characters.")
     wanted = Wanted(
         kind,
         target.projection.name,
@@ -77,7 +80,7 @@ def start(desk: Desk, request: Request) -> Response:
         target.group.type if target.group else None,
         target.group.error if target.group else None,
         target.group.streams if target.group else None,
-        form.get("reason", "").strip()[:REASON_LENGTH_MAX] or None,
+        reason or None,
     )
     with desk.database.connection() as connection:
         job = next((it.id for it in table.open_jobs(connection) if _is_same(it.wanted, wanted)), None)
@@ -101,7 +104,7 @@ def _target(desk: Desk, form: Mapping[str, str]) -> Target:
         raise HTTPException(404, "There is no such projection.")
     with desk.database.connection() as connection:
         if stream := form.get("stream"):
-            held = next((it.parked for it in held_back(connection, projection) if it.parked.stream == stream), None)
+            held = next((it.parked for it in held_back(connection, projection, stream=stream)), None)
             if held is None or (form.get("position") or str(held.position)) != str(held.position):
                 raise HTTPException(409, "This stream is not parked there any more. Look again at what is parked.")
             return Target(projection, stream=stream, position=held.position)
@@ -129,6 +132,7 @@ def _skip_page(
         group=mark(target.group) if target.group else None,
         typed={name: form.get(name, "") for name in ("reason", "name")},
         errors=errors or {},
+        reason_length_max=REASON_LENGTH_MAX,
     )
 
 

@@ -22,14 +22,16 @@ def parked(desk: Desk, request: Request) -> Response:
     """The parked streams, grouped by cause; with what an operator types to retry or skip them."""
     with desk.database.connection() as connection:
         found = groups(connection, desk.parts.projections)
-        held = [(it.name, one) for it in desk.parts.projections for one in held_back(connection, it)]
+        held = [
+            (it.name, one) for it in desk.parts.projections for one in held_back(connection, it, most=STREAMS_SHOWN_MAX)
+        ]
     return desk.page(
         request,
         "parked.html",
         groups=list(enumerate(found, 1)),
         held=held[:STREAMS_SHOWN_MAX],
         mark=mark,
-        more=max(0, len(held) - STREAMS_SHOWN_MAX),
+        more=max(0, sum(it.streams for it in found) - STREAMS_SHOWN_MAX),
     )
 
 

@@ -112,14 +112,19 @@ def _when(request: Request) -> tuple[When, str | None]:
 async def _ask(desk: Desk, stream: str, when: When) -> Asked:
     select = desk.parts.reads
     timeline = Timeline(select)
-    now = await timeline.at(stream, NOW)
-    then = now if when == NOW else await timeline.at(stream, when)
+    seen = await timeline.moment(stream, when)
+    # Each fold goes on from an earlier one: an order of 1,000 lines takes seconds to fold.
+    before = await timeline.at(stream, Version(max(0, min(seen.version, seen.last) - STEPS_SHOWN)))
+    then = await timeline.at(stream, when, known=[before])
+    now = then if when == NOW else await timeline.at(stream, NOW, known=[before, then])
     if then.version > now.last:
         then = now
-    history = await timeline.history(stream, max(0, then.version - STEPS_SHOWN), STEPS_SHOWN + 5)
+    history = await timeline.history(stream, before.version, STEPS_SHOWN + 5, known=[before])
     comparisons = []
     if now.last:
-        comparisons = [await compare(select, it, stream) for it in desk.parts.projections if has_rows_of(it, stream)]
+        known = [before, then, now]
+        shown = [it for it in desk.parts.projections if has_rows_of(it, stream)]
+        comparisons = [await compare(select, it, stream, known=known) for it in shown]
     return Asked(then, now, history, comparisons)
 
 

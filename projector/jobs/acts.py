@@ -86,7 +86,7 @@ def _skip(database_url: str, projection: Projection, job: Job, _: Report) -> Out
 
 def _skip_stream(connection: Connection, projection: Projection, job: Job, reason: str) -> Outcome:
     assert job.stream is not None
-    held = next((it.parked for it in held_back(connection, projection) if it.parked.stream == job.stream), None)
+    held = next((it.parked for it in held_back(connection, projection, stream=job.stream)), None)
     if held is None or held.position != job.at_position:
         return Outcome(f"{job.stream} is no longer parked at position {job.at_position}")
     _, drained = skip(connection, Loop(projection), job.stream, reason, job.asked_by)

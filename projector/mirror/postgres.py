@@ -10,6 +10,7 @@ from sqlalchemy.schema import CreateSchema, DropSchema
 from sqlalchemy.types import TypeEngine
 
 from database import sessions
+from database.urls import defect_of
 from projector import dependents, heritage, reports, swapping
 from projector.connecting import LIMITS
 from projector.mirror.layout import Build, Layout, TableName
@@ -28,6 +29,8 @@ class PostgresTarget(Target):
 
     def _make_engine(self) -> Engine:
         url = self.url.set(drivername="postgresql").render_as_string(hide_password=False)
+        if defect := defect_of(url):
+            raise Unsuitable(f"the mirror's URL is not a PostgreSQL URL: {defect}")
         return create_engine(
             "postgresql+psycopg://",
             creator=lambda: sessions.connect(url, "orders mirror", LIMITS, autocommit=False),

@@ -2,6 +2,7 @@
 
 import fcntl
 import socket
+import sqlite3
 from collections.abc import Collection, Sequence
 from io import TextIOWrapper
 from itertools import chain
@@ -38,6 +39,8 @@ CHECKPOINT_PAGES = 16_000
 # One statement with 100 rows takes less time than 100 statements. A statement may have 32,766 values.
 ROWS_AT_ONCE = 100
 VERSION_MIN = (3, 37)  # STRICT tables
+# A folder, another kind of file, a file that this user must not write.
+_WRONG_PATH = {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_PERM, sqlite3.SQLITE_READONLY}
 
 # synchronous=FULL: a commit survives a power failure. legacy_alter_table: a rename leaves other people's views alone.
 _SETTINGS = (
@@ -59,7 +62,7 @@ class SqliteTarget(Target):
     writes_behind = False
 
     def __init__(self, url: URL) -> None:
-        if not url.database or url.database == ":memory:":
+        if url.host or not url.database or url.database == ":memory:":
             raise Unsuitable("a mirror in SQLite needs a file: sqlite:///./app.db, or sqlite:////srv/app.db")
         if url.query:
             raise Unsuitable("the URL of a mirror in SQLite has no options: sqlite:///./app.db")
@@ -96,7 +99,8 @@ class SqliteTarget(Target):
             raise Unsuitable(f"this Python has SQLite {version}: a mirror needs SQLite 3.37 or newer")
 
     def is_away(self, error: DBAPIError) -> bool:
-        return "locked" in self.said(error)
+        # The lowest byte is the kind of the error.
+        return getattr(error.orig, "sqlite_errorcode", 0) & 0xFF not in _WRONG_PATH
 
     def take(self, connection: Connection) -> bool:
         lock = self._path.with_name(f"{self._path.name}.mirror-lock").open("a")

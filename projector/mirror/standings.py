@@ -51,6 +51,9 @@ UPDATE mirrors.standings SET error = %(error)s, ended_at = NULL, rebuilt_to = NU
 WHERE target = %(target)s AND projection = ANY(%(projections)s)
 """
 
+# Rows of mirrors that are gone stay until they are forgotten: status, metrics and pages list these many, seen last.
+LISTED_MAX = 200
+
 # The mirror's name and the rebuild, and then the columns of a Standing. A rebuild that nobody works on is none.
 LISTED = b"""
 SELECT mirror.target, mirror.ended_at, mirror.rebuilt_to, mirror.rebuild_began_at,
@@ -58,8 +61,9 @@ SELECT mirror.target, mirror.ended_at, mirror.rebuilt_to, mirror.rebuild_began_a
     (SELECT recorded_at FROM log.events AS event WHERE event.position = mirror.position + 1),
     mirror.updated_at, mirror.seen_at, mirror.worker, mirror.error, mirror.parked, NULL::integer, clock_timestamp(),
     mirror.rebuilt_to IS NOT NULL AND mirror.seen_at > clock_timestamp() - interval '%SECONDS s'
-FROM mirrors.standings AS mirror, log.head AS head ORDER BY mirror.target, mirror.projection
-""".replace(b"%SECONDS", b"%d" % STOPPED_AFTER.total_seconds())
+FROM (SELECT * FROM mirrors.standings ORDER BY seen_at DESC LIMIT %MOST) AS mirror, log.head AS head
+ORDER BY mirror.target, mirror.projection
+""".replace(b"%SECONDS", b"%d" % STOPPED_AFTER.total_seconds()).replace(b"%MOST", b"%d" % LISTED_MAX)
 
 _FORGET = b"""
 DELETE FROM mirrors.standings WHERE target = ANY(%(targets)s) AND projection = ANY(%(projections)s)
@@ -130,7 +134,7 @@ def forget(connection: Connection, targets: Collection[str], projections: Iterab
 
 
 def standings(connection: Connection, projections: Sequence[Projection]) -> list[Standing]:
-    """Where each mirror is. Raises psycopg.Error."""
+    """Where each mirror is: those LISTED_MAX that were seen last. Raises psycopg.Error."""
     return of_rows(connection.execute(LISTED).fetchall(), projections)
 
 

@@ -2,8 +2,26 @@
 
 import asyncio
 import os
+from typing import Annotated
 
-from access.audit import append_act
+import typer
+
+from access.audit import REASON_LENGTH_MAX, append_act
+from service.cli.failures import MISUSE
+from service.errors import OperatorError
+
+
+def _limited(reason: str | None) -> str | None:
+    if reason and len(reason) > REASON_LENGTH_MAX:
+        raise OperatorError(f"--reason has more than {REASON_LENGTH_MAX:,} characters", MISUSE)
+    return reason
+
+
+Reason = Annotated[str | None, typer.Option(callback=_limited, help="Why, for the audit")]
+SkipReason = Annotated[
+    str,
+    typer.Option("--reason", callback=_limited, help="Why the read tables can do without the event; it is recorded"),
+]
 
 
 def actor() -> dict[str, str]:

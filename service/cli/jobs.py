@@ -11,7 +11,7 @@ from projector.jobs import table
 from projector.jobs.table import Job, Wanted
 from query.views import timestamp
 from service.cli import connect, output
-from service.cli.acting import actor
+from service.cli.acting import Reason, actor
 from service.cli.connect import DataDir
 from service.cli.failures import MISUSE, NOT_TRUE
 from service.cli.output import AsJson
@@ -50,7 +50,7 @@ def start(
     kind: Annotated[Literal["replay", "verify", "retry"], typer.Argument(help="To skip: orders parked skip")],
     projection: Annotated[str, typer.Argument(help="The projection")],
     stream: Annotated[str | None, typer.Option(help="Of a retry: this parked stream; all when left out")] = None,
-    reason: Annotated[str | None, typer.Option(help="Why, for the audit")] = None,
+    reason: Reason = None,
     wait: Annotated[bool, typer.Option("--wait", help="Wait for the end; exit code 1 if not all is well then")] = False,
     data_dir: DataDir = None,
 ) -> None:

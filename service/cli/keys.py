@@ -16,7 +16,7 @@ from access import keys as texts
 from access.issuing import NoSuchKey, NoSuchUser
 from access.store import StoredKey
 from service.cli import connect, output
-from service.cli.acting import actor
+from service.cli.acting import Reason, actor
 from service.cli.connect import DataDir
 from service.cli.output import AsJson
 from service.errors import OperatorError
@@ -95,7 +95,7 @@ def rotate(
 @app.command(epilog='Example: orders keys revoke Ab12Cd34 --reason "it was published"')
 def revoke(
     id_: KeyId,
-    reason: Annotated[str | None, typer.Option(help="Why, for the audit")] = None,
+    reason: Reason = None,
     data_dir: DataDir = None,
 ) -> None:
     """End a key: every API process refuses it within two seconds."""

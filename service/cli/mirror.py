@@ -134,14 +134,14 @@ def _forget(log_url: str, url: str, chosen: "list[Projection]") -> None:
         target.close()
     with connect.asking(log_url, "orders mirror") as connection:
         listed = standings.standings(connection, chosen)
-        mine = [it for it in listed if it.mirror in names]
-        if not mine:
-            others = ", ".join(sorted({str(it.mirror) for it in listed})) or "none"
-            raise OperatorError(f"no such mirror is listed; listed: {others}")
-        if working := [it for it in mine if it.state not in {"ended", "stopped"}]:
+        if working := [it for it in listed if it.mirror in names and it.state not in {"ended", "stopped"}]:
             raise OperatorError(f"{working[0].mirror} is at work ({working[0].worker}): stop it first")
-        for target_name, projection in standings.forget(connection, names, [it.name for it in chosen]):
-            print(f"forgot {projection} in {target_name}; its tables stay")
+        forgotten = standings.forget(connection, names, [it.name for it in chosen])
+    if not forgotten:
+        others = ", ".join(sorted({str(it.mirror) for it in listed})) or "none"
+        raise OperatorError(f"no such mirror is listed; listed: {others}")
+    for target_name, projection in forgotten:
+        print(f"forgot {projection} in {target_name}; its tables stay")
 
 
 @contextmanager

@@ -43,7 +43,8 @@ def parked(context: typer.Context, projection: Of = None, as_json: AsJson = Fals
         return
     chosen = named(projection)
     with _database(connect.database_url(data_dir)) as connection:
-        held = {it.name: held_back(connection, it) for it in chosen}
+        most = None if as_json else STREAMS_SHOWN_MAX
+        held = {it.name: held_back(connection, it, most=most) for it in chosen}
         grouped = groups(connection, chosen)
     if as_json:
         data = [_view(name, it) for name, some in held.items() for it in some]
@@ -57,8 +58,8 @@ def parked(context: typer.Context, projection: Of = None, as_json: AsJson = Fals
     rows = [_row(name, it) for name, some in held.items() for it in some]
     shown = rows[:STREAMS_SHOWN_MAX]
     output.table("projection", "stream", "position", "version", "event", "held back", "for", "error", rows=shown)
-    if len(rows) > len(shown):
-        print(f"... and {len(rows) - len(shown):,} more: --json shows all")
+    if (more := sum(it.streams for it in grouped) - len(shown)) > 0:
+        print(f"... and {more:,} more: --json shows all")
     of_groups = [
         [str(number), it.projection, f"{it.streams:,}", it.type, _reason(it.error)]
         for number, it in enumerate(grouped, 1)
@@ -110,7 +111,7 @@ def retry(
 
 @app.command(epilog='Example: orders parked skip order-0190... --reason "an order of the load test"')
 def skip(
-    reason: Annotated[str, typer.Option(help="Why the read tables can do without the event; it is recorded")],
+    reason: acting.SkipReason,
     stream: Stream = None,
     group: GroupNumber = None,
     projection: Of = None,
@@ -177,7 +178,7 @@ def _numbered(connection: Connection, chosen: list[Projection], number: int) -> 
 
 def _with(connection: Connection, projections: list[Projection], stream: str) -> list[Projection]:
     """The projections in which the stream is parked. Raises OperatorError if there is none."""
-    found = [it for it in projections if any(one.parked.stream == stream for one in held_back(connection, it))]
+    found = [it for it in projections if held_back(connection, it, stream=stream)]
     if not found:
         raise OperatorError(f"{stream} is not parked; what is: orders parked")
     return found

@@ -10,7 +10,7 @@ from psycopg.errors import InsufficientPrivilege
 from projector.checkpoint import AheadOfLog, OtherVersion
 from projector.dependents import InTheWay
 from projector.loop import Progress
-from projector.parked import held_back
+from projector.parked import groups
 from projector.projection import Projection
 from projector.replay import SwapRefused
 from projector.shadow import Busy, Report
@@ -57,12 +57,10 @@ def _tell(rebuilt: rebuilding.Rebuilt) -> None:
 
 def _tell_parked(url: str, projections: list[Projection]) -> None:
     with connect.asking(url, "orders replay") as connection:
-        held = {it.name: len(held_back(connection, it)) for it in projections}
-    for name, number in held.items():
-        if number:
-            print(
-                f"{name}: {number:,} streams are parked, because an event of theirs cannot be projected: orders parked"
-            )
+        found = groups(connection, projections)
+    for name in dict.fromkeys(it.projection for it in found):
+        number = sum(it.streams for it in found if it.projection == name)
+        print(f"{name}: {number:,} streams are parked, because an event of theirs cannot be projected: orders parked")
 
 
 def verify(

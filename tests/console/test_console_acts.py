@@ -194,6 +194,7 @@ def test_a_form_of_another_site_starts_no_job(shop: httpx.Client, database_url: 
         ({"kind": "retry", "projection": "shop", "stream": "user-\x00"}, 400),
         ({"kind": "skip", "projection": "shop", "reason": "x", "name": "shop"}, 400),
         ({"kind": "replay", "projection": "shop", "reason": "a\x00b"}, 400),
+        ({"kind": "replay", "projection": "shop", "reason": "a" * 1_001}, 400),
     ],
 )
 def test_a_form_that_makes_no_sense_is_refused_with_a_page(

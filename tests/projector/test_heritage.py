@@ -26,8 +26,9 @@ SELECT 'table', relname, relowner::regrole::text
 FROM pg_class AS class WHERE relnamespace = 'shop'::regnamespace AND relkind = 'r'
 UNION ALL
 SELECT 'column', attrelid::regclass || '.' || attname, concat_ws(' ', attstattarget, attoptions, attstorage,
-    attcompression), attacl::text, col_description(attrelid, attnum)
+    attcompression, pg_get_expr(adbin, adrelid)), attacl::text, col_description(attrelid, attnum)
 FROM pg_attribute JOIN pg_class AS class ON class.oid = attrelid
+    LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum
 WHERE relnamespace = 'shop'::regnamespace AND relkind = 'r' AND attnum > 0
 UNION ALL
 SELECT 'policy', tablename || '.' || policyname, roles::text || permissive || cmd, qual, concat(with_check,
@@ -89,6 +90,8 @@ def shop(writing: Writing, connection: Connection) -> Writing:
         toast.autovacuum_enabled = false)""",
         """ALTER TABLE shop.orders ALTER note SET STATISTICS 500, ALTER note SET (n_distinct = 9),
         ALTER note SET STORAGE EXTERNAL""",
+        """ALTER TABLE shop.users ALTER name SET DEFAULT 'it''s %s';
+        ALTER TABLE shop.orders ALTER placed_at SET DEFAULT date_trunc('day', now())""",
         """COMMENT ON TABLE shop.orders IS 'it''s ours'; COMMENT ON COLUMN shop.orders.note IS 'a %s';
         COMMENT ON SCHEMA shop IS 'tables'""",
         """COMMENT ON INDEX shop.orders_total_idx IS 'for a %s report';

@@ -165,6 +165,14 @@ def test_output_that_cannot_be_written_is_at_most_one_line(
     assert (done.returncode, done.stdout, done.stderr) == (returncode, "", says)
 
 
+def test_a_process_that_may_take_too_little_memory_says_so_in_one_line(tmp_path: Path) -> None:
+    command = f"ulimit -v 60000; exec {sys.executable} -P -m orders status"
+    done = subprocess.run(["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("orders: the memory that this process may take does not suffice")
+    assert done.stderr.count("\n") == 1
+
+
 def test_a_package_of_another_project_that_hides_ours_is_one_line(tmp_path: Path) -> None:
     """As after `pip install service` into the same environment."""
     theirs = tmp_path / "service"

@@ -18,6 +18,7 @@ from projector.follower import Follower
 from projector.projections.shop import SHOP
 from service.cli import main
 from tests.conftest import Servers, url_of
+from tests.projecting import sweep
 from tests.served import Shop, served
 
 FORMATS = {
@@ -63,6 +64,44 @@ LEFT_ALONE = {
     "synchronize_seqscans": "off",
     "work_mem": "64kB",
 }
+PLANNER = {
+    "constraint_exclusion": "on",
+    "cpu_operator_cost": "1000000",
+    "debug_parallel_query": "on",
+    "enable_bitmapscan": "off",
+    "enable_hashagg": "off",
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
+    "enable_nestloop": "off",
+    "enable_sort": "off",
+    "hash_mem_multiplier": "1",
+    "join_collapse_limit": "1",
+    "max_parallel_workers_per_gather": "2",
+    "min_parallel_table_scan_size": "0",
+    "parallel_leader_participation": "off",
+    "parallel_setup_cost": "0",
+    "random_page_cost": "1000000000",
+    "recursive_worktable_factor": "0.001",
+}
+SERVER = {
+    "commit_delay": "1000",
+    "commit_siblings": "1",
+    "event_triggers": "off",
+    "gin_fuzzy_search_limit": "1",
+    "icu_validation_level": "error",
+    "lo_compat_privileges": "on",
+    "maintenance_work_mem": "64kB",
+    "max_stack_depth": "100kB",
+    "restrict_nonsystem_relation_kind": "view, foreign-table",
+    "stats_fetch_consistency": "snapshot",
+    "temp_buffers": "800kB",
+    "temp_file_limit": "0",
+    "timezone_abbreviations": "India",
+    "track_activities": "off",
+    "vacuum_truncate": "off",
+    "xmlbinary": "hex",
+    "xmloption": "document",
+}
 ENVIRONMENT = {
     "PGCLIENTENCODING": "LATIN1",
     "PGDATESTYLE": "German",
@@ -74,7 +113,11 @@ GROUPS = [
     pytest.param(scope, settings, id=f"{name} of the {scope}")
     for scope in ("database", "role")
     for name, settings in (("formats", FORMATS), ("transactions", TRANSACTIONS))
-] + [pytest.param("database", LEFT_ALONE, id="what is left alone")]
+] + [
+    pytest.param("database", LEFT_ALONE, id="what is left alone"),
+    pytest.param("database", PLANNER, id="the planner's methods and costs"),
+    pytest.param("database", SERVER, id="the rest of the server's"),
+]
 
 # What a search path must not find before PostgreSQL's own.
 EVIL = """
@@ -130,10 +173,11 @@ def day(shop: Shop) -> list[Any]:
     return [*made, placed[0].json(), cancelled.json(), *(answer.json() for answer in read)]
 
 
-def examined(run: Run) -> list[Any]:
+def examined(url: str, run: Run) -> list[Any]:
     """What the commands say about it."""
     replayed, verified, status = run("replay"), run("verify", "--json"), run("status", "--json")
     assert (replayed.returncode, verified.returncode, status.returncode) == (0, 0, 0), (replayed, verified, status)
+    sweep(url)  # or the doctor says since when no worker has looked
     checks = json.loads(run("doctor", "--json").stdout)["checks"]
     events = run("events", "--json").stdout.splitlines()
     found = [(check["name"], check["findings"]) for check in checks]
@@ -144,7 +188,7 @@ def outcome(url: str, run: Run) -> str:
     """All of it as a text, without what differs from one run to the next."""
     with served(url) as shop:
         told = day(shop)
-    told += examined(run)
+    told += examined(url, run)
     with connect(url, "test") as connection:
         recent = (
             "SELECT count(*) FROM log.events WHERE recorded_at > now() - interval '1 hour' AND recorded_at <= now()"

@@ -21,6 +21,8 @@ def test_a_job_is_listed_with_its_actor_reason_and_result(run: Run, database_url
     assert (started.returncode, len(id_)) == (0, 36)
     with psycopg.connect(database_url) as connection:
         table.finish(connection, id_, {"said": "1 difference", "is_well": False, "differences": []})
+    refused = run("jobs", "start", "verify", "shop", "--reason", "a" * 1_001)
+    assert "--reason has more than 1,000 characters" in one_line(refused, 2)
     head, row = run("jobs").stdout.splitlines()
     assert head.split() == ["job", "what", "state", "asked", "by", "reason", "result"]
     assert re.split(r"  +", row)[:3] == [id_, "Verify shop", "done"]

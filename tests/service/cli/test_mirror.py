@@ -8,6 +8,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from projector.mirror.standings import LISTED_MAX
 from tests.builders import Writing
 from tests.service.cli.conftest import Run, one_line
 
@@ -61,6 +62,20 @@ def test_a_mirror_is_forgotten_by_its_url_or_by_its_name(run: Run, shop: Writing
     assert run("mirror", "sqlite:///./a.db", "--verify", "-p", "shop").returncode == 0
 
 
+def test_the_mirrors_seen_last_are_listed_and_all_can_be_forgotten(run: Run, database_url: str) -> None:
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute("""
+INSERT INTO mirrors.standings (target, projection, version, position, parked, worker, updated_at, seen_at, ended_at)
+SELECT 'sqlite://host/' || i, 'shop', 1, 0, 0, 'host:1', now(), now() - i * interval '1 h', now()
+FROM generate_series(1, 1000) AS i
+""")
+    names = listed(run)
+    assert len(names) == LISTED_MAX
+    assert set(names) == {f"sqlite://host/{i}" for i in range(1, LISTED_MAX + 1)}
+    assert run("mirror", "sqlite://host/1000", "--forget").stdout.startswith("forgot shop in sqlite://host/1000")
+    assert "no such mirror" in one_line(run("mirror", "sqlite://host/1000", "--forget"), 1)
+
+
 def test_a_mirror_at_work_is_not_forgotten(run: Run, shop: Writing, database_url: str) -> None:
     run("mirror", "sqlite:///./app.db", "--once", "-p", "shop")
     with psycopg.connect(database_url, autocommit=True) as connection:
@@ -76,6 +91,7 @@ def test_a_mirror_at_work_is_not_forgotten(run: Run, shop: Writing, database_url
         (["mysql://user:secret@host:port/x"], "the URL of a mirror is sqlite:///", MISUSE),
         (["oracle://host/x"], "the URL of a mirror is sqlite:///", MISUSE),
         (["sqlite://"], "needs a file", MISUSE),
+        (["sqlite://host/app.db"], "needs a file", MISUSE),
         (["sqlite:///nowhere/app.db"], "there is no directory nowhere", MISUSE),
         (["mysql://user@127.0.0.1:1"], "the URL names no database", MISUSE),
         (["mysql://user:se@secret@127.0.0.1:1/x"], "write %40 for @", MISUSE),
@@ -84,6 +100,7 @@ def test_a_mirror_at_work_is_not_forgotten(run: Run, shop: Writing, database_url
         (["sqlite:///app.db?mode=ro"], "has no options", MISUSE),
         (["mysql://127.0.0.1:1/x?user=u&password=secret", "--once"], "mysql://127.0.0.1:1/x?user=u: Can't", 1),
         (["postgresql://user:secret@127.0.0.1:1/x", "--once"], "postgresql://user:***@127.0.0.1:1/x: connection", 1),
+        (["postgresql://user:secret@127.0.0.1/x?port=1,2"], "could not match 2 port numbers to 1 hosts", MISUSE),
         (["sqlite:////proc/app.db", "--once"], "sqlite:////proc/app.db: unable to open database file", 1),
         (["sqlite:///app.db", "--once", "--verify"], "exclude each other", MISUSE),
         (["sqlite:///app.db", "--forget"], "no such mirror is listed; listed: none", 1),

@@ -115,6 +115,7 @@ def test_a_group_is_skipped_by_its_number(run: Run, stream: str, database_url: s
 def test_misuse_is_told_in_one_line(run: Run, stream: str) -> None:
     assert "Missing option '--reason'" in run("parked", "skip", stream).stderr
     assert "--reason must not be empty" in one_line(run("parked", "skip", stream, "--reason", " "), 2)
+    assert "more than 1,000 characters" in one_line(run("parked", "skip", stream, "--reason", "a" * 1_001), 2)
     for arguments in ([], [stream, "--group", "1"]):
         assert "give a stream or --group" in one_line(run("parked", "skip", *arguments, "--reason", "why not"), 2)
     for command in (("retry", "user-x"), ("skip", "user-x", "--reason", "why not")):

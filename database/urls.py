@@ -1,0 +1,57 @@
+"""Which URLs of PostgreSQL can never work, whatever server they lead to."""
+
+import re
+from typing import Any
+
+from psycopg import ProgrammingError, pq
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+# libpq reads these only while it connects, and some of them only over TCP.
+_NUMBERS = (
+    "connect_timeout",
+    "keepalives",
+    "keepalives_count",
+    "keepalives_idle",
+    "keepalives_interval",
+    "tcp_user_timeout",
+)
+# No server listens here, so that libpq reads the settings and contacts nobody.
+_NOWHERE = "/nonexistent"
+
+
+def defect_of(url: str) -> str | None:
+    """Why no connection with this URL, and the environment's PG* variables, can ever succeed; None if one may.
+
+    It contacts no server and never quotes a password. Everything that a server may say later (no such database, a wrong
+    password) can be mended there: to the callers it is an outage.
+    """
+    try:
+        given = conninfo_to_dict(url)
+    except ProgrammingError as error:
+        # What follows the colon quotes the URL, and may quote its password.
+        return str(error).partition(":")[0].strip()
+    for port in str(given.get("port") or "5432").split(","):
+        # Of several hosts one may have no port: it has the usual one.
+        if port and not (port.isdecimal() and 0 < int(port) < 65536):
+            return f"{port!r} is no port"
+    for name in _NUMBERS:
+        if not re.fullmatch(r"-?[0-9]{1,9}", str(given.get(name) or "0")):
+            return f"{name} {given[name]!r} is no number"
+    if given.get("replication"):
+        return "replication is for connections that carry the server's log"
+    return _refusal_of_libpq(given)
+
+
+def _refusal_of_libpq(given: dict[str, Any]) -> str | None:
+    defaults = {it.keyword.decode(): it.val for it in pq.Conninfo.get_defaults()}
+    tried = given | {"gssencmode": None} if given.get("gssencmode") == "require" else given  # a local socket has none
+    hosts, addresses = (str(given.get(name) or (defaults[name] or b"").decode()) for name in ("host", "hostaddr"))
+    if not addresses or not hosts or hosts.count(",") == addresses.count(","):
+        tried = tried | {"host": ",".join([_NOWHERE] * ((addresses or hosts).count(",") + 1)), "hostaddr": None}
+    connection = pq.PGconn.connect_start(make_conninfo(**tried).encode())
+    said = connection.error_message.decode(errors="replace").partition("\n")[0]
+    connection.finish()
+    # A service's file may name hosts and ports of its own, which these hosts do not go with.
+    has_service = given.get("service") or defaults["service"]
+    is_fine = said.startswith("connection to server") or (has_service and said.startswith("could not match"))
+    return None if is_fine else said
