@@ -75,15 +75,15 @@ def _take(folder: Path, place: Path, url: str, redis_url: str) -> None:
     sweep(url)
     settings = Settings(database_url=url, redis_url=redis_url, allow_unsafe_database=True, console=True, no_auth=True)
     keyed = settings.model_copy(update={"no_auth": False})
-    with WorkerProcess(url, redis_url, place), browser() as running:
-        with served_with(settings) as shop:
+    with WorkerProcess(url, redis_url, place):
+        with browser() as running, served_with(settings) as shop:
             _picture(running, shop, {"overview-well": "/", "order": f"/orders/{order}"}, folder)
         parked = _add_parked_user(url)
         sweep(url)
         pages = _pages(url, order, tea, user, parked)
-        with served_with(settings) as shop:
+        with browser() as running, served_with(settings) as shop:
             _picture(running, shop, pages, folder)
-        with served_with(keyed) as shop:
+        with browser() as running, served_with(keyed) as shop:
             _picture(running, shop, {"sign-in": "/"}, folder)
 
 
