@@ -82,12 +82,13 @@ def page(connection: Connection, wanted: Wanted, before: int | None = None, afte
 
 def _positions(connection: Connection, wanted: Wanted) -> tuple[int, int]:
     """Between which positions the wanted times are: found by binary search over the positions."""
-    first = 1 if wanted.since is None else _position_at(connection, wanted.since - timedelta(microseconds=1)) + 1
-    last = 2**62 if wanted.until is None else _position_at(connection, wanted.until - timedelta(microseconds=1))
+    first = 1 if wanted.since is None else position_at(connection, wanted.since - timedelta(microseconds=1)) + 1
+    last = 2**62 if wanted.until is None else position_at(connection, wanted.until - timedelta(microseconds=1))
     return first, last
 
 
-def _position_at(connection: Connection, time: datetime) -> int:
+def position_at(connection: Connection, time: datetime) -> int:
+    """The last position that was recorded by a time; 0: none."""
     row = connection.execute(moments.POSITION, {"as_of": time}).fetchone()
     return row[0] if row else 0
 
@@ -170,7 +171,8 @@ def _ranges(
     uncounted = (counted + 1, head)
     if backwards and uncounted[0] <= min(head, bounds[1]):
         yield uncounted
-    yield from _minutes(connection, wanted, (bounds[0], min(bounds[1], head)), backwards=backwards)
+    for first, last in _minutes(connection, wanted, (bounds[0], min(bounds[1], head)), backwards=backwards):
+        yield first, min(last, counted)  # what was counted since is in the other range
     if not backwards and head > counted:
         yield uncounted
 

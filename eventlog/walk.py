@@ -51,3 +51,12 @@ def end(connection: Connection, stream: str | None) -> int:
     assert row is not None, "the migration made the row of log.head"
     last: int = row[0]
     return last
+
+
+def version_at(connection: Connection, stream: str, position: int) -> int:
+    """The version that the stream had at a position of the log; 0: none."""
+    query = "SELECT coalesce(max(version), 0) FROM log.events WHERE stream = %s AND position <= %s"
+    row = connection.execute(query, (stream, position)).fetchone()
+    assert row is not None, "an aggregate has a row"
+    version: int = row[0]
+    return version

@@ -35,7 +35,7 @@ _NEXT = "SELECT stream, position FROM {} WHERE NOT skipped AND position > %s ORD
 _CAUSE = sql.SQL("regexp_replace(error, '[0-9a-f]{8}-[0-9a-f-]{27}|[0-9]+', '*', 'g')")
 
 _GROUPS = """
-SELECT type, {cause}, count(*), min(stream) FROM {table} WHERE NOT skipped GROUP BY 1, 2
+SELECT type, {cause}, count(*), min(stream), min(error) FROM {table} WHERE NOT skipped GROUP BY 1, 2
 """
 
 
@@ -61,13 +61,23 @@ class Drained(NamedTuple):
 
 
 class Group(NamedTuple):
-    """Parked streams of one projection with one cause. In `error` ids and numbers are replaced by `*`."""
+    """Parked streams of one projection with one cause.
+
+    In `error` ids and numbers are replaced by `*`; `said` is the error of one of the streams, as it is.
+    """
 
     projection: str
     type: str
     error: str
     streams: int
-    example: str
+    example: str = ""
+    said: str = ""
+
+    @property
+    def what(self) -> str:
+        """How many streams are parked, at which event, and why."""
+        streams = f"stream of {self.projection} is" if self.streams == 1 else f"streams of {self.projection} are"
+        return f"{self.streams:,} {streams} parked at {self.type}: {self.said}"
 
 
 def held_back(

@@ -107,7 +107,7 @@ def _told(drained: Sequence[Drained]) -> Outcome:
 
 
 def _group(job: Job) -> Group:
-    return Group(job.projection, job.type or "", job.error or "", job.streams or 0, "")
+    return Group(job.projection, job.type or "", job.error or "", job.streams or 0)
 
 
 def _is_same(group: Group, job: Job) -> bool:

@@ -62,11 +62,15 @@ class SqliteTarget(Target):
     writes_behind = False
 
     def __init__(self, url: URL) -> None:
-        if url.host or not url.database or url.database == ":memory:":
+        if not url.database or url.database == ":memory:":
             raise Unsuitable("a mirror in SQLite needs a file: sqlite:///./app.db, or sqlite:////srv/app.db")
         if url.query:
             raise Unsuitable("the URL of a mirror in SQLite has no options: sqlite:///./app.db")
-        self._path = Path(url.database)
+        if url.host:  # as the list of mirrors has it
+            if url.host != socket.gethostname():
+                raise Unsuitable(f"this mirror is a file on the machine {url.host}: run the command there")
+            url = URL.create(url.drivername, database=f"/{url.database}")
+        self._path = Path(str(url.database))
         if not self._path.parent.is_dir():
             raise Unsuitable(f"there is no directory {self._path.parent}")
         self._lock: TextIOWrapper | None = None

@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import re
 from collections.abc import Coroutine
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -19,26 +18,18 @@ from service.cli import connect, output
 from service.cli.acting import Reason, actor
 from service.cli.connect import DataDir
 from service.cli.output import AsJson
+from service.cli.times import span
 from service.errors import OperatorError
 from service.first_key import FILE_NAME
 from service.first_key import link as new_link
 from service.settings import Settings
 
-_SPAN = re.compile(r"(0|[1-9][0-9]{0,4})([hd])")
 API_KEY_VARIABLE = "ORDERS_API_KEY"
 
 Result = TypeVar("Result")
 KeyId = Annotated[str, typer.Argument(help="The key's id, as `orders keys list` shows it")]
 
 app = typer.Typer(name="keys", no_args_is_help=True, add_completion=False)
-
-
-def _span(text: str) -> timedelta:
-    match = _SPAN.fullmatch(text)
-    if match is None:
-        raise typer.BadParameter(f"{text!r} is no span of time: write 90d or 12h")
-    number = int(match[1])
-    return timedelta(hours=number) if match[2] == "h" else timedelta(days=number)
 
 
 @app.callback(epilog="Example: orders keys create --name shop --role staff --expires 90d")
@@ -53,7 +44,7 @@ def create(
     scope: Annotated[list[str] | None, typer.Option(help="Only this scope of the role; may be repeated")] = None,
     user: Annotated[UUID | None, typer.Option(help="The id of the user that a customer is")] = None,
     expires: Annotated[
-        timedelta | None, typer.Option(parser=_span, metavar="SPAN", help="When it ends: 90d, 12h")
+        timedelta | None, typer.Option(parser=span, metavar="SPAN", help="When it ends: 90d, 12h")
     ] = None,
     data_dir: DataDir = None,
 ) -> None:
@@ -81,7 +72,7 @@ def list_(as_json: AsJson = False, data_dir: DataDir = None) -> None:
 def rotate(
     id_: KeyId,
     overlap: Annotated[
-        timedelta, typer.Option(parser=_span, metavar="SPAN", help="For so long the old key stays valid: 24h, 0h")
+        timedelta, typer.Option(parser=span, metavar="SPAN", help="For so long the old key stays valid: 24h, 0h")
     ] = issuing.OVERLAP_DEFAULT,
     data_dir: DataDir = None,
 ) -> None:

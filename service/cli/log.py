@@ -5,16 +5,21 @@ import shutil
 import sys
 import time
 from collections.abc import Iterator
+from datetime import datetime, timedelta
 from typing import Annotated
 
 import typer
 from msgspec import Raw, json
 from psycopg import Connection
 
-from eventlog.walk import end, exists, walk
+from console import activity
+from console.log import Wanted, page, position_at
+from eventlog.events import SCHEMA_VERSIONS
+from eventlog.walk import end, exists, version_at, walk
 from service.cli import connect
 from service.cli.connect import DataDir
 from service.cli.output import printable
+from service.cli.times import moment
 from service.errors import OperatorError
 
 EVENTS_SHOWN = 100
@@ -23,6 +28,15 @@ FOLLOW_SECONDS = 0.2
 
 def events(
     stream: Annotated[str | None, typer.Option(help="Only this stream, such as order-<id>")] = None,
+    types: Annotated[
+        list[str] | None, typer.Option("--type", help="Only events of this type, such as OrderPlaced; may be repeated")
+    ] = None,
+    since: Annotated[
+        datetime | None,
+        typer.Option(
+            parser=moment, metavar="TIME", help="Only events recorded since: 2026-11-22T13:51:00Z, 30min, 12h"
+        ),
+    ] = None,
     after: Annotated[
         int | None, typer.Option(help="Only events behind this position; with --stream, behind this version", min=0)
     ] = None,
@@ -31,34 +45,74 @@ def events(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a line")] = False,
     data_dir: DataDir = None,
 ) -> None:
-    """Print the log, oldest first. With --follow: from the end of the log on, or from --after."""
+    """Print the log, oldest first. With --follow: from the end of the log on, or from --after or --since."""
+    wanted = Wanted(tuple(types or ()), stream)
     with connect.asking(connect.database_url(data_dir), "orders events") as connection:
-        if stream is not None and not exists(connection, stream):
-            raise OperatorError(f"there is no stream {stream}")
+        _check(connection, wanted)
+        if since is not None:
+            after = max(after or 0, _end_before(connection, wanted, since))
         if follow:
             with contextlib.suppress(KeyboardInterrupt):
-                for event in _following(connection, stream, after):
+                for event in _following(connection, wanted, after):
                     print(_shown(event, as_json), flush=True)
             return
         printed, last = 0, after or 0
         # One more than is printed tells whether there is more.
-        for event in walk(connection, stream, last, limit + 1 if limit else None):
+        for event in _behind(connection, wanted, last, limit + 1 if limit else None):
             if limit and printed == limit:
-                where = f"--stream {stream} --after {last}" if stream else f"--after {last}"
-                print(f"there is more: orders events {where}", file=sys.stderr)
+                options = "".join(f"--type {it} " for it in wanted.types) + (f"--stream {stream} " if stream else "")
+                print(f"there is more: orders events {options}--after {last}", file=sys.stderr)
                 break
             print(_shown(event, as_json))
-            printed, last = printed + 1, json.decode(event)["version" if stream else "position"]
+            printed, last = printed + 1, _place(event, wanted)
 
 
-def _following(connection: Connection, stream: str | None, after: int | None) -> Iterator[Raw]:
+def _check(connection: Connection, wanted: Wanted) -> None:
+    """Raises OperatorError for a stream or a type that the log does not have."""
+    if wanted.stream is not None and not exists(connection, wanted.stream):
+        raise OperatorError(f"there is no stream {wanted.stream}")
+    known = {it.__name__ for it in SCHEMA_VERSIONS}
+    for name in wanted.types:
+        if name not in known and not activity.has(connection, name):
+            raise OperatorError(f"there is no event type {name}; this release knows {', '.join(sorted(known))}")
+
+
+def _end_before(connection: Connection, wanted: Wanted, time: datetime) -> int:
+    """The last position, or version of the stream, that was recorded before a time."""
+    last = position_at(connection, time - timedelta(microseconds=1))
+    return last if wanted.stream is None else version_at(connection, wanted.stream, last)
+
+
+def _behind(connection: Connection, wanted: Wanted, after: int, limit: int | None = None) -> Iterator[Raw]:
+    """At most `limit` wanted events behind `after`, oldest first. Raises psycopg.Error.
+
+    Events of a type are found through the projection `activity`, so that rare ones need no scan of the log.
+    """
+    if not wanted.types:
+        yield from walk(connection, wanted.stream, after, limit)
+        return
+    onward: int | None = after
+    while onward is not None:
+        found = page(connection, wanted, after=onward)
+        for it in reversed(found.events):
+            yield from walk(connection, None, it.position - 1, 1)
+        onward = found.newer
+
+
+def _following(connection: Connection, wanted: Wanted, after: int | None) -> Iterator[Raw]:
     """Events behind `after` (None: the end), and those that are appended later, for ever. Raises psycopg.Error."""
-    last = end(connection, stream) if after is None else after
+    last = end(connection, wanted.stream) if after is None else after
     while True:
-        for event in walk(connection, stream, last):
-            last = json.decode(event)["version" if stream else "position"]
+        for event in _behind(connection, wanted, last):
+            last = _place(event, wanted)
             yield event
         time.sleep(FOLLOW_SECONDS)
+
+
+def _place(event: Raw, wanted: Wanted) -> int:
+    """The event's position; its version if one stream is wanted."""
+    place: int = json.decode(event)["version" if wanted.stream else "position"]
+    return place
 
 
 def _shown(event: Raw, as_json: bool) -> str:

@@ -10,6 +10,7 @@ import typer
 from psycopg import Connection
 from psycopg.errors import LockNotAvailable
 
+from console.words import counted
 from projector.connecting import connect as connection_to
 from projector.loop import Loop
 from projector.parked import Drained, Group, HeldBack, NotParked, groups, held_back, skip_group
@@ -61,7 +62,7 @@ def parked(context: typer.Context, projection: Of = None, as_json: AsJson = Fals
     if (more := sum(it.streams for it in grouped) - len(shown)) > 0:
         print(f"... and {more:,} more: --json shows all")
     of_groups = [
-        [str(number), it.projection, f"{it.streams:,}", it.type, _reason(it.error)]
+        [str(number), it.projection, f"{it.streams:,}", it.type, _reason(it.said)]
         for number, it in enumerate(grouped, 1)
     ]
     output.table("group", "projection", "streams", "event", "error", rows=of_groups)
@@ -145,7 +146,7 @@ def _skip_group(connection: Connection, url: str, chosen: list[Projection], numb
     if out:
         print(f"{out:,} streams stay out of the read tables: that was their first event")
     if again:
-        print(f"{again:,} streams are parked at a later event: orders parked")
+        print(f"{counted(again, 'stream is', 'streams are')} parked at a later event: orders parked")
         raise typer.Exit(NOT_TRUE)
 
 
@@ -214,7 +215,7 @@ def _view(projection: str, held: HeldBack) -> dict[str, object]:
 def _row(projection: str, held: HeldBack) -> list[str]:
     it = held.parked
     age = f"{held.age.total_seconds():,.0f} s"
-    events = f"{held.events:,} events"
+    events = counted(held.events, "event")
     return [projection, it.stream, f"{it.position:,}", str(it.version), it.type, events, age, _reason(it.error)]
 
 

@@ -8,6 +8,7 @@ import redis
 import typer
 from psycopg import Connection
 
+from console.words import counted
 from projector import bell
 from projector.mirror.standings import standings
 from projector.status import Standing, Status
@@ -19,7 +20,7 @@ from service.cli.output import AsJson
 from service.errors import OperatorError
 from service.health.holders import HOLDERS, Holder
 from service.health.readiness import HELD_SECONDS_MIN
-from service.health.standings import view
+from service.health.standings import stopped, view, what_stopped
 from service.projections import PROJECTIONS
 from service.settings import Settings
 
@@ -126,12 +127,12 @@ def name_of(standing: Standing) -> str:
 
 def troubles(found: Look) -> list[str]:
     """What an operator must know beside the table, a sentence each."""
-    lines = [f"{name_of(it)}: {it.error}" for it in found.mirrors if it.error]
+    lines = [what_stopped(some) for some in stopped(found.mirrors)]
     for it in found.status.projections:
         if it.trouble:
             lines.append(f"{it.name}: {it.trouble}")
         if it.parked:
-            lines.append(f"{it.name}: {it.parked:,} streams are parked: orders parked")
+            lines.append(f"{it.name}: {counted(it.parked, 'stream is', 'streams are')} parked: orders parked")
     lines += [f"in the way: {holder}" for holder in found.holders]
     return [*lines, "what to do: orders doctor --quick"] if lines else []
 

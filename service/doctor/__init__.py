@@ -12,6 +12,7 @@ from itertools import islice
 import psycopg
 from psycopg import Connection, IsolationLevel
 
+from projector.parked import groups
 from service.doctor import (
     claims,
     history,
@@ -26,6 +27,7 @@ from service.doctor import (
     upkeep,
 )
 from service.doctor.finding import Check, Finding
+from service.projections import PROJECTIONS
 
 # Of the same kind there may be millions; the first ones tell.
 FINDINGS_MAX = 20
@@ -82,6 +84,7 @@ def examine(
     found = Examination()
     started = time.monotonic()
     projected = history.projected(connection)
+    parked = groups(connection, PROJECTIONS)
     standings, verifications = upkeep.standings(connection), upkeep.verifications(connection)
     connection.isolation_level = IsolationLevel.REPEATABLE_READ
     connection.read_only = True
@@ -94,7 +97,7 @@ def examine(
         connection.execute("SET LOCAL enable_nestloop = off")
         found.events = history.head(connection)
         now = [
-            upkeep.projections_check(standings),
+            upkeep.projections_check(standings, parked),
             upkeep.verified_check(verifications),
             history.checkpoint_check(projected),
         ]

@@ -1,25 +1,37 @@
 """A check for what an operator must mend: mirrors that should follow the log, and do not."""
 
-from collections.abc import Iterator
+import shlex
+from collections.abc import Iterator, Sequence
 
 from psycopg import Connection
 
+from console.words import counted
 from projector.mirror.standings import standings
+from projector.status import Standing
 from service.doctor.finding import Check, Finding
+from service.health.standings import stopped, what_stopped
 from service.projections import PROJECTIONS
 
 
 def _mirrors(connection: Connection) -> Iterator[Finding]:
-    for it in standings(connection, PROJECTIONS):
-        where = f"the mirror of {it.name} in {it.mirror}"
-        if it.state == "stopped":
-            yield Finding(
-                f"{where} has stopped: {it.trouble or 'it left no reason'}",
-                "orders mirror URL starts it again; orders mirror URL --forget, if nobody needs it",
-                it.seen_at,
-            )
+    mirrors = standings(connection, PROJECTIONS)
+    for some in stopped(mirrors):
+        yield Finding(what_stopped(some), _restart(some), max(it.seen_at for it in some))
+    for it in mirrors:
         if it.parked:
-            yield Finding(f"{where} holds {it.parked} streams back", f"the table parked of {it.name} there says why")
+            yield Finding(
+                f"the mirror of {it.name} in {it.mirror} holds {counted(it.parked, 'stream')} back",
+                f"the table parked of {it.name} there says why",
+            )
 
 
-CHECKS = (Check("mirrors", _mirrors, "whoever reads the mirror sees old rows"),)
+def _restart(some: Sequence[Standing]) -> str:
+    """The commands for the mirrors of one database. The list has no passwords."""
+    url = some[0].mirror or ""
+    names = "".join(f" -p {it.name}" for it in some) if len(some) < len(PROJECTIONS) else ""
+    command = f"orders mirror {shlex.quote(url)}{names}"
+    password = "" if url.startswith("sqlite:") else ", with its password in the URL"
+    return f"start it again: `{command}`{password}; if nobody needs it: `{command} --forget`"
+
+
+CHECKS = (Check("mirrors", _mirrors, "reports that read the mirror show old rows"),)

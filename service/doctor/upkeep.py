@@ -1,12 +1,13 @@
 """Checks of the projections: those that stand still, parked streams, and when they were last verified."""
 
 from collections.abc import Iterator, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from psycopg import Connection
 
 from console.words import counted
+from projector.parked import Group
 from projector.status import STOPPED_AFTER, Standing, status
 from service.doctor.finding import Check, Finding
 from service.doctor.verified import VERIFIED
@@ -23,14 +24,19 @@ def standings(connection: Connection) -> list[Standing]:
     return status(connection, PROJECTIONS).projections if has_head else []
 
 
-def projections_check(before: Sequence[Standing]) -> Check:
+def projections_check(before: Sequence[Standing], parked: Sequence[Group]) -> Check:
     """That all projections follow the log.
 
-    `before` was read before the snapshot, whose lock would keep a replay from swapping the tables.
+    `before` and `parked` were read before the snapshot, whose lock would keep a replay from swapping the tables.
     """
+    since = {it.name: it.parked_since for it in before}
     return Check(
         "projections",
-        lambda _: [*_without_worker(before), *(finding for it in before for finding in _of_projection(it))],
+        lambda _: [
+            *_without_worker(before),
+            *(finding for it in before for finding in _of_projection(it)),
+            *(_of_group(number, it, since.get(it.projection)) for number, it in enumerate(parked, 1)),
+        ],
         "commands are accepted, but reads do not show what they did",
     )
 
@@ -72,13 +78,16 @@ def _of_projection(standing: Standing) -> Iterator[Finding]:
             "or start the worker again: orders work",
             standing.waiting_since,
         )
-    if standing.parked:
-        yield Finding(
-            f"{counted(standing.parked, f'stream of {name} is', f'streams of {name} are')} parked, because an event of "
-            "each cannot be projected",
-            "orders parked says which and why; deploy a release that can project the event, or: orders parked skip",
-            standing.parked_since,
-        )
+
+
+def _of_group(number: int, group: Group, since: datetime | None) -> Finding:
+    """A cause of parked streams; `number` is that of `orders parked`."""
+    return Finding(
+        group.what,
+        f"deploy a release that can project the event, then: `orders parked retry --group {number}`; "
+        f"or do without the event: `orders parked skip --group {number} --reason WHY`",
+        since,
+    )
 
 
 def _after_failure(error: str) -> str:

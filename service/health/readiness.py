@@ -4,6 +4,7 @@ import re
 from typing import NamedTuple
 
 from command.writer import Writer
+from console.words import counted
 from contract.problems import Problem
 from projector.bell import Bell
 from projector.status import Standing
@@ -71,8 +72,10 @@ class Health:
             not_ready.setdefault(name, "; ".join([problem.detail, *await self._holders()]))
         if reasons := _grouped(standings):
             not_ready["projector"] = "; ".join([*reasons, *await self._holders()])
-        if parked := [f"{it.parked} streams of {it.name} are parked" for it in standings if it.parked]:
-            degraded["projector"] = f"{', '.join(parked)}; see `orders parked`"
+        if parked := [
+            counted(it.parked, f"stream of {it.name}", f"streams of {it.name}") for it in standings if it.parked
+        ]:
+            degraded["projector"] = f"parked: {', '.join(parked)}; see `orders parked`"
         return Condition(not_ready, degraded)
 
     async def _of_primary(self) -> str | None:

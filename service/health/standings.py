@@ -1,5 +1,8 @@
 """Where projections and mirrors are, read on the API's connections, and the answer of GET /projections."""
 
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+
 from contract.problems import Problem
 from projector.mirror.standings import LISTED, of_rows
 from projector.projection import Projection
@@ -24,6 +27,23 @@ async def standings_of(reads: Reads) -> list[Standing]:
 async def mirrors_of(reads: Reads) -> list[Standing]:
     """Where each mirror is. Raises Problem `unavailable`."""
     return of_rows(await reads.rows(Statement(LISTED), {}), PROJECTIONS)
+
+
+def stopped(mirrors: Sequence[Standing]) -> Iterator[list[Standing]]:
+    """The mirrors that stopped: those in one database, for one reason, together."""
+
+    def cause(it: Standing) -> tuple[str, str]:
+        return it.mirror or "", it.error or ""
+
+    for _, some in groupby(sorted((it for it in mirrors if it.state == "stopped"), key=cause), cause):
+        yield list(some)
+
+
+def what_stopped(some: Sequence[Standing]) -> str:
+    """What an operator reads of mirrors that `stopped` put together."""
+    last = max(some, key=lambda it: it.seen_at)
+    names = ", ".join(it.name for it in some)
+    return f"the mirror of {names} in {last.mirror} has stopped: {last.trouble or 'it left no reason'}"
 
 
 def view(standing: Standing) -> dict[str, object]:

@@ -71,19 +71,31 @@ def _take(folder: Path, place: Path, url: str, redis_url: str) -> None:
         writing.cancel(order, {1: 1}, "one was enough")
         writing.adjust_stock(pot, 4, "delivery")
         writing.change_product(tea, "Assam, 250 g, new harvest", Decimal("7.20"))
-    parked = _add_parked_user(url)
     _spread_over_an_hour(url)
     sweep(url)
-    job = _record_work(url)
     settings = Settings(database_url=url, redis_url=redis_url, allow_unsafe_database=True, console=True, no_auth=True)
     keyed = settings.model_copy(update={"no_auth": False})
-    pages = {
+    with WorkerProcess(url, redis_url, place):
+        with browser() as running, served_with(settings) as shop:
+            _picture(running, shop, {"overview-well": "/", "order": f"/orders/{order}"}, folder)
+        parked = _add_parked_user(url)
+        sweep(url)
+        pages = _pages(url, order, tea, user, parked)
+        with browser() as running, served_with(settings) as shop:
+            _picture(running, shop, pages, folder)
+        with browser() as running, served_with(keyed) as shop:
+            _picture(running, shop, {"sign-in": "/"}, folder)
+
+
+def _pages(url: str, order: str, product: str, user: str, parked: str) -> dict[str, str]:
+    """The pages of a service that needs a look."""
+    job = _record_work(url)
+    return {
         "overview": "/",
         "events": "/events",
         "event": f"/events/{_last(url)}",
-        "order": f"/orders/{order}",
         "order-then": f"/orders/{order}?version=1",
-        "product": f"/products/{tea}",
+        "product": f"/products/{product}",
         "user": f"/users/{user}",
         "projections": "/projections",
         "parked": "/parked",
@@ -96,11 +108,6 @@ def _take(folder: Path, place: Path, url: str, redis_url: str) -> None:
         "doctor": "/doctor",
         "configuration": "/configuration",
     }
-    with WorkerProcess(url, redis_url, place), browser() as running:
-        with served_with(settings) as shop:
-            _picture(running, shop, pages, folder)
-        with served_with(keyed) as shop:
-            _picture(running, shop, {"sign-in": "/"}, folder)
 
 
 def _picture(running: Browser, shop: Shop, pages: Mapping[str, str], folder: Path) -> None:

@@ -79,6 +79,7 @@ def record(database_url: str) -> str:
             "error) VALUES (%s, %s, now(), 9, 3, %s, %s, %s)",
             (new_id(), HOSTILE, Json({HOSTILE[:50]: 1}), Json([reject]), HOSTILE),
         )
+        connection.execute("UPDATE sales.checkpoint SET error = %s, worker = %s", (f"DiskFull: {HOSTILE}", HOSTILE))
         connection.execute(
             "INSERT INTO mirrors.standings VALUES (%s, 'shop', 1, 1, 2, %s, 'w', now(), now())", (HOSTILE, HOSTILE)
         )
@@ -96,6 +97,8 @@ def paths(made: Made) -> list[str]:
         "/events?from=nonsense",
         f"/events?stream=order-{made.order}",
         *(f"/events/{position}" for position in range(last - 6, last + 1)),
+        "/events/1",
+        "/events/2",
         f"/orders/{made.order}",
         f"/orders/{made.order}?version=1",
         f"/orders/{made.order}?as_of=2001-01-01",

@@ -139,7 +139,7 @@ def test_a_verify_names_what_differs_and_offers_a_rebuild(shop: httpx.Client, ru
     assert "Mallory" in page
     assert 'href="/console/replay?projection=shop"' in page
     # The overview runs its checks every ten seconds.
-    found = "the last verify of shop found 1 difference between"
+    found = "The last verify of shop found 1 difference between"
     wait_until(lambda: found in shop.get("/console/").text, JOB_SECONDS_MAX, "the finding on the overview")
 
 

@@ -5,7 +5,9 @@ from collections.abc import Iterator
 
 import psycopg
 import pytest
+from starlette.routing import compile_path
 
+from console.app import PAGES
 from service.settings import Settings
 from tests.console.shop import HOSTILE, Made, hostile_shop, paths
 from tests.served import NO_REDIS, served_with
@@ -15,6 +17,14 @@ from tests.served import NO_REDIS, served_with
 def made(module_database_url: str) -> Iterator[Made]:
     with hostile_shop(module_database_url) as made:
         yield made
+
+
+def test_every_page_is_among_those_that_the_tests_open(made: Made) -> None:
+    opened = [it.partition("?")[0] for it in paths(made)]
+    for page in PAGES.keys() - {"/sign-in"}:  # tests/console/test_console_sign_in.py opens it
+        pattern, *_ = compile_path(page)
+        assert any(pattern.fullmatch(it) for it in opened), page
+    assert {"orders", "products", "users"} <= {it.split("/")[1] for it in opened}
 
 
 def test_every_page_answers_without_javascript(made: Made) -> None:
@@ -129,4 +139,4 @@ def test_the_doctor_of_the_console_looks_at_indexes_too(database_url: str) -> No
         database_url=database_url, redis_url=NO_REDIS, allow_unsafe_database=True, console=True, no_auth=True
     )
     with served_with(settings) as shop:
-        assert "the index shop.broken is invalid" in shop.get("/console/doctor").text
+        assert "The index shop.broken is invalid" in shop.get("/console/doctor").text

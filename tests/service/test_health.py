@@ -185,7 +185,7 @@ def test_parked_streams_are_told_and_nothing_is_stopped_for_them(shop: Shop) -> 
     answer = shop.get("/readyz")
     assert (answer.status_code, answer.json()["degraded"]["projector"]) == (
         200,
-        "1 streams of shop are parked; see `orders parked`",
+        "parked: 1 stream of shop; see `orders parked`",
     )
 
 

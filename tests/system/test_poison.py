@@ -123,7 +123,7 @@ def test_poison_parks_its_streams_and_all_others_are_current(stack: Stack, shop:
     ready = shop.get("/readyz")
     assert (ready.status_code, ready.json()["degraded"]) == (
         200,
-        {"projector": "3 streams of shop are parked; see `orders parked`"},
+        {"projector": "parked: 3 streams of shop; see `orders parked`"},
     )
     assert shop.get("/projections").json()["data"][0]["parked"] == 3
     assert "3 streams are parked" in stack.run("status").stdout

@@ -20,7 +20,7 @@ from projector.projections.shop import SHOP
 from projector.shadow import Shadow, only_one
 from service.cli.log import EVENTS_SHOWN
 from tests.builders import Writing
-from tests.service.cli.conftest import Run, project
+from tests.service.cli.conftest import Run, one_line, project
 
 NO_REDIS = "redis://127.0.0.1:1/0"
 
@@ -74,6 +74,50 @@ def test_what_is_left_out_is_said(run: Run, shop: Writing) -> None:
     everything = run("events", "--limit", "0")
     assert len(lines(everything)) > EVENTS_SHOWN
     assert everything.stderr == ""
+
+
+def test_events_of_types_are_printed_and_the_rest_is_offered(run: Run, ada: str) -> None:
+    whole = lines(run("events", "--limit", "0"))
+    wanted = [it for it in whole if it.split()[4] in {"UserRegistered", "UserDeleted"}]
+    assert len(wanted) > 3
+    types = ("--type", "UserRegistered", "--type", "UserDeleted")
+    assert lines(run("events", *types)) == wanted
+    first = run("events", *types, "--limit", "2")
+    assert lines(first) == wanted[:2]
+    behind = wanted[1].split()[0]
+    offer = f"there is more: orders events --type UserRegistered --type UserDeleted --after {behind}\n"
+    assert first.stderr == offer
+    assert lines(run("events", *types, "--after", behind)) == wanted[2:]
+    assert [it.split()[3] for it in lines(run("events", "--stream", ada, "--type", "UserDeleted"))] == ["3"]
+
+
+def test_events_since_a_time_are_printed(run: Run, ada: str, database_url: str) -> None:
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute("ALTER TABLE log.events DISABLE TRIGGER USER")
+        connection.execute(
+            "UPDATE log.events SET recorded_at = recorded_at - interval '2 hours' WHERE position <= "
+            "(SELECT position - 2 FROM log.head)"
+        )
+        query = "SELECT recorded_at FROM log.events ORDER BY position DESC LIMIT 1 OFFSET 1"
+        ((since,),) = connection.execute(query).fetchall()
+    whole = lines(run("events", "--limit", "0"))
+    for arguments in (("--since", "1h"), ("--since", since.isoformat()), ("--since", "60min", "--after", "3")):
+        assert lines(run("events", *arguments)) == whole[-2:]
+    assert lines(run("events", "--since", "3h", "--limit", "0")) == whole
+    assert lines(run("events", "--since", "1h", "--stream", ada)) == whole[-2:]
+    assert lines(run("events", "--since", "1h", "--type", "UserDeleted")) == whole[-1:]
+    assert lines(run("events", "--since", "0h")) == []
+
+
+@pytest.mark.parametrize("time", ["yesterday", "1", "-1h", "2026-13-01", "9999-12-31T23:59:59-12:00"])
+def test_a_time_that_is_none_is_refused_with_an_example(run: Run, time: str) -> None:
+    said = one_line(run("events", f"--since={time}"), 2)
+    assert "write 2026-11-22T13:51:00Z, or 12h for so long ago" in said
+
+
+def test_a_type_that_is_not_there_is_said_with_those_that_are(run: Run) -> None:
+    said = one_line(run("events", "--type", "OrderPlacd"), 1)
+    assert "there is no event type OrderPlacd; this release knows OperatorActed, OrderCancelled, " in said
 
 
 def test_a_stream_that_is_not_there_is_said(run: Run) -> None:
@@ -198,6 +242,15 @@ def test_a_followed_stream_begins_at_its_end(database_url: str, shop: Writing) -
         changed.set()
         changing.join()
     assert (event["type"], event["version"] > 1) == ("UserChanged", True)
+
+
+def test_followed_events_are_of_the_wanted_type_alone(database_url: str, shop: Writing) -> None:
+    with running(database_url, "events", "-f", "--type", "UserChanged", "--since", "1h") as printed:
+        user_id = shop.user()
+        for name in ("Ada", "Eve"):
+            shop.change_user(user_id, name, "ada@example.org")
+        found = (line for line in printed if line.split()[2] == f"user-{user_id}")
+        assert [next(found).split()[3:5] for _ in range(2)] == [["2", "UserChanged"], ["3", "UserChanged"]]
 
 
 def test_watched_status_is_an_object_a_line_where_nobody_watches(database_url: str, shop: Writing) -> None:

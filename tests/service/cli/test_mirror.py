@@ -91,7 +91,7 @@ def test_a_mirror_at_work_is_not_forgotten(run: Run, shop: Writing, database_url
         (["mysql://user:secret@host:port/x"], "the URL of a mirror is sqlite:///", MISUSE),
         (["oracle://host/x"], "the URL of a mirror is sqlite:///", MISUSE),
         (["sqlite://"], "needs a file", MISUSE),
-        (["sqlite://host/app.db"], "needs a file", MISUSE),
+        (["sqlite://elsewhere/srv/app.db"], "a file on the machine elsewhere: run the command there", MISUSE),
         (["sqlite:///nowhere/app.db"], "there is no directory nowhere", MISUSE),
         (["mysql://user@127.0.0.1:1"], "the URL names no database", MISUSE),
         (["mysql://user:se@secret@127.0.0.1:1/x"], "write %40 for @", MISUSE),

@@ -62,7 +62,7 @@ def test_what_is_parked_is_listed_with_its_event_error_and_age(run: Run, stream:
     }
     status = json.loads(run("status", "--json").stdout)
     assert status["projections"][0]["parked"] == 1
-    assert "1 streams are parked: orders parked" in run("status").stdout
+    assert "1 stream is parked: orders parked" in run("status").stdout
 
 
 def test_a_retry_before_the_cause_is_mended_changes_nothing_and_says_so(

@@ -1,5 +1,6 @@
 """What the doctor says of projections that do not follow the log, and of tables that were not verified."""
 
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from tests.projecting import sweep
 from tests.projector.mirror.mirroring import catch_up
 from tests.served import Shop, served
 from tests.service.doctor.examining import findings, run
+from tests.service.test_state_figures import add_event_that_is_parked
 
 
 @pytest.fixture
@@ -68,6 +70,30 @@ def test_an_import_that_stands_still_is_a_finding_until_it_is_run_again(database
     assert findings(database_url, "imports") == []
 
 
+def test_a_parked_stream_is_a_finding_with_its_cause_and_the_commands(shop: Shop) -> None:
+    add_event_that_is_parked(shop.database_url)
+    (found,) = findings(shop.database_url, "projections")
+    assert found.what == ("1 stream of shop is parked at UserMerged: UserMerged version 1 is not known to this release")
+    assert "`orders parked retry --group 1`; " in found.remedy
+    assert found.remedy.endswith("`orders parked skip --group 1 --reason WHY`")
+    assert found.since
+
+
+def test_the_mirrors_of_one_database_that_stopped_are_one_finding(shop: Shop, tmp_path: Path) -> None:
+    shop.user()
+    catch_up(shop.database_url, f"sqlite:///{tmp_path / 'app.db'}")
+    run(shop.database_url, "UPDATE mirrors.standings SET seen_at = now() - interval '1 hour', ended_at = NULL")
+    (found,) = findings(shop.database_url, "mirrors")
+    assert found.what.startswith("the mirror of activity, sales, shop in sqlite://")
+    listed = f"sqlite://{socket.gethostname()}{tmp_path / 'app.db'}"
+    assert found.remedy.startswith(f"start it again: `orders mirror {listed}`; ")
+    run(
+        shop.database_url,
+        "UPDATE mirrors.standings SET error = 'it is full' WHERE projection = 'shop'",
+    )
+    assert len(findings(shop.database_url, "mirrors")) == 2
+
+
 def test_a_mirror_that_stopped_is_a_finding_and_one_that_ended_in_order_is_none(shop: Shop, tmp_path: Path) -> None:
     shop.user()
     catch_up(shop.database_url, f"sqlite:///{tmp_path / 'app.db'}", [SHOP])
@@ -76,7 +102,10 @@ def test_a_mirror_that_stopped_is_a_finding_and_one_that_ended_in_order_is_none(
     run(shop.database_url, "UPDATE mirrors.standings SET ended_at = NULL, parked = 2")
     stopped, parked = findings(shop.database_url, "mirrors")
     assert f"{tmp_path / 'app.db'} has stopped: no mirror has looked at the log for 3" in stopped.what
-    assert "orders mirror URL --forget" in stopped.remedy
+    listed = f"sqlite://{socket.gethostname()}{tmp_path / 'app.db'}"
+    command = f"orders mirror {listed} -p shop"
+    assert stopped.remedy == f"start it again: `{command}`; if nobody needs it: `{command} --forget`"
+    catch_up(shop.database_url, listed, [SHOP])
     assert parked.what.endswith("holds 2 streams back")
 
 
