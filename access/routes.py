@@ -24,11 +24,11 @@ from contract.openapi import problems
 from contract.problems import Problem
 from contract.requests import StrictRoute
 from contract.resources import Int32, Timestamp
+from contract.times import rfc3339
 from eventlog.append import Unreplicated
 from query.paging import link_to_next
 from query.parameters import Number, Parameters, id_of
 from query.routes import MEDIA_TYPE, get
-from query.views import timestamp
 
 _OF_CHANGES = ("unknown-parameter", "invalid-header", "outcome-unknown")
 _OF_BODIES = ("malformed-json", "body-too-large", "unsupported-media-type", "validation-error")
@@ -241,7 +241,7 @@ def _view(row: StoredKey) -> dict[str, Any]:
 
 
 def _shown(value: object) -> object:
-    return timestamp(value) if isinstance(value, datetime) else value
+    return rfc3339(value) if isinstance(value, datetime) else value
 
 
 def _issued(issued: Issued) -> Response:

@@ -16,7 +16,6 @@ from command.domain.refusals import Refused
 from command.fields import uuid_text
 from command.metrics import CommandMetrics
 from command.problems import problem_of
-from command.states import rfc3339
 from command.submission import (
     Answer,
     Command,
@@ -36,6 +35,7 @@ from contract.headers import KEY_LENGTH_MAX, idempotency_key
 from contract.observation import observation_of
 from contract.openapi import POSITION, header, header_reference, problems
 from contract.problems import Problem
+from contract.times import rfc3339
 from eventlog.codec import UnreadableEvent, encode
 from eventlog.ids import new_id
 

@@ -7,8 +7,6 @@ stream that somebody else has appended to. What is not here is loaded from a sna
 from collections.abc import Callable, Container, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from functools import lru_cache
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import msgspec
@@ -20,6 +18,7 @@ from command.domain.product import Product
 from command.domain.refusals import VersionMismatch
 from command.domain.user import User
 from command.shapes import shape_of_class
+from contract.times import rfc3339
 from eventlog import read
 from eventlog.codec import Codec, UnreadableEvent
 from eventlog.read import PastEvent
@@ -82,12 +81,6 @@ KINDS: dict[str, Kind] = {
     # Orders are many, large, and seldom asked for again: they are loaded when they are.
     "order": Kind.of(Order, order.evolve, kept=False),
 }
-
-
-@lru_cache(maxsize=8)  # all commands of a batch that do not bring their own time have the same
-def rfc3339(at: datetime) -> str:
-    """A time as it stands in resources: UTC, six decimals, `Z`."""
-    return at.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
 
 
 def split(stream: str) -> tuple[str, str]:

@@ -14,8 +14,8 @@ from fastapi import Request
 from sqlalchemy import Column
 
 from contract.problems import Problem
+from contract.times import rfc3339
 from query.parameters import id_of
-from query.views import timestamp
 
 SortValue = datetime | Decimal | str
 
@@ -89,7 +89,7 @@ def link_to_next(request: Request, **changes: str) -> str:
 def _text(value: SortValue) -> str:
     match value:
         case datetime():
-            return timestamp(value)
+            return rfc3339(value)
         case Decimal():
             return f"{value:f}"
         case str():

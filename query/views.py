@@ -3,7 +3,6 @@
 The members are those of contract/resources.py. Each is the column of that name, but for those spelled out here.
 """
 
-from datetime import UTC, datetime
 from typing import Any
 
 from pydantic import BaseModel
@@ -52,11 +51,6 @@ def order_view(orders: FromClause) -> JsonText:
 def as_bytes(text: JsonText) -> ColumnElement[bytes]:
     """Text as psycopg passes it on: unparsed, in UTF-8."""
     return func.convert_to(text, literal_column("'UTF8'"))
-
-
-def timestamp(at: datetime) -> str:
-    """A time as the views write it: RFC 3339, in UTC, with six decimals."""
-    return at.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 def _items(orders: FromClause) -> tuple[str, JsonText]:

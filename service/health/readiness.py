@@ -9,14 +9,12 @@ from projector.bell import Bell
 from projector.status import Standing
 from query.database import NEEDED_GRANTS, Reads, Statement
 from service.health.durability import SWITCHED_OFF, remedy
-from service.health.holders import HOLDERS, Holder
+from service.health.holders import HELD_SECONDS_MIN, HOLDERS, Holder
 from service.health.standings import standings_of
 from service.settings import Settings
 
 # A probe needs its answer soon, even when the database is frozen.
 ANSWER_SECONDS_MAX = 2.0
-# Batches hold the checkpoint for milliseconds. A session that holds it for this long may be the reason.
-HELD_SECONDS_MIN = 2
 
 _SECONDS = re.compile(r"\b\d+ s\b")
 

@@ -1,11 +1,11 @@
 """Where projections and mirrors are, read on the API's connections, and the answer of GET /projections."""
 
 from contract.problems import Problem
+from contract.times import rfc3339
 from projector.mirror.standings import LISTED, of_rows
 from projector.projection import Projection
 from projector.status import Building, Standing, built_statement, standing_statement
 from query.database import Reads, Statement
-from query.views import timestamp
 from service.projections import PROJECTIONS
 
 
@@ -39,7 +39,7 @@ def view(standing: Standing) -> dict[str, object]:
         "state": standing.state,
         "parked": standing.parked,
         "progress": standing.progress,
-        "updated_at": timestamp(standing.updated_at),
+        "updated_at": rfc3339(standing.updated_at),
     }
 
 
