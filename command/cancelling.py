@@ -77,7 +77,6 @@ def products_of(states: States, order_id: str) -> Iterable[str]:
 
 
 def known_products(states: States, order: Entity[rules.Order]) -> dict[str, Product]:
-    """The order's products, by id."""
     entities = {item.product_id: states.product(item.product_id) for item in order.state.items}
     return {product_id: entity.state for product_id, entity in entities.items() if entity}
 
@@ -93,8 +92,6 @@ def _quantities(body: CancelOrderBody) -> dict[int, int] | None:
 
 
 def add_routes(routes: APIRouter, commands: Commands) -> None:
-    """Add the routes to those of orders."""
-
     @route(
         routes,
         "POST",

@@ -66,7 +66,6 @@ class ProductRef(Record, frozen=True):
         return states.owner(product.sku_claim(self.sku or ""))
 
     def product(self, states: States) -> Product | None:
-        """The product, if there is one."""
         stream = self.stream(states)
         entity = states.product(split(stream)[1]) if stream else None
         return entity.state if entity else None
@@ -117,7 +116,6 @@ class PlaceOrder(Record, frozen=True):
 
 
 def router(commands: Commands) -> APIRouter:
-    """The routes of orders, on the given writer."""
     routes = APIRouter(route_class=StrictRoute, tags=["orders"])
 
     @route(

@@ -137,7 +137,6 @@ def _outcome(
 
 
 def router(commands: Commands) -> APIRouter:
-    """The routes, on the given writer."""
     routes = APIRouter(route_class=StrictRoute, tags=["products"])
 
     @route(routes, "POST", "/products", ProductView, "sku-taken", needs="products:write")

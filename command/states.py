@@ -95,7 +95,6 @@ def is_order(stream: str) -> bool:
 
 
 def shape_of(stream: str) -> int:
-    """The shape that the stream's state has in this release."""
     return KINDS[split(stream)[0]].shape
 
 
@@ -117,7 +116,6 @@ class States:
         return key in self._streams or key in self._claims or key in self._unreadable
 
     def is_not_loaded(self, stream: str) -> bool:
-        """Whether the loader has to load the stream first."""
         return isinstance(self._unreadable.get(stream), NotLoaded)
 
     def user(self, user_id: str) -> Entity[User] | None:
@@ -141,7 +139,6 @@ class States:
         return entity.version if entity else 0
 
     def owner(self, claim: str) -> str | None:
-        """The stream that has the claim."""
         return self._claims[claim]
 
     def evolve(self, stream: str, event: object, at: str) -> Entity[Any]:

@@ -150,7 +150,6 @@ def own_external_id(caller: Caller, given: str | None) -> str | None:
 
 
 def router(commands: Commands) -> APIRouter:
-    """The routes, on the given writer."""
     routes = APIRouter(route_class=StrictRoute, tags=["users"])
 
     @route(

@@ -69,7 +69,6 @@ class Renderer:
         return self.base + path + (f"?{urlencode(given, doseq=True)}" if given else "")
 
     def page(self, request: Request, template: str, status: int = 200, **values: Any) -> HTMLResponse:
-        """A page. `values` are the template's."""
         nonce = secrets.token_urlsafe(18)
         theme = request.cookies.get(THEME_COOKIE, "")
         # The address of this page, for links back to it and for its own refreshing.

@@ -50,7 +50,6 @@ def typed_time(text: str) -> datetime:
 
 
 def size(length: int) -> str:
-    """A number of bytes."""
     if length < 1024:
         return f"{length} B"
     if length < 1024**2:

@@ -42,7 +42,6 @@ def tie(name: str, sort: str, filters: Mapping[str, object]) -> str:
 
 
 def cursor_of(place: Place, tied_to: str) -> str:
-    """The cursor of a place in a list."""
     return cursor_text((_text(place.value), place.id), tied_to)
 
 

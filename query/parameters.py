@@ -120,7 +120,6 @@ class Parameters(BaseModel):
 
     @classmethod
     def documented(cls) -> list[dict[str, Any]]:
-        """The parameters for the OpenAPI document."""
         schema = cls.model_json_schema()
         documents = []
         for name, details in schema["properties"].items():

@@ -108,7 +108,6 @@ _FILTERS = {
 
 
 def router(reads: Reads, sync: Sync) -> APIRouter:
-    """The routes."""
     routes = APIRouter(tags=["sales"], route_class=StrictRoute)
 
     @get(routes, "/sales", answers=SalesPage, security=scope("sales:read"), parameters=SalesParameters)

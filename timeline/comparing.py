@@ -50,7 +50,6 @@ class Comparison:
 
     @property
     def exists(self) -> bool:
-        """Whether there is such a stream, or a row for one."""
         return self.last > 0 or bool(self.differences)
 
 

@@ -39,7 +39,6 @@ class PastEvent(NamedTuple):
 
     @property
     def request_id(self) -> str | None:
-        """The X-Request-Id of the request that caused it."""
         found = self._metadata.get("request_id")
         return found if isinstance(found, str) else None
 

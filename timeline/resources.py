@@ -44,7 +44,6 @@ class Field(NamedTuple):
 
 
 def kind_of(stream: str) -> str:
-    """`order`, `user` or `product`."""
     return stream.partition("-")[0]
 
 
@@ -60,7 +59,6 @@ def path_of(stream: str) -> str:
 
 
 def view(stream: str, fold: Fold) -> dict[str, Any]:
-    """The resource as GET answers it."""
     row = _row(stream, fold)
     match kind_of(stream):
         case "user":
@@ -129,7 +127,6 @@ def _changes_of(stream: str, fold: Fold, place: Place) -> Iterator[Change]:
 
 
 def is_deleted(fold: Fold) -> bool:
-    """Whether it is a user who was deleted."""
     return any(row["deleted_at"].value is not None for row in fold.table("users"))
 
 

@@ -67,7 +67,6 @@ class PastAnswers:
         return past
 
     async def history(self, request: Request, stream: str) -> Response:
-        """What happened to a resource."""
         parameters = HistoryParameters.of(request)
         history = await self._read(
             request, stream, lambda visible: self._timeline.history(visible, parameters.after, parameters.limit)
@@ -85,7 +84,6 @@ class PastAnswers:
         return json_response(body, history.position, Link=link_to_next(request, after=following))
 
     async def explain(self, request: Request, stream: str) -> Response:
-        """Which event set each field."""
         parameters = ExplainParameters.of(request)
         past = await self.at(request, stream, parameters)
         explained = explanation(past.fields(), parameters.field)
@@ -112,7 +110,6 @@ class PastAnswers:
         return await self._sync.answer(request, answer)
 
     async def answer(self, request: Request, stream: str) -> Response:
-        """A resource as it was."""
         past = await self.at(request, stream, PastParameters.of(request))
         path = path_of(stream)
         headers = {"Sync-Token": str(past.position)}

@@ -37,7 +37,6 @@ class OnDemand(TyperGroup):
     """Imports the code of a subcommand when it is run, because the drivers and servers of all take seconds."""
 
     def list_commands(self, ctx: Any) -> list[str]:
-        """The names of the subcommands."""
         return [*COMMANDS, *GROUPS]
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:

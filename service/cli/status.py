@@ -56,7 +56,6 @@ class Look(NamedTuple):
 
     @property
     def standings(self) -> list[Standing]:
-        """The projections and the mirrors."""
         return [*self.status.projections, *self.mirrors]
 
 
@@ -74,7 +73,6 @@ def look(url: str, redis_url: str | None) -> Look:
 
 
 def document(found: Look) -> dict[str, object]:
-    """As --json prints it."""
     log = {
         "log_uuid": found.status.log_uuid,
         "head": found.status.head,

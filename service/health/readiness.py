@@ -52,7 +52,6 @@ class Health:
         return self._bell.listeners
 
     async def condition(self) -> Condition:
-        """How things stand now."""
         troubles = {"bell": self._bell.trouble, "commands": self._writer.trouble}
         degraded = {name: trouble for name, trouble in troubles.items() if trouble}
         not_ready: dict[str, str] = {}
@@ -74,7 +73,6 @@ class Health:
         return Condition(not_ready, degraded)
 
     async def _of_primary(self) -> str | None:
-        """Why no commands are taken."""
         try:
             ((is_standby, is_frozen, lacks_tables, may_append),) = await self._primary.rows(_PRIMARY, {})
             if is_standby:

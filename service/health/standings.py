@@ -27,7 +27,6 @@ async def mirrors_of(reads: Reads) -> list[Standing]:
 
 
 def view(standing: Standing) -> dict[str, object]:
-    """A ProjectionView."""
     return {
         "name": standing.name,
         "mirror": standing.mirror,
