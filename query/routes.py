@@ -3,13 +3,14 @@
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, ParamSpec
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel
 
 from contract.caching import NO_STORE
 from contract.callers import Security
 from contract.openapi import POSITION, Documented, header, problems
 from contract.problems import Problem
+from query.paging import link_to_next
 from query.parameters import CursorParameters, Parameters, id_of
 
 MEDIA_TYPE = "application/json"
@@ -103,6 +104,16 @@ def known_id(text: str) -> str:
         return id_of(text)
     except ValueError:
         raise Problem("not-found", f"{text[:100]!r} is no id: ids are UUIDs.") from None
+
+
+def page_response(
+    request: Request, data: bytes, position: int, following: str | None, parameter: str = "cursor", **headers: str
+) -> Response:
+    """A page of a list: `data` is its JSON array, `following` the value of `parameter` for the next page, if any."""
+    next_page = b"null" if following is None else f'"{following}"'.encode()
+    if following is not None:
+        headers["Link"] = link_to_next(request, **{parameter: following})
+    return json_response(b"".join((b'{"data":', data, b',"next":', next_page, b"}")), position, **headers)
 
 
 def json_response(body: bytes, position: int, **headers: str) -> Response:

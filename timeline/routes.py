@@ -16,10 +16,9 @@ from eventlog.codec import UnreadableEvent, encode
 from feed.reader import LogReader
 from feed.routes import SCOPES
 from query.database import Reads
-from query.paging import link_to_next
 from query.parameters import Name, Number, Parameters, Position
 from query.parked import absent
-from query.routes import MEDIA_TYPE, get, json_response, known_id
+from query.routes import MEDIA_TYPE, get, json_response, known_id, page_response
 from query.single import VERSION_MAX, PastParameters
 from query.sync import Positioned, Sync
 from query.waiting import WaitingReads
@@ -77,11 +76,8 @@ class PastAnswers:
         for step in history.steps:
             steps.append(_shown_to(request, step.view()))
             await let_others_run(step.event)
-        if not steps or steps[-1]["version"] == history.last:
-            return json_response(encode({"data": steps, "next": None}), history.position)
-        following = str(steps[-1]["version"])
-        body = encode({"data": steps, "next": following})
-        return json_response(body, history.position, Link=link_to_next(request, after=following))
+        following = str(steps[-1]["version"]) if steps and steps[-1]["version"] < history.last else None
+        return page_response(request, encode(steps), history.position, following, "after")
 
     async def explain(self, request: Request, stream: str) -> Response:
         parameters = ExplainParameters.of(request)
