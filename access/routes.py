@@ -19,6 +19,7 @@ from access.store import StoredKey
 from contract.caching import NO_STORE
 from contract.callers import SCOPES, Caller, caller_of, scope
 from contract.examples import KEY_ID, REGISTERED, page_of, shown
+from contract.names import id_of
 from contract.observation import observation_of
 from contract.openapi import problems
 from contract.problems import Problem
@@ -27,7 +28,7 @@ from contract.resources import Int32, Timestamp
 from contract.times import rfc3339
 from eventlog.append import Unreplicated
 from query.paging import link_to_next
-from query.parameters import Number, Parameters, id_of
+from query.parameters import Number, Parameters
 from query.routes import MEDIA_TYPE, get
 
 _OF_CHANGES = ("unknown-parameter", "invalid-header", "outcome-unknown")

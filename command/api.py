@@ -13,7 +13,6 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from command.domain.refusals import Refused
-from command.fields import uuid_text
 from command.metrics import CommandMetrics
 from command.problems import problem_of
 from command.submission import (
@@ -121,14 +120,6 @@ def _is_dry_run(request: Request) -> bool:
     if values not in (["true"], ["false"]):
         raise Problem("invalid-parameter", "dry_run: must be true or false, once.", parameter="dry_run")
     return values == ["true"]
-
-
-def path_id(value: str) -> str:
-    """The id in a path, in canonical text. Raises Problem `not-found` for what is no UUID."""
-    canonical = uuid_text(value)
-    if canonical is None:
-        raise Problem("not-found", f"There is no resource with the id {value[:100]!r}.")
-    return canonical
 
 
 def route(

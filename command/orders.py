@@ -17,11 +17,12 @@ from command.domain.placing import WantedLine
 from command.domain.product import Product
 from command.domain.refusals import ExternalIdTaken, UnknownUser
 from command.fields import LINES_MAX, Body, ExternalId, GivenMoney, Id, Quantity, Sku, Text
-from command.states import States, split
+from command.states import States
 from command.submission import Outcome
 from command.views import order_answer
 from contract.callers import EVERYONE, Viewer, caller_of
 from contract.examples import PLACE, shown
+from contract.names import split
 from contract.requests import StrictRoute
 from contract.resources import OrderView
 from eventlog.events.record import Record

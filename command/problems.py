@@ -4,13 +4,8 @@ from dataclasses import asdict
 
 from command.domain import money, refusals
 from command.domain.user import stream as user_stream
-from command.states import split
+from contract.names import path_of, split
 from contract.problems import Problem
-
-
-def path_of(stream: str) -> str:
-    kind, entity_id = split(stream)
-    return f"/{kind}s/{entity_id}"
 
 
 def problem_of(refusal: refusals.Refused) -> Problem:  # noqa: C901, PLR0912 - a case for each refusal, and no logic

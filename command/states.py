@@ -18,6 +18,7 @@ from command.domain.product import Product
 from command.domain.refusals import VersionMismatch
 from command.domain.user import User
 from command.shapes import shape_of_class
+from contract.names import split
 from contract.times import rfc3339
 from eventlog import read
 from eventlog.codec import Codec, UnreadableEvent
@@ -81,12 +82,6 @@ KINDS: dict[str, Kind] = {
     # Orders are many, large, and seldom asked for again: they are loaded when they are.
     "order": Kind.of(Order, order.evolve, kept=False),
 }
-
-
-def split(stream: str) -> tuple[str, str]:
-    """A stream's kind and the id in it."""
-    kind, _, entity_id = stream.partition("-")
-    return kind, entity_id
 
 
 def is_order(stream: str) -> bool:

@@ -6,13 +6,14 @@ from fastapi import APIRouter, Request, Response
 from pydantic import Field
 
 from contract.callers import caller_of, scope
+from contract.names import known_id
 from contract.requests import StrictRoute
 from feed.event_views import EventPage
 from feed.reader import LogReader
 from query.database import Reads
 from query.parameters import Number, Parameters, Position
 from query.parked import absent
-from query.routes import get, known_id, page_response
+from query.routes import get, page_response
 from query.sync import Sync
 from query.waiting import WaitingReads
 

@@ -13,9 +13,9 @@ import msgspec
 from fastapi import Request
 from sqlalchemy import Column
 
+from contract.names import id_of
 from contract.problems import Problem
 from contract.times import rfc3339
-from query.parameters import id_of
 
 SortValue = datetime | Decimal | str
 

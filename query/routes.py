@@ -9,9 +9,8 @@ from pydantic import BaseModel
 from contract.caching import NO_STORE
 from contract.callers import Security
 from contract.openapi import POSITION, Documented, header, problems
-from contract.problems import Problem
 from query.paging import link_to_next
-from query.parameters import CursorParameters, Parameters, id_of
+from query.parameters import CursorParameters, Parameters
 
 MEDIA_TYPE = "application/json"
 
@@ -96,14 +95,6 @@ def get(
         return endpoint
 
     return serve
-
-
-def known_id(text: str) -> str:
-    """An id from a path. Raises Problem `not-found`: what is no UUID is nobody's id."""
-    try:
-        return id_of(text)
-    except ValueError:
-        raise Problem("not-found", f"{text[:100]!r} is no id: ids are UUIDs.") from None
 
 
 def page_response(

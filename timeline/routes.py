@@ -9,6 +9,7 @@ from pydantic import Field
 from contract.caching import IMMUTABLE_PRIVATE, REVALIDATED
 from contract.callers import caller_of, scope
 from contract.headers import none_match
+from contract.names import known_id, path_of
 from contract.problems import Problem
 from contract.requests import StrictRoute
 from contract.resources import Explanation, HistoryPage
@@ -18,12 +19,12 @@ from feed.routes import SCOPES
 from query.database import Reads
 from query.parameters import Name, Number, Parameters, Position
 from query.parked import absent
-from query.routes import MEDIA_TYPE, get, json_response, known_id, page_response
+from query.routes import MEDIA_TYPE, get, json_response, page_response
 from query.single import VERSION_MAX, PastParameters
 from query.sync import Positioned, Sync
 from query.waiting import WaitingReads
 from timeline.reading import NOW, AsOf, Past, Timeline, Version, When, let_others_run
-from timeline.resources import explanation, path_of
+from timeline.resources import explanation
 
 # A deployment of a release that knows the event ends this, so an early retry is of no use.
 _UNREADABLE_RETRY_SECONDS = 60
