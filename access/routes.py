@@ -19,16 +19,17 @@ from access.store import StoredKey
 from contract.caching import NO_STORE
 from contract.callers import SCOPES, Caller, caller_of, scope
 from contract.examples import KEY_ID, REGISTERED, page_of, shown
+from contract.names import id_of
 from contract.observation import observation_of
 from contract.openapi import problems
 from contract.problems import Problem
 from contract.requests import StrictRoute
 from contract.resources import Int32, Timestamp
+from contract.times import rfc3339
 from eventlog.append import Unreplicated
 from query.paging import link_to_next
-from query.parameters import Number, Parameters, id_of
+from query.parameters import Number, Parameters
 from query.routes import MEDIA_TYPE, get
-from query.views import timestamp
 
 _OF_CHANGES = ("unknown-parameter", "invalid-header", "outcome-unknown")
 _OF_BODIES = ("malformed-json", "body-too-large", "unsupported-media-type", "validation-error")
@@ -241,7 +242,7 @@ def _view(row: StoredKey) -> dict[str, Any]:
 
 
 def _shown(value: object) -> object:
-    return timestamp(value) if isinstance(value, datetime) else value
+    return rfc3339(value) if isinstance(value, datetime) else value
 
 
 def _issued(issued: Issued) -> Response:

@@ -19,7 +19,7 @@ from psycopg_pool import AsyncConnectionPool
 from starlette.responses import Response
 
 from command.orders import PlaceOrderBody
-from command.states import rfc3339
+from contract.times import rfc3339
 from eventlog.ids import new_id
 
 CONNECTIONS = 20

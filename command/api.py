@@ -13,10 +13,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from command.domain.refusals import Refused
-from command.fields import uuid_text
 from command.metrics import CommandMetrics
 from command.problems import problem_of
-from command.states import rfc3339
 from command.submission import (
     Answer,
     Command,
@@ -36,6 +34,7 @@ from contract.headers import KEY_LENGTH_MAX, idempotency_key
 from contract.observation import observation_of
 from contract.openapi import POSITION, header, header_reference, problems
 from contract.problems import Problem
+from contract.times import rfc3339
 from eventlog.codec import UnreadableEvent, encode
 from eventlog.ids import new_id
 
@@ -121,14 +120,6 @@ def _is_dry_run(request: Request) -> bool:
     if values not in (["true"], ["false"]):
         raise Problem("invalid-parameter", "dry_run: must be true or false, once.", parameter="dry_run")
     return values == ["true"]
-
-
-def path_id(value: str) -> str:
-    """The id in a path, in canonical text. Raises Problem `not-found` for what is no UUID."""
-    canonical = uuid_text(value)
-    if canonical is None:
-        raise Problem("not-found", f"There is no resource with the id {value[:100]!r}.")
-    return canonical
 
 
 def route(

@@ -8,7 +8,7 @@ from pydantic import Field
 from starlette.requests import Request
 from starlette.responses import Response
 
-from command.api import Commands, path_id, route
+from command.api import Commands, route
 from command.domain import cancelling, product
 from command.domain import order as rules
 from command.domain.product import Product
@@ -20,6 +20,7 @@ from command.views import order_answer
 from contract.callers import ANY_CALLER, EVERYONE, Viewer, caller_of
 from contract.examples import CANCEL, shown
 from contract.headers import if_match
+from contract.names import known_id
 from contract.problems import Problem
 from contract.resources import OrderView
 from eventlog.events.record import Record
@@ -77,7 +78,6 @@ def products_of(states: States, order_id: str) -> Iterable[str]:
 
 
 def known_products(states: States, order: Entity[rules.Order]) -> dict[str, Product]:
-    """The order's products, by id."""
     entities = {item.product_id: states.product(item.product_id) for item in order.state.items}
     return {product_id: entity.state for product_id, entity in entities.items() if entity}
 
@@ -93,8 +93,6 @@ def _quantities(body: CancelOrderBody) -> dict[int, int] | None:
 
 
 def add_routes(routes: APIRouter, commands: Commands) -> None:
-    """Add the routes to those of orders."""
-
     @route(
         routes,
         "POST",
@@ -108,7 +106,7 @@ def add_routes(routes: APIRouter, commands: Commands) -> None:
         """Cancel what is left of an order, or some of its lines, and restock. Already cancelled: nothing happens."""
         asked = body or CancelOrderBody()
         viewer = caller_of(request).viewer
-        command = CancelOrder(path_id(id), _quantities(asked), asked.reason, if_match(request), viewer)
+        command = CancelOrder(known_id(id), _quantities(asked), asked.reason, if_match(request), viewer)
         return await commands.run(request, command, asked)
 
     @routes.api_route(

@@ -6,9 +6,10 @@ from dataclasses import InitVar, dataclass, field
 from datetime import datetime
 from itertools import islice
 
-from command.states import NotLoaded, States, is_order, rfc3339, shape_of
+from command.states import NotLoaded, States, is_order, shape_of
 from command.submission import Answer, KeyReused, Outcome, Submission
 from command.waiting import Waiting
+from contract.times import rfc3339
 from eventlog.batch import Batch, NewEvent
 from eventlog.codec import UnreadableEvent, encode
 from eventlog.events import SCHEMA_VERSIONS

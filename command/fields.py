@@ -18,6 +18,7 @@ from pydantic_core import PydanticCustomError
 
 from command.domain import money
 from command.domain.currencies import CURRENCIES
+from contract.names import id_of
 
 NAME_LENGTH_MAX = 200
 KEY_LENGTH_MAX = 100
@@ -27,7 +28,6 @@ LINES_MAX = 1_000
 QUANTITY_MAX = 1_000_000
 STOCK_MAX = 10**12
 
-_UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _EMAIL = re.compile(r"[^@\s]+@[^@\s]+")
 # PostgreSQL stores no NUL: one of them would fail everybody's commands in its batch. The others are never meant, and
 # are trouble in terminals and spreadsheets. Lone surrogates are refused by pydantic: they are no text.
@@ -41,16 +41,11 @@ class Body(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
-def uuid_text(value: str) -> str | None:
-    """A UUID in canonical text, or None if it is none."""
-    lowered = value.lower()
-    return lowered if _UUID.fullmatch(lowered) else None
-
-
 def _uuid(value: Any) -> Any:
-    if not isinstance(value, str) or (canonical := uuid_text(value)) is None:
-        raise PydanticCustomError("uuid", "must be a UUID such as 01890a5d-ac96-774b-bcce-b302099a8057")
-    return canonical
+    try:
+        return id_of(value)
+    except (TypeError, ValueError):
+        raise PydanticCustomError("uuid", "must be a UUID such as 01890a5d-ac96-774b-bcce-b302099a8057") from None
 
 
 def _money(value: Any) -> Decimal:

@@ -19,7 +19,6 @@ class CommandMetrics:
         self._commands = Counter("orders_commands", "Commands by outcome", labels, registry=registry)
 
     def count(self, command: str, outcome: str, code: str = "") -> None:
-        """Count one command."""
         self._commands.labels(command, outcome, code).inc()
 
 
@@ -49,7 +48,6 @@ class WriterMetrics:
         self._wait.observe(seconds)
 
     def appended(self, seconds: float, decisions: int, events: Sequence[NewEvent]) -> None:
-        """A batch was committed."""
         self._append.observe(seconds)
         self._decisions.observe(decisions)
         for kind, number in Counts([it.type for it in events]).items():

@@ -17,11 +17,12 @@ from command.domain.placing import WantedLine
 from command.domain.product import Product
 from command.domain.refusals import ExternalIdTaken, UnknownUser
 from command.fields import LINES_MAX, Body, ExternalId, GivenMoney, Id, Quantity, Sku, Text
-from command.states import States, split
+from command.states import States
 from command.submission import Outcome
 from command.views import order_answer
 from contract.callers import EVERYONE, Viewer, caller_of
 from contract.examples import PLACE, shown
+from contract.names import split
 from contract.requests import StrictRoute
 from contract.resources import OrderView
 from eventlog.events.record import Record
@@ -66,7 +67,6 @@ class ProductRef(Record, frozen=True):
         return states.owner(product.sku_claim(self.sku or ""))
 
     def product(self, states: States) -> Product | None:
-        """The product, if there is one."""
         stream = self.stream(states)
         entity = states.product(split(stream)[1]) if stream else None
         return entity.state if entity else None
@@ -117,7 +117,6 @@ class PlaceOrder(Record, frozen=True):
 
 
 def router(commands: Commands) -> APIRouter:
-    """The routes of orders, on the given writer."""
     routes = APIRouter(route_class=StrictRoute, tags=["orders"])
 
     @route(

@@ -2,78 +2,51 @@
 
 from dataclasses import asdict
 
-from command.domain import money
-from command.domain.refusals import (
-    AlreadyRegistered,
-    Deleted,
-    Discontinued,
-    EmailTaken,
-    ExternalIdTaken,
-    Missing,
-    MixedCurrency,
-    NotCancellable,
-    OutOfStock,
-    PriceChanged,
-    Refused,
-    SkuTaken,
-    StockNotKept,
-    StockOutOfRange,
-    UnknownLine,
-    UnknownProduct,
-    UnknownUser,
-    VersionMismatch,
-)
+from command.domain import money, refusals
 from command.domain.user import stream as user_stream
-from command.states import split
+from contract.names import path_of, split
 from contract.problems import Problem
 
 
-def path_of(stream: str) -> str:
-    """The path of the resource that a stream is about."""
-    kind, entity_id = split(stream)
-    return f"/{kind}s/{entity_id}"
-
-
-def problem_of(refusal: Refused) -> Problem:  # noqa: C901, PLR0912 - a case for each refusal, and no logic
-    """The problem that answers a refusal."""
+def problem_of(refusal: refusals.Refused) -> Problem:  # noqa: C901, PLR0912 - a case for each refusal, and no logic
     match refusal:
-        case Missing(stream):
+        case refusals.Missing(stream):
             return Problem("not-found", f"There is no {split(stream)[0]} with the id {split(stream)[1]}.")
-        case Deleted(stream):
+        case refusals.Deleted(stream):
             return Problem("gone", f"The user {split(stream)[1]} has been deleted.")
-        case VersionMismatch(expected, actual):
+        case refusals.VersionMismatch(expected, actual):
             detail = f"The resource has version {actual}, not {expected}."
             return Problem("version-mismatch", detail, headers={"ETag": f'"{actual}"'})
-        case EmailTaken(email):
+        case refusals.EmailTaken(email):
             return Problem("email-taken", f"Another user has the e-mail address {email}.")
-        case SkuTaken(sku, owner):
+        case refusals.SkuTaken(sku, owner):
             return Problem("sku-taken", f"Another product has the SKU {sku}.", headers={"Location": path_of(owner)})
-        case AlreadyRegistered(user_id):
+        case refusals.AlreadyRegistered(user_id):
             path = path_of(user_stream(user_id))
             return Problem("already-registered", f"The caller is the user {user_id}.", headers={"Location": path})
-        case ExternalIdTaken(external_id, None):
+        case refusals.ExternalIdTaken(external_id, None):
             return Problem("duplicate-external-id", f"The external_id {external_id} is taken.")
-        case ExternalIdTaken(external_id, str(owner)):
+        case refusals.ExternalIdTaken(external_id, str(owner)):
             detail = f"The external_id {external_id} belongs to {path_of(owner)}."
             return Problem("duplicate-external-id", detail, headers={"Location": path_of(owner)})
-        case UnknownUser(user_id):
+        case refusals.UnknownUser(user_id):
             error = {"pointer": "/user_id", "code": "unknown-user", "detail": "no such user, or deleted"}
             return Problem("unknown-user", f"The user {user_id} does not exist or has been deleted.", errors=[error])
-        case UnknownProduct(lines):
+        case refusals.UnknownProduct(lines):
             return Problem(
                 "unknown-product",
                 f"The order names products that do not exist, on {_lines(lines)}.",
                 errors=_line_errors(lines, "unknown-product", "no such product"),
             )
-        case Discontinued(lines):
+        case refusals.Discontinued(lines):
             return Problem(
                 "product-discontinued",
                 f"The order names products that are no longer sold, on {_lines(lines)}.",
                 errors=_line_errors(lines, "product-discontinued", "no longer sold"),
             )
-        case MixedCurrency(currencies):
+        case refusals.MixedCurrency(currencies):
             return Problem("mixed-currency", f"The products have the currencies {', '.join(currencies)}.")
-        case PriceChanged(changes):
+        case refusals.PriceChanged(changes):
             return Problem(
                 "price-changed",
                 f"The price differs from expected_unit_price on {_lines([it.line for it in changes])}.",
@@ -82,18 +55,18 @@ def problem_of(refusal: Refused) -> Problem:  # noqa: C901, PLR0912 - a case for
                     for it in changes
                 ],
             )
-        case OutOfStock(shortages):
+        case refusals.OutOfStock(shortages):
             detail = f"There is not enough in stock for {_lines([it.line for it in shortages])}."
             return Problem("insufficient-stock", detail, lines=[asdict(it) for it in shortages])
-        case UnknownLine(lines):
+        case refusals.UnknownLine(lines):
             unknown = [{"line": line} for line in lines]
             return Problem("unknown-line", f"The order has no {_lines(lines)}.", lines=unknown)
-        case NotCancellable(lines_asked):
+        case refusals.NotCancellable(lines_asked):
             detail = f"Fewer pieces are left to cancel than requested on {_lines([it.line for it in lines_asked])}."
             return Problem("quantity-not-cancellable", detail, lines=[asdict(it) for it in lines_asked])
-        case StockNotKept(sku):
+        case refusals.StockNotKept(sku):
             return Problem("stock-not-kept", f"The product {sku} is not kept in stock.")
-        case StockOutOfRange(stock):
+        case refusals.StockOutOfRange(stock):
             error = {"pointer": "/delta", "code": "too-large", "detail": f"the stock would be {stock}"}
             return Problem("validation-error", "The stock would be above 10^12.", errors=[error])
     raise AssertionError(f"no problem for {refusal!r}")

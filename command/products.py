@@ -9,7 +9,7 @@ from pydantic_core import PydanticCustomError
 from starlette.requests import Request
 from starlette.responses import Response
 
-from command.api import Commands, path_id, route
+from command.api import Commands, route
 from command.domain import product as rules
 from command.domain.order import Decided
 from command.domain.product import Product
@@ -20,6 +20,7 @@ from command.submission import Answer, Outcome
 from command.views import product_answer
 from contract.examples import ADD, shown
 from contract.headers import if_match
+from contract.names import known_id
 from contract.requests import StrictRoute
 from contract.resources import ProductView
 from eventlog.events import ProductEvent
@@ -137,7 +138,6 @@ def _outcome(
 
 
 def router(commands: Commands) -> APIRouter:
-    """The routes, on the given writer."""
     routes = APIRouter(route_class=StrictRoute, tags=["products"])
 
     @route(routes, "POST", "/products", ProductView, "sku-taken", needs="products:write")
@@ -149,19 +149,19 @@ def router(commands: Commands) -> APIRouter:
     @route(routes, "PUT", "/products/{id}", ProductView, needs="products:write")
     async def change_product(id: str, body: ChangeProductBody, request: Request) -> Response:
         """Change a product's name and price; orders keep the ones they were placed with."""
-        return await commands.run(request, ChangeProduct(path_id(id), body.name, body.price, if_match(request)))
+        return await commands.run(request, ChangeProduct(known_id(id), body.name, body.price, if_match(request)))
 
     @route(routes, "DELETE", "/products/{id}", None, needs="products:write")
     async def discontinue_product(id: str, request: Request) -> Response:
         """Sell it no longer. Orders stay, and cancelling one still restocks it. Again: 204 again."""
-        return await commands.run(request, DiscontinueProduct(path_id(id), if_match(request)))
+        return await commands.run(request, DiscontinueProduct(known_id(id), if_match(request)))
 
     @route(
         routes, "POST", "/products/{id}/stock", ProductView, "insufficient-stock", "stock-not-kept", needs="stock:write"
     )
     async def adjust_stock(id: str, body: AdjustStockBody, request: Request) -> Response:
         """Add to the stock, or take from it, never below zero."""
-        command = AdjustStock(path_id(id), body.delta, body.reason, if_match(request))
+        command = AdjustStock(known_id(id), body.delta, body.reason, if_match(request))
         return await commands.run(request, command, body)
 
     return routes

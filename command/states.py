@@ -7,8 +7,6 @@ stream that somebody else has appended to. What is not here is loaded from a sna
 from collections.abc import Callable, Container, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from functools import lru_cache
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import msgspec
@@ -20,6 +18,8 @@ from command.domain.product import Product
 from command.domain.refusals import VersionMismatch
 from command.domain.user import User
 from command.shapes import shape_of_class
+from contract.names import split
+from contract.times import rfc3339
 from eventlog import read
 from eventlog.codec import Codec, UnreadableEvent
 from eventlog.read import PastEvent
@@ -84,25 +84,12 @@ KINDS: dict[str, Kind] = {
 }
 
 
-@lru_cache(maxsize=8)  # all commands of a batch that do not bring their own time have the same
-def rfc3339(at: datetime) -> str:
-    """A time as it stands in resources: UTC, six decimals, `Z`."""
-    return at.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
-
-
-def split(stream: str) -> tuple[str, str]:
-    """A stream's kind and the id in it."""
-    kind, _, entity_id = stream.partition("-")
-    return kind, entity_id
-
-
 def is_order(stream: str) -> bool:
     """Whether the stream is an order's, which may have a thousand lines."""
     return stream.startswith("order-")
 
 
 def shape_of(stream: str) -> int:
-    """The shape that the stream's state has in this release."""
     return KINDS[split(stream)[0]].shape
 
 
@@ -124,7 +111,6 @@ class States:
         return key in self._streams or key in self._claims or key in self._unreadable
 
     def is_not_loaded(self, stream: str) -> bool:
-        """Whether the loader has to load the stream first."""
         return isinstance(self._unreadable.get(stream), NotLoaded)
 
     def user(self, user_id: str) -> Entity[User] | None:
@@ -148,7 +134,6 @@ class States:
         return entity.version if entity else 0
 
     def owner(self, claim: str) -> str | None:
-        """The stream that has the claim."""
         return self._claims[claim]
 
     def evolve(self, stream: str, event: object, at: str) -> Entity[Any]:

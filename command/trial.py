@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 import msgspec
 
-from command.states import States, split
+from command.states import States
 from command.submission import Answer, Command, Outcome
+from contract.names import split
 from eventlog.codec import encode
 
 

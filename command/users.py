@@ -6,7 +6,7 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from command.api import Commands, path_id, route
+from command.api import Commands, route
 from command.domain import user as rules
 from command.domain.refusals import AlreadyRegistered, Deleted, EmailTaken, ExternalIdTaken, Missing
 from command.domain.user import User
@@ -18,6 +18,7 @@ from contract.callers import EVERYONE, Caller, Viewer, caller_of
 from contract.emails import email_key
 from contract.examples import REGISTER, shown
 from contract.headers import if_match
+from contract.names import known_id
 from contract.problems import Problem
 from contract.requests import StrictRoute
 from contract.resources import UserView
@@ -150,7 +151,6 @@ def own_external_id(caller: Caller, given: str | None) -> str | None:
 
 
 def router(commands: Commands) -> APIRouter:
-    """The routes, on the given writer."""
     routes = APIRouter(route_class=StrictRoute, tags=["users"])
 
     @route(
@@ -174,11 +174,11 @@ def router(commands: Commands) -> APIRouter:
     async def change_user(id: str, body: ChangeUserBody, request: Request) -> Response:
         """Change a user's name and e-mail address. Nothing is appended when both are equal."""
         viewer = caller_of(request).viewer
-        return await commands.run(request, ChangeUser(path_id(id), body.name, body.email, if_match(request), viewer))
+        return await commands.run(request, ChangeUser(known_id(id), body.name, body.email, if_match(request), viewer))
 
     @route(routes, "DELETE", "/users/{id}", None, needs="users:write")
     async def delete_user(id: str, request: Request) -> Response:
         """Delete a user. Orders stay; the e-mail address and external_id are free again. Again: 204 again."""
-        return await commands.run(request, DeleteUser(path_id(id), if_match(request), caller_of(request).viewer))
+        return await commands.run(request, DeleteUser(known_id(id), if_match(request), caller_of(request).viewer))
 
     return routes

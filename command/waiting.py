@@ -47,7 +47,6 @@ class Queue:
 
     @property
     def is_closed(self) -> bool:
-        """Whether it takes no new commands."""
         return self._is_closed
 
     def close(self) -> None:

@@ -73,7 +73,6 @@ class Gate:
         return answer
 
     def sign_out(self) -> Response:
-        """Have the browser forget the key."""
         answer = self._renderer.redirect(self._renderer.url("/"))
         answer.delete_cookie(
             KEY_COOKIE, path=self._renderer.base, secure=self._is_secure, httponly=True, samesite="strict"

@@ -57,7 +57,6 @@ class Import(NamedTuple):
 
     @property
     def rows(self) -> int:
-        """How many rows were read."""
         return self.accepted + self.already_there + sum(self.refused.values())
 
 

@@ -203,7 +203,6 @@ def _minute_of(connection: Connection, position: int, otherwise: datetime) -> da
 
 
 def event(connection: Connection, position: int) -> Event | None:
-    """The event at a position, with all of its data."""
     row = connection.execute(ONE, (position,)).fetchone()
     return Event(*row) if row else None
 

@@ -63,12 +63,10 @@ class Pulse(NamedTuple):
 
     @property
     def word(self) -> str:
-        """The state in a word or two."""
         return {"ok": "Ready", "warn": "Needs a look", "bad": "Not well"}[self.level]
 
     @property
     def sentence(self) -> str:
-        """The state in a sentence."""
         if not self.findings:
             return "All is well."
         worst = [it for it in self.findings if it.level == self.level]

@@ -10,6 +10,7 @@ from starlette.responses import HTMLResponse, RedirectResponse
 
 from console import words
 from console.static import DIGEST
+from contract.times import rfc3339
 
 # The pages of the menu: path and name.
 MENU = (
@@ -56,8 +57,8 @@ class Renderer:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        filters = (words.number, words.span, words.moment, words.minute, words.iso, words.size, words.short)
-        self._templates.filters.update({it.__name__: it for it in (*filters, words.ago, words.code)})
+        filters = (words.number, words.span, words.moment, words.minute, words.size, words.short)
+        self._templates.filters.update({it.__name__: it for it in (*filters, words.ago, words.code)} | {"iso": rfc3339})
         self._templates.globals.update(
             menu=MENU, url=self.url, static=lambda name: f"{base}/static/{DIGEST}/{name}", counted=words.counted
         )
@@ -68,7 +69,6 @@ class Renderer:
         return self.base + path + (f"?{urlencode(given, doseq=True)}" if given else "")
 
     def page(self, request: Request, template: str, status: int = 200, **values: Any) -> HTMLResponse:
-        """A page. `values` are the template's."""
         nonce = secrets.token_urlsafe(18)
         theme = request.cookies.get(THEME_COOKIE, "")
         # The address of this page, for links back to it and for its own refreshing.

@@ -23,7 +23,6 @@ DIGEST = hashlib.sha256(b"".join(content for content, _ in _contents.values())).
 
 
 async def static(request: Request) -> Response:
-    """A file of this version."""
     version, name = request.path_params["version"], request.path_params["name"]
     if version != DIGEST or name not in _contents:
         raise HTTPException(404)

@@ -43,11 +43,6 @@ def minute(at: datetime) -> str:
     return at.astimezone(UTC).strftime("%Y-%m-%d %H:%M")
 
 
-def iso(at: datetime) -> str:
-    """A time as RFC 3339 in UTC, for links and for the `datetime` of an element."""
-    return at.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
-
-
 def typed_time(text: str) -> datetime:
     """A time that somebody typed; without a zone it is UTC. Raises ValueError and OverflowError."""
     at = datetime.fromisoformat(text.upper())
@@ -55,7 +50,6 @@ def typed_time(text: str) -> datetime:
 
 
 def size(length: int) -> str:
-    """A number of bytes."""
     if length < 1024:
         return f"{length} B"
     if length < 1024**2:

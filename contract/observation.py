@@ -35,7 +35,6 @@ class Observation:
 
 
 def begin(scope: Scope, observation: Observation) -> None:
-    """Attach the observation to a request."""
     scope[_KEY] = observation
 
 

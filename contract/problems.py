@@ -1,16 +1,18 @@
 """Errors as RFC 9457 problem documents: the exception, and the answer that is made of it."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import msgspec
-from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from contract.caching import NO_STORE
 from contract.problem_types import PROBLEMS
+
+if TYPE_CHECKING:  # the worker and the command line answer with problems, and need no FastAPI
+    from fastapi.exceptions import RequestValidationError
 
 MEDIA_TYPE = "application/problem+json"
 ERRORS_MAX = 100  # errors listed in a validation problem: a body can have 100,000
@@ -73,7 +75,7 @@ class Problem(HTTPException):
         return response
 
 
-def problem_of(invalid: RequestValidationError) -> Problem:
+def problem_of(invalid: "RequestValidationError") -> Problem:
     """The problem of a request that its declaration refuses: 404 for the path, 400 for the query, 422 for the body."""
     by_place: dict[str, list[dict[str, Any]]] = {}
     for error in invalid.errors():

@@ -15,45 +15,34 @@ _BEFORE = "OVER (ORDER BY {order} ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDI
 SIZE_BEFORE = f"coalesce(sum(octet_length(data::text)) {_BEFORE} AS size_before"
 STORED_BEFORE = f"coalesce(sum(pg_column_size(data)) {_BEFORE} AS stored_before"
 
-# Each answers one row: the head's position, the events as a JSON array, the last one's position (or version), and the
-# last that there is. Parameters: after, limit; the stream's also: stream. A stream that does not exist has no last.
-LOG_PAGE = f"""
-SELECT head.position, coalesce(page.events, '[]'), coalesce(page.last, %(after)s::bigint), head.position
+_PAGE = f"""
+SELECT head.position, coalesce(page.events, '[]'), coalesce(page.last, %(after)s::bigint), {{end}}
 FROM log.head AS head, LATERAL (
-    SELECT json_agg({_EVENT} ORDER BY position) AS events, max(position) AS last
+    SELECT json_agg({_EVENT} ORDER BY {{order}}) AS events, max({{order}}) AS last
     FROM (
-        SELECT *, {SIZE_BEFORE.format(order="position")}
+        SELECT *, {SIZE_BEFORE}
         FROM (
-            SELECT *, {STORED_BEFORE.format(order="position")}
-            FROM log.events
-            WHERE position > %(after)s::bigint
-                AND position <= least(%(after)s::bigint + %(limit)s::bigint, head.position)
+            SELECT *, {STORED_BEFORE}
+            FROM log.events WHERE {{within}} AND {{order}} > %(after)s::bigint AND {{order}} <= {{up_to}}
         ) AS stored
         WHERE stored_before < {PAGE_BYTES_MAX}
     ) AS wanted
     WHERE size_before < {PAGE_BYTES_MAX}
 ) AS page
-""".encode()  # noqa: S608 - put together from constants
+"""  # noqa: S608 - put together from constants
+_UP_TO = "%(after)s::bigint + %(limit)s::bigint"
 
-STREAM_PAGE = f"""
-SELECT head.position, coalesce(page.events, '[]'), coalesce(page.last, %(after)s::bigint), whole.last
-FROM log.head AS head, LATERAL (
-    SELECT json_agg({_EVENT} ORDER BY version) AS events, max(version) AS last
-    FROM (
-        SELECT *, {SIZE_BEFORE.format(order="version")}
-        FROM (
-            SELECT *, {STORED_BEFORE.format(order="version")}
-            FROM log.events
-            WHERE stream = %(stream)s AND version > %(after)s::bigint
-                AND version <= %(after)s::bigint + %(limit)s::bigint
-        ) AS stored
-        WHERE stored_before < {PAGE_BYTES_MAX}
-    ) AS wanted
-    WHERE size_before < {PAGE_BYTES_MAX}
-) AS page, LATERAL (
-    SELECT max(version) AS last FROM log.events WHERE stream = %(stream)s
-) AS whole
-""".encode()  # noqa: S608 - put together from constants
+# Each answers one row: the head's position, the events as a JSON array, the last one's position (or version), and the
+# last that there is. Parameters: after, limit; the stream's also: stream. A stream that does not exist has no last.
+LOG_PAGE = _PAGE.format(
+    order="position", within="true", up_to=f"least({_UP_TO}, head.position)", end="head.position"
+).encode()
+STREAM_PAGE = _PAGE.format(
+    order="version",
+    within="stream = %(stream)s",
+    up_to=_UP_TO,
+    end="(SELECT max(version) FROM log.events WHERE stream = %(stream)s)",
+).encode()
 
 HEAD = b"SELECT position FROM log.head"
 

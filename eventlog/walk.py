@@ -37,7 +37,6 @@ def walk(connection: Connection, stream: str | None, after: int, limit: int | No
 
 
 def exists(connection: Connection, stream: str) -> bool:
-    """Whether the stream has an event."""
     found = connection.execute("SELECT FROM log.events WHERE stream = %s AND version = 1", (stream,))
     return found.rowcount > 0
 

@@ -9,9 +9,8 @@ from contract.requests import StrictRoute
 from contract.resources import ActorView, Int64, Timestamp
 from feed.reader import LogReader
 from query.database import Reads
-from query.paging import link_to_next
 from query.parameters import Id, Number, Parameters
-from query.routes import get, json_response
+from query.routes import get, page_response
 from query.sync import Sync
 from query.waiting import WaitingReads
 
@@ -70,9 +69,6 @@ def router(reads: Reads, waiting: WaitingReads | None = None) -> APIRouter:
         """What was done to the service itself: keys, replays, retries, skips. Newest first."""
         parameters = ActParameters.of(request)
         acts = await sync.answer(request, lambda: log.acts(parameters.cursor, parameters.limit))
-        if acts.following is None:
-            return json_response(b'{"data":' + acts.data + b',"next":null}', acts.position)
-        body = b'{"data":' + acts.data + b',"next":"' + acts.following.encode() + b'"}'
-        return json_response(body, acts.position, Link=link_to_next(request, cursor=acts.following))
+        return page_response(request, acts.data, acts.position, acts.following)
 
     return routes

@@ -20,7 +20,6 @@ from eventlog.events.record import Record
 
 
 def _models() -> Iterator[type[BaseModel]]:
-    """The envelope of an event of each type, with its data."""
     for event in SCHEMA_VERSIONS:
         name = event.__name__
         fields: dict[str, Any] = {

@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 from contract.callers import NOBODYS_ID, Viewer
+from contract.names import split
 from eventlog import pages
 from query.database import Reads, Statement
 
@@ -68,7 +69,7 @@ class LogReader:
 
         A viewer who does not see everything sees his user and that user's orders.
         """
-        kind, _, id_ = stream.partition("-")
+        kind, id_ = split(stream)
         if viewer.everyone or (kind == "user" and viewer.sees(id_)):
             return stream
         if kind == "order":

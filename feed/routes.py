@@ -6,14 +6,14 @@ from fastapi import APIRouter, Request, Response
 from pydantic import Field
 
 from contract.callers import caller_of, scope
+from contract.names import known_id
 from contract.requests import StrictRoute
 from feed.event_views import EventPage
 from feed.reader import LogReader
 from query.database import Reads
-from query.paging import link_to_next
 from query.parameters import Number, Parameters, Position
 from query.parked import absent
-from query.routes import get, json_response, known_id
+from query.routes import get, page_response
 from query.sync import Sync
 from query.waiting import WaitingReads
 
@@ -44,11 +44,8 @@ def router(reads: Reads, waiting: WaitingReads | None = None) -> APIRouter:
         events = await sync.answer(request, lambda: log.page(stream, parameters.after, parameters.limit, viewer))
         if events.data is None:
             raise absent(request.url.path.removesuffix("/events"), events.position, parked=False)
-        if not events.more:
-            return json_response(b'{"data":' + events.data + b',"next":null}', events.position)
-        following = str(events.last)
-        body = b'{"data":' + events.data + b',"next":"' + following.encode() + b'"}'
-        return json_response(body, events.position, Link=link_to_next(request, after=following))
+        following = str(events.last) if events.more else None
+        return page_response(request, events.data, events.position, following, "after")
 
     @get(
         routes,

@@ -100,7 +100,6 @@ class Listener:
         return self._channel.get_message(timeout=seconds_max) is not None
 
     def close(self) -> None:
-        """End the subscription and the connection."""
         self._channel.close()
         self._redis.close()
 
@@ -122,7 +121,6 @@ class Bell:
         self.listeners: int | None = None
 
     def start(self) -> None:
-        """Begin to listen to `ring`."""
         self._thread.start()
 
     def stop(self) -> None:

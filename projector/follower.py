@@ -89,11 +89,9 @@ class Follower:
         self._thread = threading.Thread(target=self._run, name=f"project {projection.name}", daemon=True)
 
     def start(self) -> None:
-        """Begin to follow the log."""
         self._thread.start()
 
     def wake(self) -> None:
-        """Look at the log now."""
         self._news.set()
 
     def stop(self) -> None:

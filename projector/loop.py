@@ -42,7 +42,6 @@ class Progress:
 
     @property
     def lag(self) -> int:
-        """How many events are still to be projected."""
         return max(0, self.head - self.position)
 
 
@@ -115,7 +114,6 @@ class Loop:
 
     @contextmanager
     def all_or_nothing(self, connection: Connection) -> Iterator[None]:
-        """Rows and checkpoint, all or nothing."""
         try:
             with self.writer.transaction(connection):
                 yield

@@ -42,7 +42,6 @@ class ProjectorMetrics:
         )
 
     def of(self, projection: str) -> "ProjectionMetrics":
-        """The figures of one projection."""
         return ProjectionMetrics(self, projection)
 
 

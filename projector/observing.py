@@ -34,7 +34,6 @@ class Observer:
         log_parked(connect, self._projection, progress)
 
     def failed(self, error: Exception) -> None:
-        """Count a failed batch."""
         if self._metrics is not None:
             self._metrics.failed("database" if isinstance(error, psycopg.Error) else "fault")
 

@@ -45,7 +45,6 @@ class Parked(NamedTuple):
 
 
 def load(connection: Connection, schema: str) -> list[Parked]:
-    """All parked streams of a schema."""
     return [Parked(*row) for row in connection.execute(sql.SQL(_ALL).format(sql.Identifier(schema, "parked")))]
 
 
@@ -109,17 +108,14 @@ class Parking:
 
     @property
     def count(self) -> int:
-        """How many streams are parked."""
         fresh = sum(stream not in self._parked for stream in self.new)
         return len(self._parked) + fresh - len(self.released - self.new.keys())
 
     @property
     def has_changed(self) -> bool:
-        """Whether `write` changes the table."""
         return bool(self.new or self.released)
 
     def get(self, stream: str) -> Parked | None:
-        """The stream as it is parked, or None."""
         if stream in self.released:
             return self.new.get(stream)
         return self.new.get(stream) or self._parked.get(stream)
@@ -161,7 +157,6 @@ class Parking:
         self.lacks_rows = self.lacks_rows or event.version == 1
 
     def write(self, connection: Connection, schema: str) -> None:
-        """Write what has changed to the table."""
         table = sql.Identifier(schema, "parked")
         if gone := self.released - self.new.keys():
             connection.execute(sql.SQL(_DELETE).format(table), (list(gone),))

@@ -130,5 +130,4 @@ class Projection:
 
 
 def named(projections: Iterable[Projection], name: str) -> Projection | None:
-    """The projection of that name, if there is one."""
     return next((it for it in projections if it.name == name), None)

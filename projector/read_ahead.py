@@ -4,7 +4,6 @@ Without it a replay of 200,000 events took 20 % longer (median of three rounds b
 """
 
 from concurrent.futures import Future, ThreadPoolExecutor
-from types import TracebackType
 from typing import NamedTuple, Self
 
 from psycopg import Connection
@@ -36,13 +35,10 @@ class ReadAhead:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
-        """End the thread and the connection."""
         self._thread.shutdown(cancel_futures=True)
         self._connection.close()
 

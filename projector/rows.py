@@ -39,7 +39,6 @@ class NewRows(NamedTuple):
     rows: Collection[dict[str, Any]]
 
     def write(self, connection: Connection, schema: str) -> None:
-        """Write them."""
         if self.rows:
             connection.execute(_insert(schema, self.table, tuple(self.columns)), (_json(list(self.rows)),))
 
@@ -72,7 +71,6 @@ class Changes:
         self.added: dict[Key, _Sums] = {}
 
     def insert(self, row: dict[str, Any]) -> None:
-        """A new row."""
         if tuple(row) != self.columns:
             raise WrongColumns(
                 f"a row for {self._name} has the columns {', '.join(row)}; {', '.join(self.columns)} are due"
@@ -119,7 +117,6 @@ class Changes:
                 self.add(key, *sums)
 
     def clear(self) -> None:
-        """Forget all changes."""
         self.inserted.clear()
         self.changed.clear()
         self.added.clear()
@@ -194,7 +191,6 @@ class Rows:
         self._of[table].add(key, sums, least, greatest)
 
     def of(self, table: Mapped) -> Changes:
-        """The changes to one table."""
         return self._of[table]
 
     def take(self, later: "Rows") -> None:
@@ -203,7 +199,6 @@ class Rows:
             self._of[table].take(changes)
 
     def clear(self) -> None:
-        """Forget all changes."""
         for changes in self._of.values():
             changes.clear()
 
@@ -219,7 +214,6 @@ class Rows:
 
 
 def write_new(new: Iterable[NewRows], connection: Connection, schema: str) -> None:
-    """Write what `Rows.take_new` returned."""
     for rows in new:
         rows.write(connection, schema)
 

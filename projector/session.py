@@ -35,7 +35,6 @@ class Session:
 
     @property
     def is_open(self) -> bool:
-        """Whether there is a connection that projects."""
         return self._connection is not None and not self._connection.closed
 
     def connection(self) -> Connection:
@@ -57,7 +56,6 @@ class Session:
             hang_up(self._connection)
 
     def close(self) -> None:
-        """Close the connection."""
         if self._connection is not None:
             self._connection.close()
 

@@ -8,7 +8,6 @@ import contextlib
 import dataclasses
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from types import TracebackType
 from typing import Self
 
 import psycopg
@@ -119,7 +118,6 @@ def only_one(connection: Connection, projection: Projection) -> Iterator[None]:
 
 
 def drop_schema(connection: Connection, schema: str) -> None:
-    """Drop a schema with all that is in it, if it is there."""
     connection.execute(sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(sql.Identifier(schema)))
 
 
@@ -143,14 +141,11 @@ class Shadow:
         self._tables = Tables(projection, schema)
 
     def __enter__(self) -> Self:
-        """Make the empty tables."""
         with self._connection.transaction():
             self._tables.create(self._connection, logged=self._logged)
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Drop the schema, if it is still there. When the connection is lost, the next replay or verify drops it."""
         with contextlib.suppress(psycopg.OperationalError):
             drop_schema(self._connection, self.schema)

@@ -89,12 +89,10 @@ class Standing(NamedTuple):
 
     @property
     def name(self) -> str:
-        """The projection's name."""
         return self.projection.name
 
     @property
     def lag_events(self) -> int:
-        """How many events are not projected yet."""
         return max(0, self.head - self.position)
 
     @property
@@ -109,7 +107,6 @@ class Standing(NamedTuple):
 
     @property
     def lag_ms(self) -> int:
-        """The lag in milliseconds."""
         return round(self.lag / timedelta(milliseconds=1))
 
     @property

@@ -61,7 +61,6 @@ class Tables:
                 _run(connection, AddConstraint(constraint))
 
     def analyze(self, connection: Connection) -> None:
-        """Tell the planner what is in the tables."""
         for table in self.metadata.sorted_tables:
             connection.execute(sql.SQL("ANALYZE {}").format(sql.Identifier(self._schema, table.name)))
 

@@ -49,7 +49,6 @@ class Projectors:
         self._thread = threading.Thread(target=self._listen, name="listen", daemon=True)
 
     def start(self) -> None:
-        """Begin to follow the log."""
         for follower in self.followers:
             follower.start()
         self._thread.start()

@@ -1,11 +1,8 @@
 """The read side's connections, and the one way to run a select on them."""
 
 import asyncio
-import os
-import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Any, Self
 
 import psycopg
@@ -15,6 +12,7 @@ from psycopg.pq import Format
 from psycopg_pool import PoolTimeout
 
 from contract.problems import Problem
+from database.deadline import hung_up_after
 from database.sessions import Limits, pool, settle
 
 # Joined look-ups need few connections: one flies while the others wait for it.
@@ -84,9 +82,7 @@ class Reads:
         await self._pool.open()
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         # Whoever is still connecting to a server that does not answer is not waited for.
         await self._pool.close(timeout=1)
 
@@ -133,19 +129,19 @@ class Reads:
     async def _rows(self, statement: Statement, parameters: Mapping[str, object]) -> Sequence[tuple[Any, ...]]:
         connection = await self._pool.getconn()
         loop = asyncio.get_running_loop()
-        deadline = loop.call_later(self._seconds_max, _hang_up, connection)
+        until = loop.time() + self._seconds_max
         try:
-            cursor = await connection.execute(
-                statement.text, parameters, prepare=None if statement.prepared else False, binary=True
-            )
-            return await cursor.fetchall()
+            with hung_up_after(self._seconds_max, connection):
+                cursor = await connection.execute(
+                    statement.text, parameters, prepare=None if statement.prepared else False, binary=True
+                )
+                return await cursor.fetchall()
         except psycopg.OperationalError as error:
-            if loop.time() >= deadline.when():
+            if loop.time() >= until:
                 # It would take as long again.
                 raise Problem("unavailable", "The database did not answer in time.") from error
             raise
         finally:
-            deadline.cancel()
             await self._pool.putconn(connection)
 
 
@@ -156,9 +152,3 @@ def other_version(projection: str) -> Problem:
         f"The tables of {projection} are of another release's version. GET /projections shows how far the rebuild is.",
         headers={"Retry-After": "5"},
     )
-
-
-def _hang_up(connection: psycopg.AsyncConnection[Any]) -> None:
-    # Cancelling would wait for a server that does not answer. A socket shut down ends the wait at once, with an error.
-    with socket.socket(fileno=os.dup(connection.fileno())) as line:
-        line.shutdown(socket.SHUT_RDWR)

@@ -4,30 +4,16 @@ from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any, NamedTuple
 
+import sqlalchemy as sa
 from fastapi import Request, Response
-from sqlalchemy import (
-    BigInteger,
-    Column,
-    ColumnElement,
-    FromClause,
-    Select,
-    Table,
-    bindparam,
-    case,
-    func,
-    literal_column,
-    select,
-    true,
-    tuple_,
-)
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from contract.callers import NOBODYS_ID, caller_of
 from query.database import Reads, Statement
-from query.paging import Place, Sort, cursor_of, link_to_next, place_of, tie
+from query.paging import Place, Sort, cursor_of, place_of, tie
 from query.parameters import PAGE_LENGTH_MAX, PageParameters
 from query.parked import PARKED, absent, any_parked, is_parked
-from query.routes import json_response
+from query.routes import page_response
 from query.sharing import Sharing
 from query.statements import beside_checkpoint, compiled, is_current
 from query.sync import Sync
@@ -50,10 +36,10 @@ class Through(NamedTuple):
     It serves the filter alone, or beside ranges of the sort's column.
     """
 
-    condition: ColumnElement[bool]
+    condition: sa.ColumnElement[bool]
     sort: str
-    column: ColumnElement[Any]
-    id: ColumnElement[Any]
+    column: sa.ColumnElement[Any]
+    id: sa.ColumnElement[Any]
 
 
 class Filter(NamedTuple):
@@ -63,7 +49,7 @@ class Filter(NamedTuple):
     or beside another filter, the best plan depends on the values, and PostgreSQL plans with them each time.
     """
 
-    condition: ColumnElement[bool] | Mapping[Any, ColumnElement[bool]]
+    condition: sa.ColumnElement[bool] | Mapping[Any, sa.ColumnElement[bool]]
     ordered: frozenset[str] = frozenset()
     through: Through | None = None
 
@@ -103,14 +89,14 @@ class Listing:
         self,
         reads: Reads,
         sync: Sync,
-        table: Table,
-        view: Callable[[FromClause], JsonText],
+        table: sa.Table,
+        view: Callable[[sa.FromClause], JsonText],
         *,
         sorts: Mapping[str, Sort],
         filters: Mapping[str, Filter],
-        visible: ColumnElement[bool] | None = None,
-        owner: tuple[Table, str] | None = None,
-        weight: Column[Any] | None = None,
+        visible: sa.ColumnElement[bool] | None = None,
+        owner: tuple[sa.Table, str] | None = None,
+        weight: sa.Column[Any] | None = None,
         belongs_to: str | None = None,
     ) -> None:
         self._reads = reads
@@ -120,7 +106,7 @@ class Listing:
         self._sorts = sorts
         self._filters = filters
         self._belongs_to = belongs_to
-        self._visible = true() if visible is None else visible
+        self._visible = sa.true() if visible is None else visible
         self._owner = owner
         self._weight = weight
         self._statement = lru_cache(SHAPES_MAX)(self._compiled)
@@ -144,11 +130,8 @@ class Listing:
         if not page.known:
             raise absent(request.url.path.rpartition("/")[0], page.position, page.parked)
         state = PARKED if page.parked else {}
-        if page.last is None:
-            return json_response(b"".join((b'{"data":[', page.documents, b'],"next":null}')), page.position, **state)
-        cursor = cursor_of(page.last, tied_to)
-        body = b"".join((b'{"data":[', page.documents, b'],"next":"', cursor.encode(), b'"}'))
-        return json_response(body, page.position, Link=link_to_next(request, cursor=cursor), **state)
+        cursor = None if page.last is None else cursor_of(page.last, tied_to)
+        return page_response(request, b"".join((b"[", page.documents, b"]")), page.position, cursor, **state)
 
     async def _page(self, filters: Mapping[str, object], parameters: PageParameters, start: Place | None) -> Page:
         shape, values = self._shape(filters, parameters.sort, start)
@@ -177,73 +160,77 @@ class Listing:
     def _compiled(self, shape: Shape) -> Statement:
         return compiled(self._select(shape), self._table.metadata, prepared=self._is_steady(shape))
 
-    def _select(self, shape: Shape) -> Select[*tuple[object, ...]]:
+    def _select(self, shape: Shape) -> sa.Select[*tuple[object, ...]]:
         page = self._page_of(self._rows(shape), shape).subquery("page")
         joined: list[Any] = [page]
-        known: ColumnElement[bool] = true()
+        known: sa.ColumnElement[bool] = sa.true()
         parked = any_parked(self._table)
         if self._owner is not None:
             table, name = self._owner
-            owner = bindparam(name, type_=table.c.id.type)
+            owner = sa.bindparam(name, type_=table.c.id.type)
             joined.insert(0, (table, table.c.id == owner))
             known = table.c.id.is_not(None)
-            parked = case((known, parked), else_=is_parked(table, owner))
+            parked = sa.case((known, parked), else_=is_parked(table, owner))
         return (
-            select(checkpoint_of(self._table.metadata).c.position, parked, known, page)
+            sa.select(checkpoint_of(self._table.metadata).c.position, parked, known, page)
             .select_from(beside_checkpoint(self._table.metadata, *joined))
             .where(is_current(self._table.metadata))
         )
 
-    def _page_of(self, rows: Select[*tuple[object, ...]], shape: Shape) -> Select[*tuple[object, ...]]:
+    def _page_of(self, rows: sa.Select[*tuple[object, ...]], shape: Shape) -> sa.Select[*tuple[object, ...]]:
         # The page is put together here, as one text: fifty rows cost the client more than all else. The rows come in
         # order, and each knows whether another one follows.
-        columns: list[ColumnElement[Any]] = [func.lead(literal_column("true")).over(rows=_SO_FAR).label("more")]
-        most: ColumnElement[int] = literal_column(str(PAGE_WEIGHT_MAX))
+        columns: list[sa.ColumnElement[Any]] = [
+            sa.func.lead(sa.literal_column("true")).over(rows=_SO_FAR).label("more")
+        ]
+        most: sa.ColumnElement[int] = sa.literal_column(str(PAGE_WEIGHT_MAX))
         if self._weight is not None:
             # No row weighs more than a page may, so a page has at least one.
-            weight = func.least(rows.selected_columns[self._weight.key], most)
-            columns.append(func.sum(weight).over(rows=_SO_FAR).label("weight"))
-        row = rows.add_columns(*columns).limit(bindparam("limit", type_=BigInteger)).subquery("row")
-        page = select(
-            as_bytes(func.string_agg(self._view(row), literal_column("','"))).label("data"),
+            weight = sa.func.least(rows.selected_columns[self._weight.key], most)
+            columns.append(sa.func.sum(weight).over(rows=_SO_FAR).label("weight"))
+        row = rows.add_columns(*columns).limit(sa.bindparam("limit", type_=sa.BigInteger)).subquery("row")
+        page = sa.select(
+            as_bytes(sa.func.string_agg(self._view(row), sa.literal_column("','"))).label("data"),
             _of_last(row.c.more).label("more"),
             _of_last(row.c[self._column(shape).key]).label("value"),
             _of_last(row.c.id).label("id"),
         )
         return page if self._weight is None else page.where(row.c.weight <= most)
 
-    def _rows(self, shape: Shape) -> Select[*tuple[object, ...]]:
+    def _rows(self, shape: Shape) -> sa.Select[*tuple[object, ...]]:
         through = self._through(shape)
         if through is not None:
             return self._rows_through(shape, through)
         table, column = self._table, self._column(shape)
-        key = tuple_(column, table.c.id)
-        rows = select(table).where(self._visible, *(self._condition(name, value) for name, value in shape.filters))
+        key = sa.tuple_(column, table.c.id)
+        rows = sa.select(table).where(self._visible, *(self._condition(name, value) for name, value in shape.filters))
         downwards = shape.sort.startswith("-")
         if shape.continued:
-            start = tuple_(bindparam("start", type_=column.type), bindparam("start_id", type_=table.c.id.type))
+            start = sa.tuple_(sa.bindparam("start", type_=column.type), sa.bindparam("start_id", type_=table.c.id.type))
             rows = rows.where(key < start if downwards else key > start)
         order = (column.desc(), table.c.id.desc()) if downwards else (column, table.c.id)
         # The inner limit is a number that the planner sees, so that it plans for a page and not for a tenth of the
         # table; the outer one is how many rows are really read.
-        most = rows.order_by(*order).limit(literal_column(str(PAGE_LENGTH_MAX + 1))).subquery("most")
-        return select(most)
+        most = rows.order_by(*order).limit(sa.literal_column(str(PAGE_LENGTH_MAX + 1))).subquery("most")
+        return sa.select(most)
 
-    def _rows_through(self, shape: Shape, through: Through) -> Select[*tuple[object, ...]]:
+    def _rows_through(self, shape: Shape, through: Through) -> sa.Select[*tuple[object, ...]]:
         bounds = ranges(through.column)
         conditions: list[Any] = [bounds[name].condition for name, _ in shape.filters if name in bounds]
-        key = tuple_(through.column, through.id)
+        key = sa.tuple_(through.column, through.id)
         downwards = shape.sort.startswith("-")
         if shape.continued:
-            start = tuple_(bindparam("start", type_=through.column.type), bindparam("start_id", type_=through.id.type))
+            start = sa.tuple_(
+                sa.bindparam("start", type_=through.column.type), sa.bindparam("start_id", type_=through.id.type)
+            )
             conditions.append(key < start if downwards else key > start)
-        found = select(through.column.label("value"), through.id.label("id")).distinct()
+        found = sa.select(through.column.label("value"), through.id.label("id")).distinct()
         order = (through.column.desc(), through.id.desc()) if downwards else (through.column, through.id)
-        page: ColumnElement[int] = literal_column(str(PAGE_LENGTH_MAX + 1))
+        page: sa.ColumnElement[int] = sa.literal_column(str(PAGE_LENGTH_MAX + 1))
         wanted = found.where(through.condition, *conditions).order_by(*order).limit(page).subquery("wanted")
         in_order = (wanted.c.value.desc(), wanted.c.id.desc()) if downwards else (wanted.c.value, wanted.c.id)
-        rows = select(self._table).join(wanted, self._table.c.id == wanted.c.id).order_by(*in_order)
-        return select(rows.limit(page).subquery("most"))
+        rows = sa.select(self._table).join(wanted, self._table.c.id == wanted.c.id).order_by(*in_order)
+        return sa.select(rows.limit(page).subquery("most"))
 
     def _through(self, shape: Shape) -> Through | None:
         """The table that serves the filters of a shape in its order, if there is one."""
@@ -253,10 +240,10 @@ class Listing:
         through = others[0] if len(others) == 1 else None
         return through if through is not None and through.sort == sort else None
 
-    def _column(self, shape: Shape) -> Column[Any]:
+    def _column(self, shape: Shape) -> sa.Column[Any]:
         return self._sorts[shape.sort.removeprefix("-")].column
 
-    def _condition(self, name: str, value: object) -> ColumnElement[bool]:
+    def _condition(self, name: str, value: object) -> sa.ColumnElement[bool]:
         condition = self._filters[name].condition
         return condition[value] if isinstance(condition, Mapping) else condition
 
@@ -272,17 +259,17 @@ class Listing:
         return len(columns) <= 1 and all(sort in self._filters[name].ordered for name, _ in shape.filters)
 
 
-def _of_last(value: ColumnElement[Any]) -> ColumnElement[Any]:
+def _of_last(value: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
     """The value in the last row that is aggregated."""
-    return func.array_agg(value, type_=ARRAY(value.type))[func.count()]
+    return sa.func.array_agg(value, type_=ARRAY(value.type))[sa.func.count()]
 
 
-def ranges(column: ColumnElement[Any]) -> dict[str, Filter]:
+def ranges(column: sa.ColumnElement[Any]) -> dict[str, Filter]:
     """The filters `<column>[gte]`, `[gt]`, `[lte]` and `[lt]`, by field name."""
     name = str(column.key)
 
-    def bound(kind: str) -> ColumnElement[Any]:
-        return bindparam(f"{name}__{kind}", type_=column.type)
+    def bound(kind: str) -> sa.ColumnElement[Any]:
+        return sa.bindparam(f"{name}__{kind}", type_=column.type)
 
     ordered = frozenset({name})
     return {

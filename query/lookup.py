@@ -3,22 +3,7 @@
 import asyncio
 from typing import Any, NamedTuple
 
-from sqlalchemy import (
-    Column,
-    ColumnElement,
-    Table,
-    Text,
-    Uuid,
-    any_,
-    bindparam,
-    case,
-    cast,
-    false,
-    func,
-    literal_column,
-    null,
-    select,
-)
+import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from contract.callers import NOBODYS_ID, Viewer
@@ -64,10 +49,10 @@ class Lookup:
     def __init__(
         self,
         reads: Reads,
-        table: Table,
+        table: sa.Table,
         view: JsonText,
-        gone: ColumnElement[bool] | None = None,
-        owner: Column[Any] | None = None,
+        gone: sa.ColumnElement[bool] | None = None,
+        owner: sa.Column[Any] | None = None,
     ) -> None:
         self._reads = reads
         self._statement = _statement(table, view, gone, owner)
@@ -126,28 +111,32 @@ class Lookup:
             future.set_result(Found(position, "", False, None, id_ in parked))
 
 
-def _statement(table: Table, view: JsonText, gone: ColumnElement[bool] | None, owner: Column[Any] | None) -> Statement:
+def _statement(
+    table: sa.Table, view: JsonText, gone: sa.ColumnElement[bool] | None, owner: sa.Column[Any] | None
+) -> Statement:
     # The ids go as one text, which PostgreSQL takes apart; that spares an object for every id. In a subquery, because a
     # planner that sees a single id finds a plan made for it a little cheaper than the kept one, and plans every time.
-    wanted = cast(select(bindparam("ids", type_=Text)).scalar_subquery(), ARRAY(Uuid))
+    wanted = sa.cast(sa.select(sa.bindparam("ids", type_=sa.Text)).scalar_subquery(), ARRAY(sa.Uuid))
     body = as_bytes(view)
     if owner is not None:
         # Only for an owner who asks. Else the time of a 404 would tell a stranger that a long order exists.
-        owners = select(bindparam("owners", type_=Text)).scalar_subquery()
-        body = case((owners.is_(None) | (func.strpos(owners, cast(owner, Text)) > literal_column("0")), body))
+        owners = sa.select(sa.bindparam("owners", type_=sa.Text)).scalar_subquery()
+        body = sa.case(
+            (owners.is_(None) | (sa.func.strpos(owners, sa.cast(owner, sa.Text)) > sa.literal_column("0")), body)
+        )
     columns = (
         checkpoint_of(table.metadata).c.position,
         checkpoint_of(table.metadata).c.generation,
         parked_among(table, wanted),
-        cast(table.c.id, Text),
+        sa.cast(table.c.id, sa.Text),
         table.c.version,
-        (false() if gone is None else gone).label("gone"),
+        (sa.false() if gone is None else gone).label("gone"),
         body.label("body"),
-        (null() if owner is None else cast(owner, Text)).label("owner"),
+        (sa.null() if owner is None else sa.cast(owner, sa.Text)).label("owner"),
     )
     return compiled(
-        select(*columns)
-        .select_from(beside_checkpoint(table.metadata, (table, table.c.id == any_(wanted))))
+        sa.select(*columns)
+        .select_from(beside_checkpoint(table.metadata, (table, table.c.id == sa.any_(wanted))))
         .where(is_current(table.metadata)),
         table.metadata,
     )

@@ -9,6 +9,7 @@ from pydantic import BeforeValidator, Field, WithJsonSchema
 from sqlalchemy import ColumnElement, bindparam, exists, literal_column, true
 
 from contract.callers import scope
+from contract.names import known_id
 from contract.requests import StrictRoute
 from contract.resources import OrderPage, OrderView
 from query.database import Reads
@@ -16,7 +17,7 @@ from query.listing import Filter, Listing, Through, ranges
 from query.lookup import Lookup
 from query.paging import Sort
 from query.parameters import Id, Money, Name, PageParameters, Time, TimeRoundedUp, money_of, one_or_more, time_of
-from query.routes import get, known_id
+from query.routes import get
 from query.single import Past, PastParameters, answer
 from query.sync import Sync
 from query.views import order_view

@@ -13,9 +13,9 @@ import msgspec
 from fastapi import Request
 from sqlalchemy import Column
 
+from contract.names import id_of
 from contract.problems import Problem
-from query.parameters import id_of
-from query.views import timestamp
+from contract.times import rfc3339
 
 SortValue = datetime | Decimal | str
 
@@ -42,7 +42,6 @@ def tie(name: str, sort: str, filters: Mapping[str, object]) -> str:
 
 
 def cursor_of(place: Place, tied_to: str) -> str:
-    """The cursor of a place in a list."""
     return cursor_text((_text(place.value), place.id), tied_to)
 
 
@@ -89,7 +88,7 @@ def link_to_next(request: Request, **changes: str) -> str:
 def _text(value: SortValue) -> str:
     match value:
         case datetime():
-            return timestamp(value)
+            return rfc3339(value)
         case Decimal():
             return f"{value:f}"
         case str():

@@ -11,6 +11,7 @@ from urllib.parse import parse_qsl
 from fastapi import Request
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema
 
+from contract.names import id_of
 from contract.problems import Problem
 
 PAGE_LENGTH_MAX = 100
@@ -21,15 +22,7 @@ _TIME = re.compile(
     r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,6})?)(\d{0,3})(Z|[+-]\d\d:?\d\d)", re.ASCII | re.IGNORECASE
 )
 _MONEY = re.compile(r"[0-9]{1,24}(\.[0-9]{1,4}0{0,14})?")
-_UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.ASCII | re.IGNORECASE)
 _WHOLE_NUMBER = re.compile(r"\d{1,18}", re.ASCII)
-
-
-def id_of(text: str) -> str:
-    """A UUID in its usual notation, in lower case. Raises ValueError."""
-    if not _UUID.fullmatch(text):
-        raise ValueError("must be a UUID such as 0197c1c2-7d8e-7c3a-9d51-5a0c1e2f3a4b")
-    return text.lower()
 
 
 def time_of(text: str, *, round_up: bool = False) -> datetime:
@@ -120,7 +113,6 @@ class Parameters(BaseModel):
 
     @classmethod
     def documented(cls) -> list[dict[str, Any]]:
-        """The parameters for the OpenAPI document."""
         schema = cls.model_json_schema()
         documents = []
         for name, details in schema["properties"].items():

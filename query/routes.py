@@ -3,14 +3,14 @@
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, ParamSpec
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel
 
 from contract.caching import NO_STORE
 from contract.callers import Security
 from contract.openapi import POSITION, Documented, header, problems
-from contract.problems import Problem
-from query.parameters import CursorParameters, Parameters, id_of
+from query.paging import link_to_next
+from query.parameters import CursorParameters, Parameters
 
 MEDIA_TYPE = "application/json"
 
@@ -97,12 +97,14 @@ def get(
     return serve
 
 
-def known_id(text: str) -> str:
-    """An id from a path. Raises Problem `not-found`: what is no UUID is nobody's id."""
-    try:
-        return id_of(text)
-    except ValueError:
-        raise Problem("not-found", f"{text[:100]!r} is no id: ids are UUIDs.") from None
+def page_response(
+    request: Request, data: bytes, position: int, following: str | None, parameter: str = "cursor", **headers: str
+) -> Response:
+    """A page of a list: `data` is its JSON array, `following` the value of `parameter` for the next page, if any."""
+    next_page = b"null" if following is None else f'"{following}"'.encode()
+    if following is not None:
+        headers["Link"] = link_to_next(request, **{parameter: following})
+    return json_response(b"".join((b'{"data":', data, b',"next":', next_page, b"}")), position, **headers)
 
 
 def json_response(body: bytes, position: int, **headers: str) -> Response:

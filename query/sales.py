@@ -15,10 +15,10 @@ from contract.requests import StrictRoute
 from contract.resources import Id as ShownId
 from contract.resources import Int64, Money
 from query.database import Reads, Statement
-from query.paging import cursor_text, link_to_next, tie, values_of
+from query.paging import cursor_text, tie, values_of
 from query.parameters import CursorParameters, Id, Name
 from query.parked import PARKED, any_parked
-from query.routes import get, json_response
+from query.routes import get, page_response
 from query.statements import beside_checkpoint, compiled, is_current
 from query.sync import Sync
 from readmodel.base import checkpoint_of
@@ -108,7 +108,6 @@ _FILTERS = {
 
 
 def router(reads: Reads, sync: Sync) -> APIRouter:
-    """The routes."""
     routes = APIRouter(tags=["sales"], route_class=StrictRoute)
 
     @get(routes, "/sales", answers=SalesPage, security=scope("sales:read"), parameters=SalesParameters)
@@ -122,9 +121,8 @@ def router(reads: Reads, sync: Sync) -> APIRouter:
         shown, more = page.rows[: parameters.limit], len(page.rows) > parameters.limit
         data = [dict(zip((*keys, *_SUMS), row, strict=True)) for row in shown]
         cursor = cursor_text(shown[-1][: len(keys)], tied_to) if more else None
-        link = {"Link": link_to_next(request, cursor=cursor)} if cursor else {}
-        body = msgspec.json.encode({"data": data, "next": cursor})
-        return json_response(body, page.position, **link, **(PARKED if page.parked else {}))
+        state = PARKED if page.parked else {}
+        return page_response(request, msgspec.json.encode(data), page.position, cursor, **state)
 
     return routes
 

@@ -12,11 +12,12 @@ from pydantic import BeforeValidator, Field
 from contract.caching import REVALIDATED
 from contract.callers import caller_of
 from contract.headers import none_match
+from contract.names import known_id
 from contract.problems import Problem
 from query.lookup import Lookup
 from query.parameters import Parameters, Time, number_of
 from query.parked import PARKED, absent
-from query.routes import MEDIA_TYPE, known_id
+from query.routes import MEDIA_TYPE
 from query.sync import Sync
 
 VERSION_MAX = 2**31 - 1

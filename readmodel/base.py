@@ -7,19 +7,7 @@ has the projection's name, so that a rebuild can make new ones beside them and t
 from collections.abc import Mapping
 from typing import Any, NamedTuple, cast
 
-from sqlalchemy import (
-    ARRAY,
-    BigInteger,
-    Boolean,
-    CheckConstraint,
-    Column,
-    Index,
-    Integer,
-    MetaData,
-    Select,
-    Table,
-    Text,
-)
+import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.orm import DeclarativeBase
 
@@ -37,35 +25,35 @@ _NAMES = {
 }
 
 
-def read_metadata(name: str, version: int, comment: str = "") -> MetaData:
+def read_metadata(name: str, version: int, comment: str = "") -> sa.MetaData:
     """The metadata of the projection `name`, with its checkpoint and its parked streams. `comment`: of its schema.
 
     Raise `version` when tables or handlers change what the rows are: workers then rebuild the tables.
     """
-    metadata = MetaData(schema=name, naming_convention=_NAMES, info={"version": version, "comment": comment})
+    metadata = sa.MetaData(schema=name, naming_convention=_NAMES, info={"version": version, "comment": comment})
     _checkpoint(metadata)
     _parked(metadata)
     return metadata
 
 
-def version_of(metadata: MetaData) -> int:
+def version_of(metadata: sa.MetaData) -> int:
     """The version of the projection that this release has."""
     return cast(int, metadata.info["version"])
 
 
-def checkpoint_of(metadata: MetaData) -> Table:
+def checkpoint_of(metadata: sa.MetaData) -> sa.Table:
     """The table with one row that tells how far the projection is."""
     return metadata.tables[f"{metadata.schema}.checkpoint"]
 
 
-def parked_of(metadata: MetaData) -> Table:
+def parked_of(metadata: sa.MetaData) -> sa.Table:
     """The table of the streams that are held back."""
     return metadata.tables[f"{metadata.schema}.parked"]
 
 
-def table_of(mapped: type[DeclarativeBase]) -> Table:
+def table_of(mapped: type[DeclarativeBase]) -> sa.Table:
     """The plain table of an ORM class."""
-    return cast(Table, mapped.__table__)
+    return cast(sa.Table, mapped.__table__)
 
 
 class Report(NamedTuple):
@@ -76,62 +64,66 @@ class Report(NamedTuple):
 
     name: str
     comment: str
-    rows: Select[Any]
+    rows: sa.Select[Any]
     comments: Mapping[str, str]
 
 
-def add_report(metadata: MetaData, name: str, comment: str, rows: Select[Any], **comments: str) -> None:
+def add_report(metadata: sa.MetaData, name: str, comment: str, rows: sa.Select[Any], **comments: str) -> None:
     """Give the projection a view for reports."""
     comments = {str(it.key): str(getattr(it, "comment", None) or "") for it in rows.selected_columns} | comments
     metadata.info.setdefault("reports", []).append(Report(name, comment, rows, comments))
 
 
-def reports_of(metadata: MetaData) -> list[Report]:
+def reports_of(metadata: sa.MetaData) -> list[Report]:
     """The views for reports that show the projection's tables."""
     return list(metadata.info.get("reports", ()))
 
 
-def _checkpoint(metadata: MetaData) -> None:
+def _checkpoint(metadata: sa.MetaData) -> None:
     # Every select reads this row first: it carries the Sync-Token, and a swap that locks it holds all readers back.
-    table = Table(
+    table = sa.Table(
         "checkpoint",
         metadata,
-        Column("one_row", Boolean, primary_key=True, comment="true: the table has one row"),
-        Column("version", Integer, nullable=False, comment="of the projection that built these tables"),
-        Column("made", ARRAY(Text), nullable=False, comment="columns, indexes and constraints of that version"),
-        Column("generation", Text, nullable=False, comment="random text: no other build of these tables has the same"),
-        Column("built_at", TIME, nullable=False, comment="when the build of these tables began"),
-        Column("events_per_second", Integer, comment="how fast the last replay built them"),
-        Column("position", BigInteger, nullable=False, comment="of the last event that the tables contain"),
-        Column("updated_at", TIME, nullable=False, comment="when the position last moved"),
-        Column("seen_at", TIME, nullable=False, comment="when a worker last looked at the log"),
-        Column("worker", Text, comment="the process that last looked, as host:pid"),
-        Column("error", Text, comment="why the last batch failed; null when it did not"),
-        Column("parked", Integer, nullable=False, comment="how many streams the table parked has"),
-        Column("parked_changes", BigInteger, nullable=False, comment="how often the table parked was changed"),
+        sa.Column("one_row", sa.Boolean, primary_key=True, comment="true: the table has one row"),
+        sa.Column("version", sa.Integer, nullable=False, comment="of the projection that built these tables"),
+        sa.Column(
+            "made", sa.ARRAY(sa.Text), nullable=False, comment="columns, indexes and constraints of that version"
+        ),
+        sa.Column(
+            "generation", sa.Text, nullable=False, comment="random text: no other build of these tables has the same"
+        ),
+        sa.Column("built_at", TIME, nullable=False, comment="when the build of these tables began"),
+        sa.Column("events_per_second", sa.Integer, comment="how fast the last replay built them"),
+        sa.Column("position", sa.BigInteger, nullable=False, comment="of the last event that the tables contain"),
+        sa.Column("updated_at", TIME, nullable=False, comment="when the position last moved"),
+        sa.Column("seen_at", TIME, nullable=False, comment="when a worker last looked at the log"),
+        sa.Column("worker", sa.Text, comment="the process that last looked, as host:pid"),
+        sa.Column("error", sa.Text, comment="why the last batch failed; null when it did not"),
+        sa.Column("parked", sa.Integer, nullable=False, comment="how many streams the table parked has"),
+        sa.Column("parked_changes", sa.BigInteger, nullable=False, comment="how often the table parked was changed"),
         position_group(),
-        CheckConstraint("one_row", name="one_row_check"),
-        CheckConstraint("position >= 0", name="position_check"),
+        sa.CheckConstraint("one_row", name="one_row_check"),
+        sa.CheckConstraint("position >= 0", name="position_check"),
         comment="one row: how far the tables of this schema are",
         # Keeps `made`, which never changes, outside the row: many more versions of the row fit on a page.
         postgresql_with={"toast_tuple_target": 128},
     )
-    Index("checkpoint_position_group_idx", table.c.position_group)
+    sa.Index("checkpoint_position_group_idx", table.c.position_group)
 
 
-def _parked(metadata: MetaData) -> None:
-    Table(
+def _parked(metadata: sa.MetaData) -> None:
+    sa.Table(
         "parked",
         metadata,
-        Column("stream", Text, primary_key=True, comment="whose events are held back"),
-        Column("position", BigInteger, nullable=False, comment="of the first event that is held back"),
-        Column("version", Integer, nullable=False, comment="of that event in its stream"),
-        Column("type", Text, nullable=False, comment="of that event"),
-        Column("error", Text, nullable=False, comment="why that event could not be projected"),
-        Column("behind", Text, comment="the parked stream whose row this one refers to"),
-        Column(
-            "skipped", Boolean, nullable=False, comment="its first event was skipped: the stream stays out for good"
+        sa.Column("stream", sa.Text, primary_key=True, comment="whose events are held back"),
+        sa.Column("position", sa.BigInteger, nullable=False, comment="of the first event that is held back"),
+        sa.Column("version", sa.Integer, nullable=False, comment="of that event in its stream"),
+        sa.Column("type", sa.Text, nullable=False, comment="of that event"),
+        sa.Column("error", sa.Text, nullable=False, comment="why that event could not be projected"),
+        sa.Column("behind", sa.Text, comment="the parked stream whose row this one refers to"),
+        sa.Column(
+            "skipped", sa.Boolean, nullable=False, comment="its first event was skipped: the stream stays out for good"
         ),
-        Column("parked_at", TIME, nullable=False, comment="when the stream was parked"),
+        sa.Column("parked_at", TIME, nullable=False, comment="when the stream was parked"),
         comment="streams whose events are held back, from one that could not be projected on",
     )

@@ -7,17 +7,7 @@ from datetime import datetime
 from decimal import Decimal
 from uuid import UUID
 
-from sqlalchemy import (
-    BigInteger,
-    CheckConstraint,
-    ForeignKey,
-    Index,
-    Integer,
-    SmallInteger,
-    Text,
-    literal_column,
-    select,
-)
+import sqlalchemy as sa
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
 from readmodel.base import add_report, checkpoint_of, parked_of, read_metadata, table_of
@@ -33,11 +23,11 @@ class User(Base):
     __table_args__ = {"comment": "registered users; a deleted user stays, because orders refer to it"}
 
     id: Mapped[UUID] = mapped_column(ID, primary_key=True, comment="a UUIDv7")
-    external_id: Mapped[str | None] = mapped_column(Text, comment="the caller's own key of the user")
-    name: Mapped[str] = mapped_column(Text, comment="as the user wants to be called")
-    email: Mapped[str] = mapped_column(Text, comment="as it was sent")
-    email_key: Mapped[str] = mapped_column(Text, comment="the address as it is compared: without regard to case")
-    version: Mapped[int] = mapped_column(Integer, comment="how many events it has had")
+    external_id: Mapped[str | None] = mapped_column(sa.Text, comment="the caller's own key of the user")
+    name: Mapped[str] = mapped_column(sa.Text, comment="as the user wants to be called")
+    email: Mapped[str] = mapped_column(sa.Text, comment="as it was sent")
+    email_key: Mapped[str] = mapped_column(sa.Text, comment="the address as it is compared: without regard to case")
+    version: Mapped[int] = mapped_column(sa.Integer, comment="how many events it has had")
     created_at: Mapped[datetime] = mapped_column(TIME, comment="when the user registered")
     updated_at: Mapped[datetime] = mapped_column(TIME, comment="when the user last changed")
     deleted_at: Mapped[datetime | None] = mapped_column(TIME, comment="when the user was deleted; null: was not")
@@ -48,19 +38,19 @@ class User(Base):
 class Product(Base):
     __tablename__ = "products"
     __table_args__ = (
-        CheckConstraint("price >= 0", name="price_check"),
-        CheckConstraint("stock >= 0", name="stock_check"),
+        sa.CheckConstraint("price >= 0", name="price_check"),
+        sa.CheckConstraint("stock >= 0", name="stock_check"),
         {"comment": "the catalogue, with stock"},
     )
 
     id: Mapped[UUID] = mapped_column(ID, primary_key=True, comment="a UUIDv7")
-    sku: Mapped[str] = mapped_column(Text, comment="the caller's own key of the product")
-    name: Mapped[str] = mapped_column(Text, comment="as it is called now")
+    sku: Mapped[str] = mapped_column(sa.Text, comment="the caller's own key of the product")
+    name: Mapped[str] = mapped_column(sa.Text, comment="as it is called now")
     price: Mapped[Decimal] = mapped_column(MONEY, comment="of one piece, now")
-    currency: Mapped[str] = mapped_column(Text, comment="of the price: an ISO 4217 code")
-    stock: Mapped[int | None] = mapped_column(BigInteger, comment="null: not kept in stock")
+    currency: Mapped[str] = mapped_column(sa.Text, comment="of the price: an ISO 4217 code")
+    stock: Mapped[int | None] = mapped_column(sa.BigInteger, comment="null: not kept in stock")
     discontinued: Mapped[bool] = mapped_column(comment="true: it can no longer be ordered")
-    version: Mapped[int] = mapped_column(Integer, comment="how many events it has had")
+    version: Mapped[int] = mapped_column(sa.Integer, comment="how many events it has had")
     created_at: Mapped[datetime] = mapped_column(TIME, comment="when it was added")
     updated_at: Mapped[datetime] = mapped_column(TIME, comment="when it last changed, its stock included")
 
@@ -68,26 +58,26 @@ class Product(Base):
 class Order(Base):
     __tablename__ = "orders"
     __table_args__ = (
-        CheckConstraint("status IN ('placed', 'partially_cancelled', 'cancelled')", name="status_check"),
-        CheckConstraint("cancelled_total BETWEEN 0 AND total", name="cancelled_total_check"),
+        sa.CheckConstraint("status IN ('placed', 'partially_cancelled', 'cancelled')", name="status_check"),
+        sa.CheckConstraint("cancelled_total BETWEEN 0 AND total", name="cancelled_total_check"),
         {"comment": "orders; their lines are in order_items"},
     )
 
     id: Mapped[UUID] = mapped_column(ID, primary_key=True, comment="a UUIDv7")
-    external_id: Mapped[str | None] = mapped_column(Text, comment="the caller's own key of the order")
-    user_id: Mapped[UUID] = mapped_column(ID, ForeignKey(User.id), comment="who ordered")
-    status: Mapped[str] = mapped_column(Text, comment="placed, partially_cancelled or cancelled")
-    currency: Mapped[str] = mapped_column(Text, comment="of all its amounts: an ISO 4217 code")
+    external_id: Mapped[str | None] = mapped_column(sa.Text, comment="the caller's own key of the order")
+    user_id: Mapped[UUID] = mapped_column(ID, sa.ForeignKey(User.id), comment="who ordered")
+    status: Mapped[str] = mapped_column(sa.Text, comment="placed, partially_cancelled or cancelled")
+    currency: Mapped[str] = mapped_column(sa.Text, comment="of all its amounts: an ISO 4217 code")
     total: Mapped[Decimal] = mapped_column(MONEY, comment="as placed; it never changes")
     cancelled_total: Mapped[Decimal] = mapped_column(MONEY, comment="how much of the total was cancelled")
-    note: Mapped[str | None] = mapped_column(Text, comment="what the buyer wrote")
-    cancel_reason: Mapped[str | None] = mapped_column(Text, comment="why it was cancelled last")
+    note: Mapped[str | None] = mapped_column(sa.Text, comment="what the buyer wrote")
+    cancel_reason: Mapped[str | None] = mapped_column(sa.Text, comment="why it was cancelled last")
     placed_at: Mapped[datetime] = mapped_column(TIME, comment="when it was placed")
     cancelled_at: Mapped[datetime | None] = mapped_column(
         TIME, comment="when the last piece was cancelled; null: pieces are left"
     )
-    line_count: Mapped[int] = mapped_column(SmallInteger, comment="how many lines it has: it bounds pages of orders")
-    version: Mapped[int] = mapped_column(Integer, comment="how many events it has had")
+    line_count: Mapped[int] = mapped_column(sa.SmallInteger, comment="how many lines it has: it bounds pages of orders")
+    version: Mapped[int] = mapped_column(sa.Integer, comment="how many events it has had")
     updated_at: Mapped[datetime] = mapped_column(TIME, comment="when it last changed")
 
     user: Mapped[User] = relationship(back_populates="orders")
@@ -97,17 +87,17 @@ class Order(Base):
 class OrderItem(Base):
     __tablename__ = "order_items"
     __table_args__ = (
-        CheckConstraint("cancelled_quantity BETWEEN 0 AND quantity", name="cancelled_quantity_check"),
+        sa.CheckConstraint("cancelled_quantity BETWEEN 0 AND quantity", name="cancelled_quantity_check"),
         {"comment": "the lines of orders"},
     )
 
-    order_id: Mapped[UUID] = mapped_column(ID, ForeignKey(Order.id), primary_key=True, comment="the order")
-    line: Mapped[int] = mapped_column(SmallInteger, primary_key=True, comment="number in the order: 1, 2, 3")
-    product_id: Mapped[UUID] = mapped_column(ID, ForeignKey(Product.id), comment="the product")
-    sku: Mapped[str] = mapped_column(Text, comment="of the product when the order was placed")
-    name: Mapped[str] = mapped_column(Text, comment="of the product when the order was placed")
-    quantity: Mapped[int] = mapped_column(Integer, comment="pieces ordered")
-    cancelled_quantity: Mapped[int] = mapped_column(Integer, comment="pieces of those that were cancelled")
+    order_id: Mapped[UUID] = mapped_column(ID, sa.ForeignKey(Order.id), primary_key=True, comment="the order")
+    line: Mapped[int] = mapped_column(sa.SmallInteger, primary_key=True, comment="number in the order: 1, 2, 3")
+    product_id: Mapped[UUID] = mapped_column(ID, sa.ForeignKey(Product.id), comment="the product")
+    sku: Mapped[str] = mapped_column(sa.Text, comment="of the product when the order was placed")
+    name: Mapped[str] = mapped_column(sa.Text, comment="of the product when the order was placed")
+    quantity: Mapped[int] = mapped_column(sa.Integer, comment="pieces ordered")
+    cancelled_quantity: Mapped[int] = mapped_column(sa.Integer, comment="pieces of those that were cancelled")
     unit_price: Mapped[Decimal] = mapped_column(MONEY, comment="of one piece when the order was placed")
     amount: Mapped[Decimal] = mapped_column(MONEY, comment="quantity times unit_price, as placed; it never changes")
     placed_at: Mapped[datetime] = mapped_column(
@@ -133,37 +123,37 @@ checkpoint, parked = checkpoint_of(METADATA), parked_of(METADATA)
 #   orders that reads at most the smaller of k and page * n / k rows.
 # - products.in_stock: `stock` changes with every order, and an index on it would turn each of those updates from one in
 #   place (HOT) into one that touches all indexes. A catalogue is walked instead: it does not grow with the orders.
-Index("users_created_at_idx", users.c.created_at, users.c.id, postgresql_where=users.c.deleted_at.is_(None))
-Index("users_email_key_idx", users.c.email_key)
-Index("users_external_id_idx", users.c.external_id, postgresql_where=users.c.external_id.is_not(None))
+sa.Index("users_created_at_idx", users.c.created_at, users.c.id, postgresql_where=users.c.deleted_at.is_(None))
+sa.Index("users_email_key_idx", users.c.email_key)
+sa.Index("users_external_id_idx", users.c.external_id, postgresql_where=users.c.external_id.is_not(None))
 
-Index("products_sku_idx", products.c.sku, products.c.id)
-Index("products_name_idx", products.c.name, products.c.id)
-Index("products_price_idx", products.c.price, products.c.id)
-Index("products_discontinued_idx", products.c.sku, products.c.id, postgresql_where=products.c.discontinued)
+sa.Index("products_sku_idx", products.c.sku, products.c.id)
+sa.Index("products_name_idx", products.c.name, products.c.id)
+sa.Index("products_price_idx", products.c.price, products.c.id)
+sa.Index("products_discontinued_idx", products.c.sku, products.c.id, postgresql_where=products.c.discontinued)
 
-Index("orders_placed_at_idx", orders.c.placed_at, orders.c.id)
-Index("orders_total_idx", orders.c.total, orders.c.id)
-Index("orders_user_id_idx", orders.c.user_id, orders.c.placed_at, orders.c.id)
-Index("orders_external_id_idx", orders.c.external_id, postgresql_where=orders.c.external_id.is_not(None))
+sa.Index("orders_placed_at_idx", orders.c.placed_at, orders.c.id)
+sa.Index("orders_total_idx", orders.c.total, orders.c.id)
+sa.Index("orders_user_id_idx", orders.c.user_id, orders.c.placed_at, orders.c.id)
+sa.Index("orders_external_id_idx", orders.c.external_id, postgresql_where=orders.c.external_id.is_not(None))
 
 # Most orders stay as they were placed: the two indexes by time and by total serve those. These hold the few others: two
 # for one status, two for both.
-_was_cancelled = orders.c.status != literal_column("'placed'")
-Index(
+_was_cancelled = orders.c.status != sa.literal_column("'placed'")
+sa.Index(
     "orders_cancelled_placed_at_idx", orders.c.status, orders.c.placed_at, orders.c.id, postgresql_where=_was_cancelled
 )
-Index("orders_cancelled_total_idx", orders.c.status, orders.c.total, orders.c.id, postgresql_where=_was_cancelled)
-Index("orders_any_cancelled_placed_at_idx", orders.c.placed_at, orders.c.id, postgresql_where=_was_cancelled)
-Index("orders_any_cancelled_total_idx", orders.c.total, orders.c.id, postgresql_where=_was_cancelled)
+sa.Index("orders_cancelled_total_idx", orders.c.status, orders.c.total, orders.c.id, postgresql_where=_was_cancelled)
+sa.Index("orders_any_cancelled_placed_at_idx", orders.c.placed_at, orders.c.id, postgresql_where=_was_cancelled)
+sa.Index("orders_any_cancelled_total_idx", orders.c.total, orders.c.id, postgresql_where=_was_cancelled)
 
-Index("order_items_product_id_idx", order_items.c.product_id, order_items.c.placed_at, order_items.c.order_id)
+sa.Index("order_items_product_id_idx", order_items.c.product_id, order_items.c.placed_at, order_items.c.order_id)
 
 add_report(
     METADATA,
     "order_lines",
     "each line of each order, with the names of buyer and product",
-    select(
+    sa.select(
         order_items.c.order_id,
         order_items.c.line,
         order_items.c.placed_at,

@@ -171,7 +171,6 @@ class _Api(FastAPI):
         return CORSMiddleware(stack, allow_origins=self._cors_origins.split(","), **CORS)
 
     def openapi(self) -> dict[str, Any]:
-        """The OpenAPI document."""
         document = super().openapi()
         complete(document, self._process.prefix)
         return document

@@ -10,6 +10,7 @@ from typing import Any
 
 from sqlalchemy import Table
 
+from contract.names import split
 from eventlog.codec import encode
 from projector.projection import Projection
 from projector.verify import Difference, decode, differences_of
@@ -50,7 +51,6 @@ class Comparison:
 
     @property
     def exists(self) -> bool:
-        """Whether there is such a stream, or a row for one."""
         return self.last > 0 or bool(self.differences)
 
 
@@ -68,7 +68,7 @@ async def compare(
     `select` raises (Problem `projection-behind` when another release built the tables), and UnreadableEvent.
     """
     tables = _tables(projection, stream)
-    parameters = {"stream": stream, "id": stream.partition("-")[2]}
+    parameters = {"stream": stream, "id": split(stream)[1]}
     ((position, parked_at, *texts),) = await select.rows(_live(projection, tables), parameters)
     live = [decode(text.decode()) for text in texts]
     up_to = position if parked_at is None else min(position, parked_at - 1)
@@ -89,7 +89,7 @@ async def compare(
 
 
 def _tables(projection: Projection, stream: str) -> list[Table]:
-    kind = stream.partition("-")[0]
+    kind = split(stream)[0]
     owners = projection.stream_columns
     return [table for table in projection.plain_tables if owners.get(table.name, ("", ""))[0] == kind]
 

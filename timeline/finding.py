@@ -1,8 +1,8 @@
 """From what a person types to streams: a path, a stream, an id, a SKU, an e-mail address, an external_id."""
 
 from contract.emails import email_key
+from contract.names import id_of
 from query.database import Statement
-from query.parameters import id_of
 from timeline.reading import Selecting
 
 _KINDS = ("order", "product", "user")

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from contract.names import split
 from eventlog.codec import Codec, UnreadableEvent
 from eventlog.events import Event
 from projector.projection import Envelope, Projection
@@ -39,7 +40,6 @@ class PastEvent(NamedTuple):
 
     @property
     def request_id(self) -> str | None:
-        """The X-Request-Id of the request that caused it."""
         found = self._metadata.get("request_id")
         return found if isinstance(found, str) else None
 
@@ -66,7 +66,7 @@ class Fold:
     def __init__(self, projection: Projection, stream: str) -> None:
         self._projection = projection
         self.stream = stream
-        self._id = stream.partition("-")[2]
+        self._id = split(stream)[1]
         self.rows: dict[Place, dict[str, Cell]] = {}
         self.last: PastEvent | None = None
         # What the last event set: the cells as they were before, None for a new row.

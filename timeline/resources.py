@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
+from contract.names import split
 from contract.resources import OrderItemView, OrderView, ProductView, UserView
 from timeline.folding import Cell, Fold, PastEvent, Place
 
@@ -43,26 +44,14 @@ class Field(NamedTuple):
         }
 
 
-def kind_of(stream: str) -> str:
-    """`order`, `user` or `product`."""
-    return stream.partition("-")[0]
-
-
 def is_stream(text: str) -> bool:
     """Whether `text` is the name of a stream, which need not exist."""
     return _STREAM.fullmatch(text) is not None
 
 
-def path_of(stream: str) -> str:
-    """The path of the resource that is the fold of the stream."""
-    kind, _, id_ = stream.partition("-")
-    return f"/{kind}s/{id_}"
-
-
 def view(stream: str, fold: Fold) -> dict[str, Any]:
-    """The resource as GET answers it."""
     row = _row(stream, fold)
-    match kind_of(stream):
+    match split(stream)[0]:
         case "user":
             return {name: row[name].value for name in _USER}
         case "product":
@@ -76,7 +65,7 @@ def view(stream: str, fold: Fold) -> dict[str, Any]:
 def fields(stream: str, fold: Fold) -> list[Field]:
     """The members of the resource, in their order. A user has one more: `deleted_at`."""
     row = _row(stream, fold)
-    match kind_of(stream):
+    match split(stream)[0]:
         case "user":
             return [Field(name, *row[name]) for name in _MEMBERS["user"]]
         case "product":
@@ -120,7 +109,7 @@ def _changes_of(stream: str, fold: Fold, place: Place) -> Iterator[Change]:
         elif _CHANGING in before:
             yield Change(f"items.{line}.{_CHANGING}", before[_CHANGING].value, row[_CHANGING].value)
         return
-    for name in _MEMBERS[kind_of(stream)]:
+    for name in _MEMBERS[split(stream)[0]]:
         if name in row and name not in _NEVER_SHOWN and (before is None or name in before):
             yield Change(name, None if before is None else before[name].value, row[name].value)
     if "stock" in row and (before is None or "stock" in before):
@@ -129,12 +118,11 @@ def _changes_of(stream: str, fold: Fold, place: Place) -> Iterator[Change]:
 
 
 def is_deleted(fold: Fold) -> bool:
-    """Whether it is a user who was deleted."""
     return any(row["deleted_at"].value is not None for row in fold.table("users"))
 
 
 def _row(stream: str, fold: Fold) -> dict[str, Cell]:
-    return next(fold.table(f"{kind_of(stream)}s"))
+    return next(fold.table(f"{split(stream)[0]}s"))
 
 
 def _in_stock(row: dict[str, Cell]) -> Cell:

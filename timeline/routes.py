@@ -9,6 +9,7 @@ from pydantic import Field
 from contract.caching import IMMUTABLE_PRIVATE, REVALIDATED
 from contract.callers import caller_of, scope
 from contract.headers import none_match
+from contract.names import known_id, path_of
 from contract.problems import Problem
 from contract.requests import StrictRoute
 from contract.resources import Explanation, HistoryPage
@@ -16,15 +17,14 @@ from eventlog.codec import UnreadableEvent, encode
 from feed.reader import LogReader
 from feed.routes import SCOPES
 from query.database import Reads
-from query.paging import link_to_next
 from query.parameters import Name, Number, Parameters, Position
 from query.parked import absent
-from query.routes import MEDIA_TYPE, get, json_response, known_id
+from query.routes import MEDIA_TYPE, get, json_response, page_response
 from query.single import VERSION_MAX, PastParameters
 from query.sync import Positioned, Sync
 from query.waiting import WaitingReads
 from timeline.reading import NOW, AsOf, Past, Timeline, Version, When, let_others_run
-from timeline.resources import explanation, path_of
+from timeline.resources import explanation
 
 # A deployment of a release that knows the event ends this, so an early retry is of no use.
 _UNREADABLE_RETRY_SECONDS = 60
@@ -67,7 +67,6 @@ class PastAnswers:
         return past
 
     async def history(self, request: Request, stream: str) -> Response:
-        """What happened to a resource."""
         parameters = HistoryParameters.of(request)
         history = await self._read(
             request, stream, lambda visible: self._timeline.history(visible, parameters.after, parameters.limit)
@@ -78,14 +77,10 @@ class PastAnswers:
         for step in history.steps:
             steps.append(_shown_to(request, step.view()))
             await let_others_run(step.event)
-        if not steps or steps[-1]["version"] == history.last:
-            return json_response(encode({"data": steps, "next": None}), history.position)
-        following = str(steps[-1]["version"])
-        body = encode({"data": steps, "next": following})
-        return json_response(body, history.position, Link=link_to_next(request, after=following))
+        following = str(steps[-1]["version"]) if steps and steps[-1]["version"] < history.last else None
+        return page_response(request, encode(steps), history.position, following, "after")
 
     async def explain(self, request: Request, stream: str) -> Response:
-        """Which event set each field."""
         parameters = ExplainParameters.of(request)
         past = await self.at(request, stream, parameters)
         explained = explanation(past.fields(), parameters.field)
@@ -112,7 +107,6 @@ class PastAnswers:
         return await self._sync.answer(request, answer)
 
     async def answer(self, request: Request, stream: str) -> Response:
-        """A resource as it was."""
         past = await self.at(request, stream, PastParameters.of(request))
         path = path_of(stream)
         headers = {"Sync-Token": str(past.position)}

@@ -3,19 +3,9 @@
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
 
-from command.domain import money, order, product
+from command.domain import money, order, product, refusals
 from command.domain.order import Decided
 from command.domain.product import Product
-from command.domain.refusals import (
-    ChangedPrice,
-    Discontinued,
-    MixedCurrency,
-    OutOfStock,
-    PriceChanged,
-    Shortage,
-    UnknownProduct,
-    UnknownUser,
-)
 from command.domain.user import User
 from eventlog.events import OrderItem, OrderPlaced, StockReserved
 from eventlog.events.record import Record
@@ -40,15 +30,15 @@ def place(
 ) -> Decided:
     """An order of `lines`, each with its product: one OrderPlaced, and one StockReserved a product kept in stock."""
     if user is None or user.deleted:
-        raise UnknownUser(user_id)
+        raise refusals.UnknownUser(user_id)
     if unknown := tuple(number for number, it in enumerate(products, 1) if it is None):
-        raise UnknownProduct(unknown)
+        raise refusals.UnknownProduct(unknown)
     known = [it for it in products if it is not None]
     if discontinued := tuple(number for number, it in enumerate(known, 1) if it.discontinued):
-        raise Discontinued(discontinued)
+        raise refusals.Discontinued(discontinued)
     currency = known[0].currency
     if any(it.currency != currency for it in known):
-        raise MixedCurrency(tuple(sorted({it.currency for it in known})))
+        raise refusals.MixedCurrency(tuple(sorted({it.currency for it in known})))
     _check_prices(lines, known)
 
     # Items of one product are one reservation: their quantities are added up before the stock is looked at.
@@ -70,22 +60,22 @@ def place(
 
 def _check_prices(lines: Sequence[WantedLine], products: Sequence[Product]) -> None:
     changed = tuple(
-        ChangedPrice(number, wanted.expected_unit_price, it.price)
+        refusals.ChangedPrice(number, wanted.expected_unit_price, it.price)
         for number, (wanted, it) in enumerate(zip(lines, products, strict=True), 1)
         if wanted.expected_unit_price is not None and wanted.expected_unit_price != Decimal(it.price)
     )
     if changed:
-        raise PriceChanged(changed)
+        raise refusals.PriceChanged(changed)
 
 
 def _check_stock(products: Sequence[Product], requested: Mapping[str, int]) -> None:
     shortages = tuple(
-        Shortage(number, it.id, it.sku, requested[it.id], it.stock)
+        refusals.Shortage(number, it.id, it.sku, requested[it.id], it.stock)
         for number, it in enumerate(products, 1)
         if it.stock is not None and it.stock < requested[it.id]
     )
     if shortages:
-        raise OutOfStock(shortages)
+        raise refusals.OutOfStock(shortages)
 
 
 def _price(lines: Sequence[WantedLine], products: Sequence[Product]) -> tuple[tuple[OrderItem, ...], Decimal]:

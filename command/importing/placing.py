@@ -7,8 +7,9 @@ from command.domain import user
 from command.domain.placing import WantedLine
 from command.domain.refusals import ExternalIdTaken, MixedCurrency, UnknownUser
 from command.orders import PlaceOrder, ProductRef
-from command.states import States, split
+from command.states import States
 from command.submission import Outcome
+from contract.names import split
 from eventlog.events import OrderPlaced
 from eventlog.events.record import Record
 

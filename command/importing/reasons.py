@@ -22,7 +22,6 @@ class Reason(NamedTuple):
 
 
 def of_malformed(problem: Problem) -> Reason:
-    """Why a line is not JSON."""
     # It speaks of a body of several lines; a row is one.
     detail = str(problem.detail).replace("The body", "The row").replace(" line 1 column", " column")
     return Reason(problem.code, detail)

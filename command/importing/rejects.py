@@ -1,7 +1,6 @@
 """The rejects file: a JSON line for every row that was refused, with where it stood, why, and the row itself."""
 
 from pathlib import Path
-from types import TracebackType
 from typing import IO, Self
 
 import msgspec
@@ -28,14 +27,11 @@ class Rejects:
         self._file = self._path.open("wb")
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._file is not None:
             self._file.close()
 
     def write(self, file: Path, line: Line, reason: Reason) -> None:
-        """Add a row."""
         assert self._file is not None, "used as a context manager"
         entry: dict[str, str | int] = {
             "file": str(file),

@@ -11,8 +11,9 @@ from command.domain import order as rules
 from command.domain.order import Decided, Order
 from command.domain.product import Product
 from command.domain.refusals import ExternalIdTaken, Missing, Refused
-from command.states import Entity, States, split
+from command.states import Entity, States
 from command.submission import Answer, Outcome
+from contract.names import split
 from eventlog.events.record import Record
 
 

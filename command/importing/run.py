@@ -168,7 +168,6 @@ class Importer:
         return self.summary
 
     def _begin(self, path: Path, settled: Settled, line: Line) -> _Pending:
-        """Submit what a line asks for."""
         if line.damage is not None:
             self.summary.damaged.append(str(path))
             return _Pending(path, line, Reason("damaged-file", line.damage))

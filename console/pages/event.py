@@ -10,9 +10,10 @@ from starlette.responses import Response
 
 from console import log
 from console.desk import Desk
+from contract.names import path_of
 from eventlog.codec import UnreadableEvent
 from timeline.reading import Timeline
-from timeline.resources import Step, is_stream, path_of
+from timeline.resources import Step, is_stream
 
 # A larger event is shown as far as this; the API has all of it.
 DATA_LENGTH_MAX = 200_000

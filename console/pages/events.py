@@ -11,10 +11,11 @@ from starlette.responses import Response
 from console import activity, log
 from console.desk import Desk
 from console.words import short, typed_time
+from contract.names import path_of
 from eventlog.codec import UnreadableEvent
 from eventlog.events import SCHEMA_VERSIONS
 from timeline.folding import CODEC
-from timeline.resources import is_stream, path_of
+from timeline.resources import is_stream
 
 STREAM_LENGTH_MAX = 200
 _POSITION = re.compile(r"[0-9]{1,18}", re.ASCII)

@@ -5,8 +5,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from console.desk import Desk
+from contract.names import id_of
 from projector.jobs import table
-from query.parameters import id_of
 
 JOBS_SHOWN = 50
 

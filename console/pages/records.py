@@ -7,8 +7,8 @@ from starlette.responses import Response
 
 from console.desk import Desk
 from console.imports import newest
+from contract.names import id_of
 from eventlog.pages import ACTS_PAGE
-from query.parameters import id_of
 
 ACTS_SHOWN = 50
 IMPORTS_SHOWN = 50

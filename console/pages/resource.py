@@ -10,12 +10,12 @@ from starlette.responses import Response
 
 from console.desk import Desk
 from console.words import typed_time
+from contract.names import id_of, path_of, split
 from eventlog.codec import UnreadableEvent
-from query.parameters import id_of
 from timeline.comparing import Comparison, compare, has_rows_of
 from timeline.finding import streams_of
 from timeline.reading import NOW, AsOf, History, Past, Timeline, Version, When
-from timeline.resources import Field, path_of
+from timeline.resources import Field
 
 STEPS_SHOWN = 25
 _VERSION_MAX = 2**31 - 1
@@ -69,7 +69,7 @@ def show(desk: Desk, request: Request) -> Response:
         "resource.html",
         kind=_KINDS[kind],
         stream=stream,
-        id=stream.partition("-")[2],
+        id=split(stream)[1],
         summary=_summary(view),
         then=then,
         now=now,

@@ -59,7 +59,6 @@ class Runner:
         self._thread = threading.Thread(target=self._run, name="jobs", daemon=True)
 
     def start(self) -> None:
-        """Begin to look for jobs."""
         self._thread.start()
 
     def stop(self) -> None:

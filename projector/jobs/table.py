@@ -65,7 +65,6 @@ class Wanted(NamedTuple):
 
     @property
     def title(self) -> str:
-        """What is asked for, in words."""
         match self.kind:
             case "replay":
                 return f"Rebuild {self.projection}"
@@ -77,7 +76,6 @@ class Wanted(NamedTuple):
 
     @property
     def target(self) -> str:
-        """The object of the job, in words."""
         if self.kind in {"replay", "verify"}:
             return self.projection
         if self.stream is not None:
@@ -113,12 +111,10 @@ class Job(NamedTuple):
 
     @property
     def wanted(self) -> Wanted:
-        """What was asked for."""
         return Wanted(*(getattr(self, name) for name in Wanted._fields))
 
     @property
     def is_open(self) -> bool:
-        """Whether it waits or runs."""
         return self.state in {"waiting", "running"}
 
     @property
@@ -160,7 +156,6 @@ def latest(connection: Connection, limit: int) -> list[Job]:
 
 
 def one(connection: Connection, id_: str) -> Job | None:
-    """The job with this id, if there is one. Raises psycopg.Error."""
     return connection.cursor(row_factory=class_row(Job)).execute(_ONE, (id_,)).fetchone()
 
 

@@ -1,10 +1,11 @@
 """The `orders` command with every subcommand."""
 
-from importlib import import_module
+import ast
+from importlib import import_module, resources
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
 from service.version import VERSION
@@ -33,27 +34,40 @@ GROUPS = {"parked": "parked.app", "jobs": "jobs.app", "keys": "keys.app"}
 
 
 class OnDemand(TyperGroup):
-    """Imports the code of a subcommand when it is used, because the drivers and servers of all take a second."""
+    """Imports the code of a subcommand when it is run, because the drivers and servers of all take seconds."""
 
     def list_commands(self, ctx: Any) -> list[str]:
-        """The names of the subcommands."""
         return [*COMMANDS, *GROUPS]
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        """The subcommand with this name; None if there is none."""
+        """What `orders --help` shows of the subcommand with this name; None if there is none."""
         if cmd_name in GROUPS:
-            return get_command(_imported(GROUPS[cmd_name]))
-        if cmd_name not in COMMANDS:
-            return None
-        place, example = COMMANDS[cmd_name]
+            return TyperCommand(cmd_name, help=_documented(f"{cmd_name}.{cmd_name}"))
+        place, _ = COMMANDS.get(cmd_name, (None, None))
+        return place and TyperCommand(cmd_name, help=_documented(place))
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """The subcommand that the command line names, ready to run, with its arguments."""
+        name, _, arguments = super().resolve_command(ctx, args)
+        if name in GROUPS:
+            return name, get_command(_imported(GROUPS[name])), arguments
+        place, example = COMMANDS[str(name)]
         alone = typer.Typer(add_completion=False)
-        alone.command(cmd_name, epilog=f"Example: {example}")(_imported(place))
-        return get_command(alone)
+        alone.command(name, epilog=f"Example: {example}")(_imported(place))
+        return name, get_command(alone), arguments
 
 
 def _imported(place: str) -> Any:
     module, _, name = place.partition(".")
     return getattr(import_module(f"service.cli.{module}"), name)
+
+
+def _documented(place: str) -> str | None:
+    """The docstring of a function, from the text of its module."""
+    module, _, name = place.partition(".")
+    code = ast.parse((resources.files("service.cli") / f"{module}.py").read_text())
+    functions = (it for it in code.body if isinstance(it, ast.FunctionDef) and it.name == name)
+    return ast.get_docstring(next(functions))
 
 
 app = typer.Typer(

@@ -70,9 +70,9 @@ def _document(found: "Examination") -> dict[str, object]:
 
 
 def _view(finding: "Finding", why: str) -> dict[str, object]:
-    from query.views import timestamp
+    from contract.times import rfc3339
 
-    since = timestamp(finding.since) if finding.since else None
+    since = rfc3339(finding.since) if finding.since else None
     return {"what": finding.what, "since": since, "why": why, "remedy": finding.remedy}
 
 

@@ -7,9 +7,9 @@ from uuid import UUID
 
 import typer
 
+from contract.times import rfc3339
 from projector.jobs import table
 from projector.jobs.table import Job, Wanted
-from query.views import timestamp
 from service.cli import connect, output
 from service.cli.acting import Reason, actor
 from service.cli.connect import DataDir
@@ -99,5 +99,5 @@ def _view(job: Job) -> dict[str, Any]:
     shown = {name: value for name, value in job._asdict().items() if name not in {*times, "now"}}
     for name in times:
         at = getattr(job, name)
-        shown[name] = None if at is None else timestamp(at)
+        shown[name] = None if at is None else rfc3339(at)
     return shown

@@ -31,7 +31,6 @@ _BEYOND_ASCII = re.compile("[^\n -~]")
 
 
 def table(*columns: str, rows: list[list[str]]) -> None:
-    """Print a table on stdout."""
     shown = Table(*columns, box=None, pad_edge=False, header_style="bold")
     for row in rows:
         # Data, never markup.
@@ -58,12 +57,10 @@ def value(of: object) -> str:
 
 
 def short(text: str, most: int) -> str:
-    """The text, cut to `most` characters."""
     return text if len(text) <= most else text[: most - 3] + "..."
 
 
 def json(document: object) -> None:
-    """Print a JSON document on stdout."""
     print(printable(msgspec.json.format(msgspec.json.encode(document), indent=2)))
 
 

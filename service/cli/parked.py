@@ -11,13 +11,13 @@ from psycopg import Connection
 from psycopg.errors import LockNotAvailable
 
 from console.words import counted
+from contract.times import rfc3339
 from projector.connecting import connect as connection_to
 from projector.loop import Loop
 from projector.parked import Drained, Group, HeldBack, NotParked, groups, held_back, skip_group
 from projector.parked import retry as again
 from projector.parked import skip as leave_out
 from projector.projection import Projection
-from query.views import timestamp
 from service.cli import acting, connect, output
 from service.cli.connect import DataDir
 from service.cli.failures import MISUSE, NOT_TRUE
@@ -206,7 +206,7 @@ def _view(projection: str, held: HeldBack) -> dict[str, object]:
         "type": it.type,
         "error": it.error,
         "behind": it.behind,
-        "parked_at": timestamp(held.parked_at),
+        "parked_at": rfc3339(held.parked_at),
         "age_seconds": round(held.age.total_seconds(), 3),
         "events_held_back": held.events,
     }

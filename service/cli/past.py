@@ -6,6 +6,7 @@ from typing import Annotated, TypeVar
 
 import typer
 
+from contract.names import path_of
 from contract.problems import Problem
 from eventlog.codec import UnreadableEvent
 from projector.projection import Projection
@@ -20,7 +21,7 @@ from timeline.comparing import Comparison, compare, has_rows_of
 from timeline.connection import connected
 from timeline.finding import streams_of
 from timeline.reading import NOW, AsOf, Past, Selecting, Timeline, Version, When
-from timeline.resources import explanation, is_stream, path_of
+from timeline.resources import explanation, is_stream
 
 T = TypeVar("T")
 

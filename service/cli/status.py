@@ -9,17 +9,16 @@ import typer
 from psycopg import Connection
 
 from console.words import counted
+from contract.times import rfc3339
 from projector import bell
 from projector.mirror.standings import standings
 from projector.status import Standing, Status
 from projector.status import status as ask
-from query.views import timestamp
 from service.cli import connect, output
 from service.cli.connect import DataDir
 from service.cli.output import AsJson
 from service.errors import OperatorError
-from service.health.holders import HOLDERS, Holder
-from service.health.readiness import HELD_SECONDS_MIN
+from service.health.holders import HELD_SECONDS_MIN, HOLDERS, Holder
 from service.health.standings import stopped, view, what_stopped
 from service.projections import PROJECTIONS
 from service.settings import Settings
@@ -58,7 +57,6 @@ class Look(NamedTuple):
 
     @property
     def standings(self) -> list[Standing]:
-        """The projections and the mirrors."""
         return [*self.status.projections, *self.mirrors]
 
 
@@ -76,11 +74,10 @@ def look(url: str, redis_url: str | None) -> Look:
 
 
 def document(found: Look) -> dict[str, object]:
-    """As --json prints it."""
     log = {
         "log_uuid": found.status.log_uuid,
         "head": found.status.head,
-        "recorded_at": timestamp(found.status.recorded_at),
+        "recorded_at": rfc3339(found.status.recorded_at),
     }
     return {
         "log": log,
@@ -116,7 +113,7 @@ def _workers(redis_url: str | None) -> tuple[list[str] | None, str | None]:
 
 def _view(standing: Standing) -> dict[str, object]:
     """As GET /projections has it, with what only operators see."""
-    seen = {"worker": standing.worker, "seen_at": timestamp(standing.seen_at), "error": standing.error}
+    seen = {"worker": standing.worker, "seen_at": rfc3339(standing.seen_at), "error": standing.error}
     return view(standing) | seen | {"reason": standing.trouble}
 
 

@@ -6,7 +6,9 @@ from typing import Any
 from psycopg import Connection, sql
 from psycopg.types.string import TextLoader
 
-from command.states import KINDS, rfc3339, split
+from command.states import KINDS
+from contract.names import split
+from contract.times import rfc3339
 from eventlog.codec import Codec
 from service.doctor.finding import Check, Finding
 

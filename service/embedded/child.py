@@ -48,7 +48,6 @@ class Child:
         self._reader.start()
 
     def is_alive(self) -> bool:
-        """Say whether the command runs."""
         return self._process is not None and self._process.poll() is None
 
     def ask_to_stop(self) -> None:

@@ -60,7 +60,6 @@ class PostgresServer(EmbeddedServer):
         return self.url_of(DATABASE)
 
     def url_of(self, database: str) -> str:
-        """Return the URL of another database on this server."""
         host = quote(str(self.socket_dir), safe="")
         return f"postgresql://{USER}@/{quote(database, safe='')}?host={host}&port={self.settings['port']}"
 

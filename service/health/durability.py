@@ -27,7 +27,6 @@ def switched_off(connection: Connection) -> list[str]:
 
 
 def remedy(names: list[str]) -> str:
-    """What to do about them."""
     return f"set {' and '.join(f'{name} = on' for name in names)} in PostgreSQL, or it loses orders when it crashes"
 
 

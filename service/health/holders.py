@@ -34,6 +34,8 @@ ORDER BY session.xact_start
 _SCHEMAS = ", ".join(f"'{name}'" for name in ("log", *(projection.name for projection in PROJECTIONS)))
 HOLDERS = _HOLDERS.replace("{schemas}", _SCHEMAS).encode()
 
+# Batches hold the checkpoint for milliseconds. A session that holds it for this long may be the reason.
+HELD_SECONDS_MIN = 2
 QUERY_LENGTH_MAX = 80
 
 _LITERAL = re.compile(r"'(?:[^']|'')*'?")

@@ -10,14 +10,12 @@ from projector.bell import Bell
 from projector.status import Standing
 from query.database import NEEDED_GRANTS, Reads, Statement
 from service.health.durability import SWITCHED_OFF, remedy
-from service.health.holders import HOLDERS, Holder
+from service.health.holders import HELD_SECONDS_MIN, HOLDERS, Holder
 from service.health.standings import standings_of
 from service.settings import Settings
 
 # A probe needs its answer soon, even when the database is frozen.
 ANSWER_SECONDS_MAX = 2.0
-# Batches hold the checkpoint for milliseconds. A session that holds it for this long may be the reason.
-HELD_SECONDS_MIN = 2
 
 _SECONDS = re.compile(r"\b\d+ s\b")
 
@@ -55,7 +53,6 @@ class Health:
         return self._bell.listeners
 
     async def condition(self) -> Condition:
-        """How things stand now."""
         troubles = {"bell": self._bell.trouble, "commands": self._writer.trouble}
         degraded = {name: trouble for name, trouble in troubles.items() if trouble}
         not_ready: dict[str, str] = {}
@@ -79,7 +76,6 @@ class Health:
         return Condition(not_ready, degraded)
 
     async def _of_primary(self) -> str | None:
-        """Why no commands are taken."""
         try:
             ((is_standby, is_frozen, lacks_tables, may_append),) = await self._primary.rows(_PRIMARY, {})
             if is_standby:

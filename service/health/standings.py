@@ -4,11 +4,11 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 
 from contract.problems import Problem
+from contract.times import rfc3339
 from projector.mirror.standings import LISTED, of_rows
 from projector.projection import Projection
 from projector.status import Building, Standing, built_statement, standing_statement
 from query.database import Reads, Statement
-from query.views import timestamp
 from service.projections import PROJECTIONS
 
 
@@ -47,7 +47,6 @@ def what_stopped(some: Sequence[Standing]) -> str:
 
 
 def view(standing: Standing) -> dict[str, object]:
-    """A ProjectionView."""
     return {
         "name": standing.name,
         "mirror": standing.mirror,
@@ -59,7 +58,7 @@ def view(standing: Standing) -> dict[str, object]:
         "state": standing.state,
         "parked": standing.parked,
         "progress": standing.progress,
-        "updated_at": timestamp(standing.updated_at),
+        "updated_at": rfc3339(standing.updated_at),
     }
 
 

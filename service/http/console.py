@@ -50,7 +50,6 @@ _PAGES = {"verified": "/projections", "mirrors": "/projections", "imports": "/im
 
 
 def examine(connection: Connection) -> Iterable[parts.Finding]:
-    """Run the checks."""
     for check in CHECKS:
         level = "bad" if check.name in _BAD else "warn"
         why = f"{check.why[:1].upper()}{check.why[1:]}."

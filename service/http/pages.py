@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import Literal
 
 import msgspec
@@ -28,22 +29,20 @@ from service.http.metrics import metrics_text
 from service.http.state import State
 from service.http.stopping import Stopping
 
-_DESCRIPTION = "Users, products, stock and orders, kept as events. See docs for every route."
+_FRONT = {
+    "service": "orders",
+    "description": "Users, products, stock and orders, kept as events. See docs for every route.",
+    "docs": "docs",
+    "openapi": "openapi.json",
+    "health": "readyz",
+    "console": None,
+}
 
 
 class FrontPage(BaseModel):
     """What this service is, and where to read on."""
 
-    model_config = shown(
-        {
-            "service": "orders",
-            "description": _DESCRIPTION,
-            "docs": "docs",
-            "openapi": "openapi.json",
-            "health": "readyz",
-            "console": None,
-        }
-    )
+    model_config = shown(_FRONT)
 
     service: Literal["orders"]
     description: str
@@ -122,15 +121,7 @@ def router(
     @get(routes, "/", answers=FrontPage, security=PUBLIC, synced=False)
     async def get_front_page() -> Response:
         """Say what this service is, and where its documentation is. The paths are relative to this one."""
-        front = FrontPage(
-            service="orders",
-            description=_DESCRIPTION,
-            docs="docs",
-            openapi="openapi.json",
-            health="readyz",
-            console="console/" if has_console else None,
-        )
-        return JSONResponse(front.model_dump(), headers=NO_STORE)
+        return JSONResponse(_FRONT | {"console": "console/" if has_console else None}, headers=NO_STORE)
 
     @get(routes, "/healthz", answers=Alive, security=PUBLIC, synced=False)
     async def get_health() -> Response:
@@ -193,15 +184,6 @@ def router(
         kind = PROBLEMS.get(code)
         if kind is None:
             raise Problem("not-found", f"There is no problem called {code[:100]!r}.")
-        meaning = ProblemMeaning(
-            type=f"{prefix}/problems/{code}",
-            title=kind.title,
-            status=kind.status,
-            code=code,
-            retryable=kind.retryable,
-            meaning=kind.meaning,
-            fix=kind.fix,
-        )
-        return JSONResponse(meaning.model_dump(), headers=NO_STORE)
+        return JSONResponse({"type": f"{prefix}/problems/{code}", "code": code, **asdict(kind)}, headers=NO_STORE)
 
     return routes

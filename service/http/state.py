@@ -136,7 +136,6 @@ def _of_standings(
 
 
 def _of_projections(standings: Sequence[Standing]) -> list[Metric]:
-    """The gauges that mirrors do not have."""
     return [_each(name, meaning, standings, figure, ["projection"]) for name, meaning, figure in _OF_PROJECTIONS]
 
 
@@ -162,7 +161,6 @@ def _each(
     figure: Callable[[Standing], float | None],
     labels: Sequence[str] = ("mirror", "projection"),
 ) -> Metric:
-    """A gauge with a value for each standing that has one."""
     family = GaugeMetricFamily(name, meaning, labels=labels)
     for standing in standings:
         if (value := figure(standing)) is not None:

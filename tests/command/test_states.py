@@ -9,9 +9,11 @@ import pytest
 from command.deciding import SNAPSHOT_EVERY_EVENTS
 from command.domain.refusals import OutOfStock
 from command.products import ChangeProduct
-from command.states import KINDS, STREAMS_MAX, States, rfc3339, shape_of, split
+from command.states import KINDS, STREAMS_MAX, States, shape_of
 from command.submission import Answer, Command
 from command.users import ChangeUser, DeleteUser, RegisterUser
+from contract.names import split
+from contract.times import rfc3339
 from eventlog import connecting, read
 from eventlog.codec import Codec, UnreadableEvent
 from eventlog.events import ProductAdded, StockAdjusted

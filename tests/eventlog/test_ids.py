@@ -3,7 +3,7 @@
 import time
 from uuid import RFC_4122, UUID
 
-from command.fields import uuid_text
+from contract.names import id_of
 from eventlog.ids import new_id
 
 
@@ -18,7 +18,7 @@ def test_an_id_has_version_variant_and_time_of_rfc_9562() -> None:
 
 def test_an_id_is_canonical_text() -> None:
     for each in (new_id() for _ in range(1_000)):
-        assert str(UUID(each)) == each == uuid_text(each)
+        assert str(UUID(each)) == each == id_of(each)
 
 
 def test_ids_are_unique() -> None:

@@ -48,6 +48,23 @@ def test_the_start_of_a_command_loads_no_server_and_no_driver(tmp_path: Path) ->
     assert done.stdout.strip() == "[]"
 
 
+def test_help_loads_no_code_of_a_subcommand(tmp_path: Path) -> None:
+    code = (
+        "import sys; from service.cli.commands import app; app(['--help'], standalone_mode=False); "
+        "print([it for it in sys.modules if it.startswith(('psycopg', 'service.cli.status', 'service.cli.run'))])"
+    )
+    shown = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert shown.stdout.splitlines()[-1] == "[]"
+    assert "Print the log's head" in shown.stdout
+
+
+def test_worker_and_status_load_no_web_framework(tmp_path: Path) -> None:
+    for module in ("service.worker", "service.cli.status"):
+        code = f"import sys, {module}; print('fastapi' in sys.modules)"
+        found = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+        assert found.stdout == "False\n", module
+
+
 def test_ctrl_c_while_a_command_starts_ends_it_without_a_traceback(tmp_path: Path) -> None:
     code = """
 import sys

@@ -13,7 +13,8 @@ import pytest
 
 from command import views
 from command.domain.refusals import Refused
-from command.states import KINDS, Entity, fold, rfc3339
+from command.states import KINDS, Entity, fold
+from contract.times import rfc3339
 from eventlog.codec import Codec
 from eventlog.events import UserChanged, UserRegistered
 from eventlog.read import PastEvent

@@ -1,20 +1,6 @@
 """The projection `shop`: users, products and orders as GET requests answer them."""
 
-from eventlog.events import (
-    OrderCancelled,
-    OrderLinesCancelled,
-    OrderPlaced,
-    ProductAdded,
-    ProductChanged,
-    ProductDiscontinued,
-    ProductRepriced,
-    StockAdjusted,
-    StockReleased,
-    StockReserved,
-    UserChanged,
-    UserDeleted,
-    UserRegistered,
-)
+from eventlog import events
 from projector.projection import Projection
 from projector.projections.shop import orders, products, users
 from readmodel.shop import Order, OrderItem, Product, User
@@ -22,18 +8,18 @@ from readmodel.shop import Order, OrderItem, Product, User
 SHOP = Projection(
     tables=(User, Product, Order, OrderItem),
     on={
-        UserRegistered: users.registered,
-        UserChanged: users.changed,
-        UserDeleted: users.deleted,
-        ProductAdded: products.added,
-        ProductChanged: products.renamed,
-        ProductRepriced: products.repriced,
-        ProductDiscontinued: products.discontinued,
-        StockAdjusted: products.stock_changed,
-        StockReserved: products.stock_changed,
-        StockReleased: products.stock_changed,
-        OrderPlaced: orders.placed,
-        OrderLinesCancelled: orders.lines_cancelled,
-        OrderCancelled: orders.cancelled,
+        events.UserRegistered: users.registered,
+        events.UserChanged: users.changed,
+        events.UserDeleted: users.deleted,
+        events.ProductAdded: products.added,
+        events.ProductChanged: products.renamed,
+        events.ProductRepriced: products.repriced,
+        events.ProductDiscontinued: products.discontinued,
+        events.StockAdjusted: products.stock_changed,
+        events.StockReserved: products.stock_changed,
+        events.StockReleased: products.stock_changed,
+        events.OrderPlaced: orders.placed,
+        events.OrderLinesCancelled: orders.lines_cancelled,
+        events.OrderCancelled: orders.cancelled,
     },
 )
