@@ -43,11 +43,18 @@ def test_the_alerts_go_off_when_they_should_and_only_then() -> None:
 
 @PROMTOOL
 def test_an_alert_that_is_wrong_fails_its_test(tmp_path: Path) -> None:
-    shutil.copytree(DEPLOY, tmp_path / "rules")
     broken = (DEPLOY / "alerts.yml").read_text().replace("(orders_projection_lag_seconds) > 30", "() > 300")
-    (tmp_path / "rules/alerts.yml").write_text(broken.replace("by (projection) ()", "by (projection) (x)"))
+    (tmp_path / "alerts.yml").write_text(broken.replace("by (projection) ()", "by (projection) (x)"))
+    file = yaml.safe_load((DEPLOY / "alerts_test.yml").read_text())
+    file["tests"] = [it for it in file["tests"] if "OrdersProjectionBehind" in fired_in(it)]
+    (tmp_path / "alerts_test.yml").write_text(yaml.safe_dump(file))
     with pytest.raises(AssertionError, match="FAILED"):
-        promtool("test", "rules", tmp_path / "rules/alerts_test.yml")
+        promtool("test", "rules", tmp_path / "alerts_test.yml")
+
+
+def fired_in(test: dict[str, Any]) -> set[str]:
+    """The alerts that a test of the rules wants to go off."""
+    return {it["alertname"] for it in test["alert_rule_test"] if it.get("exp_alerts")}
 
 
 @pytest.mark.parametrize("name", ALERTS)
@@ -59,9 +66,8 @@ def test_an_alert_has_a_severity_a_summary_a_runbook_and_a_test(name: str) -> No
     assert anchor in anchors(page)
     tests = yaml.safe_load((DEPLOY / "alerts_test.yml").read_text())["tests"]
     expected = {it["alertname"]: it.get("exp_alerts") for test in tests for it in test["alert_rule_test"]}
-    fired = {it["alertname"] for test in tests for it in test["alert_rule_test"] if it.get("exp_alerts")}
     assert name in expected
-    assert name in fired
+    assert any(name in fired_in(it) for it in tests)
 
 
 def test_the_runbook_has_no_section_without_an_alert() -> None:
