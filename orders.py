@@ -1,9 +1,20 @@
 """The command `orders`. A module of its own, so that it can say when another project's package hides one of ours."""
 
+import errno
 import sys
 from importlib.metadata import packages_distributions
 
 _NO_MEMORY = "orders: the memory that this process may take does not suffice: raise ulimit -v, or the container's limit"
+
+
+def _lacks_memory(error: BaseException) -> bool:
+    match error:
+        case MemoryError():
+            return True
+        case ImportError():  # in the words of the loader of shared libraries
+            return "failed to map segment" in str(error)
+        case _:
+            return isinstance(error, OSError) and error.errno == errno.ENOMEM
 
 
 def main() -> None:
@@ -15,11 +26,11 @@ def main() -> None:
         from service.cli import main as run
 
         run()
-    except MemoryError:
-        sys.exit(_NO_MEMORY)
-    except ImportError as error:
-        if "failed to map segment" in str(error):  # of a library: the loader's words
+    except (MemoryError, OSError, ImportError) as error:
+        if _lacks_memory(error):
             sys.exit(_NO_MEMORY)
+        if not isinstance(error, ImportError):
+            raise
         for package, projects in packages_distributions().items():
             if "orders" in projects and len(others := set(projects)) > 1:
                 sys.exit(

@@ -52,7 +52,7 @@ def main() -> None:
 
 
 def counted(path: Path) -> Counter[str]:
-    """The lines of a file by kind. Only Python is told apart; all lines of another file that are not blank are code."""
+    """Count the lines of a file by kind. In a file that is not Python every line counts as code, unless it is blank."""
     lines = path.read_text().splitlines()
     blank = {number for number, line in enumerate(lines, 1) if not line.strip()}
     if path.suffix != ".py":
@@ -83,12 +83,12 @@ def _comments(lines: list[str]) -> set[int]:
 
 
 def _tracked() -> Iterator[str]:
-    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True)  # noqa: S607
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True)  # noqa: S607 - git is found by PATH
     yield from (name for name in listed.stdout.splitlines() if (ROOT / name).is_file())
 
 
 def _group(name: str) -> str | None:
-    """What a file that is not production counts as; None for production."""
+    """The name of the row that counts a file which is not production; None for a file of production."""
     if name.startswith(OF_OTHERS):
         return "written by others"
     if name.startswith(WRITTEN_BY_PROGRAMS) or name.endswith("package-lock.json"):

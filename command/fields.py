@@ -18,7 +18,7 @@ from pydantic_core import PydanticCustomError
 
 from command.domain import money
 from command.domain.currencies import CURRENCIES
-from contract.names import id_of
+from contract.names import ID_RULE, id_of
 
 NAME_LENGTH_MAX = 200
 KEY_LENGTH_MAX = 100
@@ -45,7 +45,7 @@ def _uuid(value: Any) -> Any:
     try:
         return id_of(value)
     except (TypeError, ValueError):
-        raise PydanticCustomError("uuid", "must be a UUID such as 01890a5d-ac96-774b-bcce-b302099a8057") from None
+        raise PydanticCustomError("uuid", ID_RULE) from None
 
 
 def _money(value: Any) -> Decimal:

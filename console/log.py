@@ -172,7 +172,7 @@ def _ranges(
     if backwards and uncounted[0] <= min(head, bounds[1]):
         yield uncounted
     for first, last in _minutes(connection, wanted, (bounds[0], min(bounds[1], head)), backwards=backwards):
-        yield first, min(last, counted)  # what was counted since is in the other range
+        yield first, min(last, counted)  # the range `uncounted` has the later events
     if not backwards and head > counted:
         yield uncounted
 

@@ -13,7 +13,7 @@ from anyio import from_thread
 
 from console.database import Database, Unanswered
 from console.parts import Finding, Parts
-from console.words import short
+from console.words import parked, short
 from projector.parked import Group, groups
 from projector.status import Status, status
 
@@ -149,7 +149,7 @@ def _of_condition(level: str, name: str, reason: str) -> Finding:
 def _of_group(group: Group, since: datetime | None) -> Finding:
     return Finding(
         "warn",
-        short(group.what),
+        short(parked(group)),
         "Their events are held back from the read tables; all other streams go on.",
         "deploy a release that can project the event, then retry; or skip the event",
         "/parked",

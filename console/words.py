@@ -3,8 +3,12 @@
 import re
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from typing import TYPE_CHECKING
 
 from markupsafe import Markup, escape
+
+if TYPE_CHECKING:
+    from projector.parked import Group
 
 _UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
 # A pause shorter than this is written in milliseconds.
@@ -41,6 +45,12 @@ def moment(at: datetime | None) -> str:
 def minute(at: datetime) -> str:
     """A time in UTC, to the minute."""
     return at.astimezone(UTC).strftime("%Y-%m-%d %H:%M")
+
+
+def parked(group: "Group") -> str:
+    """How many streams are parked, at which event, and why."""
+    streams = counted(group.streams, f"stream of {group.projection} is", f"streams of {group.projection} are")
+    return f"{streams} parked at {group.type}: {group.said}"
 
 
 def typed_time(text: str) -> datetime:

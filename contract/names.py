@@ -4,18 +4,20 @@ import re
 
 from contract.problems import Problem
 
+ID_RULE = "must be a UUID such as 0197c1c2-7d8e-7c3a-9d51-5a0c1e2f3a4b"
+
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.ASCII | re.IGNORECASE)
 
 
 def id_of(text: str) -> str:
     """A UUID in its usual notation, in lower case. Raises ValueError."""
     if not _UUID.fullmatch(text):
-        raise ValueError("must be a UUID such as 0197c1c2-7d8e-7c3a-9d51-5a0c1e2f3a4b")
+        raise ValueError(ID_RULE)
     return text.lower()
 
 
 def known_id(text: str) -> str:
-    """An id from a path. Raises Problem `not-found`: what is no UUID is nobody's id."""
+    """An id from a path. Raises Problem `not-found` if it is not a UUID, because no resource can have it."""
     try:
         return id_of(text)
     except ValueError:

@@ -16,7 +16,9 @@ class ProblemType:
 
 _TYPES: dict[str, ProblemType] = {
     "malformed-request": ProblemType(
-        400, "What was sent is no HTTP request.", "Send HTTP/1.1, with the path and the headers encoded as it demands."
+        400,
+        "The service cannot read the request as HTTP/1.1.",
+        "Send HTTP/1.1, with the path and the headers encoded as RFC 9112 requires.",
     ),
     "malformed-json": ProblemType(
         400,

@@ -37,8 +37,8 @@ def defect_of(url: str) -> str | None:
     for name in _NUMBERS:
         if not re.fullmatch(r"-?[0-9]{1,9}", str(given.get(name) or "0")):
             return f"{name} {given[name]!r} is no number"
-    if given.get("replication"):
-        return "replication is for connections that carry the server's log"
+    if str(given.get("replication") or "off").lower() not in {"off", "false", "no", "0"}:
+        return "replication makes a connection that copies the server: leave it out"
     return _refusal_of_libpq(given)
 
 

@@ -44,6 +44,11 @@ STREAM_PAGE = _PAGE.format(
     end="(SELECT max(version) FROM log.events WHERE stream = %(stream)s)",
 ).encode()
 
+# The events at `positions` as a JSON array, oldest first.
+AT_POSITIONS = f"""
+SELECT coalesce(json_agg({_EVENT} ORDER BY position), '[]') FROM log.events WHERE position = ANY(%(positions)s)
+""".encode()  # noqa: S608 - put together from constants
+
 HEAD = b"SELECT position FROM log.head"
 
 # The user of an order's stream: its first event names him. No row when there is no such stream.

@@ -1,6 +1,6 @@
 """Walking along the log, or along one stream, event by event, to print or copy it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import msgspec
 from psycopg import Connection
@@ -34,6 +34,14 @@ def walk(connection: Connection, stream: str | None, after: int, limit: int | No
             return
         after = last
         left = None if left is None else left - len(page)
+
+
+def at_positions(connection: Connection, positions: Sequence[int]) -> list[msgspec.Raw]:
+    """The events at these positions, oldest first, each as JSON."""
+    connection.adapters.register_loader("json", TextLoader)
+    row = connection.execute(pages.AT_POSITIONS, {"positions": list(positions)}).fetchone()
+    assert row is not None, "an aggregate has a row"
+    return _events(row[0])
 
 
 def exists(connection: Connection, stream: str) -> bool:

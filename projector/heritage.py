@@ -3,8 +3,8 @@
 Owner, privileges, row security, publications, storage options, statistics, column defaults, comments, replica identity
 and the mark of CLUSTER belong to a table, not to its name. The swap reads each of them from the serving tables as a
 statement, before it renames the schemas, and runs the statements on the new tables, after it has renamed them: so a
-policy's subquery means the new tables. What is set on a column that this release has dropped goes with the column. What
-cannot be carried over is named before the work begins.
+policy's subquery means the new tables. A column that this release has dropped takes its settings with it. The replay
+refuses to begin, and says why, when it finds something that it cannot carry over.
 """
 
 from collections.abc import Collection

@@ -73,12 +73,6 @@ class Group(NamedTuple):
     example: str = ""
     said: str = ""
 
-    @property
-    def what(self) -> str:
-        """How many streams are parked, at which event, and why."""
-        streams = f"stream of {self.projection} is" if self.streams == 1 else f"streams of {self.projection} are"
-        return f"{self.streams:,} {streams} parked at {self.type}: {self.said}"
-
 
 def held_back(
     connection: Connection, projection: Projection, *, stream: str | None = None, most: int | None = None

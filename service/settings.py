@@ -54,7 +54,7 @@ def _redis_url(value: str) -> str:
     if port_is_wrong or (database and not database.isdecimal()):
         raise ValueError("is not a Redis URL: redis://[user:password@]host[:port][/database number]")
     if parts.query:
-        # Imported for URLs with options alone: it would cost every command half a second.
+        # Only URLs with options need it, and importing it slows down the start of every command.
         from redis import ConnectionPool, RedisError
 
         try:

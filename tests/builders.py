@@ -23,7 +23,7 @@ from command.writer import Writer
 from eventlog import append, connecting
 from eventlog.batch import Batch, NewEvent
 from eventlog.codec import encode
-from eventlog.events import SCHEMA_VERSIONS, Event
+from eventlog.events import SCHEMA_VERSIONS, Event, UserDeleted, UserRegistered
 from eventlog.ids import new_id
 
 ANSWER_SECONDS_MAX = 30
@@ -61,6 +61,15 @@ def append_events(database_url: str, events: Iterable[NewEvent]) -> None:
             await connection.close()
 
     asyncio.run(run())
+
+
+def append_parked_user(database_url: str) -> str:
+    """Append a user with an event of an unknown type, at which projections park the stream. Returns the stream."""
+    stream = f"user-{new_id()}"
+    registered = UserRegistered("Bob", f"{stream}@example.org", f"{stream}@example.org", None)
+    unknown = new_event(stream, 2, UserDeleted())._replace(type="UserMerged")
+    append_events(database_url, [new_event(stream, 1, registered), unknown])
+    return stream
 
 
 class Writing:

@@ -65,7 +65,7 @@ def _imported(place: str) -> Any:
 def _documented(place: str) -> str | None:
     """The docstring of a function, from the text of its module."""
     module, _, name = place.partition(".")
-    code = ast.parse((resources.files("service.cli") / f"{module}.py").read_text())
+    code = ast.parse((resources.files("service.cli") / f"{module}.py").read_text("utf-8"))
     functions = (it for it in code.body if isinstance(it, ast.FunctionDef) and it.name == name)
     return ast.get_docstring(next(functions))
 

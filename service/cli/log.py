@@ -15,7 +15,7 @@ from psycopg import Connection
 from console import activity
 from console.log import Wanted, page, position_at
 from eventlog.events import SCHEMA_VERSIONS
-from eventlog.walk import end, exists, version_at, walk
+from eventlog.walk import at_positions, end, exists, version_at, walk
 from service.cli import connect
 from service.cli.connect import DataDir
 from service.cli.output import printable
@@ -94,8 +94,7 @@ def _behind(connection: Connection, wanted: Wanted, after: int, limit: int | Non
     onward: int | None = after
     while onward is not None:
         found = page(connection, wanted, after=onward)
-        for it in reversed(found.events):
-            yield from walk(connection, None, it.position - 1, 1)
+        yield from at_positions(connection, [it.position for it in found.events])
         onward = found.newer
 
 

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 from psycopg.errors import InsufficientPrivilege
 
+from console.words import counted
 from projector.checkpoint import AheadOfLog, OtherVersion
 from projector.dependents import InTheWay
 from projector.loop import Progress
@@ -58,9 +59,13 @@ def _tell(rebuilt: rebuilding.Rebuilt) -> None:
 def _tell_parked(url: str, projections: list[Projection]) -> None:
     with connect.asking(url, "orders replay") as connection:
         found = groups(connection, projections)
-    for name in dict.fromkeys(it.projection for it in found):
-        number = sum(it.streams for it in found if it.projection == name)
-        print(f"{name}: {number:,} streams are parked, because an event of theirs cannot be projected: orders parked")
+    for projection in projections:
+        if number := sum(it.streams for it in found if it.projection == projection.name):
+            print(f"{projection.name}: {_parked(number)} at an event that cannot be projected: orders parked")
+
+
+def _parked(streams: int) -> str:
+    return counted(streams, "stream is parked", "streams are parked")
 
 
 def verify(
@@ -108,11 +113,11 @@ def print_verdict(verdict: Verdict, remedy: str) -> None:
         output.differences(differences[:DIFFERENCES_SHOWN_MAX])
         if len(differences) > DIFFERENCES_SHOWN_MAX:
             print(f"... and {len(differences) - DIFFERENCES_SHOWN_MAX:,} more: --json shows all")
-    counted = ", ".join(f"{table} {number:,}" for table, number in verdict.rows.items())
-    said = f"{len(differences):,} differences" if differences else "no difference"
-    print(f"{name}: {said} between tables and log, at position {verdict.position:,} (rows: {counted})", flush=True)
+    rows = ", ".join(f"{table} {number:,}" for table, number in verdict.rows.items())
+    said = counted(len(differences), "difference") if differences else "no difference"
+    print(f"{name}: {said} between tables and log, at position {verdict.position:,} (rows: {rows})", flush=True)
     if verdict.parked:
-        print(f"{name}: {verdict.parked:,} streams are parked, with the events they still lack: orders parked")
+        print(f"{name}: {_parked(verdict.parked)}, so rows lack their later events: orders parked")
     if differences:
         print(f"rebuild them with: {remedy}")
 

@@ -7,10 +7,8 @@ from psycopg import Connection
 
 from service.doctor.finding import Check, Finding
 from service.health import durability
-from service.health.holders import HOLDERS, Holder, session
+from service.health.holders import HELD_SECONDS_MIN, HOLDERS, Holder, session
 
-# Batches hold the head and the checkpoint for milliseconds.
-HELD_SECONDS_MAX = 2
 IDLE_SECONDS_MAX = 60
 # Whatever is open for so long keeps dead versions of log.head and of the checkpoint, which are written all the time.
 OPEN_SECONDS_MAX = 900
@@ -45,7 +43,7 @@ def _durable(connection: Connection) -> Iterator[Finding]:
 
 
 def _in_the_way(connection: Connection) -> Iterator[Finding]:
-    for row in connection.execute(HOLDERS, {"seconds": HELD_SECONDS_MAX}):
+    for row in connection.execute(HOLDERS, {"seconds": HELD_SECONDS_MIN}):
         holder = Holder(*row)
         yield Finding(str(holder), _end(holder.pid), _ago(holder.seconds))
 

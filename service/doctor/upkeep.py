@@ -6,7 +6,7 @@ from typing import Any
 
 from psycopg import Connection
 
-from console.words import counted
+from console.words import counted, parked
 from projector.parked import Group
 from projector.status import STOPPED_AFTER, Standing, status
 from service.doctor.finding import Check, Finding
@@ -83,7 +83,7 @@ def _of_projection(standing: Standing) -> Iterator[Finding]:
 def _of_group(number: int, group: Group, since: datetime | None) -> Finding:
     """A cause of parked streams; `number` is that of `orders parked`."""
     return Finding(
-        group.what,
+        parked(group),
         f"deploy a release that can project the event, then: `orders parked retry --group {number}`; "
         f"or do without the event: `orders parked skip --group {number} --reason WHY`",
         since,

@@ -9,7 +9,7 @@ from database.sessions import Limits, Unsuitable, connect
 from service.errors import OperatorError
 from service.settings import Settings
 
-# With one of these settings off, a crash of PostgreSQL may lose or damage what the service has acknowledged.
+# If one of these settings is off, orders that the service has acknowledged may be lost when PostgreSQL crashes.
 # `synchronous_commit` may differ by role, database and session, so ask on a session like those that write.
 SWITCHED_OFF = b"""
 SELECT name FROM unnest('{fsync, full_page_writes, synchronous_commit}'::text[]) AS name

@@ -34,7 +34,7 @@ ORDER BY session.xact_start
 _SCHEMAS = ", ".join(f"'{name}'" for name in ("log", *(projection.name for projection in PROJECTIONS)))
 HOLDERS = _HOLDERS.replace("{schemas}", _SCHEMAS).encode()
 
-# Batches hold the checkpoint for milliseconds. A session that holds it for this long may be the reason.
+# Batches hold the head and the checkpoint for milliseconds. A session that holds it for this long may be the reason.
 HELD_SECONDS_MIN = 2
 QUERY_LENGTH_MAX = 80
 

@@ -14,7 +14,6 @@ import psycopg
 from playwright.sync_api import Browser
 from psycopg.types.json import Json
 
-from eventlog.events import UserDeleted, UserRegistered
 from eventlog.ids import new_id
 from projector.jobs import table
 from projector.jobs.table import Wanted
@@ -22,7 +21,7 @@ from service import jobs
 from service.embedded import PostgresServer, ValkeyServer
 from service.migrate import upgrade
 from service.settings import Settings
-from tests.builders import Writing, append_events, new_event
+from tests.builders import Writing, append_parked_user
 from tests.console.browsing import NARROW, WIDE, browser, tab
 from tests.projecting import sweep
 from tests.projector.worker_process import WorkerProcess
@@ -78,7 +77,7 @@ def _take(folder: Path, place: Path, url: str, redis_url: str) -> None:
     with WorkerProcess(url, redis_url, place):
         with browser() as running, served_with(settings) as shop:
             _picture(running, shop, {"overview-well": "/", "order": f"/orders/{order}"}, folder)
-        parked = _add_parked_user(url)
+        parked = append_parked_user(url)
         sweep(url)
         pages = _pages(url, order, tea, user, parked)
         with browser() as running, served_with(settings) as shop:
@@ -118,13 +117,6 @@ def _picture(running: Browser, shop: Shop, pages: Mapping[str, str], folder: Pat
                 with tab(running, base, viewport, scheme) as it:
                     it.open(path)
                     it.page.screenshot(path=folder / f"{name}-{scheme}-{size}.png", full_page=True)
-
-
-def _add_parked_user(url: str) -> str:
-    stream = f"user-{new_id()}"
-    registered = new_event(stream, 1, UserRegistered("Bob", "bob@example.org", "bob@example.org", None))
-    append_events(url, [registered, new_event(stream, 2, UserDeleted())._replace(type="UserMerged")])
-    return stream
 
 
 def _record_work(url: str) -> str:

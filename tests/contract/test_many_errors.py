@@ -10,6 +10,7 @@ import pytest
 from tests.served import Shop, problem
 
 JSON = {"Content-Type": "application/json"}
+ATTEMPTS = 3
 SECONDS_MAX = 5  # of CPU; 2 on an idle machine, and more than 20 when all errors are listed
 AT_ONCE = 20
 ANSWER_SECONDS_MAX = 120
@@ -50,14 +51,15 @@ def test_a_hundred_errors_are_all_that_there_are(shop: Shop) -> None:
 @pytest.mark.parametrize("name", BODIES)
 def test_twenty_such_bodies_at_once_take_little_time(shop: Shop, name: str) -> None:
     body = sent(name)
-    took = SECONDS_MAX
-    for _ in range(3):  # programs beside it slow the CPU down for a while; a slow service is slow each time
-        began = time.process_time()
-        assert statuses_at_once(shop, body) == [b"422"] * AT_ONCE
-        took = min(took, time.process_time() - began)
-        if took < SECONDS_MAX:
-            break
-    assert took < SECONDS_MAX
+    # Other programs slow the CPU down for a while. A service that takes too long does so each time.
+    assert any(cpu_seconds(shop, body) < SECONDS_MAX for _ in range(ATTEMPTS))
+
+
+def cpu_seconds(shop: Shop, body: bytes) -> float:
+    """Send the body on many connections at once. Returns the CPU time of client and service."""
+    began = time.process_time()
+    assert statuses_at_once(shop, body) == [b"422"] * AT_ONCE
+    return time.process_time() - began
 
 
 def statuses_at_once(shop: Shop, body: bytes) -> list[bytes]:

@@ -9,7 +9,7 @@ from psycopg import Connection
 from eventlog.events import UserChanged
 from eventlog.ids import new_id
 from projector.loop import Loop
-from projector.parked import Drained, NotParked, drain, groups, retry, skip, skip_group
+from projector.parked import Drained, NotParked, drain, groups, held_back, retry, skip, skip_group
 from projector.projections.shop import SHOP
 from projector.replay import replay
 from projector.verify import verify
@@ -79,6 +79,9 @@ def test_a_group_is_skipped_and_what_else_is_parked_stays(database_url: str, con
     project(connection)
     of_type, of_version = groups(connection, [SHOP])
     assert (of_type.streams, of_version.streams) == (3, 1)
+    listed = [it.parked for it in held_back(connection, SHOP)]
+    assert [it.parked for it in held_back(connection, SHOP, most=2)] == listed[:2]
+    assert [it.parked.stream for it in held_back(connection, SHOP, stream=streams[2])] == [streams[2]]
     retry(connection, Loop(SHOP), group=of_version)
     assert len(parked(connection)) == 4
 

@@ -190,6 +190,20 @@ def test_a_process_that_may_take_too_little_memory_says_so_in_one_line(tmp_path:
     assert done.stderr.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    ("error", "is_one_line"), [("MemoryError", True), ("OSError(12, 'no memory')", True), ("OSError(5, 'I/O')", False)]
+)
+def test_an_import_that_finds_no_memory_is_one_line(tmp_path: Path, error: str, is_one_line: bool) -> None:
+    (tmp_path / "service").mkdir()
+    (tmp_path / "service/__init__.py").touch()
+    (tmp_path / "service/cli.py").write_text(f"raise {error}")
+    code = "import orders, sys; sys.path.insert(0, ''); orders.main()"
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("orders: the memory") == is_one_line
+    assert (done.stderr.count("\n") == 1) == is_one_line
+
+
 def test_a_package_of_another_project_that_hides_ours_is_one_line(tmp_path: Path) -> None:
     """As after `pip install service` into the same environment."""
     theirs = tmp_path / "service"

@@ -34,6 +34,7 @@ def test_everything_has_a_default() -> None:
         "postgresql://a@/orders?host=one&host=two&target_session_attrs=read-write",
         "postgresql://a:b@one:5432,two/orders",
         "postgresql://a@one/orders?hostaddr=127.0.0.1&gssencmode=require",
+        "postgresql://a@one/orders?replication=off",
         "postgres://localhost/orders",
     ],
 )

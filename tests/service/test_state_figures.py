@@ -6,11 +6,9 @@ from pathlib import Path
 import pytest
 
 from command.importing.rejects import Rejects
-from eventlog.events import UserDeleted, UserRegistered
-from eventlog.ids import new_id
 from projector import bell
 from service import import_runs
-from tests.builders import append_events, new_event, wait_until
+from tests.builders import append_parked_user, wait_until
 from tests.projecting import sweep
 from tests.served import NO_REDIS, Shop, served
 
@@ -19,13 +17,6 @@ def figures(shop: Shop, name: str) -> dict[str, float]:
     """The samples of a metric: what its braces hold, and the value."""
     found = re.findall(rf"^{name}(?:{{(.*)}})? (\S+)$", shop.get("/metrics").text, re.MULTILINE)
     return {labels: float(value) for labels, value in found}
-
-
-def add_event_that_is_parked(database_url: str) -> None:
-    stream = f"user-{new_id()}"
-    registered = new_event(stream, 1, UserRegistered("Bob", f"{stream}@example.org", f"{stream}@example.org", None))
-    append_events(database_url, [registered, new_event(stream, 2, UserDeleted())._replace(type="UserMerged")])
-    sweep(database_url)
 
 
 def import_rows(database_url: str, path: Path, refused: str | None, fault: bool = False) -> None:
@@ -82,9 +73,11 @@ def test_the_time_is_shown_when_the_first_stream_was_parked(database_url: str) -
     with served(database_url) as shop:
         name = "orders_parked_oldest_timestamp_seconds"
         assert figures(shop, name) == {}
-        add_event_that_is_parked(database_url)
+        append_parked_user(database_url)
+        sweep(database_url)
         ((first,),) = shop.rows("SELECT extract(epoch FROM parked_at)::float8 FROM shop.parked")
-        add_event_that_is_parked(database_url)
+        append_parked_user(database_url)
+        sweep(database_url)
         wait_until(lambda: figures(shop, "orders_parked_streams")['projection="shop"'] == 2, 30, "both are parked")
         shown = figures(shop, name)
         assert shown.keys() == {'projection="shop"'}

@@ -21,7 +21,7 @@ REFUSED_WITHIN_SECONDS = 0.05
 ANSWERED_WITHIN_SECONDS = 10
 PROBES = 40
 CLIENTS = WAITING_MAX + BATCH_COMMANDS_MAX
-# A slow machine gets further tries: what the service does wrong, it does each time.
+# The test floods the service again when the machine was too slow to judge it. A fault of the service shows each time.
 ATTEMPTS = 3
 
 
@@ -53,22 +53,23 @@ def probe(shop: httpx.Client, name: str) -> list[float]:
         refused = shop.post("/users", json={"name": "Late", "email": f"{name}{number}@example.org"})
         took.append(time.monotonic() - sent)
         if refused.json()["code"] == "unavailable":
-            break  # the batch's time is over, so the queue was emptied
+            break  # the writer gave the batch up, and answered the commands that waited
         assert (refused.status_code, refused.json()["code"]) == (503, "overloaded")
         assert refused.headers["retry-after"]
     return took
 
 
 def flood(stack: Stack, shop: httpx.Client, clients: list[SlowClient], name: str) -> bool:
-    """Fill the queue of a service whose database stands still, and look at what the service answers.
+    """Fill the queue of a service whose database stands still, and check the answers.
 
-    Returns False when the machine was too slow: the batch's time was over before all was looked at.
+    Returns False if the machine was too slow: the writer gave its batch up before all probes were sent.
     """
     with frozen(stack.postgres.pid):
         began = time.monotonic()
         for number, client in enumerate(clients):
             client.send(registration(number))
-        time.sleep(QUEUE_SECONDS_MAX + 0.2)  # full by number, or else by time
+        # Then the queue is full: by number, or because the first command has waited for too long.
+        time.sleep(QUEUE_SECONDS_MAX + 0.2)
         took = probe(shop, name)
         in_time = time.monotonic() - began < BATCH_SECONDS_MAX
         if in_time:
@@ -83,8 +84,9 @@ def flood(stack: Stack, shop: httpx.Client, clients: list[SlowClient], name: str
                 client.look()
             return all(client.received for client in clients)
 
-        wait_until(all_answered, ANSWERED_WITHIN_SECONDS, "everybody is answered")
-        assert time.monotonic() - began < ANSWERED_WITHIN_SECONDS or not in_time
+        wait_until(all_answered, ANSWERED_WITHIN_SECONDS, "an answer for every client")
+        if in_time:
+            assert time.monotonic() - began < ANSWERED_WITHIN_SECONDS
     told = [status_of(client) for client in clients]
     assert {status for status, _ in told} == {503}
     assert {code for _, code in told} <= {"overloaded", "unavailable"}
@@ -98,7 +100,7 @@ def test_a_full_queue_rejects_at_once_and_waiting_commands_are_answered(stack: S
             first = shop.post("/users", json={"name": "First", "email": f"first{attempt}@example.org"})
             assert first.status_code == 201, first.text
             with ExitStack() as closes:
-                # One connection each, open before the database stops: opening them takes its time.
+                # The connections are opened before the database stops, because opening them takes time.
                 clients = [closes.enter_context(closing(SlowClient(url))) for _ in range(CLIENTS)]
                 in_time = flood(stack, shop, clients, f"late{attempt}-")
             wait_until(lambda: shop.get("/users").status_code == 200, ANSWERED_WITHIN_SECONDS, "it reads again")

@@ -110,12 +110,12 @@ def test_events_since_a_time_are_printed(run: Run, ada: str, database_url: str) 
 
 
 @pytest.mark.parametrize("time", ["yesterday", "1", "-1h", "2026-13-01", "9999-12-31T23:59:59-12:00"])
-def test_a_time_that_is_none_is_refused_with_an_example(run: Run, time: str) -> None:
+def test_an_invalid_time_is_refused_with_an_example(run: Run, time: str) -> None:
     said = one_line(run("events", f"--since={time}"), 2)
     assert "write 2026-11-22T13:51:00Z, or 12h for so long ago" in said
 
 
-def test_a_type_that_is_not_there_is_said_with_those_that_are(run: Run) -> None:
+def test_an_unknown_event_type_is_refused_and_the_known_ones_are_listed(run: Run) -> None:
     said = one_line(run("events", "--type", "OrderPlacd"), 1)
     assert "there is no event type OrderPlacd; this release knows OperatorActed, OrderCancelled, " in said
 

@@ -10,11 +10,11 @@ from projector.projections.shop import SHOP
 from projector.replay import replay
 from projector.verify import verify
 from service.projections import PROJECTIONS
+from tests.builders import append_parked_user
 from tests.projecting import sweep
 from tests.projector.mirror.mirroring import catch_up
 from tests.served import Shop, served
 from tests.service.doctor.examining import findings, run
-from tests.service.test_state_figures import add_event_that_is_parked
 
 
 @pytest.fixture
@@ -71,7 +71,8 @@ def test_an_import_that_stands_still_is_a_finding_until_it_is_run_again(database
 
 
 def test_a_parked_stream_is_a_finding_with_its_cause_and_the_commands(shop: Shop) -> None:
-    add_event_that_is_parked(shop.database_url)
+    append_parked_user(shop.database_url)
+    sweep(shop.database_url)
     (found,) = findings(shop.database_url, "projections")
     assert found.what == ("1 stream of shop is parked at UserMerged: UserMerged version 1 is not known to this release")
     assert "`orders parked retry --group 1`; " in found.remedy
