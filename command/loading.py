@@ -73,12 +73,10 @@ class Loader:
         self._task: asyncio.Task[None] | None = None
 
     def __contains__(self, stream: object) -> bool:
-        """Whether the stream is being loaded."""
         return stream in self._streams
 
     @property
     def held(self) -> int:
-        """How many commands wait for their streams."""
         return len(self._held)
 
     def hold(self, waiting: Waiting, streams: set[str]) -> None:
@@ -96,7 +94,6 @@ class Loader:
             self._task = asyncio.create_task(self._run(), name="loader")
 
     async def finish(self) -> None:
-        """Wait until nothing is left to load."""
         if self._task:
             await self._task
 

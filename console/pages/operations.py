@@ -36,10 +36,8 @@ def parked(desk: Desk, request: Request) -> Response:
 
 
 def doctor(desk: Desk, request: Request) -> Response:
-    """The findings, each with the reason why it matters and the remedy."""
     return desk.page(request, "doctor.html", checks=desk.parts.checks)
 
 
 def configuration(desk: Desk, request: Request) -> Response:
-    """Each setting with its value and source. No secret is in it."""
     return desk.page(request, "configuration.html", settings=desk.parts.settings, versions=desk.parts.versions)
