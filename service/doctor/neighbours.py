@@ -7,7 +7,7 @@ import redis
 from psycopg import Connection
 
 from projector import bell
-from service.doctor.finding import Check, Finding
+from service.doctor.finding import Check, Finding, of_rows
 
 # `recorded_at` never decreases. So after the clock was set back, new events keep the time of the last one.
 CLOCK_SECONDS_MAX = 2
@@ -16,8 +16,8 @@ REPLICA_BYTES_MAX = 256 * 1024**2
 MEMORY_SHARE_MAX = 0.9
 
 _CLOCK = """
-SELECT recorded_at, extract(epoch FROM recorded_at - clock_timestamp())::float8 FROM log.head
-WHERE recorded_at > clock_timestamp() + make_interval(secs => %s)
+SELECT recorded_at, extract(epoch FROM recorded_at - clock_timestamp())::float8 AS seconds FROM log.head
+WHERE recorded_at > clock_timestamp() + make_interval(secs => %(seconds)s)
 """
 
 # Roles without pg_read_all_stats see no positions here, and get no finding.
@@ -29,14 +29,6 @@ FROM pg_stat_replication WHERE NOT pg_is_in_recovery() AND replay_lsn IS NOT NUL
 """
 
 _REVISION = "SELECT version_num FROM log.orders_schema_version"
-
-
-def _clock(connection: Connection) -> Iterator[Finding]:
-    for recorded_at, seconds in connection.execute(_CLOCK, (CLOCK_SECONDS_MAX,)):
-        yield Finding(
-            f"the clock of PostgreSQL's machine is {seconds:.0f} s behind the last event, recorded at {recorded_at}",
-            "set the clock right (chronyc tracking shows it); until it has passed that time, new events keep it",
-        )
 
 
 def _replicas(connection: Connection) -> Iterator[Finding]:
@@ -100,7 +92,16 @@ def _redis(url: str) -> Iterator[Finding]:
 
 # Every role may run these.
 OF_SERVERS = (
-    Check("clock", _clock, "new events get the time of the last one, so their times are wrong until then"),
+    Check(
+        "clock",
+        of_rows(
+            _CLOCK,
+            "the clock of PostgreSQL's machine is {seconds:.0f} s behind the last event, recorded at {recorded_at}",
+            "set the clock right (chronyc tracking shows it); until it has passed that time, new events keep it",
+            seconds=CLOCK_SECONDS_MAX,
+        ),
+        "new events get the time of the last one, so their times are wrong until then",
+    ),
     Check(
         "replicas", _replicas, "reads from the replica are stale, and a failover takes longer or loses what it lacks"
     ),
