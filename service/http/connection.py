@@ -55,8 +55,6 @@ class Connection(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        if not self._shared.has_room(len(self.tasks)) and self._rejects_whole_request(data):
-            return
         self._head_bytes += len(data)
         self._unset_keepalive_if_required()
         self._feed(data)
@@ -122,21 +120,6 @@ class Connection(HttpToolsProtocol):
         self._is_arriving = False
 
     # Rejections before the application is called.
-
-    def _rejects_whole_request(self, data: bytes) -> bool:
-        """Reject the data if it is one whole request that has no room. Returns False if it must be parsed fully."""
-        if self._is_arriving or self._has_answer_pending:
-            return False
-        asked = self._shared.quick.parse(data)
-        if asked is None or asked[0] == b"HEAD":
-            return False
-        no_room = self._shared.no_room(len(self.tasks), *asked)
-        if no_room is None:
-            return False
-        self._unset_keepalive_if_required()
-        self._client_since = self.loop.time()
-        self._reject_now(no_room, self._shared.quick.request_id)
-        return True
 
     def _reject_now(self, no_room: NoRoom, sent_id: bytes | None) -> None:
         """Reject without a task and without the application: an overloaded process must spend no time on it."""

@@ -5,11 +5,9 @@
 
 from collections.abc import Iterable
 
-import httptools
 from starlette.responses import Response
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
-from contract.headers import request_id
 from contract.problems import Problem
 
 _Headers = Iterable[tuple[bytes, bytes]]
@@ -47,55 +45,3 @@ CONNECTIONS = NoRoom("connections", "Too many connections are open; this one is 
 REQUESTS = NoRoom("requests", "Too many requests are under way; this one was not tried.")
 COMMANDS = NoRoom("commands", "Too many commands are waiting; this one was not tried.")
 REASONS = [it.reason for it in (CONNECTIONS, REQUESTS, COMMANDS)]
-
-
-class QuickParser:
-    """Finds method and URL when the data from a connection is one whole request, which it mostly is.
-
-    It uses the same parser library as every connection, so both agree on where a request ends. It builds no scope and
-    keeps no headers, and all connections share one.
-    """
-
-    def __init__(self) -> None:
-        self.request_id: bytes | None = None
-        self._renew()
-
-    def parse(self, data: bytes) -> tuple[bytes, bytes] | None:
-        """Method and URL, if `data` is exactly one request after which the connection stays open; None otherwise.
-
-        Sets `request_id` to the request's X-Request-Id.
-        """
-        self._begun = self._complete = 0
-        self._url = b""
-        self.request_id = None
-        try:
-            self._parser.feed_data(data)
-        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
-            self._renew()
-            return None
-        if self._begun == self._complete == 1 and self._stays:
-            return self._parser.get_method(), self._url
-        self._renew()
-        return None
-
-    # What the parser calls.
-
-    def on_message_begin(self) -> None:
-        self._begun += 1
-
-    def on_url(self, url: bytes) -> None:
-        self._url += url
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        if len(name) == len(b"x-request-id") and self.request_id is None:
-            self.request_id = request_id([(name.lower(), value)])
-
-    def on_headers_complete(self) -> None:
-        self._stays = self._parser.should_keep_alive()
-
-    def on_message_complete(self) -> None:
-        self._complete += 1
-
-    def _renew(self) -> None:
-        self._parser = httptools.HttpRequestParser(self)
-        self._stays = False
