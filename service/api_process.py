@@ -61,10 +61,9 @@ class ApiProcess:
             self._writer.take_no_more,
             prefix=self.prefix,
         )
-        self.http_metrics, self.request_log = HttpMetrics(), RequestLog(settings.log_format)
+        self.http_metrics, self.request_log = HttpMetrics(self._registry), RequestLog(settings.log_format)
         self.commands = Commands(self._writer, CommandMetrics(self._registry))
-        for collector in (self.http_metrics, Counted(self._writer, self._bell, self._connections)):
-            self._registry.register(collector)
+        self._registry.register(Counted(self._writer, self._bell, self._connections))
         if not figures:
             ProcessCollector(registry=self._registry)  # several processes would be added up
         self._shared = SharedFigures(figures, self._own_figures) if figures else None
