@@ -124,7 +124,8 @@ class Connection(HttpToolsProtocol):
     def _reject_now(self, no_room: NoRoom, sent_id: bytes | None) -> None:
         """Reject without a task and without the application: an overloaded process must spend no time on it."""
         self._shared.refused[no_room.reason] += 1
-        self.transport.write(no_room.answer(self.server_state.default_headers, sent_id, self._shared.prefix))
+        response = no_room.problem.response(sent_id, self._shared.prefix)
+        self.transport.write(answer_bytes(response, self.server_state.default_headers))
 
     def _can_reject_now(self, method: bytes) -> bool:
         """Whether an answer can be written right away, and the connection stays usable after it."""
@@ -240,8 +241,7 @@ class Connection(HttpToolsProtocol):
         if self._last is None or self._last.response_complete or not self._last.response_started:
             asked: Iterable[tuple[bytes, bytes]] = self.cycle.scope["headers"] if self._is_at_work else self.headers
             response = problem.response(request_id(asked or ()), self._shared.prefix)
-            headers = [*self.server_state.default_headers, *response.raw_headers, (b"connection", b"close")]
-            self.transport.write(answer_bytes(response, headers))
+            self.transport.write(answer_bytes(response, self.server_state.default_headers, [(b"connection", b"close")]))
         self.transport.close()
 
 
