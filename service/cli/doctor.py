@@ -1,6 +1,5 @@
 """`orders doctor`: what is wrong with the log, the server or its neighbours, each in one line with its remedy."""
 
-import gc
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
@@ -35,8 +34,6 @@ def doctor(
     from service.cli import output
     from service.doctor import examine
 
-    # Events are many objects and no cycles.
-    gc.disable()
     try:
         with connect.asking(url, "orders doctor") as connection, output.steps() as step:
             found = examine(connection, step, redis_url=redis_url, quick=quick)
