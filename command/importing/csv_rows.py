@@ -33,7 +33,8 @@ TEMPLATES = {
 }
 
 _DECIMAL_COMMA = re.compile(r"\d+,(\d{1,2}|\d{4})", re.ASCII)
-_NUMBER = re.compile(r"-?\d{1,15}", re.ASCII)
+# Programs that know only one type of numbers write 5 as 5.0. But 5.000 might be five thousand.
+_WHOLE = re.compile(r"(-?\d{1,15})(?:\.(?:0{1,2}|0{4,}))?", re.ASCII)
 _LINE_POINTER = re.compile(r"/lines/(\d+)/?(\w*)")
 _POINTER = re.compile(r"(?:^|(?<=; ))/(\w+)")
 
@@ -110,7 +111,8 @@ def _cells(
     reader = csv.reader(lines, delimiter=delimiter, strict=True)
     number = skipped + 1
     for values in reader:
-        cells = {name: _decimal(value, delimiter) for name, value in zip(header, values, strict=False) if value.strip()}
+        stripped = [value.strip() for value in values]
+        cells = {name: _decimal(it, delimiter) for name, it in zip(header, stripped, strict=False) if it}
         fault = None
         if len(values) > len(header):
             fault = f"The row has {len(values)} cells, and the header names {len(header)} columns."
@@ -125,7 +127,9 @@ def _decimal(value: str, delimiter: str) -> str:
 
 
 def _members(cells: Cells) -> dict[str, str | int]:
-    return {name: int(it) if name in NUMBERS and _NUMBER.fullmatch(it) else it for name, it in cells.items()}
+    return {
+        name: int(whole[1]) if name in NUMBERS and (whole := _WHOLE.fullmatch(it)) else it for name, it in cells.items()
+    }
 
 
 def _order(group: Iterable[tuple[int, Cells, str | None]]) -> Line:
