@@ -119,7 +119,8 @@ def _csv_lines(chunks: Iterable[bytes]) -> Iterator[Line]:
             number = line.rows[-1]
             yield line
     except (OSError, EOFError, zlib.error, UnicodeDecodeError, csv.Error, csv_rows.NoHeader) as error:
-        yield Line(number + 1, b"", damage=_damage(error))
+        from_line = error.number if isinstance(error, csv_rows.UnreadableRow) else number + 1
+        yield Line(from_line, b"", damage=_damage(error))
 
 
 def _text_lines(chunks: Iterable[bytes]) -> Iterator[str]:

@@ -71,6 +71,11 @@ def test_what_is_no_whole_number_of_pieces_is_refused_with_its_row(stocked, piec
     assert [it["detail"] for it in stocked.rejected] == ["row 3, column quantity: Input should be a valid integer"]
 
 
+def test_a_cell_may_be_quoted_behind_a_blank(shop):
+    shop.load(write(shop, "users.csv", '"ID", "Name", "Email"\nada, "Ada, Countess", "ada@example.org"\n'))
+    assert shop.ask("SELECT data->>'name', data->>'email' FROM log.events") == [("Ada, Countess", "ada@example.org")]
+
+
 def test_a_quoted_cell_may_have_delimiters_quotes_and_line_ends(shop):
     name = 'Tea, "the best"\nof all'
     quoted = name.replace('"', '""')
@@ -149,6 +154,11 @@ def test_a_damaged_csv_file_is_named(shop, content):
     summary = shop.load(write(shop, "users.csv", content))
     assert len(summary.damaged) == 1
     assert [it["code"] for it in shop.rejected] == ["damaged-file"]
+
+
+def test_a_quote_that_is_never_closed_is_found_in_its_row(shop):
+    shop.load(write(shop, "users.csv", 'id,name\nada,"Ada,\nCountess"\nbob,"never closed\neve,Eve\n'))
+    assert [(it["line"], it["code"]) for it in shop.rejected] == [(4, "damaged-file")]
 
 
 @pytest.mark.parametrize(
