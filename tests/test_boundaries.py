@@ -1,4 +1,4 @@
-"""What folders import: the rules nothing but Python, the events msgspec too, and all only what pyproject.toml declares."""
+"""What folders import: the rules nothing but Python, the events msgspec too, and all what pyproject.toml declares."""
 
 import ast
 import re
