@@ -1,18 +1,30 @@
 """Serves a contender as `orders serve` serves the real one: `python -m bench.serve crud`, on PORT of 127.0.0.1.
 
-One uvicorn process with uvloop and httptools, and no access log.
+One uvicorn process with uvloop and httptools, no access log; and the garbage collector set as the real service sets
+its own, so that no difference between contenders is the collector's.
 """
 
+import gc
 import os
+import socket
 import sys
 
 import uvicorn
 
+from service.api_process import GC_THRESHOLDS
 from service.http.listener import BACKLOG
 
 
+class _Server(uvicorn.Server):
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(*GC_THRESHOLDS)
+
+
 def main() -> None:
-    uvicorn.run(
+    config = uvicorn.Config(
         f"bench.{sys.argv[1]}:app",
         host="127.0.0.1",
         port=int(os.environ["PORT"]),
@@ -24,6 +36,7 @@ def main() -> None:
         server_header=False,
         backlog=BACKLOG,
     )
+    _Server(config).run()
 
 
 if __name__ == "__main__":
