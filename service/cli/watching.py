@@ -16,6 +16,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from console.words import span
 from service.cli.failures import explain
 from service.cli.status import Look, document, name_of, troubles
 
@@ -106,7 +107,7 @@ def _frame(found: Look | str, before: Look | None) -> Panel:
             Text(name_of(it)),
             Text(it.state, style=_STYLES.get(it.state, "")),
             f"{it.position:,}",
-            f"{it.lag_events:,} · {it.lag_ms:,} ms",
+            f"{it.lag_events:,} · {span(it.lag)}",
             rate if it.progress is None else f"{it.progress:.0%}",
             Text(f"{it.parked:,}", style="yellow" if it.parked else ""),
             f"{(it.now - it.seen_at).total_seconds():.0f} s ago",
