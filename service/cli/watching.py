@@ -114,9 +114,9 @@ def _frame(found: Look | str, before: Look | None) -> Panel:
         )
     told = troubles(found)
     workers = ", ".join(found.workers or []) or "none"
-    state = "needs a look" if told else "all is well"
+    state = "needs a look" if told else "projections are well"  # orders doctor looks at more
     return Panel(
         Group(rows, Text(""), *(Text(it, style="red") for it in told), Text(f"workers: {found.silence or workers}")),
         title=f"orders status · {state} · head {found.status.head:,} · {moment}",
-        subtitle="q quit",
+        subtitle="q quit · orders doctor --quick looks at the servers too",
     )

@@ -177,6 +177,7 @@ def test_status_tells_that_a_worker_is_missing_and_that_a_replay_runs(
         assert states(run)[0] == "stopped"
         with only_one(connection, SHOP), Shadow(connection, SHOP, "shop_next"):
             assert states(run)[0] == "rebuilding"
+            assert "rebuilding, 0%" in run("status").stdout
         with only_one(connection, SHOP):
             assert states(run)[0] == "stopped", "a verify is no replay"
 
