@@ -75,6 +75,7 @@ class ApiProcess:
     async def running(self, _: FastAPI) -> AsyncIterator[dict[str, Any]]:
         """Connect, and yield the state that the HTTP server hands to its connections. This is the lifespan of ASGI."""
         async with AsyncExitStack() as stack:
+            stack.enter_context(self.request_log.running())
             if self.traces:
                 stack.push_async_callback(asyncio.to_thread, self.traces.stop)
             self._bell.start()
