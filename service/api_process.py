@@ -1,6 +1,7 @@
 """What one API process holds: connections, the writer, health and metrics. They start and stop together."""
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -27,6 +28,9 @@ from service.http.sharing import SharedFigures
 from service.http.stopping import Stopping
 from service.settings import Settings
 from service.tracing import traces_of
+
+# Long-lived objects are many (routes, models, states) and garbage in cycles is rare: the collector looks less often.
+GC_THRESHOLDS = (50_000, 20, 50)
 
 
 class ApiProcess:
@@ -91,4 +95,7 @@ class ApiProcess:
             if self._shared:
                 await stack.enter_async_context(self._shared.published())
             self.stopping.listen()
+            gc.collect()
+            gc.freeze()
+            gc.set_threshold(*GC_THRESHOLDS)
             yield {"connections": self._connections}
