@@ -242,7 +242,7 @@ def _json_type(column: Column[Any]) -> str:
 
 
 def _collated(column: Column[Any]) -> str:
-    """What makes a text of JSON_TABLE compare as the stored one does: not every MySQL 8.0 takes it as part of the type."""
+    """How a text of JSON_TABLE compares: as the stored one. Not every MySQL 8.0 takes this as part of the type."""
     return f" COLLATE {column.table.dialect_options['mysql']['collate']}" if _is_text(column) else ""
 
 
