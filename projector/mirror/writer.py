@@ -102,10 +102,7 @@ class MirrorWriter:
         self._known = self._moved
 
     def lock(self, _: psycopg.Connection, seen: Seen) -> bool:
-        is_as_seen = self._held() == (seen.position, seen.parked_changes)
-        if not is_as_seen:
-            self._moved = None
-        return is_as_seen
+        return self._held() == (seen.position, seen.parked_changes)
 
     def hold(self, _: psycopg.Connection) -> tuple[int, int]:
         return self._held()
