@@ -11,6 +11,7 @@ import pytest
 from access import keys
 from access.roles import ROLES, widened
 from contract.callers import SCOPES, requirement_of
+from tests import loopback
 from tests.access.keyed import bearing, guarded, new_key
 from tests.projecting import projected
 from tests.served import Shop
@@ -120,7 +121,7 @@ def test_no_cell_of_the_matrix_differs(house: House) -> None:
     addresses = itertools.count()
     head = house.shop.head()
     differing, cells = [], 0
-    with httpx.Client(base_url=house.shop.http.base_url) as client:
+    with loopback.Client(base_url=house.shop.http.base_url) as client:
         for row in ROWS:
             for caller, (headers, kind, scopes) in house.callers.items():
                 for target in TARGETS:

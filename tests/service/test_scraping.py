@@ -15,6 +15,7 @@ import httpx
 import pytest
 import yaml
 
+from tests import loopback
 from tests.access.keyed import guarded, new_key
 from tests.projector.worker_process import WorkerProcess
 from tests.served import Shop
@@ -46,7 +47,7 @@ def shop(
 
 
 def of_worker(port: int) -> str:
-    return httpx.get(f"http://127.0.0.1:{port}/metrics", timeout=10).text
+    return loopback.get(f"http://127.0.0.1:{port}/metrics", timeout=10).text
 
 
 def test_the_worker_measures_how_long_events_take_to_be_visible(shop: Shop, worker_port: int) -> None:
@@ -110,7 +111,7 @@ def prometheus(place: Path, shop: Shop, worker_port: int) -> Iterator[str]:
 
 
 def ask(url: str, expression: str) -> list[dict[str, Any]]:
-    answer = httpx.get(f"{url}/api/v1/query", params={"query": expression}, timeout=10).json()
+    answer = loopback.get(f"{url}/api/v1/query", params={"query": expression}, timeout=10).json()
     assert answer["status"] == "success", answer
     found: list[dict[str, Any]] = answer["data"]["result"]
     return found
