@@ -70,7 +70,6 @@ class Buyers:
         stop = threading.Event()
 
         def buy() -> None:
-            # `verify`: without TLS, nobody has to read this machine's certificates.
             with loopback.Client(base_url=self.url, timeout=30) as http:
                 while not stop.wait(PAUSE_SECONDS):
                     sent = time.perf_counter()
