@@ -1,6 +1,5 @@
 """What the service hands to the console."""
 
-import platform
 from collections.abc import Iterable
 from functools import partial
 
@@ -23,7 +22,7 @@ from service.health.readiness import Health
 from service.projections import PROJECTIONS
 from service.settings import Settings
 from service.shown_settings import shown
-from service.version import VERSION
+from service.versions import versions
 
 # The quick ones: the page of the doctor runs them every ten seconds. `orders doctor` alone says that a verify is due.
 CHECKS = (
@@ -83,7 +82,7 @@ def console_of(settings: Settings, health: Health, reads: Reads, guard: Guard) -
             examine=examine,
             workers=workers,
             settings=shown(settings),
-            versions={"orders": VERSION, "Python": platform.python_version()},
+            versions=partial(versions, redis_url),
             prefix=settings.root_path or "",
             admit=partial(guard.admit, required=Requirement("ops:read")),
             is_secure=settings.behind_proxy,
