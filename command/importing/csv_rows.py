@@ -160,7 +160,6 @@ def _order(group: Iterable[tuple[int, Cells, str | None]]) -> Line:
 
 
 def _difference(taken: list[tuple[int, Cells, str | None]]) -> str | None:
-    """What two rows of one order say differently."""
     number, first, _ = taken[0]
     for other, cells, _ in taken[1:]:
         for name in (first.keys() | cells.keys()) - set(LINE_COLUMNS):

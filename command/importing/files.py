@@ -58,7 +58,6 @@ def kind_of(path: Path) -> str | None:
 
 
 def is_csv(path: Path) -> bool:
-    """Whether a file's name says that it is CSV."""
     return path.name.lower().endswith(_CSV)
 
 

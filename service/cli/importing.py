@@ -1,7 +1,6 @@
 """`orders import`: whole shops from files, with a progress bar, a summary and a rate."""
 
 import asyncio
-import gc
 import json
 import logging
 import sys
@@ -23,10 +22,7 @@ from service.cli import connect
 from service.cli.connect import DataDir
 from service.cli.failures import DONE, INTERRUPTED, MISUSE, NOT_TRUE
 from service.errors import OperatorError
-
-# Most objects live until their batch is committed, and few are garbage in cycles: the collector looks less often.
-# With Python's own thresholds 6,000 orders take 16 % more CPU time (median of four rounds by turns).
-GC_THRESHOLDS = (50_000, 20, 50)
+from service.garbage import collect_seldom
 
 SHOW_EVERY_SECONDS = 0.2
 
@@ -116,8 +112,7 @@ def _import(
 ) -> Summary:
     # What the writer logs about an outage is told here, in one line.
     logging.getLogger("command").addHandler(logging.NullHandler())
-    gc.freeze()
-    gc.set_threshold(*GC_THRESHOLDS)
+    collect_seldom()
     into = Rejects(rejects)
     try:
         with import_runs.recorded(database_url, paths, into, lambda: progress.bytes_read) as summary, into:
