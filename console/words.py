@@ -90,5 +90,4 @@ def visible(value: object) -> object:
 
 
 def short(text: str, most: int = TEXT_SHOWN_MAX) -> str:
-    """The text, cut to so many characters."""
     return text if len(text) <= most else text[: most - 1] + "…"

@@ -37,7 +37,6 @@ def parked(desk: Desk, request: Request) -> Response:
 
 
 def doctor(desk: Desk, request: Request) -> Response:
-    """The findings, each with the reason why it matters and the remedy."""
     return desk.page(request, "doctor.html", checks=desk.parts.checks)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
+from tests import loopback
 from tests.access.keyed import guarded, new_key
 from tests.projector.worker_process import WorkerProcess
 from tests.served import Shop
@@ -38,7 +39,7 @@ def shop(
 
 
 def of_worker(port: int) -> str:
-    return httpx.get(f"http://127.0.0.1:{port}/metrics", timeout=10).text
+    return loopback.get(f"http://127.0.0.1:{port}/metrics", timeout=10).text
 
 
 def test_the_worker_measures_how_long_events_take_to_be_visible(shop: Shop, worker_port: int) -> None:
@@ -74,7 +75,7 @@ def test_the_metrics_keep_the_rules_of_prometheus(shop: Shop, worker_port: int) 
 
 
 def ask(url: str, expression: str) -> list[dict[str, Any]]:
-    answer = httpx.get(f"{url}/api/v1/query", params={"query": expression}, timeout=10).json()
+    answer = loopback.get(f"{url}/api/v1/query", params={"query": expression}, timeout=10).json()
     assert answer["status"] == "success", answer
     found: list[dict[str, Any]] = answer["data"]["result"]
     return found
