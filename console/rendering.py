@@ -54,6 +54,7 @@ class Renderer:
             loader=jinja2.PackageLoader("console"),
             autoescape=True,
             undefined=jinja2.StrictUndefined,
+            finalize=words.visible,
             trim_blocks=True,
             lstrip_blocks=True,
         )
