@@ -58,10 +58,9 @@ class ApiProcess:
             self._writer.take_no_more,
             prefix=self.prefix,
         )
-        self.http_metrics, self.request_log = HttpMetrics(), RequestLog(settings.log_format)
+        self.http_metrics, self.request_log = HttpMetrics(self._registry), RequestLog(settings.log_format)
         self.commands = Commands(self._writer, CommandMetrics(self._registry))
-        for collector in (self.http_metrics, Counted(self._writer, self._bell, self._connections)):
-            self._registry.register(collector)
+        self._registry.register(Counted(self._writer, self._bell, self._connections))
         if not figures:
             ProcessCollector(registry=self._registry)  # several processes would be added up
         self._shared = SharedFigures(figures, self._own_figures) if figures else None
@@ -77,6 +76,7 @@ class ApiProcess:
     async def running(self, _: FastAPI) -> AsyncIterator[dict[str, Any]]:
         """Connect, and yield the state that the HTTP server hands to its connections. This is the lifespan of ASGI."""
         async with AsyncExitStack() as stack:
+            stack.enter_context(self.request_log.running())
             if self.traces:
                 stack.push_async_callback(asyncio.to_thread, self.traces.stop)
             self._bell.start()

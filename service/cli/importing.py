@@ -76,6 +76,8 @@ def import_(
         paths = files.find(path)
     except OSError as error:
         raise OperatorError(error.strerror or str(error), exit_code=MISUSE) from None
+    if names := [name for name in files.left_out(path) if name != rejects.name]:
+        print(f"orders: {path}: left out, unless you name them: {', '.join(names)[:200]}", file=sys.stderr)
     for each in paths:
         if reason := files.misfit(each):
             raise OperatorError(reason, exit_code=MISUSE)
