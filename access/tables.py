@@ -1,6 +1,19 @@
-"""The tables of API keys and of sign-in links. They hold a digest of each secret, never the secret."""
+"""The tables of API keys, their version and sign-in links. They hold a digest of each secret, never the secret."""
 
-from sqlalchemy import ARRAY, CheckConstraint, Column, DateTime, LargeBinary, MetaData, Table, Text, Uuid, text
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    DateTime,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    Uuid,
+    text,
+)
 
 SCHEMA = "access"
 
@@ -27,6 +40,15 @@ api_keys = Table(
     Column("last_used_hour", _time, comment="the hour in which it was used last; written once an hour at most"),
     CheckConstraint("role <> 'customer' OR user_id IS NOT NULL", name="a_customer_names_a_user"),
     comment="API keys: who may call, and what for",
+)
+
+api_keys_version = Table(
+    "api_keys_version",
+    metadata,
+    Column("one_row", Boolean, primary_key=True, server_default=text("true"), comment="always true: there is one row"),
+    Column("version", BigInteger, nullable=False, comment="raised by each change of a key but that of last_used_hour"),
+    CheckConstraint("one_row", name="api_keys_version_one_row_check"),
+    comment="how often the API keys have changed: processes read them again when it differs",
 )
 
 sign_in_links = Table(
