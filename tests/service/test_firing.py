@@ -18,6 +18,7 @@ import httpx
 import psycopg
 import pytest
 
+from tests import loopback
 from tests.builders import append_parked_user, wait_until
 from tests.service.prometheus import DEPLOY, PROMETHEUS, prometheus
 from tests.service.test_alerts import ALERTS
@@ -56,7 +57,7 @@ class Alerting:
         self.seen: set[str] = set()
 
     def firing(self) -> set[str]:
-        answer = httpx.get(f"{self._url}/api/v1/alerts", timeout=10).json()
+        answer = loopback.get(f"{self._url}/api/v1/alerts", timeout=10).json()
         return {it["labels"]["alertname"] for it in answer["data"]["alerts"] if it["state"] == "firing"}
 
     def wait_for(self, *names: str, meanwhile: Callable[[], object] = lambda: time.sleep(0.2)) -> None:
@@ -83,14 +84,14 @@ class Alerting:
             assert time.monotonic() < until
             time.sleep(0.2)
             with contextlib.suppress(httpx.TransportError, ValueError):
-                answer = httpx.get(f"{self._url}/api/v1/query", params={"query": "up == 1"}, timeout=10).json()
+                answer = loopback.get(f"{self._url}/api/v1/query", params={"query": "up == 1"}, timeout=10).json()
                 found = answer["data"]["result"]
 
 
 def register(stack: Stack) -> None:
     """Send a command, whatever its answer."""
     body = {"name": "Ada", "email": f"ada{next(_numbers)}@example.org"}
-    httpx.post(f"{stack.urls[0]}/users", json=body, timeout=30)
+    loopback.post(f"{stack.urls[0]}/users", json=body, timeout=30)
 
 
 @contextlib.contextmanager
