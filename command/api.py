@@ -62,8 +62,6 @@ Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
 
 
 class Commands:
-    """Runs commands for HTTP requests."""
-
     def __init__(self, writer: Writer, metrics: CommandMetrics | None = None) -> None:
         self._writer = writer
         self._metrics = metrics or CommandMetrics()

@@ -129,7 +129,6 @@ class States:
         return self._streams[stream]
 
     def version(self, stream: str) -> int:
-        """How many events the stream has."""
         entity = self._streams.get(stream)
         return entity.version if entity else 0
 

@@ -44,8 +44,6 @@ class Answer(NamedTuple):
 
 
 class Command(Protocol):
-    """Something to be decided."""
-
     def reads(self, states: States) -> Iterable[str]:
         """The streams and claims that the decision needs, as far as `states` lets it tell."""
 

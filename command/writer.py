@@ -104,7 +104,6 @@ class Writer:
 
     @property
     def counts(self) -> dict[str, int]:
-        """How many commands ended how."""
         return self._counts | {"overloaded": self._queue.overloaded}
 
     @property

@@ -83,5 +83,4 @@ def code(text: str) -> Markup:
 
 
 def short(text: str, most: int = TEXT_SHOWN_MAX) -> str:
-    """The text, cut to so many characters."""
     return text if len(text) <= most else text[: most - 1] + "…"

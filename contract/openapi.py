@@ -124,6 +124,8 @@ def complete(document: dict[str, Any], prefix: str) -> None:
         _name_request(answer)
     for operation in _operations(document):
         _refuse_null_body(operation)
+        _show_bodies(operation, components["schemas"])
+        _show_key(operation)
         _type_ids_in_path(operation)
         for status, answer in operation["responses"].items():
             if reference := answer.get("$ref"):
@@ -168,6 +170,22 @@ def _refuse_null_body(operation: dict[str, Any]) -> None:
         choices = media["schema"].get("anyOf", ())
         if {"type": "null"} in choices:
             (media["schema"],) = [it for it in choices if it != {"type": "null"}]
+
+
+def _show_bodies(operation: dict[str, Any], schemas: Mapping[str, Any]) -> None:
+    """Put the first example of each JSON body beside its schema: Postman and others look for it nowhere else."""
+    for body in (operation.get("requestBody", {}), *operation["responses"].values()):
+        media = body.get("content", {}).get("application/json", {})
+        model = media.get("schema", {}).get("$ref", "").rpartition("/")[2]
+        if examples := schemas.get(model, {}).get("examples"):
+            media.setdefault("example", examples[0])
+
+
+def _show_key(operation: dict[str, Any]) -> None:
+    """Give each operation an Idempotency-Key of its own: importers would send one key with all of them."""
+    for parameter in operation.get("parameters", ()):
+        if parameter["name"] == "Idempotency-Key":
+            parameter["example"] = f"{operation['operationId']}-1"
 
 
 def _type_ids_in_path(operation: dict[str, Any]) -> None:

@@ -22,8 +22,6 @@ class NewEvent(NamedTuple):
 
 @dataclass(slots=True)
 class Batch:
-    """What one transaction appends."""
-
     events: list[NewEvent] = field(default_factory=list)
     claimed: dict[str, str] = field(default_factory=dict)
     released: set[str] = field(default_factory=set)

@@ -19,8 +19,6 @@ class UnreadableEvent(Exception):
 
 
 class Codec:
-    """Decodes stored events into today's classes."""
-
     def __init__(
         self,
         versions: Mapping[type[Any], int] = SCHEMA_VERSIONS,

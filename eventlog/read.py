@@ -97,8 +97,6 @@ GROUP BY page ORDER BY 1
 
 
 class PastEvent(NamedTuple):
-    """An event as it is stored, in its stream."""
-
     version: int
     type: str
     schema_version: int

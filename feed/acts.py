@@ -45,14 +45,11 @@ ActPage = page_of(
 
 
 class ActParameters(Parameters):
-    """What /audit takes."""
-
     cursor: Id | None = Field(None, description="the `next` of the page before")
     limit: Number = Field(ACTS_DEFAULT, ge=1, le=ACTS_MAX, description="the most acts that the page may have")
 
 
 def router(reads: Reads, waiting: WaitingReads | None = None) -> APIRouter:
-    """The routes. `waiting` counts the reads that wait for the log."""
     log = LogReader(reads)
     routes = APIRouter(tags=["operations"], route_class=StrictRoute)
     sync = Sync(log.position, waiting)

@@ -17,7 +17,7 @@ WITH relations AS (
     WHERE nspname = %(schema)s AND relkind IN ('r', 'p', 'v', 'm')
 ), dependents AS (
     SELECT DISTINCT depend.classid, depend.objid, view.oid AS view, view.reloptions,
-        view.relkind = 'v' AND pg_has_role(view.relowner, 'USAGE') AS follows
+        view.relkind = 'v' AND rule.rulename = '_RETURN' AND pg_has_role(view.relowner, 'USAGE') AS follows
     FROM pg_depend AS depend
         JOIN relations ON (depend.refclassid = 'pg_class'::regclass AND depend.refobjid = relations.oid)
             OR (depend.refclassid = 'pg_type'::regclass AND depend.refobjid = relations.reltype)
@@ -48,10 +48,17 @@ SELECT pg_describe_object(classid, objid, 0) FROM dependents WHERE follows IS NO
 # A column, or a whole table or view, that the serving schema has and the new one has not; not one that a release of
 # ours has made, because this release has dropped it.
 _LOST = """
-SELECT format('%%s.%%s', table_name, column_name) FROM (
-    SELECT table_name, column_name FROM information_schema.columns WHERE table_schema = %(old)s
-    EXCEPT SELECT table_name, column_name FROM information_schema.columns WHERE table_schema = %(new)s
-) AS lost WHERE format('%%s.%%s', table_name, column_name) <> ALL (%(made)s) ORDER BY 1
+WITH relations AS (
+    SELECT class.oid, nspname, relname FROM pg_class AS class JOIN pg_namespace AS schema ON schema.oid = relnamespace
+    WHERE nspname IN (%(old)s, %(new)s) AND relkind IN ('r', 'p', 'v', 'm', 'f')
+), named AS (
+    SELECT nspname, relname AS name FROM relations
+    UNION ALL
+    SELECT nspname, format('%%s.%%s', relname, attname) FROM relations
+        JOIN pg_attribute ON attrelid = relations.oid AND attnum > 0 AND NOT attisdropped
+)
+SELECT name FROM named WHERE nspname = %(old)s
+    AND name <> ALL (%(made)s) AND name NOT IN (SELECT name FROM named WHERE nspname = %(new)s) ORDER BY name
 """
 
 
@@ -63,9 +70,11 @@ def look(connection: Connection, projection: Projection, new: str) -> None:
     """Raise InTheWay if a swap of the serving tables for those in schema `new` would lose what others have made."""
     old = projection.name
     refuse_others(connection, old)
-    row = connection.execute(sql.SQL("SELECT made FROM {}").format(sql.Identifier(old, "checkpoint"))).fetchone()
-    made = [*(row[0] if row else ()), *made_by_release(projection)]
-    if uncarried := ", ".join(heritage.not_carried(connection, old, new, made)):
+    query = sql.SQL("SELECT made, version FROM {}").format(sql.Identifier(old, "checkpoint"))
+    made_before, version = connection.execute(query).fetchone() or ((), None)
+    made = [*made_before, *made_by_release(projection)]
+    made += {name.partition(".")[0] for name in made if "." in name}  # the tables of the columns
+    if uncarried := ", ".join(heritage.not_carried(connection, old, new, made, same=version == projection.version)):
         raise InTheWay(f"a replay cannot carry over: {uncarried}; drop or change it, replay, and make it again")
     if lost := _names(connection, _LOST, old=old, new=new, made=made):
         raise InTheWay(f"the read tables have what no release of orders has made: {lost}; drop it, and replay")

@@ -226,18 +226,54 @@ WHERE index.relname <> ALL (%(made)s)
 UNION ALL
 SELECT pg_describe_object('pg_constraint'::regclass, con.oid, 0)
 FROM pg_constraint AS con JOIN tables ON tables.oid = conrelid
-WHERE contype IN ('c', 'f') AND con.conname <> ALL (%(made)s)
+WHERE contype IN ('c', 'f', 'n') AND con.conname <> ALL (%(made)s)
+UNION
+SELECT 'the disabled triggers of ' || tables.oid::regclass
+FROM pg_trigger JOIN tables ON tables.oid = tgrelid WHERE tgisinternal AND tgenabled <> 'O'
+UNION
+SELECT 'the privileges that the owner of ' || tables.oid::regclass || ' lacks'
+FROM tables, aclexplode(acldefault('r', relowner)) AS usual
+WHERE relacl IS NOT NULL AND usual.grantee = relowner AND NOT EXISTS (
+    SELECT FROM aclexplode(relacl) AS acl WHERE acl.grantee = relowner AND acl.privilege_type = usual.privilege_type)
+ORDER BY 1
+"""
+
+# What this release makes too, under the same name, but defines in another way.
+_CHANGED = """
+WITH tables AS (
+    SELECT class.oid, relname, nspname FROM pg_class AS class JOIN pg_namespace AS schema ON schema.oid = relnamespace
+    WHERE nspname IN (%(old)s, %(new)s) AND relkind = 'r'
+), definitions AS (
+    SELECT nspname, format('column %%I.%%I', relname, attname) AS name, concat_ws(' ',
+        format_type(atttypid, atttypmod), CASE WHEN attcollation <> typcollation THEN attcollation::regcollation END,
+        attidentity, attgenerated) AS definition
+    FROM tables JOIN pg_attribute ON attrelid = tables.oid AND attnum > 0 AND NOT attisdropped
+        JOIN pg_type AS type ON type.oid = atttypid
+    UNION ALL
+    SELECT nspname, format('constraint %%I on table %%I', conname, relname), pg_get_constraintdef(con.oid)
+    FROM tables JOIN pg_constraint AS con ON conrelid = tables.oid
+    UNION ALL
+    SELECT nspname, format('index %%s', replace(indexrelid::regclass::text, quote_ident(nspname) || '.', '')),
+        pg_get_indexdef(indexrelid)
+    FROM tables JOIN pg_index ON indrelid = tables.oid
+)
+SELECT 'the changed ' || name FROM definitions AS old JOIN definitions AS new USING (name)
+WHERE old.nspname = %(old)s AND new.nspname = %(new)s
+    AND replace(old.definition, quote_ident(%(old)s) || '.', '')
+        <> replace(new.definition, quote_ident(%(new)s) || '.', '')
 ORDER BY 1
 """
 
 
-def not_carried(connection: Connection, old: str, new: str, made: Collection[str]) -> list[str]:
+def not_carried(connection: Connection, old: str, new: str, made: Collection[str], *, same: bool) -> list[str]:
     """Name what is set on the tables of schema `old` and cannot be carried over to `new`.
 
-    `made` are the names of indexes and constraints that a release of ours has made itself.
+    `made` are the names of indexes and constraints that a release of ours has made itself. `same`: both schemas are of
+    one version, so that a difference of definitions is not ours.
     """
-    found = connection.execute(_NOT_CARRIED.encode(), {"old": old, "new": new, "made": list(made)})
-    return [name for (name,) in found.fetchall()]
+    queries = (_NOT_CARRIED, _CHANGED) if same else (_NOT_CARRIED,)
+    found = [connection.execute(it.encode(), {"old": old, "new": new, "made": list(made)}) for it in queries]
+    return [name for cursor in found for (name,) in cursor.fetchall()]
 
 
 def statements(connection: Connection, old: str, new: str) -> list[str]:

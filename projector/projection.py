@@ -65,7 +65,6 @@ class Projection:
 
     @property
     def version(self) -> int:
-        """The version of tables and handlers in this release."""
         return version_of(self.metadata)
 
     @property

@@ -52,7 +52,10 @@ def replay(database_url: str, projection: Projection, report: Report) -> Progres
     ):
         _drop_retired(connection, projection)
         with Shadow(connection, projection, built_beside(projection), read_page=ahead.page) as shadow:
-            dependents.look(connection, projection, shadow.schema)  # before all the work; and once more after it
+            # Before all the work, beside empty tables with all keys and indexes; and once more after it.
+            with connection.transaction(force_rollback=True):
+                shadow.finish()
+                dependents.look(connection, projection, shadow.schema)
             _rehearse(connection, projection, shadow)
             shadow.fill(report)
             shadow.finish()

@@ -72,9 +72,18 @@ def made_by_release(projection: Projection) -> list[str]:
     """
     tables = projection.metadata.sorted_tables
     columns = [f"{table.name}.{column.name}" for table in tables for column in table.columns]
+    # PostgreSQL names these constraints itself.
+    filled = [
+        f"{table.name}_{column.name}_not_null" for table in tables for column in table.columns if not column.nullable
+    ]
     indexes = [str(index.name) for table in tables for index in table.indexes]
     full_name = DIALECT.identifier_preparer.format_constraint  # with the table's name before it
-    return columns + indexes + [str(full_name(constraint)) for table in tables for constraint in table.constraints]
+    return (
+        columns
+        + filled
+        + indexes
+        + [str(full_name(constraint)) for table in tables for constraint in table.constraints]
+    )
 
 
 def make_missing(connection: Connection, projection: Projection) -> bool:

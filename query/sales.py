@@ -84,8 +84,6 @@ SalesPage = page_of(
 
 
 class SalesParameters(CursorParameters):
-    """What /sales takes."""
-
     day__gte: Day | None = Field(None, alias="day[gte]", description="on this day or later")
     day__lt: Day | None = Field(None, alias="day[lt]", description="before this day")
     product_id: Id | None = Field(None, description="only this product")

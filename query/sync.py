@@ -52,7 +52,6 @@ class Sync:
 
     @classmethod
     def of_tables(cls, reads: Reads, projection: MetaData, waiting: WaitingReads | None = None) -> Self:
-        """Waits for the tables of a projection."""
         checkpoint = checkpoint_of(projection)
         statement = compiled(select(checkpoint.c.position).where(is_current(projection)), projection)
 

@@ -25,6 +25,7 @@ LEFT_TO_CI = {
     "tests/proxies/": "starts nginx, HAProxy, Caddy and Varnish",
     "tests/service/test_alerts.py::test_an_alert_that_is_wrong_fails_its_test": "takes 26 s",
     "tests/service/test_alerts.py::test_the_alerts_go_off_when_they_should_and_only_then": "takes 30 s",
+    "tests/service/test_firing.py::": "takes two minutes",
     "tests/service/test_up.py::test_a_second_ctrl_c_is_harmless": "takes 14 s",
     "tests/service/test_up.py::test_a_second_up_on_the_same_data_is_refused": "takes 16 s",
     "tests/service/test_up.py::test_after_a_kill_it_starts_again_at_once": "takes 28 s",

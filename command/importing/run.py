@@ -128,8 +128,6 @@ async def _settled(database_url: str, paths: Sequence[Path]) -> list[Settled]:
 
 
 class Importer:
-    """Imports files through a writer that has been started."""
-
     def __init__(
         self,
         writer: Writer,

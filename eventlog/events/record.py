@@ -15,8 +15,6 @@ class Record(msgspec.Struct, frozen=True, gc=False):
 
 
 class Happened(Record, frozen=True):
-    """The base class of events."""
-
     def in_words(self) -> str:
         """The event in a line for people. An event without words of its own is told by its type."""
         return type(self).__name__

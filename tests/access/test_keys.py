@@ -6,7 +6,6 @@ import os
 import signal
 from datetime import UTC, datetime, timedelta
 
-import httpx
 import psycopg
 import pytest
 
@@ -17,6 +16,7 @@ from access.roles import ROLES, scopes_of, widened
 from access.tables import api_keys
 from contract.callers import SCOPES
 from contract.problems import Problem
+from tests import loopback
 from tests.access.keyed import bearing, guarded, new_key
 from tests.served import problem
 
@@ -61,7 +61,7 @@ def test_a_key_lets_its_owner_do_what_its_scopes_say(database_url: str) -> None:
     with guarded(database_url) as shop:
         product = shop.product()
         reading = bearing(new_key(database_url, "integration", ["products:read"]))
-        with httpx.Client(base_url=shop.http.base_url) as client:
+        with loopback.Client(base_url=shop.http.base_url) as client:
             assert problem(client.get("/products")) == (401, "unauthenticated")
             assert client.get("/products", headers=reading).status_code == 200
             refused = client.delete(f"/products/{product['id']}", headers=reading)
@@ -72,7 +72,7 @@ def test_a_key_lets_its_owner_do_what_its_scopes_say(database_url: str) -> None:
 
 @pytest.mark.parametrize("header", ["", "Bearer", "Bearer x", "Basic b2s6bGl2ZQ==", "Bearer " + "k" * 65, "bearer\ta"])
 def test_a_request_without_a_valid_key_is_refused(module_database_url: str, header: str) -> None:
-    with guarded(module_database_url) as shop, httpx.Client(base_url=shop.http.base_url) as client:
+    with guarded(module_database_url) as shop, loopback.Client(base_url=shop.http.base_url) as client:
         answer = client.post("/orders", headers={"Authorization": header}, content=b"{not json")
         assert problem(answer) == (401, "unauthenticated")
         assert answer.headers["www-authenticate"] == "Bearer"

@@ -116,7 +116,7 @@ DROPPED = (
             r"VIEW public\.nicks .*nickname",
         ),
         (
-            """ALTER TABLE shop.orders ALTER version TYPE bigint;
+            """ALTER TABLE shop.orders ALTER version TYPE bigint; UPDATE shop.checkpoint SET version = 0;
             CREATE VIEW public.versions AS SELECT version FROM shop.orders""",
             r"VIEW public\.versions .*version",
         ),

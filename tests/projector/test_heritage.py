@@ -134,6 +134,27 @@ def test_a_replay_keeps_what_others_set_on_the_read_tables(
         ("CREATE FUNCTION shop.f() RETURNS int LANGUAGE sql AS 'SELECT 1'", r"function shop.f\(\)"),
         ("ALTER TABLE shop.order_items SET UNLOGGED", "shop.order_items being unlogged"),
         ("COMMENT ON TYPE shop.orders IS 'a row'", "the comment or the grants of type shop.orders"),
+        ("ALTER TABLE shop.orders ALTER note SET NOT NULL", "constraint orders_note_not_null on table shop.orders"),
+        ('ALTER TABLE shop.products ALTER sku TYPE text COLLATE "C"', "the changed column products.sku"),
+        ("ALTER TABLE shop.orders ALTER CONSTRAINT orders_user_id_fkey DEFERRABLE", "constraint orders_user_id_fkey"),
+        (
+            """ALTER TABLE shop.products DROP CONSTRAINT products_stock_check;
+            ALTER TABLE shop.products ADD CONSTRAINT products_stock_check CHECK (stock >= -5)""",
+            "the changed constraint products_stock_check on table products",
+        ),
+        (
+            "DROP INDEX shop.orders_total_idx; CREATE INDEX orders_total_idx ON shop.orders (total) INCLUDE (status)",
+            "the changed index orders_total_idx",
+        ),
+        ("ALTER TABLE shop.orders DISABLE TRIGGER ALL", "the disabled triggers of shop.orders"),
+        ("REVOKE UPDATE ON shop.orders FROM CURRENT_USER", "the privileges that the owner of shop.orders lacks"),
+        ("CREATE MATERIALIZED VIEW shop.sums AS SELECT sum(total) FROM shop.orders", "has made: sums"),
+        ("CREATE TABLE shop.empty ()", "has made: empty"),
+        (
+            """CREATE VIEW public.open AS SELECT * FROM shop.orders;
+            CREATE RULE ended AS ON DELETE TO public.open DO INSTEAD DELETE FROM shop.orders WHERE false""",
+            "rule ended on view",
+        ),
     ],
 )
 def test_a_replay_refuses_before_the_work_what_it_cannot_carry_over(
@@ -144,6 +165,24 @@ def test_a_replay_refuses_before_the_work_what_it_cannot_carry_over(
     with pytest.raises(InTheWay, match=named):
         replay(database_url, SHOP, reports.append)
     assert reports == []
+
+
+def test_a_column_that_others_declared_not_null_is_named_by_a_newer_release_too(
+    shop: Writing, database_url: str, connection: Connection
+) -> None:
+    connection.execute("ALTER TABLE shop.orders ALTER note SET NOT NULL; UPDATE shop.checkpoint SET version = 0")
+    with pytest.raises(InTheWay, match="orders_note_not_null"):
+        replay(database_url, SHOP, nobody)
+
+
+def test_what_a_newer_release_defines_in_another_way_is_replaced(
+    shop: Writing, database_url: str, connection: Connection
+) -> None:
+    before = connection.execute("SELECT pg_get_indexdef('shop.orders_total_idx'::regclass)").fetchall()
+    connection.execute("DROP INDEX shop.orders_total_idx; CREATE INDEX orders_total_idx ON shop.orders (total)")
+    connection.execute("ALTER TABLE shop.users ALTER name DROP NOT NULL; UPDATE shop.checkpoint SET version = 0")
+    replay(database_url, SHOP, nobody)
+    assert connection.execute("SELECT pg_get_indexdef('shop.orders_total_idx'::regclass)").fetchall() == before
 
 
 def test_a_replay_by_a_role_that_cannot_give_the_tables_to_their_owner_is_refused_before_the_work(

@@ -228,3 +228,13 @@ def test_dramatiq_without_the_function_is_told_its_name(tmp_path: Path) -> None:
     assert done.returncode != 0
     assert "orders: name the function too: dramatiq service.worker:setup" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("asked", ["service.app:app", "service.app:create_app"])
+def test_another_server_than_orders_serve_is_refused_with_a_sentence(asked: str, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "uvicorn", asked, "--port", "0"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode != 0
+    assert done.stderr == (
+        "orders: only `orders serve` (or `orders up`) serves the API: run it in place of this server\n"
+    )

@@ -50,6 +50,14 @@ def test_it_prints_what_became_of_the_rows_and_the_rate(orders, users, tmp_path)
     assert list(json.loads(reject)) == ["file", "line", "code", "detail", "row"]
 
 
+def test_the_files_of_a_folder_that_are_left_out_are_named(orders, users, tmp_path):
+    for name in ("customers.csv", "rejects.jsonl", "notes.txt"):
+        (tmp_path / name).touch()
+    done = orders(tmp_path)
+    assert done.stderr == f"orders: {tmp_path}: left out, unless you name them: customers.csv\n"
+    assert orders("users.jsonl").stderr == ""
+
+
 def test_the_summary_as_json(orders, users, tmp_path):
     done = orders(users, "--json", "--rejects", tmp_path / "no.jsonl")
     report = json.loads(done.stdout)
