@@ -2,7 +2,7 @@
 
 import secrets
 from typing import Any
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlencode
 
 import jinja2
 from starlette.requests import Request
@@ -102,6 +102,5 @@ class Renderer:
 
         The service puts the prefix in front of the Location of every answer, so here it is taken off.
         """
-        parts = urlsplit(to)
-        is_ours = not (parts.scheme or parts.netloc) and parts.path.startswith(f"{self.base}/")
+        is_ours = to.startswith(f"{self.base}/")
         return RedirectResponse((to if is_ours else self.url("/")).removeprefix(self._prefix), 303, headers=_HEADERS)
