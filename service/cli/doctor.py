@@ -7,7 +7,7 @@ import typer
 from service.cli import connect
 from service.cli.connect import DataDir
 from service.cli.failures import NOT_TRUE
-from service.cli.output import AsJson
+from service.cli.output import AsJson, line
 from service.cli.status import urls
 from service.errors import OperatorError
 
@@ -77,13 +77,13 @@ def _print(found: "Examination") -> None:
 
     for check in found.checks:
         for finding in found.findings.get(check.name, ()):
-            print(f"{check.name}: {finding.what}")
+            line(f"{check.name}: {finding.what}")
             if finding.since:
                 print(f"  since: {moment(finding.since)} UTC, {ago(finding.since)} ago")
             print(f"  why:   {check.why}")
-            print(f"  do:    {finding.remedy}")
+            line(f"  do:    {finding.remedy}")
     for name, reason in found.not_checked.items():
-        print(f"{name}: not checked, because {reason}; run it again when the server has less to do")
+        line(f"{name}: not checked, because {reason}; run it again when the server has less to do")
     number = sum(map(len, found.findings.values()))
     said = counted(number, "finding") if number else "all well" if found.healthy else "no findings"
     if found.not_checked:

@@ -18,7 +18,7 @@ from command.importing.csv_rows import TEMPLATES
 from command.importing.rejects import Rejects
 from command.importing.run import Stopped, Summary, import_files
 from service import import_runs
-from service.cli import connect
+from service.cli import connect, output
 from service.cli.connect import DataDir
 from service.cli.failures import DONE, INTERRUPTED, MISUSE, NOT_TRUE
 from service.errors import OperatorError
@@ -77,12 +77,12 @@ def import_(
     except OSError as error:
         raise OperatorError(error.strerror or str(error), exit_code=MISUSE) from None
     if names := [name for name in files.left_out(path) if name != rejects.name]:
-        print(f"orders: {path}: left out, unless you name them: {', '.join(names)[:200]}", file=sys.stderr)
+        output.line(f"orders: {path}: left out, unless you name them: {', '.join(names)[:200]}", to_stderr=True)
     for each in paths:
         if reason := files.misfit(each):
             raise OperatorError(reason, exit_code=MISUSE)
         if names := files.ignored(each):
-            print(f"orders: {each}: no row has a use for the columns {', '.join(names)[:200]!r}", file=sys.stderr)
+            output.line(f"orders: {each}: no row has a use for the columns {', '.join(names)[:200]!r}", to_stderr=True)
     if rejects.exists() and any(rejects.samefile(each) for each in paths):
         raise OperatorError(f"{rejects} is imported itself: name another file with --rejects", exit_code=MISUSE)
     database_url = connect.database_url(data_dir)
@@ -93,7 +93,7 @@ def import_(
     report = _report(summary, time.perf_counter() - started, rejects)
     print(json.dumps(report, indent=2) if as_json else _text(report))
     for damaged in summary.damaged:
-        print(f"orders: {damaged} could not be read to its end, see {rejects}", file=sys.stderr)
+        output.line(f"orders: {damaged} could not be read to its end, see {rejects}", to_stderr=True)
     sys.exit(NOT_TRUE if summary.damaged or (strict and summary.refused) else DONE)
 
 

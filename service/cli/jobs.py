@@ -78,7 +78,7 @@ def wait_for(
             if not job.is_open:
                 break
             time.sleep(LOOK_SECONDS)  # between two looks at the table
-    print(f"{_state(job)}: {_said(job)}")
+    output.line(f"{_state(job)}: {_said(job)}")
     if not (job.result and job.result.get("is_well")):
         raise typer.Exit(NOT_TRUE)
 

@@ -137,5 +137,5 @@ def _line(event: dict[str, object]) -> str:
     data = json.encode(event["data"]).decode()
     name = event["type"] if event["schema_version"] == 1 else f"{event['type']}.{event['schema_version']}"
     line = f"{event['position']:>8} {event['occurred_at']} {event['stream']} {event['version']:>4} {name} {data}"
-    line = printable(line.encode())
+    line = printable(line.encode()).replace("\n", "\\n")  # no type or stream of ours has one
     return line[: shutil.get_terminal_size().columns] if sys.stdout.isatty() else line

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from service import logs
-from service.cli import connect
+from service.cli import connect, output
 from service.cli.connect import DataDir
 from service.cli.failures import MISUSE, NOT_TRUE
 from service.cli.read_tables import print_verdict
@@ -68,7 +68,6 @@ def mirror(
 
 def _catch_up(log_url: str, target: "Target", chosen: "list[Projection]") -> None:
     from projector.mirror.following import Mirror
-    from service.cli import output
 
     reached: dict[str, int] = {}
     with output.events_bar("mirroring") as bar:
@@ -84,7 +83,6 @@ def _catch_up(log_url: str, target: "Target", chosen: "list[Projection]") -> Non
 
 def _rebuild(log_url: str, target: "Target", chosen: "list[Projection]") -> None:
     from projector.mirror.following import Mirror
-    from service.cli import output
 
     for projection in chosen:
         with output.events_bar(f"rebuilding {projection.name}") as bar:
@@ -95,7 +93,6 @@ def _rebuild(log_url: str, target: "Target", chosen: "list[Projection]") -> None
 
 def _verify(log_url: str, target: "Target", chosen: "list[Projection]") -> None:
     from projector.mirror.verifying import verify as compare
-    from service.cli import output
 
     equal = True
     for projection in chosen:
@@ -143,7 +140,7 @@ def _forget(log_url: str, url: str, chosen: "list[Projection]") -> None:
         others = ", ".join(sorted({str(it.mirror) for it in listed})) or "none"
         raise OperatorError(f"no such mirror is listed; listed: {others}")
     for target_name, projection in forgotten:
-        print(f"forgot {projection} in {target_name}; its tables stay")
+        output.line(f"forgot {projection} in {target_name}; its tables stay")
 
 
 @contextmanager

@@ -30,6 +30,11 @@ VALUE_SHOWN_MAX = 60
 _BEYOND_ASCII = re.compile("[^\n -~]")
 
 
+def line(text: str, *, to_stderr: bool = False) -> None:
+    """Print a line that has data in it: nothing of it begins a line or is obeyed by a terminal."""
+    print(escaped(text), file=sys.stderr if to_stderr else sys.stdout, flush=True)
+
+
 def table(*columns: str, rows: list[list[str]]) -> None:
     shown = Table(*columns, box=None, pad_edge=False, header_style="bold")
     for row in rows:

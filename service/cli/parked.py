@@ -139,7 +139,7 @@ def skip(
 def _skip_group(connection: Connection, url: str, chosen: list[Projection], number: int, reason: str, by: str) -> None:
     wanted, projection = _numbered(connection, chosen, number)
     drained = skip_group(connection, Loop(projection), wanted, reason, by)
-    acting.note(url, "group.skipped", f"{projection.name} {wanted.error}: {len(drained)} streams", reason)
+    acting.note(url, "group.skipped", f"{projection.name} {wanted.type}: {len(drained)} streams", reason)
     out = sum(it.parked is not None and it.parked.skipped for it in drained)
     again = sum(it.parked is not None and not it.parked.skipped for it in drained)
     print(f"{projection.name} skips one event of each of {len(drained):,} streams")
@@ -158,13 +158,13 @@ def _skip_stream(connection: Connection, url: str, chosen: list[Projection], str
     event, drained = leave_out(connection, Loop(where[0]), stream, reason, by)
     target = f"{where[0].name} {stream} {event.version}"
     acting.note(url, "event.skipped", target, reason)
-    print(f"{where[0].name} skips event {event.position} ({event.type}, version {event.version} of {stream})")
+    output.line(f"{where[0].name} skips event {event.position} ({event.type}, version {event.version} of {stream})")
     if drained.parked is None:
-        print(f"{stream} is no longer parked")
+        output.line(f"{stream} is no longer parked")
     elif drained.parked.skipped:
-        print(f"{stream} stays out of the read tables: that was its first event")
+        output.line(f"{stream} stays out of the read tables: that was its first event")
     else:
-        print(f"{stream} is parked at its next event: {_reason(drained.parked.error)}")
+        output.line(f"{stream} is parked at its next event: {_reason(drained.parked.error)}")
         raise typer.Exit(NOT_TRUE)
 
 

@@ -165,6 +165,6 @@ def _print(found: Look) -> None:
     ]
     output.table("projection", "position", "events behind", "time behind", "state", "last looked", rows=rows)
     for line in troubles(found):
-        print(line)
+        output.line(line)
     listening = ", ".join(found.workers or []) or "none"
-    print(f"workers that the bell reaches: {found.silence or listening}")
+    output.line(f"workers that the bell reaches: {found.silence or listening}")

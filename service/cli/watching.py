@@ -17,6 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from console.words import span
+from service.cli import output
 from service.cli.failures import explain
 from service.cli.status import Look, document, name_of, troubles
 
@@ -39,7 +40,7 @@ def _print_lines(look: Callable[[], Look], interval: float) -> None:
     while True:
         found = _tried(look)
         shown = {"error": found} if isinstance(found, str) else document(found)
-        print(msgspec.json.encode(shown).decode(), flush=True)
+        print(output.printable(msgspec.json.encode(shown)), flush=True)
         time.sleep(interval)  # the interval that the operator asked for
 
 

@@ -1,5 +1,6 @@
 """What a caller sends by mistake or on purpose shows up where it does no harm: logs, traces, metrics, terminals."""
 
+import asyncio
 import json
 import subprocess
 import sys
@@ -8,11 +9,18 @@ from contextlib import closing
 from typing import NamedTuple
 
 import httpx
+import psycopg
 import pytest
 
+from eventlog.events import UserRegistered
+from eventlog.ids import new_id
+from projector.jobs import table
+from projector.jobs.table import Wanted
+from service import jobs
 from tests import loopback
 from tests.access.keyed import bearing, new_key
-from tests.builders import wait_until
+from tests.builders import append_events, new_event, wait_until
+from tests.projecting import sweep
 from tests.served import NO_REDIS
 from tests.system.slow import SlowClient
 from tests.system.stack import SURROUNDINGS, ServiceProcess, answers, free_port
@@ -105,6 +113,47 @@ def orders(database_url: str, *arguments: str) -> subprocess.CompletedProcess[by
     command = [sys.executable, "-P", "-m", "service.cli", *arguments]
     environment = SURROUNDINGS | {"DATABASE_URL": database_url, "PYTHONIOENCODING": "utf-8"}
     return subprocess.run(command, env=environment, capture_output=True, timeout=60, check=False)
+
+
+def test_errors_and_names_that_others_wrote_move_no_terminal(database_url: str) -> None:
+    stream = f"user-{new_id()}"
+    registered = new_event(stream, 1, UserRegistered("Ada", "ada@example.org", "ada@example.org", None))
+    append_events(database_url, [registered._replace(type=f"Registered{HOSTILE}")])
+    sweep(database_url)
+    actor = {"kind": "cli", "id": HOSTILE}
+    job = asyncio.run(jobs.ask(database_url, actor, Wanted("verify", "shop", reason=HOSTILE)))
+    with psycopg.connect(database_url) as connection:
+        table.finish(connection, job, {"said": HOSTILE, "is_well": True})
+        connection.execute("UPDATE shop.parked SET error = %s", (HOSTILE,))
+        connection.execute("UPDATE sales.checkpoint SET error = %s, worker = %s", (HOSTILE, HOSTILE))
+        connection.execute(
+            "INSERT INTO mirrors.standings VALUES (%s, 'shop', 1, 1, 2, %s, %s, now(), now())", (HOSTILE,) * 3
+        )
+        connection.execute(
+            "INSERT INTO operations.imports (id, path, finished_at, bytes_total, error) VALUES (%s, %s, now(), 9, %s)",
+            (new_id(), HOSTILE, HOSTILE),
+        )
+    for command in (
+        *("doctor", "doctor --json", "status", "status --json", "events", "events --json", "parked", "parked --json"),
+        *("jobs", "jobs --json", f"jobs wait {job}", f"parked skip {stream} --reason why"),
+    ):
+        done = orders(database_url, *command.split())
+        said = (done.stdout + done.stderr).decode()
+        assert "forged" in said, command
+        assert not OBEYED & set(said), command
+        assert not [line for line in said.splitlines() if line.startswith("2026-01-01 00:00:00")], command
+
+
+def test_the_audit_does_not_quote_the_error_of_a_skipped_group(database_url: str) -> None:
+    """The log keeps it for ever, and the error may quote a person."""
+    registered = new_event(f"user-{new_id()}", 1, UserRegistered("Ada", "ada@example.org", "ada@example.org", None))
+    append_events(database_url, [registered._replace(type="UserTeleported")])
+    sweep(database_url)
+    with psycopg.connect(database_url) as connection:
+        connection.execute("UPDATE shop.parked SET error = 'ada@example.org'")
+    orders(database_url, "parked", "skip", "--group", "1", "--projection", "shop", "--reason", "why")
+    (act,) = json.loads(orders(database_url, "audit", "--json").stdout)["data"]
+    assert (act["act"], act["target"]) == ("group.skipped", "shop UserTeleported: 1 streams")
 
 
 def test_the_command_line_prints_nothing_that_a_terminal_obeys(database_url: str) -> None:
