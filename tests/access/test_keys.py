@@ -114,8 +114,10 @@ def test_each_change_of_a_key_but_the_hour_of_its_use_raises_the_version(databas
 @pytest.mark.parametrize(
     "change",
     [
-        "INSERT INTO access.api_keys (id, account, name, sha256, role, scopes, created_by)"
-        " VALUES ('x', 'x', 'x', '', 'staff', '{}', 'x')",
+        (
+            "INSERT INTO access.api_keys (id, account, name, sha256, role, scopes, created_by) "
+            "VALUES ('x', 'x', 'x', '', 'staff', '{}', 'x')"
+        ),
         "DELETE FROM access.api_keys",
         "TRUNCATE access.api_keys",
         "SET session_replication_role = replica; DELETE FROM access.api_keys",

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser
 
-from tests.console.browsing import NARROW, Tab, tab
+from tests.console.browsing import NARROW, WIDE, Tab, tab
 from tests.console.shop import Made, hostile_shop, paths
 
 # The rules that the colours or the width can break. The others see the same each time.
@@ -29,8 +29,10 @@ def faults(it: Tab) -> list[str]:
 
 
 def test_no_page_has_a_fault_or_an_obstacle(made: Made, browser: Browser) -> None:
-    for path in paths(made):
-        with tab(browser, base_of(made)) as it:
+    with tab(browser, base_of(made)) as it:
+        for path in paths(made):
+            it.page.emulate_media(color_scheme="light")
+            it.page.set_viewport_size(WIDE)  # type: ignore[arg-type]
             it.open(path)
             assert it.overflow() <= 0, path
             assert it.obstacles() == [], path

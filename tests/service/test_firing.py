@@ -18,6 +18,7 @@ import httpx
 import psycopg
 import pytest
 
+from tests import loopback
 from tests.builders import append_parked_user, wait_until
 from tests.service.prometheus import DEPLOY, PROMETHEUS, prometheus
 from tests.service.test_alerts import ALERTS
@@ -56,7 +57,7 @@ class Alerting:
         self.seen: set[str] = set()
 
     def firing(self) -> set[str]:
-        answer = httpx.get(f"{self._url}/api/v1/alerts", timeout=10).json()
+        answer = loopback.get(f"{self._url}/api/v1/alerts", timeout=10).json()
         return {it["labels"]["alertname"] for it in answer["data"]["alerts"] if it["state"] == "firing"}
 
     def wait_for(self, *names: str, meanwhile: Callable[[], object] = lambda: time.sleep(0.2)) -> None:
@@ -83,14 +84,14 @@ class Alerting:
             assert time.monotonic() < until
             time.sleep(0.2)
             with contextlib.suppress(httpx.TransportError, ValueError):
-                answer = httpx.get(f"{self._url}/api/v1/query", params={"query": "up == 1"}, timeout=10).json()
+                answer = loopback.get(f"{self._url}/api/v1/query", params={"query": "up == 1"}, timeout=10).json()
                 found = answer["data"]["result"]
 
 
 def register(stack: Stack) -> None:
     """Send a command, whatever its answer."""
     body = {"name": "Ada", "email": f"ada{next(_numbers)}@example.org"}
-    httpx.post(f"{stack.urls[0]}/users", json=body, timeout=30)
+    loopback.post(f"{stack.urls[0]}/users", json=body, timeout=30)
 
 
 @contextlib.contextmanager
@@ -129,13 +130,20 @@ def leave_for_the_morning(stack: Stack, place: Path) -> None:
         connection.execute("UPDATE shop.users SET name = 'Eve'")
         connection.execute(
             "INSERT INTO mirrors.standings (target, projection, version, position, parked, worker, updated_at, seen_at)"
-            " VALUES ('mysql://slow', 'shop', 1, 0, 0, 'w', now(), now() + interval '1 hour')"
+            " VALUES ('mysql://slow', 'shop', 1, 0, 0, 'w', now(), now())"
         )
     assert stack.run("verify").returncode == 1
     mirror = MirrorProcess(stack.database_url, f"sqlite:///{place / 'app.db'}", place / "mirror.log")
     mirror.start()
     wait_until(lambda: stack.rows("SELECT FROM mirrors.standings WHERE target LIKE 'sqlite%%'") != [], 30, "a mirror")
     mirror.kill()
+
+
+def be_slow(stack: Stack) -> None:
+    """What a mirror does that works and does not keep up."""
+    with psycopg.connect(stack.database_url) as connection:
+        connection.execute("UPDATE mirrors.standings SET seen_at = now() WHERE target = 'mysql://slow'")
+    time.sleep(0.2)
 
 
 @PROMETHEUS
@@ -146,12 +154,13 @@ def test_every_alert_goes_off_when_its_fault_is_caused(stack: Stack, worker_port
     with prometheus(tmp_path, targets, hurried((DEPLOY / "alerts.yml").read_text()), "none") as url:
         alerting = Alerting(url)
         alerting.wait_until_up()
+        alerting.wait_until_quiet(command)  # nothing was scraped at first
         assert not alerting.firing()
 
         leave_for_the_morning(stack, tmp_path)
         tickets = ("OrdersStreamsParked", "OrdersVerifyDiffers", "OrdersMirrorStopped", "OrdersMirrorBehind")
         with held(stack, "SELECT txid_current()"):
-            alerting.wait_for(*tickets, "OrdersOldTransaction")
+            alerting.wait_for(*tickets, "OrdersOldTransaction", meanwhile=partial(be_slow, stack))
         alerting.wait_for("OrdersOverloaded", meanwhile=partial(fill_the_queue, stack))
         alerting.wait_for("OrdersVisibleSlow", meanwhile=partial(delay_the_worker, stack))
 

@@ -17,17 +17,13 @@ USER = '{"id": "ada"}'
 
 
 @pytest.fixture
-def orders(database_url, tmp_path):
-    """Runs `orders import` with these arguments, in a directory of its own, as an operator would."""
+def orders(run, database_url):
+    """Runs `orders import` with these arguments."""
 
-    def run(*arguments, url=database_url):
-        environment = os.environ | {"DATABASE_URL": url, "PYTHONPATH": str(Path.cwd())}
-        command = [sys.executable, "-m", "service.cli", "import", *map(str, arguments)]
-        return subprocess.run(
-            command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60, check=False
-        )
+    def orders(*arguments, url=database_url):
+        return run("import", *map(str, arguments), DATABASE_URL=url)
 
-    return run
+    return orders
 
 
 @pytest.fixture
