@@ -192,7 +192,7 @@ def _has_credentials(connection: Connection) -> bool:
 
 
 def _credentials(headers: Iterable[tuple[bytes, bytes]]) -> str | None:
-    """What the Authorization header carries. Raises Problem `unauthenticated` for two of them, or another scheme."""
+    """The Authorization header's credentials. Raises Problem `unauthenticated` for two of them, or another scheme."""
     found = [value for name, value in headers if name == b"authorization"]
     if not found:
         return None

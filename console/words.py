@@ -56,7 +56,7 @@ def parked(group: "Group") -> str:
 
 
 def typed_time(text: str) -> datetime:
-    """A time that somebody typed; without a zone it is UTC. Raises ValueError and OverflowError."""
+    """A typed time; without a zone it is UTC. Raises ValueError and OverflowError."""
     at = datetime.fromisoformat(text.upper())
     return (at if at.tzinfo else at.replace(tzinfo=UTC)).astimezone(UTC)
 

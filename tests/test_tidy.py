@@ -93,8 +93,6 @@ WRITING = {
     "projector/shadow.py",
     "projector/tables.py",
     "projector/writer.py",
-    "service/doctor/claims.py",  # prints statements for the operator, and runs none
-    "service/doctor/snapshots.py",  # so does this
     "service/embedded/postgres.py",
     "service/import_runs.py",
 }

@@ -191,7 +191,7 @@ COMMENT ON COLUMN mirrors.standings.rebuilt_to IS 'how far a rebuild is; null wh
 COMMENT ON COLUMN mirrors.standings.rebuild_began_at IS 'when that rebuild began';
 """
 
-# What operators ask of the workers, and what was imported. No projection and no decision reads these tables.
+# Operators' jobs, and imports. No projection and no decision reads these tables.
 OPERATIONS = """
 CREATE SCHEMA operations;
 CREATE TABLE operations.jobs (

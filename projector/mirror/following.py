@@ -128,7 +128,7 @@ class Mirror:
         return ""
 
     def _said(self, error: Exception) -> str:
-        """What a database said, in one line."""
+        """The error's message, in one line."""
         return self._target.said(error) if isinstance(error, DBAPIError) else str(error).partition("\n")[0]
 
     @contextmanager

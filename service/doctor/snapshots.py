@@ -45,7 +45,7 @@ def _snapshots(connection: Connection) -> Iterator[Finding]:
 
 
 def _wrong(codec: Codec, kind: Kind, stream: str, version: int, state: str, events: Iterable[PastEvent]) -> str | None:
-    """What is wrong with the snapshot of a stream with these events up to its version."""
+    """The defect of a stream's snapshot, given its events up to the snapshot's version; None if there is none."""
     try:
         folded = fold(codec, stream, Entity(0, None), events)
     except Exception:  # noqa: BLE001 - the check of what can be read reports it
