@@ -9,6 +9,9 @@ EVERYDAY = $(if $(ALL)$(CI),,--everyday)
 VENV := .venv
 BIN := $(VENV)/bin
 
+# Each process of pytest would compile all tests anew, which takes it 8 s.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help up test check clients torture soak guards bench lint clean lock
 

@@ -1,8 +1,9 @@
 """All API keys in memory, so that no request waits for PostgreSQL; read again within two seconds of a change.
 
-PostgreSQL hashes the table at each look, and the keys are read only if that hash has changed. Another process refuses a
-revoked key after two seconds at most: REFRESH_SECONDS, and the time that the look takes. While the database is away the
-last known keys hold. A key that is not known has the table looked at again at once, so that a new key works at once.
+A trigger counts the changes in one row. A look reads that row, and the keys only if it has changed or the connection
+is new. Another process refuses a revoked key after two seconds at most: REFRESH_SECONDS, and the time that the look
+takes. While the database is away the last known keys hold. A key that is not known has the row looked at again at once,
+so that a new key works at once.
 """
 
 import asyncio
@@ -51,7 +52,7 @@ class KeyHolder:
         self._reading = asyncio.Lock()
         self._read_at = float("-inf")
         self._used: set[str] = set()
-        self._fingerprint: object = None
+        self._version: object | None = None
         self.is_loaded = False
         self.is_current = False
 
@@ -68,28 +69,39 @@ class KeyHolder:
                 await task
             await self._disconnect()
 
+    def known(self, text: str) -> Caller | None:
+        """The caller of a valid key that is in memory. None: `find` looks further, or says what is wrong with it."""
+        known = self._known.get(keys.digest(text))
+        if known is None or not known.row.is_valid(self._now()):
+            return None
+        self._used.add(known.row.id)
+        return known.caller
+
     async def find(self, text: str) -> Caller:
         """The caller whose key this is.
 
         Raises Problem `unauthenticated`; and `auth-unavailable` as long as the keys could not be read.
         """
-        known = self._known.get(digest := keys.digest(text))
-        if known is None:
+        if (caller := self.known(text)) is not None:
+            return caller
+        digest = keys.digest(text)
+        if digest not in self._known:
             if not keys.is_well_formed(text):
                 raise Problem("unauthenticated", "The API key is misspelt: its checksum is wrong.")
             await self.refresh(UNKNOWN_SECONDS_MIN)
-            known = self._known.get(digest)
+            if (caller := self.known(text)) is not None:
+                return caller
+        raise self._refusal(self._known.get(digest))
+
+    def _refusal(self, known: _Known | None) -> Problem:
+        if known is None and not self.is_loaded:
+            return Problem("auth-unavailable", "The API keys could not be read from the database yet.")
         if known is None:
-            if not self.is_loaded:
-                raise Problem("auth-unavailable", "The API keys could not be read from the database yet.")
-            raise Problem("unauthenticated", "There is no such API key.")
+            return Problem("unauthenticated", "There is no such API key.")
         # PostgreSQL's clock wrote revoked_at, and may be ahead of this one: a key that has it is revoked now.
         if known.row.revoked_at is not None:
-            raise Problem("unauthenticated", "The API key was revoked.")
-        if not known.row.is_valid(self._now()):
-            raise Problem("unauthenticated", "The API key has expired.")
-        self._used.add(known.row.id)
-        return known.caller
+            return Problem("unauthenticated", "The API key was revoked.")
+        return Problem("unauthenticated", "The API key has expired.")
 
     async def refresh(self, seconds_min: float = 0.0) -> None:
         """Read the keys if they have changed, `seconds_min` after the last time at the earliest.
@@ -107,13 +119,13 @@ class KeyHolder:
                 connection = await self._connected()
                 with hung_up_after(READ_SECONDS_MAX, connection):
                     # Taken before the keys: a change between the two is read once more.
-                    fingerprint = await store.fingerprint(connection)
-                    if fingerprint != self._fingerprint:
+                    version = await store.version(connection)
+                    if version is None or version != self._version:
                         known: dict[bytes, _Known] = {}
                         async for rows in store.load(connection):
                             known |= {row.sha256: _Known(row, _caller(row)) for row in rows}
                             await asyncio.sleep(0)  # others' requests go on meanwhile
-                        self._known, self._fingerprint = known, fingerprint
+                        self._known, self._version = known, version
                     self.is_loaded = self.is_current = True
                     await self._note_use(connection)
             except (psycopg.Error, OSError) as error:
@@ -160,6 +172,7 @@ class KeyHolder:
     async def _connected(self) -> AsyncConnection:
         if self._connection is None or self._connection.closed:
             limits = Limits(statement=STATEMENT_SECONDS_MAX)
+            self._version = None  # the keys may be others: of a server that took over, or restored
             self._connection = await connect_async(
                 self._database_url, "orders keys", limits, seconds_max=CONNECT_SECONDS_MAX
             )

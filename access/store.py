@@ -25,12 +25,9 @@ ORDER BY created_at, id LIMIT %(limit)s
 )
 _LOCKED = _KEYS + b"WHERE id = %s FOR UPDATE"
 
-# All columns but last_used_hour, which decides nothing.
-_FINGERPRINT = b"""
-SELECT count(*), sum(hashtextextended(ROW(
-  id, account, name, sha256, role, scopes, user_id, created_by, created_at, expires_at, revoked_at, replaced_by
-)::text, 0)) FROM access.api_keys
-"""
+# A trigger raises the version at each change but that of last_used_hour. The others differ if somebody wrote the row
+# itself, or made the table anew: to restore a dump, say.
+_VERSION = b"SELECT version, xmin::text, tableoid FROM access.api_keys_version"
 
 _ANY_VALID = b"""
 SELECT FROM access.api_keys WHERE revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now()) LIMIT 1
@@ -77,7 +74,7 @@ class StoredKey(NamedTuple):
     last_used_hour: datetime | None = None
 
     def shown(self) -> dict[str, Any]:
-        """What operators see of the key: everything but its digest."""
+        """The key as operators see it: all columns but its digest."""
         return {name: value for name, value in self._asdict().items() if name != "sha256"}
 
     def is_valid(self, now: datetime) -> bool:
@@ -100,13 +97,13 @@ async def page(connection: AsyncConnection, after: str | None, limit: int) -> li
     return await cursor.fetchall()
 
 
-async def fingerprint(connection: AsyncConnection) -> object:
-    """What differs as soon as any key differs, but for the hour of its last use. Raises psycopg.Error."""
-    return await (await connection.execute(_FINGERPRINT)).fetchone()
+async def version(connection: AsyncConnection) -> object | None:
+    """A value that changes with any key, but not with the hour of its use; None: unknown. Raises psycopg.Error."""
+    return await (await connection.execute(_VERSION)).fetchone()
 
 
 async def locked(connection: AsyncConnection, id_: str) -> StoredKey | None:
-    """The key with this id, which nobody else changes until the transaction ends. Raises psycopg.Error."""
+    """The key with this id, locked until the transaction ends. Raises psycopg.Error."""
     cursor = connection.cursor(row_factory=class_row(StoredKey))
     await cursor.execute(_LOCKED, (id_,))
     return await cursor.fetchone()

@@ -1,6 +1,19 @@
-"""The tables of API keys and of sign-in links. They hold a digest of each secret, never the secret."""
+"""The tables of API keys, their version and sign-in links. They hold a digest of each secret, never the secret."""
 
-from sqlalchemy import ARRAY, CheckConstraint, Column, DateTime, LargeBinary, MetaData, Table, Text, Uuid, text
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    DateTime,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    Uuid,
+    text,
+)
 
 SCHEMA = "access"
 
@@ -29,10 +42,19 @@ api_keys = Table(
     comment="API keys: who may call, and what for",
 )
 
+api_keys_version = Table(
+    "api_keys_version",
+    metadata,
+    Column("one_row", Boolean, primary_key=True, server_default=text("true"), comment="always true: there is one row"),
+    Column("version", BigInteger, nullable=False, comment="raised by each change of a key but that of last_used_hour"),
+    CheckConstraint("one_row", name="api_keys_version_one_row_check"),
+    comment="how often the API keys have changed: processes read them again when it differs",
+)
+
 sign_in_links = Table(
     "sign_in_links",
     metadata,
     Column("sha256", LargeBinary, primary_key=True, comment="digest of the token in the link"),
-    Column("expires_at", _time, nullable=False, comment="it signs nobody in from then on"),
+    Column("expires_at", _time, nullable=False, comment="the link no longer works from then on"),
     comment="links that sign a browser in to the console once",
 )

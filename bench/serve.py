@@ -4,23 +4,20 @@ One uvicorn process with uvloop and httptools, no access log; and the garbage co
 its own, so that no difference between contenders is the collector's.
 """
 
-import gc
 import os
 import socket
 import sys
 
 import uvicorn
 
-from service.api_process import GC_THRESHOLDS
+from service.garbage import collect_seldom
 from service.http.listener import BACKLOG
 
 
 class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
-        gc.collect()
-        gc.freeze()
-        gc.set_threshold(*GC_THRESHOLDS)
+        collect_seldom()
 
 
 def main() -> None:

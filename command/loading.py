@@ -73,12 +73,10 @@ class Loader:
         self._task: asyncio.Task[None] | None = None
 
     def __contains__(self, stream: object) -> bool:
-        """Whether the stream is being loaded."""
         return stream in self._streams
 
     @property
     def held(self) -> int:
-        """How many commands wait for their streams."""
         return len(self._held)
 
     def hold(self, waiting: Waiting, streams: set[str]) -> None:
@@ -96,7 +94,6 @@ class Loader:
             self._task = asyncio.create_task(self._run(), name="loader")
 
     async def finish(self) -> None:
-        """Wait until nothing is left to load."""
         if self._task:
             await self._task
 
@@ -153,16 +150,13 @@ class Loader:
     async def _fold(self, connection: AsyncConnection, stream: _Stream, events: list[read.PastEvent]) -> None:
         """Fold a slice of a page. Raises UnreadableEvent with the state before the event saved."""
         assert stream.entity is not None
-        try:
-            stream.entity = fold(self._codec, stream.name, stream.entity, events)
-        except Exception:  # noqa: BLE001 - one of them cannot be read: which one, the second try finds
-            for event in events:
-                try:
-                    stream.entity = fold(self._codec, stream.name, stream.entity, [event])
-                except Exception as error:
-                    if stream.entity.version > stream.saved:
-                        await self._save(connection, stream)
-                    raise UnreadableEvent(f"{stream.name}: {str(error) or type(error).__name__}") from error
+        for event in events:
+            try:
+                stream.entity = fold(self._codec, stream.name, stream.entity, [event])
+            except Exception as error:
+                if stream.entity.version > stream.saved:
+                    await self._save(connection, stream)
+                raise UnreadableEvent(f"{stream.name}: {str(error) or type(error).__name__}") from error
         await asyncio.sleep(0)
 
     async def _save(self, connection: AsyncConnection, stream: _Stream) -> None:

@@ -23,8 +23,6 @@ class CommandMetrics:
 
 
 class WriterMetrics:
-    """The waiting time of commands, and the size and duration of batches."""
-
     def __init__(self, registry: CollectorRegistry | None = None) -> None:
         self._wait = Histogram(
             "orders_writer_wait_seconds",
@@ -44,7 +42,6 @@ class WriterMetrics:
         self._events = Counter("orders_events_appended", "Events appended by type", ["type"], registry=registry)
 
     def waited(self, seconds: float) -> None:
-        """The oldest command of a batch waited this long for it to begin."""
         self._wait.observe(seconds)
 
     def appended(self, seconds: float, decisions: int, events: Sequence[NewEvent]) -> None:

@@ -50,7 +50,6 @@ class Queue:
         return self._is_closed
 
     def close(self) -> None:
-        """Refuse new commands from now on."""
         self._is_closed = True
         self._news.set()
 

@@ -1,4 +1,4 @@
-"""What the projection `activity` tells: the events of each minute and type, and where they are."""
+"""The console's view of the projection `activity`: the events of each minute and type, and where they are."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -49,7 +49,6 @@ RANGES = (
 
 
 def whole_minute(at: datetime) -> datetime:
-    """The minute in which a time is, in UTC."""
     return at.astimezone(UTC).replace(second=0, microsecond=0)
 
 
@@ -70,13 +69,11 @@ def buckets(
 
 
 def by_type(connection: Connection, since: datetime, until: datetime) -> dict[str, int]:
-    """How many events of each type were appended between two times."""
     rows = connection.execute(_BUCKETS, {"since": since, "until": until, "step": until - since, "types": None})
     return {type_name: number for _, type_name, number in rows.fetchall()}
 
 
 def has(connection: Connection, type_name: str) -> bool:
-    """Whether an event of this type was counted."""
     return (
         connection.execute(b"SELECT FROM activity.events_per_minute WHERE type = %s LIMIT 1", (type_name,)).rowcount > 0
     )

@@ -1,4 +1,4 @@
-"""What the service hands to the console: where the data is, and the functions that answer and act."""
+"""The service's parts that the console uses: where the data is, and the functions that answer and act."""
 
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -29,6 +29,23 @@ class Finding(NamedTuple):
     since: datetime | None = None
 
 
+class Setting(NamedTuple):
+    """A setting by the name of its variable. `source` says where its value comes from; no value holds a secret."""
+
+    name: str
+    value: str
+    source: str
+    meaning: str
+
+
+class Version(NamedTuple):
+    """A program or library of the service. `oldest` is the oldest version that it works with; None: no limit."""
+
+    name: str
+    version: str
+    oldest: str | None = None
+
+
 @dataclass(frozen=True)
 class Parts:
     """`reads` answers questions about the past. `prefix` is what a proxy puts in front of the paths.
@@ -37,8 +54,8 @@ class Parts:
     checks whose names are `checks`. `workers` names the workers that Redis reaches; None: Redis does not answer.
     `admit` lets a caller in who may look, or raises Problem. `ask` records a job that an actor wants, and returns its
     id; service/jobs.py says what it raises. `use_link` uses up the token of a sign-in link, and returns a new key;
-    None: it was used, or has expired. `settings` are name, value and source, without secrets. `is_secure`: browsers
-    reach the console by https alone.
+    None: it was used, or has expired. `versions` takes PostgreSQL's version, or why it is unknown. `is_secure`:
+    browsers reach the console by https alone.
     """
 
     database_url: str
@@ -51,7 +68,7 @@ class Parts:
     admit: Callable[[Scope], Coroutine[Any, Any, Caller]]
     ask: Callable[[Mapping[str, str], Wanted], Coroutine[Any, Any, str]]
     use_link: Callable[[str], Coroutine[Any, Any, Issued | None]]
-    settings: Sequence[tuple[str, str, str]]
-    versions: Mapping[str, str]
+    settings: Sequence[Setting]
+    versions: Callable[[str], Iterable[Version]]
     prefix: str
     is_secure: bool

@@ -124,6 +124,8 @@ def complete(document: dict[str, Any], prefix: str) -> None:
         _name_request(answer)
     for operation in _operations(document):
         _refuse_null_body(operation)
+        _show_bodies(operation, components["schemas"])
+        _show_key(operation)
         _type_ids_in_path(operation)
         for status, answer in operation["responses"].items():
             if reference := answer.get("$ref"):
@@ -135,7 +137,7 @@ def complete(document: dict[str, Any], prefix: str) -> None:
 
 
 def problem_schemas() -> dict[str, Any]:
-    """What the references of `problems` point to, for the document's components."""
+    """The components to which the references of `problems` point."""
     models = (ProblemView, ProblemLine, BodyError)
     schemas = {model.__name__: model.model_json_schema(ref_template=_REFERENCE) for model in models}
     schemas[ProblemView.__name__].pop("$defs")
@@ -143,7 +145,7 @@ def problem_schemas() -> dict[str, Any]:
 
 
 def security_schemes() -> dict[str, Any]:
-    """What the routes' security requirements refer to, for the document's components."""
+    """The components to which the routes' security requirements refer."""
     described = "An API key (`orders keys create`), or a token of the issuer that the service trusts."
     return {SCHEME: {"type": "http", "scheme": "bearer", "description": described}}
 
@@ -168,6 +170,22 @@ def _refuse_null_body(operation: dict[str, Any]) -> None:
         choices = media["schema"].get("anyOf", ())
         if {"type": "null"} in choices:
             (media["schema"],) = [it for it in choices if it != {"type": "null"}]
+
+
+def _show_bodies(operation: dict[str, Any], schemas: Mapping[str, Any]) -> None:
+    """Put the first example of each JSON body beside its schema: Postman and others look for it nowhere else."""
+    for body in (operation.get("requestBody", {}), *operation["responses"].values()):
+        media = body.get("content", {}).get("application/json", {})
+        model = media.get("schema", {}).get("$ref", "").rpartition("/")[2]
+        if examples := schemas.get(model, {}).get("examples"):
+            media.setdefault("example", examples[0])
+
+
+def _show_key(operation: dict[str, Any]) -> None:
+    """Give each operation an Idempotency-Key of its own: importers would send one key with all of them."""
+    for parameter in operation.get("parameters", ()):
+        if parameter["name"] == "Idempotency-Key":
+            parameter["example"] = f"{operation['operationId']}-1"
 
 
 def _type_ids_in_path(operation: dict[str, Any]) -> None:

@@ -1,6 +1,8 @@
 # Varnish in front of the API. docs/behind-a-proxy.md explains it.
 #
-# varnishd -a :80 -f /etc/varnish/orders.vcl -p backend_idle_timeout=4
+# varnishd -a :80 -f /etc/varnish/orders.vcl -p backend_idle_timeout=60
+#
+# The API closes a connection after 75 idle seconds (KEEP_ALIVE).
 vcl 4.1;
 
 backend orders {

@@ -1,4 +1,4 @@
-"""What one transaction appends to the log: events, and what is kept beside them."""
+"""The content of one transaction of the log: events, claims, snapshots and kept answers."""
 
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -22,8 +22,6 @@ class NewEvent(NamedTuple):
 
 @dataclass(slots=True)
 class Batch:
-    """What one transaction appends."""
-
     events: list[NewEvent] = field(default_factory=list)
     claimed: dict[str, str] = field(default_factory=dict)
     released: set[str] = field(default_factory=set)

@@ -19,8 +19,6 @@ class UnreadableEvent(Exception):
 
 
 class Codec:
-    """Decodes stored events into today's classes."""
-
     def __init__(
         self,
         versions: Mapping[type[Any], int] = SCHEMA_VERSIONS,
@@ -42,7 +40,7 @@ class Codec:
         except msgspec.MsgspecError as error:
             raise UnreadableEvent(f"{type_name} version {schema_version}: {error}") from None
         except Exception as error:
-            # A step that stumbles over what it finds: this event's trouble, and nobody else's.
+            # An upcasting step failed on this event's data; other events are not affected.
             raise UnreadableEvent(f"{type_name} version {schema_version}: {type(error).__name__}: {error}") from error
 
 

@@ -58,7 +58,6 @@ async def find(connection: AsyncConnection, wanted: Iterable[tuple[bytes, str]])
 
 
 def keep(answers: Sequence[KeptAnswer]) -> tuple[bytes, Sequence[object]]:
-    """The statement, with its parameters, that keeps `answers`."""
     return _KEEP, [list(column) for column in zip(*answers, strict=True)]
 
 

@@ -45,14 +45,11 @@ ActPage = page_of(
 
 
 class ActParameters(Parameters):
-    """What /audit takes."""
-
     cursor: Id | None = Field(None, description="the `next` of the page before")
     limit: Number = Field(ACTS_DEFAULT, ge=1, le=ACTS_MAX, description="the most acts that the page may have")
 
 
 def router(reads: Reads, waiting: WaitingReads | None = None) -> APIRouter:
-    """The routes. `waiting` counts the reads that wait for the log."""
     log = LogReader(reads)
     routes = APIRouter(tags=["operations"], route_class=StrictRoute)
     sync = Sync(log.position, waiting)
@@ -66,7 +63,7 @@ def router(reads: Reads, waiting: WaitingReads | None = None) -> APIRouter:
         of_tables=False,
     )
     async def list_acts(request: Request) -> Response:
-        """What was done to the service itself: keys, replays, retries, skips. Newest first."""
+        """Acts of operators on the service itself: keys, replays, retries, skips. Newest first."""
         parameters = ActParameters.of(request)
         acts = await sync.answer(request, lambda: log.acts(parameters.cursor, parameters.limit))
         return page_response(request, acts.data, acts.position, acts.following)

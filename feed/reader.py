@@ -39,8 +39,6 @@ class Acts(NamedTuple):
 
 
 class LogReader:
-    """Reads the log, or its replica."""
-
     def __init__(self, reads: Reads) -> None:
         self._reads = reads
 

@@ -19,13 +19,11 @@ from query.waiting import WaitingReads
 
 EVENTS_DEFAULT = 100
 EVENTS_MAX = 1000
-# What a caller needs for the events of each kind. A product's events tell of other people's orders.
+# The scope that a caller needs for the events of each kind. A product's events name other people's orders.
 SCOPES = {"order": "orders:read", "product": "events:read", "user": "users:read"}
 
 
 class EventsParameters(Parameters):
-    """What the lists of events take."""
-
     after: Position = Field(
         0, ge=0, lt=10**18, description="only events behind this one: a version in a stream, a position in the log"
     )
@@ -33,7 +31,6 @@ class EventsParameters(Parameters):
 
 
 def router(reads: Reads, waiting: WaitingReads | None = None) -> APIRouter:
-    """The routes. `waiting` counts the reads that wait for the log."""
     log = LogReader(reads)
     routes = APIRouter(tags=["events"], route_class=StrictRoute)
     sync = Sync(log.position, waiting)
@@ -65,7 +62,6 @@ def router(reads: Reads, waiting: WaitingReads | None = None) -> APIRouter:
 
 
 def _add_route_of(routes: APIRouter, kind: str, answer: Callable[[Request, str], Awaitable[Response]]) -> None:
-    """Add the route of the events of one order, user or product."""
 
     async def list_events_of(request: Request, id: str) -> Response:
         return await answer(request, f"{kind}-{known_id(id)}")

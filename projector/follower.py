@@ -12,6 +12,7 @@ import psycopg
 
 from eventlog import stalled
 from eventlog.failures import is_outage
+from projector.bell import LONG_PAUSE_SECONDS
 from projector.checkpoint import OtherVersion
 from projector.dependents import InTheWay
 from projector.loop import Loop, Progress
@@ -29,9 +30,11 @@ SWEEP_SECONDS = 1.0
 # When another worker holds the checkpoint, this one looks again after this long.
 LOCKED_SECONDS = 0.02
 # After a batch of so many events the follower rests for so many seconds, so that the next batch is worth its statements
-# and its commit. Then it looks without being woken, because the bell rings seldom on a busy log.
+# and its commit. Then it looks without being woken, because the bell rings seldom on a busy log. It goes on to do so
+# until it has found nothing for longer than the bell may be silent.
 BUSY_EVENTS, BUSY_SECONDS = 8, 0.006
 VERY_BUSY_EVENTS, VERY_BUSY_SECONDS = 400, 0.04
+BUSY_UNTIL_SECONDS = 2 * LONG_PAUSE_SECONDS
 LOOK_AGAIN_SECONDS = 0.001
 # When all parked streams have been retried, the next round begins after this long. A refused rebuild is tried again
 # after this long too.
@@ -83,7 +86,7 @@ class Follower:
         self._news = threading.Event()
         self._error: str | None = None
         self._stands_by = False
-        self._swept_at = 0.0
+        self._swept_at = self._busy_until = 0.0
         self._in_the_way: InTheWay | None = None
         self._rebuild_at = 0.0
         self._thread = threading.Thread(target=self._run, name=f"project {projection.name}", daemon=True)
@@ -111,7 +114,7 @@ class Follower:
         self._session.close()
 
     def catch_up(self) -> Progress:
-        """Project until nothing is left, or another projector is working.
+        """Project until nothing is left of what was there at the last look, or another projector is working.
 
         Raises AheadOfLog, Fenced, OtherVersion and psycopg.Error.
         """
@@ -119,7 +122,7 @@ class Follower:
         while True:
             progress = self._project()
             events += progress.events
-            if not progress.events or self._stopping.is_set():
+            if not progress.events or not progress.lag or self._stopping.is_set():
                 return replace(progress, events=events)
 
     def sweep(self) -> None:
@@ -127,39 +130,43 @@ class Follower:
         self._reporting(self._sweep)
 
     def _run(self) -> None:
-        pause = 0.0
+        pause = SWEEP_SECONDS
         while True:
-            self._news.wait(pause or SWEEP_SECONDS)
+            self._news.wait(pause)
             self._news.clear()
             if self._stopping.is_set():
                 return
-            pause = 0.0
+            progress = None
             if time.monotonic() - self._swept_at >= SWEEP_SECONDS:
-                self.sweep()
+                progress = self._reporting(self._sweep)
             elif self._error is None and not self._stands_by:
-                pause = self._reporting(self._follow) or 0.0
+                progress = self._reporting(self._follow)
+            pause = self._rest(progress) if progress else SWEEP_SECONDS
 
-    def _follow(self) -> float:
-        """Catch up. Returns the seconds after which to look again without being woken; 0: that is not needed."""
-        try:
-            progress = self.catch_up()
-        except OtherVersion:
-            return 0.0  # the next sweep deals with it
-        if not progress.events:
-            return LOCKED_SECONDS if progress.lag else 0.0
-        busy = 0.0
-        if progress.events >= BUSY_EVENTS:
-            busy = VERY_BUSY_SECONDS if progress.events >= VERY_BUSY_EVENTS else BUSY_SECONDS
-        self._stopping.wait(max(busy, self.projection.rest_seconds))
-        return LOOK_AGAIN_SECONDS if busy else 0.0
+    def _rest(self, after: Progress) -> float:
+        """Rest after some batches. Returns the seconds after which to look again without being woken."""
+        if not after.events and after.lag:
+            return LOCKED_SECONDS
+        now = time.monotonic()
+        if after.events >= BUSY_EVENTS or (after.events and now < self._busy_until):
+            self._busy_until = now + BUSY_UNTIL_SECONDS
+        is_busy = now < self._busy_until
+        busy = VERY_BUSY_SECONDS if after.events >= VERY_BUSY_EVENTS else BUSY_SECONDS if is_busy else 0.0
+        self._stopping.wait(max(busy, self.projection.rest_seconds if after.events else 0.0))
+        return LOOK_AGAIN_SECONDS if is_busy else SWEEP_SECONDS
 
-    def _sweep(self) -> None:
+    def _follow(self) -> Progress | None:
+        with contextlib.suppress(OtherVersion):  # the next sweep deals with it
+            return self.catch_up()
+        return None
+
+    def _sweep(self) -> Progress | None:
         self._swept_at = time.monotonic()
         try:
             progress = self.catch_up()
         except OtherVersion as other:
             self._meet(other)
-            return
+            return None
         self._stands_by = False
         if progress.lag and not progress.events:
             self._end_stalled()
@@ -167,6 +174,7 @@ class Follower:
             self._rounds.go_on(self._session.connection(), self._loop)
         if not progress.events:
             self._loop.checkpoint.beat(self._session.connection(), progress.head)
+        return progress
 
     def _meet(self, other: OtherVersion) -> None:
         """Rebuild tables of an older version; leave those of a newer one to the newer workers."""

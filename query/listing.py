@@ -55,7 +55,7 @@ class Filter(NamedTuple):
 
 
 class Shape(NamedTuple):
-    """What a statement's text depends on; the rest are its parameters."""
+    """The part of a request that decides a statement's text; the rest are its parameters."""
 
     filters: tuple[tuple[str, object], ...]
     sort: str
@@ -202,35 +202,23 @@ class Listing:
         if through is not None:
             return self._rows_through(shape, through)
         table, column = self._table, self._column(shape)
-        key = sa.tuple_(column, table.c.id)
-        rows = sa.select(table).where(self._visible, *(self._condition(name, value) for name, value in shape.filters))
-        downwards = shape.sort.startswith("-")
-        if shape.continued:
-            start = sa.tuple_(sa.bindparam("start", type_=column.type), sa.bindparam("start_id", type_=table.c.id.type))
-            rows = rows.where(key < start if downwards else key > start)
-        order = (column.desc(), table.c.id.desc()) if downwards else (column, table.c.id)
+        conditions = (self._condition(name, value) for name, value in shape.filters)
+        rows = sa.select(table).where(self._visible, *conditions, *_behind_start(shape, column, table.c.id))
         # The inner limit is a number that the planner sees, so that it plans for a page and not for a tenth of the
         # table; the outer one is how many rows are really read.
-        most = rows.order_by(*order).limit(sa.literal_column(str(PAGE_LENGTH_MAX + 1))).subquery("most")
-        return sa.select(most)
+        most = rows.order_by(*_order(shape, column, table.c.id)).limit(sa.literal_column(str(PAGE_LENGTH_MAX + 1)))
+        return sa.select(most.subquery("most"))
 
     def _rows_through(self, shape: Shape, through: Through) -> sa.Select[*tuple[object, ...]]:
         bounds = ranges(through.column)
         conditions: list[Any] = [bounds[name].condition for name, _ in shape.filters if name in bounds]
-        key = sa.tuple_(through.column, through.id)
-        downwards = shape.sort.startswith("-")
-        if shape.continued:
-            start = sa.tuple_(
-                sa.bindparam("start", type_=through.column.type), sa.bindparam("start_id", type_=through.id.type)
-            )
-            conditions.append(key < start if downwards else key > start)
-        found = sa.select(through.column.label("value"), through.id.label("id")).distinct()
-        order = (through.column.desc(), through.id.desc()) if downwards else (through.column, through.id)
+        conditions += _behind_start(shape, through.column, through.id)
         page: sa.ColumnElement[int] = sa.literal_column(str(PAGE_LENGTH_MAX + 1))
-        wanted = found.where(through.condition, *conditions).order_by(*order).limit(page).subquery("wanted")
-        in_order = (wanted.c.value.desc(), wanted.c.id.desc()) if downwards else (wanted.c.value, wanted.c.id)
-        rows = sa.select(self._table).join(wanted, self._table.c.id == wanted.c.id).order_by(*in_order)
-        return sa.select(rows.limit(page).subquery("most"))
+        found = sa.select(through.column.label("value"), through.id.label("id")).distinct()
+        found = found.where(through.condition, *conditions).order_by(*_order(shape, through.column, through.id))
+        wanted = found.limit(page).subquery("wanted")
+        rows = sa.select(self._table).join(wanted, self._table.c.id == wanted.c.id)
+        return sa.select(rows.order_by(*_order(shape, wanted.c.value, wanted.c.id)).limit(page).subquery("most"))
 
     def _through(self, shape: Shape) -> Through | None:
         """The table that serves the filters of a shape in its order, if there is one."""
@@ -257,6 +245,21 @@ class Listing:
         columns = {name.partition("__")[0] for name, _ in shape.filters}
         sort = shape.sort.removeprefix("-")
         return len(columns) <= 1 and all(sort in self._filters[name].ordered for name, _ in shape.filters)
+
+
+def _order(shape: Shape, column: sa.ColumnElement[Any], id_: sa.ColumnElement[Any]) -> list[sa.ColumnElement[Any]]:
+    return [column.desc(), id_.desc()] if shape.sort.startswith("-") else [column, id_]
+
+
+def _behind_start(
+    shape: Shape, column: sa.ColumnElement[Any], id_: sa.ColumnElement[Any]
+) -> list[sa.ColumnElement[bool]]:
+    """The condition of a page that begins behind another one; none for the first page."""
+    if not shape.continued:
+        return []
+    key = sa.tuple_(column, id_)
+    start = sa.tuple_(sa.bindparam("start", type_=column.type), sa.bindparam("start_id", type_=id_.type))
+    return [key < start if shape.sort.startswith("-") else key > start]
 
 
 def _of_last(value: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:

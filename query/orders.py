@@ -44,8 +44,6 @@ Statuses = Annotated[
 
 
 class UsersOrdersParameters(PageParameters):
-    """What /users/{id}/orders takes."""
-
     lists: ClassVar = frozenset({"status"})
 
     sort: Literal["placed_at", "-placed_at", "total", "-total"] = Field(
@@ -69,8 +67,6 @@ class UsersOrdersParameters(PageParameters):
 
 
 class OrdersParameters(UsersOrdersParameters):
-    """What /orders takes."""
-
     user_id: Id | None = Field(None, description="only this user's orders")
 
 
@@ -105,7 +101,6 @@ FILTERS = {
 
 
 def router(reads: Reads, sync: Sync, past: Past | None = None) -> APIRouter:
-    """The routes. `past` answers requests for a resource as it was."""
     routes = APIRouter(tags=["orders"], route_class=StrictRoute)
     lookup = Lookup(reads, orders, order_view(orders), owner=orders.c.user_id)
     about: dict[str, Any] = {"sorts": SORTS, "filters": FILTERS, "belongs_to": "user_id", "weight": orders.c.line_count}

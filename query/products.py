@@ -22,8 +22,6 @@ from readmodel.shop import products
 
 
 class ProductsParameters(PageParameters):
-    """What /products takes."""
-
     sort: Literal["sku", "-sku", "name", "-name", "price", "-price"] = Field(
         "sku", description="`-` for descending; the id decides between equals"
     )
@@ -51,7 +49,6 @@ FILTERS = {
 
 
 def router(reads: Reads, sync: Sync, past: Past | None = None) -> APIRouter:
-    """The routes. `past` answers requests for a resource as it was."""
     routes = APIRouter(tags=["products"], route_class=StrictRoute)
     lookup = Lookup(reads, products, product_view(products))
     listing = Listing(reads, sync, products, product_view, sorts=SORTS, filters=FILTERS)

@@ -48,7 +48,7 @@ Day = Annotated[date, BeforeValidator(day_of), WithJsonSchema({"type": "string",
 
 
 class SalesView(BaseModel):
-    """What was sold and cancelled. A group leaves out the members that it adds up over.
+    """Quantities and amounts sold and cancelled. A group leaves out the members that it adds up over.
 
     `gross` is the amount ordered and `cancelled` the amount cancelled: placed lines count on the day of placing,
     cancelled ones on the day of cancelling, in UTC.
@@ -84,8 +84,6 @@ SalesPage = page_of(
 
 
 class SalesParameters(CursorParameters):
-    """What /sales takes."""
-
     day__gte: Day | None = Field(None, alias="day[gte]", description="on this day or later")
     day__lt: Day | None = Field(None, alias="day[lt]", description="before this day")
     product_id: Id | None = Field(None, description="only this product")

@@ -52,7 +52,6 @@ class Sync:
 
     @classmethod
     def of_tables(cls, reads: Reads, projection: MetaData, waiting: WaitingReads | None = None) -> Self:
-        """Waits for the tables of a projection."""
         checkpoint = checkpoint_of(projection)
         statement = compiled(select(checkpoint.c.position).where(is_current(projection)), projection)
 
@@ -63,7 +62,7 @@ class Sync:
         return cls(position, waiting)
 
     async def answer(self, request: Request, read: Callable[[], Awaitable[Answer]]) -> Answer:
-        """What `read` answers, no older than the request's Sync-Token.
+        """Call `read` and return its answer, which is no older than the request's Sync-Token.
 
         Most tokens have been reached when they arrive, and every answer carries its position: so it reads first, and
         waits and reads again only if that was too early. Raises Problem `projection-behind` or `overloaded` (too many

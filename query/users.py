@@ -27,8 +27,6 @@ EmailAddress = Annotated[Name, AfterValidator(email_key)]
 
 
 class UsersParameters(PageParameters):
-    """What /users takes."""
-
     sort: Literal["created_at", "-created_at"] = Field(
         "-created_at", description="`-` for descending; the id decides between equals"
     )
@@ -47,7 +45,6 @@ FILTERS = {
 
 
 def router(reads: Reads, sync: Sync, past: Past | None = None) -> APIRouter:
-    """The routes. `past` answers requests for a resource as it was."""
     routes = APIRouter(tags=["users"], route_class=StrictRoute)
     lookup = Lookup(reads, users, user_view(users), gone=users.c.deleted_at.is_not(None), owner=users.c.id)
     listing = Listing(

@@ -1,4 +1,4 @@
-"""What the read tables of every projection have in common: a schema, a checkpoint, and a table of parked streams.
+"""Common to the read tables of every projection: a schema, a checkpoint, and a table of parked streams.
 
 Each projection has a file here with its tables, as ORM classes on a `Base` of its own. Its tables live in a schema that
 has the projection's name, so that a rebuild can make new ones beside them and then swap the two schemas.
@@ -37,7 +37,6 @@ def read_metadata(name: str, version: int, comment: str = "") -> sa.MetaData:
 
 
 def version_of(metadata: sa.MetaData) -> int:
-    """The version of the projection that this release has."""
     return cast(int, metadata.info["version"])
 
 
@@ -52,7 +51,6 @@ def parked_of(metadata: sa.MetaData) -> sa.Table:
 
 
 def table_of(mapped: type[DeclarativeBase]) -> sa.Table:
-    """The plain table of an ORM class."""
     return cast(sa.Table, mapped.__table__)
 
 
@@ -69,13 +67,11 @@ class Report(NamedTuple):
 
 
 def add_report(metadata: sa.MetaData, name: str, comment: str, rows: sa.Select[Any], **comments: str) -> None:
-    """Give the projection a view for reports."""
     comments = {str(it.key): str(getattr(it, "comment", None) or "") for it in rows.selected_columns} | comments
     metadata.info.setdefault("reports", []).append(Report(name, comment, rows, comments))
 
 
 def reports_of(metadata: sa.MetaData) -> list[Report]:
-    """The views for reports that show the projection's tables."""
     return list(metadata.info.get("reports", ()))
 
 

@@ -1,7 +1,6 @@
-"""What one API process holds: connections, the writer, health and metrics. They start and stop together."""
+"""The parts of one API process: connections, the writer, health and metrics. They start and stop together."""
 
 import asyncio
-import gc
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -19,6 +18,7 @@ from query.database import Reads
 from query.waiting import WaitingReads
 from service.access import Access
 from service.errors import OperatorError
+from service.garbage import collect_seldom
 from service.health.readiness import Health
 from service.http.connections import Connections
 from service.http.console import console_of
@@ -28,9 +28,6 @@ from service.http.sharing import SharedFigures
 from service.http.stopping import Stopping
 from service.settings import Settings
 from service.tracing import traces_of
-
-# Long-lived objects are many (routes, models, states) and garbage in cycles is rare: the collector looks less often.
-GC_THRESHOLDS = (50_000, 20, 50)
 
 
 class ApiProcess:
@@ -61,10 +58,9 @@ class ApiProcess:
             self._writer.take_no_more,
             prefix=self.prefix,
         )
-        self.http_metrics, self.request_log = HttpMetrics(), RequestLog(settings.log_format)
+        self.http_metrics, self.request_log = HttpMetrics(self._registry), RequestLog(settings.log_format)
         self.commands = Commands(self._writer, CommandMetrics(self._registry))
-        for collector in (self.http_metrics, Counted(self._writer, self._bell, self._connections)):
-            self._registry.register(collector)
+        self._registry.register(Counted(self._writer, self._bell, self._connections))
         if not figures:
             ProcessCollector(registry=self._registry)  # several processes would be added up
         self._shared = SharedFigures(figures, self._own_figures) if figures else None
@@ -80,6 +76,7 @@ class ApiProcess:
     async def running(self, _: FastAPI) -> AsyncIterator[dict[str, Any]]:
         """Connect, and yield the state that the HTTP server hands to its connections. This is the lifespan of ASGI."""
         async with AsyncExitStack() as stack:
+            stack.enter_context(self.request_log.running())
             if self.traces:
                 stack.push_async_callback(asyncio.to_thread, self.traces.stop)
             self._bell.start()
@@ -95,7 +92,5 @@ class ApiProcess:
             if self._shared:
                 await stack.enter_async_context(self._shared.published())
             self.stopping.listen()
-            gc.collect()
-            gc.freeze()
-            gc.set_threshold(*GC_THRESHOLDS)
+            collect_seldom()
             yield {"connections": self._connections}

@@ -1,6 +1,7 @@
 """The API: its routes, the document about them, and the layers around them. service/api_process.py has the parts."""
 
 import logging
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -87,7 +88,15 @@ CORS: dict[str, Any] = {
 # service/tracing.py traces requests. FastAPI's own telemetry, even without a provider, looks for one in each request.
 _NO_TELEMETRY: TelemetryConfig = {"tracing": False, "metrics": False, "logs": False}
 
+# How gunicorn's workers say that the application cannot be loaded: after another code it starts them again for ever.
+_NOT_LOADED = 4
+
 log = logging.getLogger(__name__)
+
+if any(it.partition(":")[0].removesuffix(".py").replace("/", ".").endswith(__name__) for it in sys.argv):
+    # Other servers misread what service/http/connections.py reads right, such as a body behind an offered upgrade.
+    sys.stderr.write("orders: only `orders serve` (or `orders up`) serves the API: run it in place of this server\n")
+    sys.exit(_NOT_LOADED)
 
 
 def create_app(settings: Settings, figures: Path | None = None) -> FastAPI:

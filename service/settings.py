@@ -16,9 +16,9 @@ from service.errors import OperatorError
 POSTGRES_SCHEMES = ("postgresql://", "postgres://")
 # Databases that can have a mirror of the read tables, and no log.
 MIRROR_SCHEMES = ("sqlite:", "mysql:", "mysql+", "mariadb:", "mariadb+")
-# What holds a password may stand in a file that <NAME>_FILE names, so that no process list shows it.
+# A setting with a password may stand in a file that <NAME>_FILE names, so that no process list shows it.
 SECRETS = ("database_url", "redis_url", "query_database_url")
-# Signatures with a shared secret (HS256 ...) are not taken: whoever can check a token could make one.
+# Signatures with a shared secret (HS256 ...) are not taken: a service that can check such a token could also make one.
 ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
 TOKEN_ROLES = ("customer", "staff", "operator")
 REDIS_SCHEMES = ("redis://", "rediss://", "unix://")
@@ -120,7 +120,7 @@ RedisUrl = Annotated[str, AfterValidator(_redis_url)]
 
 
 class Settings(BaseSettings):
-    """What the environment says; every field's variable is its name in capitals."""
+    """The settings of the environment; each field's variable is its name in capitals."""
 
     model_config = SettingsConfigDict(
         env_file=".env",
@@ -129,41 +129,86 @@ class Settings(BaseSettings):
         extra="ignore",  # other programs have variables too
         frozen=True,
         hide_input_in_errors=True,
+        use_attribute_docstrings=True,
     )
 
+    # The texts below the fields are those of docs/settings.md, of the console, and of the options' help.
     # Not in the repr: a URL holds a password.
     database_url: PostgresUrl | None = Field(default=None, repr=False)
+    """the log and the read tables: `postgresql://user:password@host:5432/database`. Anything that libpq takes:
+    sockets, `sslmode=`, several hosts"""
     redis_url: RedisUrl | None = Field(default=None, repr=False)
-    query_database_url: PostgresUrl | None = Field(default=None, repr=False)  # a replica for the read side
-    allow_unsafe_database: bool = False  # start on a server that may lose what it has acknowledged
-    no_auth: bool = False  # everybody who reaches the port may do everything: for loopback alone
-    allowed_hosts: str | None = None  # Host headers that are served, beside loopback and the port's own address
-    behind_proxy: bool = False  # a proxy that ends TLS stands in front, and adds to X-Forwarded-For
-    public_catalog: bool = False  # products are read without a key
-    jwt_issuer: Annotated[str, AfterValidator(_issuer_url)] | None = None  # whose tokens are taken, beside API keys
+    """the broker: `redis://`, `rediss://` or `unix://`. Redis or Valkey; it carries no data"""
+    query_database_url: PostgresUrl | None = Field(default=None, repr=False)
+    """a replica for the read side of the API"""
+    allow_unsafe_database: bool = False
+    """`1` starts on a PostgreSQL with `fsync`, `full_page_writes` or `synchronous_commit` off, which may lose in a
+    crash what was answered with 201. For tests and throw-away data"""
+    no_auth: bool = False
+    """`1` asks no caller for a key: everybody who reaches the port may do everything. On loopback alone"""
+    allowed_hosts: str | None = None
+    """names in the `Host` header that are served, with commas between them; loopback and the address that the
+    client connected to are always served; `*` for all"""
+    behind_proxy: bool = False
+    """`1`: a proxy that ends TLS stands in front, and adds the client's address to `X-Forwarded-For`. Needed to
+    listen on any address but loopback"""
+    public_catalog: bool = False
+    """`1`: products are read without a key"""
+    jwt_issuer: Annotated[str, AfterValidator(_issuer_url)] | None = None
+    """the OpenID Connect issuer whose tokens are taken, beside API keys; with `JWT_AUDIENCE`"""
     jwt_audience: str | None = None
-    jwt_jwks_url: Annotated[str, AfterValidator(_issuer_url)] | None = None  # else the issuer's configuration names it
+    """the audience that tokens must name"""
+    jwt_jwks_url: Annotated[str, AfterValidator(_issuer_url)] | None = None
+    """where the issuer's keys are; without it the issuer's own configuration says so"""
     jwt_algorithms: Annotated[str, AfterValidator(_algorithms)] = "RS256,PS256,ES256,EdDSA"
-    jwt_role_claim: str | None = None  # whose values JWT_ROLE_MAP turns into roles; dots lead into objects
+    """the signatures that are taken; those with a shared secret (HS256) never are"""
+    jwt_role_claim: str | None = None
+    """the claim whose values `JWT_ROLE_MAP` turns into roles; `realm_access.roles` leads into an object. Without it
+    every subject is a customer"""
     jwt_role_map: Annotated[str, AfterValidator(_role_map)] | None = None
-    docs: Annotated[Literal["on", "off"], BeforeValidator(_lower)] = "on"  # /docs, /openapi.json and /problems
-    writes_per_minute: Annotated[int, Field(ge=0)] = 600  # of an account, in one process; 0: no limit
+    """the role for each value of that claim: `shop-admin=operator,clerk=staff`"""
+    docs: Annotated[Literal["on", "off"], BeforeValidator(_lower)] = "on"
+    """`off` leaves out `/docs`, `/openapi.json` and `/problems`"""
+    writes_per_minute: Annotated[int, Field(ge=0)] = 600
+    """commands of an account in a minute, in each API process; 100 may come at once. `0`: no limit"""
     reads_per_minute: Annotated[int, Field(ge=0)] = 3_000
-    failures_per_minute: Annotated[int, Field(ge=0)] = 30  # wrong keys of an address, in one process; 0: no limit
+    """reads of an account, likewise; 500 may come at once"""
+    failures_per_minute: Annotated[int, Field(ge=0)] = 30
+    """requests of an address in a minute whose key or token is wrong, in each API process. `0`: no limit"""
     port: Annotated[int, Field(ge=1, le=65535)] = 8000
-    cors_origins: Annotated[str, AfterValidator(_origins)] | None = None  # whose pages may call the API from a browser
-    root_path: Annotated[str, AfterValidator(_root_path)] | None = None  # where a proxy serves the API
-    console: bool = False  # serve the pages for operators at /console
-    rebuild: Annotated[Literal["auto", "manual"], BeforeValidator(_lower)] = "auto"  # who rebuilds outdated read tables
-    keep_alive: Annotated[int, Field(ge=1, le=3600)] = 75  # seconds until the API closes an idle connection
-    shutdown_delay: Annotated[int, Field(ge=0, le=3600)] = 0  # seconds from SIGTERM until the port closes
-    metrics_port: Annotated[int, Field(ge=1, le=65535)] | None = None  # where the worker serves /metrics
-    metrics_host: str = "127.0.0.1"  # and at which address
-    otel_exporter_otlp_endpoint: str | None = None  # where traces go; needs the extra `otel`
-    otel_traces_sampler_arg: Annotated[float, Field(ge=0, le=1)] = 0.01  # the share of requests that are recorded
+    """the API's port"""
+    cors_origins: Annotated[str, AfterValidator(_origins)] | None = None
+    """origins whose pages may call the API from a browser, with commas between them:
+    `https://shop.example,http://localhost:3000`; `*` for all"""
+    root_path: Annotated[str, AfterValidator(_root_path)] | None = None
+    """the path at which a proxy serves the API, such as `/shop`, if the proxy takes it off each request"""
+    console: bool = False
+    """`1` serves the pages for operators at `/console`. `orders up` does so by itself on a loopback address"""
+    rebuild: Annotated[Literal["auto", "manual"], BeforeValidator(_lower)] = "auto"
+    """who rebuilds the tables of a projection that another release built: `auto`, the workers; `manual`, an
+    operator with `orders replay`"""
+    keep_alive: Annotated[int, Field(ge=1, le=3600)] = 75
+    """seconds (1 to 3,600) until `orders serve` closes a connection on which no request comes. More than clients
+    and the proxy in front keep an idle connection"""
+    shutdown_delay: Annotated[int, Field(ge=0, le=3600)] = 0
+    """seconds (3,600 at most) from SIGTERM until `orders serve` closes its port. Meanwhile `/readyz` answers 503
+    with the reason `stopping`, and everything else goes on, so that load balancers send no more before the port
+    closes. `orders up` does not use it"""
+    metrics_port: Annotated[int, Field(ge=1, le=65535)] | None = None
+    """the port on which `orders work` serves its metrics at `/metrics`"""
+    metrics_host: str = "127.0.0.1"
+    """the address of that port"""
+    otel_exporter_otlp_endpoint: str | None = None
+    """the collector that takes traces by OTLP over HTTP, such as `http://127.0.0.1:4318`. Needs the extra `otel`"""
+    otel_traces_sampler_arg: Annotated[float, Field(ge=0, le=1)] = 0.01
+    """the share of requests that are recorded, from 0 to 1, unless the caller decides"""
     data_dir: Path = Path("./data")
+    """where `orders up` keeps its servers' data; the other commands look there for a running `orders up` when
+    `DATABASE_URL` and `REDIS_URL` are not set"""
     log_format: Annotated[Literal["text", "json"], BeforeValidator(_lower)] = "text"
+    """`text` for people, `json` for machines: one object a line, on stderr"""
     log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)] = "info"
+    """`debug`, `info`, `warning`, `error`: the least that is logged"""
 
     @model_validator(mode="after")
     def _issuer_and_audience(self) -> Self:
@@ -184,6 +229,11 @@ class Settings(BaseSettings):
             raise OperatorError(wrong, exit_code=2) from None
         except UnicodeDecodeError:
             raise OperatorError(".env is not UTF-8 text", exit_code=2) from None
+
+    @classmethod
+    def meaning(cls, name: str) -> str:
+        """The meaning of a setting: the text below its field, in one line."""
+        return " ".join((cls.model_fields[name].description or "").split())
 
     def environment(self) -> dict[str, str]:
         """Return the settings as environment variables, for a child process that is to have the same."""

@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 from pydantic_settings import DotEnvSettingsSource, EnvSettingsSource
 
+from console.parts import Setting
 from service.settings import Settings
 
 # `orders up` and `orders serve` hand all settings on as environment variables, and say here where they come from.
@@ -15,11 +16,13 @@ TOLD_BY_PARENT = "ORDERS_SETTINGS_FROM"
 _PASSWORD = re.compile(r"(password=)[^&\s]*")
 
 
-def shown(settings: Settings) -> list[tuple[str, str, str]]:
-    """Name, value and source of each setting. Of a URL the password is left out."""
+def shown(settings: Settings) -> list[Setting]:
+    """Each setting. Of a URL the password is left out."""
     source = sources(settings)
-    names = Settings.model_fields
-    return [(name.upper(), _value(name, getattr(settings, name)), source[name.upper()]) for name in names]
+    return [
+        Setting(name.upper(), _value(name, getattr(settings, name)), source[name.upper()], Settings.meaning(name))
+        for name in Settings.model_fields
+    ]
 
 
 def _value(name: str, value: object) -> str:

@@ -15,6 +15,7 @@ import uvicorn
 from service.app import create_app
 from service.http.serving import uvicorn_config
 from service.settings import Settings
+from tests import loopback
 
 # Nobody listens there: commands must not care.
 NO_REDIS = "redis://127.0.0.1:1/0"
@@ -115,7 +116,7 @@ def served_with(settings: Settings) -> Iterator[Shop]:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name="uvicorn", daemon=True)
         thread.start()
         try:
-            with httpx.Client(base_url=f"http://{host}:{port}", timeout=30) as client:
+            with loopback.Client(base_url=f"http://{host}:{port}", timeout=30) as client:
                 yield Shop(client, str(settings.database_url))
         finally:
             server.should_exit = True

@@ -50,16 +50,11 @@ def is_stream(text: str) -> bool:
 
 
 def view(stream: str, fold: Fold) -> dict[str, Any]:
+    if split(stream)[0] != "order":
+        return {it.name: it.value for it in fields(stream, fold) if it.name != "deleted_at"}
     row = _row(stream, fold)
-    match split(stream)[0]:
-        case "user":
-            return {name: row[name].value for name in _USER}
-        case "product":
-            known = row | {"in_stock": _in_stock(row)}
-            return {name: known[name].value for name in _PRODUCT}
-        case _:
-            lines = [{name: line[name].value for name in _ITEM} for line in fold.table("order_items")]
-            return {name: lines if name == "items" else row[name].value for name in _ORDER}
+    lines = [{name: line[name].value for name in _ITEM} for line in fold.table("order_items")]
+    return {name: lines if name == "items" else row[name].value for name in _ORDER}
 
 
 def fields(stream: str, fold: Fold) -> list[Field]:
@@ -84,7 +79,7 @@ def explanation(fields: Iterable[Field], name: str | None = None) -> list[dict[s
 
 
 class Change(NamedTuple):
-    """What an event made of a field."""
+    """The change of one field by an event."""
 
     field: str
     before: Any
@@ -92,7 +87,7 @@ class Change(NamedTuple):
 
 
 def changes(stream: str, fold: Fold) -> list[Change]:
-    """What the last event changed of the `fields`.
+    """The changes of the `fields` by the last event.
 
     Left out are `id`, and `version` and `updated_at`, which every event sets.
     """

@@ -33,7 +33,8 @@ TEMPLATES = {
 }
 
 _DECIMAL_COMMA = re.compile(r"\d+,(\d{1,2}|\d{4})", re.ASCII)
-_NUMBER = re.compile(r"-?\d{1,15}", re.ASCII)
+# Programs that know only one type of numbers write 5 as 5.0. But 5.000 might be five thousand.
+_WHOLE = re.compile(r"(-?\d{1,15})(?:\.(?:0{1,2}|0{4,}))?", re.ASCII)
 _LINE_POINTER = re.compile(r"/lines/(\d+)/?(\w*)")
 _POINTER = re.compile(r"(?:^|(?<=; ))/(\w+)")
 
@@ -42,6 +43,14 @@ Cells = dict[str, str]
 
 class NoHeader(Exception):
     """The first row does not name the columns that every row needs."""
+
+
+class UnreadableRow(csv.Error):
+    """The file is no CSV from the row on that begins on line `number`."""
+
+    def __init__(self, number: int, reason: str) -> None:
+        super().__init__(reason)
+        self.number = number
 
 
 def rows(text: Iterable[str]) -> Iterator[Line]:
@@ -84,7 +93,8 @@ def _header(lines: Iterator[str]) -> tuple[list[str], str, int]:
         skipped = 2
     else:
         delimiter = max(DELIMITERS, key=first.count)
-    return [name.strip().lower() for name in next(csv.reader([first], delimiter=delimiter), [])], delimiter, skipped
+    names = next(csv.reader([first], delimiter=delimiter, skipinitialspace=True), [])
+    return [name.strip().lower() for name in names], delimiter, skipped
 
 
 def _check(header: list[str]) -> None:
@@ -106,17 +116,24 @@ def _check(header: list[str]) -> None:
 def _cells(
     lines: Iterator[str], header: list[str], delimiter: str, skipped: int
 ) -> Iterator[tuple[int, Cells, str | None]]:
-    """Each row's line number in the file, its cells that are not empty, and what is wrong with it."""
-    reader = csv.reader(lines, delimiter=delimiter, strict=True)
+    """Each row's line number in the file, its cells that are not empty, and what is wrong with it.
+
+    Raises UnreadableRow.
+    """
+    reader = csv.reader(lines, delimiter=delimiter, skipinitialspace=True, strict=True)
     number = skipped + 1
-    for values in reader:
-        cells = {name: _decimal(value, delimiter) for name, value in zip(header, values, strict=False) if value.strip()}
-        fault = None
-        if len(values) > len(header):
-            fault = f"The row has {len(values)} cells, and the header names {len(header)} columns."
-        if cells:
-            yield number, cells, fault
-        number = skipped + reader.line_num + 1
+    try:
+        for values in reader:
+            stripped = [value.strip() for value in values]
+            cells = {name: _decimal(it, delimiter) for name, it in zip(header, stripped, strict=False) if it}
+            fault = None
+            if len(values) > len(header):
+                fault = f"The row has {len(values)} cells, and the header names {len(header)} columns."
+            if cells:
+                yield number, cells, fault
+            number = skipped + reader.line_num + 1
+    except csv.Error as error:
+        raise UnreadableRow(number, str(error)) from None
 
 
 def _decimal(value: str, delimiter: str) -> str:
@@ -125,7 +142,9 @@ def _decimal(value: str, delimiter: str) -> str:
 
 
 def _members(cells: Cells) -> dict[str, str | int]:
-    return {name: int(it) if name in NUMBERS and _NUMBER.fullmatch(it) else it for name, it in cells.items()}
+    return {
+        name: int(whole[1]) if name in NUMBERS and (whole := _WHOLE.fullmatch(it)) else it for name, it in cells.items()
+    }
 
 
 def _order(group: Iterable[tuple[int, Cells, str | None]]) -> Line:
@@ -141,7 +160,6 @@ def _order(group: Iterable[tuple[int, Cells, str | None]]) -> Line:
 
 
 def _difference(taken: list[tuple[int, Cells, str | None]]) -> str | None:
-    """What two rows of one order say differently."""
     number, first, _ = taken[0]
     for other, cells, _ in taken[1:]:
         for name in (first.keys() | cells.keys()) - set(LINE_COLUMNS):

@@ -38,9 +38,8 @@ def find(path: Path) -> list[Path]:
         return [path]
     if not path.is_dir():
         raise FileNotFoundError(f"there is no file or folder {path}")
-    entries = [entry for entry in path.iterdir() if entry.name.endswith(SUFFIXES) and entry.is_file()]
-    entries.sort(key=lambda entry: _natural(entry.name))
-    found = [entry for kind in KINDS for entry in entries if entry.name.startswith(_PREFIXES[kind])]
+    entries = _rows_in(path)
+    found = [entry for kind in KINDS for entry in entries if kind_of(entry) == kind]
     if not found:
         raise FileNotFoundError(
             f"{path} has no users*, products*, commands* or orders* files ending in {', '.join(SUFFIXES)}"
@@ -48,13 +47,17 @@ def find(path: Path) -> list[Path]:
     return found
 
 
+def left_out(path: Path) -> list[str]:
+    """The files of a folder that look like rows, and whose names do not say of what: `find` leaves them out."""
+    return [entry.name for entry in _rows_in(path) if kind_of(entry) is None] if path.is_dir() else []
+
+
 def kind_of(path: Path) -> str | None:
-    """What a file's rows are, if its name says so."""
-    return next((kind for kind in KINDS if path.name.startswith(_PREFIXES[kind])), None)
+    """The kind of a file's rows, if its name says so."""
+    return next((kind for kind in KINDS if path.name.lower().startswith(_PREFIXES[kind])), None)
 
 
 def is_csv(path: Path) -> bool:
-    """Whether a file's name says that it is CSV."""
     return path.name.lower().endswith(_CSV)
 
 
@@ -119,7 +122,8 @@ def _csv_lines(chunks: Iterable[bytes]) -> Iterator[Line]:
             number = line.rows[-1]
             yield line
     except (OSError, EOFError, zlib.error, UnicodeDecodeError, csv.Error, csv_rows.NoHeader) as error:
-        yield Line(number + 1, b"", damage=_damage(error))
+        from_line = error.number if isinstance(error, csv_rows.UnreadableRow) else number + 1
+        yield Line(from_line, b"", damage=_damage(error))
 
 
 def _text_lines(chunks: Iterable[bytes]) -> Iterator[str]:
@@ -147,13 +151,19 @@ def _json_lines(chunks: Iterable[bytes]) -> Iterator[Line]:
                 number += 1
                 if stripped := content.strip():
                     yield Line(number, stripped)
-            # What is cut off here belongs to a line that is too long anyway.
+            # The bytes that are cut off here belong to a line that is too long anyway.
             rest = rest[: LINE_BYTES_MAX + 1]
     except (OSError, EOFError, zlib.error) as error:
         yield Line(number + 1, rest, damage=_damage(error))
         return
     if stripped := rest.strip():
         yield Line(number + 1, stripped)
+
+
+def _rows_in(folder: Path) -> list[Path]:
+    """The folder's files of JSON lines or CSV, by their names, in natural order."""
+    entries = [entry for entry in folder.iterdir() if entry.name.lower().endswith(SUFFIXES) and entry.is_file()]
+    return sorted(entries, key=lambda entry: _natural(entry.name))
 
 
 def _natural(name: str) -> tuple[list[tuple[str, int]], str]:

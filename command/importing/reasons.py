@@ -35,7 +35,6 @@ def of_invalid(invalid: ValidationError) -> Reason:
 
 
 def of_refusal(refusal: Refused | UnreadableEvent) -> Reason:
-    """Why the rules of the shop forbid what a row asks for."""
     match refusal:
         case NothingToReturn(line, sku, order, asked, left):
             sold = f"has {left} left to return" if left else "has none left to return"

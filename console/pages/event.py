@@ -20,7 +20,6 @@ DATA_LENGTH_MAX = 200_000
 
 
 def show(desk: Desk, request: Request) -> Response:
-    """An event by its position."""
     position = request.path_params["position"]
     if position >= 2**63:
         raise HTTPException(404, "The log has no such position.")

@@ -12,14 +12,12 @@ JOBS_SHOWN = 50
 
 
 def listing(desk: Desk, request: Request) -> Response:
-    """The newest jobs."""
     with desk.database.connection() as connection:
         jobs = table.latest(connection, JOBS_SHOWN)
     return desk.page(request, "jobs.html", jobs=jobs)
 
 
 def show(desk: Desk, request: Request) -> Response:
-    """One job: how far it is, and what came of it."""
     job = None
     try:
         with desk.database.connection() as connection:

@@ -1,8 +1,9 @@
-"""What operators look after: projections, parked streams, findings, settings."""
+"""The pages for operations: projections, parked streams, findings, settings."""
 
 from starlette.requests import Request
 from starlette.responses import Response
 
+from console.database import Unanswered
 from console.desk import Desk
 from console.pages.acting import mark
 from projector.mirror.standings import standings
@@ -36,10 +37,20 @@ def parked(desk: Desk, request: Request) -> Response:
 
 
 def doctor(desk: Desk, request: Request) -> Response:
-    """The findings, each with the reason why it matters and the remedy."""
     return desk.page(request, "doctor.html", checks=desk.parts.checks)
 
 
 def configuration(desk: Desk, request: Request) -> Response:
-    """Each setting with its value and source. No secret is in it."""
-    return desk.page(request, "configuration.html", settings=desk.parts.settings, versions=desk.parts.versions)
+    """The versions of what runs, and each setting: first those that were set, then the defaults. No secret is in it."""
+    try:
+        with desk.database.connection() as connection:
+            postgresql = connection.info.parameter_status("server_version") or "unknown"
+    except Unanswered:
+        postgresql = "does not answer"
+    default = [it for it in desk.parts.settings if it.source == "default"]
+    return desk.page(
+        request,
+        "configuration.html",
+        groups={"Set": [it for it in desk.parts.settings if it not in default], "Left at their defaults": default},
+        versions=desk.parts.versions(postgresql),
+    )

@@ -15,7 +15,6 @@ _ORDER_PLACED = OrderPlaced.__name__
 
 
 def show(desk: Desk, request: Request) -> Response:
-    """The state in a sentence, the findings, the rate, and how far each projection is."""
     pulse = desk.heart.pulse()
     wanted = request.query_params.get("range")
     shown = next((it for it in activity.RANGES if it.name == wanted), activity.RANGES[0])

@@ -1,4 +1,4 @@
-"""What was recorded beside the log: who acted, and what was imported."""
+"""The pages of records beside the log: the audit and the imports."""
 
 from datetime import datetime
 
@@ -15,7 +15,6 @@ IMPORTS_SHOWN = 50
 
 
 def audit(desk: Desk, request: Request) -> Response:
-    """What operators did, newest first."""
     try:
         before = id_of(request.query_params.get("before", ""))
     except ValueError:
@@ -27,7 +26,6 @@ def audit(desk: Desk, request: Request) -> Response:
 
 
 def imports(desk: Desk, request: Request) -> Response:
-    """The newest imports, with what was refused."""
     with desk.database.connection() as connection:
         found = newest(connection, IMPORTS_SHOWN)
     return desk.page(request, "imports.html", imports=found)

@@ -93,7 +93,6 @@ CREATE TABLE log.verifications (
     verified_at timestamptz NOT NULL DEFAULT now(),
     CONSTRAINT verifications_pkey PRIMARY KEY (projection)
 );
-GRANT SELECT ON log.verifications TO PUBLIC;
 
 CREATE SCHEMA access;
 COMMENT ON SCHEMA access IS 'who may call the service';
@@ -115,11 +114,32 @@ CREATE TABLE access.api_keys (
     CONSTRAINT api_keys_sha256_key UNIQUE (sha256),
     CONSTRAINT a_customer_names_a_user CHECK (role <> 'customer' OR user_id IS NOT NULL)
 );
+CREATE TABLE access.api_keys_version (
+    one_row boolean NOT NULL DEFAULT true,
+    version bigint NOT NULL,
+    CONSTRAINT api_keys_version_pkey PRIMARY KEY (one_row),
+    CONSTRAINT api_keys_version_one_row_check CHECK (one_row)
+);
+INSERT INTO access.api_keys_version (version) VALUES (0);
 CREATE TABLE access.sign_in_links (
     sha256 bytea NOT NULL,
     expires_at timestamptz NOT NULL,
     CONSTRAINT sign_in_links_pkey PRIMARY KEY (sha256)
 );
+
+-- API processes read this one row every 1.5 s, and all keys only when it has changed.
+CREATE FUNCTION access.count_change_of_keys() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO access.api_keys_version AS counted (version) VALUES (1)
+    ON CONFLICT (one_row) DO UPDATE SET version = counted.version + 1;
+    RETURN NULL;
+END
+$$;
+-- All columns but last_used_hour, which decides nothing.
+CREATE TRIGGER count_change AFTER INSERT OR DELETE OR TRUNCATE OR UPDATE OF
+    id, account, name, sha256, role, scopes, user_id, created_by, created_at, expires_at, revoked_at, replaced_by
+    ON access.api_keys FOR EACH STATEMENT EXECUTE FUNCTION access.count_change_of_keys();
+ALTER TABLE access.api_keys ENABLE ALWAYS TRIGGER count_change;
 
 CREATE FUNCTION log.refuse_rewriting() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
@@ -129,6 +149,7 @@ END
 $$;
 CREATE TRIGGER refuse_rewriting BEFORE UPDATE OR DELETE OR TRUNCATE ON log.events
     FOR EACH STATEMENT EXECUTE FUNCTION log.refuse_rewriting();
+REVOKE EXECUTE ON FUNCTION log.refuse_rewriting, access.count_change_of_keys FROM PUBLIC; -- triggers need no right
 -- Also when a session replays changes as a replica, where ordinary triggers do not fire.
 ALTER TABLE log.events ENABLE ALWAYS TRIGGER refuse_rewriting;
 CREATE TRIGGER refuse_rewriting BEFORE UPDATE OR DELETE OR TRUNCATE ON log.skips
@@ -136,7 +157,7 @@ CREATE TRIGGER refuse_rewriting BEFORE UPDATE OR DELETE OR TRUNCATE ON log.skips
 ALTER TABLE log.skips ENABLE ALWAYS TRIGGER refuse_rewriting;
 """
 
-# The only place in the log's database where a mirror of the read tables writes: where it is. Everyone may read it.
+# The only place in the log's database where a mirror of the read tables writes: where it is.
 MIRRORS = """
 CREATE SCHEMA mirrors;
 CREATE TABLE mirrors.standings (
@@ -168,11 +189,9 @@ COMMENT ON COLUMN mirrors.standings.seen_at IS 'when the mirror last looked at t
 COMMENT ON COLUMN mirrors.standings.ended_at IS 'when the mirror ended in order; null: it should be at work';
 COMMENT ON COLUMN mirrors.standings.rebuilt_to IS 'how far a rebuild is; null when there is none';
 COMMENT ON COLUMN mirrors.standings.rebuild_began_at IS 'when that rebuild began';
-GRANT USAGE ON SCHEMA mirrors TO PUBLIC;
-GRANT SELECT ON mirrors.standings TO PUBLIC;
 """
 
-# What operators ask of the workers, and what was imported. No projection and no decision reads these tables.
+# Operators' jobs, and imports. No projection and no decision reads these tables.
 OPERATIONS = """
 CREATE SCHEMA operations;
 CREATE TABLE operations.jobs (
@@ -251,8 +270,6 @@ COMMENT ON COLUMN operations.imports.events IS 'how many events were appended';
 COMMENT ON COLUMN operations.imports.bytes_read IS 'how many bytes of the files were read';
 COMMENT ON COLUMN operations.imports.bytes_total IS 'how many bytes the files have';
 COMMENT ON COLUMN operations.imports.progressed_at IS 'when the last row was done, as of a few seconds ago';
-GRANT USAGE ON SCHEMA operations TO PUBLIC;
-GRANT SELECT (accepted, already_there, refused) ON operations.imports TO PUBLIC;
 COMMENT ON COLUMN operations.imports.refused IS 'the number of refused rows by code';
 COMMENT ON COLUMN operations.imports.first_rejects IS 'the first refused rows, with their reasons';
 COMMENT ON COLUMN operations.imports.error IS 'why it stopped early; null when it did not';
@@ -270,9 +287,10 @@ BEGIN
     GRANT SELECT, UPDATE ON log.head TO orders_writer;
     GRANT SELECT, INSERT, UPDATE, DELETE ON log.snapshots TO orders_writer;
     GRANT SELECT, INSERT, DELETE ON log.claims, log.idempotency_keys TO orders_writer;
-    GRANT USAGE ON SCHEMA access TO orders_writer;
+    GRANT USAGE ON SCHEMA access, operations TO orders_writer;
     GRANT SELECT, INSERT ON access.api_keys TO orders_writer;
     GRANT UPDATE (expires_at, revoked_at, replaced_by, last_used_hour) ON access.api_keys TO orders_writer;
+    GRANT SELECT, INSERT, UPDATE ON access.api_keys_version TO orders_writer;
     GRANT SELECT, INSERT, DELETE ON access.sign_in_links TO orders_writer;
     GRANT SELECT, INSERT, UPDATE ON operations.jobs, operations.imports TO orders_writer;
 EXCEPTION

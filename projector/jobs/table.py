@@ -47,7 +47,7 @@ WHERE id = %s
 
 
 class Wanted(NamedTuple):
-    """What an operator asks for.
+    """An operator's request.
 
     A retry or skip is of one `stream`, or of the group of parked streams with this `type` and `error` (see
     projector/parked.py), which had `streams` streams when the operator saw it. A retry of neither is of all streams.
@@ -151,7 +151,6 @@ async def insert(connection: AsyncConnection, id_: str, wanted: Wanted, asked_by
 
 
 def latest(connection: Connection, limit: int) -> list[Job]:
-    """The newest jobs first. Raises psycopg.Error."""
     return connection.cursor(row_factory=class_row(Job)).execute(_LATEST, (limit,)).fetchall()
 
 
@@ -171,7 +170,6 @@ def claim(connection: Connection, worker: str) -> Job | None:
 
 
 def note_progress(connection: Connection, id_: str, done_events: int, of_events: int) -> None:
-    """Write down how far a job is."""
     connection.execute(_PROGRESS, (done_events, of_events, id_))
 
 
@@ -181,6 +179,5 @@ def give_back(connection: Connection, id_: str) -> None:
 
 
 def finish(connection: Connection, id_: str, result: Mapping[str, Any], *, failed: bool = False) -> None:
-    """Write down what came of a job."""
     value = Json(result, dumps=lambda it: json.dumps(it, default=str))
     connection.execute(_FINISH, ("failed" if failed else "done", value, id_))

@@ -1,9 +1,9 @@
 """A mirror in MySQL or MariaDB, by PyMySQL (the extra `mysql`)."""
 
 import importlib.util
-import inspect
 import re
-from collections.abc import Callable, Collection, Sequence
+import ssl
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -42,12 +42,15 @@ _SETTINGS = (
     f"unique_checks = 1, innodb_lock_wait_timeout = {LOCK_SECONDS_MAX}, lock_wait_timeout = {LOCK_SECONDS_MAX}"
 )
 
-# What PyMySQL calls neither DataError nor IntegrityError: a CHECK that fails (MariaDB, MySQL), and a value that is
+# Neither DataError nor IntegrityError to PyMySQL: a CHECK that fails (MariaDB, MySQL), and a value that is
 # none of its type.
 _REFUSALS = {4025, 3819, 1292, 1366}
 _LOCK_WAIT_TIMEOUT = 1205
 # The user may not use the database, has another password, or there is no such database.
 _WRONG_URL = {1044, 1045, 1049}
+
+# The options of a URL that reach PyMySQL. `charset` is common in URLs; the mirror uses utf8mb4 whatever it says.
+_OPTIONS = ("user", "password", "ssl_ca", "ssl_cert", "ssl_key", "unix_socket", "bind_address", "charset")
 
 _encoder = msgspec.json.Encoder(decimal_format="string")
 _json, _lines = _encoder.encode, _encoder.encode_lines
@@ -63,9 +66,7 @@ class MysqlTarget(Target):
             raise Unsuitable("a mirror in MySQL needs PyMySQL: pip install pymysql")
         if not url.database:
             raise Unsuitable("the URL names no database: mysql://user:password@host/database")
-        options = inspect.signature(importlib.import_module("pymysql.connections").Connection).parameters
-        if unknown := set(url.query) - set(options):
-            raise Unsuitable(f"PyMySQL has no option {', '.join(sorted(unknown))}")
+        _check_options(url.query)
         super().__init__(url.set(drivername="mysql+pymysql"))
         self.shown = self.shown.replace("mysql+pymysql:", "mysql:", 1)
         # `check` finds it out: MariaDB and MySQL have different names for the collation that compares bytes.
@@ -102,17 +103,12 @@ class MysqlTarget(Target):
         return engine
 
     def check(self, connection: Connection) -> None:
-        version: str = connection.exec_driver_sql("SELECT version()").scalar_one()
-        is_mariadb = "mariadb" in version.lower()
-        numbers = tuple(map(int, re.findall(r"\d+", version)[:3]))
-        if numbers < (MARIADB_MIN if is_mariadb else MYSQL_MIN):
-            raise Unsuitable(f"the server is {version}: a mirror needs MariaDB 10.6 or MySQL 8.0.19, or newer")
+        self._collation = collation_of(connection.exec_driver_sql("SELECT version()").scalar_one())
         if ("wsrep_on", "ON") in connection.exec_driver_sql("SHOW VARIABLES LIKE 'wsrep_on'").all():
             raise Unsuitable(
                 "the server is a node of a Galera cluster, which has no lock that keeps a second mirror out: "
                 "use a server of its own"
             )
-        self._collation = _COLLATION_OF_MARIADB if is_mariadb else _COLLATION_OF_MYSQL
 
     def take(self, connection: Connection) -> bool:
         # The server's locks are of all its databases. This one ends with the session.
@@ -207,6 +203,27 @@ class MysqlTarget(Target):
         return f"{''.join(map(str, text)).partition(chr(10))[0]} (error {code})"
 
 
+def _check_options(query: Mapping[str, Any]) -> None:
+    """Raises Unsuitable for options that PyMySQL does not take from a URL, or whose files it cannot use."""
+    if wrong := [name for name, value in query.items() if name not in _OPTIONS or not isinstance(value, str)]:
+        raise Unsuitable(f"the URL has the option {wrong[0]}: a mirror takes {', '.join(_OPTIONS)}, each once")
+    try:
+        context = ssl.create_default_context(cafile=query.get("ssl_ca"))
+        if "ssl_cert" in query:
+            context.load_cert_chain(query["ssl_cert"], query.get("ssl_key"))
+    except OSError as error:
+        raise Unsuitable(f"ssl_ca, ssl_cert or ssl_key of the URL names no file that TLS can use: {error}") from error
+
+
+def collation_of(version: str) -> str:
+    """The collation that compares bytes on a server of this version. Raises Unsuitable if the server is too old."""
+    is_mariadb = "mariadb" in version.lower()
+    numbers = tuple(map(int, re.findall(r"\d+", version)[:3]))
+    if numbers < (MARIADB_MIN if is_mariadb else MYSQL_MIN):
+        raise Unsuitable(f"the server is {version}: a mirror needs MariaDB 10.6 or MySQL 8.0.19, or newer")
+    return _COLLATION_OF_MARIADB if is_mariadb else _COLLATION_OF_MYSQL
+
+
 def _code(error: DBAPIError) -> int | None:
     arguments = error.orig.args if error.orig is not None else ()
     return arguments[0] if arguments else None
@@ -222,7 +239,7 @@ def _update(table: Table, columns: Sequence[str], key: Sequence[str]) -> str:
     described = ", ".join(
         f"{name} {_json_type(table.c[name])} PATH '$[{number}]' ERROR ON ERROR" for number, name in enumerate(names)
     )
-    same_key = " AND ".join(f"mirrored.{name} = changed.{name}" for name in key)
+    same_key = " AND ".join(f"mirrored.{name} = changed.{name}{_collated(table.c[name])}" for name in key)
     settings = ", ".join(f"mirrored.{name} = changed.{name}" for name in columns)
     return (
         f"UPDATE `{table.name}` AS mirrored JOIN JSON_TABLE(%s, '$[*]' COLUMNS ({described})) AS changed "  # noqa: S608 - as above
@@ -231,13 +248,19 @@ def _update(table: Table, columns: Sequence[str], key: Sequence[str]) -> str:
 
 
 def _json_type(column: Column[Any]) -> str:
-    """The type of a column of JSON_TABLE; a text is compared as the stored one is, and not cut here."""
-    compiled = column.type.compile(dialect=_DIALECT)
-    if isinstance(column.type, Text | mysql.VARCHAR | mysql.MEDIUMTEXT | Uuid):
-        collation = column.table.dialect_options["mysql"]["collate"]
-        length = 36 if isinstance(column.type, Uuid) else 4_000
-        return f"VARCHAR({length}) CHARACTER SET utf8mb4 COLLATE {collation}"
-    return compiled
+    """The type of a column of JSON_TABLE. A text is not cut here: the stored column refuses one that is too long."""
+    if _is_text(column):
+        return f"VARCHAR({36 if isinstance(column.type, Uuid) else 4_000}) CHARACTER SET utf8mb4"
+    return column.type.compile(dialect=_DIALECT)
+
+
+def _collated(column: Column[Any]) -> str:
+    """How a text of JSON_TABLE compares: as the stored one. Not every MySQL 8.0 takes this as part of the type."""
+    return f" COLLATE {column.table.dialect_options['mysql']['collate']}" if _is_text(column) else ""
+
+
+def _is_text(column: Column[Any]) -> bool:
+    return isinstance(column.type, Text | mysql.VARCHAR | mysql.MEDIUMTEXT | Uuid)
 
 
 _DIALECT = mysql.dialect()

@@ -5,10 +5,12 @@ than before: after a restore, or after a failover that lost events.
 """
 
 import concurrent.futures
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 import psycopg
 from sqlalchemy import delete, insert, select, update
@@ -32,9 +34,24 @@ _LOG = (
 )
 _LOG_UUID = "SELECT log_uuid::text FROM log.head"
 
+# A mirror knows its checkpoint, because no other one moves it. It reads the checkpoint again after this long. So a
+# mirror without news notices that its database is away, or that somebody has restored it.
+KNOWN_SECONDS_MAX = 1.0
+
 
 class OtherLog(Exception):
     """The mirror is not the fold of this log; the message says why and what mends it."""
+
+
+class _Checkpoint(NamedTuple):
+    """The columns of the checkpoint's row that a look reads."""
+
+    version: int
+    log_uuid: str
+    position: int
+    event: str
+    parked: int
+    parked_changes: int
 
 
 class MirrorWriter:
@@ -47,19 +64,17 @@ class MirrorWriter:
         self._layout = target.layout(projection, build)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="write-behind")
         self._behind: list[Future[None]] = []
+        self._known: _Checkpoint | None = None
+        self._moved: _Checkpoint | None = None
+        self._read_again_at = 0.0
 
     def look(self, log: psycopg.Connection) -> Seen:
-        checkpoint = self._layout.checkpoint.c
-        columns = (
-            checkpoint.version,
-            checkpoint.log_uuid,
-            checkpoint.position,
-            checkpoint.event,
-            checkpoint.parked,
-            checkpoint.parked_changes,
-        )
-        with self._target.engine.connect() as reading:
-            version, log_uuid, position, event, parked, changes = reading.execute(select(*columns)).one()
+        if self._known is None or time.monotonic() > self._read_again_at:
+            columns = [self._layout.checkpoint.c[name] for name in _Checkpoint._fields]
+            with self._target.engine.connect() as reading:
+                self._known = _Checkpoint(*reading.execute(select(*columns)).one())
+            self._read_again_at = time.monotonic() + KNOWN_SECONDS_MAX
+        version, log_uuid, position, event, parked, changes = self._known
         name = self._projection.name
         if version != self._projection.version:
             raise OtherVersion(name, version, self._projection.version)
@@ -76,6 +91,7 @@ class MirrorWriter:
 
     @contextmanager
     def transaction(self, _: psycopg.Connection) -> Iterator[None]:
+        self._moved = self._known
         with self._connection.begin():
             try:
                 yield
@@ -83,6 +99,7 @@ class MirrorWriter:
                 # No other thread uses the connection when it commits or rolls back.
                 concurrent.futures.wait(self._behind)
                 self._behind.clear()
+        self._known = self._moved
 
     def lock(self, _: psycopg.Connection, seen: Seen) -> bool:
         return self._held() == (seen.position, seen.parked_changes)
@@ -145,14 +162,17 @@ class MirrorWriter:
             "event": row[0],
             "parked": parked,
             "parked_changes": seen.parked_changes + has_changed,
-            "updated_at": datetime.now(UTC),
         }
+        assert self._moved is not None, "the loop has looked, and has locked what it saw"
+        self._moved = self._moved._replace(**values)
         table = self._layout.checkpoint
-        moved = self._connection.execute(update(table).where(table.c.position == seen.position).values(values))
+        statement = update(table).where(table.c.position == seen.position)
+        moved = self._connection.execute(statement.values(values | {"updated_at": datetime.now(UTC)}))
         if moved.rowcount != 1:
             raise Fenced(f"the checkpoint is no longer at {seen.position}")
 
     def record_parked(self, _: psycopg.Connection, parked: int, has_changed: bool) -> None:
+        self._moved = None
         table = self._layout.checkpoint
         changes = table.c.parked_changes + int(has_changed)
         self._connection.execute(update(table).values(parked=parked, parked_changes=changes))

@@ -13,7 +13,14 @@ from service.embedded.locks import is_held
 from service.errors import OperatorError
 from service.settings import Settings
 
-DataDir = Annotated[Path | None, typer.Option(help="Where `orders up` keeps its servers' data [DATA_DIR, ./data]")]
+
+def help_of(setting: str) -> str:
+    """The help of an option that has the value of a setting: its meaning, its variable and its default."""
+    meaning = Settings.meaning(setting)
+    return f"{meaning[:1].upper()}{meaning[1:]} [{setting.upper()}, {Settings.model_fields[setting].default}]"
+
+
+DataDir = Annotated[Path | None, typer.Option(help=help_of("data_dir"))]
 
 FILE_NAME = "up.json"
 

@@ -1,7 +1,5 @@
 """`orders doctor`: what is wrong with the log, the server or its neighbours, each in one line with its remedy."""
 
-import gc
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -35,8 +33,6 @@ def doctor(
     from service.cli import output
     from service.doctor import examine
 
-    # Events are many objects and no cycles.
-    gc.disable()
     try:
         with connect.asking(url, "orders doctor") as connection, output.steps() as step:
             found = examine(connection, step, redis_url=redis_url, quick=quick)
@@ -77,13 +73,13 @@ def _view(finding: "Finding", why: str) -> dict[str, object]:
 
 
 def _print(found: "Examination") -> None:
-    from console.words import counted
+    from console.words import ago, counted, moment
 
     for check in found.checks:
         for finding in found.findings.get(check.name, ()):
             print(f"{check.name}: {finding.what}")
             if finding.since:
-                print(f"  since: {_since(finding.since)}")
+                print(f"  since: {moment(finding.since)} UTC, {ago(finding.since)} ago")
             print(f"  why:   {check.why}")
             print(f"  do:    {finding.remedy}")
     for name, reason in found.not_checked.items():
@@ -94,12 +90,3 @@ def _print(found: "Examination") -> None:
         said += f", {len(found.not_checked)} checks not done"
     rate = f", {per_million:.0f} s per million events" if (per_million := found.seconds_per_million_events) else ""
     print(f"{said}: {len(found.findings)} checks of {found.events:,} events in {found.seconds:.1f} s{rate}")
-
-
-def _since(moment: datetime) -> str:
-    """A time, and how long ago that was, in the largest unit that fits."""
-    seconds = (datetime.now(UTC) - moment).total_seconds()
-    for unit, length in (("days", 86_400), ("h", 3_600), ("min", 60)):
-        if seconds >= 2 * length:
-            return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC, {seconds / length:.0f} {unit} ago"
-    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC, {max(0.0, seconds):.0f} s ago"

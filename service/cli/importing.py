@@ -1,7 +1,6 @@
 """`orders import`: whole shops from files, with a progress bar, a summary and a rate."""
 
 import asyncio
-import gc
 import json
 import logging
 import sys
@@ -23,10 +22,7 @@ from service.cli import connect
 from service.cli.connect import DataDir
 from service.cli.failures import DONE, INTERRUPTED, MISUSE, NOT_TRUE
 from service.errors import OperatorError
-
-# Most objects live until their batch is committed, and few are garbage in cycles: the collector looks less often.
-# With Python's own thresholds 6,000 orders take 16 % more CPU time (median of four rounds by turns).
-GC_THRESHOLDS = (50_000, 20, 50)
+from service.garbage import collect_seldom
 
 SHOW_EVERY_SECONDS = 0.2
 
@@ -80,6 +76,8 @@ def import_(
         paths = files.find(path)
     except OSError as error:
         raise OperatorError(error.strerror or str(error), exit_code=MISUSE) from None
+    if names := [name for name in files.left_out(path) if name != rejects.name]:
+        print(f"orders: {path}: left out, unless you name them: {', '.join(names)[:200]}", file=sys.stderr)
     for each in paths:
         if reason := files.misfit(each):
             raise OperatorError(reason, exit_code=MISUSE)
@@ -112,10 +110,9 @@ def _import(
     retry: bool,
     progress: "_Progress",
 ) -> Summary:
-    # What the writer logs about an outage is told here, in one line.
+    # The command prints an outage itself, in one line, so the writer's log lines are dropped.
     logging.getLogger("command").addHandler(logging.NullHandler())
-    gc.freeze()
-    gc.set_threshold(*GC_THRESHOLDS)
+    collect_seldom()
     into = Rejects(rejects)
     try:
         with import_runs.recorded(database_url, paths, into, lambda: progress.bytes_read) as summary, into:

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 from msgspec import Raw, json
-from psycopg import Connection
+from psycopg import Connection, OperationalError
 
 from console import activity
 from console.log import Wanted, page, position_at
@@ -21,9 +21,12 @@ from service.cli.connect import DataDir
 from service.cli.output import printable
 from service.cli.times import moment
 from service.errors import OperatorError
+from service.logs import escaped
 
 EVENTS_SHOWN = 100
 FOLLOW_SECONDS = 0.2
+# While PostgreSQL is away.
+RETRY_SECONDS = 1.0
 
 
 def events(
@@ -47,14 +50,15 @@ def events(
 ) -> None:
     """Print the log, oldest first. With --follow: from the end of the log on, or from --after or --since."""
     wanted = Wanted(tuple(types or ()), stream)
-    with connect.asking(connect.database_url(data_dir), "orders events") as connection:
+    url = connect.database_url(data_dir)
+    with connect.asking(url, "orders events") as connection:
         _check(connection, wanted)
         if since is not None:
             after = max(after or 0, _end_before(connection, wanted, since))
         if follow:
+            last = end(connection, stream) if after is None else after
             with contextlib.suppress(KeyboardInterrupt):
-                for event in _following(connection, wanted, after):
-                    print(_shown(event, as_json), flush=True)
+                _follow(url, wanted, last, as_json)
             return
         printed, last = 0, after or 0
         # One more than is printed tells whether there is more.
@@ -98,14 +102,24 @@ def _behind(connection: Connection, wanted: Wanted, after: int, limit: int | Non
         onward = found.newer
 
 
-def _following(connection: Connection, wanted: Wanted, after: int | None) -> Iterator[Raw]:
-    """Events behind `after` (None: the end), and those that are appended later, for ever. Raises psycopg.Error."""
-    last = end(connection, wanted.stream) if after is None else after
+def _follow(url: str, wanted: Wanted, last: int, as_json: bool) -> None:
+    """Print the events behind `last`, and those that are appended later, for ever; goes on after an outage."""
+    is_away = False
     while True:
-        for event in _behind(connection, wanted, last):
-            last = _place(event, wanted)
-            yield event
-        time.sleep(FOLLOW_SECONDS)
+        try:
+            with connect.asking(url, "orders events") as connection:
+                while True:
+                    for event in _behind(connection, wanted, last):
+                        print(_shown(event, as_json), flush=True)
+                        last = _place(event, wanted)
+                    is_away = False
+                    time.sleep(FOLLOW_SECONDS)
+        except OperationalError as error:
+            if not is_away:
+                said = escaped(str(error).partition("\n")[0])
+                print(f"orders: PostgreSQL: {said}; events go on when it answers, Ctrl-C ends", file=sys.stderr)
+            is_away = True
+            time.sleep(RETRY_SECONDS)
 
 
 def _place(event: Raw, wanted: Wanted) -> int:

@@ -15,6 +15,7 @@ from service.cli.connect import DataDir
 from service.cli.failures import MISUSE, NOT_TRUE
 from service.cli.read_tables import print_verdict
 from service.errors import OperatorError
+from service.garbage import collect_seldom
 from service.projections import named
 from service.settings import Settings
 
@@ -53,6 +54,7 @@ def mirror(
         target = target_of(url)
     except Unsuitable as error:
         raise OperatorError(str(error), MISUSE) from error
+    collect_seldom()
     with _explained(target):
         if verify:
             _verify(log_url, target, chosen)

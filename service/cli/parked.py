@@ -197,15 +197,10 @@ def _database(url: str) -> Iterator[Connection]:
 
 
 def _view(projection: str, held: HeldBack) -> dict[str, object]:
-    it = held.parked
+    place = {name: value for name, value in held.parked._asdict().items() if name != "skipped"}
     return {
         "projection": projection,
-        "stream": it.stream,
-        "position": it.position,
-        "version": it.version,
-        "type": it.type,
-        "error": it.error,
-        "behind": it.behind,
+        **place,
         "parked_at": rfc3339(held.parked_at),
         "age_seconds": round(held.age.total_seconds(), 3),
         "events_held_back": held.events,

@@ -21,6 +21,7 @@ from service.cli import acting, connect, output, rebuilding
 from service.cli.connect import DataDir
 from service.cli.failures import NOT_TRUE
 from service.errors import OperatorError
+from service.garbage import collect_seldom
 from service.projections import named
 
 # --json has all.
@@ -125,6 +126,7 @@ def print_verdict(verdict: Verdict, remedy: str) -> None:
 @contextmanager
 def _folding(title: str, interrupted: str) -> Iterator[Report]:
     """Show the progress that the block reports to what is yielded; `interrupted` is printed after a Ctrl-C."""
+    collect_seldom()
     with _explained(interrupted), rebuilding.interruptible() as check, output.events_bar(title) as show:
 
         def report(progress: Progress) -> None:

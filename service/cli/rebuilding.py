@@ -15,6 +15,7 @@ from typing import NamedTuple
 from projector.projection import Projection
 from projector.replay import replay
 from projector.shadow import Report
+from service.garbage import collect_seldom
 from service.projections import named
 
 _SILENT = logging.NullHandler()
@@ -73,6 +74,7 @@ def _begin() -> None:
     # Ctrl-C in the terminal reaches the parent alone, which interrupts the processes that are rebuilding.
     os.setpgid(0, 0)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    collect_seldom()
 
 
 def _quietly(url: str, name: str) -> Rebuilt:

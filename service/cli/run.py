@@ -9,7 +9,7 @@ import typer
 
 from service import logs
 from service.cli import connect
-from service.cli.connect import DataDir
+from service.cli.connect import DataDir, help_of
 from service.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -20,7 +20,7 @@ WORKER_THREADS = 2
 # beside, each up to a second at a time, a stop takes ten seconds at most.
 WORKER_SHUTDOWN_MS = 4_000
 
-Port = Annotated[int | None, typer.Option(help="The API's port [PORT, 8000]", min=1, max=65535)]
+Port = Annotated[int | None, typer.Option(help=help_of("port"), min=1, max=65535)]
 NoAuth = Annotated[
     bool | None, typer.Option("--no-auth", help="Let everybody do everything, without a key; on loopback alone")
 ]

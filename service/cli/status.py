@@ -8,7 +8,7 @@ import redis
 import typer
 from psycopg import Connection
 
-from console.words import counted
+from console.words import counted, span
 from contract.times import rfc3339
 from projector import bell
 from projector.mirror.standings import standings
@@ -22,6 +22,8 @@ from service.health.holders import HELD_SECONDS_MIN, HOLDERS, Holder
 from service.health.standings import stopped, view, what_stopped
 from service.projections import PROJECTIONS
 from service.settings import Settings
+
+NO_REDIS_URL = "REDIS_URL is not set"
 
 
 def status(
@@ -68,8 +70,8 @@ def look(url: str, redis_url: str | None) -> Look:
             found = ask(connection, PROJECTIONS)
             mirrors = standings(connection, PROJECTIONS)
         except psycopg.errors.LockNotAvailable:
-            reason = "; ".join(holders) or "by whom is not known"
-            raise OperatorError(f"the checkpoint cannot be read, somebody has locked it: {reason}") from None
+            reason = "; ".join(holders) or "PostgreSQL does not say which"
+            raise OperatorError(f"the checkpoint cannot be read, another session has locked it: {reason}") from None
     return Look(found, mirrors, holders, *_workers(redis_url))
 
 
@@ -104,7 +106,7 @@ def urls(data_dir: DataDir) -> tuple[str, str | None]:
 def _workers(redis_url: str | None) -> tuple[list[str] | None, str | None]:
     """The workers that listen to Redis; or else why that is not known."""
     if redis_url is None:
-        return None, "REDIS_URL is not set"
+        return None, NO_REDIS_URL
     try:
         return bell.workers(redis_url), None
     except redis.RedisError as error:
@@ -122,15 +124,27 @@ def name_of(standing: Standing) -> str:
     return standing.name if standing.mirror is None else f"{standing.name} in {standing.mirror}"
 
 
+def _state(standing: Standing) -> str:
+    """The state; of a rebuild also how much is done, and how long the rest takes."""
+    if standing.built is None or standing.progress is None:
+        return standing.state
+    left = standing.built.seconds_left(standing.head)
+    return f"{standing.state}, {standing.progress:.0%}" + (f", {span(left)} left" if left else "")
+
+
 def troubles(found: Look) -> list[str]:
-    """What an operator must know beside the table, a sentence each."""
+    """Sentences that an operator must read beside the table."""
     lines = [what_stopped(some) for some in stopped(found.mirrors)]
+    reasons: dict[str, list[str]] = {}
     for it in found.status.projections:
         if it.trouble:
-            lines.append(f"{it.name}: {it.trouble}")
+            reasons.setdefault(it.trouble, []).append(it.name)
         if it.parked:
             lines.append(f"{it.name}: {counted(it.parked, 'stream is', 'streams are')} parked: orders parked")
+    lines += [f"{', '.join(names)}: {reason}" for reason, names in reasons.items()]
     lines += [f"in the way: {holder}" for holder in found.holders]
+    if found.silence not in {None, NO_REDIS_URL}:
+        lines.append("Redis does not answer, so reads follow commands up to a second later; no event is lost")
     return [*lines, "what to do: orders doctor --quick"] if lines else []
 
 
@@ -143,8 +157,8 @@ def _print(found: Look) -> None:
             name_of(it),
             f"{it.position:,}",
             f"{it.lag_events:,}",
-            f"{it.lag_ms:,} ms",
-            it.state,
+            span(it.lag),
+            _state(it),
             f"{(it.now - it.seen_at).total_seconds():.0f} s ago by {it.worker or 'nobody'}",
         ]
         for it in found.standings

@@ -1,4 +1,4 @@
-"""`orders status --watch`: a frame of the terminal that is drawn anew, or a JSON object a line where nobody watches."""
+"""`orders status --watch`: redraws the terminal, or prints a JSON object a line where there is none."""
 
 import contextlib
 import os
@@ -16,6 +16,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from console.words import span
 from service.cli.failures import explain
 from service.cli.status import Look, document, name_of, troubles
 
@@ -54,7 +55,7 @@ def _draw_frames(look: Callable[[], Look], interval: float) -> None:
 
 
 def _tried(look: Callable[[], Look]) -> Look | str:
-    """What is found, or the reason why the servers do not answer. Raises what no operator can cause."""
+    """The status, or the reason why the servers do not answer. Raises errors that no operator can cause."""
     try:
         return look()
     except Exception as error:
@@ -106,16 +107,16 @@ def _frame(found: Look | str, before: Look | None) -> Panel:
             Text(name_of(it)),
             Text(it.state, style=_STYLES.get(it.state, "")),
             f"{it.position:,}",
-            f"{it.lag_events:,} · {it.lag_ms:,} ms",
+            f"{it.lag_events:,} · {span(it.lag)}",
             rate if it.progress is None else f"{it.progress:.0%}",
             Text(f"{it.parked:,}", style="yellow" if it.parked else ""),
             f"{(it.now - it.seen_at).total_seconds():.0f} s ago",
         )
     told = troubles(found)
     workers = ", ".join(found.workers or []) or "none"
-    state = "needs a look" if told else "all is well"
+    state = "needs a look" if told else "projections are well"  # orders doctor looks at more
     return Panel(
         Group(rows, Text(""), *(Text(it, style="red") for it in told), Text(f"workers: {found.silence or workers}")),
         title=f"orders status · {state} · head {found.status.head:,} · {moment}",
-        subtitle="q quit",
+        subtitle="q quit · orders doctor --quick looks at the servers too",
     )

@@ -1,18 +1,17 @@
-"""`orders doctor`: whether what is stored is consistent, the server safe, and nobody in the way.
+"""`orders doctor`: checks that the stored data is consistent, the server safe, and no session in the way.
 
-All checks see one snapshot, read only, and hold no lock that the service waits for: they run beside full traffic. The
-snapshot keeps dead versions of rows for as long as the examination takes, like a pg_dump.
+The checks hold no lock that the service waits for: they run beside full traffic. All but those of the projections see
+one snapshot, read only, which keeps dead versions of rows for as long as the examination takes, like a pg_dump.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from itertools import islice
 
 import psycopg
 from psycopg import Connection, IsolationLevel
 
-from projector.parked import groups
 from service.doctor import (
     claims,
     history,
@@ -27,7 +26,6 @@ from service.doctor import (
     upkeep,
 )
 from service.doctor.finding import Check, Finding
-from service.projections import PROJECTIONS
 
 # Of the same kind there may be millions; the first ones tell.
 FINDINGS_MAX = 20
@@ -46,7 +44,7 @@ LOG_CHECKS: tuple[Check, ...] = tuple(
 
 @dataclass(slots=True)
 class Examination:
-    """What was looked at, how long it took, and what was found, by check."""
+    """The result of an examination: checks, their times and findings, by check."""
 
     events: int = 0
     seconds: float = 0.0
@@ -63,7 +61,7 @@ class Examination:
 
     @property
     def seconds_per_million_events(self) -> float | None:
-        """What the same would take on a million events; None for a log too short to tell."""
+        """The seconds that a million events would take; None for a log too short to tell."""
         return self.seconds / self.events * 1_000_000 if self.events >= TELLING_EVENTS_MIN else None
 
 
@@ -83,34 +81,33 @@ def examine(
     """
     found = Examination()
     started = time.monotonic()
-    projected = history.projected(connection)
-    parked = groups(connection, PROJECTIONS)
-    standings, verifications = upkeep.standings(connection), upkeep.verifications(connection)
-    connection.isolation_level = IsolationLevel.REPEATABLE_READ
-    connection.read_only = True
-    with connection.transaction():
-        connection.execute(f"SET LOCAL statement_timeout = {round(check_seconds_max * 1_000)}")
-        connection.execute("SET LOCAL lock_timeout = '2s'")
-        # Sorts and joins of the whole log; the default is meant for requests.
-        connection.execute("SET LOCAL work_mem = '64MB'")
-        # The planner cannot estimate rows that come out of JSON. A nested loop over them takes quadratic time.
-        connection.execute("SET LOCAL enable_nestloop = off")
-        found.events = history.head(connection)
-        now = [
-            upkeep.projections_check(standings, parked),
-            upkeep.verified_check(verifications),
-            history.checkpoint_check(projected),
-        ]
-        of_redis = [neighbours.redis_check(redis_url)] if redis_url else []
-        found.checks = [*now, *QUICK_CHECKS, *of_redis, *(() if quick else LOG_CHECKS)]
-        for check in found.checks:
+    connection.execute(f"SET statement_timeout = {round(check_seconds_max * 1_000)}")
+    connection.execute("SET lock_timeout = '2s'")
+    # Sorts and joins of the whole log; the default is meant for requests.
+    connection.execute("SET work_mem = '64MB'")
+    # The planner cannot estimate rows that come out of JSON. A nested loop over them takes quadratic time.
+    connection.execute("SET enable_nestloop = off")
+
+    def run(checks: Iterable[Check]) -> None:
+        for check in checks:
             report(check.name)
             begun = time.monotonic()
+            found.checks.append(check)
             try:
                 found.findings[check.name] = _findings(connection, check)
             except psycopg.errors.QueryCanceled:
                 found.not_checked[check.name] = f"a statement took longer than {check_seconds_max:.0f} s"
             found.took[check.name] = time.monotonic() - begun
+
+    # Outside the snapshot, whose lock on a checkpoint would keep a replay from swapping the tables.
+    run(upkeep.CHECKS)
+    connection.isolation_level = IsolationLevel.REPEATABLE_READ
+    connection.read_only = True
+    with connection.transaction():
+        found.events = history.head(connection)
+        run(QUICK_CHECKS)
+        run([neighbours.redis_check(redis_url)] if redis_url else [])
+        run(() if quick else LOG_CHECKS)
     found.seconds = time.monotonic() - started
     return found
 

@@ -1,4 +1,4 @@
-"""Claims: who has an e-mail address, a SKU or an external_id is who the events say, and nobody else."""
+"""Claims: the owner of an e-mail address, a SKU or an external_id is the one that the events name."""
 
 from collections.abc import Iterator
 from typing import LiteralString
@@ -56,7 +56,7 @@ def _claims(connection: Connection) -> Iterator[Finding]:
             )
         else:
             yield Finding(
-                f"{stream} has a claim on a {kind} that no event gives it, so nobody else can take it",
+                f"{stream} has a claim on a {kind} that no event gives it, so no other stream can take it",
                 _statement(
                     "as the tables' owner: DELETE FROM log.claims WHERE claim = {} AND stream = {}", claim, stream
                 ),

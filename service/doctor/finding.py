@@ -1,10 +1,11 @@
-"""What an examination finds: findings, each with its remedy."""
+"""Findings of an examination, each with its remedy."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from typing import NamedTuple
 
 from psycopg import Connection
+from psycopg.rows import dict_row
 
 RESTORE = "nothing of ours writes that: find out who did, and restore the log from a backup"
 
@@ -29,3 +30,17 @@ class Check(NamedTuple):
     name: str
     run: Callable[[Connection], Iterable[Finding]]
     why: str
+
+
+def of_rows(statement: str, what: str, remedy: str, **limits: object) -> Callable[[Connection], Iterator[Finding]]:
+    """A check whose statement returns a row for each finding.
+
+    `what` and `remedy` are templates with the names of the columns. A column `since` is when it began. `limits` are the
+    parameters of the statement.
+    """
+
+    def run(connection: Connection) -> Iterator[Finding]:
+        for row in connection.cursor(row_factory=dict_row).execute(statement.encode(), limits or None):
+            yield Finding(what.format(**row), remedy.format(**row), row.get("since"))
+
+    return run

@@ -1,23 +1,24 @@
 """Checks of what stands beside the log: the clock, replicas, the migration, and Redis."""
 
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from functools import cache
 
 import redis
 from psycopg import Connection
 
+from console.words import span
 from projector import bell
 from service.doctor.finding import Check, Finding
 
 # `recorded_at` never decreases. So after the clock was set back, new events keep the time of the last one.
-CLOCK_SECONDS_MAX = 2
+CLOCK_OFF_MAX = timedelta(seconds=2)
 REPLICA_SECONDS_MAX = 30
 REPLICA_BYTES_MAX = 256 * 1024**2
 MEMORY_SHARE_MAX = 0.9
 
 _CLOCK = """
-SELECT recorded_at, extract(epoch FROM recorded_at - clock_timestamp())::float8 FROM log.head
-WHERE recorded_at > clock_timestamp() + make_interval(secs => %s)
+SELECT recorded_at, recorded_at - clock_timestamp(), clock_timestamp() FROM log.head
 """
 
 # Roles without pg_read_all_stats see no positions here, and get no finding.
@@ -32,11 +33,23 @@ _REVISION = "SELECT version_num FROM log.orders_schema_version"
 
 
 def _clock(connection: Connection) -> Iterator[Finding]:
-    for recorded_at, seconds in connection.execute(_CLOCK, (CLOCK_SECONDS_MAX,)):
-        yield Finding(
-            f"the clock of PostgreSQL's machine is {seconds:.0f} s behind the last event, recorded at {recorded_at}",
-            "set the clock right (chronyc tracking shows it); until it has passed that time, new events keep it",
-        )
+    before = datetime.now(UTC)
+    for recorded_at, ahead, now in connection.execute(_CLOCK):
+        if ahead > CLOCK_OFF_MAX:
+            yield Finding(
+                f"the clock of PostgreSQL's machine is {span(ahead)} behind the last event, recorded at "
+                f"{recorded_at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC",
+                "if that clock is slow (chronyc tracking shows it), set it right; if it was ahead before, wait: new "
+                "events keep that time until the clock has passed it",
+            )
+        # The time of the question itself is no difference.
+        slow, fast = before - now, now - datetime.now(UTC)
+        if max(slow, fast) > CLOCK_OFF_MAX:
+            off = f"{span(slow)} behind" if slow > fast else f"{span(fast)} ahead of"
+            yield Finding(
+                f"the clock of PostgreSQL's machine is {off} the clock of this one",
+                "find out which of the two is wrong (chronyc tracking shows it), and set that one right",
+            )
 
 
 def _replicas(connection: Connection) -> Iterator[Finding]:
@@ -100,7 +113,7 @@ def _redis(url: str) -> Iterator[Finding]:
 
 # Every role may run these.
 OF_SERVERS = (
-    Check("clock", _clock, "new events get the time of the last one, so their times are wrong until then"),
+    Check("clock", _clock, "the times of new events are wrong until then"),
     Check(
         "replicas", _replicas, "reads from the replica are stale, and a failover takes longer or loses what it lacks"
     ),

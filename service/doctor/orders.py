@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from psycopg import Connection
 
 from service.doctor.fields import CANCELLED, ITEM, decimal
-from service.doctor.finding import RESTORE, Check, Finding
+from service.doctor.finding import RESTORE, Check, Finding, of_rows
 
 WHY = "reports of this order may show wrong amounts"
 
@@ -39,7 +39,7 @@ WHERE amount IS DISTINCT FROM worth OR after IS DISTINCT FROM running ORDER BY 1
 
 _CANCELLED_LINES = f"""
 WITH {ITEM}, {CANCELLED}
-SELECT order_id, version, line, ordered, cancelled_after, running FROM (
+SELECT order_id, version, line, coalesce(ordered, 0) AS ordered, cancelled_after, running FROM (
     SELECT order_id, cancelled.version, line, item.quantity AS ordered, cancelled_after,
         sum(cancelled.quantity) OVER (PARTITION BY order_id, line ORDER BY cancelled.version) AS running
     FROM cancelled LEFT JOIN item USING (order_id, line)
@@ -50,30 +50,30 @@ WHERE cancelled_after IS DISTINCT FROM running OR ordered IS NULL OR running > o
 
 def _totals(connection: Connection) -> Iterator[Finding]:
     for order, total, amounts, wrong in connection.execute(_TOTALS.encode()):
-        what = f"{wrong} of its lines are not quantity x unit_price" if wrong else f"its lines come to {amounts}"
+        what = f"{wrong} of its lines are not quantity x unit_price" if wrong else f"its lines add up to {amounts}"
         yield Finding(f"order-{order} has the total {total}, but {what}", RESTORE)
-
-
-def _cancelled_totals(connection: Connection) -> Iterator[Finding]:
-    for order, version, amount, worth, after, running in connection.execute(_CANCELLED_TOTALS.encode()):
-        yield Finding(
-            f"order-{order} version {version} cancels {amount} and comes to {after}, but its lines are worth {worth} "
-            f"and all cancellations come to {running}",
-            RESTORE,
-        )
-
-
-def _cancelled_lines(connection: Connection) -> Iterator[Finding]:
-    for order, version, line, ordered, after, running in connection.execute(_CANCELLED_LINES.encode()):
-        yield Finding(
-            f"order-{order} version {version} says that {after} of line {line} are cancelled, but it is {running} of "
-            f"{ordered or 0} ordered",
-            RESTORE,
-        )
 
 
 CHECKS = (
     Check("totals", _totals, WHY),
-    Check("cancelled totals", _cancelled_totals, WHY),
-    Check("cancelled lines", _cancelled_lines, WHY),
+    Check(
+        "cancelled totals",
+        of_rows(
+            _CANCELLED_TOTALS,
+            "order-{order_id} version {version} cancels {amount} and comes to {after}, but its lines are worth {worth} "
+            "and all cancellations come to {running}",
+            RESTORE,
+        ),
+        WHY,
+    ),
+    Check(
+        "cancelled lines",
+        of_rows(
+            _CANCELLED_LINES,
+            "order-{order_id} version {version} says that {cancelled_after} of line {line} are cancelled, but it is "
+            "{running} of {ordered} ordered",
+            RESTORE,
+        ),
+        WHY,
+    ),
 )

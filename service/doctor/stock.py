@@ -1,16 +1,14 @@
 """Stock: every product's is the sum of what happened to it, and what happened to it belongs to an order."""
 
-from collections.abc import Iterator
-
-from psycopg import Connection
-
 from service.doctor.fields import CANCELLED, ITEM, KEPT, integer
-from service.doctor.finding import RESTORE, Check, Finding
+from service.doctor.finding import RESTORE, Check, of_rows
 
 WHY = "more pieces may be sold than there are, or fewer"
 
 _SUMS = f"""
-SELECT stream, version, position, before, delta, after FROM (
+SELECT stream, version, position, before, delta, after,
+    CASE WHEN before + delta = after THEN 'is below zero' ELSE 'is wrong' END AS fault
+FROM (
     SELECT stream, version, position, delta, after,
         lag(after, 1, 0::bigint) OVER (PARTITION BY stream ORDER BY version) AS before
     FROM (
@@ -33,7 +31,8 @@ reserved AS (
         sum({integer("data", "quantity")}) AS quantity, count(*) AS times
     FROM log.events WHERE type = 'StockReserved' GROUP BY 1, 2
 )
-SELECT order_id, product_id, coalesce(wanted.quantity, 0), coalesce(reserved.quantity, 0), coalesce(times, 0)
+SELECT order_id, product_id, coalesce(wanted.quantity, 0) AS wanted, coalesce(reserved.quantity, 0) AS reserved,
+    coalesce(times, 0) AS times
 FROM wanted FULL JOIN reserved USING (order_id, product_id)
 WHERE wanted.quantity IS DISTINCT FROM reserved.quantity OR times <> 1
 ORDER BY 1, 2
@@ -50,38 +49,42 @@ released AS (
         sum({integer("data", "quantity")}) AS quantity, count(*) AS times
     FROM log.events WHERE type = 'StockReleased' GROUP BY 1, 2
 )
-SELECT order_id, product_id, coalesce(wanted.quantity, 0), coalesce(wanted.times, 0),
-    coalesce(released.quantity, 0), coalesce(released.times, 0)
+SELECT order_id, product_id, coalesce(wanted.quantity, 0) AS wanted, coalesce(wanted.times, 0) AS cancellations,
+    coalesce(released.quantity, 0) AS released, coalesce(released.times, 0) AS times
 FROM wanted FULL JOIN released USING (order_id, product_id)
 WHERE (wanted.quantity, wanted.times) IS DISTINCT FROM (released.quantity, released.times)
 ORDER BY 1, 2
 """  # noqa: S608 - put together from constants
 
 
-def _sums(connection: Connection) -> Iterator[Finding]:
-    for stream, version, position, before, delta, after in connection.execute(_SUMS.encode()):
-        wrong = "is below zero" if before is not None and delta is not None and before + delta == after else "is wrong"
-        yield Finding(
-            f"the stock of {stream} {wrong} at version {version} (event {position}): "
-            f"{before} and {delta} came to {after}",
+CHECKS = (
+    Check(
+        "stock",
+        of_rows(
+            _SUMS,
+            "the stock of {stream} {fault} at version {version} (event {position}): "
+            "{before} and {delta} came to {after}",
             RESTORE,
-        )
-
-
-def _reserved(connection: Connection) -> Iterator[Finding]:
-    for order, product, wanted, reserved, times in connection.execute(_RESERVED.encode()):
-        yield Finding(
-            f"order-{order} wants {wanted} of product-{product}, but reserved {reserved} in {times} events", RESTORE
-        )
-
-
-def _released(connection: Connection) -> Iterator[Finding]:
-    for order, product, wanted, cancellations, released, times in connection.execute(_RELEASED.encode()):
-        yield Finding(
-            f"order-{order} cancelled {wanted} of product-{product} in {cancellations} events, "
-            f"but released {released} in {times}",
+        ),
+        WHY,
+    ),
+    Check(
+        "reservations",
+        of_rows(
+            _RESERVED,
+            "order-{order_id} wants {wanted} of product-{product_id}, but reserved {reserved} in {times} events",
             RESTORE,
-        )
-
-
-CHECKS = (Check("stock", _sums, WHY), Check("reservations", _reserved, WHY), Check("releases", _released, WHY))
+        ),
+        WHY,
+    ),
+    Check(
+        "releases",
+        of_rows(
+            _RELEASED,
+            "order-{order_id} cancelled {wanted} of product-{product_id} in {cancellations} events, but released "
+            "{released} in {times}",
+            RESTORE,
+        ),
+        WHY,
+    ),
+)

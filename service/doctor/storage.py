@@ -2,13 +2,15 @@
 
 import os
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from psycopg import Connection
 
 import access.tables
 import eventlog.tables
-from service.doctor.finding import Check, Finding
+from console.log import position_at
+from service.doctor.finding import Check, Finding, of_rows
 from service.projections import PROJECTIONS
 
 # A vacuum keeps log.head below this. The writer finds the newest version by an index, whatever their number.
@@ -28,7 +30,10 @@ GROWTH_SECONDS_MIN = 86_400
 _METADATA = (eventlog.tables.metadata, access.tables.metadata, *(it.metadata for it in PROJECTIONS))
 _SCHEMAS = [str(it.schema) for it in _METADATA]
 
-_DEAD_ROWS = "SELECT n_dead_tup, last_autovacuum FROM pg_stat_user_tables WHERE relid = to_regclass('log.head')"
+_DEAD_ROWS = """
+SELECT n_dead_tup, last_autovacuum AS since FROM pg_stat_user_tables
+WHERE relid = to_regclass('log.head') AND n_dead_tup > %(rows)s
+"""
 
 _VACUUM = """
 SELECT relid::regclass::text, n_dead_tup, greatest(last_vacuum, last_autovacuum), age(relfrozenxid)
@@ -46,7 +51,7 @@ SELECT indexrelid::regclass::text FROM pg_index JOIN pg_class ON pg_class.oid = 
 WHERE NOT indisvalid AND relnamespace::regnamespace::text = ANY(%s) ORDER BY 1
 """
 
-# An index of the release may serve a filter that nobody used so far, so only those of others count.
+# An index of the release may serve a filter that no client has used yet, so only those of others count.
 _UNUSED = """
 SELECT quote_ident(schemaname) || '.' || quote_ident(indexrelname), relid::regclass::text,
     pg_relation_size(indexrelid), stats_reset
@@ -63,33 +68,12 @@ _DISK = """
 SELECT setting FROM pg_settings WHERE name = 'data_directory' AND inet_server_addr() IS NULL
 """
 
-# A binary search for the position of a time: log.events has no index on recorded_at, which grows with position.
+# How many events came behind a position, and in how many seconds.
 _GROWTH = """
-WITH RECURSIVE head AS (SELECT position FROM log.head), search (low, high) AS (
-    SELECT 0::bigint, position FROM head
-    UNION ALL
-    SELECT CASE WHEN event.is_before THEN event.position ELSE low END,
-        CASE WHEN event.is_before THEN high ELSE event.position - 1 END
-    FROM search, LATERAL (
-        SELECT position, recorded_at <= clock_timestamp() - make_interval(days => %(days)s) AS is_before
-        FROM log.events WHERE position = low + (high - low + 1) / 2 LIMIT 1
-    ) AS event
-    WHERE low < high
-)
-SELECT head.position - low, head.position, pg_database_size(current_database()),
-    extract(epoch FROM clock_timestamp() - (SELECT recorded_at FROM log.events WHERE position = low + 1))::float8
-FROM search, head WHERE low = high
+SELECT head.position - %(before)s, head.position, pg_database_size(current_database()),
+    extract(epoch FROM clock_timestamp() - (SELECT recorded_at FROM log.events WHERE position = %(before)s + 1))::float8
+FROM log.head AS head
 """
-
-
-def _dead_rows(connection: Connection) -> Iterator[Finding]:
-    for dead, vacuumed_at in connection.execute(_DEAD_ROWS):
-        if dead > DEAD_ROWS_MAX:
-            yield Finding(
-                f"log.head has {dead:,} dead row versions, which take space",
-                "end what `left open` names, if anything, and then: VACUUM log.head",
-                vacuumed_at,
-            )
 
 
 def _vacuum(connection: Connection) -> Iterator[Finding]:
@@ -125,7 +109,7 @@ def unused_indexes(
         yield Finding(
             f"the index {index} on {table} is not of this release, takes {size / 1024**2:,.0f} MiB, "
             "and no query has used it",
-            f"if nobody needs it: DROP INDEX CONCURRENTLY {index}",
+            f"if no query needs it: DROP INDEX CONCURRENTLY {index}",
             since,
         )
 
@@ -140,7 +124,8 @@ def _disk(connection: Connection) -> Iterator[Finding]:
 def disk_findings(connection: Connection, directory: str, free_bytes: int) -> Iterator[Finding]:
     """A finding if the disk has less than FREE_BYTES_MIN free, or is full within DISK_DAYS_MIN at the recent growth."""
     days_left = None
-    row = connection.execute(_GROWTH, {"days": GROWTH_DAYS}).fetchone()
+    before = position_at(connection, datetime.now(UTC) - timedelta(days=GROWTH_DAYS))
+    row = connection.execute(_GROWTH, {"before": before}).fetchone()
     if row is not None:
         events, head, size, seconds = row
         if events and seconds > GROWTH_SECONDS_MIN:
@@ -159,7 +144,16 @@ def disk_findings(connection: Connection, directory: str, free_bytes: int) -> It
 
 
 CHECKS = (
-    Check("dead rows", _dead_rows, "what keeps them here lets the other tables grow too"),
+    Check(
+        "dead rows",
+        of_rows(
+            _DEAD_ROWS,
+            "log.head has {n_dead_tup:,} dead row versions, which take space",
+            "end what `left open` names, if anything, and then: VACUUM log.head",
+            rows=DEAD_ROWS_MAX,
+        ),
+        "what keeps them here lets the other tables grow too",
+    ),
     Check("vacuum", _vacuum, "tables grow and become slow, and PostgreSQL stops writes before transaction ids run out"),
     Check("indexes", _indexes, "every write keeps the index up to date, and no read gains from it"),
     Check("disk", _disk, "commands are refused with 503 when the disk is full"),

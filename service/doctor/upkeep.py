@@ -1,15 +1,15 @@
-"""Checks of the projections: those that stand still, parked streams, and when they were last verified."""
+"""Checks of the projections: those that stand still or are ahead, parked streams, and when they were last verified."""
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
-from typing import Any
 
 from psycopg import Connection
 
 from console.words import counted, parked
-from projector.parked import Group
+from projector.parked import Group, groups
 from projector.status import STOPPED_AFTER, Standing, status
 from service.doctor.finding import Check, Finding
+from service.doctor.history import head
 from service.doctor.verified import VERIFIED
 from service.projections import PROJECTIONS
 
@@ -17,28 +17,22 @@ from service.projections import PROJECTIONS
 LAG_MAX = timedelta(seconds=30)
 VERIFIED_DAYS_MAX = 7
 
+_PROJECTED = " UNION ALL ".join(
+    f"SELECT '{it.name}', position FROM {it.name}.checkpoint"  # noqa: S608 - names of our own tables
+    for it in PROJECTIONS
+).encode()
 
-def standings(connection: Connection) -> list[Standing]:
-    """Where the projections are. Empty if log.head has lost its row, which another check reports."""
+
+def _projections(connection: Connection) -> Iterator[Finding]:
+    # Without a row in log.head there is no status; another check reports that.
     has_head = connection.execute("SELECT FROM log.head").rowcount
-    return status(connection, PROJECTIONS).projections if has_head else []
-
-
-def projections_check(before: Sequence[Standing], parked: Sequence[Group]) -> Check:
-    """That all projections follow the log.
-
-    `before` and `parked` were read before the snapshot, whose lock would keep a replay from swapping the tables.
-    """
-    since = {it.name: it.parked_since for it in before}
-    return Check(
-        "projections",
-        lambda _: [
-            *_without_worker(before),
-            *(finding for it in before for finding in _of_projection(it)),
-            *(_of_group(number, it, since.get(it.projection)) for number, it in enumerate(parked, 1)),
-        ],
-        "commands are accepted, but reads do not show what they did",
-    )
+    standings = status(connection, PROJECTIONS).projections if has_head else []
+    yield from _without_worker(standings)
+    for standing in standings:
+        yield from _of_projection(standing)
+    since = {it.name: it.parked_since for it in standings}
+    for number, group in enumerate(groups(connection, PROJECTIONS), 1):
+        yield _of_group(number, group, since.get(group.projection))
 
 
 def _lacks_worker(standing: Standing) -> bool:
@@ -91,35 +85,47 @@ def _of_group(number: int, group: Group, since: datetime | None) -> Finding:
 
 
 def _after_failure(error: str) -> str:
-    """What to do about the error of a batch, which begins with the name of its class."""
+    """The remedy for the error of a batch, which begins with the name of its class."""
     if error.startswith(("DiskFull", "ExtendFailed")) or "No space left on device" in error:
         return "make room on the disk of PostgreSQL; the worker goes on by itself"
     return "end the session that `orders status` shows as in the way; without one, the worker's log says more"
 
 
-def verifications(connection: Connection) -> list[tuple[Any, ...]]:
-    """When each projection was last verified: rows of VERIFIED."""
-    return connection.execute(VERIFIED, {"days": VERIFIED_DAYS_MAX}).fetchall()
-
-
-def verified_check(before: Sequence[tuple[Any, ...]]) -> Check:
-    """That all projections were verified lately, with no difference. `before` was read before the snapshot."""
-    return Check(
-        "verified",
-        lambda _: _verified(before),
-        "a wrong row of the read tables stays unnoticed until a customer sees it",
-    )
-
-
-def _verified(before: Sequence[tuple[Any, ...]]) -> Iterator[Finding]:
-    for name, verified_at, position, differences, is_late in before:
-        if differences:
+def differences(connection: Connection) -> Iterator[Finding]:
+    """The differences that the last verify of each projection found."""
+    for name, verified_at, position, number, _ in connection.execute(VERIFIED, {"days": VERIFIED_DAYS_MAX}):
+        if number:
             yield Finding(
-                f"the last verify of {name} found {counted(differences, 'difference')} between the tables and the log, "
+                f"the last verify of {name} found {counted(number, 'difference')} between the tables and the log, "
                 f"at position {position:,}",
                 f"orders verify {name} names the rows; orders replay {name} makes them anew from the log",
                 verified_at,
             )
-        elif is_late:
+
+
+def _verified(connection: Connection) -> Iterator[Finding]:
+    yield from differences(connection)
+    for name, verified_at, _, number, is_late in connection.execute(VERIFIED, {"days": VERIFIED_DAYS_MAX}):
+        if is_late and not number:
             when = f"for {VERIFIED_DAYS_MAX} days" if verified_at else "yet"
             yield Finding(f"{name} was not verified {when}", f"orders verify {name}", verified_at)
+
+
+def _checkpoint(connection: Connection) -> Iterator[Finding]:
+    # A position that is read before the head can only be behind it.
+    projected = connection.execute(_PROJECTED).fetchall()
+    end = head(connection)
+    for name, position in projected:
+        if position > end:
+            yield Finding(
+                f"{name} has projected up to position {position}, but the log ends at {end}",
+                "the log was restored to an earlier state, or events were deleted: after making sure of the log, "
+                "rebuild with `orders replay`",
+            )
+
+
+CHECKS = (
+    Check("projections", _projections, "commands are accepted, but reads do not show what they did"),
+    Check("verified", _verified, "a wrong row of the read tables stays unnoticed until a customer sees it"),
+    Check("checkpoint", _checkpoint, "the read tables show events that the log does not have"),
+)

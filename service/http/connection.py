@@ -55,8 +55,6 @@ class Connection(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        if not self._shared.has_room(len(self.tasks)) and self._rejects_whole_request(data):
-            return
         self._head_bytes += len(data)
         self._unset_keepalive_if_required()
         self._feed(data)
@@ -86,7 +84,7 @@ class Connection(HttpToolsProtocol):
             else:
                 return
 
-    # What the parser calls.
+    # Callbacks of the parser.
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
@@ -123,25 +121,11 @@ class Connection(HttpToolsProtocol):
 
     # Rejections before the application is called.
 
-    def _rejects_whole_request(self, data: bytes) -> bool:
-        """Reject the data if it is one whole request that has no room. Returns False if it must be parsed fully."""
-        if self._is_arriving or self._has_answer_pending:
-            return False
-        asked = self._shared.quick.parse(data)
-        if asked is None or asked[0] == b"HEAD":
-            return False
-        no_room = self._shared.no_room(len(self.tasks), *asked)
-        if no_room is None:
-            return False
-        self._unset_keepalive_if_required()
-        self._client_since = self.loop.time()
-        self._reject_now(no_room, self._shared.quick.request_id)
-        return True
-
     def _reject_now(self, no_room: NoRoom, sent_id: bytes | None) -> None:
         """Reject without a task and without the application: an overloaded process must spend no time on it."""
         self._shared.refused[no_room.reason] += 1
-        self.transport.write(no_room.answer(self.server_state.default_headers, sent_id, self._shared.prefix))
+        response = no_room.problem.response(sent_id, self._shared.prefix)
+        self.transport.write(answer_bytes(response, self.server_state.default_headers))
 
     def _can_reject_now(self, method: bytes) -> bool:
         """Whether an answer can be written right away, and the connection stays usable after it."""
@@ -257,8 +241,7 @@ class Connection(HttpToolsProtocol):
         if self._last is None or self._last.response_complete or not self._last.response_started:
             asked: Iterable[tuple[bytes, bytes]] = self.cycle.scope["headers"] if self._is_at_work else self.headers
             response = problem.response(request_id(asked or ()), self._shared.prefix)
-            headers = [*self.server_state.default_headers, *response.raw_headers, (b"connection", b"close")]
-            self.transport.write(answer_bytes(response, headers))
+            self.transport.write(answer_bytes(response, self.server_state.default_headers, [(b"connection", b"close")]))
         self.transport.close()
 
 

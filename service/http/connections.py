@@ -1,4 +1,4 @@
-"""What all connections of a process share: their number, the room for requests, and a check of each once a second."""
+"""Shared by all connections of a process: their number, the room for requests, and a check of each once a second."""
 
 import asyncio
 import resource
@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Protocol, Self
 
 from service.http import refusing
-from service.http.refusing import NoRoom, QuickParser
+from service.http.refusing import NoRoom
 
 CONNECTIONS_MAX = 4_000
 # File descriptors for everything else: databases, Redis, logs.
@@ -57,7 +57,6 @@ class Connections:
         self.prefix = prefix
         self.closing_since: float | None = None
         self.refused = Counter[str](dict.fromkeys(refusing.REASONS, 0))
-        self.quick = QuickParser()
         self._open: set[Checked] = set()
         self._checking: asyncio.Task[None] | None = None
 
@@ -77,10 +76,6 @@ class Connections:
     def lost(self, connection: Checked) -> None:
         """Remove a connection that was closed."""
         self._open.discard(connection)
-
-    def has_room(self, under_way: int) -> bool:
-        """Whether there is room for every kind of request, when so many requests are under way."""
-        return not (self._is_crowded(under_way) or self._commands_are_full())
 
     def no_room(self, under_way: int, method: bytes, url: bytes) -> NoRoom | None:
         """Why there is no room for this request; None if there is."""

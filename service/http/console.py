@@ -1,6 +1,5 @@
-"""What the service hands to the console."""
+"""The service's parts for the console."""
 
-import platform
 from collections.abc import Iterable
 from functools import partial
 
@@ -18,30 +17,22 @@ from projector import bell
 from query.database import Reads
 from service import jobs
 from service.doctor import imports, mirrors, neighbours, server, storage, upkeep
-from service.doctor.finding import Check, Finding
+from service.doctor.finding import Check
 from service.health.readiness import Health
 from service.projections import PROJECTIONS
 from service.settings import Settings
 from service.shown_settings import shown
-from service.version import VERSION
+from service.versions import versions
 
-
-def _differences(connection: Connection) -> Iterable[Finding]:
-    """The differences that the last verify of each projection found. `orders doctor` alone says that one is due."""
-    wrong = [row for row in upkeep.verifications(connection) if row[3]]
-    return upkeep.verified_check(wrong).run(connection)
-
-
-# The quick ones: the page of the doctor runs them every ten seconds.
+# The quick ones: the page of the doctor runs them every ten seconds. `orders doctor` alone says that a verify is due.
 CHECKS = (
     *server.CHECKS,
     *storage.CHECKS,
     *neighbours.OF_SERVERS,
     *mirrors.CHECKS,
     *imports.CHECKS,
-    Check("verified", _differences, "reads show what the log does not say"),
+    Check("verified", upkeep.differences, "reads show what the log does not say"),
 )
-
 
 # Findings of these checks put orders at risk.
 _BAD = {"durability", "in the way", "disk"}
@@ -91,7 +82,7 @@ def console_of(settings: Settings, health: Health, reads: Reads, guard: Guard) -
             examine=examine,
             workers=workers,
             settings=shown(settings),
-            versions={"orders": VERSION, "Python": platform.python_version()},
+            versions=partial(versions, redis_url),
             prefix=settings.root_path or "",
             admit=partial(guard.admit, required=Requirement("ops:read")),
             is_secure=settings.behind_proxy,

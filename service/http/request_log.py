@@ -1,13 +1,16 @@
 """The log line of each request, made cheap: at full load there are thousands a second.
 
-A line does not pass through a LogRecord, which costs as much as a tenth of a request. The lines of one turn of the
-event loop are written together.
+A line does not pass through a LogRecord, which costs as much as a tenth of a request. Lines are written many at a time,
+because a write costs several times as much as a line (`python -m bench.observe` shows what a request costs in all).
 """
 
 import asyncio
+import contextlib
 import logging
 import sys
 import time
+from collections import deque
+from collections.abc import Iterator
 from typing import Literal
 
 import msgspec
@@ -18,6 +21,9 @@ from contract.observation import Observation, path_shown
 LOGGER = "request"
 # Load balancers and Prometheus request these every few seconds.
 _UNLOGGED = frozenset({"/healthz", "/readyz", "/metrics"})
+# A process that is killed with SIGKILL loses the lines that it holds back: those of so many seconds at most.
+HELD_SECONDS_MAX = 0.1
+HELD_LINES_MAX = 500
 
 _LEVELS = {logging.INFO: "info", logging.WARNING: "warning", logging.ERROR: "error"}
 
@@ -46,29 +52,40 @@ class _Line(msgspec.Struct, omit_defaults=True):
     span_id: str | None = None
 
 
-class RequestLog:
+class RequestLog(logging.Handler):
     """Writes a line for each request, but for health checks and scrapes.
 
-    A 500 is logged as an error, another status above it as a warning, all else as info.
+    A 500 is logged as an error, another status above it as a warning, all else as info. Lines of level info are held
+    back for a moment. A warning, an error and, while `running`, a line of any other logger write them first, so that
+    lines stand in order. At the end of the process `logging` writes them: it calls `flush` of each handler.
     """
 
     def __init__(self, log_format: Literal["text", "json"]) -> None:
+        super().__init__()
         self._is_json = log_format == "json"
-        self._lines: list[_Line] = []
-        self._time = ""
+        self._held: deque[_Line] = deque()
+        self._flush_is_due = False
+        self._second, self._second_text = 0, ""
+
+    @contextlib.contextmanager
+    def running(self) -> Iterator[None]:
+        """Write the held lines before those of other loggers, and at the end."""
+        logging.getLogger().handlers.insert(0, self)
+        try:
+            yield
+        finally:
+            logging.getLogger().removeHandler(self)
+            self.flush()
 
     def write(self, scope: Scope, route: str | None, seconds: float, seen: Observation) -> None:
-        """Log one request, if the level of the logger `request` allows it."""
+        """Log one request, if the level of the logger `request` allows it. Call it in the event loop."""
         status = seen.status
         level = logging.INFO if status < 500 else logging.ERROR if status == 500 else logging.WARNING
         if not log.isEnabledFor(level) or route in _UNLOGGED:
             return
-        if not self._lines:
-            asyncio.get_running_loop().call_soon(self._flush)
-            self._time = self._now()
-        self._lines.append(
+        self._held.append(
             _Line(
-                self._time,
+                self._now(),
                 _LEVELS[level],
                 LOGGER,
                 seen.request_id.decode(),
@@ -87,20 +104,45 @@ class RequestLog:
                 f"{seen.trace[1]:016x}" if seen.trace else None,
             )
         )
+        if level > logging.INFO or len(self._held) >= HELD_LINES_MAX:
+            self.flush()
+        elif not self._flush_is_due:
+            self._flush_is_due = True
+            asyncio.get_running_loop().call_later(HELD_SECONDS_MAX, self._flush_due)
 
-    def _flush(self) -> None:
-        lines, self._lines = self._lines, []
-        text = _encoder.encode_lines(lines).decode() if self._is_json else "".join(map(_text, lines))
-        # Not remembered from the start: a test, or a program around this one, may replace it.
-        sys.stderr.write(text)
-        sys.stderr.flush()
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write the held lines: another handler writes the record afterwards."""
+        self.flush()
+
+    def flush(self) -> None:
+        """Write the held lines. Any thread may call it."""
+        self.acquire()
+        try:
+            # The event loop may add lines meanwhile.
+            lines = [self._held.popleft() for _ in range(len(self._held))]
+            text = _encoder.encode_lines(lines).decode() if self._is_json else "".join(map(_text, lines))
+            # A full disk must not fail requests.
+            with contextlib.suppress(OSError):
+                # Not remembered from the start: a test, or a program around this one, may replace it.
+                sys.stderr.write(text)
+                sys.stderr.flush()
+        finally:
+            self.release()
+
+    def _flush_due(self) -> None:
+        self._flush_is_due = False
+        self.flush()
 
     def _now(self) -> str:
         now = time.time()
-        # The text format has the local time, as the lines of all other loggers.
-        if self._is_json:
-            return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(now))}.{int(now % 1 * 1_000):03}Z"
-        return f"{time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(now))},{int(now % 1 * 1_000):03}"
+        if int(now) != self._second:
+            self._second = int(now)
+            # The text format has the local time, as the lines of all other loggers.
+            self._second_text = time.strftime(
+                "%Y-%m-%dT%H:%M:%S." if self._is_json else "%Y-%m-%d %H:%M:%S,",
+                time.gmtime(now) if self._is_json else time.localtime(now),
+            )
+        return f"{self._second_text}{int(now % 1 * 1_000):03}{'Z' if self._is_json else ''}"
 
 
 _encoder = msgspec.json.Encoder()

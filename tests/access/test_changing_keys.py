@@ -6,10 +6,10 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
 import psycopg
 import pytest
 
+from tests import loopback
 from tests.access.keyed import bearing, guarded, new_key
 from tests.builders import wait_until
 from tests.served import Shop, problem
@@ -216,7 +216,7 @@ def test_no_key_is_in_the_database(shop: Shop) -> None:
 
 
 def test_a_key_that_another_process_revoked_is_refused_within_two_seconds(shop: Shop) -> None:
-    with guarded(shop.database_url) as other, httpx.Client(base_url=other.http.base_url) as client:
+    with guarded(shop.database_url) as other, loopback.Client(base_url=other.http.base_url) as client:
         made = shop.post("/keys", json={"name": "till", "role": "staff"}).json()
         headers = bearing(made["key"])
         assert client.get("/products", headers=headers).status_code == 200

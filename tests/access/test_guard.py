@@ -2,13 +2,13 @@
 
 import time
 
-import httpx
 import pytest
 from fastapi import APIRouter, FastAPI, Response
 from fastapi.routing import APIRoute
 
 from contract.callers import scope
 from contract.requests import StrictRoute, refuse_undeclared
+from tests import loopback
 from tests.access.keyed import bearing, guarded, new_key
 from tests.served import open_to_all, problem, served_with
 
@@ -71,14 +71,17 @@ def test_readiness_gives_its_reasons_to_operators_alone(module_database_url: str
         told = shop.get("/readyz").json()
         assert (told["access"], bool(told["not_ready"])) == ("keys", True)
         for headers in ({}, bearing("x"), bearing(new_key(module_database_url, "staff"))):
-            answer = httpx.get(f"{shop.http.base_url}/readyz", headers=headers)
+            answer = loopback.get(f"{shop.http.base_url}/readyz", headers=headers)
             assert (answer.status_code, answer.json()["not_ready"]) == (503, {})
     with served_with(open_to_all(module_database_url)) as shop:
         assert shop.get("/readyz").json()["access"] == "open"
 
 
 def test_what_a_client_says_of_itself_counts_for_nothing_without_a_proxy(module_database_url: str) -> None:
-    with guarded(module_database_url, failures_per_minute=5) as shop, httpx.Client(base_url=shop.http.base_url) as eve:
+    with (
+        guarded(module_database_url, failures_per_minute=5) as shop,
+        loopback.Client(base_url=shop.http.base_url) as eve,
+    ):
         claims = [
             {"X-Forwarded-For": f"198.51.100.{number}", "X-Real-IP": f"198.51.100.{number}",
              "Forwarded": f"for=198.51.100.{number}", "X-Forwarded-Host": "evil.example", "X-Forwarded-Prefix": "/evil"}
@@ -104,7 +107,7 @@ def test_the_addresses_of_one_client_count_together(
 ) -> None:
     with (
         guarded(module_database_url, behind_proxy=True, failures_per_minute=5) as shop,
-        httpx.Client(base_url=shop.http.base_url, headers=bearing("x")) as eve,
+        loopback.Client(base_url=shop.http.base_url, headers=bearing("x")) as eve,
     ):
         for _ in range(5):
             eve.get("/orders", headers={"X-Forwarded-For": first})
@@ -112,7 +115,10 @@ def test_the_addresses_of_one_client_count_together(
 
 
 def test_wrong_keys_at_readyz_count_as_failures_and_probes_without_a_key_do_not(module_database_url: str) -> None:
-    with guarded(module_database_url, behind_proxy=True) as shop, httpx.Client(base_url=shop.http.base_url) as client:
+    with (
+        guarded(module_database_url, behind_proxy=True) as shop,
+        loopback.Client(base_url=shop.http.base_url) as client,
+    ):
         for address, sent, then in (("198.51.100.1", {}, 401), ("198.51.100.2", bearing("x"), 429)):
             origin = {"X-Forwarded-For": address}
             for _ in range(40):
@@ -124,11 +130,11 @@ def test_wrong_keys_at_readyz_count_as_failures_and_probes_without_a_key_do_not(
 def test_the_catalogue_and_metrics_are_open_where_the_settings_say_so(module_database_url: str) -> None:
     with guarded(module_database_url, public_catalog=True) as shop:
         base = shop.http.base_url
-        assert httpx.get(f"{base}/products").status_code == 200
-        assert httpx.get(f"{base}/orders").status_code == 401
-        assert httpx.get(f"{base}/metrics").status_code == 200  # a client on loopback
+        assert loopback.get(f"{base}/products").status_code == 200
+        assert loopback.get(f"{base}/orders").status_code == 401
+        assert loopback.get(f"{base}/metrics").status_code == 200  # a client on loopback
     with guarded(module_database_url, behind_proxy=True, docs="off") as shop:
-        assert httpx.get(f"{shop.http.base_url}/metrics").status_code == 401
+        assert loopback.get(f"{shop.http.base_url}/metrics").status_code == 401
         for path in ("/docs", "/openapi.json", "/problems/not-found"):
             assert shop.get(path).status_code == 404
 
@@ -151,7 +157,7 @@ def test_an_account_that_sends_too_much_waits(database_url: str) -> None:
 
 
 def test_an_address_that_fails_too_often_waits_and_others_do_not(database_url: str) -> None:
-    with guarded(database_url, behind_proxy=True) as shop, httpx.Client(base_url=shop.http.base_url) as client:
+    with guarded(database_url, behind_proxy=True) as shop, loopback.Client(base_url=shop.http.base_url) as client:
         bad = bearing("x")
         for _ in range(30):
             # What a client claims about itself comes before what the proxy adds.

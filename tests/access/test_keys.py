@@ -6,7 +6,6 @@ import os
 import signal
 from datetime import UTC, datetime, timedelta
 
-import httpx
 import psycopg
 import pytest
 
@@ -17,6 +16,7 @@ from access.roles import ROLES, scopes_of, widened
 from access.tables import api_keys
 from contract.callers import SCOPES
 from contract.problems import Problem
+from tests import loopback
 from tests.access.keyed import bearing, guarded, new_key
 from tests.served import problem
 
@@ -61,7 +61,7 @@ def test_a_key_lets_its_owner_do_what_its_scopes_say(database_url: str) -> None:
     with guarded(database_url) as shop:
         product = shop.product()
         reading = bearing(new_key(database_url, "integration", ["products:read"]))
-        with httpx.Client(base_url=shop.http.base_url) as client:
+        with loopback.Client(base_url=shop.http.base_url) as client:
             assert problem(client.get("/products")) == (401, "unauthenticated")
             assert client.get("/products", headers=reading).status_code == 200
             refused = client.delete(f"/products/{product['id']}", headers=reading)
@@ -72,7 +72,7 @@ def test_a_key_lets_its_owner_do_what_its_scopes_say(database_url: str) -> None:
 
 @pytest.mark.parametrize("header", ["", "Bearer", "Bearer x", "Basic b2s6bGl2ZQ==", "Bearer " + "k" * 65, "bearer\ta"])
 def test_a_request_without_a_valid_key_is_refused(module_database_url: str, header: str) -> None:
-    with guarded(module_database_url) as shop, httpx.Client(base_url=shop.http.base_url) as client:
+    with guarded(module_database_url) as shop, loopback.Client(base_url=shop.http.base_url) as client:
         answer = client.post("/orders", headers={"Authorization": header}, content=b"{not json")
         assert problem(answer) == (401, "unauthenticated")
         assert answer.headers["www-authenticate"] == "Bearer"
@@ -98,15 +98,51 @@ def test_a_revoked_key_is_refused_by_a_process_whose_clock_is_behind(database_ur
     asyncio.run(use_it_after_revoking())
 
 
+def counted(connection: psycopg.Connection) -> object:
+    return connection.execute("SELECT version FROM access.api_keys_version").fetchone()
+
+
+@pytest.mark.parametrize("column", [column.name for column in api_keys.columns])
+def test_each_change_of_a_key_but_the_hour_of_its_use_raises_the_version(database_url: str, column: str) -> None:
+    new_key(database_url, "staff")
+    with psycopg.connect(database_url) as connection:
+        before = counted(connection)
+        connection.execute(f"UPDATE access.api_keys SET {column} = {column}".encode())
+        assert (counted(connection) == before) == (column == "last_used_hour")
+
+
 @pytest.mark.parametrize(
     "change",
     [
-        "name = 'other'",
-        "role = 'operator'",
-        "scopes = '{}'",
-        "revoked_at = now()",
-        "expires_at = now()",
-        "account = 'x'",
+        (
+            "INSERT INTO access.api_keys (id, account, name, sha256, role, scopes, created_by) "
+            "VALUES ('x', 'x', 'x', '', 'staff', '{}', 'x')"
+        ),
+        "DELETE FROM access.api_keys",
+        "TRUNCATE access.api_keys",
+        "SET session_replication_role = replica; DELETE FROM access.api_keys",
+    ],
+)
+def test_keys_that_come_and_go_raise_the_version(database_url: str, change: str) -> None:
+    new_key(database_url, "staff")
+    with psycopg.connect(database_url) as connection:
+        before = counted(connection)
+        connection.execute(change.encode())
+        assert counted(connection) not in {before, None}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE access.api_keys SET role = 'operator'",
+        "UPDATE access.api_keys SET scopes = '{}'",
+        "UPDATE access.api_keys SET revoked_at = now()",
+        "UPDATE access.api_keys SET expires_at = now()",
+        "DELETE FROM access.api_keys",
+        # Whatever somebody does to the row of the version, a change of a key is noticed.
+        "UPDATE access.api_keys SET revoked_at = now(); UPDATE access.api_keys_version SET version = version - 1",
+        "DELETE FROM access.api_keys; DELETE FROM access.api_keys_version",
+        "DELETE FROM access.api_keys_version; DELETE FROM access.api_keys",
     ],
 )
 def test_keys_are_read_again_only_when_one_has_changed(database_url: str, change: str) -> None:
@@ -126,11 +162,32 @@ def test_keys_are_read_again_only_when_one_has_changed(database_url: str, change
                 connection.execute("UPDATE access.api_keys SET last_used_hour = now()")
                 await holder.refresh()
                 assert await found() is first
-                connection.execute(f"UPDATE access.api_keys SET {change}".encode())
+                connection.execute(change.encode())
             await holder.refresh()
             assert await found() is not first
 
     asyncio.run(look_twice())
+
+
+def test_keys_are_read_again_on_a_new_connection(database_url: str) -> None:
+    async def lose_the_connection() -> None:
+        text = (await create(database_url, Wanted("till", "staff"), {"kind": "cli", "id": "0"})).text
+        holder = KeyHolder(database_url)
+        async with holder.kept_current():
+            with psycopg.connect(database_url, autocommit=True) as connection:
+                # A restored database may have the same version, of other keys.
+                connection.execute("ALTER TABLE access.api_keys DISABLE TRIGGER count_change")
+                connection.execute("UPDATE access.api_keys SET revoked_at = now()")
+                await holder.refresh()
+                assert (await holder.find(text)).role == "staff"
+                query = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'orders keys'"
+                connection.execute(f"{query} AND datname = current_database()".encode())
+            await holder.refresh()  # notices that the connection is gone
+            await holder.refresh()
+            with pytest.raises(Problem, match="was revoked"):
+                await holder.find(text)
+
+    asyncio.run(lose_the_connection())
 
 
 def test_no_caller_waits_long_for_a_server_that_has_fallen_silent(database_url: str) -> None:

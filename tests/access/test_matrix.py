@@ -11,6 +11,7 @@ import pytest
 from access import keys
 from access.roles import ROLES, widened
 from contract.callers import SCOPES, requirement_of
+from tests import loopback
 from tests.access.keyed import bearing, guarded, new_key
 from tests.projecting import projected
 from tests.served import Shop
@@ -105,6 +106,12 @@ def expected(row: Row, kind: str, scopes: frozenset[str], target: str) -> str:
     return "in"
 
 
+def targets_of(row: Row) -> tuple[str, ...]:
+    """All targets, or one of them where the requests would not differ."""
+    names_one = "{id}" in row.path and not row.path.startswith("/keys")
+    return TARGETS if names_one or (row.method, row.path) == ("POST", "/orders") else TARGETS[:1]
+
+
 def asked(house: House, client: httpx.Client, row: Row, target: str, headers: dict[str, str]) -> httpx.Response:
     kind = row.path.strip("/").partition("/")[0].removesuffix("s")
     ids = house.ids[target]
@@ -120,10 +127,10 @@ def test_no_cell_of_the_matrix_differs(house: House) -> None:
     addresses = itertools.count()
     head = house.shop.head()
     differing, cells = [], 0
-    with httpx.Client(base_url=house.shop.http.base_url) as client:
+    with loopback.Client(base_url=house.shop.http.base_url) as client:
         for row in ROWS:
             for caller, (headers, kind, scopes) in house.callers.items():
-                for target in TARGETS:
+                for target in targets_of(row):
                     number = next(addresses)
                     sent = headers | {"X-Forwarded-For": f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}"}
                     answer = asked(house, client, row, target, sent)
@@ -167,7 +174,7 @@ def test_head_is_guarded_as_get_is(house: House) -> None:
     for row in ROWS:
         if row.method == "GET" and row.scope not in {"-", "any"}:
             path = row.path.replace("{id}", MISSING)
-            answer = httpx.head(
+            answer = loopback.head(
                 f"{house.shop.http.base_url}{path}", headers={"X-Forwarded-For": f"10.9.9.{ROWS.index(row)}"}
             )
             assert answer.status_code == 401, path

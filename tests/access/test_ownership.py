@@ -14,6 +14,7 @@ from uuid import uuid4
 import httpx
 import pytest
 
+from tests import loopback
 from tests.access.keyed import bearing, guarded, new_key
 from tests.builders import wait_until
 from tests.projecting import projected, sweep
@@ -44,7 +45,10 @@ def house(module_database_url: str) -> Iterator[House]:
         orders = [shop.order((product, 1), user_id=user)["id"] for user in users]
         keys = [bearing(new_key(module_database_url, "customer", user_id=user)) for user in users]
         base = shop.http.base_url
-        with httpx.Client(base_url=base, headers=keys[0]) as ada, httpx.Client(base_url=base, headers=keys[1]) as bob:
+        with (
+            loopback.Client(base_url=base, headers=keys[0]) as ada,
+            loopback.Client(base_url=base, headers=keys[1]) as bob,
+        ):
             ada.get("/orders", headers={"Sync-Token": str(shop.head()), "Prefer": "wait=20"}).raise_for_status()
             yield House(shop, ada, bob, *users, *orders, product["sku"])
 

@@ -8,6 +8,7 @@ import httpx
 import psycopg
 
 from access import keys
+from tests import loopback
 from tests.access.keyed import bearing, new_key
 from tests.access.test_matrix import ROWS
 from tests.builders import wait_until
@@ -35,7 +36,7 @@ def test_secrets_are_in_no_log_answer_metric_or_process_list(database_url: str, 
         with psycopg.connect(database_url) as connection:
             # The writer fails at this with a traceback in the log.
             connection.execute("ALTER TABLE log.events ADD CONSTRAINT broken CHECK (type <> 'UserRegistered')")
-        with httpx.Client(base_url=url, timeout=30, limits=httpx.Limits(max_keepalive_connections=0)) as client:
+        with loopback.Client(base_url=url, timeout=30, limits=httpx.Limits(max_keepalive_connections=0)) as client:
             for secret in secrets:
                 body = {"name": "x", "email": f"{keys.make().id}@example.org"}
                 for headers in (bearing(secret), {"Authorization": secret}, {"Authorization": f"Basic {secret}"}):

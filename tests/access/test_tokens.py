@@ -7,7 +7,6 @@ import time
 from collections.abc import Iterator
 from uuid import uuid4
 
-import httpx
 import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
@@ -15,6 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from access.issuer import IssuerKeys
 from contract.problems import Problem
+from tests import loopback
 from tests.access.issuing_tokens import AUDIENCE, Issuer, issuing
 from tests.access.keyed import bearing, guarded
 from tests.builders import wait_until
@@ -127,7 +127,7 @@ def test_hostile_tokens_are_refused_and_nothing_is_fetched_for_them(shop: Shop, 
     assert len(tokens) >= 60
     shop.get("/products", headers=bearing(jwt.encode(issuer.claims(), issuer.rsa, "RS256", {"kid": "first"})))
     asked = len(issuer.asked)
-    with httpx.Client(base_url=shop.http.base_url) as client:
+    with loopback.Client(base_url=shop.http.base_url) as client:
         for number, (name, token) in enumerate(tokens.items()):
             # Each from another address: an address may fail 30 times a minute.
             headers = {"Authorization": b"Bearer " + token.encode("latin-1"), "X-Forwarded-For": f"198.51.100.{number}"}

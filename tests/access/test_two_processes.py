@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from typing import NamedTuple, Self
 
-import httpx
 import pytest
 
+from tests import loopback
 from tests.access.keyed import bearing, new_key
 from tests.builders import wait_until
 from tests.served import NO_REDIS
@@ -34,7 +34,7 @@ class Load:
         self._threads = [threading.Thread(target=self._read, args=(url, key)) for url in urls for _ in range(CLIENTS)]
 
     def _read(self, url: str, key: str) -> None:
-        with httpx.Client(base_url=url, headers=bearing(key), timeout=30) as client:
+        with loopback.Client(base_url=url, headers=bearing(key), timeout=30) as client:
             while not self._stopping.wait(0.01):
                 sent = time.monotonic()
                 self.answers[url].append(Answered(sent, client.get("/products?limit=1").status_code))
@@ -79,7 +79,7 @@ def operator(module_database_url: str) -> dict[str, str]:
 
 
 def made(url: str, operator: dict[str, str]) -> dict[str, str]:
-    key: dict[str, str] = httpx.post(f"{url}/keys", json={"name": "till", "role": "staff"}, headers=operator).json()
+    key: dict[str, str] = loopback.post(f"{url}/keys", json={"name": "till", "role": "staff"}, headers=operator).json()
     return key
 
 
@@ -89,7 +89,7 @@ def test_a_revoked_key_is_refused_everywhere_in_the_promised_time(urls: list[str
         key = made(here, operator)
         with Load(urls, key["key"]) as load:
             time.sleep(1)
-            httpx.delete(f"{here}/keys/{key['id']}", headers=operator).raise_for_status()
+            loopback.delete(f"{here}/keys/{key['id']}", headers=operator).raise_for_status()
             revoked = time.monotonic()
             wait_until(lambda: load.answers[there][-1].status == 401, 10, "the other process refuses it")
             time.sleep(0.5)
@@ -105,10 +105,13 @@ def test_no_request_is_refused_while_a_key_and_its_successor_overlap(urls: list[
     old = made(here, operator)
     with Load(urls, old["key"]) as load:
         time.sleep(0.5)
-        rotated = httpx.post(f"{here}/keys/{old['id']}/rotate", json={"overlap_hours": 1}, headers=operator)
+        rotated = loopback.post(f"{here}/keys/{old['id']}/rotate", json={"overlap_hours": 1}, headers=operator)
         new = rotated.raise_for_status().json()["key"]
         # Also by the process that has not read the new key yet.
-        assert [httpx.get(f"{url}/products", headers=bearing(new)).status_code for url in (there, here)] == [200, 200]
+        assert [loopback.get(f"{url}/products", headers=bearing(new)).status_code for url in (there, here)] == [
+            200,
+            200,
+        ]
         with Load(urls, new) as newer:
             time.sleep(2.5)
     for answered in (*load.answers.values(), *newer.answers.values()):

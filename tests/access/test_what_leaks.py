@@ -10,6 +10,7 @@ from typing import NamedTuple
 import httpx
 import pytest
 
+from tests import loopback
 from tests.access.keyed import bearing, new_key
 from tests.builders import wait_until
 from tests.served import NO_REDIS
@@ -55,7 +56,7 @@ def service(
 def test_a_key_in_the_wrong_place_is_neither_taken_nor_logged(service: Service) -> None:
     text = new_key(service.database_url, "operator")
     url = service.url
-    with httpx.Client(base_url=url) as client:
+    with loopback.Client(base_url=url) as client:
         for answer in (
             client.get("/orders", params={"key": text}),
             client.get("/orders", params={"access_token": text}),
@@ -83,7 +84,7 @@ def test_a_key_in_the_wrong_place_is_neither_taken_nor_logged(service: Service) 
 def test_no_request_forges_a_line_of_the_log_or_moves_a_terminal(service: Service) -> None:
     before = len(service.process.log)
     sent = HOSTILE.encode()
-    with httpx.Client(base_url=service.url) as client:
+    with loopback.Client(base_url=service.url) as client:
         for path in ("/orders/{}", "/users/{}/events", "/{}", "/keys/{}/rotate"):
             for method in ("GET", "POST"):
                 client.request(method, path.format("".join(f"%{byte:02x}" for byte in sent)), headers=service.operator)

@@ -30,6 +30,7 @@ from eventlog.connecting import connect
 from projector.connecting import connect as projecting
 from projector.loop import Loop
 from projector.projections.shop import SHOP
+from tests import loopback
 
 WITHOUT_EVENTS = ["crud", "crud_tuned"]
 
@@ -57,7 +58,7 @@ def served(
     process.start()
     try:
         process.wait_until_answers(f"http://127.0.0.1:{port}/healthz")
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}") as client:
+        with loopback.Client(base_url=f"http://127.0.0.1:{port}") as client:
             yield client, url
     finally:
         process.stop()

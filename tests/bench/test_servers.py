@@ -12,6 +12,7 @@ import pytest
 from bench.process import Process
 from bench.serve_behind import SERVERS
 from bench.stage import ROOT, free_port
+from tests import loopback
 from tests.served import NO_REDIS, problem
 
 
@@ -27,7 +28,7 @@ def client(request: pytest.FixtureRequest, module_database_url: str, tmp_path: P
     process.start()
     try:
         process.wait_until_answers(f"{url}/healthz")
-        with httpx.Client(base_url=url) as client:
+        with loopback.Client(base_url=url) as client:
             yield client
     finally:
         process.stop()

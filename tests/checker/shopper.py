@@ -7,6 +7,7 @@ from typing import Any, Self
 
 import httpx
 
+from tests import loopback
 from tests.checker.history import Attempt, Command, History, Outcome, Read, send
 
 ANSWER_SECONDS_MAX = 30.0
@@ -37,7 +38,7 @@ class Shopper:
     def http(self) -> httpx.Client:
         url = self._url()
         if url not in self._clients:
-            self._clients[url] = httpx.Client(base_url=url, timeout=self._seconds_max)
+            self._clients[url] = loopback.Client(base_url=url, timeout=self._seconds_max)
         return self._clients[url]
 
     def once(self, method: str, path: str, body: dict[str, Any] | None = None, key: str | None = None) -> Attempt:

@@ -8,6 +8,7 @@ import psycopg
 import pytest
 
 from service import first_key
+from tests import loopback
 from tests.access.keyed import guarded
 
 
@@ -19,7 +20,7 @@ def url(module_database_url: str) -> Iterator[str]:
 
 def visit(url: str, token: str, method: str = "GET") -> tuple[httpx.Response, httpx.Response]:
     """The answer to the link, and what the same browser sees of the console then."""
-    with httpx.Client(base_url=url) as browser:
+    with loopback.Client(base_url=url) as browser:
         return browser.request(method, "/console/sign-in", params={"token": token}), browser.get("/console/events")
 
 

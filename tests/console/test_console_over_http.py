@@ -2,12 +2,15 @@
 
 import re
 from collections.abc import Iterator
+from importlib import metadata
 
 import psycopg
 import pytest
 from starlette.routing import compile_path
 
+from console import words
 from console.app import PAGES
+from database.sessions import SERVER_VERSION_MIN
 from service.settings import Settings
 from tests.console.shop import HOSTILE, Made, hostile_shop, paths
 from tests.served import NO_REDIS, served_with
@@ -45,6 +48,7 @@ def test_no_text_of_the_shop_becomes_markup(made: Made) -> None:
         assert "<script>" not in text, path
         assert '<b hx-get="/pwn"' not in text, path
         assert " style=" not in text, path
+        assert not set(text) & set("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"), path
 
 
 def test_a_path_without_a_page_says_so_and_leads_to_the_overview(made: Made) -> None:
@@ -96,10 +100,27 @@ def test_what_is_typed_into_the_search_leads_to_the_page(made: Made) -> None:
             assert answer.status_code == 200  # the SKU and the user's external_id are the same text
 
 
-def test_secrets_are_not_in_the_configuration(made: Made) -> None:
+def test_the_configuration_says_what_each_setting_means_and_which_servers_run(made: Made) -> None:
     text = made.shop.get("/console/configuration").text
-    assert "DATABASE_URL" in text
-    assert "not set" in text
+    for name in Settings.model_fields:
+        assert f">{name.upper()}<" in text
+        assert str(words.code(Settings.meaning(name))) in text
+    versions = dict(re.findall(r"<dt>([\w ]+)</dt><dd>([\w. ]+)", text))
+    ((postgresql,),) = made.shop.rows("SHOW server_version")
+    assert versions["PostgreSQL"].strip() == postgresql
+    assert versions["Redis or Valkey"] == "does not answer"
+    assert versions["SQLAlchemy"].strip() == metadata.version("sqlalchemy")
+    assert f"{SERVER_VERSION_MIN} or newer" in text
+
+
+def test_the_configuration_is_shown_while_postgresql_is_away_and_without_passwords() -> None:
+    away = "postgresql://orders:hunter2@127.0.0.1:1/orders"
+    settings = Settings(database_url=away, redis_url=NO_REDIS, allow_unsafe_database=True, console=True, no_auth=True)
+    with served_with(settings) as shop:
+        text = shop.get("/console/configuration").text
+    assert re.search(r"<dt>PostgreSQL</dt><dd>does not answer", text)
+    assert "postgresql://orders:***@127.0.0.1:1/orders" in text
+    assert "hunter2" not in text
 
 
 def test_a_form_leads_back_to_no_other_site(made: Made) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
+from tests import loopback
 from tests.access.keyed import bearing, guarded, new_key
 
 _ADDRESSES = itertools.count(1)
@@ -19,7 +20,7 @@ def url(module_database_url: str) -> Iterator[str]:
 
 @pytest.fixture
 def browser(url: str) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=url) as client:
+    with loopback.Client(base_url=url) as client:
         yield client
 
 
@@ -33,7 +34,7 @@ def proxied_url(module_database_url: str) -> Iterator[str]:
 def stranger(proxied_url: str) -> Iterator[httpx.Client]:
     """A client with an address of its own, so that failures of other tests do not count."""
     address = {"X-Forwarded-For": f"192.0.2.{next(_ADDRESSES) % 200}"}
-    with httpx.Client(base_url=proxied_url, headers=address) as client:
+    with loopback.Client(base_url=proxied_url, headers=address) as client:
         yield client
 
 
@@ -163,7 +164,7 @@ def test_a_part_that_refreshes_itself_has_the_stranger_load_the_whole_page(stran
 
 
 def test_an_address_that_fails_too_often_waits_but_a_good_key_signs_in(database_url: str) -> None:
-    with guarded(database_url, console=True) as shop, httpx.Client(base_url=str(shop.http.base_url)) as stranger:
+    with guarded(database_url, console=True) as shop, loopback.Client(base_url=str(shop.http.base_url)) as stranger:
         answers = [sign_in(stranger, f"ok_live_{number}") for number in range(40)]
         assert answers[-1].status_code == 429
         assert int(answers[-1].headers["retry-after"]) > 0

@@ -55,6 +55,22 @@ def test_every_body_has_examples_that_keep_to_its_schema(whose: str, media: dict
         validate(example, media["schema"])
 
 
+@pytest.mark.parametrize(("whose", "media"), list(contents()), ids=lambda it: it if isinstance(it, str) else "")
+def test_every_body_has_an_example_where_postman_looks_for_it(whose: str, media: dict[str, Any]) -> None:
+    validate(media["example"], media["schema"])
+
+
+def test_no_two_operations_show_the_same_idempotency_key() -> None:
+    keys = [
+        parameter["example"]
+        for operations in DOCUMENT["paths"].values()
+        for operation in operations.values()
+        for parameter in operation.get("parameters", ())
+        if parameter["name"] == "Idempotency-Key"
+    ]
+    assert len(keys) == len(set(keys)) == 5
+
+
 def test_every_problem_has_an_example_that_keeps_to_the_schema() -> None:
     shown = DOCUMENT["components"]["examples"]
     assert shown.keys() == PROBLEMS.keys() == EXAMPLES.keys()

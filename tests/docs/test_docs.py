@@ -160,6 +160,13 @@ def test_every_setting_is_documented_and_no_other() -> None:
     assert documented == [name.upper() for name in Settings.model_fields]
 
 
+def test_every_setting_means_what_the_documentation_says() -> None:
+    for row in rows(text_of("docs/settings.md").partition("\n## ")[0]):
+        meaning, _, link = row[2].partition(". See [")
+        assert meaning == Settings.meaning(names(row[0])[0].lower())
+        assert not link or link.endswith(")")
+
+
 def test_every_variable_that_names_a_file_is_documented_and_no_other() -> None:
     documented = {
         names(row[0])[0]: names(row[1])[0] for row in rows(section("docs/settings.md", "## Secrets in files"))

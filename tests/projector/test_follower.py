@@ -254,3 +254,23 @@ def parked_by_an_older_release(database_url: str) -> str:
     with connect(database_url) as connection:
         Loop(replace(SHOP, on={**SHOP.on, UserRegistered: failing})).project(connection, 100)
     return stream
+
+
+def test_on_a_busy_log_it_looks_by_itself_also_after_a_small_batch_and_after_its_sweep(
+    follower: Follower, writing: Writing, other: Connection
+) -> None:
+    """On a busy log the bell rings seldom. Without it a look would come once a second only."""
+    follower.start()
+    follower.wake()
+    writing.user()
+    wait_until(lambda: all_is_projected(other), SOON, "its first sweep")
+    writing.history(orders=10)
+    follower.wake()
+    waits: list[float] = []
+    until = time.monotonic() + 3
+    while time.monotonic() < until:
+        writing.user()
+        began = time.monotonic()
+        wait_until(lambda: all_is_projected(other), SOON, "the event")
+        waits.append(time.monotonic() - began)
+    assert sum(wait > 0.3 for wait in waits) < 2, waits

@@ -44,6 +44,18 @@ def test_the_revenue_of_days_is_that_of_the_orders(writing: Writing, database_ur
     assert found[3] > 0, "something was cancelled"
 
 
+def test_sums_of_pieces_do_not_overflow(writing: Writing, database_url: str, other: Connection) -> None:
+    user = writing.user()
+    tea = writing.product(price=Decimal(1), stock=None)
+    for _ in range(2):
+        writing.cancel(writing.order(user, {tea: 2**31 - 1}), {1: 2**31 - 1})
+    sweep(database_url)
+    of_days = "SELECT sum(quantity), sum(cancelled_quantity) FROM reports.revenue_by_day"
+    of_lines = "SELECT sum(quantity), sum(cancelled_quantity) FROM reports.order_lines"
+    for statement in (of_days, of_lines):
+        assert other.execute(statement).fetchone() == (2**32 - 2, 2**32 - 2)
+
+
 def test_a_rebuild_keeps_the_views(writing: Writing, database_url: str, other: Connection) -> None:
     writing.history()
     sweep(database_url)

@@ -4,6 +4,7 @@ from typing import NamedTuple
 import httpx
 import pytest
 
+from tests import loopback
 from tests.projecting import projected
 from tests.served import open_to_all, served, served_with
 
@@ -27,4 +28,4 @@ def service(module_database_url: str) -> Iterator[Service]:
 
 def patient(url: str) -> httpx.Client:
     """A client whose reads wait for their Sync-Token as long as a busy machine may need."""
-    return httpx.Client(base_url=url, headers={"Prefer": "wait=20"}, timeout=30)
+    return loopback.Client(base_url=url, headers={"Prefer": "wait=20"}, timeout=30)

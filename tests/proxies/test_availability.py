@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
+from tests import loopback
 from tests.builders import wait_until
 from tests.proxies.conftest import Service
 from tests.proxies.running import PROXIES, Texts, running
@@ -56,13 +57,13 @@ def register(client: httpx.Client, url: str) -> float:
 def waited(url: str) -> str:
     """The answer to a read that waits longer than a sender may take."""
     ahead = {"Sync-Token": "1000000", "Prefer": "wait=12"}
-    return str(httpx.get(f"{url}/users", headers=ahead, timeout=30).json()["code"])
+    return str(loopback.get(f"{url}/users", headers=ahead, timeout=30).json()["code"])
 
 
 def test_slow_senders_are_cut_off_and_others_served_meanwhile(
     service: Service, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    with ExitStack() as stack, ThreadPoolExecutor() as pool, httpx.Client(timeout=20) as shop:
+    with ExitStack() as stack, ThreadPoolExecutor() as pool, loopback.Client(timeout=20) as shop:
         urls = proxies(stack, service.url, tmp_path_factory, SHORTER)
         waiting = [pool.submit(waited, url) for url in urls.values()]
         slow: dict[str, list[SlowClient]] = {name: [] for name in urls}
@@ -97,7 +98,7 @@ def test_requests_go_to_the_process_that_listens(
 ) -> None:
     dead = str(free_port())
     changes = {old: new.replace("{dead}", dead) for old, new in ONE_IS_AWAY[name].items()}
-    with running(name, service.url, tmp_path_factory.mktemp(name), changes) as url, httpx.Client(timeout=20) as shop:
+    with running(name, service.url, tmp_path_factory.mktemp(name), changes) as url, loopback.Client(timeout=20) as shop:
         for _ in range(6):
             assert register(shop, url) < SERVED_WITHIN_SECONDS
 
@@ -105,7 +106,7 @@ def test_requests_go_to_the_process_that_listens(
 def refused(url: str) -> float:
     """Send a command that must fail because no API listens; returns the seconds that it took."""
     began = time.monotonic()
-    assert httpx.post(f"{url}/users", json={}, timeout=20).status_code in {502, 503, 504}
+    assert loopback.post(f"{url}/users", json={}, timeout=20).status_code in {502, 503, 504}
     return time.monotonic() - began
 
 
@@ -115,7 +116,7 @@ def test_a_proxy_answers_soon_without_an_api_and_finds_it_again(
     environment = {"DATABASE_URL": service.database_url, "REDIS_URL": NO_REDIS, "ALLOW_UNSAFE_DATABASE": "1"}
     port = free_port()
     api = ServiceProcess("late", ["serve", "--port", str(port)], environment, tmp_path_factory.mktemp("late"))
-    with ExitStack() as stack, ThreadPoolExecutor() as pool, httpx.Client(timeout=20) as shop:
+    with ExitStack() as stack, ThreadPoolExecutor() as pool, loopback.Client(timeout=20) as shop:
         urls = proxies(stack, f"http://127.0.0.1:{port}", tmp_path_factory)
         assert max(pool.map(refused, urls.values())) < UNREACHABLE_SECONDS_MAX
         stack.callback(api.stop)

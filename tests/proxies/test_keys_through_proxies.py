@@ -8,6 +8,7 @@ from typing import NamedTuple
 import httpx
 import pytest
 
+from tests import loopback
 from tests.access.keyed import bearing, new_key
 from tests.builders import wait_until
 from tests.projecting import projected
@@ -34,7 +35,7 @@ class Site(NamedTuple):
     def client(self, key: str | None = None, address: str = "127.0.0.1", host: str = SITE) -> httpx.Client:
         """A client at an address of its own. Its reads wait for their Sync-Token."""
         headers = {"Host": host, "Prefer": "wait=20"} | (bearing(key) if key else {})
-        transport = httpx.HTTPTransport(local_address=address)
+        transport = httpx.HTTPTransport(local_address=address, verify=loopback.NO_TLS)
         return httpx.Client(base_url=self.url, headers=headers, timeout=30, transport=transport)
 
 
@@ -69,7 +70,7 @@ def api(module_database_url: str, tmp_path_factory: pytest.TempPathFactory) -> I
         try:
             wait_until(lambda: answers(f"{url}/healthz"), START_SECONDS_MAX, "an API that answers")
             user = {"name": "Ada", "email": f"{uuid.uuid4()}@example.org"}
-            made = httpx.post(f"{url}/users", json=user, headers=bearing(operator)).raise_for_status().json()
+            made = loopback.post(f"{url}/users", json=user, headers=bearing(operator)).raise_for_status().json()
             customer = new_key(module_database_url, "customer", user_id=made["id"])
             yield Api(url, module_database_url, operator, customer, made["id"])
         finally:

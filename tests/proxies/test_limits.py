@@ -46,6 +46,11 @@ def test_a_proxy_waits_longer_than_the_api_and_reuses_no_connection_that_the_api
     assert number(file, IDLE_SECONDS[file]) < Settings.model_fields["keep_alive"].default
 
 
+@pytest.mark.parametrize("file", IDLE_SECONDS)
+def test_a_file_says_when_the_api_closes_an_idle_connection(file: str) -> None:
+    assert number(file, r"after (\d+) idle seconds") == Settings.model_fields["keep_alive"].default
+
+
 @pytest.mark.parametrize("file", BODY_MEBIBYTES)
 def test_the_api_refuses_a_large_body_before_the_proxy_does(file: str) -> None:
     assert number(file, BODY_MEBIBYTES[file]) * 1024 * 1024 > BODY_BYTES_MAX

@@ -91,7 +91,5 @@ def filters_of(listing: Listing) -> Iterator[tuple[tuple[str, object], ...]]:
         yield from (((name, value),) for value in values)
 
 
-def every_statement(reads: Reads) -> Iterator[Sent]:
-    yield from lookups(reads)
-    for name, listing in listings(reads).items():
-        yield from pages(name, listing)
+def every_statement(reads: Reads, lists: Mapping[str, Listing]) -> list[Sent]:
+    return [*lookups(reads), *(sent for name, listing in lists.items() for sent in pages(name, listing))]

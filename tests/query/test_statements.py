@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 import psycopg
@@ -13,13 +13,14 @@ from psycopg._queries import MAX_CACHED_STATEMENT_LENGTH
 
 from contract.callers import EVERYONE
 from query.database import Reads
+from query.listing import Listing
 from query.lookup import Lookup
 from query.sync import Sync
 from query.views import order_view
 from readmodel.shop import METADATA as SHOP
 from readmodel.shop import orders
 from tests.query.rows import Rows
-from tests.query.statements import every_statement, listings, pages
+from tests.query.statements import Sent, every_statement, listings, pages
 
 # What a backend holds or waits for, once it waits.
 LOCKS = """
@@ -30,6 +31,17 @@ WHERE pid = %s AND relation::regclass::text LIKE 'shop.%%'
 
 
 @pytest.fixture(scope="module")
+def lists(module_database_url: str) -> Mapping[str, Listing]:
+    """Each keeps the statements that it has compiled."""
+    return listings(Reads(module_database_url))
+
+
+@pytest.fixture(scope="module")
+def statements(module_database_url: str, lists: Mapping[str, Listing]) -> list[Sent]:
+    return every_statement(Reads(module_database_url), lists)
+
+
+@pytest.fixture(scope="module")
 def swap(module_database_url: str) -> Iterator[psycopg.Connection]:
     """A transaction that holds the checkpoint, as the end of a replay does."""
     with psycopg.connect(module_database_url) as connection:
@@ -37,9 +49,8 @@ def swap(module_database_url: str) -> Iterator[psycopg.Connection]:
         yield connection
 
 
-def test_the_checkpoint_is_the_first_table_of_every_statement(module_database_url: str) -> None:
+def test_the_checkpoint_is_the_first_table_of_every_statement(statements: list[Sent]) -> None:
     """Subqueries among the columns stand before it in the text, but PostgreSQL looks at FROM first."""
-    statements = list(every_statement(Reads(module_database_url)))
     assert len(statements) > 100
     for sent in statements:
         columns, found, rest = sent.statement.text.decode().partition("\nFROM shop.checkpoint")
@@ -50,14 +61,14 @@ def test_the_checkpoint_is_the_first_table_of_every_statement(module_database_ur
 
 
 def test_a_swap_holds_every_select_before_it_has_touched_another_table(
-    module_database_url: str, swap: psycopg.Connection
+    module_database_url: str, swap: psycopg.Connection, statements: list[Sent]
 ) -> None:
     with (
         psycopg.connect(module_database_url, autocommit=True) as reader,
         psycopg.connect(module_database_url, autocommit=True) as onlooker,
         ThreadPoolExecutor(1) as thread,
     ):
-        for sent in list(every_statement(Reads(module_database_url)))[::5]:
+        for sent in statements[::5]:
             answer = thread.submit(reader.execute, sent.with_values({}))
             while not (locks := onlooker.execute(LOCKS, [reader.info.backend_pid]).fetchall()):
                 assert not answer.done(), sent
@@ -110,14 +121,16 @@ async def test_token_and_data_are_of_one_moment(database_url: str, rows: Rows) -
             assert found.tag.startswith(f"{found.position}.")
 
 
-def test_statements_are_short_enough_for_psycopg_to_keep_them_parsed(module_database_url: str) -> None:
-    longest = max(len(sent.statement.text) for sent in every_statement(Reads(module_database_url)))
+def test_statements_are_short_enough_for_psycopg_to_keep_them_parsed(statements: list[Sent]) -> None:
+    longest = max(len(sent.statement.text) for sent in statements)
     assert longest <= MAX_CACHED_STATEMENT_LENGTH
 
 
-def test_every_list_is_ordered_by_its_sort_and_then_by_id_in_the_same_direction(module_database_url: str) -> None:
+def test_every_list_is_ordered_by_its_sort_and_then_by_id_in_the_same_direction(
+    lists: Mapping[str, Listing],
+) -> None:
     """On few rows an index hides a missing id: PostgreSQL walks it, and the id is its last column."""
-    for name, listing in listings(Reads(module_database_url)).items():
+    for name, listing in lists.items():
         for sent in pages(name, listing):
             assert sent.shape is not None
             table, key = listing._table.fullname, sent.shape.sort.removeprefix("-")

@@ -8,10 +8,9 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.service.prometheus import PROMTOOL, promtool
+from tests.service.prometheus import DEPLOY, PROMTOOL, promtool
 
 ROOT = Path(__file__).parents[2]
-DEPLOY = ROOT / "deploy/prometheus"
 RULES: list[dict[str, Any]] = [
     rule for group in yaml.safe_load((DEPLOY / "alerts.yml").read_text())["groups"] for rule in group["rules"]
 ]

@@ -3,28 +3,21 @@
 import contextlib
 import json
 import re
-import shutil
-import subprocess
 import time
-import urllib.parse
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-import yaml
 
+from tests import loopback
 from tests.access.keyed import guarded, new_key
 from tests.projector.worker_process import WorkerProcess
 from tests.served import Shop
-from tests.service.prometheus import PROMTOOL, promtool
+from tests.service.prometheus import DEPLOY, PROMETHEUS, PROMTOOL, prometheus, promtool
 from tests.service.test_dashboard import expressions
 from tests.system.stack import free_port
-
-ROOT = Path(__file__).parents[2]
-DEPLOY = ROOT / "deploy"
-START_SECONDS_MAX = 30
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +39,7 @@ def shop(
 
 
 def of_worker(port: int) -> str:
-    return httpx.get(f"http://127.0.0.1:{port}/metrics", timeout=10).text
+    return loopback.get(f"http://127.0.0.1:{port}/metrics", timeout=10).text
 
 
 def test_the_worker_measures_how_long_events_take_to_be_visible(shop: Shop, worker_port: int) -> None:
@@ -81,48 +74,21 @@ def test_the_metrics_keep_the_rules_of_prometheus(shop: Shop, worker_port: int) 
         promtool("check", "metrics", given=text.encode())
 
 
-@contextlib.contextmanager
-def prometheus(place: Path, shop: Shop, worker_port: int) -> Iterator[str]:
-    """A Prometheus with the configuration of deploy/, but other addresses and a shorter interval. Yields its URL."""
-    program = shutil.which("prometheus")
-    assert program, "prometheus is not installed, and CI is set"
-    shutil.copy(DEPLOY / "prometheus/alerts.yml", place)
-    configuration = yaml.safe_load((DEPLOY / "prometheus/prometheus.yml").read_text())
-    configuration["global"] = {"scrape_interval": "1s", "evaluation_interval": "1s"}
-    api = urllib.parse.urlsplit(str(shop.http.base_url)).netloc
-    targets = {"orders-api": api, "orders-worker": f"127.0.0.1:{worker_port}"}
-    for job in configuration["scrape_configs"]:
-        if authorization := job.get("authorization"):
-            authorization["credentials_file"] = str(place / "key")
-        job["static_configs"] = [{"targets": [targets[job["job_name"]]]}]
-    (place / "key").write_text(new_key(shop.database_url, "integration", ["metrics:read"]))
-    (place / "prometheus.yml").write_text(json.dumps(configuration))
-    port = free_port()
-    options = [f"--config.file={place}/prometheus.yml", f"--storage.tsdb.path={place}/data"]
-    with (place / "prometheus.log").open("wb") as log:
-        command = [program, *options, f"--web.listen-address=127.0.0.1:{port}"]
-        process = subprocess.Popen(command, stdout=log, stderr=log)
-    try:
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        process.terminate()
-        process.wait(20)
-
-
 def ask(url: str, expression: str) -> list[dict[str, Any]]:
-    answer = httpx.get(f"{url}/api/v1/query", params={"query": expression}, timeout=10).json()
+    answer = loopback.get(f"{url}/api/v1/query", params={"query": expression}, timeout=10).json()
     assert answer["status"] == "success", answer
     found: list[dict[str, Any]] = answer["data"]["result"]
     return found
 
 
-@PROMTOOL
+@PROMETHEUS
 def test_prometheus_reads_both_and_the_dashboard_finds_series_for_every_query(
     shop: Shop, worker_port: int, tmp_path: Path
 ) -> None:
-    if shutil.which("prometheus") is None:
-        pytest.skip("prometheus is not installed: apt-get install prometheus")
-    with prometheus(tmp_path, shop, worker_port) as url:
+    targets = {"orders-api": str(shop.http.base_url.netloc, "ascii"), "orders-worker": f"127.0.0.1:{worker_port}"}
+    key = new_key(shop.database_url, "integration", ["metrics:read"])
+    rules = (DEPLOY / "alerts.yml").read_text()
+    with prometheus(tmp_path, targets, rules, key) as url:
         left = expressions()
         until = time.monotonic() + 60
         while left or len(ask_when_up(url, "up == 1")) < 2:

@@ -9,11 +9,11 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
 import pytest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from service.http.sharing import GAUGE_SECONDS_MAX, SharedFigures
+from tests import loopback
 from tests.builders import wait_until
 from tests.served import NO_REDIS
 from tests.system.stack import free_port
@@ -23,7 +23,7 @@ COMMANDS = 40
 
 def counters(address: str) -> dict[str, float]:
     """The counters, from a connection of its own, which either process may accept."""
-    text = httpx.get(f"{address}/metrics", timeout=10).text
+    text = loopback.get(f"{address}/metrics", timeout=10).text
     found = re.findall(r"^(orders_\w+_total\S*) (\S+)$", text, re.MULTILINE)
     # There is no Redis, so the bell goes on failing. The scrapes themselves are requests to /metrics.
     return {
@@ -61,7 +61,7 @@ def address(database_url: str, tmp_path: Path) -> Iterator[str]:
 def test_two_processes_report_the_sum_of_their_counters(address: str) -> None:
     for number in range(COMMANDS):
         body = {"name": "Ada", "email": f"ada{number}@example.org"}
-        assert httpx.post(f"{address}/users", json=body, timeout=10).status_code == 201
+        assert loopback.post(f"{address}/users", json=body, timeout=10).status_code == 201
     wanted = dict.fromkeys(
         (
             'orders_commands_total{code="",command="RegisterUser",outcome="accepted"}',

@@ -17,7 +17,7 @@ from service.shown_settings import handed_on, shown
     ],
 )
 def test_a_url_is_shown_without_its_password(url: str) -> None:
-    told = {name: value for name, value, _ in shown(Settings(database_url=url, redis_url="redis://:hunter2@cache/0"))}
+    told = {it.name: it.value for it in shown(Settings(database_url=url, redis_url="redis://:hunter2@cache/0"))}
     assert "hunter2" not in str(told)
     assert "orders" in told["DATABASE_URL"]
     assert "cache" in told["REDIS_URL"]
@@ -25,7 +25,7 @@ def test_a_url_is_shown_without_its_password(url: str) -> None:
 
 def test_each_setting_has_a_source(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PORT", "8123")
-    told = {name: (value, source) for name, value, source in shown(Settings.load())}
+    told = {it.name: (it.value, it.source) for it in shown(Settings.load())}
     assert told["PORT"] == ("8123", "environment")
     assert told["LOG_LEVEL"] == ("info", "default")
     assert set(told) == {name.upper() for name in Settings.model_fields}
@@ -37,7 +37,7 @@ def test_a_source_is_named_by_where_the_value_stands(monkeypatch: pytest.MonkeyP
     (tmp_path / "redis").write_text("redis://cache/0")
     monkeypatch.setenv("log_format", "text")  # the default, but said; in small letters, which count too
     monkeypatch.setenv("REDIS_URL_FILE", str(tmp_path / "redis"))
-    told = {name: (value, source) for name, value, source in shown(Settings.load(port=8001))}
+    told = {it.name: (it.value, it.source) for it in shown(Settings.load(port=8001))}
     assert told["LOG_LEVEL"] == ("warning", ".env")
     assert told["LOG_FORMAT"] == ("text", "environment")
     assert told["REDIS_URL"] == ("redis://cache/0", "the file that REDIS_URL_FILE names")
@@ -49,7 +49,7 @@ def test_a_source_is_named_by_where_the_value_stands(monkeypatch: pytest.MonkeyP
 def test_a_child_process_knows_where_the_settings_of_its_parent_come_from(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in handed_on(Settings.load(port=8001), CONSOLE="1").items():
         monkeypatch.setenv(name, value)
-    told = {name: (value, source) for name, value, source in shown(Settings.load())}
+    told = {it.name: (it.value, it.source) for it in shown(Settings.load())}
     assert told["PORT"] == ("8001", "command line")
     assert told["CONSOLE"] == ("1", "orders up")
     assert told["LOG_LEVEL"] == ("info", "default")

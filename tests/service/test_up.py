@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -18,6 +19,7 @@ from urllib.request import urlopen
 import pytest
 
 from tests.builders import wait_until
+from tests.cluster import copy_cluster
 
 READY_SECONDS_MAX = 60
 STOP_SECONDS_MAX = 40
@@ -131,9 +133,10 @@ def command_line(pid: int) -> str:
 
 @pytest.fixture
 def start(place: Path) -> Iterator[Callable[[], Up]]:
-    """Start `orders up`, always on the same directory and port."""
+    """Start `orders up`, always on the same directory and port. The database is there, as from an earlier start."""
     started: list[Up] = []
     port = free_port()
+    copy_cluster(place / "my data")
 
     def start_one() -> Up:
         started.append(Up(place / "my data", port))
@@ -144,7 +147,10 @@ def start(place: Path) -> Iterator[Callable[[], Up]]:
         up.close()
 
 
-def test_it_serves_and_says_where_and_ctrl_c_leaves_the_data_and_no_process(start: Callable[[], Up]) -> None:
+def test_it_serves_and_says_where_and_ctrl_c_leaves_the_data_and_no_process(
+    start: Callable[[], Up], place: Path
+) -> None:
+    shutil.rmtree(place / "my data")
     up = start()
     up.wait_until_ready()
     assert up.health() == 200

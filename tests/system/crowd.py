@@ -10,6 +10,7 @@ from typing import Any, Self
 
 import httpx
 
+from tests import loopback
 from tests.checker.history import TAG_HEADER, Attempt, Command, History, Outcome, answered
 
 ANSWER_SECONDS_MAX = 60
@@ -25,11 +26,7 @@ class Crowd:
 
     def __init__(self, urls: Sequence[str], history: History) -> None:
         limits = httpx.Limits(max_connections=CONNECTIONS_MAX, max_keepalive_connections=CONNECTIONS_MAX)
-        # `verify`: without TLS, nobody has to read this machine's certificates.
-        self._clients = [
-            httpx.AsyncClient(base_url=url, limits=limits, timeout=ANSWER_SECONDS_MAX, verify=False)  # noqa: S501
-            for url in urls
-        ]
+        self._clients = [loopback.AsyncClient(base_url=url, limits=limits, timeout=ANSWER_SECONDS_MAX) for url in urls]
         self._turns = itertools.cycle(self._clients)
         self.history = history
 

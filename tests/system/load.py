@@ -14,9 +14,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from urllib.parse import urlsplit
 
-import httpx
-
 from bench.http_client import Answer, Connection, get, post
+from tests import loopback
 
 USERS, PRODUCTS = 50, 200
 CARTS = 1_000  # different bodies of POST /orders
@@ -66,7 +65,7 @@ class Load:
     def prepare(self) -> None:
         """Make users and products."""
         users, products = [], []
-        with httpx.Client(base_url=self._url, timeout=20) as shop:
+        with loopback.Client(base_url=self._url, timeout=20) as shop:
             for number in range(USERS):
                 made = shop.post("/users", json={"name": "Ada", "email": f"ada{number}@example.org"})
                 users.append(made.json()["id"])

@@ -20,8 +20,8 @@ import psycopg
 
 from service.embedded import PostgresServer, ValkeyServer
 from service.embedded.server import EmbeddedServer
-from service.migrate import upgrade
 from tests.builders import wait_until
+from tests.cluster import copy_cluster
 
 # The processes are of the same tree as the tests, whatever is installed.
 SURROUNDINGS = {"PATH": os.defpath, "PYTHONPATH": str(Path(__file__).parents[2]), "NO_AUTH": "1", "ALLOWED_HOSTS": "*"}
@@ -129,9 +129,9 @@ class Stack:
             for parent in (self.directory, *self.directory.parents):
                 with contextlib.suppress(PermissionError):
                     parent.chmod(parent.stat().st_mode | 0o011)
+            copy_cluster(self.postgres.data_dir)
             self.postgres.start()
             self.valkey.start()
-            upgrade(self.database_url)
             for number, port in enumerate(self._ports):
                 self.apis.append(self.service(f"api-{number}", "serve", "--port", str(port)))
             for number in range(self._workers):

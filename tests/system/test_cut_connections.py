@@ -14,6 +14,7 @@ import httpx
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
+from tests import loopback
 from tests.chance import chosen_seed
 from tests.command.driving import check_log
 from tests.command.proxy import Fault, Proxy
@@ -95,7 +96,7 @@ async def cut_again_and_again(stack: Stack, cuts: int, chance: random.Random) ->
         api = stack.service("cut", "serve", "--port", url.rpartition(":")[2], DATABASE_URL=as_url(proxy))
         api.start()
         try:
-            async with httpx.AsyncClient(base_url=url, timeout=30) as shop:
+            async with loopback.AsyncClient(base_url=url, timeout=30) as shop:
                 await until_healthy(shop)
                 number = 0
                 while proxy.hits < cuts:

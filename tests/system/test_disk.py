@@ -13,11 +13,11 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import httpx
 import psycopg
 import pytest
 
 from service.embedded.account import account_for
+from tests import loopback
 from tests.builders import wait_until
 from tests.chance import chosen_seed
 from tests.checker.check import assert_nothing_wrong
@@ -221,7 +221,7 @@ def out_of_room_again_and_again(
                 goes_on(stack, buyers)
                 with no_room(stack):
                     wait_until_refused(buyers)
-                    assert httpx.get(f"{stack.urls[0]}/orders").status_code in reads
+                    assert loopback.get(f"{stack.urls[0]}/orders").status_code in reads
                     time.sleep(FULL_SECONDS)
                 goes_on(stack, buyers)
         judge(stack, buyers)

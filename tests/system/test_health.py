@@ -6,10 +6,10 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-import httpx
 import psycopg
 import pytest
 
+from tests import loopback
 from tests.builders import wait_until
 from tests.system.freezing import frozen
 from tests.system.stack import Stack
@@ -18,7 +18,7 @@ VISIBLE_SECONDS_MAX = 10
 WELL_SECONDS_MAX = 30
 # Others need the processor.
 POLL_SECONDS = 0.3
-CLIENT = httpx.Client(timeout=VISIBLE_SECONDS_MAX)
+CLIENT = loopback.Client(timeout=VISIBLE_SECONDS_MAX)
 
 
 @pytest.fixture(scope="module")

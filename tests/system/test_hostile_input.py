@@ -7,9 +7,9 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
-import httpx
 import pytest
 
+from tests import loopback
 from tests.system.slow import SlowClient
 from tests.system.stack import Stack
 from tests.system.weighing import descriptors, resident_bytes
@@ -46,7 +46,7 @@ class Shop:
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
     with Stack(tmp_path_factory.mktemp("hostile"), workers=0) as stack:
-        with httpx.Client(base_url=stack.urls[0], timeout=10) as client:
+        with loopback.Client(base_url=stack.urls[0], timeout=10) as client:
             user = client.post("/users", json={"name": "Ada", "email": "ada@example.org"}).json()
             tea = {"sku": "tea", "name": "Tea", "price": "2.5", "currency": "EUR", "stock": 10}
             product = client.post("/products", json=tea).json()

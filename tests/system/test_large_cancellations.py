@@ -14,6 +14,7 @@ import httpx
 import msgspec
 import pytest
 
+from tests import loopback
 from tests.command.driving import driving, place
 from tests.system.stack import Stack
 
@@ -46,7 +47,7 @@ class Shop:
 
         def buy(number: int) -> None:
             items = [{"product_id": it, "quantity": 1} for it in self.products[number : number + 3]]
-            with httpx.Client(base_url=self.stack.urls[0], timeout=30) as http:
+            with loopback.Client(base_url=self.stack.urls[0], timeout=30) as http:
                 while not stop.wait(0.02):
                     sent = time.perf_counter()
                     self.statuses.add(http.post("/orders", json={"user_id": self.ada, "items": items}).status_code)
@@ -112,7 +113,7 @@ def test_large_cancellations_over_http_delay_no_small_order(shop: Shop) -> None:
 
     async def all_at_once() -> list[int]:
         limits = httpx.Limits(max_connections=len(shop.orders))
-        async with httpx.AsyncClient(base_url=shop.stack.urls[0], timeout=30, limits=limits) as http:
+        async with loopback.AsyncClient(base_url=shop.stack.urls[0], timeout=30, limits=limits) as http:
             return await asyncio.gather(*[cancel(http, order) for order in shop.orders])
 
     before = idle(shop)

@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from command.submission import Overloaded, Unavailable
+from tests import loopback
 from tests.command.driving import driving, execute, restock, rows, submission
 from tests.served import Shop, served
 
@@ -53,7 +54,7 @@ class Meanwhile:
         self._thread = threading.Thread(target=self._run)
 
     def _run(self) -> None:
-        with httpx.Client(base_url=self._shop.http.base_url, timeout=30) as http:
+        with loopback.Client(base_url=self._shop.http.base_url, timeout=30) as http:
             while not self._stop.is_set():
                 started = time.perf_counter()
                 self.statuses.add(self._do(http).status_code)
@@ -122,7 +123,7 @@ def test_many_long_streams_are_loaded_and_their_clients_served(database_url: str
 
     async def crowd(base_url: httpx.URL) -> None:
         limits = httpx.Limits(max_connections=CLIENTS)
-        async with httpx.AsyncClient(base_url=base_url, timeout=30, limits=limits) as http:
+        async with loopback.AsyncClient(base_url=base_url, timeout=30, limits=limits) as http:
             await asyncio.gather(*[buy(http, number) for number in range(MANY)])
 
     with served(database_url) as shop:

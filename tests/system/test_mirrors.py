@@ -67,10 +67,11 @@ def report(database_url: str, target_url: str, what: str, number: int) -> None:
     assert not found
 
 
+@pytest.mark.parametrize("database", ["SQLite", "PostgreSQL"])
 def test_a_mirror_that_is_killed_again_and_again_loses_nothing(
-    database_url: str, tmp_path: Path, is_long: bool
+    database_url: str, empty_database_url: str, tmp_path: Path, is_long: bool, database: str
 ) -> None:
-    target_url = f"sqlite:///{tmp_path / 'app.db'}"
+    target_url = f"sqlite:///{tmp_path / 'app.db'}" if database == "SQLite" else empty_database_url
     mirror = MirrorProcess(database_url, target_url, tmp_path / "mirror.log")
     chance = random.Random(chosen_seed())  # noqa: S311 - no secret
     with Writing(database_url) as writing, writing.traffic():
@@ -80,7 +81,7 @@ def test_a_mirror_that_is_killed_again_and_again_loses_nothing(
             mirror.kill()
         mirror.start()
     mirror.stop()
-    report(database_url, target_url, "kills of a mirror in SQLite", KILLS_LONG if is_long else KILLS)
+    report(database_url, target_url, f"kills of a mirror in {database}", KILLS_LONG if is_long else KILLS)
 
 
 def test_a_mariadb_that_is_killed_again_and_again_loses_nothing(

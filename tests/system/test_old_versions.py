@@ -10,7 +10,7 @@ from projector.loop import Loop
 from projector.projections.shop import SHOP
 from query.database import Reads
 from tests.builders import Writing
-from tests.query.statements import every_statement
+from tests.query.statements import every_statement, listings
 
 VERSIONS = 4_000  # as many as a busy worker makes in a minute
 BATCHES = 20
@@ -76,7 +76,8 @@ def test_no_command_and_no_batch_of_the_worker_reads_through_old_versions(busy_d
 
 
 def test_no_read_passes_over_old_versions(busy_database: str) -> None:
-    statements = list(every_statement(Reads(busy_database)))[::20]
+    reads = Reads(busy_database)
+    statements = every_statement(reads, listings(reads))[::20]
     before = pages_read(busy_database)
     with psycopg.connect(busy_database) as reader:
         for sent in statements:

@@ -12,6 +12,7 @@ from command.waiting import BATCH_COMMANDS_MAX, QUEUE_SECONDS_MAX, WAITING_MAX
 from command.writer import ANSWER_SECONDS_MAX, BATCH_SECONDS_MAX
 from query.database import CONNECTION_SECONDS_MAX
 from service.http.connections import REQUESTS_MAX
+from tests import loopback
 from tests.builders import wait_until
 from tests.system.freezing import frozen
 from tests.system.slow import SlowClient
@@ -95,7 +96,7 @@ def flood(stack: Stack, shop: httpx.Client, clients: list[SlowClient], name: str
 
 def test_a_full_queue_rejects_at_once_and_waiting_commands_are_answered(stack: Stack) -> None:
     (url,) = stack.urls
-    with httpx.Client(base_url=url, timeout=20) as shop:
+    with loopback.Client(base_url=url, timeout=20) as shop:
         for attempt in range(ATTEMPTS):
             first = shop.post("/users", json={"name": "First", "email": f"first{attempt}@example.org"})
             assert first.status_code == 201, first.text
@@ -114,7 +115,7 @@ def test_a_full_queue_rejects_at_once_and_waiting_commands_are_answered(stack: S
 
 def test_reads_without_room_are_rejected_at_once(stack: Stack) -> None:
     (url,) = stack.urls
-    with ExitStack() as closes, httpx.Client(base_url=url, timeout=20) as shop:
+    with ExitStack() as closes, loopback.Client(base_url=url, timeout=20) as shop:
         clients = [closes.enter_context(closing(SlowClient(url))) for _ in range(REQUESTS_MAX + PROBES)]
         assert shop.get("/users").status_code == 200
         with frozen(stack.postgres.pid):
@@ -131,7 +132,7 @@ def test_reads_without_room_are_rejected_at_once(stack: Stack) -> None:
 
 
 def test_commands_and_reads_fail_within_ten_seconds_of_a_frozen_database(stack: Stack) -> None:
-    with httpx.Client(base_url=stack.urls[0], timeout=20) as shop:
+    with loopback.Client(base_url=stack.urls[0], timeout=20) as shop:
         assert shop.get("/users").status_code == 200
         with frozen(stack.postgres.pid):
             for ask in (

@@ -15,6 +15,7 @@ from projector.parked import held_back
 from projector.projections.shop import SHOP
 from projector.replay import replay
 from projector.verify import verify
+from tests import loopback
 from tests.builders import append_events, new_event, wait_until
 from tests.served import Shop, problem
 from tests.system.stack import Stack
@@ -27,13 +28,13 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     with Stack(tmp_path_factory.mktemp("poison")) as stack:
         # The API looks every two seconds whether a worker listens, and may have looked before this one did.
         ready = f"{stack.urls[0]}/readyz"
-        wait_until(lambda: httpx.get(ready).json()["status"] == "ok", SOON, "all is well")
+        wait_until(lambda: loopback.get(ready).json()["status"] == "ok", SOON, "all is well")
         yield stack
 
 
 @pytest.fixture
 def shop(stack: Stack) -> Iterator[Shop]:
-    with httpx.Client(base_url=stack.urls[0], timeout=10) as client:
+    with loopback.Client(base_url=stack.urls[0], timeout=10) as client:
         yield Shop(client, stack.database_url)
 
 

@@ -22,6 +22,7 @@ import psycopg
 import pytest
 
 from bench import load
+from tests import loopback
 from tests.builders import wait_until
 from tests.chance import chosen_seed
 from tests.checker.check import assert_nothing_wrong
@@ -72,7 +73,7 @@ class Readers:
 
     def _run(self, url: str) -> None:
         token = orders = 0
-        with httpx.Client(base_url=url, timeout=READ_SECONDS_MAX) as http:
+        with loopback.Client(base_url=url, timeout=READ_SECONDS_MAX) as http:
             while not self._stopping.wait(PAUSE_SECONDS):
                 try:
                     products = http.get("/products", params={"limit": 100})

@@ -4,7 +4,6 @@ import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import httpx
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, seed, settings
@@ -14,6 +13,7 @@ from schemathesis import GenerationMode
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
+from tests import loopback
 from tests.access.keyed import bearing, new_key
 from tests.chance import chosen_seed
 from tests.system.stack import Stack
@@ -66,7 +66,7 @@ def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
     with Stack(tmp_path_factory.mktemp("schema"), environment=GUARDED) as stack:
         (url,) = stack.urls
         key = bearing(new_key(stack.database_url, "operator"))
-        with httpx.Client(base_url=url, timeout=10, headers=key) as client:
+        with loopback.Client(base_url=url, timeout=10, headers=key) as client:
             user = client.post("/users", json={"name": "Ada", "email": "ada@example.org"}).json()
             tea = {"sku": "tea", "name": "Tea", "price": "2.5", "currency": "EUR", "stock": 10**6}
             product = client.post("/products", json=tea).json()

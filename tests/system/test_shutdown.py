@@ -10,6 +10,7 @@ import httpx
 import psycopg
 import pytest
 
+from tests import loopback
 from tests.builders import wait_until
 from tests.system.freezing import frozen
 from tests.system.slow import SlowClient
@@ -33,7 +34,7 @@ def test_what_was_answered_is_in_the_log_and_nothing_else(stack: Stack) -> None:
     unanswered: list[str] = []
 
     def client(name: int) -> None:
-        with httpx.Client(base_url=url, timeout=20) as shop:
+        with loopback.Client(base_url=url, timeout=20) as shop:
             for number in range(100_000):
                 email = f"u{name}-{number}@example.org"
                 try:
@@ -77,7 +78,7 @@ def test_a_load_balancer_sees_that_it_stops_before_the_port_closes(tmp_path: Pat
         def readiness() -> tuple[int, set[str]] | None:
             """Status and reasons; None without an answer."""
             with suppress(httpx.TransportError):
-                answer = httpx.get(f"{url}/readyz", timeout=5)
+                answer = loopback.get(f"{url}/readyz", timeout=5)
                 return answer.status_code, set(answer.json()["not_ready"])
             return None
 
@@ -89,7 +90,7 @@ def test_a_load_balancer_sees_that_it_stops_before_the_port_closes(tmp_path: Pat
         while time.monotonic() - began < DELAY_SECONDS - 1:
             assert readiness() == (503, {"stopping"})
             user = {"name": "Ada", "email": f"ada{registered}@example.org"}
-            assert httpx.post(f"{url}/users", json=user).status_code == 201
+            assert loopback.post(f"{url}/users", json=user).status_code == 201
             registered += 1
             if registered == 1:
                 api.terminate()  # asked twice is asked once
@@ -103,11 +104,11 @@ def test_a_load_balancer_sees_that_it_stops_before_the_port_closes(tmp_path: Pat
 
 def test_slow_clients_and_a_frozen_database_do_not_delay_the_end(stack: Stack) -> None:
     (url,) = stack.urls
-    assert httpx.get(f"{url}/users").status_code == 200
+    assert loopback.get(f"{url}/users").status_code == 200
     told: list[httpx.Response] = []
 
     # Made before the clock runs: a client takes some time to be made, and must connect before the API ends.
-    http = httpx.Client(base_url=url, timeout=20)
+    http = loopback.Client(base_url=url, timeout=20)
 
     def ask(method: str, path: str, headers: dict[str, str], json: object = None) -> None:
         told.append(http.request(method, path, headers=headers, json=json))
@@ -167,7 +168,7 @@ def test_a_worker_stops_in_the_middle_of_its_work_and_the_next_one_goes_on(
         (url,) = stack.urls
 
         def register(name: str) -> int:
-            answer = httpx.post(f"{url}/users", json={"name": name, "email": f"{name}@example.org"}, timeout=20)
+            answer = loopback.post(f"{url}/users", json={"name": name, "email": f"{name}@example.org"}, timeout=20)
             return answer.status_code
 
         assert register("ada") == 201  # the bell rings, and the worker projects

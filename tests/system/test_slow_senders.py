@@ -7,12 +7,12 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from urllib.parse import urlsplit
 
-import httpx
 import pytest
 
 from contract.requests import BODY_BYTES_MAX
 from service.http.connections import HEAD_BYTES_MAX, HEADERS_MAX, REQUEST_SECONDS_MAX, URL_BYTES_MAX
 from service.http.reading import ANSWER_SECONDS_MAX
+from tests import loopback
 from tests.builders import wait_until
 from tests.system.freezing import frozen
 from tests.system.slow import SlowClient
@@ -56,7 +56,7 @@ def head_of(answer: bytes) -> bytes:
 
 def test_slow_senders_are_closed_and_others_are_served_meanwhile(stack: Stack) -> None:
     (url,), pid = stack.urls, stack.apis[0].pid
-    with ExitStack() as closes, httpx.Client(base_url=url) as shop:
+    with ExitStack() as closes, loopback.Client(base_url=url) as shop:
         assert shop.get("/users").status_code == 200
         memory, open_before = resident_bytes(pid), descriptors(pid)
         began = time.monotonic()
@@ -144,7 +144,7 @@ def test_an_endless_body_is_rejected_and_not_kept(stack: Stack) -> None:
             yield chunk
 
     headers = {"Content-Type": "application/json"}
-    answer = httpx.post(f"{stack.urls[0]}/users", content=body(), headers=headers, timeout=20)
+    answer = loopback.post(f"{stack.urls[0]}/users", content=body(), headers=headers, timeout=20)
     assert (answer.status_code, answer.json()["code"]) == (413, "body-too-large")
     assert peak < GROWTH_BYTES_MAX
 
@@ -160,6 +160,6 @@ def test_a_client_that_does_not_read_holds_no_memory(stack: Stack, is_long: bool
                 client.send(b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n" * 20)
             assert resident_bytes(pid) - memory < GROWTH_BYTES_MAX
             time.sleep(0.02)
-        assert httpx.get(f"{stack.urls[0]}/healthz").status_code == 200
+        assert loopback.get(f"{stack.urls[0]}/healthz").status_code == 200
         if is_long:
             wait_until(lambda: descriptors(pid) <= open_before + 2, ANSWER_SECONDS_MAX + 10, "they are hung up on")

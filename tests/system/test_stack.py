@@ -2,8 +2,7 @@
 
 from pathlib import Path
 
-import httpx
-
+from tests import loopback
 from tests.system.stack import Stack
 
 
@@ -19,8 +18,8 @@ def test_an_order_is_placed_and_read_after_every_part_was_killed(tmp_path: Path)
         stack.workers[0].start()
         stack.wait_until_ready()
         (url,) = stack.urls
-        made = httpx.post(f"{url}/users", json={"name": "Ada", "email": "ada@example.org"})
+        made = loopback.post(f"{url}/users", json={"name": "Ada", "email": "ada@example.org"})
         assert made.status_code == 201, made.text
         token = {"Sync-Token": made.headers["sync-token"]}
-        assert httpx.get(url + made.headers["location"], headers=token).json()["name"] == "Ada"
+        assert loopback.get(url + made.headers["location"], headers=token).json()["name"] == "Ada"
         assert stack.run("verify").returncode == 0

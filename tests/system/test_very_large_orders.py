@@ -17,6 +17,7 @@ import psycopg
 
 from command.products import AddProduct
 from eventlog.ids import new_id
+from tests import loopback
 from tests.builders import wait_until
 from tests.command.driving import driving, place
 from tests.system.stack import ServiceProcess, Stack
@@ -69,8 +70,7 @@ class Buyers:
         stop = threading.Event()
 
         def buy() -> None:
-            # `verify`: without TLS, nobody has to read this machine's certificates.
-            with httpx.Client(base_url=self.url, timeout=30, verify=False) as http:  # noqa: S501
+            with loopback.Client(base_url=self.url, timeout=30) as http:
                 while not stop.wait(PAUSE_SECONDS):
                     sent = time.perf_counter()
                     self.statuses.add(http.post("/orders", json=self.body).status_code)
@@ -184,7 +184,7 @@ class Shop:
     def pages(self, path: str) -> int:
         """Walk a list to its end; returns the number of entries."""
         count, link = 0, path
-        with httpx.Client(base_url=self.url, timeout=60) as http:
+        with loopback.Client(base_url=self.url, timeout=60) as http:
             while link:
                 answer = http.get(link)
                 assert answer.status_code == 200, answer.text

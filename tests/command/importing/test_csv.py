@@ -56,6 +56,28 @@ def test_semicolons_decimal_commas_and_carriage_returns_of_a_spreadsheet_are_rea
     assert stocked.ask("SELECT data->>'total' FROM log.events WHERE type = 'OrderPlaced'") == [("9.00",)]
 
 
+@pytest.mark.parametrize("five", ["5.0", "5.00", "5.0000", " 5 ", "5,0"])
+def test_a_whole_number_is_read_as_spreadsheets_and_dataframes_write_it(shop, five):
+    products = f"sku;description;unit_price;min_initial_stock\n tea ; Tea;{five};{five}\n"
+    orders = HEADER.replace(",", ";") + f"T1;{AT};ada;tea;{five};{five}\n"
+    files = {"users.csv": USERS, "products.csv": products, "orders.csv": orders}
+    assert shop.load(*[write(shop, name, content) for name, content in files.items()]).accepted == 3
+    assert shop.ask("SELECT data->>'total' FROM log.events WHERE type = 'OrderPlaced'") == [("25.00",)]
+
+
+@pytest.mark.parametrize(
+    "pieces", ["5.5", "5.05", "5.", "5.000", "1e3", "NaN", "\N{ARABIC-INDIC DIGIT FIVE}", "5.0.0", "1 000", ".0"]
+)
+def test_what_is_no_whole_number_of_pieces_is_refused_with_its_row(stocked, pieces):
+    stocked.load(write(stocked, "orders.csv", HEADER + f"T1,{AT},ada,milk,1,1\nT1,{AT},ada,tea,{pieces},4.50\n"))
+    assert [it["detail"] for it in stocked.rejected] == ["row 3, column quantity: Input should be a valid integer"]
+
+
+def test_a_cell_may_be_quoted_behind_a_blank(shop):
+    shop.load(write(shop, "users.csv", '"ID", "Name", "Email"\nada, "Ada, Countess", "ada@example.org"\n'))
+    assert shop.ask("SELECT data->>'name', data->>'email' FROM log.events") == [("Ada, Countess", "ada@example.org")]
+
+
 def test_a_quoted_cell_may_have_delimiters_quotes_and_line_ends(shop):
     name = 'Tea, "the best"\nof all'
     quoted = name.replace('"', '""')
@@ -134,6 +156,11 @@ def test_a_damaged_csv_file_is_named(shop, content):
     summary = shop.load(write(shop, "users.csv", content))
     assert len(summary.damaged) == 1
     assert [it["code"] for it in shop.rejected] == ["damaged-file"]
+
+
+def test_a_quote_that_is_never_closed_is_found_in_its_row(shop):
+    shop.load(write(shop, "users.csv", 'id,name\nada,"Ada,\nCountess"\nbob,"never closed\neve,Eve\n'))
+    assert [(it["line"], it["code"]) for it in shop.rejected] == [(4, "damaged-file")]
 
 
 @pytest.mark.parametrize(

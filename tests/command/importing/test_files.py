@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from command.importing.files import find, kind_of, read
+from command.importing.files import find, kind_of, left_out, read
 from command.importing.line import LINE_BYTES_MAX
 
 # Digests do not compress well, so that a share of the file is about the same share of the lines.
@@ -112,17 +112,19 @@ def test_of_a_folder_users_products_and_commands_are_taken_in_this_order(tmp_pat
         "products-1.jsonl",
         "users.jsonl",
         "dirty.jsonl",
-        "users.csv",
+        "Users.CSV",
         "users.txt",
         "orders.csv",
     ):
         (tmp_path / name).touch()
     (tmp_path / "users.jsonl.d").mkdir()
     assert [path.name for path in find(tmp_path)] == [
-        "users.csv", "users.jsonl", "products-1.jsonl", "products-2.jsonl", "commands.jsonl.gz", "orders.csv"
+        "Users.CSV", "users.jsonl", "products-1.jsonl", "products-2.jsonl", "commands.jsonl.gz", "orders.csv"
     ]  # fmt: skip
     kinds = ["users", "users", "products", "products", "commands", "commands"]
     assert [kind_of(path) for path in find(tmp_path)] == kinds
+    assert left_out(tmp_path) == ["dirty.jsonl"]
+    assert left_out(tmp_path / "dirty.jsonl") == []
 
 
 def test_numbered_parts_of_a_folder_are_read_in_the_order_of_their_numbers(tmp_path):

@@ -79,6 +79,26 @@ def test_a_mirror_follows_the_log_and_is_listed(
     assert not differences(database_url, target_url)
 
 
+def test_a_mirror_at_work_notices_that_its_tables_were_restored(
+    writing: Writing, database_url: str, other: Connection, target_url: str
+) -> None:
+    writing.history()
+    with following(database_url, target_url, [SHOP]):
+        wait_until(lambda: position_of(other, "shop") == head(other), SECONDS_MAX, "it has caught up")
+        users = SHOP.plain_tables[0]
+        registered = len(rows(target_url, users))
+        engine = reading(target_url)
+        checkpoint = "shop.checkpoint" if engine.dialect.name == "postgresql" else "shop_checkpoint"
+        with engine.begin() as connection:
+            for table in reversed(SHOP.plain_tables):
+                connection.execute(table.delete())
+            connection.execute(text(f"UPDATE {checkpoint} SET position = 0, event = ''"))
+        engine.dispose()
+        writing.user()
+        wait_until(lambda: len(rows(target_url, users)) > registered, SECONDS_MAX, "it has caught up again")
+    assert not differences(database_url, target_url, [SHOP])
+
+
 def test_a_mirror_works_unlisted_with_a_role_that_may_only_read_the_log(
     writing: Writing, database_url: str, other: Connection, target_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -223,8 +243,10 @@ def test_an_event_that_cannot_be_read_parks_its_stream_until_it_can(
 
     other.execute("ALTER TABLE log.events DISABLE TRIGGER refuse_rewriting")
     other.execute("UPDATE log.events SET data = %s WHERE position = 2", (encode(users[1]).decode(),))
+    last = UserRegistered("User 3", "u3@example.org", "u3@example.org", None)
+    append_events(database_url, [new_event(f"user-{new_id()}", 1, last)])
     catch_up(database_url, target_url, [SHOP])
-    assert len(rows(target_url, table)) == 3
+    assert len(rows(target_url, table)) == 4
     assert not differences(database_url, target_url, [SHOP])
 
 

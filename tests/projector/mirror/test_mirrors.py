@@ -10,6 +10,7 @@ from sqlalchemy import inspect, text
 from sqlalchemy.dialects.mysql.reserved_words import RESERVED_WORDS_MARIADB, RESERVED_WORDS_MYSQL
 
 from projector.mirror import mysql
+from projector.mirror.target import Unsuitable
 from projector.mirror.targets import target_of
 from projector.mirror.writer import OtherLog
 from projector.projections.shop import SHOP
@@ -121,6 +122,25 @@ def test_no_name_is_a_word_that_mysql_or_mariadb_reserves() -> None:
     columns = {str(column.name) for it in PROJECTIONS for table in it.plain_tables for column in table.columns}
     assert not (columns | aliases) & reserved
     assert "stored" in reserved
+
+
+@pytest.mark.parametrize(
+    ("version", "collation"),
+    [
+        ("8.0.19", "utf8mb4_0900_bin"),
+        ("8.4.6-commercial", "utf8mb4_0900_bin"),
+        ("9.7.0", "utf8mb4_0900_bin"),
+        ("10.6.1-MariaDB", "utf8mb4_nopad_bin"),
+        ("10.5.29-MariaDB", None),
+        ("8.0.18", None),
+    ],
+)
+def test_the_collation_that_compares_bytes_is_that_of_the_server(version: str, collation: str | None) -> None:
+    if collation:
+        assert mysql.collation_of(version) == collation
+        return
+    with pytest.raises(Unsuitable, match=f"the server is {version}"):
+        mysql.collation_of(version)
 
 
 def test_indexes_that_a_mirror_was_killed_before_are_made_when_it_has_caught_up(

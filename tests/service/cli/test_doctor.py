@@ -95,7 +95,7 @@ def test_a_role_that_may_not_read_the_log_is_told_so_in_one_line(run: Run, datab
         finally:
             connection.execute(f'DROP ROLE "{name}"'.encode())
     assert done.returncode == 1
-    assert done.stderr.startswith("orders: permission denied for schema shop")
+    assert done.stderr.startswith("orders: permission denied for schema log")
     assert done.stderr.count("\n") == 1
 
 

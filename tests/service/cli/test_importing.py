@@ -17,17 +17,13 @@ USER = '{"id": "ada"}'
 
 
 @pytest.fixture
-def orders(database_url, tmp_path):
-    """Runs `orders import` with these arguments, in a directory of its own, as an operator would."""
+def orders(run, database_url):
+    """Runs `orders import` with these arguments."""
 
-    def run(*arguments, url=database_url):
-        environment = os.environ | {"DATABASE_URL": url, "PYTHONPATH": str(Path.cwd())}
-        command = [sys.executable, "-m", "service.cli", "import", *map(str, arguments)]
-        return subprocess.run(
-            command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60, check=False
-        )
+    def orders(*arguments, url=database_url):
+        return run("import", *map(str, arguments), DATABASE_URL=url)
 
-    return run
+    return orders
 
 
 @pytest.fixture
@@ -48,6 +44,14 @@ def test_it_prints_what_became_of_the_rows_and_the_rate(orders, users, tmp_path)
     assert done.stderr == ""
     (reject,) = (tmp_path / "rejects.jsonl").read_text().splitlines()
     assert list(json.loads(reject)) == ["file", "line", "code", "detail", "row"]
+
+
+def test_the_files_of_a_folder_that_are_left_out_are_named(orders, users, tmp_path):
+    for name in ("customers.csv", "rejects.jsonl", "notes.txt"):
+        (tmp_path / name).touch()
+    done = orders(tmp_path)
+    assert done.stderr == f"orders: {tmp_path}: left out, unless you name them: customers.csv\n"
+    assert orders("users.jsonl").stderr == ""
 
 
 def test_the_summary_as_json(orders, users, tmp_path):

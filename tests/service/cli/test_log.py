@@ -177,8 +177,17 @@ def test_status_tells_that_a_worker_is_missing_and_that_a_replay_runs(
         assert states(run)[0] == "stopped"
         with only_one(connection, SHOP), Shadow(connection, SHOP, "shop_next"):
             assert states(run)[0] == "rebuilding"
+            assert "rebuilding, 0%" in run("status").stdout
         with only_one(connection, SHOP):
             assert states(run)[0] == "stopped", "a verify is no replay"
+
+
+def test_status_tells_a_reason_that_projections_share_once(run: Run, shop: Writing, database_url: str) -> None:
+    with connect(database_url) as connection:
+        for name in ("shop", "sales", "activity"):
+            connection.execute(f"UPDATE {name}.checkpoint SET seen_at = now() - interval '1 hour', worker = NULL")
+    (told,) = [line for line in lines(run("status")) if "no worker has looked" in line]
+    assert told.startswith("shop, sales, activity: no worker has looked at the log for 36")
 
 
 def states(run: Run) -> list[str]:
@@ -188,6 +197,9 @@ def states(run: Run) -> list[str]:
 def test_without_redis_status_says_so_and_tells_the_rest(run: Run, shop: Writing) -> None:
     assert lines(run("status"))[-1] == "workers that the bell reaches: REDIS_URL is not set"
     assert "Redis cannot be asked (" in lines(run("status", REDIS_URL=NO_REDIS))[-1]
+    away = "Redis does not answer, so reads follow commands up to a second later; no event is lost"
+    assert away in lines(run("status", REDIS_URL=NO_REDIS))
+    assert away not in lines(run("status"))
     document = json.loads(run("status", "--json", REDIS_URL=NO_REDIS).stdout)
     assert document["workers"] is None
     assert "Redis cannot be asked" in document["redis_error"]
@@ -221,6 +233,24 @@ def test_followed_events_are_printed_as_they_come(database_url: str, shop: Writi
         assert printed.readline().split()[0] == "1"
         user_id = shop.user()
         assert any(line.split()[2] == f"user-{user_id}" for line in printed)
+
+
+def test_followed_events_go_on_after_an_outage(database_url: str, shop: Writing) -> None:
+    environment = {**os.environ, "DATABASE_URL": database_url}
+    command = [sys.executable, "-m", "service.cli", "events", "--follow", "--after", "0"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, env=environment, text=True, **pipes) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.readline().split()[0] == "1"
+        end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'orders events'"
+        with psycopg.connect(database_url, autocommit=True) as connection:
+            connection.execute(f"{end} AND datname = current_database()".encode())
+        assert process.stderr.readline().endswith("events go on when it answers, Ctrl-C ends\n")
+        user_id = shop.user()
+        assert any(line.split()[2] == f"user-{user_id}" for line in process.stdout)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(10) == 0
 
 
 def test_a_followed_stream_begins_at_its_end(database_url: str, shop: Writing) -> None:

@@ -5,6 +5,7 @@ import tempfile
 from pathlib import Path
 
 import psycopg
+import pytest
 import redis
 
 from service.doctor import examine
@@ -23,7 +24,18 @@ def test_a_clock_that_was_set_back_is_a_finding(database_url: str) -> None:
     with psycopg.connect(database_url, autocommit=True) as connection:
         connection.execute("UPDATE log.head SET recorded_at = now() + interval '2 minutes'")
     (found,) = findings(database_url, "clock")
-    assert found.what.startswith("the clock of PostgreSQL's machine is 1")
+    assert found.what.startswith("the clock of PostgreSQL's machine is 1 min behind the last event")
+
+
+@pytest.mark.parametrize(("moved", "told"), [("1 hour", "59 min ahead of"), ("-1 hour", "1 h behind")])
+def test_a_clock_that_differs_from_that_of_this_machine_is_a_finding(database_url: str, moved: str, told: str) -> None:
+    fake = f"CREATE FUNCTION fake.clock_timestamp() RETURNS timestamptz RETURN pg_catalog.now() + interval '{moved}'"
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute("CREATE SCHEMA fake")
+        connection.execute(fake.encode())
+        connection.execute("SET search_path = fake, pg_catalog, public")
+        *_, found = examine(connection, quick=True).findings["clock"]
+    assert found.what == f"the clock of PostgreSQL's machine is {told} the clock of this one"
 
 
 def test_a_database_of_another_revision_is_a_finding(database_url: str) -> None:

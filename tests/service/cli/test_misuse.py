@@ -1,0 +1,48 @@
+"""What an operator types or sets wrongly: one line, and an exit code."""
+
+import pytest
+
+from tests.service.cli.conftest import Run, one_line
+
+NOBODY_LISTENS = "127.0.0.1:1"
+
+
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [
+        (f"postgresql://orders@{NOBODY_LISTENS}/orders", "Connection refused"),
+        ("postgresql://orders@/orders?host=/nowhere", "No such file or directory"),
+    ],
+)
+def test_a_database_that_is_not_there_is_one_line(run: Run, url: str, reason: str) -> None:
+    done = run("migrate", DATABASE_URL=url)
+    said = one_line(done, 1)
+    assert said.startswith("orders: PostgreSQL: ")
+    assert reason in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["up", "--port", "99999"], "orders: Invalid value for '--port': "),
+        (["nonsense"], "orders: No such command 'nonsense'. See orders --help"),
+        (["import"], "orders: Missing argument 'path'. See orders import --help"),
+        (["status", "--hepl"], "orders: No such option: --hepl"),
+    ],
+)
+def test_a_wrong_command_line_is_one_line(run: Run, arguments: list[str], says: str) -> None:
+    assert one_line(run(*arguments), 2).startswith(says)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "variables"),
+    [
+        (["serve", "--port", "70000"], {}),
+        (["up"], {"PORT": "eighty"}),
+        (["migrate"], {"DATABASE_URL": "mysql://localhost/orders"}),
+    ],
+)
+def test_a_wrong_setting_ends_with_exit_code_2(run: Run, arguments: list[str], variables: dict[str, str]) -> None:
+    done = run(*arguments, **variables)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
