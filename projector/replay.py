@@ -52,10 +52,6 @@ def replay(database_url: str, projection: Projection, report: Report) -> Progres
     ):
         _drop_retired(connection, projection)
         with Shadow(connection, projection, built_beside(projection), read_page=ahead.page) as shadow:
-            # Before all the work, beside empty tables with all keys and indexes; and once more after it.
-            with connection.transaction(force_rollback=True):
-                shadow.finish()
-                dependents.look(connection, projection, shadow.schema)
             _rehearse(connection, projection, shadow)
             shadow.fill(report)
             shadow.finish()
@@ -67,12 +63,14 @@ def replay(database_url: str, projection: Projection, report: Report) -> Progres
 
 
 def _rehearse(connection: Connection, projection: Projection, shadow: Shadow) -> None:
-    """Rename the schemas, run what follows a rename, and roll all of it back. Raises InTheWay.
+    """Finish the empty tables, rename the schemas, run what follows a rename, and roll all of it back. Raises InTheWay.
 
     A view or a policy that needs a column which this release has dropped is found so before the work, by its name.
     """
     refused = []
     with contextlib.suppress(psycopg.errors.LockNotAvailable), connection.transaction(force_rollback=True):
+        shadow.finish()
+        dependents.look(connection, projection, shadow.schema)  # before all the work; and once more after it
         connection.execute(f"SET LOCAL lock_timeout = '{swapping.LOCK_MS_MAX}ms'")
         for statement in _rename(connection, projection, shadow):
             try:
