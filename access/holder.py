@@ -69,28 +69,39 @@ class KeyHolder:
                 await task
             await self._disconnect()
 
+    def known(self, text: str) -> Caller | None:
+        """The caller of a valid key that is in memory. None: `find` looks further, or says what is wrong with it."""
+        known = self._known.get(keys.digest(text))
+        if known is None or not known.row.is_valid(self._now()):
+            return None
+        self._used.add(known.row.id)
+        return known.caller
+
     async def find(self, text: str) -> Caller:
         """The caller whose key this is.
 
         Raises Problem `unauthenticated`; and `auth-unavailable` as long as the keys could not be read.
         """
-        known = self._known.get(digest := keys.digest(text))
-        if known is None:
+        if (caller := self.known(text)) is not None:
+            return caller
+        digest = keys.digest(text)
+        if digest not in self._known:
             if not keys.is_well_formed(text):
                 raise Problem("unauthenticated", "The API key is misspelt: its checksum is wrong.")
             await self.refresh(UNKNOWN_SECONDS_MIN)
-            known = self._known.get(digest)
+            if (caller := self.known(text)) is not None:
+                return caller
+        raise self._refusal(self._known.get(digest))
+
+    def _refusal(self, known: _Known | None) -> Problem:
+        if known is None and not self.is_loaded:
+            return Problem("auth-unavailable", "The API keys could not be read from the database yet.")
         if known is None:
-            if not self.is_loaded:
-                raise Problem("auth-unavailable", "The API keys could not be read from the database yet.")
-            raise Problem("unauthenticated", "There is no such API key.")
+            return Problem("unauthenticated", "There is no such API key.")
         # PostgreSQL's clock wrote revoked_at, and may be ahead of this one: a key that has it is revoked now.
         if known.row.revoked_at is not None:
-            raise Problem("unauthenticated", "The API key was revoked.")
-        if not known.row.is_valid(self._now()):
-            raise Problem("unauthenticated", "The API key has expired.")
-        self._used.add(known.row.id)
-        return known.caller
+            return Problem("unauthenticated", "The API key was revoked.")
+        return Problem("unauthenticated", "The API key has expired.")
 
     async def refresh(self, seconds_min: float = 0.0) -> None:
         """Read the keys if they have changed, `seconds_min` after the last time at the earliest.

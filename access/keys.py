@@ -43,7 +43,7 @@ def is_well_formed(text: str) -> bool:
 
 
 def digest(text: str) -> bytes:
-    """What is kept of a key."""
+    """The digest of a key, which is all that is stored of it."""
     return hashlib.sha256(text.encode()).digest()
 
 

@@ -101,7 +101,7 @@ KeyPage = page_of("KeyPage", KeyView, _EXAMPLE)
 
 
 class KeyParameters(Parameters):
-    """What /keys takes."""
+    """The query parameters of /keys."""
 
     cursor: str | None = Field(
         None, pattern=f"^[0-9A-Za-z]{{{ID_LENGTH}}}$", description="the `next` of the page before"
@@ -214,7 +214,7 @@ def _request_id(request: Request) -> str | None:
 
 
 def _wanted(body: CreateKeyBody) -> Wanted:
-    """What the body asks for. Raises Problem `impossible-key`."""
+    """The key that the body describes. Raises Problem `impossible-key`."""
     try:
         lifetime = timedelta(hours=body.expires_in_hours) if body.expires_in_hours else None
         return Wanted(body.name, body.role, tuple(body.scopes), body.user_id, lifetime)

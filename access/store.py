@@ -74,7 +74,7 @@ class StoredKey(NamedTuple):
     last_used_hour: datetime | None = None
 
     def shown(self) -> dict[str, Any]:
-        """What operators see of the key: everything but its digest."""
+        """The key as operators see it: all columns but its digest."""
         return {name: value for name, value in self._asdict().items() if name != "sha256"}
 
     def is_valid(self, now: datetime) -> bool:
@@ -98,12 +98,12 @@ async def page(connection: AsyncConnection, after: str | None, limit: int) -> li
 
 
 async def version(connection: AsyncConnection) -> object | None:
-    """What differs as soon as a key differs in more than the hour of its use; None: unknown. Raises psycopg.Error."""
+    """A value that changes with any key, but not with the hour of its use; None: unknown. Raises psycopg.Error."""
     return await (await connection.execute(_VERSION)).fetchone()
 
 
 async def locked(connection: AsyncConnection, id_: str) -> StoredKey | None:
-    """The key with this id, which nobody else changes until the transaction ends. Raises psycopg.Error."""
+    """The key with this id, locked until the transaction ends. Raises psycopg.Error."""
     cursor = connection.cursor(row_factory=class_row(StoredKey))
     await cursor.execute(_LOCKED, (id_,))
     return await cursor.fetchone()

@@ -55,6 +55,6 @@ sign_in_links = Table(
     "sign_in_links",
     metadata,
     Column("sha256", LargeBinary, primary_key=True, comment="digest of the token in the link"),
-    Column("expires_at", _time, nullable=False, comment="it signs nobody in from then on"),
+    Column("expires_at", _time, nullable=False, comment="the link no longer works from then on"),
     comment="links that sign a browser in to the console once",
 )

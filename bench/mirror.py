@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
+from typing import Self
 
 import uvloop
 from sqlalchemy import Engine, create_engine, text
@@ -22,6 +23,7 @@ from bench.history import head, write_events
 from bench.mariadb import MariaDbServer
 from bench.mirror_ceiling import seconds_for_rows
 from bench.options import BenchError, Options
+from bench.process import Process
 from bench.report import Report, Table
 from bench.rounds import alternate, median_of
 from bench.stage import Stage, execute
@@ -31,6 +33,7 @@ from projector.projections.shop import SHOP
 EVENTS = 300_000
 RATE = 500
 LOOK_SECONDS = 0.005
+IDLE_SECONDS = 5
 CATCH_UP_SECONDS_MAX = 60
 
 
@@ -126,8 +129,13 @@ def _rows_alone(make: Callable[[str], str], filled: dict[str, str], name: str, n
 
 
 def _lag(stage: Stage, options: Options, report: Report, targets: dict[str, Callable[[str], str]]) -> None:
-    table = Table(f"Behind the log at {RATE} orders a second", ("target", "p50 ms", "p99 ms", "worst ms"))
-    table.note = "All three projections; from an event's append to the commit of the mirror of `shop` that has it."
+    table = Table(
+        f"Behind the log at {RATE} orders a second", ("target", "p50 ms", "p99 ms", "worst ms", "CPU %", "CPU % idle")
+    )
+    table.note = (
+        "All three projections; from an event's append to the commit of the mirror of `shop` that has it. CPU: percent "
+        "of a core that the mirror takes meanwhile, and then without any orders."
+    )
     report.tables.append(table)
     service = new_service(stage, "ours")
     service.start()
@@ -143,15 +151,17 @@ def _lag(stage: Stage, options: Options, report: Report, targets: dict[str, Call
         uvloop.run(drive(service, RATE, 1))
         watch.wait_for(head(service.database_url))
         before = head(service.database_url)
-        with watch:
+        with watch, _Cpu(mirror) as busy:
             uvloop.run(drive(service, RATE, options.seconds))
             watch.wait_for(head(service.database_url))
+        service.wait_until_projected()
+        with _Cpu(mirror) as idle:
+            time.sleep(IDLE_SECONDS)
         mirror.stop()
         behind = _behind(service.database_url, before, watch.seen)
         percentiles = statistics.quantiles(behind, n=100, method="inclusive")
-        table.rows.append((name, percentiles[49], percentiles[98], max(behind)))
+        table.rows.append((name, percentiles[49], percentiles[98], max(behind), busy.percent, idle.percent))
         report.figures[f"mirror.lag_p99_ms_{name.lower()}"] = percentiles[98]
-        service.wait_until_projected()
     service.stop()
 
 
@@ -171,6 +181,22 @@ def _behind(database_url: str, after: int, seen: list[tuple[float, int]]) -> lis
             at, reached = next(looks)
         behind.append((at - appended) * 1_000)
     return behind
+
+
+class _Cpu:
+    """Percent of a core that a process takes while a block runs."""
+
+    def __init__(self, process: Process) -> None:
+        self._process = process
+        self.percent = 0.0
+
+    def __enter__(self) -> Self:
+        self._began, self._before = time.monotonic(), self._process.cpu_seconds()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        seconds = self._process.cpu_seconds() - self._before
+        self.percent = 100 * seconds / (time.monotonic() - self._began)
 
 
 class _Watch:

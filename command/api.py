@@ -41,7 +41,7 @@ from eventlog.ids import new_id
 _TRACED = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f][13579bdf]")
 # It takes a deployment, not a moment.
 _UNREADABLE_RETRY_SECONDS = 60
-# What the writer raises: the code of the problem, and its detail with the reason in it.
+# Errors that the writer raises: the code of the problem, and its detail with the reason in it.
 _FAILURES: dict[type[Exception], tuple[str, str]] = {
     KeyReused: (
         "idempotency-key-reused",
@@ -86,7 +86,7 @@ class Commands:
         return _response(answer, command_id)
 
     async def _tried(self, request: Request, command: Command, body: BaseModel | None) -> Response:
-        """What the command would do. It is not counted, and its Idempotency-Key is neither looked up nor kept."""
+        """Decide the command without appending. It is not counted; its Idempotency-Key is not used."""
         answer, _ = await self._run(request, Trial(command, rfc3339(datetime.now(UTC))), body)
         content = b'{"dry_run":true,"would":%b,"position":%d}' % (answer.body, answer.position)
         return Response(content, 200, {"Sync-Token": str(answer.position)} | NO_STORE, "application/json")

@@ -83,7 +83,7 @@ def known_products(states: States, order: Entity[rules.Order]) -> dict[str, Prod
 
 
 def _quantities(body: CancelOrderBody) -> dict[int, int] | None:
-    """What is cancelled of each line; a line named twice is cancelled by the sum."""
+    """The pieces to cancel by line; a line that the request names twice is cancelled by the sum."""
     if not body.lines:
         return None
     quantities: dict[int, int] = {}

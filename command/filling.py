@@ -40,7 +40,7 @@ async def fill(
 
 
 def missing(commands: Iterable[Waiting], decided: Decided, states: States, orders_max: int) -> tuple[set[str], int]:
-    """What the next step has to load: the unknown streams and claims, and the number of commands that need them.
+    """The unknown streams and claims that the next step must load, and the number of commands that need them.
 
     The step takes all commands, unless they need more than `orders_max` unknown orders or READS_MAX unknown keys.
     """

@@ -61,7 +61,7 @@ class ProductRef(Record, frozen=True):
     sku: str | None
 
     def stream(self, states: States) -> str | None:
-        """The product's stream; None for a SKU that nobody has. Expects the claim on the SKU to be known."""
+        """The product's stream; None for a SKU that no product has. Expects the claim on the SKU to be known."""
         if self.product_id is not None:
             return product.stream(self.product_id)
         return states.owner(product.sku_claim(self.sku or ""))

@@ -1,6 +1,6 @@
 """The shape of a state: a number that follows from the names and types of its fields.
 
-A snapshot is stored under its shape, and a release reads only snapshots of its own. So nobody has to say that the
+A snapshot is stored under its shape, and a release reads only snapshots of its own. So no developer has to say that the
 fields of a state have changed, and two releases side by side do not overwrite each other's snapshots.
 """
 
@@ -30,5 +30,5 @@ def _described(annotation: Any) -> str:
         return "|".join(map(_described, arguments))
     if origin is not None:
         return f"{_described(origin)}[{','.join(map(_described, arguments))}]"
-    # What is left: plain classes and forms such as Literal by name, the values of a Literal as they are.
+    # The rest: plain classes and forms such as Literal by name, the values of a Literal as they are.
     return str(getattr(annotation, "__name__", None) or getattr(annotation, "_name", None) or repr(annotation))

@@ -1,7 +1,7 @@
-"""What the write side knows: the state of each stream it has met, and who holds which claim.
+"""The write side's cache: the states of streams, and the owners of claims.
 
-A cache in front of the log. The writer keeps it honest: it holds the log's head while it uses it, and first drops every
-stream that somebody else has appended to. What is not here is loaded from a snapshot and the events behind it.
+The writer holds the log's head while it uses the cache, and first drops every
+stream that another process has appended to. Missing states are loaded from a snapshot and the events behind it.
 """
 
 from collections.abc import Callable, Container, Iterable, Iterator
@@ -103,7 +103,7 @@ class States:
         # Why streams cannot be used in this batch.
         self._unreadable: dict[str, UnreadableEvent | NotLoaded] = {}
         self._claims: dict[str, str | None] = {}
-        # What is not to be kept from one batch to the next.
+        # States that are dropped after the batch.
         self._passing: list[str] = []
 
     def __contains__(self, key: str) -> bool:

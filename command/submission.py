@@ -1,4 +1,4 @@
-"""What is handed to the writer, what comes back, and why it may not: the words that commands and the writer share."""
+"""The types that commands and the writer share: submissions, decisions, answers and rejections."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ class Key(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What a decision comes to: events in order, claims taken and given up, and how to answer once they are applied."""
+    """The result of a decision: events in order, claims taken and given up, and how to answer once they are applied."""
 
     events: list[tuple[str, Event]]
     answer: Callable[[States], "Answer"]
@@ -28,7 +28,7 @@ class Outcome(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """What the caller gets: `body` shows the resource at `location`, as of `version`.
+    """The answer to the caller: `body` shows the resource at `location`, as of `version`.
 
     The writer sets `position`, the log position that the answer includes, and `appended`: how many events the command
     has appended, 0 when there was nothing to do, and when the answer is `replayed`.
@@ -78,5 +78,5 @@ class OutcomeUnknown(Exception):
 
 
 def one_line(error: Exception) -> str:
-    """What an error says first, without a full stop."""
+    """The first sentence of an error, without a full stop."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")

@@ -33,7 +33,7 @@ from eventlog.codec import Codec
 CATCH_UP_EVENTS_MAX = 10_000
 FORGET_KEYS_EVERY_SECONDS = 1  # a thousand at most each time: that keeps up with the keys that arrive
 # A primary that hangs must not hang its clients. A batch has until its oldest command is so old: longer than the
-# server leaves the head to somebody who stands still.
+# server leaves the head to a process that stands still.
 BATCH_SECONDS_MAX = 5.5
 # Until its oldest command is so old, the outcome of a broken COMMIT is looked for; then the answer is that it is not
 # known. So everybody is answered within this time.
@@ -53,8 +53,8 @@ class _Failure(NamedTuple):
 class Writer:
     """The one place of a process that appends to the log.
 
-    `is_patient`: nobody is refused because he waits, and batches have their time from when they begin; for whoever
-    bounds by himself what is under way. `rang` is called after each commit, to tell that there is news, and must not
+    `is_patient`: no command is rejected because it waits, and a batch's time counts from its beginning. For callers
+    that limit the commands in flight themselves. `rang` is called after each commit, to announce news, and must not
     block.
     """
 
@@ -173,7 +173,7 @@ class Writer:
                     await append.append(connection, decided.batch)
                 else:
                     await connection.execute(b"ROLLBACK")
-        except Exception as error:  # noqa: BLE001 - whatever it is, everyone who waits is told
+        except Exception as error:  # noqa: BLE001 - every waiting command gets an answer, whatever the error
             broken = began and (self._connection is None or self._connection.broken)
             self._states.clear()
             await self._disconnect()  # ends whatever was begun
@@ -236,7 +236,7 @@ class Writer:
 
     async def _connected(self, until: float) -> AsyncConnection:
         if self._connection is not None and connecting.has_hung_up(self._connection):
-            # The server was restarted while nothing was under way; nobody need hear of it.
+            # The server was restarted while nothing was in flight: no command fails.
             await self._disconnect()
         if self._connection is None or self._connection.broken:
             self._connection = await connecting.connect(self._database_url, _remaining(until))

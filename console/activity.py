@@ -1,4 +1,4 @@
-"""What the projection `activity` tells: the events of each minute and type, and where they are."""
+"""The console's view of the projection `activity`: the events of each minute and type, and where they are."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta

@@ -1,4 +1,4 @@
-"""What every page works with."""
+"""The parts that every page uses."""
 
 from collections.abc import Callable, Coroutine
 from typing import Any, NamedTuple, TypeVar
@@ -25,7 +25,7 @@ class Desk(NamedTuple):
     renderer: Renderer
 
     def ask(self, question: Callable[[], Coroutine[Any, Any, Answer]]) -> Answer:
-        """What a question about the past answers, on the event loop. Raises Unanswered."""
+        """Run a question about the past on the event loop and return its answer. Raises Unanswered."""
         try:
             return from_thread.run(question)
         except Problem as problem:

@@ -61,7 +61,7 @@ class Gate:
         except (psycopg.Error, Unreplicated, TimeoutError):
             return self._page(request, 503, "The database does not answer. Try the link again.")
         if issued is None:
-            reason = "This link was used before, or has expired. Sign in with a key, or make a link: orders keys link"
+            reason = "This link was used before, or has expired. For a new one, run in a terminal: orders keys link"
             return self._page(request, 401, reason)
         return self._with_cookie(quote(issued.text))
 

@@ -1,4 +1,4 @@
-"""What the service hands to the console: where the data is, and the functions that answer and act."""
+"""The service's parts that the console uses: where the data is, and the functions that answer and act."""
 
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -39,7 +39,7 @@ class Setting(NamedTuple):
 
 
 class Version(NamedTuple):
-    """What the service runs on, or runs. `oldest` is the oldest version that it works with; None: there is no limit."""
+    """A program or library of the service. `oldest` is the oldest version that it works with; None: no limit."""
 
     name: str
     version: str

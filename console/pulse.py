@@ -72,7 +72,8 @@ class Pulse(NamedTuple):
         worst = [it for it in self.findings if it.level == self.level]
         if len(worst) == 1:
             return short(f"{worst[0].what[:1].upper()}{worst[0].what[1:]}.")
-        return f"{len(worst)} findings need your attention."
+        rest = len(self.findings) - len(worst)
+        return f"{len(worst)} findings need your attention" + (f", and {rest} more can wait." if rest else ".")
 
     @property
     def lag_seconds(self) -> float | None:

@@ -27,6 +27,8 @@ MENU = (
 
 THEMES = ("system", "light", "dark")
 THEME_COOKIE = "orders_theme"
+# In place of texts that may quote names and e-mail addresses.
+HIDDEN_TEXT = "Shown to keys with the scope users:read"
 KEY_COOKIE = "orders_key"
 
 # A script runs, and an hx- attribute acts, only with the nonce of its page. The policy `htmx` is that of hx-csp.
@@ -54,6 +56,7 @@ class Renderer:
             loader=jinja2.PackageLoader("console"),
             autoescape=True,
             undefined=jinja2.StrictUndefined,
+            finalize=words.visible,
             trim_blocks=True,
             lstrip_blocks=True,
         )
@@ -83,6 +86,8 @@ class Renderer:
                 "here": f"{here}?{query}" if query else here,
                 "path": here.removeprefix(self.base),
                 "may_act": (caller := request.scope.get("caller")) is not None and "ops:write" in caller.scopes,
+                "may_see_people": caller is not None and "users:read" in caller.scopes,
+                "hidden_text": HIDDEN_TEXT,
                 "has_key": KEY_COOKIE in request.cookies,
             }
         )

@@ -15,6 +15,8 @@ _UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
 _MILLISECONDS_BELOW = timedelta(seconds=2)
 TEXT_SHOWN_MAX = 160
 _CODE = re.compile("`([^`]+)`")
+# Overrides and isolates of the direction of text. Data with one of them would turn our own words round.
+_TURNING = {it: f"\\u{it:04x}" for it in (*range(0x202A, 0x202F), *range(0x2066, 0x206A))}
 DASH = "\u2013"
 
 
@@ -54,7 +56,7 @@ def parked(group: "Group") -> str:
 
 
 def typed_time(text: str) -> datetime:
-    """A time that somebody typed; without a zone it is UTC. Raises ValueError and OverflowError."""
+    """A typed time; without a zone it is UTC. Raises ValueError and OverflowError."""
     at = datetime.fromisoformat(text.upper())
     return (at if at.tzinfo else at.replace(tzinfo=UTC)).astimezone(UTC)
 
@@ -80,6 +82,11 @@ def ago(at: datetime) -> str:
 def code(text: str) -> Markup:
     """The text in HTML, with everything between backticks as code."""
     return Markup(_CODE.sub(r"<code>\1</code>", str(escape(text))))  # noqa: S704 - escaped
+
+
+def visible(value: object) -> object:
+    """A text in which characters that turn the direction of what follows are shown as their code."""
+    return value.translate(_TURNING) if isinstance(value, str) else value
 
 
 def short(text: str, most: int = TEXT_SHOWN_MAX) -> str:

@@ -1,1 +1,1 @@
-"""What both sides of the HTTP API agree on: conventions, resources, problems. Imports nothing of ours."""
+"""Conventions, resources and problems that both sides of the HTTP API share. Imports nothing of ours."""

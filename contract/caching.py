@@ -1,4 +1,4 @@
-"""What Cache-Control says. A cache must never serve a resource as it was before the caller's own write."""
+"""The values of Cache-Control. A cache must never serve a resource as it was before the caller's own write."""
 
 from starlette.responses import Response
 

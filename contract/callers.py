@@ -1,4 +1,4 @@
-"""Who calls: the caller of a request, the scopes that routes declare, and what a caller may see.
+"""Callers: the caller of a request, the scopes that routes declare, and what a caller may see.
 
 A route declares its scope as OpenAPI's security requirement, and StrictRoute enforces that declaration: so the
 document and the check cannot differ. A guard (package `access`) turns a request into a Caller; `command` and `query`
@@ -52,7 +52,7 @@ EVERYONE = Viewer(None, everyone=True)
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who sent a request.
+    """The sender of a request.
 
     `subject` is the id of the key, or the token's subject. `account` is the same before and after a key is rotated:
     Idempotency-Keys and rate limits belong to it. `user_id` is the user that a customer is.
@@ -78,7 +78,7 @@ class Caller:
 
 @dataclass(frozen=True, slots=True)
 class Requirement:
-    """What a route demands. `scope` None: any caller. `optional`: requests without a caller are served too."""
+    """The requirement of a route. `scope` None: any caller. `optional`: requests without a caller are served too."""
 
     scope: str | None
     optional: bool = False
@@ -101,7 +101,7 @@ def scope(name: str, *, optional: bool = False) -> Security:
 
 
 def requirement_of(openapi: Mapping[str, Any] | None) -> Requirement | None:
-    """What the `openapi_extra` of a route declares; None when it declares nothing. `public` routes need no caller."""
+    """The requirement in a route's `openapi_extra`; None when it declares nothing. `public` routes need no caller."""
     security = (openapi or {}).get("security")
     if security is None:
         return None

@@ -1,4 +1,4 @@
-"""What a request reports about itself, for its log line, the metrics and the trace."""
+"""Facts about a request for its log line, the metrics and the trace."""
 
 import re
 from dataclasses import dataclass

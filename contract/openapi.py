@@ -137,7 +137,7 @@ def complete(document: dict[str, Any], prefix: str) -> None:
 
 
 def problem_schemas() -> dict[str, Any]:
-    """What the references of `problems` point to, for the document's components."""
+    """The components to which the references of `problems` point."""
     models = (ProblemView, ProblemLine, BodyError)
     schemas = {model.__name__: model.model_json_schema(ref_template=_REFERENCE) for model in models}
     schemas[ProblemView.__name__].pop("$defs")
@@ -145,7 +145,7 @@ def problem_schemas() -> dict[str, Any]:
 
 
 def security_schemes() -> dict[str, Any]:
-    """What the routes' security requirements refer to, for the document's components."""
+    """The components to which the routes' security requirements refer."""
     described = "An API key (`orders keys create`), or a token of the issuer that the service trusts."
     return {SCHEME: {"type": "http", "scheme": "bearer", "description": described}}
 

@@ -77,14 +77,14 @@ class OrderView(BaseModel):
 
 
 class ActorView(BaseModel):
-    """Who caused an event."""
+    """The actor of an event."""
 
     kind: str = Field(examples=["api"])
     id: str | None = Field(examples=[None])
 
 
 class ChangeView(BaseModel):
-    """What an event made of a field: JSON values, null where there was none."""
+    """The change of one field by an event: JSON values, null where there was none."""
 
     field: str = Field(examples=["status"])
     before: Any = Field(examples=["placed"])
@@ -148,7 +148,7 @@ class BodyError(BaseModel):
 
 
 class ProblemLine(BaseModel):
-    """What a problem says about a line of an order; `line` always, the others as the code needs them."""
+    """A problem with one line of an order; `line` always, the others as the code needs them."""
 
     line: Int32
     product_id: Id = Field(default_factory=str)

@@ -28,7 +28,7 @@ ENCODING = "UTF8"
 # Not here, because the operator decides: synchronous_commit (service/health/durability.py refuses `off`),
 # default_transaction_read_only (a way to freeze a database), role, tablespaces, memory, the planner's methods, logging.
 _SETTINGS = {
-    # What values look like on their way in and out.
+    # The formats of values in both directions.
     "array_nulls": "on",
     "bytea_output": "hex",
     "datestyle": "ISO, YMD",

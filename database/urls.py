@@ -28,7 +28,7 @@ def defect_of(url: str) -> str | None:
     try:
         given = conninfo_to_dict(url)
     except ProgrammingError as error:
-        # What follows the colon quotes the URL, and may quote its password.
+        # The text behind the colon quotes the URL, and may quote its password.
         return str(error).partition(":")[0].strip()
     for port in str(given.get("port") or "5432").split(","):
         # Of several hosts one may have no port: it has the usual one.

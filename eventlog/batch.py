@@ -1,4 +1,4 @@
-"""What one transaction appends to the log: events, and what is kept beside them."""
+"""The content of one transaction of the log: events, claims, snapshots and kept answers."""
 
 from dataclasses import dataclass, field
 from datetime import datetime

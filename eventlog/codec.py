@@ -40,7 +40,7 @@ class Codec:
         except msgspec.MsgspecError as error:
             raise UnreadableEvent(f"{type_name} version {schema_version}: {error}") from None
         except Exception as error:
-            # A step that stumbles over what it finds: this event's trouble, and nobody else's.
+            # An upcasting step failed on this event's data; other events are not affected.
             raise UnreadableEvent(f"{type_name} version {schema_version}: {type(error).__name__}: {error}") from error
 
 

@@ -1,15 +1,15 @@
-"""What an error of PostgreSQL's means for the transaction that it came in."""
+"""The meaning of a PostgreSQL error for the transaction that it ended."""
 
 import psycopg
 
-# psycopg counts these as internal errors. To whoever writes they are outages: a standby, or a primary that has become
+# psycopg counts these as internal errors. To the writer they are outages: a standby, or a primary that has become
 # one (25006), and a session that was ended because it stood still or took too long (25P03, 25P04).
 _OUTAGES_BY_ANOTHER_NAME = {"25006", "25P03", "25P04"}
 
-# A database that nobody has migrated (3F000, 42P01), or a role without its grants (42501): an operator can mend it.
+# A database without migrations (3F000, 42P01), or a role without its grants (42501): an operator can mend it.
 _SET_UP_WRONG = {"3F000", "42501", "42P01"}
 
-# What callers and /readyz are told, by SQLSTATE or its class. The server's own words may name hosts, users, and files.
+# Reasons for callers and /readyz, by SQLSTATE or its class. The server's own words may name hosts, users, and files.
 _PLAIN_WORDS = {
     "53100": "the database's disk is full",
     "53": "the database is short of memory or connections",

@@ -54,7 +54,7 @@ HEAD = b"SELECT position FROM log.head"
 # The user of an order's stream: its first event names him. No row when there is no such stream.
 BUYER = b"SELECT data->>'user_id' FROM log.events WHERE stream = %(stream)s AND version = 1"
 
-# What operators did, newest first: the ids in the names of the streams are UUIDv7, so they sort by time. One row: the
+# Operators' acts, newest first: the ids in the names of the streams are UUIDv7, so they sort by time. One row: the
 # head's position, the acts as a JSON array, the id of the oldest of them, and whether there are older ones. Parameters:
 # before, an id or "~" for the newest; limit.
 ACTS_PAGE = b"""

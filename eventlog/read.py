@@ -105,7 +105,7 @@ class PastEvent(NamedTuple):
 
 
 class History(NamedTuple):
-    """What a stream's state is made of: `state` (JSON, or None) is as of `version`, `events` are those behind it."""
+    """The parts of a stream's state: `state` (JSON, or None) is as of `version`, `events` are those behind it."""
 
     version: int
     state: str | None
@@ -178,7 +178,7 @@ async def past(
 
 
 async def claims(connection: AsyncConnection, wanted: Iterable[str]) -> dict[str, str]:
-    """Which stream has each of the claims; a claim that nobody has is left out."""
+    """The stream that owns each claim; claims without an owner are left out."""
     cursor = await connection.execute(_CLAIMS, (list(wanted),))
     return dict(await cursor.fetchall())
 

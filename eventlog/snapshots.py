@@ -25,7 +25,7 @@ ON CONFLICT ON CONSTRAINT snapshots_pkey DO UPDATE SET version = excluded.versio
 
 
 class Snapshot(NamedTuple):
-    """The state that a stream's first `version` events come to, as JSON."""
+    """The fold of a stream's first `version` events, as JSON."""
 
     version: int
     shape: int

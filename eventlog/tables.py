@@ -52,7 +52,7 @@ sa.Index(
     postgresql_where=events.c.type.in_([sa.literal_column(f"'{name}'") for name in PRODUCT_DETAILS]),
 )
 
-# One row a log. Whoever appends holds it, so positions are handed out in commit order, without holes.
+# One row a log. A writer that appends locks it, so positions are given out in commit order, without holes.
 head = sa.Table(
     "head",
     metadata,
@@ -90,7 +90,7 @@ snapshots = sa.Table(
     comment="states of long streams; disposable, because they follow from the events",
 )
 
-# Who has an e-mail address, a SKU, an external_id. Follows from the events; kept for its unique key.
+# The owners of e-mail addresses, SKUs and external_ids. Follows from the events; kept for its unique key.
 claims = sa.Table(
     "claims",
     metadata,

@@ -16,9 +16,9 @@ _events = msgspec.json.Decoder(list[msgspec.Raw]).decode
 def walk(connection: Connection, stream: str | None, after: int, limit: int | None = None) -> Iterator[msgspec.Raw]:
     """At most `limit` events behind `after`, oldest first, each as JSON.
 
-    `after` is a position; in a stream it is a version. What is appended meanwhile is met too.
+    `after` is a position; in a stream it is a version. Events that are appended meanwhile are included.
     """
-    # JSON as it is: nobody here looks into it.
+    # JSON as it is: no code here reads it.
     connection.adapters.register_loader("json", TextLoader)
     statement = pages.LOG_PAGE if stream is None else pages.STREAM_PAGE
     left = limit

@@ -63,7 +63,7 @@ def router(reads: Reads, waiting: WaitingReads | None = None) -> APIRouter:
         of_tables=False,
     )
     async def list_acts(request: Request) -> Response:
-        """What was done to the service itself: keys, replays, retries, skips. Newest first."""
+        """Acts of operators on the service itself: keys, replays, retries, skips. Newest first."""
         parameters = ActParameters.of(request)
         acts = await sync.answer(request, lambda: log.acts(parameters.cursor, parameters.limit))
         return page_response(request, acts.data, acts.position, acts.following)

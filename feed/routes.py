@@ -19,7 +19,7 @@ from query.waiting import WaitingReads
 
 EVENTS_DEFAULT = 100
 EVENTS_MAX = 1000
-# What a caller needs for the events of each kind. A product's events tell of other people's orders.
+# The scope that a caller needs for the events of each kind. A product's events name other people's orders.
 SCOPES = {"order": "orders:read", "product": "events:read", "user": "users:read"}
 
 

@@ -1,4 +1,4 @@
-"""What Alembic runs: all open steps in one transaction, one migration at a time."""
+"""Alembic's entry: all open steps in one transaction, one migration at a time."""
 
 import os
 

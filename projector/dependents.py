@@ -1,4 +1,4 @@
-"""What others have built on the read tables: views follow the tables of their names, for all else there is no swap.
+"""Objects that others have built on the read tables. Views are made again on the new tables; all else refuses the swap.
 
 A view belongs to the tables that it was made on, not to their names: after a swap it would show the retired ones, and
 be dropped with them.
@@ -10,7 +10,7 @@ from projector import heritage
 from projector.projection import Projection
 from projector.tables import made_by_release
 
-# Whatever refers to a relation of the schema, or to its row type, from outside: each once.
+# Each object outside the schema that refers to one of its relations or row types, once.
 _FROM_OUTSIDE = """
 WITH relations AS (
     SELECT class.oid, class.reltype FROM pg_class AS class JOIN pg_namespace AS schema ON schema.oid = relnamespace
@@ -90,9 +90,9 @@ def refuse_others(connection: Connection, schema: str) -> None:
 def views(connection: Connection, schema: str) -> list[str]:
     """Statements that make all views on the schema's tables anew, in place, on the tables that have its name by then.
 
-    To be asked for in the transaction of the swap.
+    Call it in the transaction of the swap.
     """
-    # So that names are told in full.
+    # So that PostgreSQL prints names with their schema.
     connection.execute("SET LOCAL search_path = pg_catalog")
     found = connection.execute((_FROM_OUTSIDE + _VIEWS).encode(), {"schema": schema})
     return [statement for (statement,) in found.fetchall()]

@@ -1,4 +1,4 @@
-"""What others have set on the read tables, which a replay carries over to the new ones.
+"""Settings that operators made on the read tables, which a replay carries over to the new ones.
 
 Owner, privileges, row security, publications, storage options, statistics, column defaults, comments, replica identity
 and the mark of CLUSTER belong to a table, not to its name. The swap reads each of them from the serving tables as a
@@ -169,7 +169,7 @@ WHERE old.nspname = %(old)s::text AND new.nspname = %(new)s::text AND old.nspown
 """,
 )
 
-# What has no statement above, as a description. Whatever a release itself makes is in both schemas once it is finished.
+# Settings without a statement above, as descriptions. Objects of the release itself are in both schemas in the end.
 _NOT_CARRIED = """
 WITH tables AS (
     SELECT class.* FROM pg_class AS class JOIN pg_namespace AS schema ON schema.oid = relnamespace
@@ -238,7 +238,7 @@ WHERE relacl IS NOT NULL AND usual.grantee = relowner AND NOT EXISTS (
 ORDER BY 1
 """
 
-# What this release makes too, under the same name, but defines in another way.
+# Objects that this release makes too, under the same name, but defines in another way.
 _CHANGED = """
 WITH tables AS (
     SELECT class.oid, relname, nspname FROM pg_class AS class JOIN pg_namespace AS schema ON schema.oid = relnamespace

@@ -31,7 +31,7 @@ class Narrowing:
         self._limit: int | None = None
 
     def run(self, batch: Callable[[int], T], limit: int) -> T:
-        """What `batch` returns when it is called with a number of events, `limit` at most, that it is not refused for.
+        """Call `batch` with at most `limit` events, fewer until it is not refused, and return its result.
 
         It is called with half as many until one event is left, or with those up to the event that is known.
         """
@@ -51,7 +51,7 @@ class Narrowing:
                 return done
 
     def passed(self, position: int) -> None:
-        """What was given up at positions up to this one has been parked."""
+        """Forget the events given up at positions up to this one: their streams have been parked."""
         self.given_up = {bad: error for bad, error in self.given_up.items() if bad > position}
 
 

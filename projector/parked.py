@@ -1,4 +1,4 @@
-"""What operators do about parked streams: see what is held back and why, try again, or skip an event for good.
+"""Operators' acts on parked streams: list them with their reasons, retry them, or skip an event for good.
 
 `groups` lists the streams by cause, largest group first. `retry` and `skip_group` take one of these groups; only its
 `projection`, `type` and `error` are used, so a page may build the `Group` from what it has shown. All acts may run
@@ -53,7 +53,7 @@ class HeldBack(NamedTuple):
 
 
 class Drained(NamedTuple):
-    """What became of a parked stream: how many of its events were projected, and where it is parked now, if it is."""
+    """The result for one parked stream: how many of its events were projected, and where it is parked now, if it is."""
 
     stream: str
     events: int

@@ -82,7 +82,7 @@ class ParkedStreams:
 
 
 class Parking:
-    """What is held back while one transaction projects.
+    """The streams that one transaction holds back while it projects.
 
     `skipped` are positions that the operator has left out; `given_up` positions of events that turned out not to be
     projectable, each with the error.

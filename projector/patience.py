@@ -1,4 +1,4 @@
-"""A connection that waits only so long: a server that is frozen, or cut off without a word, must not hang a worker."""
+"""A connection with a time limit for answers: a server that is frozen or cut off must not hang a worker."""
 
 from typing import Any
 
@@ -13,8 +13,8 @@ ANSWER_SECONDS_MAX = 15.0
 class PatientConnection(Connection[tuple[Any, ...]]):
     """Hangs up, and raises OperationalError, when a statement has no answer in time.
 
-    It does not cancel: that would wait for the same server. What the session was doing is rolled back when the server
-    comes to itself and finds nobody there; a COMMIT that got through is found by whoever looks next.
+    It does not cancel: that would wait for the same server. A frozen server that resumes rolls the transaction
+    back when it finds the connection closed; the next look at the checkpoint shows a COMMIT that took effect.
     """
 
     def wait(self, gen: PQGen[RV], interval: float = 0.1, timeout: float | None = None) -> RV:

@@ -19,7 +19,7 @@ from readmodel.base import table_of, version_of
 
 
 class Envelope(NamedTuple):
-    """What a handler knows of an event beside its data.
+    """The metadata of an event that a handler may use beside its data.
 
     `id` is the one in the stream's name, `version` the stream's version after this event, `at` the time at which it
     happened (PostgreSQL's text, in UTC).

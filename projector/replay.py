@@ -131,7 +131,7 @@ def _swap(connection: Connection, projection: Projection, shadow: Shadow) -> Pro
         # The worker projects events that arrive meanwhile.
         while (progress := shadow.loop.project(connection, BATCH_EVENTS)).position < min(row[0], progress.head):
             pass
-        shadow.heed_skips()
+        shadow.apply_skips()
         connection.execute(sql.SQL(_RATE).format(sql.Identifier(shadow.schema, "checkpoint")), (RATE_EVENTS_MIN,))
         for statement in _rename(connection, projection, shadow):
             connection.execute(statement.encode())

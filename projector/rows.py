@@ -51,7 +51,7 @@ def _described(table: Table) -> tuple[str, tuple[str, ...], tuple[str, ...]]:
 
 
 class _Sums(NamedTuple):
-    """What is added to one row, and the smallest and greatest values that it has to keep."""
+    """The numbers to add to one row, and the smallest and greatest values that it has to keep."""
 
     sums: dict[str, Any]
     least: dict[str, Any]

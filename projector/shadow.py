@@ -26,7 +26,7 @@ BATCH_EVENTS = 100_000
 # writers are busy.
 LAG_EVENTS_MAX = 2_000
 # While pages are read and folded, the connection that writes stands still in its transaction: for seconds where the
-# disk and the processors are busy. It holds only tables that nobody else uses.
+# disk and the processors are busy. It holds only tables that no other session uses.
 LIMITS_OF_BUILDING = dataclasses.replace(LIMITS, idle_in_transaction=600)
 
 Report = Callable[[Progress], None]
@@ -108,7 +108,7 @@ def only_one(connection: Connection, projection: Projection) -> Iterator[None]:
         process = holder[0] if holder else "unknown"
         raise Busy(f"another replay or verify of {projection.name} is running (PostgreSQL process {process})")
     try:
-        # What a replay or verify that was killed has left behind.
+        # Schemas that a killed replay or verify has left behind.
         for schema in (built_beside(projection), built_for_proof(projection)):
             drop_schema(connection, schema)
         yield
@@ -206,7 +206,7 @@ class Shadow:
             )
             self._connection.execute(statement, (streams,))
 
-    def heed_skips(self) -> None:
+    def apply_skips(self) -> None:
         """Drain the streams that were parked here before an operator skipped their event."""
         found = self._connection.execute(self._named(_SKIPPED_MEANWHILE), (self._projection.name,))
         if streams := [stream for (stream,) in found.fetchall()]:

@@ -1,4 +1,4 @@
-"""What operators ask: how far the projections are behind the log, which worker drives them, and what blocks them."""
+"""The status of projections: how far they are behind the log, which worker drives them, and what blocks them."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta

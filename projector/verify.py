@@ -40,7 +40,7 @@ class Difference:
 
 @dataclass(slots=True)
 class Verdict:
-    """What was compared, at which position, and what differs.
+    """The result of a verify: the position, the counts and the differences.
 
     The tables have `parked` streams only as far as they were projected; that these have to be parked is a part of the
     proof.
@@ -104,7 +104,7 @@ def _same_position(
             pass
         # The serving tables have foreign keys: they have parked such a stream.
         shadow.park_orphans()
-        shadow.heed_skips()
+        shadow.apply_skips()
         seen = snapshot.execute(position).fetchone()
         # Fails if PostgreSQL has ended the session of the gate, because it was idle for too long.
         gate.execute("SELECT")
@@ -145,7 +145,7 @@ def _differences(
 def differences_of(
     table: Table, columns: Sequence[str], live: Mapping[str, Any] | None, proof: Mapping[str, Any] | None
 ) -> Iterator[Difference]:
-    """What differs between a row as it stands and as it should be, by column. None: there is, or should be, no row.
+    """The columns in which a row differs from the proof. None: there is, or should be, no row.
 
     Both are JSON that PostgreSQL has made of a row of `table`, read with `decode`.
     """

@@ -1,7 +1,7 @@
 """The worker: a Dramatiq process that keeps all projections current.
 
-A thread listens to the bell and wakes the follower of each projection. A Dramatiq message does the same, for news that
-was told while nobody listened. Should both be lost, the followers look by themselves every second.
+A thread listens to the bell and wakes the follower of each projection. A Dramatiq message does the same for news that
+came while no thread listened. If both are lost, the followers look by themselves every second.
 """
 
 import contextlib

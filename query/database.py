@@ -17,9 +17,9 @@ from database.sessions import Limits, pool, settle
 
 # Joined look-ups need few connections: one flies while the others wait for it.
 CONNECTIONS_MAX = 6
-# Who gets no connection by then finds the database down or overrun, and is told to come back.
+# A read that gets no connection by then is rejected with 503: the database is down or overloaded.
 CONNECTION_SECONDS_MAX = 2.0
-# A select takes milliseconds. Whoever has not answered by then is frozen or cut off.
+# A select takes milliseconds. A server that has not answered by then is frozen or cut off.
 READ_SECONDS_MAX = 5.0
 TABLES_ARE_MISSING = "The service's tables are missing: run `orders migrate`, or correct QUERY_DATABASE_URL."
 NEEDED_GRANTS = "give it what docs/deploying.md lists under roles and grants"
@@ -45,7 +45,7 @@ class Statement:
 
 
 class _AsItIs(Loader):
-    """Leaves JSON as the bytes that PostgreSQL sent: nobody here looks into them."""
+    """Leaves JSON as the bytes that PostgreSQL sent: no code here reads them."""
 
     def load(self, data: Buffer) -> bytes:
         return bytes(data)
@@ -83,7 +83,7 @@ class Reads:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        # Whoever is still connecting to a server that does not answer is not waited for.
+        # Do not wait for connections to a server that does not answer.
         await self._pool.close(timeout=1)
 
     async def rows(self, statement: Statement, parameters: Mapping[str, object]) -> Sequence[tuple[Any, ...]]:

@@ -55,7 +55,7 @@ class Filter(NamedTuple):
 
 
 class Shape(NamedTuple):
-    """What a statement's text depends on; the rest are its parameters."""
+    """The part of a request that decides a statement's text; the rest are its parameters."""
 
     filters: tuple[tuple[str, object], ...]
     sort: str

@@ -37,7 +37,7 @@ class Place:
 
 
 def tie(name: str, sort: str, filters: Mapping[str, object]) -> str:
-    """What a cursor is good for: the list called `name`, under this sort and these filters."""
+    """A digest that ties a cursor to the list called `name`, with this sort and these filters."""
     return hashlib.blake2b(repr((name, sort, sorted(filters.items()))).encode(), digest_size=6).hexdigest()
 
 

@@ -128,7 +128,7 @@ class Parameters(BaseModel):
 
 
 class CursorParameters(Parameters):
-    """What every list with a cursor takes. Subclasses add the filters."""
+    """The query parameters of every list with a cursor. Subclasses add the filters."""
 
     limit: Number = Field(
         PAGE_LENGTH_DEFAULT, ge=1, le=PAGE_LENGTH_MAX, description="the most resources that the page may have"
@@ -146,7 +146,7 @@ class CursorParameters(Parameters):
 
 
 class PageParameters(CursorParameters):
-    """What a list of resources takes. Subclasses add the sorts and the filters."""
+    """The query parameters of a list of resources. Subclasses add the sorts and the filters."""
 
     sort: str
 

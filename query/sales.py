@@ -48,7 +48,7 @@ Day = Annotated[date, BeforeValidator(day_of), WithJsonSchema({"type": "string",
 
 
 class SalesView(BaseModel):
-    """What was sold and cancelled. A group leaves out the members that it adds up over.
+    """Quantities and amounts sold and cancelled. A group leaves out the members that it adds up over.
 
     `gross` is the amount ordered and `cancelled` the amount cancelled: placed lines count on the day of placing,
     cancelled ones on the day of cancelling, in UTC.

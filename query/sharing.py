@@ -11,7 +11,7 @@ Answer = TypeVar("Answer")
 
 
 class Sharing(Generic[Answer]):
-    """Reads that are told apart by a key. Alone a read goes at once; equal ones that arrive meanwhile share the next.
+    """Joins reads with the same key. A single read starts at once; equal ones that arrive meanwhile share the next one.
 
     Nothing is kept: an answer is never older than the question.
     """
@@ -21,13 +21,13 @@ class Sharing(Generic[Answer]):
         self._flights: dict[Hashable, asyncio.Task[None]] = {}
 
     async def read(self, key: Hashable, read: Callable[[], Awaitable[Answer]]) -> Answer:
-        """What `read` answers, which is called after this call, if not for this caller. Raises what it raises."""
+        """The answer of a `read` that starts after this call, perhaps another caller's. Raises the errors of `read`."""
         future = self._waiting.get(key)
         if future is None:
             future = self._waiting[key] = asyncio.get_running_loop().create_future()
             if key not in self._flights:
                 self._flights[key] = asyncio.create_task(self._fly(key, read))
-        # Whoever hangs up must not take the answer away from the others.
+        # A client that hangs up must not cancel the read of the others.
         return await asyncio.shield(future)
 
     async def _fly(self, key: Hashable, read: Callable[[], Awaitable[Answer]]) -> None:

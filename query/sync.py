@@ -62,7 +62,7 @@ class Sync:
         return cls(position, waiting)
 
     async def answer(self, request: Request, read: Callable[[], Awaitable[Answer]]) -> Answer:
-        """What `read` answers, no older than the request's Sync-Token.
+        """Call `read` and return its answer, which is no older than the request's Sync-Token.
 
         Most tokens have been reached when they arrive, and every answer carries its position: so it reads first, and
         waits and reads again only if that was too early. Raises Problem `projection-behind` or `overloaded` (too many

@@ -19,7 +19,7 @@ class WaitingReads:
         self.count = 0
         waits = Histogram(
             "orders_read_wait_seconds",
-            "Time that a read with a Sync-Token waited, by outcome: fresh (not at all), waited, behind (in vain)",
+            "Time that a read with a Sync-Token waited, by outcome: fresh (not at all), waited, behind (timed out)",
             ["outcome"],
             buckets=SECONDS,
             registry=registry,

@@ -1,4 +1,4 @@
-"""What the read tables of every projection have in common: a schema, a checkpoint, and a table of parked streams.
+"""Common to the read tables of every projection: a schema, a checkpoint, and a table of parked streams.
 
 Each projection has a file here with its tables, as ORM classes on a `Base` of its own. Its tables live in a schema that
 has the projection's name, so that a rebuild can make new ones beside them and then swap the two schemas.

@@ -16,7 +16,7 @@ class Base(DeclarativeBase):
 
 
 class DailySales(Base):
-    """What was sold of a product on a day, and what was cancelled on that day, whenever it was sold."""
+    """Sales of a product on a day, and cancellations on that day, whenever the pieces were sold."""
 
     __tablename__ = "daily_sales"
     __table_args__ = {"comment": "sales by day (UTC), product and currency"}

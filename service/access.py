@@ -40,7 +40,7 @@ class Access:
             )
 
     def _tokens(self, settings: Settings) -> Tokens | None:
-        """What verifies tokens, if an issuer is trusted."""
+        """The verifier of tokens, if an issuer is trusted."""
         if settings.jwt_issuer is None or settings.jwt_audience is None:
             return None
         pairs = [pair.partition("=") for pair in (settings.jwt_role_map or "").split(",") if pair]

@@ -1,4 +1,4 @@
-"""What one API process holds: connections, the writer, health and metrics. They start and stop together."""
+"""The parts of one API process: connections, the writer, health and metrics. They start and stop together."""
 
 import asyncio
 from collections.abc import AsyncIterator

@@ -39,7 +39,7 @@ def refuse(settings: Settings, host: str) -> None:
 
 
 def refuse_without_callers(settings: Settings, host: str) -> None:
-    """Raise OperatorError when the API would listen on `host`, and nobody could call it."""
+    """Raise OperatorError when the API would listen on `host`, and no caller has a key."""
     if is_loopback(host) or settings.database_url is None or settings.jwt_issuer is not None:
         return
     try:
@@ -49,4 +49,4 @@ def refuse_without_callers(settings: Settings, host: str) -> None:
     except psycopg.Error as error:
         log.warning("whether there are API keys is not known yet: %s", str(error).partition("\n")[0])
         return
-    raise OperatorError(f"nobody has an API key: run `orders keys create` before you serve on {host}")
+    raise OperatorError(f"there is no API key yet: run `orders keys create` before you serve on {host}")

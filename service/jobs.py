@@ -1,4 +1,4 @@
-"""Asks the workers for a job. Who asks, and why, is recorded in the same transaction."""
+"""Asks the workers for a job. The caller and the reason are recorded in the same transaction."""
 
 from collections.abc import Mapping
 

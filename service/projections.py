@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 PROJECTIONS = (SHOP, SALES, ACTIVITY)
 
-# What the OpenAPI document says of the routes below, beside those of users, products and orders.
-TAGS = [{"name": "sales", "description": "What was sold and cancelled, by day and product."}]
+# Tags of the routes below in the OpenAPI document, beside those of users, products and orders.
+TAGS = [{"name": "sales", "description": "Sales and cancellations by day and product."}]
 
 
 def named(names: Sequence[str] | None) -> list[Projection]:

@@ -16,9 +16,9 @@ from service.errors import OperatorError
 POSTGRES_SCHEMES = ("postgresql://", "postgres://")
 # Databases that can have a mirror of the read tables, and no log.
 MIRROR_SCHEMES = ("sqlite:", "mysql:", "mysql+", "mariadb:", "mariadb+")
-# What holds a password may stand in a file that <NAME>_FILE names, so that no process list shows it.
+# A setting with a password may stand in a file that <NAME>_FILE names, so that no process list shows it.
 SECRETS = ("database_url", "redis_url", "query_database_url")
-# Signatures with a shared secret (HS256 ...) are not taken: whoever can check a token could make one.
+# Signatures with a shared secret (HS256 ...) are not taken: a service that can check such a token could also make one.
 ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
 TOKEN_ROLES = ("customer", "staff", "operator")
 REDIS_SCHEMES = ("redis://", "rediss://", "unix://")
@@ -120,7 +120,7 @@ RedisUrl = Annotated[str, AfterValidator(_redis_url)]
 
 
 class Settings(BaseSettings):
-    """What the environment says; every field's variable is its name in capitals."""
+    """The settings of the environment; each field's variable is its name in capitals."""
 
     model_config = SettingsConfigDict(
         env_file=".env",
@@ -232,7 +232,7 @@ class Settings(BaseSettings):
 
     @classmethod
     def meaning(cls, name: str) -> str:
-        """What a setting means: the text below its field, in one line."""
+        """The meaning of a setting: the text below its field, in one line."""
         return " ".join((cls.model_fields[name].description or "").split())
 
     def environment(self) -> dict[str, str]:

@@ -24,7 +24,8 @@ PACKAGES = (
     "service",
     "timeline",
 )
-LINES_MAX = 400
+LINES_MAX = 300
+TEST_LINES_MAX = 400
 SHOWN_LINES_MAX = 150
 
 # Who may end a transaction, and of what kind it is. "commit": what everybody relies on; there are exactly three.
@@ -40,6 +41,7 @@ TRANSACTIONS = {
     "projector/shadow.py:Shadow.park_orphans": "shadow",  # rows that nobody reads yet
     "projector/tables.py:make_missing": "migration",
     "projector/reports.py:make_missing_views": "migration",
+    "projector/replay.py:replay": "read",  # keys and indexes of empty tables, rolled back
     "projector/replay.py:_rehearse": "read",  # the swap's statements, rolled back
     "projector/status.py:_built": "read",  # a rebuild that may be over
     "projector/verify.py:verify": "read",  # one snapshot, compared
@@ -216,7 +218,10 @@ def test_nobody_hands_a_projection_a_connection() -> None:
 
 
 def test_a_file_has_one_idea() -> None:
-    too_long = [name_of(path) for path in modules(*PACKAGES, "tests", "bench") if lines_of(path) > LINES_MAX]
+    too_long = [name_of(path) for path in modules(*PACKAGES) if lines_of(path) > LINES_MAX]
+    too_long += [name_of(path) for path in modules("tests", "bench") if lines_of(path) > TEST_LINES_MAX]
+    # A migration is one list of statements.
+    too_long = [name for name in too_long if not name.startswith("migrations/versions/")]
     assert not too_long
 
 

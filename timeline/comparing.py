@@ -23,7 +23,7 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """What was compared, and what differs.
+    """The result of comparing one stream's rows with its fold.
 
     `position` is the checkpoint of the projection, `version` the stream's version there, and `last` its version in the
     log; `behind` events wait to be projected. `parked`: the projection holds the stream back from version

@@ -32,7 +32,7 @@ class PastEvent(NamedTuple):
 
     @property
     def actor(self) -> dict[str, str | None] | None:
-        """Who caused it: kind and id. None when the event does not say."""
+        """The actor of the event: kind and id. None if the event has none."""
         actor = self._metadata.get("actor")
         if isinstance(actor, dict) and isinstance(actor.get("kind"), str):
             return {"kind": actor["kind"], "id": actor.get("id")}
@@ -69,7 +69,7 @@ class Fold:
         self._id = split(stream)[1]
         self.rows: dict[Place, dict[str, Cell]] = {}
         self.last: PastEvent | None = None
-        # What the last event set: the cells as they were before, None for a new row.
+        # The cells that the last event set, as they were before; None for a new row.
         self.before: dict[Place, dict[str, Cell] | None] = {}
 
     def copy(self) -> "Fold":

@@ -79,7 +79,7 @@ def explanation(fields: Iterable[Field], name: str | None = None) -> list[dict[s
 
 
 class Change(NamedTuple):
-    """What an event made of a field."""
+    """The change of one field by an event."""
 
     field: str
     before: Any
@@ -87,7 +87,7 @@ class Change(NamedTuple):
 
 
 def changes(stream: str, fold: Fold) -> list[Change]:
-    """What the last event changed of the `fields`.
+    """The changes of the `fields` by the last event.
 
     Left out are `id`, and `version` and `updated_at`, which every event sets.
     """

@@ -36,14 +36,14 @@ STEPS_MAX = 1_000
 
 
 class HistoryParameters(Parameters):
-    """What a history takes."""
+    """The query parameters of a history."""
 
     after: Position = Field(0, ge=0, le=VERSION_MAX, description="only events behind this version")
     limit: Number = Field(STEPS_DEFAULT, ge=1, le=STEPS_MAX, description="the most events that the page may have")
 
 
 class ExplainParameters(PastParameters):
-    """What an explanation takes."""
+    """The query parameters of an explanation."""
 
     field: Name | None = Field(None, description="only this field and those below it, such as `items` or `items.2`")
 
@@ -92,9 +92,9 @@ class PastAnswers:
         return json_response(encode({"version": past.version, "data": shown}), past.position)
 
     async def _read(self, request: Request, stream: str, read: Callable[[str], Awaitable[Answer]]) -> Answer:
-        """What `read` answers of the stream, no older than the request's Sync-Token.
+        """Call `read` with the stream and return its answer, which is no older than the request's Sync-Token.
 
-        An order or a user that the caller may not see is read as one that does not exist. A product belongs to nobody;
+        An order or a user that the caller may not see is read as one that does not exist. A product has no owner;
         the scopes of its routes say who sees it.
         """
         viewer = caller_of(request).viewer
@@ -180,7 +180,7 @@ def when_of(parameters: PastParameters) -> When:
 
 
 async def readable(stream: str, read: Callable[[], Awaitable[Answer]]) -> Answer:
-    """What `read` answers. Raises Problem `unreadable-stream` when it cannot read an event."""
+    """Call `read` and return its answer. Raises Problem `unreadable-stream` when it cannot read an event."""
     try:
         return await read()
     except UnreadableEvent as error:

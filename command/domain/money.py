@@ -18,7 +18,7 @@ _AMOUNT = re.compile(r"[0-9]{1,12}(\.[0-9]{1,4}0{0,14})?", re.ASCII)
 def parse(value: object) -> Decimal:
     """The price that a JSON value means: a decimal string, an int, or a Decimal (a JSON number read as text).
 
-    2.5, "2.5" and "2.500000" come to the very same Decimal, so that requests with them are the same request. Raises
+    2.5, "2.5" and "2.500000" become the very same Decimal, so that requests with them are the same request. Raises
     ValueError for anything that is not an amount from 0 to below 10^12 with at most 4 decimals.
     """
     if isinstance(value, str):

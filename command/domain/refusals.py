@@ -2,7 +2,7 @@
 
 Refused
 |- Missing, Deleted, VersionMismatch          the thing itself
-|- EmailTaken, SkuTaken, ExternalIdTaken      somebody else has it
+|- EmailTaken, SkuTaken, ExternalIdTaken      another one has it
 |- AlreadyRegistered                          the caller has it
 |- UnknownUser, UnknownProduct, Discontinued, MixedCurrency, PriceChanged, OutOfStock      placing an order
 |- UnknownLine, NotCancellable                cancelling lines

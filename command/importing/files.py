@@ -53,7 +53,7 @@ def left_out(path: Path) -> list[str]:
 
 
 def kind_of(path: Path) -> str | None:
-    """What a file's rows are, if its name says so."""
+    """The kind of a file's rows, if its name says so."""
     return next((kind for kind in KINDS if path.name.lower().startswith(_PREFIXES[kind])), None)
 
 
@@ -151,7 +151,7 @@ def _json_lines(chunks: Iterable[bytes]) -> Iterator[Line]:
                 number += 1
                 if stripped := content.strip():
                     yield Line(number, stripped)
-            # What is cut off here belongs to a line that is too long anyway.
+            # The bytes that are cut off here belong to a line that is too long anyway.
             rest = rest[: LINE_BYTES_MAX + 1]
     except (OSError, EOFError, zlib.error) as error:
         yield Line(number + 1, rest, damage=_damage(error))

@@ -1,4 +1,4 @@
-"""What an earlier import of the same file has settled, so that a second one appends nothing.
+"""The rows that an earlier import of the same file has settled, so that a second import appends nothing.
 
 Rows that were refused leave no trace. But a file is imported in order, so when its line 70 is in the log, line 50 was
 decided before, and if it is not in, it was refused. It stays refused, even if what line 70 did (an order cancelled,
@@ -33,7 +33,7 @@ class Settled(NamedTuple):
 
 
 async def look(connection: AsyncConnection, path: Path) -> Settled:
-    """What of the file is settled. Reads the whole file. Raises psycopg.Error."""
+    """The settled rows of the file. Reads the whole file. Raises psycopg.Error."""
     digest = hashlib.blake2b(digest_size=_DIGEST_BYTES)
     documents = set()
     decode = msgspec.json.Decoder(_Document).decode

@@ -29,7 +29,7 @@ class PlaceImportedOrder(Record, frozen=True):
     def reads(self, states: States) -> Iterable[str]:
         claim = user.external_id_claim(self.customer)
         yield claim
-        # Who is not known may be registered by a row before this one in the same batch; the products are needed anyway.
+        # A row before this one in the same batch may register an unknown user; the products are needed anyway.
         owner = states.owner(claim) if claim in states else None
         yield from self._of(owner or _NOBODY).reads(states)
 

@@ -81,7 +81,7 @@ class ReturnItems(Record, frozen=True):
         events: Decided = []
         for external_id in self._orders():
             entity = _order(states, external_id)
-            # What an earlier order of this document gave back is in stock when the next one gives back more.
+            # The pieces that an earlier order of this document returned are in stock when the next one returns more.
             products = known_products(states, entity) | products
             quantities = _quantities(entity.state, [it for it in self.returned if it.order == external_id])
             cancelled = cancelling.cancel(entity.state, products, quantities, None, self.document)

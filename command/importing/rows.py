@@ -68,7 +68,7 @@ class ProductRow(Row):
 
     @property
     def stock(self) -> int | None:
-        """What there is of it; None when it is not kept in stock."""
+        """The pieces in stock; None for a product that is not kept in stock."""
         return self.min_initial_stock if self.kind == KEPT_IN_STOCK else None
 
 

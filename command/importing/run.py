@@ -28,7 +28,7 @@ WINDOW_ROWS = 400
 
 @dataclass(slots=True)
 class Summary:
-    """What became of the rows. `refused` counts by code; `damaged` are files that could not be read to their end."""
+    """The rows by outcome. `refused` counts by code; `damaged` are files that could not be read to their end."""
 
     accepted: int = 0
     already_there: int = 0
@@ -103,7 +103,7 @@ async def import_files(
 ) -> Summary:
     """Import the files, in order.
 
-    `currency` is for rows that carry none. `has_read` is told bytes read of all files, and rows done, both growing.
+    `currency` is for rows that carry none. `has_read` gets the bytes read of all files and the rows done; both grow.
     `retry` takes rows that an earlier import of the same file refused. `summary` counts the rows while they are done.
     Raises Stopped, psycopg.Error when the database
     cannot be reached at the start, and OSError when the rejects file cannot be written.
@@ -145,7 +145,7 @@ class Importer:
         self._pending: deque[_Pending] = deque()
 
     async def run(self, paths: Sequence[tuple[Path, Settled]]) -> Summary:
-        """Import the files, of each of which is told what is settled."""
+        """Import the files, each given with its settled rows."""
         before = 0
         for path, settled in paths:
             bytes_read = 0

@@ -114,7 +114,7 @@ def made_up_email(user_id: str) -> str:
     """An address for a user who has none: the same for the same id, and another for any other id.
 
     Addresses are unique without regard to case and have no blanks, ids may differ in nothing else. So an id that is
-    not plain is told apart by a hash, behind a `+` that no plain id has.
+    not plain gets a hash, behind a `+` that no plain id has.
     """
     local = user_id
     if len(user_id) > _PLAIN_ID_LENGTH_MAX or not _PLAIN_ID.fullmatch(user_id):

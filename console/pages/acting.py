@@ -34,7 +34,7 @@ class Target(NamedTuple):
 
     @property
     def name(self) -> str:
-        """What an operator types to show that he means it."""
+        """The name that an operator types to confirm the act."""
         return self.stream or (self.group.type if self.group else self.projection.name)
 
 
@@ -44,14 +44,14 @@ def mark(group: Group) -> str:
 
 
 def confirm_replay(desk: Desk, request: Request) -> Response:
-    """What a rebuild of a projection would do, and how long it would take."""
+    """Show what a rebuild of a projection would do, and how long it would take."""
     demand_scope(request, SCOPE)
     standing = _standing(desk, _target(desk, request.query_params).projection)
     return desk.page(request, "replay.html", standing=standing, reason_length_max=REASON_LENGTH_MAX)
 
 
 def confirm_skip(desk: Desk, request: Request) -> Response:
-    """What a skip would leave out, with the fields for the reason and the name."""
+    """Show what a skip would leave out, with the fields for the reason and the name."""
     demand_scope(request, SCOPE)
     form = request.query_params
     return _skip_page(desk, request, _target(desk, form), form)
@@ -96,7 +96,7 @@ def _ask(desk: Desk, caller: Caller, wanted: Wanted) -> str:
 
 
 def _target(desk: Desk, form: Mapping[str, str]) -> Target:
-    """What a form names, as it is now. Raises HTTPException when it is gone, or has changed since it was shown."""
+    """The target of a form, as it is now. Raises HTTPException when it is gone, or has changed since it was shown."""
     if any("\x00" in it for it in form.values()):
         raise HTTPException(400, "A field has the character NUL.")
     projection = named(desk.parts.projections, form.get("projection", ""))
@@ -137,7 +137,7 @@ def _skip_page(
 
 
 def _errors_of_skip(target: Target, form: Mapping[str, str]) -> dict[str, str]:
-    """What is wrong with the fields of a skip, by field."""
+    """The errors of a skip's form, by field."""
     errors = {}
     reason = form.get("reason", "").strip()
     if not reason:

@@ -1,4 +1,4 @@
-"""What operators look after: projections, parked streams, findings, settings."""
+"""The pages for operations: projections, parked streams, findings, settings."""
 
 from starlette.requests import Request
 from starlette.responses import Response

@@ -1,4 +1,4 @@
-"""What was recorded beside the log: who acted, and what was imported."""
+"""The pages of records beside the log: the audit and the imports."""
 
 from datetime import datetime
 

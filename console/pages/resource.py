@@ -38,7 +38,7 @@ class Blame(NamedTuple):
 
 
 class Asked(NamedTuple):
-    """What one page reads of the timeline."""
+    """The parts of the timeline that one page reads."""
 
     then: Past
     now: Past

@@ -1,4 +1,4 @@
-"""What an operator did to the service itself. Stream `operator-<id>`: one for each act, with one event.
+"""An operator's act on the service itself. Stream `operator-<id>`: one for each act, with one event.
 
 No projection makes rows of it. `GET /audit` and `orders audit` read it from the log.
 """

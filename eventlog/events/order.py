@@ -1,4 +1,4 @@
-"""What can happen to an order. Stream `order-<id>`.
+"""Events of an order. Stream `order-<id>`.
 
 Sums are carried, never left to be worked out: `total`, `amount` and the `..._after` fields are exact, and a projection
 copies them.

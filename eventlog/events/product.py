@@ -1,4 +1,4 @@
-"""What can happen to a product and its stock. Stream `product-<id>`.
+"""Events of a product and its stock. Stream `product-<id>`.
 
 Every stock event carries `stock_after`, so the last one alone tells the stock.
 """

@@ -1,4 +1,4 @@
-"""Plain data that nobody changes: the base classes of events, states and commands.
+"""Immutable data: the base classes of events, states and commands.
 
 A frozen `msgspec.Struct`: an assignment to a field raises AttributeError. The codec makes one from stored JSON in about
 half the time that a dataclass takes. `gc=False`: a record holds text, numbers and tuples of records, never a reference
@@ -16,7 +16,7 @@ class Record(msgspec.Struct, frozen=True, gc=False):
 
 class Happened(Record, frozen=True):
     def in_words(self) -> str:
-        """The event in a line for people. An event without words of its own is told by its type."""
+        """The event in a line for people. An event without words of its own shows its type."""
         return type(self).__name__
 
 

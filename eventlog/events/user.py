@@ -1,4 +1,4 @@
-"""What can happen to a user. Stream `user-<id>`."""
+"""Events of a user. Stream `user-<id>`."""
 
 from typing import ClassVar
 

@@ -22,7 +22,7 @@ class Refused(Exception):
 
 
 class Outcome(NamedTuple):
-    """What came of a job, in a sentence. `is_well`: nothing is left to do. `differences` are the first of a verify."""
+    """The result of a job, in a sentence. `is_well`: nothing is left to do. `differences` are the first of a verify."""
 
     said: str
     is_well: bool = True
@@ -74,7 +74,7 @@ def _skip(database_url: str, projection: Projection, job: Job, _: Report) -> Out
     with connect(database_url) as connection:
         if job.stream is not None:
             return _skip_stream(connection, projection, job, reason)
-        # Streams of the group that are done may be parked again, at an event that nobody has asked to skip.
+        # Streams of the group that are done may be parked again, at an event that no operator has asked to skip.
         if job.attempts > 1:
             raise Refused("the worker ended in the middle; look at what is parked now, and skip what is left")
         now = next((it for it in groups(connection, [projection]) if _is_same(it, job)), None)

@@ -47,7 +47,7 @@ WHERE id = %s
 
 
 class Wanted(NamedTuple):
-    """What an operator asks for.
+    """An operator's request.
 
     A retry or skip is of one `stream`, or of the group of parked streams with this `type` and `error` (see
     projector/parked.py), which had `streams` streams when the operator saw it. A retry of neither is of all streams.

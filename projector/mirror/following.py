@@ -1,6 +1,6 @@
 """A mirror at work: it catches up with the log and follows it, one projection after the other.
 
-It asks the log for news itself, so it needs nothing but the two databases: twenty times a second while there is news,
+It asks the log for news itself, so it needs nothing but the two databases: fifty times a second while there is news,
 and four times a second when there was none for a while.
 """
 
@@ -31,7 +31,7 @@ from projector.read_ahead import ReadAhead
 from projector.retrying import retry
 
 BATCH_EVENTS_MAX = 50_000
-LOOK_SECONDS, LOOK_SECONDS_MAX = 0.05, 0.25
+LOOK_SECONDS, LOOK_SECONDS_MAX = 0.02, 0.25
 RETRY_SECONDS = 60.0
 STAND_BY_SECONDS = 1.0
 AFTER_ERROR_SECONDS = 1.0
@@ -126,7 +126,7 @@ class Mirror:
         return ""
 
     def _said(self, error: Exception) -> str:
-        """What a database said, in one line."""
+        """The error's message, in one line."""
         return self._target.said(error) if isinstance(error, DBAPIError) else str(error).partition("\n")[0]
 
     @contextmanager

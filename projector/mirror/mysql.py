@@ -1,9 +1,9 @@
 """A mirror in MySQL or MariaDB, by PyMySQL (the extra `mysql`)."""
 
 import importlib.util
-import inspect
 import re
-from collections.abc import Callable, Collection, Sequence
+import ssl
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -42,12 +42,15 @@ _SETTINGS = (
     f"unique_checks = 1, innodb_lock_wait_timeout = {LOCK_SECONDS_MAX}, lock_wait_timeout = {LOCK_SECONDS_MAX}"
 )
 
-# What PyMySQL calls neither DataError nor IntegrityError: a CHECK that fails (MariaDB, MySQL), and a value that is
+# Neither DataError nor IntegrityError to PyMySQL: a CHECK that fails (MariaDB, MySQL), and a value that is
 # none of its type.
 _REFUSALS = {4025, 3819, 1292, 1366}
 _LOCK_WAIT_TIMEOUT = 1205
 # The user may not use the database, has another password, or there is no such database.
 _WRONG_URL = {1044, 1045, 1049}
+
+# The options of a URL that reach PyMySQL. `charset` is common in URLs; the mirror uses utf8mb4 whatever it says.
+_OPTIONS = ("user", "password", "ssl_ca", "ssl_cert", "ssl_key", "unix_socket", "bind_address", "charset")
 
 _encoder = msgspec.json.Encoder(decimal_format="string")
 _json, _lines = _encoder.encode, _encoder.encode_lines
@@ -63,9 +66,7 @@ class MysqlTarget(Target):
             raise Unsuitable("a mirror in MySQL needs PyMySQL: pip install pymysql")
         if not url.database:
             raise Unsuitable("the URL names no database: mysql://user:password@host/database")
-        options = inspect.signature(importlib.import_module("pymysql.connections").Connection).parameters
-        if unknown := set(url.query) - set(options):
-            raise Unsuitable(f"PyMySQL has no option {', '.join(sorted(unknown))}")
+        _check_options(url.query)
         super().__init__(url.set(drivername="mysql+pymysql"))
         self.shown = self.shown.replace("mysql+pymysql:", "mysql:", 1)
         # `check` finds it out: MariaDB and MySQL have different names for the collation that compares bytes.
@@ -200,6 +201,18 @@ class MysqlTarget(Target):
     def said(self, error: DBAPIError) -> str:
         code, *text = error.orig.args if error.orig is not None else ("",)
         return f"{''.join(map(str, text)).partition(chr(10))[0]} (error {code})"
+
+
+def _check_options(query: Mapping[str, Any]) -> None:
+    """Raises Unsuitable for options that PyMySQL does not take from a URL, or whose files it cannot use."""
+    if wrong := [name for name, value in query.items() if name not in _OPTIONS or not isinstance(value, str)]:
+        raise Unsuitable(f"the URL has the option {wrong[0]}: a mirror takes {', '.join(_OPTIONS)}, each once")
+    try:
+        context = ssl.create_default_context(cafile=query.get("ssl_ca"))
+        if "ssl_cert" in query:
+            context.load_cert_chain(query["ssl_cert"], query.get("ssl_key"))
+    except OSError as error:
+        raise Unsuitable(f"ssl_ca, ssl_cert or ssl_key of the URL names no file that TLS can use: {error}") from error
 
 
 def collation_of(version: str) -> str:

@@ -54,7 +54,7 @@ WHERE target = %(target)s AND projection = ANY(%(projections)s)
 # Rows of mirrors that are gone stay until they are forgotten: status, metrics and pages list these many, seen last.
 LISTED_MAX = 200
 
-# The mirror's name and the rebuild, and then the columns of a Standing. A rebuild that nobody works on is none.
+# The mirror's name and the rebuild, and then the columns of a Standing. A rebuild that no process works on is left out.
 LISTED = b"""
 SELECT mirror.target, mirror.ended_at, mirror.rebuilt_to, mirror.rebuild_began_at,
     mirror.projection, mirror.version, mirror.position, head.position,

@@ -1,4 +1,4 @@
-"""What the statements of SQLite and MySQL share: rows grouped by the columns that change, values for the drivers."""
+"""Common to the statements of SQLite and MySQL: rows grouped by the columns that change, values for the drivers."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal, InvalidOperation

@@ -1,4 +1,4 @@
-"""What a database must do to be a mirror: one subclass a dialect. All else is common (SQLAlchemy Core)."""
+"""The interface of a mirror's database: one subclass a dialect. All else is common (SQLAlchemy Core)."""
 
 import re
 from abc import ABC, abstractmethod
@@ -97,7 +97,7 @@ class Target(ABC):
         return self.engine.connect().execution_options(isolation_level="REPEATABLE READ")
 
     def ordering(self, column: Column[Any]) -> Any:
-        """What to sort by to have the column's values in the order of their bytes."""
+        """The expression that sorts the column's values by their bytes."""
         return column
 
     def layout(self, projection: Projection, build: Build = Build.SERVING, generation: int = 1) -> Layout:
@@ -158,7 +158,7 @@ class Target(ABC):
         return True
 
     def said(self, error: DBAPIError) -> str:
-        """What the database said, in one line."""
+        """The database's message, in one line."""
         return str(error.orig).splitlines()[0]
 
     def reason(self, error: DBAPIError) -> str:

@@ -44,7 +44,7 @@ class OtherLog(Exception):
 
 
 class _Checkpoint(NamedTuple):
-    """What a look reads of the checkpoint's row."""
+    """The columns of the checkpoint's row that a look reads."""
 
     version: int
     log_uuid: str

@@ -40,7 +40,7 @@ class OnDemand(TyperGroup):
         return [*COMMANDS, *GROUPS]
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        """What `orders --help` shows of the subcommand with this name; None if there is none."""
+        """The line of `orders --help` about the subcommand with this name; None if there is none."""
         if cmd_name in GROUPS:
             return TyperCommand(cmd_name, help=_documented(f"{cmd_name}.{cmd_name}"))
         place, _ = COMMANDS.get(cmd_name, (None, None))

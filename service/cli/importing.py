@@ -110,7 +110,7 @@ def _import(
     retry: bool,
     progress: "_Progress",
 ) -> Summary:
-    # What the writer logs about an outage is told here, in one line.
+    # The command prints an outage itself, in one line, so the writer's log lines are dropped.
     logging.getLogger("command").addHandler(logging.NullHandler())
     collect_seldom()
     into = Rejects(rejects)

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import sys
 from collections.abc import Coroutine
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -10,7 +11,7 @@ from uuid import UUID
 
 import typer
 
-from access import issuing, store
+from access import issuing, links, store
 from access import keys as texts
 from access.issuing import NoSuchKey, NoSuchUser
 from access.store import StoredKey
@@ -78,7 +79,7 @@ def rotate(
 ) -> None:
     """Make a key in place of another, and print it. Account, role and scopes stay."""
     if overlap > issuing.OVERLAP_MAX:
-        raise OperatorError(f"an overlap lasts {issuing.OVERLAP_MAX.days}d at most", exit_code=2)
+        raise OperatorError(f"--overlap is too long: use {issuing.OVERLAP_MAX.days}d at most", exit_code=2)
     issued = _done(issuing.rotate(connect.database_url(data_dir), id_, overlap, actor()))
     print(issued.text)
 
@@ -96,8 +97,13 @@ def revoke(
 
 @app.command(epilog="Example: orders keys link")
 def link(data_dir: DataDir = None) -> None:
-    """Print a link that signs a browser in to the console of `orders up`, once."""
-    print(f"{connect.api_url(data_dir)}/console/sign-in?token={new_link(connect.database_url(data_dir))}")
+    """Print a link that signs a browser in to the console of `orders up` as an operator, once."""
+    address = connect.api_url(data_dir)
+    token = new_link(connect.database_url(data_dir))
+    minutes, hours = int(links.VALID_FOR.total_seconds() // 60), int(links.VISIT.total_seconds() // 3600)
+    told = f"Open this link in a browser within {minutes} minutes. It works once, and signs you in for {hours} hours:"
+    print(told, file=sys.stderr)
+    print(f"{address}/console/sign-in?token={token}")
 
 
 def whoami(as_json: AsJson = False, data_dir: DataDir = None) -> None:
@@ -105,7 +111,7 @@ def whoami(as_json: AsJson = False, data_dir: DataDir = None) -> None:
     digest = texts.digest(_own_key(data_dir))
     found = next((it for it in _listed(data_dir) if it.sha256 == digest), None)
     if found is None:
-        raise OperatorError("the database does not know this key")
+        raise OperatorError("the database does not know this key: `orders keys create` makes another")
     if as_json:
         output.json(found.shown())
         return
@@ -134,7 +140,7 @@ def _done(change: Coroutine[Any, Any, Result]) -> Result:
     try:
         return asyncio.run(change)
     except NoSuchKey as error:
-        raise OperatorError(f"there is no valid key with the id {error}") from None
+        raise OperatorError(f"there is no valid key with the id {error}: `orders keys list` shows the ids") from None
     except NoSuchUser as error:
         raise OperatorError(f"there is no user with the id {error}: register the user first") from None
     except TimeoutError:

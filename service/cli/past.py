@@ -102,7 +102,7 @@ def _when(as_of: str | None, version: int | None) -> When | None:
 
 
 def _asked(url: str, name: str, ask: Callable[[Selecting], Awaitable[T]]) -> T:
-    """What `ask` answers on a connection of its own. Raises OperatorError, and psycopg.Error."""
+    """Run `ask` on a connection of its own and return its answer. Raises OperatorError, and psycopg.Error."""
 
     async def run() -> T:
         async with connected(url, name) as select:

@@ -70,8 +70,8 @@ def look(url: str, redis_url: str | None) -> Look:
             found = ask(connection, PROJECTIONS)
             mirrors = standings(connection, PROJECTIONS)
         except psycopg.errors.LockNotAvailable:
-            reason = "; ".join(holders) or "by whom is not known"
-            raise OperatorError(f"the checkpoint cannot be read, somebody has locked it: {reason}") from None
+            reason = "; ".join(holders) or "PostgreSQL does not say which"
+            raise OperatorError(f"the checkpoint cannot be read, another session has locked it: {reason}") from None
     return Look(found, mirrors, holders, *_workers(redis_url))
 
 
@@ -133,7 +133,7 @@ def _state(standing: Standing) -> str:
 
 
 def troubles(found: Look) -> list[str]:
-    """What an operator must know beside the table, a sentence each."""
+    """Sentences that an operator must read beside the table."""
     lines = [what_stopped(some) for some in stopped(found.mirrors)]
     reasons: dict[str, list[str]] = {}
     for it in found.status.projections:

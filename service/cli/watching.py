@@ -1,4 +1,4 @@
-"""`orders status --watch`: a frame of the terminal that is drawn anew, or a JSON object a line where nobody watches."""
+"""`orders status --watch`: redraws the terminal, or prints a JSON object a line where there is none."""
 
 import contextlib
 import os
@@ -55,7 +55,7 @@ def _draw_frames(look: Callable[[], Look], interval: float) -> None:
 
 
 def _tried(look: Callable[[], Look]) -> Look | str:
-    """What is found, or the reason why the servers do not answer. Raises what no operator can cause."""
+    """The status, or the reason why the servers do not answer. Raises errors that no operator can cause."""
     try:
         return look()
     except Exception as error:

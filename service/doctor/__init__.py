@@ -1,4 +1,4 @@
-"""`orders doctor`: whether what is stored is consistent, the server safe, and nobody in the way.
+"""`orders doctor`: checks that the stored data is consistent, the server safe, and no session in the way.
 
 The checks hold no lock that the service waits for: they run beside full traffic. All but those of the projections see
 one snapshot, read only, which keeps dead versions of rows for as long as the examination takes, like a pg_dump.
@@ -44,7 +44,7 @@ LOG_CHECKS: tuple[Check, ...] = tuple(
 
 @dataclass(slots=True)
 class Examination:
-    """What was looked at, how long it took, and what was found, by check."""
+    """The result of an examination: checks, their times and findings, by check."""
 
     events: int = 0
     seconds: float = 0.0
@@ -61,7 +61,7 @@ class Examination:
 
     @property
     def seconds_per_million_events(self) -> float | None:
-        """What the same would take on a million events; None for a log too short to tell."""
+        """The seconds that a million events would take; None for a log too short to tell."""
         return self.seconds / self.events * 1_000_000 if self.events >= TELLING_EVENTS_MIN else None
 
 

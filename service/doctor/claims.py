@@ -1,6 +1,11 @@
-"""Claims: who has an e-mail address, a SKU or an external_id is who the events say, and nobody else."""
+"""Claims: the owner of an e-mail address, a SKU or an external_id is the one that the events name."""
 
-from service.doctor.finding import Check, of_rows
+from collections.abc import Iterator
+from typing import LiteralString
+
+from psycopg import Connection, sql
+
+from service.doctor.finding import Check, Finding
 
 WHY = "two resources may get the same key, or a free key may be refused"
 
@@ -33,17 +38,33 @@ wanted AS (
     ) AS document
 ),
 had AS (SELECT claim, stream FROM log.claims)
-SELECT CASE WHEN had.claim IS NULL
-        THEN format('%s has no claim on its %s, so another may take it', stream, kind)
-        ELSE format('%s has a claim on a %s that no event gives it, so nobody else can take it', stream, kind)
-    END AS what,
-    CASE WHEN had.claim IS NULL
-        THEN format('INSERT INTO log.claims (claim, stream) VALUES (%L, %L)', claim, stream)
-        ELSE format('DELETE FROM log.claims WHERE claim = %L AND stream = %L', claim, stream)
-    END AS statement
-FROM wanted FULL JOIN had USING (claim, stream), split_part(claim, ':', 1) AS kind
-WHERE wanted.claim IS NULL OR had.claim IS NULL
-ORDER BY claim, had.claim IS NULL -- What is to be deleted comes first: another may have the claim then.
+SELECT claim, stream, wanted.claim IS NOT NULL FROM wanted FULL JOIN had USING (claim, stream)
+WHERE wanted.claim IS NULL OR had.claim IS NULL -- What is to be deleted first: another may have the claim then.
+ORDER BY 1, 3
 """
 
-CHECKS = (Check("claims", of_rows(_CLAIMS, "{what}", "as the tables' owner: {statement}"), WHY),)
+
+def _claims(connection: Connection) -> Iterator[Finding]:
+    for claim, stream, is_wanted in connection.execute(_CLAIMS):
+        kind = claim.partition(":")[0]
+        if is_wanted:
+            yield Finding(
+                f"{stream} has no claim on its {kind}, so another may take it",
+                _statement(
+                    "as the tables' owner: INSERT INTO log.claims (claim, stream) VALUES ({}, {})", claim, stream
+                ),
+            )
+        else:
+            yield Finding(
+                f"{stream} has a claim on a {kind} that no event gives it, so no other stream can take it",
+                _statement(
+                    "as the tables' owner: DELETE FROM log.claims WHERE claim = {} AND stream = {}", claim, stream
+                ),
+            )
+
+
+def _statement(template: LiteralString, *values: str) -> str:
+    return sql.SQL(template).format(*map(sql.Literal, values)).as_string()
+
+
+CHECKS = (Check("claims", _claims, WHY),)

@@ -1,4 +1,4 @@
-"""What an examination finds: findings, each with its remedy."""
+"""Findings of an examination, each with its remedy."""
 
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
@@ -33,7 +33,7 @@ class Check(NamedTuple):
 
 
 def of_rows(statement: str, what: str, remedy: str, **limits: object) -> Callable[[Connection], Iterator[Finding]]:
-    """What a check runs if each row of a statement is a finding.
+    """A check whose statement returns a row for each finding.
 
     `what` and `remedy` are templates with the names of the columns. A column `since` is when it began. `limits` are the
     parameters of the statement.

@@ -1,4 +1,4 @@
-"""A check for imports that stopped before their end, and that nobody has run again."""
+"""A check for imports that stopped before their end and were not run again."""
 
 from collections.abc import Iterator
 

@@ -31,7 +31,7 @@ def _restart(some: Sequence[Standing]) -> str:
     names = "".join(f" -p {it.name}" for it in some) if len(some) < len(PROJECTIONS) else ""
     command = f"orders mirror {shlex.quote(url)}{names}"
     password = "" if url.startswith("sqlite:") else ", with its password in the URL"
-    return f"start it again: `{command}`{password}; if nobody needs it: `{command} --forget`"
+    return f"start it again: `{command}`{password}; if it is no longer needed: `{command} --forget`"
 
 
 CHECKS = (Check("mirrors", _mirrors, "reports that read the mirror show old rows"),)

@@ -50,7 +50,7 @@ WHERE cancelled_after IS DISTINCT FROM running OR ordered IS NULL OR running > o
 
 def _totals(connection: Connection) -> Iterator[Finding]:
     for order, total, amounts, wrong in connection.execute(_TOTALS.encode()):
-        what = f"{wrong} of its lines are not quantity x unit_price" if wrong else f"its lines come to {amounts}"
+        what = f"{wrong} of its lines are not quantity x unit_price" if wrong else f"its lines add up to {amounts}"
         yield Finding(f"order-{order} has the total {total}, but {what}", RESTORE)
 
 

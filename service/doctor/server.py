@@ -10,7 +10,7 @@ from service.health import durability
 from service.health.holders import HELD_SECONDS_MIN, HOLDERS, Holder, session
 
 IDLE_SECONDS_MAX = 60
-# Whatever is open for so long keeps dead versions of log.head and of the checkpoint, which are written all the time.
+# A transaction open for so long keeps dead versions of log.head and of the checkpoint, which are written all the time.
 OPEN_SECONDS_MAX = 900
 PREPARED_SECONDS_MAX = 60
 SLOT_BYTES_MAX = 1024**3
@@ -82,7 +82,7 @@ def _ago(seconds: int) -> datetime:
 
 
 def _end(pid: int) -> str:
-    return f"end it, if nobody needs it any more: SELECT pg_terminate_backend({pid})"
+    return f"end it, if it is no longer needed: SELECT pg_terminate_backend({pid})"
 
 
 CHECKS = (

@@ -25,6 +25,11 @@ FROM log.snapshots AS snapshot LEFT JOIN log.events AS event
 WHERE snapshot.shape = ANY(%s) ORDER BY snapshot.stream, event.version
 """
 
+_REMEDY = sql.SQL(
+    "as the tables' owner: DELETE FROM log.snapshots WHERE stream = {}; it is made again. "
+    "Restart the API, which may have used it"
+)
+
 
 def _snapshots(connection: Connection) -> Iterator[Finding]:
     codec = Codec()
@@ -36,15 +41,11 @@ def _snapshots(connection: Connection) -> Iterator[Finding]:
             events = (PastEvent(*row[4:]) for row in of_stream if row[4] is not None)
             kind = KINDS.get(split(stream)[0])
             if kind and kind.shape == shape and (wrong := _wrong(codec, kind, stream, version, state, events)):
-                delete = sql.SQL("DELETE FROM log.snapshots WHERE stream = {}").format(sql.Literal(stream)).as_string()
-                yield Finding(
-                    f"the snapshot of {stream} {wrong}",
-                    f"as the tables' owner: {delete}; it is made again. Restart the API, which may have used it",
-                )
+                yield Finding(f"the snapshot of {stream} {wrong}", _REMEDY.format(sql.Literal(stream)).as_string())
 
 
 def _wrong(codec: Codec, kind: Kind, stream: str, version: int, state: str, events: Iterable[PastEvent]) -> str | None:
-    """What is wrong with the snapshot of a stream with these events up to its version."""
+    """The defect of a stream's snapshot, given its events up to the snapshot's version; None if there is none."""
     try:
         folded = fold(codec, stream, Entity(0, None), events)
     except Exception:  # noqa: BLE001 - the check of what can be read reports it

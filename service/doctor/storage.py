@@ -51,7 +51,7 @@ SELECT indexrelid::regclass::text FROM pg_index JOIN pg_class ON pg_class.oid = 
 WHERE NOT indisvalid AND relnamespace::regnamespace::text = ANY(%s) ORDER BY 1
 """
 
-# An index of the release may serve a filter that nobody used so far, so only those of others count.
+# An index of the release may serve a filter that no client has used yet, so only those of others count.
 _UNUSED = """
 SELECT quote_ident(schemaname) || '.' || quote_ident(indexrelname), relid::regclass::text,
     pg_relation_size(indexrelid), stats_reset
@@ -109,7 +109,7 @@ def unused_indexes(
         yield Finding(
             f"the index {index} on {table} is not of this release, takes {size / 1024**2:,.0f} MiB, "
             "and no query has used it",
-            f"if nobody needs it: DROP INDEX CONCURRENTLY {index}",
+            f"if no query needs it: DROP INDEX CONCURRENTLY {index}",
             since,
         )
 

@@ -85,7 +85,7 @@ def _of_group(number: int, group: Group, since: datetime | None) -> Finding:
 
 
 def _after_failure(error: str) -> str:
-    """What to do about the error of a batch, which begins with the name of its class."""
+    """The remedy for the error of a batch, which begins with the name of its class."""
     if error.startswith(("DiskFull", "ExtendFailed")) or "No space left on device" in error:
         return "make room on the disk of PostgreSQL; the worker goes on by itself"
     return "end the session that `orders status` shows as in the way; without one, the worker's log says more"

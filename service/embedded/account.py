@@ -28,7 +28,7 @@ class Account:
         return (self.uid, self.gid) if self.switch else None
 
     def own(self, directory: Path) -> None:
-        """Hand a directory over to this user; all below it too, if it belonged to somebody else."""
+        """Hand a directory over to this user; all below it too, if it belonged to another user."""
         if not self.switch or directory.stat().st_uid == self.uid:
             return
         for path in [*directory.rglob("*"), directory]:

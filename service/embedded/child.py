@@ -83,7 +83,7 @@ def say(message: str) -> None:
 
 def say_bare(line: str) -> None:
     """Print a line as it is, to be copied."""
-    # Whoever read our output may be gone; that must not stop us, nor block the children.
+    # The reader of our output may have ended; that must not stop us, nor block the children.
     with contextlib.suppress(BrokenPipeError):
         print(line, flush=True)
 

@@ -1,4 +1,4 @@
-"""Who uses a data directory, told by locks that the kernel drops when their holders end: no pid file can be stale.
+"""Locks on a data directory. The kernel drops them when their holders end, so there are no stale pid files.
 
 Each server has two locks in `locks/`. `<name>.owner` is held by the process that started it: while it is held, the
 directory is in use by another. `<name>.running` is inherited by the server and all its children, and thus held for

@@ -177,7 +177,7 @@ def _make_private(directory: Path, account: Account) -> None:
         status = directory.lstat()
         private = stat.S_ISDIR(status.st_mode) and not status.st_mode & 0o077
         if not private or status.st_uid not in {account.uid, os.geteuid()}:
-            raise OperatorError(f"{directory} belongs to somebody else: choose a shorter --data-dir") from None
+            raise OperatorError(f"{directory} belongs to another user: choose a shorter --data-dir") from None
     account.own(directory)
 
 

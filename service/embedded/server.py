@@ -16,7 +16,7 @@ from service.errors import OperatorError
 from service.lifeline import tied
 
 START_SECONDS_MAX = 120  # recovery after a crash included
-OWNER_WAIT_SECONDS = 0.2  # somebody may be looking whether the lock is held
+OWNER_WAIT_SECONDS = 0.2  # another process may be testing the lock
 LOG_BYTES_MAX = 16 * 1024 * 1024
 
 

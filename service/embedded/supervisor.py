@@ -73,7 +73,7 @@ class Supervisor:
     def run(self) -> int:
         """Start everything, keep it running, stop it when asked to. Returns the exit code."""
         for number in STOP_SIGNALS:
-            # Asked twice is asked once: what is being stopped is not interrupted. What nohup ignores stays ignored.
+            # A second signal does not interrupt the stop. A signal that nohup ignores stays ignored.
             if signal.getsignal(number) != signal.SIG_IGN or number != signal.SIGHUP:
                 signal.signal(number, self._ask_to_stop)
         try:
@@ -92,7 +92,7 @@ class Supervisor:
             # No `up` ran here yet, so a taken port is not ours: end before anything is made.
             listen(self._host, self._settings.port).close()
         self._postgres.claim()
-        # What a killed `up` left behind is on its way out, and holds the port.
+        # Children of a killed `up` are still ending, and hold the port.
         if not self._children_lock.acquire(LEFTOVER_SECONDS_MAX):
             raise OperatorError(
                 f"the API or the worker of an earlier `orders up` on {self._data_dir} still runs: end it by hand"
@@ -122,7 +122,7 @@ class Supervisor:
         say_bare(f"REDIS_URL={self._valkey.url}")
 
     def _environment(self) -> dict[str, str]:
-        """What the children get: our settings, our servers, and no replica, whatever `.env` may say."""
+        """The children's environment: our settings, our servers, and no replica, whatever `.env` may say."""
         own = {
             "DATABASE_URL": self._postgres.url,
             "QUERY_DATABASE_URL": self._postgres.url,

@@ -1,4 +1,4 @@
-"""Who stands in the way: sessions of PostgreSQL that hold what the service waits for."""
+"""Sessions of PostgreSQL that hold locks for which the service waits."""
 
 import re
 from typing import NamedTuple

@@ -40,7 +40,7 @@ def stopped(mirrors: Sequence[Standing]) -> Iterator[list[Standing]]:
 
 
 def what_stopped(some: Sequence[Standing]) -> str:
-    """What an operator reads of mirrors that `stopped` put together."""
+    """A sentence about mirrors that `stopped` has grouped."""
     last = max(some, key=lambda it: it.seen_at)
     names = ", ".join(it.name for it in some)
     return f"the mirror of {names} in {last.mirror} has stopped: {last.trouble or 'it left no reason'}"

@@ -84,7 +84,7 @@ class Connection(HttpToolsProtocol):
             else:
                 return
 
-    # What the parser calls.
+    # Callbacks of the parser.
 
     def on_message_begin(self) -> None:
         super().on_message_begin()

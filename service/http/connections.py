@@ -1,4 +1,4 @@
-"""What all connections of a process share: their number, the room for requests, and a check of each once a second."""
+"""Shared by all connections of a process: their number, the room for requests, and a check of each once a second."""
 
 import asyncio
 import resource

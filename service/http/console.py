@@ -1,4 +1,4 @@
-"""What the service hands to the console."""
+"""The service's parts for the console."""
 
 from collections.abc import Iterable
 from functools import partial

@@ -1,4 +1,4 @@
-"""What Prometheus scrapes: the figures of this process, and the state of the log. docs/metrics.md lists all of them."""
+"""Metrics for Prometheus: the figures of this process, and the state of the log. docs/metrics.md lists all of them."""
 
 from collections.abc import Callable, Iterable
 

@@ -1,4 +1,4 @@
-"""What every service has beside its resources: a front page, the meaning of problems, health, and metrics."""
+"""Routes beside the resources: a front page, the meaning of problems, health, and metrics."""
 
 import asyncio
 from collections.abc import Callable
@@ -40,7 +40,7 @@ _FRONT = {
 
 
 class FrontPage(BaseModel):
-    """What this service is, and where to read on."""
+    """The front page: what this service is, and where to read on."""
 
     model_config = shown(_FRONT)
 
@@ -78,7 +78,7 @@ class Readiness(BaseModel):
 
 
 class ProblemMeaning(BaseModel):
-    """What a problem means, and what to do about it."""
+    """The meaning of a problem, and what to do about it."""
 
     model_config = shown(
         {
@@ -180,7 +180,7 @@ def router(
 
     @get(routes, "/problems/{code}", answers=ProblemMeaning, security=PUBLIC, synced=False)
     async def get_problem_type(code: str) -> Response:
-        """What a problem means, and what to do about it."""
+        """The meaning of a problem, and what to do about it."""
         kind = PROBLEMS.get(code)
         if kind is None:
             raise Problem("not-found", f"There is no problem called {code[:100]!r}.")

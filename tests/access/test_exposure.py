@@ -26,7 +26,7 @@ def serve(database_url: str, *arguments: str, **environment: str) -> subprocess.
         ({"NO_AUTH": "1"}, "NO_AUTH lets everybody"),
         ({"NO_AUTH": "1", "BEHIND_PROXY": "1"}, "NO_AUTH lets everybody"),
         ({}, "set BEHIND_PROXY=1"),
-        ({"BEHIND_PROXY": "1"}, "nobody has an API key"),
+        ({"BEHIND_PROXY": "1"}, "there is no API key yet"),
         ({"JWT_ISSUER": "https://login.example"}, "JWT_AUDIENCE"),
         ({"JWT_ISSUER": "http://login.example", "JWT_AUDIENCE": "orders"}, "JWT_ISSUER: must start with https://"),
         ({"JWT_ALGORITHMS": "RS256,HS256"}, "JWT_ALGORITHMS: 'HS256' is not accepted"),
@@ -45,7 +45,7 @@ def test_an_open_door_is_one_line(database_url: str, environment: dict[str, str]
 def test_a_url_comes_from_a_file(database_url: str, tmp_path: Path) -> None:
     (tmp_path / "url").write_text(database_url + "\n")
     environment = {"DATABASE_URL": "", "DATABASE_URL_FILE": str(tmp_path / "url"), "BEHIND_PROXY": "1"}
-    assert "nobody has an API key" in serve(database_url, "--host", EVERYWHERE, **environment).stderr
+    assert "there is no API key yet" in serve(database_url, "--host", EVERYWHERE, **environment).stderr
 
 
 def test_with_a_key_and_a_proxy_it_listens_everywhere(database_url: str) -> None:

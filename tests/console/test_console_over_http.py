@@ -48,6 +48,7 @@ def test_no_text_of_the_shop_becomes_markup(made: Made) -> None:
         assert "<script>" not in text, path
         assert '<b hx-get="/pwn"' not in text, path
         assert " style=" not in text, path
+        assert not set(text) & set("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"), path
 
 
 def test_a_path_without_a_page_says_so_and_leads_to_the_overview(made: Made) -> None:

@@ -130,13 +130,20 @@ def leave_for_the_morning(stack: Stack, place: Path) -> None:
         connection.execute("UPDATE shop.users SET name = 'Eve'")
         connection.execute(
             "INSERT INTO mirrors.standings (target, projection, version, position, parked, worker, updated_at, seen_at)"
-            " VALUES ('mysql://slow', 'shop', 1, 0, 0, 'w', now(), now() + interval '1 hour')"
+            " VALUES ('mysql://slow', 'shop', 1, 0, 0, 'w', now(), now())"
         )
     assert stack.run("verify").returncode == 1
     mirror = MirrorProcess(stack.database_url, f"sqlite:///{place / 'app.db'}", place / "mirror.log")
     mirror.start()
     wait_until(lambda: stack.rows("SELECT FROM mirrors.standings WHERE target LIKE 'sqlite%%'") != [], 30, "a mirror")
     mirror.kill()
+
+
+def be_slow(stack: Stack) -> None:
+    """What a mirror does that works and does not keep up."""
+    with psycopg.connect(stack.database_url) as connection:
+        connection.execute("UPDATE mirrors.standings SET seen_at = now() WHERE target = 'mysql://slow'")
+    time.sleep(0.2)
 
 
 @PROMETHEUS
@@ -147,12 +154,13 @@ def test_every_alert_goes_off_when_its_fault_is_caused(stack: Stack, worker_port
     with prometheus(tmp_path, targets, hurried((DEPLOY / "alerts.yml").read_text()), "none") as url:
         alerting = Alerting(url)
         alerting.wait_until_up()
+        alerting.wait_until_quiet(command)  # nothing was scraped at first
         assert not alerting.firing()
 
         leave_for_the_morning(stack, tmp_path)
         tickets = ("OrdersStreamsParked", "OrdersVerifyDiffers", "OrdersMirrorStopped", "OrdersMirrorBehind")
         with held(stack, "SELECT txid_current()"):
-            alerting.wait_for(*tickets, "OrdersOldTransaction")
+            alerting.wait_for(*tickets, "OrdersOldTransaction", meanwhile=partial(be_slow, stack))
         alerting.wait_for("OrdersOverloaded", meanwhile=partial(fill_the_queue, stack))
         alerting.wait_for("OrdersVisibleSlow", meanwhile=partial(delay_the_worker, stack))
 

@@ -51,10 +51,11 @@ def test_a_link_leads_to_the_console_of_the_orders_up_that_runs(run: Run, databa
     assert lock.acquire()
     try:
         connect.announce(data_dir, database_url=database_url, redis_url=NO_REDIS, api_url=url)
-        link = run("keys", "link").stdout
+        done = run("keys", "link")
     finally:
         lock.release()
-    found = re.fullmatch(re.escape(f"{url}/console/sign-in?token=") + r"([\w-]{40,})\n", link)
+    assert done.stderr.startswith("Open this link in a browser within 10 minutes. It works once")
+    found = re.fullmatch(re.escape(f"{url}/console/sign-in?token=") + r"([\w-]{40,})\n", done.stdout)
     assert found
     with psycopg.connect(database_url) as connection:
         assert connection.execute("SELECT sha256 FROM access.sign_in_links").fetchall() == [(digest(found[1]),)]

@@ -37,7 +37,7 @@ def test_replay_tells_what_it_did(run: Run, shop: Writing, database_url: str) ->
     for line, name in zip(done.stdout.splitlines(), ("shop", "sales", "activity"), strict=True):
         assert line.startswith(f"rebuilt {name} from {head} events in ")
         assert line.endswith("events/s)")
-    assert done.stderr == "", "no progress bar where nobody watches"
+    assert done.stderr == "", "no progress bar where the output is no terminal"
     assert run("replay", "sales", "shop").stdout.count("rebuilt") == 2
 
 

@@ -112,7 +112,7 @@ DAMAGES = [
     (change("StockReserved", "order_id", f'"{NOBODY}"'), "reservations", f"order-{NOBODY} wants 0 of"),
     (change("StockReserved", "quantity", "999"), "reservations stock", "but reserved 999 in 1 events"),
     (change("StockReleased", "order_id", f'"{NOBODY}"'), "releases", f"order-{NOBODY} cancelled 0 of"),
-    (change("OrderPlaced", "total", '"999.00"'), "totals", "has the total 999.00, but its lines come to"),
+    (change("OrderPlaced", "total", '"999.00"'), "totals", "has the total 999.00, but its lines add up to"),
     (change("OrderPlaced", "items,0,amount", '"999.00"'), "totals", "1 of its lines are not quantity x unit_price"),
     (change("OrderLinesCancelled", "cancelled_total_after", '"999.00"'), "cancelled totals", "comes to 999.00"),
     (change("OrderLinesCancelled", "amount", '"999.00"'), "cancelled totals", "cancels 999.00 and comes to"),

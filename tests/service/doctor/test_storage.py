@@ -53,7 +53,7 @@ def test_a_large_index_of_others_that_nothing_uses_is_a_finding(database_url: st
     with psycopg.connect(database_url, autocommit=True) as connection:
         (found,) = storage.unused_indexes(connection, days=0, bytes_min=0)
     assert "shop.of_others on shop.users is not of this release" in found.what
-    drop = found.remedy.removeprefix("if nobody needs it: ")
+    drop = found.remedy.removeprefix("if no query needs it: ")
     assert drop == "DROP INDEX CONCURRENTLY shop.of_others"
     assert found.since is not None
     run(database_url, drop)

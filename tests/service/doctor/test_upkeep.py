@@ -105,7 +105,7 @@ def test_a_mirror_that_stopped_is_a_finding_and_one_that_ended_in_order_is_none(
     assert f"{tmp_path / 'app.db'} has stopped: no mirror has looked at the log for 3" in stopped.what
     listed = f"sqlite://{socket.gethostname()}{tmp_path / 'app.db'}"
     command = f"orders mirror {listed} -p shop"
-    assert stopped.remedy == f"start it again: `{command}`; if nobody needs it: `{command} --forget`"
+    assert stopped.remedy == f"start it again: `{command}`; if it is no longer needed: `{command} --forget`"
     catch_up(shop.database_url, listed, [SHOP])
     assert parked.what.endswith("holds 2 streams back")
 
