@@ -15,7 +15,7 @@ from eventlog import stalled
 from projector import dependents, heritage, swapping
 from projector.connecting import connect
 from projector.loop import Progress
-from projector.paging import reader_of
+from projector.paging import PAGE_MAX, PageMax, reader_of
 from projector.projection import Projection
 from projector.read_ahead import ReadAhead
 from projector.shadow import BATCH_EVENTS, Report, Shadow, building, built_beside, drop_schema
@@ -40,18 +40,20 @@ class SwapRefused(Exception):
     """Another session held the read tables all the time, so the new ones could not take their place."""
 
 
-def replay(database_url: str, projection: Projection, report: Report) -> Progress:
+def replay(database_url: str, projection: Projection, report: Report, page_max: PageMax = PAGE_MAX) -> Progress:
     """Rebuild the projection's tables. Returns where they then are.
 
-    `report` is called after each batch. Raises Busy, SwapRefused, InTheWay and psycopg.Error; then the old tables go on
-    serving, and what was built is dropped.
+    `report` is called after each batch, and `page_max` bounds the pages that a batch reads. Raises Busy, SwapRefused,
+    InTheWay and psycopg.Error; then the old tables go on serving, and the new ones are dropped.
     """
     with (
         building(database_url, projection) as connection,
         ReadAhead(connect(database_url), reader_of(projection)) as ahead,
     ):
         _drop_retired(connection, projection)
-        with Shadow(connection, projection, built_beside(projection), read_page=ahead.page) as shadow:
+        with Shadow(
+            connection, projection, built_beside(projection), read_page=ahead.page, page_max=page_max
+        ) as shadow:
             _rehearse(connection, projection, shadow)
             shadow.fill(report)
             shadow.finish()
