@@ -5,7 +5,6 @@ A web page must not reach a local service by a name of its own (DNS rebinding), 
 
 import ipaddress
 import re
-from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
 from starlette.types import Scope as Connection
@@ -61,4 +60,4 @@ def is_of_another_site(connection: Connection) -> bool:
     if site is not None:
         return site not in {"same-origin", "none"}
     origin = headers.get("origin")
-    return origin is not None and urlsplit(origin).netloc != headers.get("host")
+    return origin is not None and origin.partition("://")[2] != headers.get("host")

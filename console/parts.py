@@ -18,7 +18,8 @@ from timeline.reading import Selecting
 class Finding(NamedTuple):
     """Something that an operator should know: what, since when, why it matters, and what to do.
 
-    `page` is where to read more, and to act.
+    `page` is where to read more, and to act. `public` is `what` without an error that may quote a person; None: `what`
+    has no such error.
     """
 
     level: str  # "bad" or "warn"
@@ -27,6 +28,7 @@ class Finding(NamedTuple):
     remedy: str
     page: str | None = None
     since: datetime | None = None
+    public: str | None = None
 
 
 class Setting(NamedTuple):

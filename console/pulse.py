@@ -71,7 +71,8 @@ class Pulse(NamedTuple):
             return "All is well."
         worst = [it for it in self.findings if it.level == self.level]
         if len(worst) == 1:
-            return short(f"{worst[0].what[:1].upper()}{worst[0].what[1:]}.")
+            what = worst[0].public or worst[0].what
+            return short(f"{what[:1].upper()}{what[1:]}.")
         rest = len(self.findings) - len(worst)
         return f"{len(worst)} findings need your attention" + (f", and {rest} more can wait." if rest else ".")
 
@@ -150,9 +151,10 @@ def _of_condition(level: str, name: str, reason: str) -> Finding:
 def _of_group(group: Group, since: datetime | None) -> Finding:
     return Finding(
         "warn",
-        short(parked(group)),
+        parked(group),
         "Their events are held back from the read tables; all other streams go on.",
         "deploy a release that can project the event, then retry; or skip the event",
         "/parked",
         since,
+        parked(group._replace(said="")),
     )

@@ -2,7 +2,7 @@
 
 import secrets
 from typing import Any
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlencode
 
 import jinja2
 from starlette.requests import Request
@@ -63,7 +63,11 @@ class Renderer:
         filters = (words.number, words.span, words.moment, words.minute, words.size, words.short)
         self._templates.filters.update({it.__name__: it for it in (*filters, words.ago, words.code)} | {"iso": rfc3339})
         self._templates.globals.update(
-            menu=MENU, url=self.url, static=lambda name: f"{base}/static/{DIGEST}/{name}", counted=words.counted
+            menu=MENU,
+            url=self.url,
+            static=lambda name: f"{base}/static/{DIGEST}/{name}",
+            counted=words.counted,
+            hidden_text=HIDDEN_TEXT,
         )
 
     def url(self, path: str, **query: object) -> str:
@@ -87,7 +91,6 @@ class Renderer:
                 "path": here.removeprefix(self.base),
                 "may_act": (caller := request.scope.get("caller")) is not None and "ops:write" in caller.scopes,
                 "may_see_people": caller is not None and "users:read" in caller.scopes,
-                "hidden_text": HIDDEN_TEXT,
                 "has_key": KEY_COOKIE in request.cookies,
             }
         )
@@ -99,6 +102,5 @@ class Renderer:
 
         The service puts the prefix in front of the Location of every answer, so here it is taken off.
         """
-        parts = urlsplit(to)
-        is_ours = not (parts.scheme or parts.netloc) and parts.path.startswith(f"{self.base}/")
+        is_ours = to.startswith(f"{self.base}/")
         return RedirectResponse((to if is_ours else self.url("/")).removeprefix(self._prefix), 303, headers=_HEADERS)

@@ -52,7 +52,7 @@ def minute(at: datetime) -> str:
 def parked(group: "Group") -> str:
     """How many streams are parked, at which event, and why."""
     streams = counted(group.streams, f"stream of {group.projection} is", f"streams of {group.projection} are")
-    return f"{streams} parked at {group.type}: {group.said}"
+    return f"{streams} parked at {group.type}" + (f": {group.said}" if group.said else "")
 
 
 def typed_time(text: str) -> datetime:

@@ -38,7 +38,8 @@ _BUILT = "SELECT position, built_at, clock_timestamp() FROM {}"
 LOG = b"SELECT log_uuid, position, recorded_at FROM log.head"
 
 
-# Said in place of PostgreSQL's own text, which may name hosts, roles and values: anybody may ask /readyz.
+# Said in place of a database's own text, which may name hosts, roles and values.
+_MIRROR_FAILED = "it failed: its own output and `orders status` say why"
 _FAILED = "its last batch failed in the database: the worker's log and `orders status` say why"
 
 
@@ -182,7 +183,9 @@ class Standing(NamedTuple):
 
     @property
     def public_trouble(self) -> str | None:
-        """The trouble, with a plain sentence in place of PostgreSQL's own text."""
+        """The trouble, with a plain sentence in place of a database's own text."""
+        if self.mirror is not None and self.error:
+            return self._replace(error=_MIRROR_FAILED).trouble
         return self._replace(error=_FAILED).trouble if _is_of_database(self.error or "") else self.trouble
 
 

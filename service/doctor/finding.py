@@ -13,12 +13,14 @@ RESTORE = "nothing of ours writes that: find out who did, and restore the log fr
 class Finding(NamedTuple):
     """Something that is not as it should be, and what to do about it. A sentence each, without full stops.
 
-    `since` is when it began, where that is known.
+    `since` is when it began, where that is known. `public` is `what` without an error that may quote a person; None:
+    `what` has no such error.
     """
 
     what: str
     remedy: str
     since: datetime | None = None
+    public: str | None = None
 
 
 class Check(NamedTuple):

@@ -22,12 +22,14 @@ ORDER BY id
 
 def _imports(connection: Connection) -> Iterator[Finding]:
     for path, error, rows, at in connection.execute(_UNFINISHED, {"days": DAYS, "seconds": STALLED_SECONDS}):
+        public = f"the import of {path} stopped after {rows:,} rows" if error else None
         if error:
             what, remedy = f"stopped after {rows:,} rows: {error}", "mend that"
         else:
             what = f"has not ended, and does no rows any more; {rows:,} are done"
             remedy = "if its process waits, end what `orders status` shows as in the way; if it is gone"
-        yield Finding(f"the import of {path} {what}", f"{remedy}, run the same command again: nothing comes twice", at)
+        again = f"{remedy}, run the same command again: nothing comes twice"
+        yield Finding(f"the import of {path} {what}", again, at, public)
 
 
 CHECKS = (Check("imports", _imports, "the rest of the file is not in the shop"),)

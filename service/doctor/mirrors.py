@@ -16,7 +16,8 @@ from service.projections import PROJECTIONS
 def _mirrors(connection: Connection) -> Iterator[Finding]:
     mirrors = standings(connection, PROJECTIONS)
     for some in stopped(mirrors):
-        yield Finding(what_stopped(some), _restart(some), max(it.seen_at for it in some))
+        last = max(it.seen_at for it in some)
+        yield Finding(what_stopped(some), _restart(some), last, what_stopped(some, is_public=True))
     for it in mirrors:
         if it.parked:
             yield Finding(

@@ -39,11 +39,12 @@ def stopped(mirrors: Sequence[Standing]) -> Iterator[list[Standing]]:
         yield list(some)
 
 
-def what_stopped(some: Sequence[Standing]) -> str:
-    """A sentence about mirrors that `stopped` has grouped."""
+def what_stopped(some: Sequence[Standing], *, is_public: bool = False) -> str:
+    """A sentence about mirrors that `stopped` has grouped. `is_public`: without errors that may quote a person."""
     last = max(some, key=lambda it: it.seen_at)
     names = ", ".join(it.name for it in some)
-    return f"the mirror of {names} in {last.mirror} has stopped: {last.trouble or 'it left no reason'}"
+    reason = last.public_trouble if is_public else last.trouble
+    return f"the mirror of {names} in {last.mirror} has stopped: {reason or 'it left no reason'}"
 
 
 def view(standing: Standing) -> dict[str, object]:

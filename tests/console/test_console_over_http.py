@@ -124,7 +124,13 @@ def test_the_configuration_is_shown_while_postgresql_is_away_and_without_passwor
 
 
 def test_a_form_leads_back_to_no_other_site(made: Made) -> None:
-    for back in ("https://example.org/console/", "//example.org/console/", "/\\example.org", "javascript:1"):
+    for back in (
+        "https://example.org/console/",
+        "//example.org/console/",
+        "/\\example.org",
+        "javascript:1",
+        "http://[",
+    ):
         answer = made.shop.post("/console/theme", data={"theme": "dark", "back": back})
         assert (answer.status_code, answer.headers["location"]) == (303, "/console/")
         assert "orders_theme=dark" in answer.headers["set-cookie"]

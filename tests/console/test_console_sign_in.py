@@ -97,6 +97,7 @@ def test_spaces_around_a_pasted_key_do_no_harm(browser: httpx.Client, module_dat
     [
         {"Origin": "https://evil.example"},
         {"Origin": "null"},
+        {"Origin": "http://["},
         {"Sec-Fetch-Site": "cross-site"},
         {"Sec-Fetch-Site": "same-site"},
     ],

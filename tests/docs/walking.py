@@ -34,6 +34,10 @@ class Step(NamedTuple):
     printed: str | None
 
 
+def text_of(page: str) -> str:
+    return (ROOT / page).read_text()
+
+
 def blocks(text: str, language: str | None = None) -> list[tuple[str, str]]:
     """The fenced blocks of a page: (language, content)."""
     return [found for found in _BLOCK.findall(text) if language is None or found[0] == language]
@@ -73,6 +77,15 @@ def walk(steps: list[Step], api: Api) -> list[str]:
     return [masked(part) for part in done.stdout.split(f"{end}\n")]
 
 
+def check(page: str, api: Api) -> None:
+    """Run the commands of a page, and compare what they print with what the page says."""
+    wanted = steps(text_of(page))
+    assert len(wanted) > 5
+    for step, printed in zip(wanted, walk(wanted, api), strict=True):
+        if step.printed is not None:
+            assert printed == masked(step.printed), step.commands
+
+
 def masked(text: str) -> str:
     """Without what is another each time: ids and times."""
     return _TIME.sub("<time>", _REQUEST.sub("urn:request:<id>", _UUID.sub("<id>", text))).strip()
@@ -80,6 +93,15 @@ def masked(text: str) -> str:
 
 def orders(*arguments: str) -> list[str]:
     return [sys.executable, "-P", "-m", "service.cli", *arguments]
+
+
+def run_orders(arguments: list[str], database_url: str, place: Path) -> None:
+    """Run a command that must succeed, and complain of nothing."""
+    environment = {"DATABASE_URL": database_url}
+    done = subprocess.run(
+        orders(*arguments), cwd=place, env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, ""), (arguments, done.stdout, done.stderr)
 
 
 @contextlib.contextmanager

@@ -16,6 +16,7 @@ from projector.loop import Loop
 from service.embedded import PostgresServer, postgres_program
 from service.embedded.account import account_for
 from service.projections import PROJECTIONS
+from tests.access.keyed import new_key
 from tests.builders import wait_until
 from tests.chance import chosen_seed
 from tests.checker.check import assert_nothing_wrong
@@ -173,6 +174,9 @@ def test_a_dump_is_restored_into_a_new_server_and_the_service_goes_on_from_there
         )
         with Buyers([str(shop.http.base_url)], seed=1, pause=0.02) as buyers:
             wait_until(lambda: len(orders_of(buyers.history)) > 15, COMMAND_SECONDS_MAX, "some orders")
+            new_key(database_url, "staff")
+            keys = keys_and_version(database_url)
+            assert keys == (1, 1)
             began = time.monotonic()
             whole.does("### A dump")
             smaller.does("### A smaller dump", 0)
@@ -186,6 +190,10 @@ def test_a_dump_is_restored_into_a_new_server_and_the_service_goes_on_from_there
         smaller.does("### A smaller dump", 1)
         for name, operator in (("whole", whole), ("smaller", smaller)):
             url = new.url_of(name)
+            number, version = keys_and_version(url)
+            assert number == keys[0]
+            new_key(url, "staff")
+            assert keys_and_version(url) == (number + 1, version + 1)  # else no API process would see that key
             history = as_of(buyers.history, began, ended, prefix=f"{name}-")
             assert_nothing_wrong(url, history)
             with served(url) as restored, projected(url):
@@ -193,6 +201,14 @@ def test_a_dump_is_restored_into_a_new_server_and_the_service_goes_on_from_there
                 wait_until(lambda url=url: lag(url) == 0, CAUGHT_UP_SECONDS_MAX, "the projection to go on")  # type: ignore[misc]
                 operator.does("### Restore a dump", 2)
             assert_nothing_wrong(url, history)
+
+
+def keys_and_version(database_url: str) -> tuple[int, int]:
+    """How many API keys there are, and the version by which API processes see that they have changed."""
+    with psycopg.connect(database_url) as connection:
+        query = b"SELECT (SELECT count(*) FROM access.api_keys), version FROM access.api_keys_version"
+        ((number, version),) = connection.execute(query).fetchall()
+        return number, version
 
 
 def contents_of(dump: Path) -> str:
