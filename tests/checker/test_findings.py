@@ -161,7 +161,7 @@ ALTERATIONS: dict[str, Alteration] = {
 
 
 @pytest.mark.parametrize(("expected", "alter"), ALTERATIONS.items(), ids=list(ALTERATIONS))
-def test_what_was_altered_is_found(expected: str, alter: Alteration, healthy: Told) -> None:
+def test_the_checker_finds_each_alteration(expected: str, alter: Alteration, healthy: Told) -> None:
     taken, history = copy.deepcopy(healthy[0]), History()
     history.commands = copy.deepcopy(healthy[1].commands)
     history.reads = list(healthy[1].reads)

@@ -46,7 +46,7 @@ GUARDS = (
         "command/states.py",
         "            self._streams.pop(stream, None)\n\n    def clear",
         "            pass\n\n    def clear",
-        ("tests/command/test_races.py::test_two_processes_take_turns_and_see_what_the_other_did",),
+        ("tests/command/test_races.py::test_two_processes_take_turns_and_see_each_others_events",),
     ),
     Guard(
         "nothing is sold that is not there",
@@ -145,7 +145,7 @@ GUARDS = (
         "command/writer.py",
         "        if decided.batch.events:\n            self._rang()\n        self._answer(decided)\n",
         "        self._answer(decided)\n",
-        ("tests/command/test_writer.py::test_what_waits_together_is_committed_together",),
+        ("tests/command/test_writer.py::test_commands_that_wait_together_are_committed_together",),
     ),
     Guard(
         "the bell does not ring before the commit",
@@ -159,14 +159,14 @@ GUARDS = (
         "database/sessions.py",
         '"lock_timeout": self.lock,',
         '"lock_timeout": None,',
-        ("tests/command/test_lost_connections.py::test_who_gave_up_on_the_head_leaves_no_session_behind",),
+        ("tests/command/test_lost_connections.py::test_a_writer_that_gives_up_on_the_head_leaves_no_session_behind",),
     ),
     Guard(
         "after a broken COMMIT the log itself is asked",
         "command/writer.py",
         "                    return await append.landed(connection, batch)",
         "                    return False",
-        ("tests/command/test_lost_connections.py::test_a_commit_whose_answer_is_lost_is_answered_with_what_happened",),
+        ("tests/command/test_lost_connections.py::test_a_commit_whose_answer_is_lost_is_answered_from_the_log",),
     ),
     Guard(
         "what cannot be found out is not guessed",
@@ -194,7 +194,7 @@ GUARDS = (
         "command/writer.py",
         "            taken[:] = [it for it in taken if it not in aside]\n",
         "",
-        ("tests/command/test_large_batches.py::test_a_batch_that_fails_does_not_fail_what_it_had_put_back",),
+        ("tests/command/test_large_batches.py::test_a_failed_batch_does_not_fail_commands_that_it_put_back",),
     ),
     Guard(
         "a session sets what the code depends on",
@@ -208,7 +208,7 @@ GUARDS = (
         "eventlog/connecting.py",
         ", idle_in_transaction=stalled.SECONDS_MAX",
         "",
-        ("tests/command/test_lost_connections.py::test_who_stalls_with_the_head_in_hand_is_cut_off",),
+        ("tests/command/test_lost_connections.py::test_a_writer_that_stalls_while_it_holds_the_head_is_disconnected",),
     ),
     Guard(
         "whoever stops with the head in hand in the middle of a statement is ended",
@@ -216,7 +216,7 @@ GUARDS = (
         '.execute(stalled.END, ("log.head",))',
         '.execute(stalled.END, ("log.nothing",))',
         (
-            "tests/command/test_lost_connections.py::test_who_holds_the_head_and_stops_in_the_middle_of_a_statement_is_ended",
+            "tests/command/test_lost_connections.py::test_a_writer_that_stops_in_the_middle_of_a_statement_loses_the_head",
         ),
     ),
     Guard(
@@ -238,7 +238,7 @@ GUARDS = (
         "projector/checkpoint.py",
         "AND position = %(position)s AND parked_changes = %(parked_changes)s FOR UPDATE SKIP LOCKED",
         "AND position >= %(position)s AND parked_changes >= %(parked_changes)s",
-        ("tests/projector/test_loop.py::test_whoever_finds_another_at_work_does_not_wait",),
+        ("tests/projector/test_loop.py::test_a_second_projector_does_not_wait_for_the_first",),
     ),
     Guard(
         "a row that is to be changed is there",
@@ -259,7 +259,7 @@ GUARDS = (
         "projector/projection.py",
         "if kind != own):",
         "if not kind):",
-        ("tests/projector/test_parking.py::test_what_depends_on_a_parked_row_parks_behind_it_and_drains_with_it",),
+        ("tests/projector/test_parking.py::test_a_dependent_of_a_parked_row_parks_behind_it_and_drains_with_it",),
     ),
     Guard(
         "a parked stream's later events are held back",
@@ -273,7 +273,7 @@ GUARDS = (
         "projector/loop.py",
         "if seen.last_skip > seen.position else ()",
         "if seen.parked else ()",
-        ("tests/projector/test_parked.py::test_a_replay_leaves_out_what_was_skipped_though_it_could_take_it_now",),
+        ("tests/projector/test_parked.py::test_a_replay_leaves_out_a_skipped_event_that_it_could_project_now",),
     ),
     Guard(
         "the swap holds all readers",
@@ -287,7 +287,7 @@ GUARDS = (
         "projector/replay.py",
         "while (progress := shadow.loop.project(connection, BATCH_EVENTS)).position < min(row[0], progress.head):",
         "while (progress := shadow.loop.look(connection)).position < 0:",
-        ("tests/projector/test_replay.py::test_a_swap_is_never_behind_what_readers_have_seen",),
+        ("tests/projector/test_replay.py::test_a_swap_never_goes_back_behind_a_position_that_readers_have_seen",),
     ),
     Guard(
         "verify compares what is written, not what it is worth",
@@ -344,7 +344,7 @@ GUARDS = (
         "projector/bell.py",
         '        self._redis.publish(channel(self._redis), b"")\n',
         "",
-        ("tests/projector/test_bell.py::test_everybody_who_listens_hears_a_ring",),
+        ("tests/projector/test_bell.py::test_every_listener_hears_a_ring",),
     ),
     Guard(
         "tables of another version are not read",
@@ -365,7 +365,7 @@ GUARDS = (
         "query/parked.py",
         "    if parked:\n        # It is there",
         "    if False:\n        # It is there",
-        ("tests/query/test_parked.py::test_what_has_not_made_it_into_the_tables_is_not_called_not_found",),
+        ("tests/query/test_parked.py::test_a_parked_resource_is_not_reported_as_not_found",),
     ),
     Guard(
         "many connections are accepted in a turn of the event loop",

@@ -164,7 +164,7 @@ def test_readers_and_writers_do_not_notice_a_replay(shop: Writing, database_url:
     assert verify(database_url, SHOP, nobody).differences == []
 
 
-def test_a_swap_is_never_behind_what_readers_have_seen(
+def test_a_swap_never_goes_back_behind_a_position_that_readers_have_seen(
     shop: Writing, database_url: str, connection: Connection, other: Connection
 ) -> None:
     """What was projected into the old tables after the new ones were filled is there after the swap."""
@@ -211,7 +211,9 @@ def rebuilding(connection: Connection) -> bool:
     return bool(connection.execute("SELECT FROM pg_stat_activity WHERE query LIKE 'LOCK TABLE%'").fetchall())
 
 
-def test_verify_drops_what_a_killed_replay_has_left(shop: Writing, database_url: str, connection: Connection) -> None:
+def test_verify_drops_the_tables_that_a_killed_replay_left(
+    shop: Writing, database_url: str, connection: Connection
+) -> None:
     connection.execute(f"CREATE SCHEMA {'shop_next'}; CREATE TABLE {'shop_next'}.users ()".encode())
     verify(database_url, SHOP, nobody)
     assert schemas(connection) == {"shop"}
@@ -245,7 +247,7 @@ def test_a_replay_that_fails_leaves_nothing_behind(shop: Writing, database_url: 
     assert contents(connection) == before
 
 
-def test_a_swap_waits_for_a_long_reader_and_holds_up_nobody_else_for_long(
+def test_a_swap_that_waits_for_a_long_reader_delays_others_only_shortly(
     shop: Writing, database_url: str, connection: Connection
 ) -> None:
     done: list[Progress] = []

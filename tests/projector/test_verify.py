@@ -157,7 +157,7 @@ def test_two_at_once_are_refused(shop: Writing, database_url: str) -> None:
     assert refused
 
 
-def test_an_order_of_nobody_that_comes_while_the_log_is_folded_is_no_difference(
+def test_an_order_without_a_user_placed_during_a_verify_is_no_difference(
     shop: Writing, database_url: str, connection: Connection
 ) -> None:
     """Foreign keys park it on the live tables; the tables beside them have none."""

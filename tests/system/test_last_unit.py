@@ -86,7 +86,7 @@ async def test_each_unit_is_sold_once_to_five_hundred_buyers(shop: Shop, units: 
     shop.check()
 
 
-async def test_products_in_opposite_order_block_nobody(shop: Shop) -> None:
+async def test_orders_of_products_in_opposite_order_do_not_deadlock(shop: Shop) -> None:
     async with shop.crowd() as crowd:
         for _ in range(shop.rounds):
             user, tea, cup = await crowd.user(), await crowd.product(150), await crowd.product(100)
@@ -149,7 +149,7 @@ async def test_a_line_is_cancelled_piece_by_piece_and_no_further(shop: Shop) -> 
     shop.check()
 
 
-async def test_what_is_restocked_meanwhile_is_sold_once(shop: Shop) -> None:
+async def test_restocked_units_are_sold_once(shop: Shop) -> None:
     async with shop.crowd() as crowd:
         for _ in range(shop.rounds):
             user, tea = await crowd.user(), await crowd.product(20)

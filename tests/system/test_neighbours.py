@@ -89,7 +89,7 @@ def goes_on(other: Connection, writing: Writing, seconds: float = 1.0) -> None:
     assert error(other) is None
 
 
-def test_neighbours_hold_nobody_up(
+def test_other_sessions_of_the_database_delay_no_request(
     database_url: str, redis_url: str, servers: Servers, writing: Writing, other: Connection, tmp_path: Path
 ) -> None:
     with WorkerProcess(database_url, redis_url, tmp_path):

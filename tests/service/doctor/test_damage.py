@@ -141,7 +141,9 @@ DAMAGES = [
 
 
 @pytest.mark.parametrize(("damage", "checks", "words"), DAMAGES)
-def test_damage_is_found_as_what_it_is(damaged: psycopg.Connection, damage: str, checks: str, words: str) -> None:
+def test_the_doctor_finds_each_kind_of_damage(
+    damaged: psycopg.Connection, damage: str, checks: str, words: str
+) -> None:
     damaged.execute(damage.encode())
     found = found_by(damaged)
     findings = [finding for them in found.values() for finding in them]
@@ -157,7 +159,7 @@ def test_the_statement_that_repairs_a_claim_repairs_it(damaged: psycopg.Connecti
     assert found_by(damaged) == {}
 
 
-def test_of_many_findings_of_a_kind_the_first_ones_are_told(damaged: psycopg.Connection) -> None:
+def test_the_doctor_prints_only_the_first_findings_of_a_kind(damaged: psycopg.Connection) -> None:
     damaged.execute("DELETE FROM log.claims")
     told = found_by(damaged)["claims"]
     assert len(told) == FINDINGS_MAX + 1
