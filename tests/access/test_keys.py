@@ -139,7 +139,7 @@ def test_keys_that_come_and_go_raise_the_version(database_url: str, change: str)
         "UPDATE access.api_keys SET revoked_at = now()",
         "UPDATE access.api_keys SET expires_at = now()",
         "DELETE FROM access.api_keys",
-        # Whatever somebody does to the row of the version, a change of a key is noticed.
+        # Processes notice a change of a key even if an operator has altered the row of the version.
         "UPDATE access.api_keys SET revoked_at = now(); UPDATE access.api_keys_version SET version = version - 1",
         "DELETE FROM access.api_keys; DELETE FROM access.api_keys_version",
         "DELETE FROM access.api_keys_version; DELETE FROM access.api_keys",

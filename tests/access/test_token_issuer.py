@@ -32,7 +32,7 @@ def test_a_service_whose_issuer_is_away_serves_keys_and_then_tokens_without_a_re
             assert problem(away) == (503, "auth-unavailable")
             assert shop.get("/products").status_code == 200  # with an API key
             issuer.status = 200
-            # One fetch in 30 seconds, whoever asks.
+            # One fetch in 30 seconds for all callers together.
             wait_until(lambda: shop.get("/products", headers=token).status_code == 200, 45, "the issuer's keys")
 
 

@@ -1,4 +1,4 @@
-"""Each kind of finding, provoked: one thing is altered in a healthy log, or in the record, and is told of."""
+"""Provoke each kind of finding: alter one thing in a healthy log or record; the checker reports it."""
 
 import copy
 from collections.abc import Callable

@@ -175,7 +175,7 @@ async def test_the_same_key_twenty_times_at_once_over_two_writers(writer: Driver
 
 
 class Clock:
-    """Tells the time that it is told."""
+    """A clock that the test sets."""
 
     def __init__(self) -> None:
         self.at = datetime.now(UTC)

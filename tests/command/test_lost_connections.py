@@ -117,7 +117,7 @@ async def test_when_the_server_cannot_be_asked_the_outcome_is_unknown(writer: Dr
         with pytest.raises(Unavailable):
             await driver.do(place(ada, (tea, 1)), KEY)
         proxy.refusing = False
-        # It had been accepted, as who repeats it with its key is told.
+        # It had been accepted: a request with the same key gets the answer.
         assert (await driver.do(place(ada, (tea, 1)), KEY)).replayed
     assert rows(writer.database_url, "SELECT count(*) FROM log.events WHERE type = 'OrderPlaced'") == [(1,)]
     check_log(writer.database_url)
@@ -233,7 +233,7 @@ async def test_a_command_that_waits_too_long_for_the_head_was_not_done(database_
 async def test_a_writer_that_gives_up_on_the_head_leaves_no_session_behind(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One that waits for a lock does not notice that nobody waits for it."""
+    """A session that waits for a lock does not notice that its client is gone."""
     assert connecting.LIMITS.lock is not None
     monkeypatch.setattr(connecting, "LIMITS", replace(connecting.LIMITS, lock=1))
     left = (

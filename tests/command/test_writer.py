@@ -1,4 +1,4 @@
-"""Group commit: what waits is decided and committed together, and nobody pays for his neighbour."""
+"""Group commit: waiting commands are decided and committed together; none fails for another's error."""
 
 import asyncio
 from collections.abc import Iterable

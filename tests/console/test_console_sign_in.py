@@ -1,4 +1,4 @@
-"""Nobody looks at the console without an API key that has the scope `ops:read`."""
+"""The console demands an API key with the scope `ops:read`."""
 
 import itertools
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""The log is append-only by the database's own rule, whoever asks."""
+"""The database itself keeps the log append-only, for every role."""
 
 import psycopg
 import pytest

@@ -42,14 +42,14 @@ GUARDS = (
         ),
     ),
     Guard(
-        "what another process has appended is forgotten before deciding",
+        "the writer drops cached streams that another process changed before it decides",
         "command/states.py",
         "            self._streams.pop(stream, None)\n\n    def clear",
         "            pass\n\n    def clear",
         ("tests/command/test_races.py::test_two_processes_take_turns_and_see_each_others_events",),
     ),
     Guard(
-        "nothing is sold that is not there",
+        "orders cannot exceed the stock",
         "command/domain/placing.py",
         "it.stock < requested[it.id]",
         "it.stock < 0",
@@ -63,7 +63,7 @@ GUARDS = (
         ("tests/command/domain/test_order.py::test_two_lines_that_would_each_fit_are_refused_together",),
     ),
     Guard(
-        "what is cancelled is put back",
+        "cancelled pieces return to the stock",
         "command/domain/cancelling.py",
         "    for product_id, quantity in released.items():",
         "    for product_id, quantity in ():",
@@ -134,7 +134,7 @@ GUARDS = (
         ("tests/command/test_idempotency.py::test_a_rejection_is_not_kept_and_may_succeed_after_a_restock",),
     ),
     Guard(
-        "nobody is answered before the commit",
+        "the writer answers only after the commit",
         "command/writer.py",
         "                    committing = True\n",
         "                    committing = True\n                    self._answer(decided)\n",
@@ -155,7 +155,7 @@ GUARDS = (
         ("tests/command/test_lost_connections.py::test_a_commit_that_never_arrived_twice_appends_nothing",),
     ),
     Guard(
-        "what waits for the head, and was given up, leaves no session behind",
+        "a writer that gave up on the head leaves no session behind",
         "database/sessions.py",
         '"lock_timeout": self.lock,',
         '"lock_timeout": None,',
@@ -169,7 +169,7 @@ GUARDS = (
         ("tests/command/test_lost_connections.py::test_a_commit_whose_answer_is_lost_is_answered_from_the_log",),
     ),
     Guard(
-        "what cannot be found out is not guessed",
+        "an unknown outcome is not guessed",
         "command/writer.py",
         'return _Failure(OutcomeUnknown("the connection to the database broke at COMMIT"))',
         'return _Failure(Unavailable("the connection to the database broke at COMMIT"))',
@@ -204,14 +204,14 @@ GUARDS = (
         ("tests/database/test_sessions.py::test_every_way_to_connect_has_the_same_settings",),
     ),
     Guard(
-        "whoever stalls with the head in hand is cut off",
+        "a writer that stalls while it holds the head is disconnected",
         "eventlog/connecting.py",
         ", idle_in_transaction=stalled.SECONDS_MAX",
         "",
         ("tests/command/test_lost_connections.py::test_a_writer_that_stalls_while_it_holds_the_head_is_disconnected",),
     ),
     Guard(
-        "whoever stops with the head in hand in the middle of a statement is ended",
+        "a writer that stops in the middle of a statement loses the head",
         "eventlog/connecting.py",
         '.execute(stalled.END, ("log.head",))',
         '.execute(stalled.END, ("log.nothing",))',
@@ -234,28 +234,28 @@ GUARDS = (
         ("tests/projector/test_loop.py::test_a_checkpoint_that_was_moved_meanwhile_fences_the_batch",),
     ),
     Guard(
-        "only one projects at a time",
+        "only one worker projects at a time",
         "projector/checkpoint.py",
         "AND position = %(position)s AND parked_changes = %(parked_changes)s FOR UPDATE SKIP LOCKED",
         "AND position >= %(position)s AND parked_changes >= %(parked_changes)s",
         ("tests/projector/test_loop.py::test_a_second_projector_does_not_wait_for_the_first",),
     ),
     Guard(
-        "a row that is to be changed is there",
+        "a change to a missing row is an error",
         "projector/rows.py",
         "if changed != len(rows):",
         "if False:",
         ("tests/projector/test_parking.py::test_a_change_to_a_row_that_is_not_there_parks_its_stream",),
     ),
     Guard(
-        "what was folded of a refused batch is forgotten",
+        "the projector drops the folded rows of a refused batch",
         "projector/loop.py",
         "            self.folding.clear()\n",
         "",
         ("tests/projector/test_parking.py::test_a_fault_in_a_projection_leaves_no_half_of_an_event",),
     ),
     Guard(
-        "what depends on a parked row parks behind it",
+        "dependents of a parked row park behind it",
         "projector/projection.py",
         "if kind != own):",
         "if not kind):",
@@ -269,7 +269,7 @@ GUARDS = (
         ("tests/projector/test_parking.py::test_an_event_that_cannot_be_projected_parks_its_stream_and_no_other",),
     ),
     Guard(
-        "a replay heeds what was skipped",
+        "a replay leaves out skipped events",
         "projector/loop.py",
         "if seen.last_skip > seen.position else ()",
         "if seen.parked else ()",
@@ -290,7 +290,7 @@ GUARDS = (
         ("tests/projector/test_replay.py::test_a_swap_never_goes_back_behind_a_position_that_readers_have_seen",),
     ),
     Guard(
-        "verify compares what is written, not what it is worth",
+        "verify compares the written text, not its numeric value",
         "projector/verify.py",
         "WHERE live::text IS DISTINCT FROM proof::text",
         "WHERE live IS DISTINCT FROM proof",
@@ -340,7 +340,7 @@ GUARDS = (
         ("tests/timeline/test_comparing.py::test_rows_that_lag_behind_are_not_different",),
     ),
     Guard(
-        "everybody who listens hears the bell",
+        "every listener hears the bell",
         "projector/bell.py",
         '        self._redis.publish(channel(self._redis), b"")\n',
         "",
@@ -361,7 +361,7 @@ GUARDS = (
         ("tests/query/test_sync.py::test_a_read_waits_for_the_write_that_it_knows_of",),
     ),
     Guard(
-        "what is parked is not called not found",
+        "reads of parked resources do not answer 404",
         "query/parked.py",
         "    if parked:\n        # It is there",
         "    if False:\n        # It is there",
@@ -382,7 +382,7 @@ GUARDS = (
         ("tests/system/test_overload.py::test_reads_without_room_are_rejected_at_once",),
     ),
     Guard(
-        "a customer does not see the past of somebody else's order",
+        "a customer does not see the past of another customer's order",
         "timeline/routes.py",
         "visible = stream if is_product else await self._log.visible(stream, viewer)",
         "visible = stream",

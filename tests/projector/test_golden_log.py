@@ -1,4 +1,4 @@
-"""A log that an earlier version has written comes to the same read tables for ever, and can be written on."""
+"""A log of an earlier version gives the same read tables for ever, and accepts new events."""
 
 import psycopg
 import pytest

@@ -187,7 +187,7 @@ def test_a_replay_that_is_killed_leaves_the_old_tables_serving(
     shop: Writing, database_url: str, connection: Connection, tmp_path: Path
 ) -> None:
     before, served_at = contents(connection), position(connection)
-    # Its last step waits for whoever uses the tables.
+    # Its last step waits for sessions that use the tables.
     with psycopg.connect(database_url) as reader:
         reader.execute("SELECT FROM shop.checkpoint")
         process = subprocess.Popen(
@@ -268,7 +268,7 @@ def test_a_swap_that_waits_for_a_long_reader_delays_others_only_shortly(
 
 
 def refused_once(connection: Connection) -> bool:
-    """Whether a swap has waited in vain and taken back what it did."""
+    """Return whether a swap has timed out and rolled back."""
     found = connection.execute(
         "SELECT FROM pg_stat_activity WHERE application_name = 'orders projector' "
         "AND datname = current_database() AND query LIKE 'ROLLBACK%'"

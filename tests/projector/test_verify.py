@@ -119,7 +119,7 @@ def test_a_time_a_microsecond_off_is_a_difference(writing: Writing, database_url
 def test_tables_that_are_behind_the_log_are_compared_where_they_are(
     shop: Writing, database_url: str, connection: Connection
 ) -> None:
-    """A worker that has stopped is told by its position, not as a difference in every row since."""
+    """A stopped worker shows in the position, not as a difference in every row since."""
     at = position(connection)
     shop.history(seed=2)
     verdict = verify(database_url, SHOP, nobody)

@@ -1,4 +1,4 @@
-"""What the environment may say, and what is told when it says something wrong."""
+"""Settings from the environment, and the errors for invalid ones."""
 
 from pathlib import Path
 

@@ -52,7 +52,7 @@ def a_snapshot_held(url: str, isolation: str = "REPEATABLE READ") -> Iterator[No
 
 @contextmanager
 def all_tables_read(url: str) -> Iterator[None]:
-    """Somebody has read all our tables and gone to lunch in the transaction."""
+    """A session that has read all our tables stays open in its transaction."""
     with psycopg.connect(url) as neighbour:
         for table in ("log.events", "log.head", "log.claims", "shop.orders", "shop.checkpoint"):
             neighbour.execute(f"SELECT count(*) FROM {table}".encode())

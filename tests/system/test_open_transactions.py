@@ -1,4 +1,4 @@
-"""Transactions that somebody leaves open: positions are in commit order without them, so they delay nobody."""
+"""Open transactions of other sessions delay no request: positions follow commit order without them."""
 
 import contextlib
 from collections.abc import Iterator
