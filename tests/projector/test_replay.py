@@ -18,6 +18,7 @@ from projector import replay as replaying
 from projector import swapping
 from projector.follower import Follower
 from projector.loop import Loop, Progress
+from projector.paging import PageMax
 from projector.projections.shop import SHOP
 from projector.replay import SwapRefused, replay
 from projector.shadow import Busy, Shadow, building
@@ -138,6 +139,15 @@ def test_replayed_tables_are_the_same(shop: Writing, database_url: str, connecti
     assert schemas(connection) == {"shop"}
     assert reports[0].head == reached.head
     assert max(report.position for report in reports) == reached.position
+
+
+def test_the_swap_projects_few_events_also_where_few_events_fill_a_batch(shop: Writing, database_url: str) -> None:
+    """Readers wait during the swap. As in a log of very large orders, a batch here has few pages of one event."""
+    reports: list[Progress] = []
+    replay(database_url, SHOP, reports.append, PageMax(events=1))
+    *filled, swapped = reports
+    assert len(filled) > 2, "the log has more than one batch of events"
+    assert (filled[-1].position, filled[-1].lag) == (swapped.position, 0)
 
 
 def test_replay_heals_whatever_was_done_to_the_tables(shop: Writing, database_url: str, connection: Connection) -> None:

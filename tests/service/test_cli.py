@@ -155,7 +155,14 @@ def test_a_process_that_may_take_too_little_memory_says_so_in_one_line(tmp_path:
 
 
 @pytest.mark.parametrize(
-    ("error", "is_one_line"), [("MemoryError", True), ("OSError(12, 'no memory')", True), ("OSError(5, 'I/O')", False)]
+    ("error", "is_one_line"),
+    [
+        ("MemoryError", True),
+        ("OSError(12, 'no memory')", True),
+        ("OSError(5, 'I/O')", False),
+        ("SystemError('error return without exception set')", True),
+        ("SystemError('bad argument to internal function')", False),
+    ],
 )
 def test_an_import_that_finds_no_memory_is_one_line(tmp_path: Path, error: str, is_one_line: bool) -> None:
     (tmp_path / "service").mkdir()
