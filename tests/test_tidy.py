@@ -203,7 +203,7 @@ def test_only_database_connects_to_postgresql() -> None:
     assert found == {"database"}
 
 
-def test_nobody_hands_a_projection_a_connection() -> None:
+def test_no_caller_hands_a_projection_a_connection() -> None:
     """A projection inserts and sets, and runs no SQL."""
     for path in modules("projector/projections"):
         tree = ast.parse(path.read_text())

@@ -56,7 +56,7 @@ def told(module_database_url: str) -> Iterator[Told]:
         yield Told(shop, ["/", "/doctor", "/imports", "/jobs", f"/jobs/{job}", "/parked", "/projections"])
 
 
-def test_pages_quote_people_to_those_alone_who_may_read_users(told: Told) -> None:
+def test_pages_show_names_of_people_only_to_readers_of_users(told: Told) -> None:
     looks, reads = (
         bearing(new_key(told.shop.database_url, "integration", scopes)) for scopes in (SCOPES, [*SCOPES, "users:read"])
     )
