@@ -13,6 +13,8 @@ def _lacks_memory(error: BaseException) -> bool:
             return True
         case ImportError():  # in the words of the loader of shared libraries
             return "failed to map segment" in str(error)
+        case SystemError():  # an allocation failed inside CPython, which then raised nothing
+            return "without" in str(error) and "exception" in str(error)
         case _:
             return isinstance(error, OSError) and error.errno == errno.ENOMEM
 
@@ -26,7 +28,7 @@ def main() -> None:
         from service.cli import main as run
 
         run()
-    except (MemoryError, OSError, ImportError) as error:
+    except (MemoryError, OSError, ImportError, SystemError) as error:
         if _lacks_memory(error):
             sys.exit(_NO_MEMORY)
         if not isinstance(error, ImportError):

@@ -161,7 +161,7 @@ def router(database_url: str, holder: KeyHolder) -> APIRouter:
         **needs,
     )
     async def create_key(body: CreateKeyBody, request: Request) -> Response:
-        """Make an API key. Nobody makes one with a scope that he lacks. No Idempotency-Key: the answer is a secret."""
+        """Make an API key. It has only scopes that the caller has. No Idempotency-Key: the answer is a secret."""
         caller = _changer(request)
         wanted = _wanted(body)
         if lacking := sorted(wanted.granted - caller.scopes):

@@ -25,8 +25,8 @@ ORDER BY created_at, id LIMIT %(limit)s
 )
 _LOCKED = _KEYS + b"WHERE id = %s FOR UPDATE"
 
-# A trigger raises the version at each change but that of last_used_hour. The others differ if somebody wrote the row
-# itself, or made the table anew: to restore a dump, say.
+# A trigger raises the version at each change but that of last_used_hour. xmin and tableoid differ if an operator wrote
+# the row itself or recreated the table, for example to restore a dump.
 _VERSION = b"SELECT version, xmin::text, tableoid FROM access.api_keys_version"
 
 _ANY_VALID = b"""

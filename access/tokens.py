@@ -24,7 +24,7 @@ CACHED_MAX = 10_000
 SUBJECT_LENGTH_MAX = 100  # that of an external_id, which links the subject to a user
 KEY_ID_LENGTH_MAX = 200
 
-# Headers that would let a token say how it is to be verified.
+# Headers with which a token could choose how the service verifies it.
 _REFUSED = frozenset({"jku", "x5u", "jwk", "x5c", "crit", "b64", "zip"})
 _TYPES = frozenset({"jwt", "at+jwt", "application/at+jwt"})
 _UNLINKED = frozenset({"users:write"})  # a subject without a user registers itself, and does nothing else

@@ -1,4 +1,4 @@
-"""The same service by somebody who fights for every millisecond: no ORM, one statement an order, psycopg's pool.
+"""The same service, tuned for every millisecond: no ORM, one statement an order, psycopg's pool.
 
 The statement checks the user and the products, takes the stock, writes order and items, and returns what the answer
 needs; so an order costs one round trip and one commit. The products are locked in the order of their ids, so that

@@ -144,7 +144,7 @@ def environment(database_url: str, *, threads: int, functions: bool) -> dict[str
     """The package's settings for a database."""
     parts = urlsplit(database_url)
     options = {name: values[0] for name, values in parse_qs(parts.query).items()}
-    # Alone, nobody else changes what is cached; then the cache need not be brought up to date, nor copied from.
+    # No other process changes the cached aggregates, so the cache needs neither updates nor copies.
     alone = "y" if threads == 1 else "n"
     return {
         "PERSISTENCE_MODULE": "eventsourcing.postgres",

@@ -107,7 +107,7 @@ class Connection(asyncio.Protocol):
 
 
 class Pool:
-    """Connections that are opened when none is free, up to `most`; then whoever wants one waits."""
+    """Connections that are opened when none is free, up to `most`; then callers wait for a free one."""
 
     def __init__(self, base_url: str, most: int) -> None:
         self._base_url = base_url

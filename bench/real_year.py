@@ -2,7 +2,7 @@
 
     python -m bench.real_year FOLDER --currency GBP
 
-FOLDER holds users, products and commands as docs/importing.md has them, and expected.json with what they come to.
+FOLDER holds users, products and commands as docs/importing.md has them, and expected.json with their results.
 Exit code 1 if anything differs. The server is an embedded one of its own, as durable as any.
 """
 

@@ -1,4 +1,4 @@
-"""What a part found: tables for people, figures for the targets, and every single run for whoever doubts them."""
+"""What a part found: tables for people, figures for the targets, and every single run for readers who doubt them."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence

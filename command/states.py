@@ -160,7 +160,7 @@ class States:
         self._passing.append(claim)
 
     def forget(self, streams: Iterable[str]) -> None:
-        """Drop what somebody else has changed."""
+        """Drop streams that another process has changed."""
         for stream in streams:
             self._streams.pop(stream, None)
 

@@ -83,7 +83,7 @@ class Writer:
         self._connection: AsyncConnection | None = None
         self._task: asyncio.Task[None] | None = None
         self._keys_forgotten_at: datetime | None = None
-        self.trouble: str | None = None  # why the last batch is not in the log, for whoever watches
+        self.trouble: str | None = None  # why the last batch is not in the log, for /readyz
         self.batches = 0
         self.events = 0
         self._counts = {"accepted": 0, "replayed": 0, "refused": 0, "failed": 0}

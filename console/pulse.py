@@ -97,7 +97,7 @@ class Pulse(NamedTuple):
 
 
 class Heart:
-    """Takes the pulse, at most once a second whoever asks."""
+    """Takes the pulse at most once a second for all callers together."""
 
     def __init__(self, parts: Parts, database: Database) -> None:
         self._parts = parts

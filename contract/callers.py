@@ -36,13 +36,13 @@ Kind = Literal["key", "token", "anyone"]
 
 @dataclass(frozen=True, slots=True)
 class Viewer:
-    """Whose resources a caller sees: everybody's, or those of one user. `user_id` None sees no user's."""
+    """The resources that a caller may see: all, or those of the user `user_id` (None: of no user)."""
 
     user_id: str | None
     everyone: bool = False
 
     def sees(self, owner: str | None) -> bool:
-        """Whether the viewer may see what belongs to the user `owner` (None: to nobody)."""
+        """Return whether the viewer may see resources of the user `owner` (None: they belong to no user)."""
         return self.everyone or (owner is not None and owner == self.user_id)
 
 

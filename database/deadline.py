@@ -24,7 +24,7 @@ def hung_up_after(seconds: float, connection: AsyncConnection) -> Iterator[None]
 
 
 def hang_up(connection: AsyncConnection | Connection) -> None:
-    """End a conversation whoever waits in it, on whatever thread: it raises psycopg.OperationalError there."""
+    """Shut the connection down. A thread or task that waits in it gets psycopg.OperationalError."""
     # The descriptor stays libpq's to close; a copy of it is enough to end the conversation.
     with contextlib.suppress(OSError, OperationalError), socket.socket(fileno=os.dup(connection.fileno())) as copy:
         copy.shutdown(socket.SHUT_RDWR)

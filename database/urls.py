@@ -15,7 +15,7 @@ _NUMBERS = (
     "keepalives_interval",
     "tcp_user_timeout",
 )
-# No server listens here, so that libpq reads the settings and contacts nobody.
+# No server listens here: libpq only reads the settings and contacts no server.
 _NOWHERE = "/nonexistent"
 
 

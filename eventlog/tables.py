@@ -68,7 +68,7 @@ head = sa.Table(
     sa.Column("position", sa.BigInteger, nullable=False, comment="of the last event; 0 when there is none"),
     sa.Column("recorded_at", _time, nullable=False, comment="when the last event was appended"),
     position_group(),
-    comment="one row: the end of the log, which whoever appends locks",
+    comment="one row: the end of the log; each writer locks it",
 )
 sa.Index("head_position_group_idx", head.c.position_group)
 

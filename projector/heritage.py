@@ -259,7 +259,8 @@ WITH tables AS (
 )
 SELECT 'the changed ' || name FROM definitions AS old JOIN definitions AS new USING (name)
 WHERE old.nspname = %(old)s AND new.nspname = %(new)s
-    AND replace(old.definition, quote_ident(%(old)s) || '.', '')
+    -- Options of storage are carried over.
+    AND regexp_replace(replace(old.definition, quote_ident(%(old)s) || '.', ''), ' WITH [(][^)]*[)]', '')
         <> replace(new.definition, quote_ident(%(new)s) || '.', '')
 ORDER BY 1
 """

@@ -24,7 +24,7 @@ class RowsRefused(Exception):
 
 
 class Narrowing:
-    """Repeats batches that were refused. `given_up`: the positions of events that are to be parked, with the error."""
+    """Repeats refused batches. `given_up`: the positions of the events to park, each with its error."""
 
     def __init__(self) -> None:
         self.given_up: dict[int, str] = {}

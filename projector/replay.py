@@ -15,7 +15,7 @@ from eventlog import stalled
 from projector import dependents, heritage, swapping
 from projector.connecting import connect
 from projector.loop import Progress
-from projector.paging import reader_of
+from projector.paging import PAGE_MAX, PageMax, reader_of
 from projector.projection import Projection
 from projector.read_ahead import ReadAhead
 from projector.shadow import BATCH_EVENTS, Report, Shadow, building, built_beside, drop_schema
@@ -40,22 +40,20 @@ class SwapRefused(Exception):
     """Another session held the read tables all the time, so the new ones could not take their place."""
 
 
-def replay(database_url: str, projection: Projection, report: Report) -> Progress:
+def replay(database_url: str, projection: Projection, report: Report, page_max: PageMax = PAGE_MAX) -> Progress:
     """Rebuild the projection's tables. Returns where they then are.
 
-    `report` is called after each batch. Raises Busy, SwapRefused, InTheWay and psycopg.Error; then the old tables go on
-    serving, and what was built is dropped.
+    `report` is called after each batch, and `page_max` bounds the pages that a batch reads. Raises Busy, SwapRefused,
+    InTheWay and psycopg.Error; then the old tables go on serving, and the new ones are dropped.
     """
     with (
         building(database_url, projection) as connection,
         ReadAhead(connect(database_url), reader_of(projection)) as ahead,
     ):
         _drop_retired(connection, projection)
-        with Shadow(connection, projection, built_beside(projection), read_page=ahead.page) as shadow:
-            # Before all the work, beside empty tables with all keys and indexes; and once more after it.
-            with connection.transaction(force_rollback=True):
-                shadow.finish()
-                dependents.look(connection, projection, shadow.schema)
+        with Shadow(
+            connection, projection, built_beside(projection), read_page=ahead.page, page_max=page_max
+        ) as shadow:
             _rehearse(connection, projection, shadow)
             shadow.fill(report)
             shadow.finish()
@@ -67,12 +65,14 @@ def replay(database_url: str, projection: Projection, report: Report) -> Progres
 
 
 def _rehearse(connection: Connection, projection: Projection, shadow: Shadow) -> None:
-    """Rename the schemas, run what follows a rename, and roll all of it back. Raises InTheWay.
+    """Finish the empty tables, rename the schemas, run what follows a rename, and roll all of it back. Raises InTheWay.
 
     A view or a policy that needs a column which this release has dropped is found so before the work, by its name.
     """
     refused = []
     with contextlib.suppress(psycopg.errors.LockNotAvailable), connection.transaction(force_rollback=True):
+        shadow.finish()
+        dependents.look(connection, projection, shadow.schema)  # before all the work; and once more after it
         connection.execute(f"SET LOCAL lock_timeout = '{swapping.LOCK_MS_MAX}ms'")
         for statement in _rename(connection, projection, shadow):
             try:

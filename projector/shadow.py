@@ -8,6 +8,7 @@ import contextlib
 import dataclasses
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from time import perf_counter
 from typing import Self
 
 import psycopg
@@ -15,16 +16,16 @@ from psycopg import Connection, sql
 
 from projector.connecting import LIMITS, connect
 from projector.loop import Loop, Progress
-from projector.paging import ReadPage
+from projector.paging import PAGE_MAX, PageMax, ReadPage
 from projector.parked import drain
 from projector.projection import Projection
 from projector.tables import Tables
 
 # Large batches spare updates: of a product that is sold all day only the last stock of each batch is written.
 BATCH_EVENTS = 100_000
-# This near to the end of the log, the last step projects the rest: a wait for an empty batch would never end while
-# writers are busy.
-LAG_EVENTS_MAX = 2_000
+# The end of the log is near when a batch reaches the head that it saw in so short a time: the events that came
+# meanwhile take no longer. On an overloaded machine no batch may be so short, so it tries only so often.
+NEAR_SECONDS, NEAR_TRIES = 0.5, 10
 # While pages are read and folded, the connection that writes stands still in its transaction: for seconds where the
 # disk and the processors are busy. It holds only tables that no other session uses.
 LIMITS_OF_BUILDING = dataclasses.replace(LIMITS, idle_in_transaction=600)
@@ -131,10 +132,11 @@ class Shadow:
         schema: str,
         *,
         read_page: ReadPage | None = None,
+        page_max: PageMax = PAGE_MAX,
         logged: bool = True,
     ) -> None:
         self.schema = schema
-        self.loop = Loop(projection, schema, read_page=read_page)
+        self.loop = Loop(projection, schema, read_page=read_page, page_max=page_max)
         self._projection = projection
         self._connection = connection
         self._logged = logged
@@ -151,12 +153,17 @@ class Shadow:
             drop_schema(self._connection, self.schema)
 
     def fill(self, report: Report, goal: Callable[[], int] | None = None) -> None:
-        """Project until the end of the log, or the position that `goal` returns, is near."""
-        while True:
+        """Project until the end of the log, or the position that `goal` returns, is near.
+
+        The caller projects the rest while it holds a lock. Large events end a batch early, so few events may be a lot.
+        """
+        tries = 0
+        while tries < NEAR_TRIES:
+            began = perf_counter()
             progress = self.loop.project(self._connection, BATCH_EVENTS, goal() if goal else None)
             report(progress)
-            if progress.lag <= LAG_EVENTS_MAX:
-                return
+            if not progress.lag:
+                tries = NEAR_TRIES if perf_counter() - began <= NEAR_SECONDS else tries + 1
 
     def finish(self) -> None:
         """Add foreign keys and indexes, and tell the planner what is there."""

@@ -23,7 +23,7 @@ def ensure(database_url: str, data_dir: Path) -> bool:
                 if store.is_valid(connection, keys.digest(path.read_text().strip())):
                     return False
             path.unlink()  # the key was revoked, or the database is another one
-        # Nobody else may read it, not even for a moment.
+        # No other user may read the file, not even for a moment.
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "w") as file:
             issued = asyncio.run(create(database_url, Wanted("orders up", "operator"), actor()))

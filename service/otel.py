@@ -38,7 +38,7 @@ EXPORT_SECONDS_MAX = 2
 STOP_SECONDS_MAX = 3
 # Links of the span of a batch, and requests whose traces it continues.
 REQUESTS_MAX = 32
-# A worker that catches up with older events continues no traces: nobody waits for them.
+# A worker that catches up with older events continues no traces: no request waits for them.
 OLD_SECONDS = 60
 
 _W3C = TraceContextTextMapPropagator()

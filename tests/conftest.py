@@ -1,4 +1,4 @@
-"""One PostgreSQL and one Valkey for the whole run, and a fresh, migrated database for whoever asks.
+"""One PostgreSQL and one Valkey for the whole run, and a fresh, migrated database for each test that asks.
 
 The process that runs the tests, or hands them to xdist's workers, starts the servers when they are first needed and
 stops them at the end. TEST_DATABASE_URL and TEST_REDIS_URL name servers to use instead; the tests make databases of

@@ -17,7 +17,7 @@ from service.http.serving import uvicorn_config
 from service.settings import Settings
 from tests import loopback
 
-# Nobody listens there: commands must not care.
+# No server listens there: commands must not depend on it.
 NO_REDIS = "redis://127.0.0.1:1/0"
 START_SECONDS_MAX = 20
 

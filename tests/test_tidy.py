@@ -41,7 +41,6 @@ TRANSACTIONS = {
     "projector/shadow.py:Shadow.park_orphans": "shadow",  # rows that nobody reads yet
     "projector/tables.py:make_missing": "migration",
     "projector/reports.py:make_missing_views": "migration",
-    "projector/replay.py:replay": "read",  # keys and indexes of empty tables, rolled back
     "projector/replay.py:_rehearse": "read",  # the swap's statements, rolled back
     "projector/status.py:_built": "read",  # a rebuild that may be over
     "projector/verify.py:verify": "read",  # one snapshot, compared
@@ -204,7 +203,7 @@ def test_only_database_connects_to_postgresql() -> None:
     assert found == {"database"}
 
 
-def test_nobody_hands_a_projection_a_connection() -> None:
+def test_no_caller_hands_a_projection_a_connection() -> None:
     """A projection inserts and sets, and runs no SQL."""
     for path in modules("projector/projections"):
         tree = ast.parse(path.read_text())

@@ -2,7 +2,8 @@
 
 Rows that were refused leave no trace. But a file is imported in order, so when its line 70 is in the log, line 50 was
 decided before, and if it is not in, it was refused. It stays refused, even if what line 70 did (an order cancelled,
-its stock released) would let it pass now: it would come too late, and on what it did, more would follow.
+its stock released) would let it pass now: it would come too late, and its effects
+would let more rows pass.
 """
 
 import hashlib

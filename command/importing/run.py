@@ -78,7 +78,7 @@ class _InOrder:
         if self.settled:
             raise _RefusedBefore
         self.events = len(outcome.events)
-        # Nobody looks at the answers of an import, so none are made.
+        # An import does not use the answers, so it makes none.
         return outcome._replace(answer=lambda _: Answer(200))
 
 

@@ -35,7 +35,7 @@ _LOG = (
 _LOG_UUID = "SELECT log_uuid::text FROM log.head"
 
 # A mirror knows its checkpoint, because no other one moves it. It reads the checkpoint again after this long. So a
-# mirror without news notices that its database is away, or that somebody has restored it.
+# mirror without news notices that its database is away, or that it was restored.
 KNOWN_SECONDS_MAX = 1.0
 
 

@@ -159,7 +159,7 @@ def _print(found: Look) -> None:
             f"{it.lag_events:,}",
             span(it.lag),
             _state(it),
-            f"{(it.now - it.seen_at).total_seconds():.0f} s ago by {it.worker or 'nobody'}",
+            f"{(it.now - it.seen_at).total_seconds():.0f} s ago by {it.worker or 'no worker'}",
         ]
         for it in found.standings
     ]

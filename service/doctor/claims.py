@@ -39,7 +39,7 @@ wanted AS (
 ),
 had AS (SELECT claim, stream FROM log.claims)
 SELECT claim, stream, wanted.claim IS NOT NULL FROM wanted FULL JOIN had USING (claim, stream)
-WHERE wanted.claim IS NULL OR had.claim IS NULL -- What is to be deleted first: another may have the claim then.
+WHERE wanted.claim IS NULL OR had.claim IS NULL -- Deletes come first: another resource may take the claim then.
 ORDER BY 1, 3
 """
 

@@ -60,8 +60,8 @@ CHECKS = (
         "cancelled totals",
         of_rows(
             _CANCELLED_TOTALS,
-            "order-{order_id} version {version} cancels {amount} and comes to {after}, but its lines are worth {worth} "
-            "and all cancellations come to {running}",
+            "order-{order_id} version {version} cancels {amount}, {after} in all, but its lines are worth {worth} "
+            "and all cancellations add up to {running}",
             RESTORE,
         ),
         WHY,

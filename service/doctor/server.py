@@ -72,7 +72,7 @@ def _slots(connection: Connection) -> Iterator[Finding]:
     for name, status, kept in connection.execute(_SLOTS):
         if kept > SLOT_BYTES_MAX or status in {"unreserved", "lost"}:
             yield Finding(
-                f"the replication slot {name!r}, which nobody uses, keeps {kept / 1024**2:,.0f} MiB of WAL ({status})",
+                f"the unused replication slot {name!r} keeps {kept / 1024**2:,.0f} MiB of WAL ({status})",
                 f"start its standby again, or: SELECT pg_drop_replication_slot('{name}')",
             )
 

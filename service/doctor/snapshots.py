@@ -1,4 +1,4 @@
-"""Snapshots: each is what the events of its stream come to."""
+"""Check that each snapshot equals the state folded from its stream's events."""
 
 from collections.abc import Iterable, Iterator
 from itertools import groupby
@@ -56,7 +56,7 @@ def _wrong(codec: Codec, kind: Kind, stream: str, version: int, state: str, even
         is_right = kind.decode(state) == folded.state
     except Exception:  # noqa: BLE001 - whatever it is, it is no state
         return "cannot be read"
-    return None if is_right else f"is not what its {version} events come to"
+    return None if is_right else f"differs from the state of its {version} events"
 
 
 CHECKS = (Check("snapshots", _snapshots, WHY),)

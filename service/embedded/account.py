@@ -71,7 +71,7 @@ class Account:
 def account_for(directory: Path) -> Account:
     """Choose who runs the server whose data is in the directory (which need not exist yet).
 
-    Root stays with whoever owns the data already, so that a directory made by an ordinary user stays that user's.
+    Root keeps the present owner of the data, so that a directory made by an ordinary user stays that user's.
     """
     if os.geteuid() != 0:
         return Account(_name(os.geteuid()), os.geteuid(), os.getegid(), switch=False)

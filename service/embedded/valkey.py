@@ -60,7 +60,7 @@ class ValkeyServer(EmbeddedServer):
                 redis.Redis(host=HOST, port=self._port or 0, socket_timeout=ANSWER_SECONDS_MAX)
             ) as client,
         ):
-            # Somebody else's server may answer on the port, and ours be about to fail.
+            # Another server may answer on the port while ours is about to fail.
             return bool(client.info("server")["process_id"] == self.pid)
         return False
 

@@ -122,7 +122,7 @@ def test_a_key_that_cannot_be_is_refused(shop: Shop, body: dict[str, object]) ->
     assert shop.head() == head
 
 
-def test_nobody_makes_a_key_with_a_scope_that_he_lacks(shop: Shop) -> None:
+def test_a_caller_cannot_make_a_key_with_a_scope_that_he_lacks(shop: Shop) -> None:
     clerk = bearing(new_key(shop.database_url, "integration", ["keys:write", "orders:read"]))
     refused = shop.post("/keys", json={"name": "x", "role": "operator"}, headers=clerk)
     assert problem(refused) == (403, "missing-scope")
@@ -134,7 +134,7 @@ def test_nobody_makes_a_key_with_a_scope_that_he_lacks(shop: Shop) -> None:
     assert shop.post("/keys", json=own, headers=clerk).status_code == 201
 
 
-def test_the_audit_says_who_did_what_from_where(shop: Shop) -> None:
+def test_the_audit_records_actor_action_and_origin(shop: Shop) -> None:
     request = {"X-Request-Id": "audit-1"}
     made = shop.post("/keys", json={"name": "till", "role": "staff"}, headers=request).json()
     operator = next(it for it in shop.get("/keys").json()["data"] if it["role"] == "operator")

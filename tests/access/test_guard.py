@@ -22,7 +22,7 @@ def test_a_route_that_declares_no_scope_cannot_be_made() -> None:
             return Response("")
 
 
-def test_an_application_with_a_route_that_checks_nobody_does_not_start() -> None:
+def test_an_application_with_a_route_without_access_check_does_not_start() -> None:
     app = FastAPI(openapi_url=None)
 
     async def free() -> Response:
@@ -77,7 +77,7 @@ def test_readiness_gives_its_reasons_to_operators_alone(module_database_url: str
         assert shop.get("/readyz").json()["access"] == "open"
 
 
-def test_what_a_client_says_of_itself_counts_for_nothing_without_a_proxy(module_database_url: str) -> None:
+def test_forwarded_headers_are_ignored_without_a_proxy(module_database_url: str) -> None:
     with (
         guarded(module_database_url, failures_per_minute=5) as shop,
         loopback.Client(base_url=shop.http.base_url) as eve,

@@ -57,7 +57,7 @@ def test_no_key_has_a_scope_that_its_role_lacks(role: str, scopes: tuple[str, ..
         scopes_of(role, scopes)
 
 
-def test_a_key_lets_its_owner_do_what_its_scopes_say(database_url: str) -> None:
+def test_a_key_allows_exactly_the_operations_of_its_scopes(database_url: str) -> None:
     with guarded(database_url) as shop:
         product = shop.product()
         reading = bearing(new_key(database_url, "integration", ["products:read"]))
@@ -78,7 +78,7 @@ def test_a_request_without_a_valid_key_is_refused(module_database_url: str, head
         assert answer.headers["www-authenticate"] == "Bearer"
 
 
-def test_a_well_formed_key_that_nobody_issued_is_refused(module_database_url: str) -> None:
+def test_a_well_formed_key_that_was_never_issued_is_refused(module_database_url: str) -> None:
     with guarded(module_database_url) as shop:
         assert problem(shop.get("/orders", headers=bearing(keys.make().text))) == (401, "unauthenticated")
 
@@ -139,7 +139,7 @@ def test_keys_that_come_and_go_raise_the_version(database_url: str, change: str)
         "UPDATE access.api_keys SET revoked_at = now()",
         "UPDATE access.api_keys SET expires_at = now()",
         "DELETE FROM access.api_keys",
-        # Whatever somebody does to the row of the version, a change of a key is noticed.
+        # Processes notice a change of a key even if an operator has altered the row of the version.
         "UPDATE access.api_keys SET revoked_at = now(); UPDATE access.api_keys_version SET version = version - 1",
         "DELETE FROM access.api_keys; DELETE FROM access.api_keys_version",
         "DELETE FROM access.api_keys_version; DELETE FROM access.api_keys",

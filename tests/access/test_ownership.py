@@ -83,7 +83,7 @@ def test_anothers_resource_answers_as_a_missing_one(house: House, path: str) -> 
     assert house.shop.get(path.format(**others)).status_code == 200  # the operator sees it
 
 
-def test_neither_tags_nor_times_nor_tokens_tell_anothers_resource_from_a_missing_one(house: House) -> None:
+def test_tags_times_and_tokens_do_not_reveal_another_customers_resource(house: House) -> None:
     tag = house.shop.get(f"/orders/{house.bob_order}").headers["etag"]
     moment = quote(datetime.now(UTC).isoformat())
     forged = (
@@ -201,7 +201,7 @@ def test_changing_anothers_resource_answers_as_changing_a_missing_one(
     assert house.shop.head() == head
 
 
-def test_a_customer_does_not_see_who_acted_for_the_shop(house: House) -> None:
+def test_a_customer_does_not_see_the_actors_of_the_shop(house: House) -> None:
     for path in (f"/orders/{house.ada_order}/history", f"/orders/{house.ada_order}/explain"):
         for client, is_shown in ((house.ada, False), (house.shop.http, True)):
             events = client.get(path).raise_for_status().json()["data"]
@@ -268,7 +268,7 @@ def test_of_many_who_ask_at_once_only_the_owner_gets_the_order(house: House) -> 
             assert answers == [(False, 404)] * 32 + [(True, 200)] * 32
 
 
-def test_no_filter_finds_what_is_anothers(house: House) -> None:
+def test_no_filter_finds_a_resource_of_another_customer(house: House) -> None:
     bob = house.shop.get(f"/users/{house.bob_id}").json()
     order = {"user_id": house.bob_id, "items": [{"sku": house.sku, "quantity": 1}], "external_id": uuid4().hex}
     placed = house.bob.post("/orders", json=order).raise_for_status()

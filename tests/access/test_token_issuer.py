@@ -32,11 +32,11 @@ def test_a_service_whose_issuer_is_away_serves_keys_and_then_tokens_without_a_re
             assert problem(away) == (503, "auth-unavailable")
             assert shop.get("/products").status_code == 200  # with an API key
             issuer.status = 200
-            # One fetch in 30 seconds, whoever asks.
+            # One fetch in 30 seconds for all callers together.
             wait_until(lambda: shop.get("/products", headers=token).status_code == 200, 45, "the issuer's keys")
 
 
-def test_a_slow_issuer_holds_up_neither_keys_nor_tokens_that_are_known(module_database_url: str) -> None:
+def test_a_slow_issuer_delays_no_keys_and_no_known_tokens(module_database_url: str) -> None:
     with issuing() as issuer:
         settings = {"jwt_issuer": issuer.url, "jwt_audience": AUDIENCE, "failures_per_minute": 0} | ROLES
         with guarded(module_database_url, **settings) as shop, ThreadPoolExecutor() as pool:

@@ -26,7 +26,7 @@ class Answered(NamedTuple):
 
 
 class Load:
-    """Clients that read with one key until they are told to stop."""
+    """Clients that read with one key until the test stops them."""
 
     def __init__(self, urls: Sequence[str], key: str) -> None:
         self.answers: dict[str, list[Answered]] = {url: [] for url in urls}

@@ -103,7 +103,7 @@ def test_a_service_without_events_refuses_and_leaves_nothing_behind(served: tupl
 
 
 @pytest.mark.parametrize("served", ["crud"], indirect=True)
-def test_plain_crud_reads_what_it_placed(served: tuple[httpx.Client, str]) -> None:
+def test_plain_crud_reads_its_own_orders(served: tuple[httpx.Client, str]) -> None:
     client, url = served
     placed = client.post("/orders", json=order_of(url)).json()
     assert client.get(f"/orders/{placed['id']}").json() == placed
@@ -155,7 +155,7 @@ def test_the_ceiling_answers_as_much_as_the_service_does(database_url: str) -> N
     assert len(total) == len(json.loads(ceiling.ORDER)["total"])
 
 
-def test_what_wrk_reports_is_read() -> None:
+def test_reads_the_report_of_wrk() -> None:
     line = '{"requests": 10, "refused": 1, "broken": 0, "seconds": 2.0, "p50_ms": 1, "p90_ms": 2, "p99_ms": 3}'
     done = load.parse(f"Running 2s test\n{line}\n")
     assert (done.answered, done.per_second) == (9, 4.5)
@@ -163,7 +163,7 @@ def test_what_wrk_reports_is_read() -> None:
         load.parse("unable to connect")
 
 
-def test_without_wrk_one_line_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_wrk_one_line_names_the_package_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
     with pytest.raises(BenchError, match="apt-get install wrk"):
         load.program()

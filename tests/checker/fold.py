@@ -1,4 +1,4 @@
-"""What the log comes to, worked out anew: every stream's state after each of its events.
+"""Fold the log independently: every stream's state after each of its events.
 
 Written from docs/events.md and from nothing else of the service, so that a fault in its own folds cannot hide here.
 Sums are added up from quantities and prices; the sums that events carry are left for the invariants to compare.

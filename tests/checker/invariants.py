@@ -1,4 +1,4 @@
-"""What must hold of every log, whoever sent what: its order, its stock, its sums, and what is kept beside it."""
+"""Invariants of every log: its order, its stock, its sums, and the tables kept beside it."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator

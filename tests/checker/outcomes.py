@@ -1,4 +1,4 @@
-"""What senders were told, held against the log: nothing lost, nothing twice, nothing that nobody asked for."""
+"""Compare the answers that senders got with the log: nothing lost, nothing twice, nothing unsent."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator

@@ -1,4 +1,4 @@
-"""Each kind of finding, provoked: one thing is altered in a healthy log, or in the record, and is told of."""
+"""Provoke each kind of finding: alter one thing in a healthy log or record; the checker reports it."""
 
 import copy
 from collections.abc import Callable
@@ -161,7 +161,7 @@ ALTERATIONS: dict[str, Alteration] = {
 
 
 @pytest.mark.parametrize(("expected", "alter"), ALTERATIONS.items(), ids=list(ALTERATIONS))
-def test_what_was_altered_is_found(expected: str, alter: Alteration, healthy: Told) -> None:
+def test_the_checker_finds_each_alteration(expected: str, alter: Alteration, healthy: Told) -> None:
     taken, history = copy.deepcopy(healthy[0]), History()
     history.commands = copy.deepcopy(healthy[1].commands)
     history.reads = list(healthy[1].reads)

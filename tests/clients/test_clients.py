@@ -117,6 +117,6 @@ def test_all_tries_of_a_read_carry_the_sync_token_of_the_command_before_it(walke
     assert first == second
 
 
-def test_the_example_of_the_readme_prints_what_it_says(scripts: Scripts) -> None:
+def test_the_example_of_the_readme_prints_its_documented_output(scripts: Scripts) -> None:
     assert succeed(scripts.language.run(scripts.example)) == scripts.prints
     assert len((scripts.language.folder / "README.md").read_text().splitlines()) <= README_LINES_MAX

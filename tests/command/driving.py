@@ -113,7 +113,7 @@ def stock_of(database_url: str, product_id: str) -> int:
 
 
 def check_log(database_url: str) -> int:
-    """Check that the log is whole, whoever was told what (see tests/checker). Returns how many events there are."""
+    """Check that the log is whole, whatever the answers were (see tests/checker). Returns the number of its events."""
     taken = Snapshot.take(database_url)
     assert not findings_of(taken)
     return taken.head

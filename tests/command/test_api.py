@@ -56,7 +56,7 @@ async def test_a_writer_that_stops_takes_no_more(database_url: str) -> None:
 
 
 @pytest.mark.anyio
-async def test_a_commit_that_got_lost_is_told_apart_from_one_that_did_not_happen(writer: Driver) -> None:
+async def test_an_unknown_outcome_differs_from_a_commit_that_did_not_happen(writer: Driver) -> None:
     async with (
         Proxy(writer.database_url).running(writer.database_url) as proxy,
         driving(proxy.url, answer_seconds_max=0.9) as driver,

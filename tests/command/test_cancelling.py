@@ -135,7 +135,7 @@ def test_a_stale_version_is_refused(shop: Shop) -> None:
 
 
 @pytest.mark.parametrize("order_id", [UNKNOWN, "17"])
-def test_what_is_not_there_is_not_found(shop: Shop, order_id: str) -> None:
+def test_a_missing_resource_is_not_found(shop: Shop, order_id: str) -> None:
     assert problem(shop.post(f"/orders/{order_id}/cancel")) == (404, "not-found")
 
 

@@ -51,7 +51,7 @@ def attempts(driver: Driver) -> int:
 
 
 @pytest.mark.parametrize("sqlstate", PASSING)
-async def test_what_passes_is_tried_once_more_and_nobody_hears_of_it(writer: Driver, sqlstate: str) -> None:
+async def test_a_passing_failure_is_retried_once_without_an_error(writer: Driver, sqlstate: str) -> None:
     execute(writer.database_url, FAILING.format(times=1, sqlstate=sqlstate))
     assert (await writer.do(a_user())).position == 1
     assert attempts(writer) == 2
@@ -59,7 +59,7 @@ async def test_what_passes_is_tried_once_more_and_nobody_hears_of_it(writer: Dri
 
 
 @pytest.mark.parametrize("sqlstate", PASSING)
-async def test_what_does_not_pass_is_tried_no_more_than_twice(writer: Driver, sqlstate: str) -> None:
+async def test_a_lasting_failure_is_tried_at_most_twice(writer: Driver, sqlstate: str) -> None:
     execute(writer.database_url, FAILING.format(times=2, sqlstate=sqlstate))
     with pytest.raises(Unavailable, match=r"^(the database|a lock)"):
         await writer.do(a_user())
@@ -69,7 +69,7 @@ async def test_what_does_not_pass_is_tried_no_more_than_twice(writer: Driver, sq
 
 
 @pytest.mark.parametrize("sqlstate", OUTAGES)
-async def test_an_outage_is_told_as_one_and_not_tried_again(writer: Driver, sqlstate: str) -> None:
+async def test_an_outage_is_reported_and_not_retried(writer: Driver, sqlstate: str) -> None:
     execute(writer.database_url, FAILING.format(times=1, sqlstate=sqlstate))
     with pytest.raises(Unavailable, match=r"^(the database|a lock)"):
         await writer.do(a_user())

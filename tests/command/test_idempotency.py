@@ -133,7 +133,7 @@ def test_a_rejection_is_not_kept_and_may_succeed_after_a_restock(shop: Shop) -> 
     assert same(shop.post("/orders", json=body, headers=key), first)
 
 
-def test_a_kept_answer_does_not_look_at_what_has_become_of_the_order(shop: Shop) -> None:
+def test_a_kept_answer_ignores_later_changes_of_the_order(shop: Shop) -> None:
     path, body = request(shop, "/orders")
     key = {"Idempotency-Key": uuid4().hex}
     first = shop.post(path, json=body, headers=key)
@@ -175,7 +175,7 @@ async def test_the_same_key_twenty_times_at_once_over_two_writers(writer: Driver
 
 
 class Clock:
-    """Tells the time that it is told."""
+    """A clock that the test sets."""
 
     def __init__(self) -> None:
         self.at = datetime.now(UTC)

@@ -117,7 +117,7 @@ async def test_a_patient_writer_keeps_the_order_whatever_is_put_back(database_ur
     check_log(database_url)
 
 
-async def test_a_batch_that_fails_does_not_fail_what_it_had_put_back(database_url: str) -> None:
+async def test_a_failed_batch_does_not_fail_commands_that_it_put_back(database_url: str) -> None:
     shop = await Large.of(database_url, 7)
     async with driving(database_url) as driver:
         first = driver.submit(Submission(cancel(shop.orders[0]), b"this is no JSON"))
@@ -132,7 +132,7 @@ async def test_a_batch_that_fails_does_not_fail_what_it_had_put_back(database_ur
     check_log(database_url)
 
 
-async def test_a_batch_that_fails_does_not_fail_what_waits_for_a_long_stream(writer: Driver) -> None:
+async def test_a_failed_batch_does_not_fail_commands_that_wait_for_a_long_stream(writer: Driver) -> None:
     ada, tea = await writer.user(), await writer.product(stock=100_000)
     await asyncio.gather(*[writer.do(restock(tea, 1)) for _ in range(200)])
     execute(writer.database_url, "DELETE FROM log.snapshots")

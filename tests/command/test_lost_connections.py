@@ -49,7 +49,7 @@ async def through(proxy: Proxy, batch_seconds_max: float = 10) -> AsyncIterator[
         yield driver
 
 
-async def test_a_commit_whose_answer_is_lost_is_answered_with_what_happened(writer: Driver, proxy: Proxy) -> None:
+async def test_a_commit_whose_answer_is_lost_is_answered_from_the_log(writer: Driver, proxy: Proxy) -> None:
     ada, tea = await writer.user(), await writer.product(stock=1)
     async with through(proxy) as driver:
         proxy.fault = Fault.ANSWER_LOST
@@ -117,13 +117,13 @@ async def test_when_the_server_cannot_be_asked_the_outcome_is_unknown(writer: Dr
         with pytest.raises(Unavailable):
             await driver.do(place(ada, (tea, 1)), KEY)
         proxy.refusing = False
-        # It had been accepted, as who repeats it with its key is told.
+        # It had been accepted: a request with the same key gets the answer.
         assert (await driver.do(place(ada, (tea, 1)), KEY)).replayed
     assert rows(writer.database_url, "SELECT count(*) FROM log.events WHERE type = 'OrderPlaced'") == [(1,)]
     check_log(writer.database_url)
 
 
-async def test_a_commit_is_never_cancelled_and_a_silent_server_hangs_nobody(writer: Driver, proxy: Proxy) -> None:
+async def test_a_commit_is_never_cancelled_and_a_silent_server_blocks_no_client(writer: Driver, proxy: Proxy) -> None:
     ada, tea = await writer.user(), await writer.product(stock=1)
     async with through(proxy, batch_seconds_max=0.5) as driver:
         proxy.fault = Fault.SILENCE
@@ -173,7 +173,7 @@ def end_other_sessions(database_url: str) -> None:
     )
 
 
-async def test_a_server_that_was_restarted_between_two_batches_is_nobodys_business(writer: Driver) -> None:
+async def test_clients_do_not_notice_a_server_restart_between_two_batches(writer: Driver) -> None:
     ada = await writer.user()
     end_other_sessions(writer.database_url)
     tea = await writer.product()
@@ -191,7 +191,7 @@ async def test_a_session_that_is_terminated_while_it_decides_appends_nothing(wri
     assert (await writer.do(place(ada, (tea, 1)))).status == 201
 
 
-async def test_who_stalls_with_the_head_in_hand_is_cut_off(writer: Driver) -> None:
+async def test_a_writer_that_stalls_while_it_holds_the_head_is_disconnected(writer: Driver) -> None:
     holder = await connecting.connect(writer.database_url)
     try:
         cursor = await holder.execute("SHOW idle_in_transaction_session_timeout")
@@ -204,9 +204,7 @@ async def test_who_stalls_with_the_head_in_hand_is_cut_off(writer: Driver) -> No
 
 
 @pytest.mark.parametrize("statement", ["SELECT repeat('x', 100000000)", "COPY log.claims FROM STDIN"])
-async def test_who_holds_the_head_and_stops_in_the_middle_of_a_statement_is_ended(
-    writer: Driver, statement: str
-) -> None:
+async def test_a_writer_that_stops_in_the_middle_of_a_statement_loses_the_head(writer: Driver, statement: str) -> None:
     """The server's own timeout does not reach a session that waits for its client to read or to write."""
     with contextlib.closing(psycopg.connect(writer.database_url, application_name="orders writer")) as stopped:
         stopped.execute("SELECT FROM log.head FOR UPDATE")
@@ -219,7 +217,7 @@ async def test_who_holds_the_head_and_stops_in_the_middle_of_a_statement_is_ende
         assert (await writer.do(a_user())).position == 1
 
 
-async def test_who_waits_too_long_for_the_head_is_told_that_nothing_happened(database_url: str) -> None:
+async def test_a_command_that_waits_too_long_for_the_head_was_not_done(database_url: str) -> None:
     holder = await connecting.connect(database_url)
     try:
         await append.take_head(holder)
@@ -232,10 +230,10 @@ async def test_who_waits_too_long_for_the_head_is_told_that_nothing_happened(dat
         await holder.close()
 
 
-async def test_who_gave_up_on_the_head_leaves_no_session_behind(
+async def test_a_writer_that_gives_up_on_the_head_leaves_no_session_behind(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One that waits for a lock does not notice that nobody waits for it."""
+    """A session that waits for a lock does not notice that its client is gone."""
     assert connecting.LIMITS.lock is not None
     monkeypatch.setattr(connecting, "LIMITS", replace(connecting.LIMITS, lock=1))
     left = (

@@ -73,7 +73,7 @@ def test_a_product_by_sku_and_by_id_is_the_same_product(shop: Shop) -> None:
     assert [it["requested"] for it in answer.json()["lines"]] == [6, 6]
 
 
-def test_all_shortages_are_told_at_once_with_every_line(shop: Shop) -> None:
+def test_a_refusal_lists_all_shortages_with_every_line(shop: Shop) -> None:
     tea, cup, pot = shop.product(stock=1), shop.product(stock=9), shop.product(stock=0)
     before = shop.head() + 1  # the user
     items = [{"product_id": it["id"], "quantity": n} for it, n in [(tea, 1), (cup, 9), (pot, 2), (tea, 1)]]
@@ -88,7 +88,7 @@ def test_all_shortages_are_told_at_once_with_every_line(shop: Shop) -> None:
     assert shop.head() == before
 
 
-def test_a_price_that_changed_is_told(shop: Shop) -> None:
+def test_a_refusal_names_a_changed_price(shop: Shop) -> None:
     tea, user = shop.product(price="2.50"), shop.user()
     item = {"product_id": tea["id"], "quantity": 1, "expected_unit_price": 2.5}
     shop.put(f"/products/{tea['id']}", json={"name": "Tea", "price": "2.6"})
@@ -109,7 +109,7 @@ def test_a_duplicate_external_id_names_the_order_that_has_it(shop: Shop) -> None
     assert problem(place(shop, [item], external_id=first["external_id"])) == (409, "duplicate-external-id")
 
 
-def test_only_a_user_who_is_there_can_order(shop: Shop) -> None:
+def test_only_an_existing_user_can_order(shop: Shop) -> None:
     user, tea = shop.user(), shop.product()
     shop.delete(f"/users/{user['id']}")
     for user_id in (user["id"], UNKNOWN, tea["id"]):

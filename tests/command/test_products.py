@@ -56,7 +56,7 @@ def test_a_sku_is_never_free_again(shop: Shop) -> None:
     assert problem(answer) == (409, "sku-taken")
 
 
-def test_a_change_tells_only_what_changed(shop: Shop) -> None:
+def test_a_change_records_only_the_changed_fields(shop: Shop) -> None:
     product = shop.product(price="2.50")
     path = f"/products/{product['id']}"
     answer = shop.put(path, json={"name": "Mint", "price": "2.500"}, headers={"If-Match": '"2"'})
@@ -117,7 +117,7 @@ def test_stock_is_not_adjusted_below_zero(shop: Shop) -> None:
     assert shop.head() == before
 
 
-def test_what_is_not_kept_in_stock_is_not_adjusted(shop: Shop) -> None:
+def test_the_stock_of_an_untracked_product_is_not_adjusted(shop: Shop) -> None:
     product = shop.product(stock=None)
     answer = shop.post(f"/products/{product['id']}/stock", json={"delta": 1, "reason": "found"})
     assert problem(answer) == (409, "stock-not-kept")
@@ -130,7 +130,7 @@ def test_stock_has_an_upper_bound(shop: Shop) -> None:
     assert [it["pointer"] for it in answer.json()["errors"]] == ["/delta"]
 
 
-def test_what_is_not_there_is_not_found(shop: Shop) -> None:
+def test_a_missing_resource_is_not_found(shop: Shop) -> None:
     body = {"name": "Tea", "price": "1"}
     for path in (UNKNOWN, "/products/tea"):
         assert problem(shop.put(path, json=body)) == (404, "not-found")

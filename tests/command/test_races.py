@@ -38,7 +38,7 @@ async def test_the_last_unit_is_sold_once_to_fifty_buyers(writer: Driver, other:
     check_log(writer.database_url)
 
 
-async def test_products_in_opposite_order_block_nobody(writer: Driver, other: Driver) -> None:
+async def test_orders_of_products_in_opposite_order_do_not_deadlock(writer: Driver, other: Driver) -> None:
     ada = await writer.user()
     tea, cup = await writer.product(stock=200), await writer.product(stock=200)
     for _ in range(10):
@@ -49,7 +49,7 @@ async def test_products_in_opposite_order_block_nobody(writer: Driver, other: Dr
     check_log(writer.database_url)
 
 
-async def test_two_processes_take_turns_and_see_what_the_other_did(writer: Driver, other: Driver) -> None:
+async def test_two_processes_take_turns_and_see_each_others_events(writer: Driver, other: Driver) -> None:
     ada, tea = await writer.user(), await other.product(stock=0)
     for turn in range(8):
         first, second = (writer, other) if turn % 2 else (other, writer)
@@ -140,7 +140,7 @@ async def test_an_address_is_given_up_and_taken_again(writer: Driver, other: Dri
         await other.do(RegisterUser(new_id(), "Eve", "one@EXAMPLE.org", None))
 
 
-async def test_a_sku_is_found_by_whoever_did_not_add_it(writer: Driver, other: Driver) -> None:
+async def test_a_process_finds_a_sku_that_another_process_added(writer: Driver, other: Driver) -> None:
     ada = await writer.user()
 
     def order() -> PlaceOrder:

@@ -231,7 +231,7 @@ async def test_far_behind_a_writer_starts_afresh_and_is_right(writer: Driver, ot
         await other.do(restock(tea, -stock))
 
 
-async def test_what_is_deleted_stays_known_as_deleted(writer: Driver, other: Driver) -> None:
+async def test_a_deleted_resource_stays_known_as_deleted(writer: Driver, other: Driver) -> None:
     ada = new_id()
     await writer.do(RegisterUser(ada, "Ada", "ada@example.org", None))
     await writer.do(DeleteUser(ada, None))
@@ -239,7 +239,7 @@ async def test_what_is_deleted_stays_known_as_deleted(writer: Driver, other: Dri
     assert [(await it.do(DeleteUser(ada, None))).position for it in (other, writer)] == [before, before]
 
 
-def test_streams_that_nobody_asked_for_lately_are_dropped() -> None:
+def test_the_least_recently_used_streams_are_dropped() -> None:
     states = States(Codec())
     for number in range(STREAMS_MAX + 5):
         states.evolve(f"product-{number}", ProductAdded("TEA", "Tea", "2.50", "EUR", True), "now")

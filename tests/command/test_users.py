@@ -80,7 +80,7 @@ def test_users_and_orders_have_external_ids_of_their_own(shop: Shop) -> None:
     shop.order(external_id=key)
 
 
-def test_a_change_tells_only_what_changed(shop: Shop) -> None:
+def test_a_change_records_only_the_changed_fields(shop: Shop) -> None:
     user = shop.user()
     path = f"/users/{user['id']}"
     answer = shop.put(path, json={"name": "Ada Lovelace", "email": user["email"]})
@@ -107,7 +107,7 @@ def test_nothing_is_appended_when_all_is_equal(shop: Shop) -> None:
     assert answer.headers["sync-token"] == str(before) == str(shop.head())
 
 
-def test_an_address_that_somebody_has_is_not_taken_over(shop: Shop) -> None:
+def test_an_address_in_use_is_not_taken_over(shop: Shop) -> None:
     ada, bob = shop.user(), shop.user()
     answer = shop.put(f"/users/{bob['id']}", json={"name": "Bob", "email": ada["email"].upper()})
     assert problem(answer) == (409, "email-taken")
@@ -132,7 +132,7 @@ def test_a_deleted_user_is_deleted_again_without_a_word(shop: Shop) -> None:
     assert shop.events(path)[1:] == [("UserDeleted", {})]
 
 
-def test_what_a_deleted_user_had_is_free_again(shop: Shop) -> None:
+def test_the_claims_of_a_deleted_user_are_free_again(shop: Shop) -> None:
     user = shop.user(external_id=uuid4().hex)
     shop.delete(f"/users/{user['id']}")
     again = shop.user(email=user["email"].upper(), external_id=user["external_id"])
@@ -149,7 +149,7 @@ def test_a_deleted_user_is_gone(shop: Shop) -> None:
 
 @pytest.mark.parametrize("method", ["PUT", "DELETE"])
 @pytest.mark.parametrize("path", [UNKNOWN, "/users/17", "/users/01890a5d-ac96-774b-bcce-b302099a805g", "/users/%00"])
-def test_who_is_not_there_is_not_found(shop: Shop, method: str, path: str) -> None:
+def test_a_missing_user_is_not_found(shop: Shop, method: str, path: str) -> None:
     body = {"name": "Ada", "email": address()} if method == "PUT" else None
     assert problem(shop.http.request(method, path, json=body)) == (404, "not-found")
 
@@ -171,7 +171,7 @@ def test_a_stale_version_is_refused(shop: Shop, method: str, stale: str) -> None
     assert shop.head() == before
 
 
-def test_a_stale_version_is_told_the_right_one(shop: Shop) -> None:
+def test_a_refusal_of_a_stale_version_names_the_current_one(shop: Shop) -> None:
     user = shop.user()
     body = {"name": "Ada", "email": user["email"]}
     assert shop.put(f"/users/{user['id']}", json=body, headers={"If-Match": '"1"'}).status_code == 200

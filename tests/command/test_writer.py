@@ -1,4 +1,4 @@
-"""Group commit: what waits is decided and committed together, and nobody pays for his neighbour."""
+"""Group commit: waiting commands are decided and committed together; none fails for another's error."""
 
 import asyncio
 from collections.abc import Iterable
@@ -36,7 +36,7 @@ def a_user(email: str | None = None) -> RegisterUser:
     return RegisterUser(user_id, "Ada", email or f"{user_id}@example.org", None)
 
 
-async def test_what_waits_together_is_committed_together(writer: Driver) -> None:
+async def test_commands_that_wait_together_are_committed_together(writer: Driver) -> None:
     answers = await asyncio.gather(*[writer.do(a_user()) for _ in range(BATCH_COMMANDS_MAX)])
     assert (writer.writer.batches, writer.rings) == (1, 1)
     assert [it.position for it in answers] == list(range(1, BATCH_COMMANDS_MAX + 1))
@@ -59,7 +59,7 @@ async def test_commands_are_decided_in_the_order_they_came(writer: Driver) -> No
     assert streams == [(f"user-{first.user_id}",), (f"user-{third.user_id}",)]
 
 
-async def test_each_command_sees_what_the_ones_before_it_did(writer: Driver) -> None:
+async def test_each_command_sees_the_effects_of_earlier_ones(writer: Driver) -> None:
     user, product_id = a_user(), new_id()
     order_id = new_id()
     commands: list[Command] = [
@@ -88,7 +88,7 @@ async def test_a_refused_command_costs_the_others_nothing(writer: Driver) -> Non
     assert writer.writer.counts["refused"] == 10
 
 
-async def test_a_batch_of_refusals_alone_appends_nothing_and_rings_nobody(writer: Driver) -> None:
+async def test_a_batch_of_refusals_alone_appends_nothing_and_does_not_ring(writer: Driver) -> None:
     ada, tea = await writer.user(), await writer.product(stock=0)
     before, rings = check_log(writer.database_url), writer.rings
     for _ in range(2):
@@ -126,7 +126,7 @@ async def test_events_key_and_claims_are_one_transaction(writer: Driver) -> None
     assert len(set(found)) == 1
 
 
-async def test_who_hangs_up_before_the_batch_is_not_served(writer: Driver) -> None:
+async def test_a_client_that_hangs_up_before_the_batch_is_not_served(writer: Driver) -> None:
     ada, tea = await writer.user(), await writer.product(stock=1)
     gone = writer.submit(submission(place(ada, (tea, 1))))
     stays = writer.submit(submission(place(ada, (tea, 1))))
@@ -136,7 +136,7 @@ async def test_who_hangs_up_before_the_batch_is_not_served(writer: Driver) -> No
     assert orders == [(1,)]
 
 
-async def test_who_hangs_up_while_the_batch_is_under_way_is_served_all_the_same(writer: Driver) -> None:
+async def test_a_client_that_hangs_up_during_the_batch_is_served_anyway(writer: Driver) -> None:
     asked = writer.submit(submission(a_user()))
     await asyncio.sleep(0)
     assert writer.writer.waiting == 0
@@ -155,7 +155,7 @@ async def test_too_many_are_refused_at_once(writer: Driver) -> None:
     assert check_log(writer.database_url) == WAITING_MAX + 1
 
 
-async def test_stopping_answers_what_was_accepted_and_takes_no_more(database_url: str) -> None:
+async def test_stopping_answers_accepted_commands_and_rejects_new_ones(database_url: str) -> None:
     async with driving(database_url) as driver:
         asked = [driver.submit(submission(a_user())) for _ in range(BATCH_COMMANDS_MAX + 10)]
         stopping = asyncio.create_task(driver.writer.stop())
@@ -183,7 +183,7 @@ async def test_recorded_at_never_goes_back_though_the_clock_does(writer: Driver)
     check_log(writer.database_url)
 
 
-async def test_occurred_at_is_what_the_caller_says_and_else_now(database_url: str) -> None:
+async def test_occurred_at_is_the_callers_time_or_else_now(database_url: str) -> None:
     now, then = datetime(2026, 5, 4, 3, 2, 1, 123456, tzinfo=UTC), datetime(2010, 12, 1, 8, 26, tzinfo=UTC)
     async with driving(database_url, now=lambda: now) as driver:
         user = a_user()

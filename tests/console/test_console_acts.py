@@ -103,7 +103,7 @@ def test_a_stream_is_skipped_with_a_reason_and_its_name_typed(
     assert "a test made it" in shop.get("/console/audit").text
 
 
-def test_what_was_typed_into_a_refused_form_stays(shop: httpx.Client) -> None:
+def test_a_refused_form_keeps_its_input(shop: httpx.Client) -> None:
     link = re.findall(r'href="(/console/skip[^"]*group=[^"]*)"', shop.get("/console/parked").text)[0]
     (form,) = forms(shop.get(link.replace("&amp;", "&")).text)
     assert form["button"] == "Skip 2 events"
@@ -131,7 +131,9 @@ def test_a_rebuild_asks_back_first_and_then_runs(shop: httpx.Client, runner: Non
     assert "not known" in shop.get("/console/replay?projection=shop").text
 
 
-def test_a_verify_names_what_differs_and_offers_a_rebuild(shop: httpx.Client, runner: None, database_url: str) -> None:
+def test_a_verify_names_each_difference_and_offers_a_rebuild(
+    shop: httpx.Client, runner: None, database_url: str
+) -> None:
     with psycopg.connect(database_url, autocommit=True) as connection:
         connection.execute("UPDATE shop.users SET name = 'Mallory' WHERE email = '0@example.org'")
     form = next(it for it in forms(shop.get("/console/projections").text) if it["button"] == "Verify shop")

@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Iterator
 from typing import NamedTuple
 
-import httpx
 import psycopg
 import pytest
 from psycopg.types.json import Json
@@ -14,6 +13,7 @@ from eventlog.ids import new_id
 from projector.jobs import table
 from projector.jobs.table import Wanted
 from service import jobs
+from tests import loopback
 from tests.access.keyed import bearing, guarded, new_key
 from tests.builders import append_events, new_event
 from tests.projecting import sweep
@@ -56,12 +56,14 @@ def told(module_database_url: str) -> Iterator[Told]:
         yield Told(shop, ["/", "/doctor", "/imports", "/jobs", f"/jobs/{job}", "/parked", "/projections"])
 
 
-def test_pages_quote_people_to_those_alone_who_may_read_users(told: Told) -> None:
+def test_pages_show_names_of_people_only_to_readers_of_users(told: Told) -> None:
     looks, reads = (
         bearing(new_key(told.shop.database_url, "integration", scopes)) for scopes in (SCOPES, [*SCOPES, "users:read"])
     )
     for path in told.paths:
-        hidden, shown = (httpx.get(f"{told.shop.http.base_url}/console{path}", headers=key) for key in (looks, reads))
+        hidden, shown = (
+            loopback.get(f"{told.shop.http.base_url}/console{path}", headers=key) for key in (looks, reads)
+        )
         assert (hidden.status_code, shown.status_code) == (200, 200)
         assert CANARY in shown.text, path
         assert CANARY not in hidden.text, path

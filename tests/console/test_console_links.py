@@ -90,7 +90,7 @@ def test_a_link_stays_valid_when_its_key_cannot_be_made(url: str, module_databas
 
 
 @pytest.mark.parametrize("token", ["", "x", "\x00", "'; DROP TABLE access.api_keys", "ключ", "t" * 5_000])
-def test_a_hostile_token_signs_nobody_in(url: str, token: str) -> None:
+def test_a_hostile_token_does_not_sign_in(url: str, token: str) -> None:
     assert visit(url, token)[0].status_code == 401
 
 

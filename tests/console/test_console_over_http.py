@@ -58,7 +58,7 @@ def test_a_path_without_a_page_says_so_and_leads_to_the_overview(made: Made) -> 
     assert "Try again" not in answer.text
 
 
-def test_an_event_says_in_words_what_happened_and_who_did_it(made: Made) -> None:
+def test_the_page_of_an_event_describes_it_and_names_its_actor(made: Made) -> None:
     user = made.shop.user(name="Grace")
     last = made.shop.head()
     page = made.shop.get(f"/console/events/{last}").text
@@ -86,7 +86,7 @@ def test_a_row_that_differs_from_the_log_is_named(made: Made, module_database_ur
     assert "orders replay shop" in text
 
 
-def test_what_is_typed_into_the_search_leads_to_the_page(made: Made) -> None:
+def test_a_search_leads_to_the_page_of_the_resource(made: Made) -> None:
     for typed, to in (
         ("3", "/console/events/3"),
         (made.order, f"/console/orders/{made.order}"),
@@ -100,7 +100,7 @@ def test_what_is_typed_into_the_search_leads_to_the_page(made: Made) -> None:
             assert answer.status_code == 200  # the SKU and the user's external_id are the same text
 
 
-def test_the_configuration_says_what_each_setting_means_and_which_servers_run(made: Made) -> None:
+def test_the_configuration_describes_each_setting_and_the_running_servers(made: Made) -> None:
     text = made.shop.get("/console/configuration").text
     for name in Settings.model_fields:
         assert f">{name.upper()}<" in text

@@ -1,4 +1,4 @@
-"""Nobody looks at the console without an API key that has the scope `ops:read`."""
+"""The console demands an API key with the scope `ops:read`."""
 
 import itertools
 from collections.abc import Iterator
@@ -137,7 +137,7 @@ def test_a_hostile_form_is_answered_with_a_page(stranger: httpx.Client, body: by
 
 
 @pytest.mark.parametrize("cookie", [b"\xff\xfe", b"%00%0A", b'"', b"%F0%9F%98%80", b""])
-def test_a_hostile_cookie_lets_nobody_in(stranger: httpx.Client, cookie: bytes) -> None:
+def test_a_hostile_cookie_does_not_sign_in(stranger: httpx.Client, cookie: bytes) -> None:
     assert stranger.get("/console/", headers={"Cookie": b"orders_key=" + cookie}).status_code == 401
 
 

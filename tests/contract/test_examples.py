@@ -180,7 +180,7 @@ def answers_to_impossible_orders(shop: Shop, made: Made) -> Iterator[httpx.Respo
     yield shop.post(f"{free}/stock", json={"delta": 1, "reason": "counted"})
 
 
-def test_problems_are_what_the_examples_show(shop: Shop, made: Made) -> None:
+def test_the_examples_of_problems_match_the_answers(shop: Shop, made: Made) -> None:
     codes = set()
     for answer in (*answers_to_mistakes(shop, made), *answers_to_impossible_orders(shop, made)):
         problem = answer.json()

@@ -130,7 +130,7 @@ def test_operation_ids_are_stable_names(document: dict[str, Any]) -> None:
     assert all(it.isalpha() and it[0].islower() for it in ids)
 
 
-def test_every_operation_says_what_it_does(document: dict[str, Any]) -> None:
+def test_every_operation_has_a_description(document: dict[str, Any]) -> None:
     for path, method, operation in operations(document):
         assert operation.get("description"), (method, path)
 

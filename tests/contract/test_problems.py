@@ -19,7 +19,7 @@ def document(problem: Problem) -> dict[str, Any]:
     return found
 
 
-def test_all_errors_of_a_body_are_told_with_json_pointers() -> None:
+def test_a_problem_lists_all_errors_of_a_body_with_json_pointers() -> None:
     problem = refused(
         (("body", "items", 3, "quantity"), "greater_than", "must be more"),
         (("body", "a/b~c"), "extra_forbidden", "Extra inputs are not permitted"),

@@ -49,14 +49,14 @@ def refused(answer: httpx.Response) -> list[tuple[str, str]]:
         *["[" * 100_000, '{"a":' * 100_000, "[" * 100_000 + "]" * 100_000],
     ],
 )
-def test_what_is_no_json_is_malformed(shop: Shop, body: str) -> None:
+def test_rejects_a_body_that_is_not_json(shop: Shop, body: str) -> None:
     assert problem(send(shop, body)) == (400, "malformed-json")
 
 
 @pytest.mark.parametrize(
     "body", [b'{"sku": "\xff"}', b'{"sku": "\xc0\x80"}', b'{"sku": "\xed\xa0\x80"}', b"\xff\xfe{\0}\0"]
 )
-def test_what_is_no_utf_8_is_malformed(shop: Shop, body: bytes) -> None:
+def test_rejects_a_body_that_is_not_utf_8(shop: Shop, body: bytes) -> None:
     assert problem(send(shop, body)) == (400, "malformed-json")
 
 
@@ -65,7 +65,7 @@ def test_a_duplicate_key_is_named(shop: Shop) -> None:
 
 
 @pytest.mark.parametrize("document", ["null", "[]", "1", '"text"', "true", "[" * 400 + "]" * 400])
-def test_what_is_no_object_is_invalid_as_a_whole(shop: Shop, document: str) -> None:
+def test_rejects_a_body_that_is_not_an_object(shop: Shop, document: str) -> None:
     assert [pointer for pointer, _ in refused(send(shop, document))] == [""]
 
 
@@ -151,7 +151,7 @@ def test_unknown_fields_are_refused_at_any_depth(shop: Shop, path: str) -> None:
         assert refused(shop.post(path, json=ORDER | {"items": items})) == [("/items/0/price", "unknown-field")]
 
 
-def test_all_errors_are_told_at_once(shop: Shop) -> None:
+def test_a_problem_lists_all_errors_at_once(shop: Shop) -> None:
     pointers = {it for it, _ in refused(shop.post("/products", json={"sku": "", "price": -1, "colour": "red"}))}
     assert pointers == {"/sku", "/name", "/price", "/currency", "/colour"}
 
@@ -163,7 +163,7 @@ def test_all_errors_are_told_at_once(shop: Shop) -> None:
         *["-0.01", "-1", "1e12", "1e400", "1e-5", "1.00001", "1" + "0" * 400, "1e-400", "true", "null", "[]"],
     ],
 )
-def test_what_is_no_price_is_refused(shop: Shop, price: str) -> None:
+def test_rejects_an_invalid_price(shop: Shop, price: str) -> None:
     answer = send(shop, json.dumps(PRODUCT).replace('"2.50"', price))
     assert refused(answer) == [("/price", "money")]
 

@@ -107,7 +107,7 @@ def set_on_the_database(module_database_url: str, servers: Servers) -> Iterator[
 
 
 @pytest.mark.parametrize("setting", FOREIGN)
-def test_what_the_database_is_set_to_makes_no_difference(
+def test_settings_of_the_database_make_no_difference(
     setting: str,
     module_database_url: str,
     expected: dict[str, str],
@@ -131,7 +131,7 @@ def test_every_way_to_connect_has_the_same_settings(
 
 
 @pytest.mark.parametrize("variable", ENVIRONMENT)
-def test_what_the_environment_says_makes_no_difference(
+def test_settings_of_the_environment_make_no_difference(
     variable: str, module_database_url: str, expected: dict[str, str]
 ) -> None:
     code = "import json, sys; from tests.database.test_sessions import by_connect; print(by_connect(sys.argv[1]))"

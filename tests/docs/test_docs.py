@@ -144,7 +144,7 @@ def test_every_member_of_a_part_of_an_event_is_documented_and_no_other(part: typ
     assert [name for cell in described for name in cell] == list(part.__struct_fields__)
 
 
-def test_the_page_of_errors_is_what_the_catalogue_says() -> None:
+def test_the_page_of_errors_matches_the_catalogue() -> None:
     assert reference.PAGE.read_text() == reference.page(), "run: python -m tests.docs.reference"
 
 
@@ -160,7 +160,7 @@ def test_every_setting_is_documented_and_no_other() -> None:
     assert documented == [name.upper() for name in Settings.model_fields]
 
 
-def test_every_setting_means_what_the_documentation_says() -> None:
+def test_every_setting_matches_its_documentation() -> None:
     for row in rows(text_of("docs/settings.md").partition("\n## ")[0]):
         meaning, _, link = row[2].partition(". See [")
         assert meaning == Settings.meaning(names(row[0])[0].lower())
@@ -269,7 +269,7 @@ def test_the_figures_in_prose_are_those_of_the_code(name: str, sentence: str) ->
     assert sentence in text_of(name)
 
 
-def test_no_page_names_what_only_one_machine_has() -> None:
+def test_no_page_names_paths_of_one_machine() -> None:
     for path in PAGES:
         assert not re.search(r"(?<![\w.])/(work|home|root|Users)/", path.read_text()), path.name
 

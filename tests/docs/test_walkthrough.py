@@ -11,7 +11,7 @@ pytestmark = pytest.mark.skipif(shutil.which("curl") is None, reason="the docume
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/http.md"])
-def test_the_commands_of_a_page_print_what_it_says(
+def test_the_commands_of_a_page_print_the_documented_output(
     page: str, database_url: str, redis_url: str, tmp_path: Path
 ) -> None:
     with running(database_url, redis_url, tmp_path) as api:

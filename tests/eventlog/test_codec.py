@@ -53,7 +53,9 @@ def test_a_version_left_behind_without_a_step_is_no_codec_at_all() -> None:
 
 
 @pytest.mark.parametrize(("type_name", "version"), [("BedBurnt", 1), ("BedMade", 4), ("BedMade", 0), ("bedmade", 1)])
-def test_what_this_release_does_not_know_is_named(codec: Codec, type_name: str, version: int) -> None:
+def test_decoding_names_a_type_or_version_that_this_release_does_not_know(
+    codec: Codec, type_name: str, version: int
+) -> None:
     with pytest.raises(UnreadableEvent, match=f"^{type_name} version {version} is not known to this release$"):
         codec.decode(type_name, version, b"{}")
 
@@ -75,7 +77,7 @@ def test_data_of_another_shape_is_unreadable(codec: Codec, stored: bytes) -> Non
         codec.decode("BedMade", 3, stored)
 
 
-def test_old_data_that_comes_to_another_shape_is_unreadable(codec: Codec) -> None:
+def test_old_data_that_upcasts_to_another_shape_is_unreadable(codec: Codec) -> None:
     with pytest.raises(UnreadableEvent, match=r"^BedMade version 2: "):
         codec.decode("BedMade", 2, b'{"linen":4')
     odd = Codec({BedMade: 2}, {("BedMade", 1): lambda _: {"linen": "many", "colour": None}})

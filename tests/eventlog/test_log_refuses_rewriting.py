@@ -1,4 +1,4 @@
-"""The log is append-only by the database's own rule, whoever asks."""
+"""The database itself keeps the log append-only, for every role."""
 
 import psycopg
 import pytest
@@ -44,7 +44,7 @@ def test_not_even_a_superuser_rewrites_history(connection: Connection, statement
 
 
 @pytest.mark.parametrize("statement", REWRITINGS)
-def test_nor_does_a_session_that_applies_what_a_replica_is_sent(connection: Connection, statement: str) -> None:
+def test_a_session_that_applies_replication_does_not_rewrite_the_log(connection: Connection, statement: str) -> None:
     connection.execute("SET session_replication_role = replica")
     refused(connection, statement)
 

@@ -60,7 +60,7 @@ def test_a_page_has_the_events_in_order_as_they_were_written(database_url: str, 
     assert Codec().decode(page[0].type, page[0].schema_version, page[0].data) == ODD
 
 
-def test_a_page_ends_where_it_is_told_to(database_url: str, connection: Connection) -> None:
+def test_a_page_ends_at_the_given_position(database_url: str, connection: Connection) -> None:
     some_events(database_url)
     assert [event.position for event in read.page(connection, 1, 3)] == [2, 3]
     assert [event.position for event in read.page(connection, 3, 99)] == [4]

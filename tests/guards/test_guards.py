@@ -9,7 +9,7 @@ from tests.guards.guards import GUARDS, Guard
 
 
 @pytest.mark.parametrize("guard", GUARDS, ids=lambda guard: guard.what)
-def test_what_is_broken_is_there_once(guard: Guard) -> None:
+def test_the_text_that_a_guard_breaks_exists_once(guard: Guard) -> None:
     assert (ROOT / guard.file).read_text().count(guard.text) == 1
     assert guard.text != guard.broken
 

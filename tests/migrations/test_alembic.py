@@ -73,7 +73,7 @@ def test_downgrade_refuses_to_delete_the_log(database_url: str) -> None:
         ("postgresql://nobody@127.0.0.1:1/x", ["upgrade", "head", "--sql"], "there is no --sql"),
     ],
 )
-def test_what_cannot_be_done_is_said_in_one_line(url: str | None, arguments: list[str], said: str) -> None:
+def test_an_impossible_command_fails_with_one_line(url: str | None, arguments: list[str], said: str) -> None:
     done = alembic(url, *arguments)
     assert done.returncode != 0
     assert said in done.stdout + done.stderr

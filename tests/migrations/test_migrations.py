@@ -62,7 +62,7 @@ def test_alembic_sees_no_difference_between_the_migrated_database_and_the_tables
 
 
 @pytest.mark.parametrize("metadata", ALL, ids=NAMES)
-def test_what_the_migrations_made_is_to_the_letter_what_the_tables_would_make(
+def test_migrations_and_table_definitions_give_the_same_schema(
     database_url: str, empty_database_url: str, metadata: MetaData
 ) -> None:
     """Names and definitions of constraints and indexes too, which Alembic does not compare."""

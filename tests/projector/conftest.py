@@ -13,7 +13,7 @@ from tests.projector.parked_streams import broken, user
 
 @pytest.fixture
 def writing(database_url: str) -> Iterator[Writing]:
-    """The write side on this test's database; nobody projects but the test."""
+    """The write side on this test's database; only the test projects."""
     with Writing(database_url) as writing:
         yield writing
 
@@ -27,7 +27,7 @@ def connection(database_url: str) -> Iterator[Connection]:
 
 @pytest.fixture
 def other(database_url: str) -> Iterator[Connection]:
-    """Somebody else's connection."""
+    """A connection of another session."""
     with psycopg.connect(database_url, autocommit=True) as connection:
         yield connection
 

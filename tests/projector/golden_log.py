@@ -1,4 +1,4 @@
-"""Golden logs: the stored events of a small real shop, and the read tables that they come to.
+"""Golden logs: the stored events of a small real shop, and the read tables that follow from them.
 
 A log that was once recorded is somebody's log: its files are never changed. When an event type or a schema version is
 new, let the shop below meet it, and record another log beside the old ones:

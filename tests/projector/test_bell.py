@@ -59,14 +59,14 @@ def test_at_most_one_message_waits_however_often_it_rings(redis_url: str, client
     assert waiting(client) == 1
 
 
-def test_a_message_that_nobody_takes_is_followed_by_another(ringing: Bell, client: redis.Redis) -> None:
+def test_a_message_that_no_worker_takes_is_followed_by_another(ringing: Bell, client: redis.Redis) -> None:
     """The worker that should take it may have died."""
     ringing.ring()
     wait_until(lambda: waiting(client) == 1, SOON, "a message")
     assert 0 < client.ttl(bell.WAITING_KEY) <= bell.WAITING_SECONDS_MAX
 
 
-def test_everybody_who_listens_hears_a_ring(ringing: Bell, redis_url: str) -> None:
+def test_every_listener_hears_a_ring(ringing: Bell, redis_url: str) -> None:
     listeners = [Listener(redis_url) for _ in range(2)]
     assert [it.heard(0.2) for it in listeners] == [False, False]
     ringing.ring()
@@ -96,7 +96,7 @@ def test_without_redis_ringing_costs_nothing_and_is_counted() -> None:
     ringing.stop()
 
 
-def test_a_redis_that_is_frozen_holds_nobody_up() -> None:
+def test_a_frozen_redis_delays_no_ring() -> None:
     with socket.create_server(("127.0.0.1", 0)) as frozen:
         ringing = Bell(f"redis://127.0.0.1:{frozen.getsockname()[1]}/0")
         ringing.start()
@@ -117,7 +117,7 @@ def test_the_workers_that_listen_are_known_by_name(redis_url: str, ringing: Bell
     wait_until(lambda: bell.workers(redis_url) == [], SOON, "no listener")
 
 
-def test_who_asks_a_redis_that_is_gone_is_told_soon() -> None:
+def test_asking_a_redis_that_is_gone_fails_soon() -> None:
     def ask() -> None:
         with pytest.raises(redis.RedisError):
             bell.workers(NOBODY_LISTENS)

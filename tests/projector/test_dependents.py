@@ -76,7 +76,7 @@ def test_views_follow_the_tables_of_their_names(shop: Writing, database_url: str
         ("CREATE VIEW shop.mine AS SELECT name FROM shop.users", "mine.name"),
     ],
 )
-def test_what_would_be_lost_is_told_and_nothing_is_replayed(
+def test_a_replay_names_dependents_that_it_would_lose_and_does_not_start(
     shop: Writing, database_url: str, connection: Connection, made: str, told: str
 ) -> None:
     before = contents(connection)
@@ -88,7 +88,7 @@ def test_what_would_be_lost_is_told_and_nothing_is_replayed(
     assert contents(connection).keys() == before.keys()
 
 
-def test_what_an_earlier_release_has_made_and_this_one_makes_no_longer_goes_with_the_old_tables(
+def test_a_replay_drops_objects_that_only_an_earlier_release_made(
     shop: Writing, database_url: str, connection: Connection
 ) -> None:
     """The checkpoint lists what the release that made the tables has made."""
@@ -132,7 +132,7 @@ DROPPED = (
         ),
     ],
 )
-def test_what_needs_a_dropped_or_changed_column_is_named_before_the_work(
+def test_a_replay_names_dependents_of_dropped_or_changed_columns_before_it_starts(
     shop: Writing, database_url: str, connection: Connection, made: str, told: str
 ) -> None:
     before = contents(connection)
@@ -144,7 +144,7 @@ def test_what_needs_a_dropped_or_changed_column_is_named_before_the_work(
     assert contents(connection).keys() == before.keys()
 
 
-def test_what_is_set_on_a_dropped_column_goes_with_the_column(
+def test_settings_of_a_dropped_column_go_with_the_column(
     shop: Writing, database_url: str, connection: Connection
 ) -> None:
     before = contents(connection)
@@ -156,7 +156,7 @@ def test_what_is_set_on_a_dropped_column_goes_with_the_column(
     assert contents(connection) == before
 
 
-def test_a_worker_says_in_one_line_what_stands_in_the_way_of_a_rebuild_and_goes_on_without_it(
+def test_a_worker_names_the_obstacle_to_a_rebuild_in_one_line_and_goes_on(
     shop: Writing, database_url: str, connection: Connection, caplog: pytest.LogCaptureFixture
 ) -> None:
     connection.execute(f"{DROPPED} CREATE VIEW public.nicks AS SELECT nickname FROM shop.users".encode())

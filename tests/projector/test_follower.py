@@ -68,7 +68,7 @@ def test_a_session_that_is_ended_in_a_batch_is_made_again(
 
 
 @pytest.mark.parametrize("statement", ["SELECT repeat('x', 100000000)", "COPY shop.users FROM STDIN"])
-def test_the_checkpoint_is_taken_from_whoever_stops_in_the_middle_of_a_statement(
+def test_a_worker_that_stops_in_the_middle_of_a_statement_loses_the_checkpoint(
     follower: Follower, writing: Writing, other: Connection, database_url: str, statement: str
 ) -> None:
     """The server's own timeout does not reach a session that waits for its client to read or to write."""
@@ -137,7 +137,7 @@ def test_a_fold_that_takes_longer_than_a_session_may_be_idle_is_done_in_the_end(
     assert (position(other), error(other), len(slept)) == (1, None, 1)
 
 
-def test_an_error_is_told_until_things_work_again(
+def test_a_worker_reports_an_error_until_a_batch_succeeds(
     follower: Follower, writing: Writing, database_url: str, other: Connection
 ) -> None:
     writing.user()
@@ -225,7 +225,7 @@ def test_a_stream_that_parks_later_is_retried_without_a_restart(
     assert len(contents(other)["users"]) == 1
 
 
-def test_a_worker_that_starts_retries_what_an_older_release_has_parked(database_url: str, other: Connection) -> None:
+def test_a_starting_worker_retries_streams_that_an_older_release_parked(database_url: str, other: Connection) -> None:
     parked_by_an_older_release(database_url)
     newer = Follower(database_url, SHOP)
     newer.sweep()

@@ -1,4 +1,4 @@
-"""A log that an earlier version has written comes to the same read tables for ever, and can be written on."""
+"""A log of an earlier version gives the same read tables for ever, and accepts new events."""
 
 import psycopg
 import pytest
@@ -72,6 +72,6 @@ def test_every_version_of_every_event_is_in_a_golden_log() -> None:
     assert written == {(event.type, event.schema_version) for number in recorded() for event in stored(number)}
 
 
-def test_what_was_recorded_is_never_recorded_anew(database_url: str) -> None:
+def test_a_recorded_golden_log_is_never_overwritten(database_url: str) -> None:
     with pytest.raises(FileExistsError):
         golden_log.record(recorded()[0], database_url)

@@ -107,7 +107,7 @@ def shop(writing: Writing, connection: Connection) -> Writing:
         GRANT SELECT ON shop.orders TO PUBLIC""",
     ],
 )
-def test_a_replay_keeps_what_others_set_on_the_read_tables(
+def test_a_replay_keeps_settings_of_others_on_the_read_tables(
     shop: Writing, database_url: str, connection: Connection, reporter: str, setting: str
 ) -> None:
     untouched = connection.execute(SETTINGS.encode()).fetchall()
@@ -157,7 +157,7 @@ def test_a_replay_keeps_what_others_set_on_the_read_tables(
         ),
     ],
 )
-def test_a_replay_refuses_before_the_work_what_it_cannot_carry_over(
+def test_a_replay_refuses_early_if_it_cannot_carry_a_setting_over(
     shop: Writing, database_url: str, connection: Connection, setting: str, named: str
 ) -> None:
     connection.execute(setting.encode())
@@ -175,7 +175,7 @@ def test_a_column_that_others_declared_not_null_is_named_by_a_newer_release_too(
         replay(database_url, SHOP, nobody)
 
 
-def test_what_a_newer_release_defines_in_another_way_is_replaced(
+def test_a_replay_replaces_definitions_that_a_newer_release_changed(
     shop: Writing, database_url: str, connection: Connection
 ) -> None:
     before = connection.execute("SELECT pg_get_indexdef('shop.orders_total_idx'::regclass)").fetchall()

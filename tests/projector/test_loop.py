@@ -49,7 +49,7 @@ def test_batches_of_every_size_come_to_the_same_tables(writing: Writing, connect
 
 
 @pytest.mark.parametrize("page", [1, 2, 7, 30])
-def test_a_batch_of_several_pages_comes_to_the_same_tables(writing: Writing, connection: Connection, page: int) -> None:
+def test_a_batch_of_several_pages_gives_the_same_tables(writing: Writing, connection: Connection, page: int) -> None:
     """New rows are written page by page, changed ones at the end of the batch."""
     writing.history(orders=12)
     project_all(connection)
@@ -128,7 +128,7 @@ def test_a_checkpoint_that_was_moved_meanwhile_fences_the_batch(
     assert contents(other)["users"] == []
 
 
-def test_whoever_finds_another_at_work_does_not_wait(
+def test_a_second_projector_does_not_wait_for_the_first(
     writing: Writing, connection: Connection, other: Connection
 ) -> None:
     writing.user()
@@ -180,7 +180,7 @@ def test_a_failure_is_forgotten_when_the_tables_are_at_the_head(writing: Writing
     assert error(connection) is None
 
 
-def test_who_looked_last_and_when_is_told(connection: Connection) -> None:
+def test_the_checkpoint_records_the_last_worker_and_its_time(connection: Connection) -> None:
     before = connection.execute("SELECT seen_at FROM shop.checkpoint").fetchone()
     Loop(SHOP).checkpoint.beat(connection, 0)
     worker, later = connection.execute("SELECT worker, seen_at > %s FROM shop.checkpoint", before).fetchone() or ()

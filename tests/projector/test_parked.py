@@ -35,7 +35,7 @@ def test_a_skipped_event_is_left_out_for_good(writing: Writing, database_url: st
     assert parked(connection) == {}
 
 
-def test_a_replay_leaves_out_what_was_skipped_though_it_could_take_it_now(
+def test_a_replay_leaves_out_a_skipped_event_that_it_could_project_now(
     writing: Writing, database_url: str, connection: Connection
 ) -> None:
     buyer = writing.user(name="Ada")
@@ -48,7 +48,7 @@ def test_a_replay_leaves_out_what_was_skipped_though_it_could_take_it_now(
     assert verify(database_url, SHOP, lambda _: None).differences == []
 
 
-def test_without_its_first_event_a_stream_stays_out_and_what_depends_on_it_waits(
+def test_without_its_first_event_a_stream_stays_out_and_its_dependents_wait(
     order: dict[str, str], database_url: str, connection: Connection
 ) -> None:
     project(connection)
@@ -68,7 +68,7 @@ def test_without_its_first_event_a_stream_stays_out_and_what_depends_on_it_waits
     assert contents(connection) == before
 
 
-def test_a_group_is_skipped_and_what_else_is_parked_stays(database_url: str, connection: Connection) -> None:
+def test_skipping_a_group_leaves_other_streams_parked(database_url: str, connection: Connection) -> None:
     streams = [f"user-{new_id()}" for _ in range(4)]
     append_events(database_url, [new_event(stream, 1, user(number)) for number, stream in enumerate(streams[:3])])
     events = [new_event(stream, 2, UserChanged("Ada", None)) for stream in streams[:3]]

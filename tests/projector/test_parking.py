@@ -54,7 +54,7 @@ def test_an_event_that_cannot_be_projected_parks_its_stream_and_no_other(
     assert verify(database_url, SHOP, lambda _: None).differences == []
 
 
-def test_what_the_tables_refuse_is_narrowed_down_to_the_one_event(
+def test_a_batch_that_the_tables_refuse_is_narrowed_down_to_one_event(
     writing: Writing, database_url: str, connection: Connection
 ) -> None:
     """And reported without the row, which may tell of a person."""
@@ -96,7 +96,7 @@ def test_a_fault_in_a_projection_leaves_no_half_of_an_event(
     assert verify(database_url, SHOP, lambda _: None).differences == []
 
 
-def test_what_depends_on_a_parked_row_parks_behind_it_and_drains_with_it(
+def test_a_dependent_of_a_parked_row_parks_behind_it_and_drains_with_it(
     order: dict[str, str], database_url: str, connection: Connection
 ) -> None:
     project(connection)
@@ -112,7 +112,7 @@ def test_what_depends_on_a_parked_row_parks_behind_it_and_drains_with_it(
     assert verify(database_url, SHOP, lambda _: None).differences == []
 
 
-def test_a_stream_whose_row_is_there_holds_back_nobody_else(
+def test_a_parked_stream_whose_row_exists_parks_no_other_stream(
     writing: Writing, database_url: str, connection: Connection
 ) -> None:
     buyer, product = writing.user(), writing.product()
@@ -129,7 +129,7 @@ def test_a_stream_whose_row_is_there_holds_back_nobody_else(
     assert len(rows(connection, "orders")) == 1
 
 
-def test_a_retry_that_fails_later_keeps_what_it_came_to(database_url: str, connection: Connection) -> None:
+def test_a_retry_that_fails_later_keeps_its_progress(database_url: str, connection: Connection) -> None:
     stream = f"product-{new_id()}"
     events = [new_event(stream, 1, ProductAdded("CUP", "Cup", "2.50", "EUR", True))]
     events += [new_event(stream, version, StockAdjusted(1, "more", version)) for version in range(2, 9)]
@@ -159,7 +159,7 @@ def test_a_long_stream_is_drained_page_by_page(database_url: str, connection: Co
     assert verify(database_url, SHOP, lambda _: None).differences == []
 
 
-def test_a_replay_parks_what_it_cannot_project_and_serves(
+def test_a_replay_parks_events_that_it_cannot_project_and_swaps(
     order: dict[str, str], database_url: str, connection: Connection
 ) -> None:
     """Orders of nobody, too: the foreign keys that would refuse them come last in a replay."""

@@ -18,6 +18,7 @@ from projector import replay as replaying
 from projector import swapping
 from projector.follower import Follower
 from projector.loop import Loop, Progress
+from projector.paging import PageMax
 from projector.projections.shop import SHOP
 from projector.replay import SwapRefused, replay
 from projector.shadow import Busy, Shadow, building
@@ -140,6 +141,15 @@ def test_replayed_tables_are_the_same(shop: Writing, database_url: str, connecti
     assert max(report.position for report in reports) == reached.position
 
 
+def test_the_swap_projects_few_events_also_where_few_events_fill_a_batch(shop: Writing, database_url: str) -> None:
+    """Readers wait during the swap. As in a log of very large orders, a batch here has few pages of one event."""
+    reports: list[Progress] = []
+    replay(database_url, SHOP, reports.append, PageMax(events=1))
+    *filled, swapped = reports
+    assert len(filled) > 2, "the log has more than one batch of events"
+    assert (filled[-1].position, filled[-1].lag) == (swapped.position, 0)
+
+
 def test_replay_heals_whatever_was_done_to_the_tables(shop: Writing, database_url: str, connection: Connection) -> None:
     before = contents(connection)
     connection.execute("UPDATE shop.orders SET total = total + 1, cancelled_total = 0")
@@ -164,7 +174,7 @@ def test_readers_and_writers_do_not_notice_a_replay(shop: Writing, database_url:
     assert verify(database_url, SHOP, nobody).differences == []
 
 
-def test_a_swap_is_never_behind_what_readers_have_seen(
+def test_a_swap_never_goes_back_behind_a_position_that_readers_have_seen(
     shop: Writing, database_url: str, connection: Connection, other: Connection
 ) -> None:
     """What was projected into the old tables after the new ones were filled is there after the swap."""
@@ -187,7 +197,7 @@ def test_a_replay_that_is_killed_leaves_the_old_tables_serving(
     shop: Writing, database_url: str, connection: Connection, tmp_path: Path
 ) -> None:
     before, served_at = contents(connection), position(connection)
-    # Its last step waits for whoever uses the tables.
+    # Its last step waits for sessions that use the tables.
     with psycopg.connect(database_url) as reader:
         reader.execute("SELECT FROM shop.checkpoint")
         process = subprocess.Popen(
@@ -211,7 +221,9 @@ def rebuilding(connection: Connection) -> bool:
     return bool(connection.execute("SELECT FROM pg_stat_activity WHERE query LIKE 'LOCK TABLE%'").fetchall())
 
 
-def test_verify_drops_what_a_killed_replay_has_left(shop: Writing, database_url: str, connection: Connection) -> None:
+def test_verify_drops_the_tables_that_a_killed_replay_left(
+    shop: Writing, database_url: str, connection: Connection
+) -> None:
     connection.execute(f"CREATE SCHEMA {'shop_next'}; CREATE TABLE {'shop_next'}.users ()".encode())
     verify(database_url, SHOP, nobody)
     assert schemas(connection) == {"shop"}
@@ -245,7 +257,7 @@ def test_a_replay_that_fails_leaves_nothing_behind(shop: Writing, database_url: 
     assert contents(connection) == before
 
 
-def test_a_swap_waits_for_a_long_reader_and_holds_up_nobody_else_for_long(
+def test_a_swap_that_waits_for_a_long_reader_delays_others_only_shortly(
     shop: Writing, database_url: str, connection: Connection
 ) -> None:
     done: list[Progress] = []
@@ -266,7 +278,7 @@ def test_a_swap_waits_for_a_long_reader_and_holds_up_nobody_else_for_long(
 
 
 def refused_once(connection: Connection) -> bool:
-    """Whether a swap has waited in vain and taken back what it did."""
+    """Return whether a swap has timed out and rolled back."""
     found = connection.execute(
         "SELECT FROM pg_stat_activity WHERE application_name = 'orders projector' "
         "AND datname = current_database() AND query LIKE 'ROLLBACK%'"

@@ -200,7 +200,7 @@ def test_many_rows_go_out_in_one_batch(connection: Connection) -> None:
     assert sorted(stored) == sorted((each, f"a\t{number}", number) for number, each in enumerate(ids))
 
 
-def test_what_was_written_is_forgotten(connection: Connection) -> None:
+def test_written_changes_are_forgotten(connection: Connection) -> None:
     first = new_id()
     rows = Rows(SHOP.tables)
     rows.insert(Product, product(first))

@@ -119,7 +119,7 @@ def test_a_time_a_microsecond_off_is_a_difference(writing: Writing, database_url
 def test_tables_that_are_behind_the_log_are_compared_where_they_are(
     shop: Writing, database_url: str, connection: Connection
 ) -> None:
-    """A worker that has stopped is told by its position, not as a difference in every row since."""
+    """A stopped worker shows in the position, not as a difference in every row since."""
     at = position(connection)
     shop.history(seed=2)
     verdict = verify(database_url, SHOP, nobody)
@@ -157,7 +157,7 @@ def test_two_at_once_are_refused(shop: Writing, database_url: str) -> None:
     assert refused
 
 
-def test_an_order_of_nobody_that_comes_while_the_log_is_folded_is_no_difference(
+def test_an_order_without_a_user_placed_during_a_verify_is_no_difference(
     shop: Writing, database_url: str, connection: Connection
 ) -> None:
     """Foreign keys park it on the live tables; the tables beside them have none."""

@@ -2,8 +2,8 @@
 
 Written from docs/http.md, docs/errors.md and docs/events.md, not from the code: the second, independent statement of
 what the service does. Resources are the JSON that the API shows. Ids and times are the service's own choice; they come
-in as `Made`. Where several things are wrong with one request, the contract leaves open which of them is told: a refusal
-here is all of them.
+in as `Made`. Where several things are wrong with one request, the contract leaves open which one the answer names:
+a refusal here is all of them.
 """
 
 import copy

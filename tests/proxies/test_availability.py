@@ -28,7 +28,7 @@ SERVED_WITHIN_SECONDS = 5.0  # a slow sender holds its connection for 10; an idl
 SENDERS = 10
 UNREACHABLE_SECONDS_MAX = 8
 
-# A second address of the API, where nobody listens.
+# A second address of the API, where no server listens.
 ONE_IS_AWAY = {
     "nginx": {"server 127.0.0.1:8000;": "server 127.0.0.1:{dead};\n    server 127.0.0.1:8000;"},
     "haproxy": {"server api1 127.0.0.1:8000": "server away 127.0.0.1:{dead}\n    server api1 127.0.0.1:8000"},

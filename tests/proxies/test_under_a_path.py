@@ -22,7 +22,7 @@ def shop(request: pytest.FixtureRequest, service: Service, tmp_path_factory: pyt
         yield Shop(client, service.database_url)
 
 
-def test_location_leads_to_what_was_made(shop: Shop) -> None:
+def test_location_leads_to_the_new_resource(shop: Shop) -> None:
     user = {"name": "Ada", "email": f"{uuid.uuid4()}@example.org"}
     made = shop.post(f"{PREFIX}/users", json=user)
     assert made.headers["location"] == f"{PREFIX}/users/{made.json()['id']}"

@@ -40,7 +40,7 @@ async def test_a_select_that_takes_too_long_is_given_up_and_the_next_one_works(d
 
 
 async def test_selects_that_were_given_up_leave_no_sessions_behind(database_url: str) -> None:
-    """One that waits for a lock does not notice that nobody waits for it."""
+    """A session that waits for a lock does not notice that its client is gone."""
     left = (
         "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() "
         "AND application_name = 'orders reads' AND wait_event_type = 'Lock'"

@@ -82,7 +82,7 @@ async def test_an_id_that_was_asked_for_before_is_read_again(database_url: str, 
     assert reads.asked == [1, 1, 1]
 
 
-async def test_found_gone_and_unknown_are_told_apart_in_one_query(database_url: str, rows: Rows) -> None:
+async def test_one_query_distinguishes_found_gone_and_unknown(database_url: str, rows: Rows) -> None:
     there, gone, unknown = rows.user(), rows.user(deleted_at=START), "0197c1c2-7d8e-7000-8000-ffffffffffff"
     rows.reach(8)
     async with Watched(database_url) as reads:
@@ -119,7 +119,7 @@ async def test_a_query_has_a_bounded_number_of_ids(database_url: str, rows: Rows
     assert max(reads.asked) == IDS_A_QUERY_MAX
 
 
-async def test_a_failure_reaches_everybody_who_asked_and_the_next_works(database_url: str, rows: Rows) -> None:
+async def test_a_failure_reaches_all_callers_and_the_next_lookup_works(database_url: str, rows: Rows) -> None:
     user = rows.user()
     with psycopg.connect(database_url, autocommit=True) as connection:
         async with Watched(database_url) as reads:
@@ -131,7 +131,7 @@ async def test_a_failure_reaches_everybody_who_asked_and_the_next_works(database
             assert version_of(await lookup.find(user, EVERYONE)) == 1
 
 
-async def test_who_hangs_up_does_not_take_the_answer_from_others(database_url: str, rows: Rows) -> None:
+async def test_a_caller_that_hangs_up_does_not_cancel_the_answer_of_others(database_url: str, rows: Rows) -> None:
     user = rows.user()
     async with Reads(database_url) as reads:
         lookup = lookup_on(reads)

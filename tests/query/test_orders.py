@@ -102,7 +102,7 @@ async def test_an_order_is_shown_with_all_its_members_in_the_order_of_the_contra
     }
 
 
-async def test_what_an_order_does_not_have_is_null(api: httpx.AsyncClient, rows: Rows) -> None:
+async def test_missing_values_of_an_order_are_null(api: httpx.AsyncClient, rows: Rows) -> None:
     shown = (await api.get(f"/orders/{rows.order()}")).json()
     assert [name for name, value in shown.items() if value is None] == [
         "external_id",

@@ -39,7 +39,7 @@ async def test_a_parked_resource_is_answered_as_it_stands_and_says_that_it_is_pa
     ("kind", "path"),
     [("user", "/users/{}"), ("product", "/products/{}"), ("order", "/orders/{}"), ("user", "/users/{}/orders")],
 )
-async def test_what_has_not_made_it_into_the_tables_is_not_called_not_found(
+async def test_a_parked_resource_is_not_reported_as_not_found(
     api: httpx.AsyncClient, rows: Rows, kind: str, path: str
 ) -> None:
     park(rows, f"{kind}-{NOBODY}")
@@ -71,9 +71,7 @@ async def test_a_list_says_that_something_of_its_kind_is_parked(api: httpx.Async
         assert "projection-state" not in (await api.get(path)).headers
 
 
-async def test_what_an_operator_has_given_up_is_not_there_and_nobody_waits_for_it(
-    api: httpx.AsyncClient, rows: Rows
-) -> None:
+async def test_a_skipped_resource_is_not_found_and_reads_do_not_wait_for_it(api: httpx.AsyncClient, rows: Rows) -> None:
     park(rows, f"order-{NOBODY}", skipped=True)
     assert problem(await api.get(f"/orders/{NOBODY}")) == (404, "not-found")
     assert "projection-state" not in (await api.get("/orders")).headers

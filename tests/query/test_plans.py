@@ -157,7 +157,7 @@ def with_filter(shape: Shape | None, *names: str) -> bool:
 
 
 @pytest.mark.parametrize("name", ["users", "products", "orders", "a user's orders"])
-def test_what_is_prepared_walks_an_index_in_order_whatever_the_values(
+def test_prepared_statements_walk_an_index_in_order_for_all_values(
     database: psycopg.Connection, lists: Mapping[str, Listing], name: str
 ) -> None:
     prepared = [sent for sent in pages(name, lists[name]) if sent.statement.prepared]
@@ -250,7 +250,7 @@ def test_a_catalogue_is_walked_at_most_once(database: psycopg.Connection, lists:
             assert plan.read <= 2 * PAGE, sent
 
 
-def test_what_is_no_longer_sold_is_found_however_little_it_is(
+def test_discontinued_products_are_found_by_an_index_even_if_rare(
     database: psycopg.Connection, lists: Mapping[str, Listing]
 ) -> None:
     shape = Shape((("discontinued", True),), "sku", False)

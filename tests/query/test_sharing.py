@@ -68,7 +68,7 @@ async def test_different_reads_do_not_wait_for_each_other() -> None:
     assert await waiting == 1
 
 
-async def test_all_who_share_hear_of_a_failure_and_the_next_read_goes() -> None:
+async def test_a_failure_reaches_all_sharing_reads_and_the_next_read_works() -> None:
     sharing, reading = Sharing[int](), Reading()
 
     async def fails() -> int:
@@ -83,7 +83,7 @@ async def test_all_who_share_hear_of_a_failure_and_the_next_read_goes() -> None:
     assert await sharing.read("page", reading) == 2
 
 
-async def test_whoever_hangs_up_takes_nobody_along() -> None:
+async def test_a_read_that_hangs_up_cancels_no_other() -> None:
     sharing, reading = Sharing[int](), Reading()
     first = asks(sharing, reading)
     await turns()

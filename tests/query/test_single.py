@@ -11,7 +11,7 @@ NOBODY = "0197c1c2-7d8e-7000-8000-ffffffffffff"
 
 
 @pytest.mark.parametrize("tags", ["{}", "W/{}", '"1", {}', "*", " {} "])
-async def test_who_has_the_representation_gets_304(api: httpx.AsyncClient, rows: Rows, tags: str) -> None:
+async def test_a_client_with_the_current_representation_gets_304(api: httpx.AsyncClient, rows: Rows, tags: str) -> None:
     user = rows.user(version=3)
     rows.reach(5)
     tag = (await api.get(f"/users/{user}")).headers["etag"]
@@ -23,7 +23,9 @@ async def test_who_has_the_representation_gets_304(api: httpx.AsyncClient, rows:
 
 
 @pytest.mark.parametrize("tags", ['"2"', '"3"', '"33"', "3", '"x"', "", '"{}x"', '"{}', '"{}-gzip"'])
-async def test_who_has_another_representation_gets_the_resource(api: httpx.AsyncClient, rows: Rows, tags: str) -> None:
+async def test_a_client_with_another_representation_gets_the_resource(
+    api: httpx.AsyncClient, rows: Rows, tags: str
+) -> None:
     order = rows.order(version=3)
     tag = (await api.get(f"/orders/{order}")).headers["etag"].strip('"')
     answer = await api.get(f"/orders/{order}", headers={"If-None-Match": tags.format(tag)})
@@ -32,9 +34,7 @@ async def test_who_has_another_representation_gets_the_resource(api: httpx.Async
 
 
 @pytest.mark.parametrize("kind", ["users", "products", "orders"])
-async def test_what_is_not_there_is_not_found_and_says_as_of_when(
-    api: httpx.AsyncClient, rows: Rows, kind: str
-) -> None:
+async def test_a_missing_resource_is_not_found_as_of_a_position(api: httpx.AsyncClient, rows: Rows, kind: str) -> None:
     rows.reach(17)
     answer = await api.get(f"/{kind}/{NOBODY}")
     assert problem(answer) == (404, "not-found")
@@ -57,7 +57,7 @@ async def test_what_is_not_there_is_not_found_and_says_as_of_when(
         "%22",
     ],
 )
-async def test_what_is_no_uuid_is_nobodys_id(api: httpx.AsyncClient, kind: str, text: str) -> None:
+async def test_an_id_that_is_not_a_uuid_is_not_found(api: httpx.AsyncClient, kind: str, text: str) -> None:
     assert problem(await api.get(f"/{kind}/{text}")) == (404, "not-found")
 
 

@@ -40,7 +40,7 @@ async def test_a_read_waits_for_the_write_that_it_knows_of(api: httpx.AsyncClien
 
 
 @pytest.mark.parametrize("url", [f"/users/{NOBODY}", "/orders", "/products", f"/users/{NOBODY}/orders"])
-async def test_who_waits_in_vain_is_told_to_come_back(api: httpx.AsyncClient, rows: Rows, url: str) -> None:
+async def test_a_read_that_times_out_says_when_to_retry(api: httpx.AsyncClient, rows: Rows, url: str) -> None:
     rows.reach(10)
     started = time.monotonic()
     answer = await api.get(url, headers={"Sync-Token": "11", "Prefer": "wait=1"})
@@ -83,7 +83,7 @@ async def test_a_token_that_is_no_position_is_refused(api: httpx.AsyncClient, to
     assert problem(await api.get("/users", headers={"Sync-Token": token})) == (400, "invalid-header")
 
 
-async def test_one_poller_serves_all_who_wait_and_none_runs_when_nobody_does(reads: Reads, rows: Rows) -> None:
+async def test_one_poller_serves_all_waiting_reads_and_stops_with_the_last(reads: Reads, rows: Rows) -> None:
     asked = 0
     of_tables = Sync.of_tables(reads, SHOP)
 
@@ -110,7 +110,7 @@ async def test_one_poller_serves_all_who_wait_and_none_runs_when_nobody_does(rea
     await sync._reach(4, 5)
 
 
-async def test_who_hangs_up_does_not_stop_the_others(rows: Rows, api: httpx.AsyncClient) -> None:
+async def test_a_read_that_hangs_up_does_not_stop_the_others(rows: Rows, api: httpx.AsyncClient) -> None:
     first, second = (asyncio.create_task(api.get("/users", headers={"Sync-Token": "1"})) for _ in range(2))
     await asyncio.sleep(0.1)
     first.cancel()

@@ -25,7 +25,7 @@ def linked(shop: Shop) -> list[str]:
     return re.findall(r'(?:src|href)="(static/[^"]+)"', shop.get("/docs").text)
 
 
-def test_the_front_page_says_what_this_is_and_where_the_reference_is(shop: Shop) -> None:
+def test_the_front_page_names_the_service_and_links_the_reference(shop: Shop) -> None:
     front = shop.get("/")
     assert front.status_code == 200
     assert front.json()["service"] == "orders"
@@ -45,7 +45,7 @@ def test_the_page_and_its_files_are_ours_and_name_no_other_origin(shop: Shop) ->
         assert set(_OTHER_ORIGIN.findall(text)) <= {"http://www.w3.org"}, path  # the name of SVG, not an address
 
 
-def test_the_browser_is_told_to_load_nothing_from_elsewhere(shop: Shop) -> None:
+def test_the_reference_forbids_the_browser_to_load_from_elsewhere(shop: Shop) -> None:
     page = shop.get("/docs")
     policy = dict(part.split(maxsplit=1) for part in page.headers["content-security-policy"].split("; "))
     assert policy.pop("img-src") == "'self' data:"

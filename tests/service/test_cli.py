@@ -96,12 +96,12 @@ def test_a_command_that_lacks_a_setting_ends_with_exit_code_2(
     assert "Traceback" not in done.stderr
 
 
-def test_the_version_is_told() -> None:
+def test_the_command_line_prints_its_version() -> None:
     shown = CliRunner().invoke(app, ["--version"])
     assert (shown.exit_code, shown.output) == (0, f"orders {VERSION}\n")
 
 
-def test_what_operators_cause_is_told_from_faults_of_ours() -> None:
+def test_errors_of_operators_differ_from_faults_of_the_service() -> None:
     lost = psycopg.OperationalError("the connection is lost\n\tIs the server running?")
     assert explain(lost) == ("PostgreSQL: the connection is lost; check DATABASE_URL, and that the server runs", 1)
     assert explain(sqlalchemy.exc.OperationalError("SELECT 1", {}, lost)) == explain(lost)
@@ -155,7 +155,14 @@ def test_a_process_that_may_take_too_little_memory_says_so_in_one_line(tmp_path:
 
 
 @pytest.mark.parametrize(
-    ("error", "is_one_line"), [("MemoryError", True), ("OSError(12, 'no memory')", True), ("OSError(5, 'I/O')", False)]
+    ("error", "is_one_line"),
+    [
+        ("MemoryError", True),
+        ("OSError(12, 'no memory')", True),
+        ("OSError(5, 'I/O')", False),
+        ("SystemError('error return without exception set')", True),
+        ("SystemError('bad argument to internal function')", False),
+    ],
 )
 def test_an_import_that_finds_no_memory_is_one_line(tmp_path: Path, error: str, is_one_line: bool) -> None:
     (tmp_path / "service").mkdir()
@@ -186,7 +193,7 @@ def test_a_package_of_another_project_that_hides_ours_is_one_line(tmp_path: Path
     assert done.stderr.count("\n") == 1
 
 
-def test_dramatiq_without_the_function_is_told_its_name(tmp_path: Path) -> None:
+def test_dramatiq_without_the_function_gets_an_error_with_its_name(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "dramatiq", "service.worker", "--processes", "1", "--threads", "1"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode != 0

@@ -110,7 +110,7 @@ def test_answers_and_problems_can_be_read_with_their_headers(shop: Shop, path: s
     ],
 )
 def test_without_keys_a_page_of_another_origin_sends_no_command(shop: Shop, sent: dict[str, str], status: int) -> None:
-    """A browser sends a POST without a body to any origin, and asks nobody first."""
+    """A browser sends a POST without a body to any origin, without a preflight request."""
     order = f"/orders/{shop.order()['id']}"
     own = str(shop.http.base_url).rstrip("/")
     answer = shop.post(f"{order}/cancel", headers={name: value.format(own=own) for name, value in sent.items()})

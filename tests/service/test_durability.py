@@ -62,7 +62,7 @@ def test_commits_that_wait_for_the_disk_are_taken(durable_url: str, level: str) 
     refuse_unsafe(Settings(database_url=f"{durable_url}&options=-csynchronous_commit%3D{level}"))
 
 
-def test_a_server_that_cannot_be_reached_is_left_to_those_who_wait_for_it() -> None:
+def test_the_durability_check_passes_a_server_that_it_cannot_reach() -> None:
     refuse_unsafe(Settings(database_url="postgresql://orders@127.0.0.1:1/orders"))
 
 
@@ -77,11 +77,11 @@ def test_an_unsafe_server_is_refused_in_one_line_that_names_the_settings(
     assert "ALLOW_UNSAFE_DATABASE=1" in line
 
 
-def test_what_was_allowed_is_not_refused(database_url: str) -> None:
+def test_an_allowed_unsafe_setting_is_not_refused(database_url: str) -> None:
     refuse_unsafe(Settings(database_url=database_url, allow_unsafe_database=True))
 
 
-def test_orders_up_refuses_a_server_that_somebody_made_unsafe(place: Path) -> None:
+def test_orders_up_refuses_a_server_that_was_made_unsafe(place: Path) -> None:
     with PostgresServer(place / "data") as server, psycopg.connect(server.url, autocommit=True) as connection:
         connection.execute("ALTER SYSTEM SET fsync = off")
     with socket.create_server(("127.0.0.1", 0)) as listener:

@@ -228,7 +228,7 @@ def test_as_root_a_closed_parent_is_opened_for_passing_through_and_no_more(
 
 
 @needs_root
-def test_as_root_the_data_stays_with_the_user_who_owns_it(place: Path) -> None:
+def test_as_root_the_data_stays_with_its_owner(place: Path) -> None:
     owned = place / "data"
     owned.mkdir()
     (owned / "postgres").mkdir(mode=0o700)
@@ -236,7 +236,7 @@ def test_as_root_the_data_stays_with_the_user_who_owns_it(place: Path) -> None:
     assert account_for(owned / "postgres").uid == 1
 
 
-def test_what_valkey_acknowledged_survives_a_kill(place: Path) -> None:
+def test_writes_that_valkey_acknowledged_survive_a_kill(place: Path) -> None:
     with ValkeyServer(place) as server:
         url = server.url
         with redis.Redis.from_url(url) as client:

@@ -48,7 +48,7 @@ def seconds_until(shop: Shop, so: Callable[[dict[str, Any]], bool]) -> float:
     return time.monotonic() - started
 
 
-def test_commands_that_fail_are_told_until_one_succeeds(shop: Shop) -> None:
+def test_readyz_reports_failing_commands_until_one_succeeds(shop: Shop) -> None:
     """As they do when the disk is full: whatever else is asked of the database is answered."""
     sweep(shop.database_url)
     with psycopg.connect(shop.database_url, autocommit=True) as connection:
@@ -75,7 +75,7 @@ def test_commands_that_fail_are_told_until_one_succeeds(shop: Shop) -> None:
         "LOCK TABLE shop.orders IN SHARE MODE",
     ],
 )
-def test_who_keeps_the_projector_out_is_named_with_the_query(shop: Shop, statement: str) -> None:
+def test_readyz_names_the_session_that_blocks_the_projector_with_its_query(shop: Shop, statement: str) -> None:
     sweep(shop.database_url)
     is_silent(shop.database_url)
     with psycopg.connect(shop.database_url, application_name="psql of Ada") as holder:
@@ -86,7 +86,7 @@ def test_who_keeps_the_projector_out_is_named_with_the_query(shop: Shop, stateme
         assert statement in told
 
 
-def test_a_row_that_somebody_else_has_changed_is_told_with_the_process(shop: Shop) -> None:
+def test_readyz_names_the_process_that_holds_a_changed_row(shop: Shop) -> None:
     user = shop.user()
     sweep(shop.database_url)
     shop.put(f"/users/{user['id']}", json={"name": "Another", "email": user["email"]})
@@ -104,7 +104,7 @@ def test_a_row_that_somebody_else_has_changed_is_told_with_the_process(shop: Sho
     assert ready(shop)["not_ready"] == {}
 
 
-def test_with_a_replica_a_primary_that_is_gone_is_told(database_url: str) -> None:
+def test_readyz_reports_a_lost_primary_when_there_is_a_replica(database_url: str) -> None:
     sweep(database_url)
     settings = Settings(database_url=NOWHERE, query_database_url=database_url, redis_url=NO_REDIS, no_auth=True)
     with served_with(settings) as shop:
@@ -115,7 +115,7 @@ def test_with_a_replica_a_primary_that_is_gone_is_told(database_url: str) -> Non
         assert answer.json()["not_ready"] == {"database": "The database cannot be read at the moment."}
 
 
-def test_with_a_replica_that_is_gone_the_replica_is_told(database_url: str) -> None:
+def test_readyz_reports_a_lost_replica(database_url: str) -> None:
     settings = Settings(
         database_url=database_url,
         query_database_url=NOWHERE,
@@ -166,7 +166,7 @@ def test_a_redis_that_rejects_writes_is_degraded_with_the_reason(
                 time.sleep(0.2)
 
 
-def test_a_bell_that_no_worker_hears_is_told_until_one_does(database_url: str, redis_url: str) -> None:
+def test_readyz_reports_unheard_bells_until_a_worker_hears_one(database_url: str, redis_url: str) -> None:
     listener = bell.Listener(redis_url)
     with served(database_url, redis_url) as shop:
         wait_until(lambda: "no worker hears" in str(ready(shop)["degraded"]), VISIBLE_SECONDS_MAX, "a silence")
@@ -179,7 +179,7 @@ def test_a_bell_that_no_worker_hears_is_told_until_one_does(database_url: str, r
     listener.close()
 
 
-def test_parked_streams_are_told_and_nothing_is_stopped_for_them(shop: Shop) -> None:
+def test_readyz_reports_parked_streams_and_stays_ready(shop: Shop) -> None:
     append_events(shop.database_url, [new_event("user-x", 1, UserDeleted())._replace(type="UserTeleported")])
     sweep(shop.database_url)
     answer = shop.get("/readyz")
@@ -210,5 +210,5 @@ def test_a_clock_that_was_set_back_hides_no_dead_worker(shop: Shop) -> None:
     assert ready(shop)["not_ready"] == {}
 
 
-def test_a_worker_that_fell_silent_is_told_in_time() -> None:
+def test_readyz_reports_a_silent_worker_in_time() -> None:
     assert SILENT_AFTER.total_seconds() < VISIBLE_SECONDS_MAX

@@ -18,6 +18,6 @@ def test_the_same_message_passes_once_a_minute() -> None:
     assert once.filter(record("Consumer of %r failed", logging.ERROR, "a"))
 
 
-def test_what_is_no_warning_always_passes() -> None:
+def test_lines_below_warning_always_pass() -> None:
     once = OncePerMinute(now=lambda: 0.0)
     assert [once.filter(record("ready", logging.INFO)) for _ in range(3)] == [True] * 3

@@ -107,7 +107,7 @@ def test_the_id_of_a_request_is_in_its_answer_its_event_and_its_line(
     assert sent.headers["x-request-id"] == "web-17"
 
 
-def test_a_line_says_what_became_of_a_command(shop: Shop, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_log_line_has_the_outcome_of_a_command(shop: Shop, capsys: pytest.CaptureFixture[str]) -> None:
     order = f"/orders/{shop.order()['id']}"
     body = {"name": "Ada", "email": "ada@example.org"}
     for _ in range(2):

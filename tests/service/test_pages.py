@@ -31,7 +31,7 @@ def test_ready_means_that_a_projector_has_just_looked_at_the_log(shop: Shop) -> 
     assert shop.get("/readyz").json()["not_ready"] == {}
 
 
-def test_a_silent_projector_is_told_with_the_time_and_its_name(shop: Shop) -> None:
+def test_the_page_names_a_silent_projector_and_its_last_time(shop: Shop) -> None:
     with psycopg.connect(shop.database_url) as connection:
         connection.execute("UPDATE shop.checkpoint SET seen_at = now() - interval '42 s', worker = 'shop-7:123'")
     ready = shop.get("/readyz")
@@ -41,7 +41,7 @@ def test_a_silent_projector_is_told_with_the_time_and_its_name(shop: Shop) -> No
     assert "shop-7:123" in reason
 
 
-def test_the_reason_of_a_projection_that_stopped_is_told(shop: Shop) -> None:
+def test_the_page_shows_the_reason_of_a_stopped_projection(shop: Shop) -> None:
     sweep(shop.database_url)
     with psycopg.connect(shop.database_url) as connection:
         connection.execute("UPDATE shop.checkpoint SET error = 'event 7: unknown'")

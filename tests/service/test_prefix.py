@@ -33,7 +33,7 @@ def through_the_proxy(shop: Shop, prefix: str, path: str) -> int:
     return shop.get(path.removeprefix(prefix)).status_code
 
 
-def test_location_leads_to_what_was_made(shop: Shop, prefix: str) -> None:
+def test_location_leads_to_the_new_resource(shop: Shop, prefix: str) -> None:
     user = {"name": "Ada", "email": f"ada{prefix[1:]}@example.org", "external_id": prefix}
     made = shop.post("/users", json=user)
     assert made.headers["location"] == f"{prefix}/users/{made.json()['id']}"

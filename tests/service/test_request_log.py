@@ -83,7 +83,7 @@ def test_many_lines_are_written_at_once() -> None:
 
 
 @pytest.mark.parametrize("status", [500, 503])
-def test_an_error_is_written_at_once_after_what_came_before_it(status: int) -> None:
+def test_an_error_is_logged_at_once_after_earlier_lines(status: int) -> None:
     async def requests(stderr: io.StringIO) -> None:
         log = RequestLog("text")
         answer(log, "before")

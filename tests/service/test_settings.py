@@ -1,4 +1,4 @@
-"""What the environment may say, and what is told when it says something wrong."""
+"""Settings from the environment, and the errors for invalid ones."""
 
 from pathlib import Path
 
@@ -149,7 +149,7 @@ def test_the_settings_as_environment_give_the_same_settings(monkeypatch: pytest.
     assert Settings.load() == settings
 
 
-def test_no_password_is_in_what_a_log_would_show_of_the_settings() -> None:
+def test_the_text_of_the_settings_contains_no_password() -> None:
     assert "hunter2" not in repr(Settings.load(database_url="postgresql://a:hunter2@localhost/orders"))
 
 

@@ -106,7 +106,7 @@ def test_a_projection_continues_the_trace_of_a_recent_event_and_not_of_an_old_on
     assert len(spans.named("project shop")) == continued
 
 
-def test_a_collector_that_is_away_delays_neither_requests_nor_the_end(
+def test_a_missing_collector_delays_no_request_and_no_shutdown(
     database_url: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)

@@ -248,7 +248,7 @@ def kill_and_wait_until_it_runs_again(up: Up, command: str, pid: int) -> None:
     wait_until(lambda: up.health() == 200, READY_SECONDS_MAX, "healthy again")
 
 
-def test_what_dies_again_and_again_ends_it_with_exit_code_1(start: Callable[[], Up]) -> None:
+def test_a_child_that_dies_repeatedly_ends_orders_up_with_1(start: Callable[[], Up]) -> None:
     up = start()
     up.wait_until_ready()
 

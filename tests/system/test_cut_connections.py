@@ -56,7 +56,7 @@ def stack(tmp_path: Path) -> Iterator[Stack]:
         yield stack
 
 
-def test_what_is_answered_is_what_happened(stack: Stack, is_long: bool) -> None:
+def test_the_answers_agree_with_the_log(stack: Stack, is_long: bool) -> None:
     chance = random.Random(chosen_seed())  # noqa: S311 - to be repeated, not to be secret
     told = asyncio.run(cut_again_and_again(stack, CUTS_LONG if is_long else CUTS, chance))
     check_log(stack.database_url)

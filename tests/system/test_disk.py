@@ -33,7 +33,7 @@ DISK_BYTES = 160 * 1024**2
 WAL = {"max_wal_size": "32MB", "min_wal_size": "32MB"}
 # With less, PostgreSQL cannot write on in a segment of its write-ahead log.
 FILE_BYTES_MAX = 1024**2
-# The answers to a command while the disk fails: it was not done, or nobody knows, or nobody came to it.
+# The answers to a command while the disk fails: not done, outcome unknown, or not tried.
 HONEST = {"unavailable", "outcome-unknown", "overloaded"}
 
 
@@ -82,7 +82,7 @@ def judge(stack: Stack, buyers: Buyers) -> None:
 
 @contextlib.contextmanager
 def failing_sync(process: int, call: int) -> Iterator[None]:
-    """The `call`-th time from here on that the process waits for the disk, it is told of an error."""
+    """Make the process's `call`-th fsync from now on return an error."""
     if shutil.which("strace") is None:
         pytest.skip("strace, which makes fsync fail, is not installed: apt-get install strace")
     sync = "fsync,fdatasync,sync_file_range"

@@ -241,7 +241,7 @@ def alter(url: str, scope: str, settings: dict[str, str]) -> None:
 
 
 @pytest.mark.parametrize(("scope", "settings"), GROUPS)
-def test_what_is_set_in_postgresql_makes_no_difference(
+def test_settings_of_postgresql_make_no_difference(
     scope: str, settings: dict[str, str], normal: str, database_url: str, run: Run
 ) -> None:
     with psycopg.connect(database_url, autocommit=True) as connection:
@@ -250,7 +250,7 @@ def test_what_is_set_in_postgresql_makes_no_difference(
     assert outcome(database_url, run) == normal
 
 
-def test_what_is_set_in_the_environment_makes_no_difference(
+def test_environment_variables_make_no_difference(
     normal: str, database_url: str, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in ENVIRONMENT.items():

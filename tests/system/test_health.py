@@ -67,7 +67,7 @@ def test_a_worker_that_is_stuck_is_missed(stack: Stack) -> None:
     stack.workers[0].signal(signal.SIGCONT)
 
 
-def test_without_redis_commands_and_reads_go_on_and_that_is_told(stack: Stack) -> None:
+def test_without_redis_commands_and_reads_go_on_and_readyz_says_so(stack: Stack) -> None:
     stack.valkey.stop()
     becomes_visible(stack, "degraded", "Redis cannot be reached")
     url = stack.urls[0]
@@ -80,7 +80,7 @@ def test_without_redis_commands_and_reads_go_on_and_that_is_told(stack: Stack) -
     stack.valkey.start()
 
 
-def test_a_worker_that_cannot_reach_redis_is_told(stack: Stack) -> None:
+def test_readyz_reports_a_worker_that_cannot_reach_redis(stack: Stack) -> None:
     deaf = stack.service("deaf", "work", REDIS_URL="redis://127.0.0.1:1/0")
     stack.workers[0].stop()
     deaf.start()
@@ -93,7 +93,7 @@ def test_a_worker_that_cannot_reach_redis_is_told(stack: Stack) -> None:
 
 
 @pytest.mark.parametrize("statement", ["LOCK TABLE shop.users", "SELECT FROM shop.checkpoint FOR UPDATE"])
-def test_whoever_holds_up_the_projection_is_named(stack: Stack, statement: str, is_long: bool) -> None:
+def test_readyz_names_the_session_that_delays_the_projection(stack: Stack, statement: str, is_long: bool) -> None:
     if not is_long and statement.startswith("LOCK"):
         pytest.skip("one of two kinds will do: --long")
     with psycopg.connect(stack.database_url, application_name="psql of Ada") as holder:
@@ -104,12 +104,12 @@ def test_whoever_holds_up_the_projection_is_named(stack: Stack, statement: str, 
         assert "psql of Ada" in status(stack)
 
 
-def test_a_frozen_database_is_told_and_the_worker_goes_on_when_it_thaws(stack: Stack) -> None:
+def test_readyz_reports_a_frozen_database_and_the_worker_goes_on_afterwards(stack: Stack) -> None:
     with frozen(stack.postgres.pid):
         becomes_visible(stack, "not_ready", "database")
 
 
-def test_a_database_that_was_killed_is_told(stack: Stack) -> None:
+def test_readyz_reports_a_killed_database(stack: Stack) -> None:
     stack.postgres.stop()
     becomes_visible(stack, "not_ready", "database")
     done = stack.run("status")

@@ -373,7 +373,7 @@ def test_a_control_character_in_any_header(shop: Shop, name: bytes) -> None:
         assert shop.send(raw) == (400, "malformed-request"), (name, character)
 
 
-def test_what_looks_the_same_is_not_the_same(shop: Shop) -> None:
+def test_texts_that_only_look_the_same_are_different(shop: Shop) -> None:
     """No normalisation behind anybody's back: another spelling of a SKU is another SKU."""
     for sku in ("te\u0430", "\uff54ea", "tea\u200b"):
         body = order(b'[{"sku": ' + json.dumps(sku).encode() + b', "quantity": 1}]')

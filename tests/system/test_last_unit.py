@@ -1,6 +1,6 @@
 """Everybody wants the same things at the same moment, over two API processes: each unit has exactly one winner.
 
-Whoever loses is told so with the right numbers, and nobody sees an error of the server's. The checker judges each race
+Losing buyers get a refusal with the right numbers, and no buyer gets a server error. The checker judges each race
 by the log.
 """
 
@@ -51,7 +51,7 @@ class Shop:
         assert_nothing_wrong(self.stack.database_url, self.history)
 
     def check_losers(self, attempts: list[Attempt]) -> None:
-        """Whoever lost asked for more than there was, and there was that much at some time."""
+        """Each losing buyer asked for more than the stock that its refusal names, and that stock existed."""
         shortages = [short for attempt in attempts if attempt.status == 409 for short in attempt.body["lines"]]
         had = {product: set(self.stocks(product)) for product in {short["product_id"] for short in shortages}}
         for short in shortages:
@@ -86,7 +86,7 @@ async def test_each_unit_is_sold_once_to_five_hundred_buyers(shop: Shop, units: 
     shop.check()
 
 
-async def test_products_in_opposite_order_block_nobody(shop: Shop) -> None:
+async def test_orders_of_products_in_opposite_order_do_not_deadlock(shop: Shop) -> None:
     async with shop.crowd() as crowd:
         for _ in range(shop.rounds):
             user, tea, cup = await crowd.user(), await crowd.product(150), await crowd.product(100)
@@ -149,7 +149,7 @@ async def test_a_line_is_cancelled_piece_by_piece_and_no_further(shop: Shop) -> 
     shop.check()
 
 
-async def test_what_is_restocked_meanwhile_is_sold_once(shop: Shop) -> None:
+async def test_restocked_units_are_sold_once(shop: Shop) -> None:
     async with shop.crowd() as crowd:
         for _ in range(shop.rounds):
             user, tea = await crowd.user(), await crowd.product(20)

@@ -52,7 +52,7 @@ def a_snapshot_held(url: str, isolation: str = "REPEATABLE READ") -> Iterator[No
 
 @contextmanager
 def all_tables_read(url: str) -> Iterator[None]:
-    """Somebody has read all our tables and gone to lunch in the transaction."""
+    """A session that has read all our tables stays open in its transaction."""
     with psycopg.connect(url) as neighbour:
         for table in ("log.events", "log.head", "log.claims", "shop.orders", "shop.checkpoint"):
             neighbour.execute(f"SELECT count(*) FROM {table}".encode())
@@ -89,7 +89,7 @@ def goes_on(other: Connection, writing: Writing, seconds: float = 1.0) -> None:
     assert error(other) is None
 
 
-def test_neighbours_hold_nobody_up(
+def test_other_sessions_of_the_database_delay_no_request(
     database_url: str, redis_url: str, servers: Servers, writing: Writing, other: Connection, tmp_path: Path
 ) -> None:
     with WorkerProcess(database_url, redis_url, tmp_path):

@@ -1,4 +1,4 @@
-"""Transactions that somebody leaves open: positions are in commit order without them, so they delay nobody."""
+"""Open transactions of other sessions delay no request: positions follow commit order without them."""
 
 import contextlib
 from collections.abc import Iterator
@@ -32,12 +32,12 @@ def left_open(database_url: str, statement: str) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("statement", [IN_ORDERS, SNAPSHOT], ids=["one that writes", "a long snapshot"])
-def test_a_transaction_that_stays_open_delays_nobody(database_url: str, statement: str) -> None:
+def test_an_open_transaction_delays_no_request(database_url: str, statement: str) -> None:
     with left_open(database_url, statement), Writing(database_url) as writing, connect(database_url) as projecting:
         check_that_all_goes_on(database_url, writing, projecting)
 
 
-def test_nor_does_one_in_another_database(database_url: str, empty_database_url: str) -> None:
+def test_an_open_transaction_in_another_database_delays_no_request(database_url: str, empty_database_url: str) -> None:
     """It holds back what a reader by transaction ids would wait for, in the whole cluster."""
     with (
         left_open(empty_database_url, ELSEWHERE),

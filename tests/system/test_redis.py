@@ -192,7 +192,7 @@ def test_an_idle_service_asks_redis_and_postgresql_little(stack: Stack) -> None:
     assert transactions < IDLE_TRANSACTIONS_MAX
 
 
-def test_a_full_redis_is_told_in_one_line_of_each_kind(stack: Stack, shop: Shop) -> None:
+def test_a_full_redis_is_logged_once_by_each_process_kind(stack: Stack, shop: Shop) -> None:
     """And commands go on; a line for each attempt, or a traceback, would fill the disk."""
     (api,), (worker,) = stack.apis, stack.workers
     before = len(api.log), len(worker.log)

@@ -1,4 +1,4 @@
-"""A URL that names several servers: whoever connects finds the one that takes writes."""
+"""A URL that names several servers: each part of the service finds the one that takes writes."""
 
 from urllib.parse import quote
 

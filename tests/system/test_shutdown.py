@@ -28,7 +28,7 @@ def stack(tmp_path: Path) -> Iterator[Stack]:
         yield stack
 
 
-def test_what_was_answered_is_in_the_log_and_nothing_else(stack: Stack) -> None:
+def test_the_log_has_the_acknowledged_commands_and_no_others(stack: Stack) -> None:
     (url,) = stack.urls
     answered: list[int] = []
     unanswered: list[str] = []

@@ -42,7 +42,9 @@ def history(stack: Stack) -> Iterator[History]:
 
 
 @pytest.mark.anyio
-async def test_what_waits_for_a_standby_is_not_acknowledged_and_is_done_once(stack: Stack, history: History) -> None:
+async def test_a_commit_that_waits_for_a_standby_is_unacknowledged_and_done_once(
+    stack: Stack, history: History
+) -> None:
     async with Crowd(stack.urls, history) as crowd:
         user, tea = await crowd.user(), await crowd.product(ORDERS)
         orders = [crowd.order(user, (tea, 1), key=f"waits-{number}") for number in range(ORDERS)]
@@ -59,7 +61,7 @@ async def test_what_waits_for_a_standby_is_not_acknowledged_and_is_done_once(sta
 
 
 @pytest.mark.anyio
-async def test_a_commit_that_somebody_had_not_wait_is_no_success(stack: Stack, history: History) -> None:
+async def test_a_commit_whose_standby_wait_was_cancelled_is_not_a_success(stack: Stack, history: History) -> None:
     """PostgreSQL reports one, with a warning; the standby may never have it."""
     async with Crowd(stack.urls, history) as crowd:
         user, tea = await crowd.user(), await crowd.product(1)

@@ -122,7 +122,7 @@ def test_a_deleted_user_is_explained_too(shop: Shop) -> None:
     assert explained(shop, path, "?version=1")["deleted_at"]["value"] is None
 
 
-def test_what_is_not_there_is_not_explained(shop: Shop) -> None:
+def test_a_missing_resource_is_not_explained(shop: Shop) -> None:
     path = f"/orders/{shop.order()['id']}/explain"
     for query in ("?version=2", "?as_of=2001-01-01T00:00:00Z"):
         assert problem(shop.get(f"{path}{query}")) == (404, "not-found")

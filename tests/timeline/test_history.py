@@ -29,7 +29,7 @@ def changes(step: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
     return {change["field"]: (change["before"], change["after"]) for change in step["changes"]}
 
 
-def test_an_order_tells_what_happened_to_it(shop: Shop) -> None:
+def test_the_history_of_an_order_lists_its_events(shop: Shop) -> None:
     tea, salt = shop.product(sku="tea", price="2.50"), shop.product(sku="salt", price="0.50")
     order = shop.order((tea, 3), (salt, 1), note="by noon")
     path = f"/orders/{order['id']}"

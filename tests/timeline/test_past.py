@@ -37,7 +37,7 @@ def rfc3339(time: datetime) -> str:
     return time.isoformat().replace("+00:00", "Z").replace("+", "%2B")
 
 
-def test_each_version_of_an_order_is_what_its_command_answered(shop: Shop, cancelled: list[dict[str, Any]]) -> None:
+def test_each_version_of_an_order_equals_the_answer_of_its_command(shop: Shop, cancelled: list[dict[str, Any]]) -> None:
     path = f"/orders/{cancelled[0]['id']}"
     for number, expected in enumerate(cancelled, 1):
         answer = shop.get(f"{path}?version={number}")
@@ -48,7 +48,7 @@ def test_each_version_of_an_order_is_what_its_command_answered(shop: Shop, cance
         assert int(answer.headers["sync-token"]) == shop.head()
 
 
-def test_the_last_version_is_what_the_read_tables_answer(shop: Shop, cancelled: list[dict[str, Any]]) -> None:
+def test_the_last_version_equals_the_answer_of_the_read_tables(shop: Shop, cancelled: list[dict[str, Any]]) -> None:
     product = shop.product(name='"Tea" \\ \u2028 \U0001f375 é', stock=None)
     user = shop.user(name="Zoë \t</script>", external_id="x")
     sweep(shop.database_url)

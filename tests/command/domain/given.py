@@ -45,7 +45,7 @@ Decision = Callable[[Shop], Happened]
 
 
 class Asked:
-    """A decision that is to be looked at."""
+    """A decision to check."""
 
     def __init__(self, shop: Shop, decide: Decision) -> None:
         self._shop = shop

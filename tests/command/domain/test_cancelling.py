@@ -78,7 +78,7 @@ def test_cancelling_lines_adds_up_to_cancelling_the_order() -> None:
     order.when(cancel({1: 1})).then(cancelled((part(1, 1, 3),), "2.50", "11.50"), (TEA, StockReleased("o1", 1, 10)))
 
 
-def test_cancelling_the_rest_leaves_what_is_cancelled_already() -> None:
+def test_cancelling_the_rest_leaves_cancelled_pieces_alone() -> None:
     order = an_order_of_three_teas_and_a_cup()
     order.shop.apply(cancel({1: 1}, "one broke")(order.shop))
     shop = order.when(cancel()).then(
@@ -104,7 +104,7 @@ def test_a_free_line_is_still_to_be_cancelled() -> None:
     )
 
 
-def test_what_is_not_kept_in_stock_is_cancelled_without_restocking() -> None:
+def test_cancelling_an_untracked_product_restocks_nothing() -> None:
     given(a_user(), a_product("postage", stock=None), place(("postage", 1))).when(cancel()).then(
         cancelled((part(1, 1, 1, "postage", "2.50"),), "2.50", "2.50")
     )
@@ -116,7 +116,7 @@ def test_a_discontinued_product_is_restocked_too() -> None:
     )
 
 
-def test_no_more_is_cancelled_than_is_left_and_all_that_is_too_much_is_told() -> None:
+def test_a_cancellation_of_too_many_pieces_is_refused_with_every_line() -> None:
     order = an_order_of_three_teas_and_a_cup()
     order.shop.apply(cancel({1: 2})(order.shop))
     order.when(cancel({1: 2, 2: 2})).then_refused(NotCancellable((TooMuch(1, 2, 1), TooMuch(2, 2, 1))))

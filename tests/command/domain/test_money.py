@@ -52,7 +52,7 @@ def test_an_amount_is_taken_exactly_and_written_with_two_decimals_or_those_neede
         *map(Decimal, ["NaN", "sNaN", "Infinity"]),
     ],
 )
-def test_what_is_no_amount_is_refused(value: object) -> None:
+def test_rejects_an_invalid_amount(value: object) -> None:
     with pytest.raises(ValueError, match="must"):
         money.parse(value)
 

@@ -62,7 +62,7 @@ def test_two_lines_that_would_each_fit_are_refused_together() -> None:
     )
 
 
-def test_all_shortages_are_told_at_once_with_every_line_of_a_short_product() -> None:
+def test_a_refusal_lists_all_shortages_with_every_line_of_a_product() -> None:
     given(a_user(), a_product("tea", stock=1), a_product("cup", stock=9), a_product("pot", stock=0)).when(
         place(("tea", 1), ("cup", 9), ("pot", 2), ("tea", 1))
     ).then_refused(
@@ -79,7 +79,7 @@ def test_the_last_piece_can_be_bought() -> None:
     assert shop.products["tea"].stock == 0
 
 
-def test_what_is_not_kept_in_stock_is_ordered_in_any_quantity_and_reserves_nothing() -> None:
+def test_an_untracked_product_is_sold_in_any_quantity_and_reserves_nothing() -> None:
     given(a_user(), a_product("postage", stock=None, price="4.90")).when(place(("postage", 1_000_000))).then(
         placed("4900000.00", OrderItem(1, "postage", "POSTAGE", "Postage", 1_000_000, "4.90", "4900000.00"))
     )
@@ -120,24 +120,24 @@ def test_an_expected_price_is_compared_by_worth(expected: str) -> None:
     )
 
 
-def test_all_changed_prices_are_told() -> None:
+def test_a_refusal_lists_all_changed_prices() -> None:
     given(a_user(), a_product("tea"), a_product("cup"), a_product("pot")).when(
         place(("tea", 1, "2.40"), ("cup", 1, "2.50"), ("pot", 1, "2.60"), ("tea", 1))
     ).then_refused(PriceChanged((ChangedPrice(1, Decimal("2.40"), "2.50"), ChangedPrice(3, Decimal("2.60"), "2.50"))))
 
 
-def test_only_a_user_who_is_there_can_order() -> None:
+def test_only_an_existing_user_can_order() -> None:
     given(a_product("tea")).when(place(("tea", 1))).then_refused(UnknownUser("ada"))
     given(a_deleted_user(), a_product("tea")).when(place(("tea", 1))).then_refused(UnknownUser("ada"))
 
 
-def test_all_unknown_products_are_told() -> None:
+def test_a_refusal_lists_all_unknown_products() -> None:
     given(a_user(), a_product("tea")).when(place(("gin", 1), ("tea", 1), ("rum", 1))).then_refused(
         UnknownProduct((1, 3))
     )
 
 
-def test_what_is_discontinued_is_not_sold() -> None:
+def test_a_discontinued_product_is_not_sold() -> None:
     given(a_user(), a_product("tea"), a_product("cup"), DISCONTINUED).when(place(("cup", 1), ("tea", 1))).then_refused(
         Discontinued((2,))
     )

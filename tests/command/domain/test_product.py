@@ -59,7 +59,7 @@ def test_a_product_that_is_not_kept_in_stock_has_none() -> None:
     assert shop.products["tea"].stock is None
 
 
-def test_only_what_changed_is_told() -> None:
+def test_an_event_has_only_the_changed_fields() -> None:
     given(a_product("tea")).when(change("Green tea", "2.50")).then((TEA, ProductChanged("Green tea")))
     given(a_product("tea")).when(change("Tea", "2.75")).then((TEA, ProductRepriced("2.75")))
     given(a_product("tea")).when(change("Mint", "3")).then(
@@ -97,7 +97,7 @@ def test_stock_has_an_upper_bound() -> None:
     given(a_product("tea", stock=1)).when(adjust(10**12 - 1)).then((TEA, StockAdjusted(10**12 - 1, "counted", 10**12)))
 
 
-def test_what_is_not_kept_in_stock_is_not_adjusted() -> None:
+def test_the_stock_of_an_untracked_product_is_not_adjusted() -> None:
     given(a_product("tea", stock=None)).when(adjust(1)).then_refused(StockNotKept("TEA"))
 
 

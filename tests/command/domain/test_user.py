@@ -20,7 +20,7 @@ def delete(shop: Shop) -> list[tuple[str, UserDeleted]]:
     return [(ADA, event) for event in user.delete(shop.users["ada"])]  # type: ignore[misc]
 
 
-def test_a_user_is_registered_with_what_they_gave() -> None:
+def test_a_registration_records_the_given_fields() -> None:
     shop = (
         given()
         .when(register("Ada", "Ada@Example.org", "A-1"))
@@ -29,7 +29,7 @@ def test_a_user_is_registered_with_what_they_gave() -> None:
     assert shop.users["ada"] == user.User("ada", "A-1", "Ada", "Ada@Example.org", "ada@example.org", LATER, LATER)
 
 
-def test_only_what_changed_is_told() -> None:
+def test_an_event_has_only_the_changed_fields() -> None:
     given(a_user()).when(change("Ada L.", "ada@example.org")).then((ADA, UserChanged(name="Ada L.")))
     given(a_user()).when(change("Ada", "ada@lovelace.org")).then(
         (ADA, UserChanged(email="ada@lovelace.org", email_key="ada@lovelace.org"))
@@ -37,7 +37,7 @@ def test_only_what_changed_is_told() -> None:
     given(a_user()).when(change("Ada L.", "a@b.c")).then((ADA, UserChanged("Ada L.", "a@b.c", "a@b.c")))
 
 
-def test_a_change_keeps_what_it_does_not_tell() -> None:
+def test_a_change_keeps_fields_that_it_does_not_name() -> None:
     shop = (
         given(a_user())
         .when(change("Ada", "new@example.org"))

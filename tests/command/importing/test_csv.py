@@ -68,7 +68,7 @@ def test_a_whole_number_is_read_as_spreadsheets_and_dataframes_write_it(shop, fi
 @pytest.mark.parametrize(
     "pieces", ["5.5", "5.05", "5.", "5.000", "1e3", "NaN", "\N{ARABIC-INDIC DIGIT FIVE}", "5.0.0", "1 000", ".0"]
 )
-def test_what_is_no_whole_number_of_pieces_is_refused_with_its_row(stocked, pieces):
+def test_a_quantity_that_is_not_a_whole_number_is_refused_with_its_row(stocked, pieces):
     stocked.load(write(stocked, "orders.csv", HEADER + f"T1,{AT},ada,milk,1,1\nT1,{AT},ada,tea,{pieces},4.50\n"))
     assert [it["detail"] for it in stocked.rejected] == ["row 3, column quantity: Input should be a valid integer"]
 

@@ -44,7 +44,7 @@ def test_of_a_truncated_gz_every_whole_line_is_read_and_the_torn_one_is_named(pa
     assert "ended before the end-of-stream marker" in str(torn.damage)
 
 
-def test_what_was_read_before_damage_in_the_middle_counts(path):
+def test_rows_before_damage_in_the_middle_of_a_file_count(path):
     packed = bytearray(gzip.compress(CONTENT))
     packed[len(packed) // 2 :] = b"\xff" * (len(packed) // 2)
     path.write_bytes(packed)
@@ -83,7 +83,7 @@ def test_an_empty_file_has_no_lines(path):
 
 
 @pytest.mark.parametrize("pack", [bytes, gzip.compress])
-def test_a_line_that_is_too_long_is_told_and_not_held(path, pack):
+def test_a_line_that_is_too_long_is_reported_and_not_held_in_memory(path, pack):
     huge = 40 * LINE_BYTES_MAX
     path.write_bytes(pack(b"1\n" + b"x" * huge + b"\n" + b"y" * LINE_BYTES_MAX + b"\n3\n" + b"z" * huge))
     lines = list(read(path))
@@ -97,7 +97,7 @@ def test_a_file_that_cannot_be_opened_is_damaged_from_its_first_line(tmp_path):
     assert (line.number, line.damage) == (1, "the file cannot be read from here on: No such file or directory")
 
 
-def test_progress_is_told_in_bytes_of_the_file(path):
+def test_progress_is_counted_in_bytes_of_the_file(path):
     path.write_bytes(gzip.compress(CONTENT))
     seen: list[int] = []
     assert len(list(read(path, seen.append))) == len(ROWS)

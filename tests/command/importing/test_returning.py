@@ -149,7 +149,7 @@ def test_a_document_counts_only_once_whatever_it_says():
             when(states, again)
 
 
-def test_a_whole_cancellation_cancels_what_is_left():
+def test_a_whole_cancellation_cancels_the_remaining_pieces():
     states = given(A=[("tea", 3, "1.00"), ("POST", 1, "2.00")])
     states.evolve("product-tea", StockReserved("A", 3, 100), AT)
     when(states, ReturnItems("R", (back("A", "tea", 1),)))

@@ -164,7 +164,7 @@ def test_rejects_hold_the_row_as_it_stood(shop):
     assert json.loads(second)["row"] == "{broken"
 
 
-def test_rows_of_any_file_are_told_apart_by_their_members(shop):
+def test_the_members_of_a_row_tell_its_kind_in_any_file(shop):
     summary = shop.load(shop.file("anything.jsonl", USER, TEA, order("1", 2), {"name": "?"}))
     assert summary.accepted == 3
     assert shop.codes == [(4, "unknown-kind")]

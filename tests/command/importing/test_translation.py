@@ -94,7 +94,7 @@ def test_a_price_is_exact_however_it_is_written(price):
         (b"null", "validation-error"),
     ],
 )
-def test_what_is_no_row_has_a_reason(content, code):
+def test_each_line_that_is_not_a_row_has_a_reason(content, code):
     reason = translate(content, None, None)
     assert isinstance(reason, Reason)
     assert reason.code == code

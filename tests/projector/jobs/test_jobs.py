@@ -94,7 +94,7 @@ def group_of(connection: Connection, kind: str, reason: str | None = None) -> Wa
     )
 
 
-def test_a_replay_and_a_verify_run_and_say_what_came_of_them(
+def test_a_replay_and_a_verify_run_and_record_their_results(
     database_url: str, connection: Connection, runner: Runner
 ) -> None:
     append_events(
@@ -113,7 +113,7 @@ def test_a_replay_and_a_verify_run_and_say_what_came_of_them(
     assert (difference["column"], difference["stands"], difference["should_be"]) == ("name", "Bea", "Ada")
 
 
-def test_who_asked_and_why_is_in_the_audit(database_url: str, connection: Connection) -> None:
+def test_the_audit_records_the_operator_and_the_reason(database_url: str, connection: Connection) -> None:
     id_ = ask(database_url, Wanted("replay", "sales", reason="the sums looked wrong"))
     rows = connection.execute("SELECT data, metadata->'actor' FROM log.events WHERE type = 'OperatorActed'").fetchall()
     assert rows == [

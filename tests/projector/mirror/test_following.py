@@ -131,7 +131,7 @@ def test_a_second_mirror_stands_by_and_takes_over(
     assert not differences(database_url, target_url, [SHOP])
 
 
-def test_what_a_mirror_stops_for_is_listed(
+def test_status_lists_the_error_of_a_stopped_mirror(
     writing: Writing, database_url: str, other: Connection, target_url: str
 ) -> None:
     writing.user()

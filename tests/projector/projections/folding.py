@@ -31,7 +31,7 @@ class Changed(NamedTuple):
 
 
 def fold(stream: str, *events: Event, after: int = 0, projection: Projection = SHOP) -> Rows:
-    """The row changes that a stream's events come to, when `after` of its events are projected already."""
+    """Return the row changes of a stream's events, when `after` of its events are projected already."""
     rows = Rows(projection.tables)
     for number, event in enumerate(events, after + 1):
         stored = decode(type(event).__name__, SCHEMA_VERSIONS[type(event)], Raw(encode(event)))

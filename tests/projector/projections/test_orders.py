@@ -36,7 +36,7 @@ def test_a_placed_order_is_a_row_with_a_row_for_each_line() -> None:
     }
 
 
-def test_a_partly_cancelled_order_keeps_what_it_was_placed_with() -> None:
+def test_a_partly_cancelled_order_keeps_its_original_lines() -> None:
     event = OrderLinesCancelled(
         USER, "EUR", "too many", None, (CancelledLine(1, PRODUCT, "TEA", 1, "2.50", 2),), "2.50", "5.00"
     )

@@ -21,7 +21,7 @@ def test_a_registered_user_is_a_row() -> None:
     assert changes(fold(STREAM, ADA), User) == Changed({ID: row}, {})
 
 
-def test_only_what_changed_of_a_user_is_set() -> None:
+def test_an_update_sets_only_the_changed_columns_of_a_user() -> None:
     rows = fold(STREAM, UserChanged(name="Ada L."), after=1)
     assert changes(rows, User) == Changed({}, {ID: {"version": 2, "updated_at": at(2), "name": "Ada L."}})
 

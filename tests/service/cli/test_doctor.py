@@ -36,7 +36,7 @@ def findings(url: str, check: str) -> list[str]:
     return [it.what for it in found]
 
 
-def test_a_healthy_service_is_told_so_and_ends_with_0(run: Run, durable_url: str) -> None:
+def test_the_doctor_ends_with_0_for_a_healthy_service(run: Run, durable_url: str) -> None:
     done = run("doctor", DATABASE_URL=durable_url)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("all well: 29 checks of 0 events in ")
@@ -53,7 +53,7 @@ def test_a_quick_look_leaves_out_the_checks_that_read_the_log(run: Run, durable_
     assert not {"positions", "stock", "claims"} & set(names)
 
 
-def test_settings_that_endanger_what_was_answered_are_findings_and_end_with_1(run: Run, database_url: str) -> None:
+def test_the_doctor_ends_with_1_for_settings_that_endanger_commits(run: Run, database_url: str) -> None:
     done = run("doctor")
     assert done.returncode == 1
     assert [line for line in done.stdout.splitlines() if line.startswith("durability: ")] == [
@@ -86,7 +86,7 @@ def test_a_finding_says_since_when(run: Run, database_url: str) -> None:
     assert "clock: the clock of PostgreSQL's machine is " in said
 
 
-def test_a_role_that_may_not_read_the_log_is_told_so_in_one_line(run: Run, database_url: str) -> None:
+def test_the_doctor_fails_in_one_line_if_the_role_may_not_read_the_log(run: Run, database_url: str) -> None:
     name = "doctor_" + psycopg.conninfo.conninfo_to_dict(database_url)["dbname"]  # type: ignore[operator]
     with psycopg.connect(database_url, autocommit=True) as connection:
         connection.execute(f'CREATE ROLE "{name}" LOGIN'.encode())
@@ -99,7 +99,7 @@ def test_a_role_that_may_not_read_the_log_is_told_so_in_one_line(run: Run, datab
     assert done.stderr.count("\n") == 1
 
 
-def test_who_holds_what_the_service_waits_for_is_named(database_url: str) -> None:
+def test_the_doctor_names_the_session_that_blocks_the_service(database_url: str) -> None:
     held = {
         "log.head": "SELECT FROM log.head FOR UPDATE",
         "shop.checkpoint": "SELECT FROM shop.checkpoint WHERE worker IS DISTINCT FROM 'it''s secret' FOR SHARE",
@@ -126,7 +126,9 @@ def test_who_holds_what_the_service_waits_for_is_named(database_url: str) -> Non
         assert "secret" not in line
 
 
-def test_who_left_a_transaction_open_is_named(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_doctor_names_the_session_of_an_open_transaction(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(server, "IDLE_SECONDS_MAX", 0)
     with psycopg.connect(database_url, application_name="psql of Bob") as session:
         session.execute("SELECT 1")
@@ -134,7 +136,7 @@ def test_who_left_a_transaction_open_is_named(database_url: str, monkeypatch: py
     assert [line for line in told if "psql of Bob, idle in transaction" in line and "SELECT 1" in line]
 
 
-def test_a_prepared_transaction_that_nobody_ends_is_named(durable_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_doctor_names_an_unfinished_prepared_transaction(durable_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server, "PREPARED_SECONDS_MAX", 0)
     with psycopg.connect(durable_url, autocommit=True) as connection:
         connection.execute("BEGIN; SELECT FROM log.head FOR UPDATE; PREPARE TRANSACTION 'forgotten'")
@@ -145,9 +147,7 @@ def test_a_prepared_transaction_that_nobody_ends_is_named(durable_url: str, monk
     assert "'forgotten' was prepared in orders" in told
 
 
-def test_a_slot_that_nobody_uses_and_that_keeps_the_log_of_writes_is_named(
-    durable_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_doctor_names_an_unused_slot_that_keeps_wal(durable_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with psycopg.connect(durable_url, autocommit=True) as connection:
         connection.execute("SELECT pg_create_physical_replication_slot('away', true)")
         try:
@@ -156,4 +156,4 @@ def test_a_slot_that_nobody_uses_and_that_keeps_the_log_of_writes_is_named(
             (told,) = findings(durable_url, "replication slots")
         finally:
             connection.execute("SELECT pg_drop_replication_slot('away')")
-    assert "'away', which nobody uses, keeps " in told
+    assert "the unused replication slot 'away' keeps " in told

@@ -33,7 +33,7 @@ def users(tmp_path):
     return path
 
 
-def test_it_prints_what_became_of_the_rows_and_the_rate(orders, users, tmp_path):
+def test_an_import_prints_the_outcome_of_its_rows_and_the_rate(orders, users, tmp_path):
     done = orders(users)
     assert done.returncode == 0
     first, second, third = done.stdout.splitlines()
@@ -99,7 +99,7 @@ def test_a_file_that_ends_too_early_was_not_read_to_its_end(orders, tmp_path):
         (["rows.jsonl", "--rejects", "nowhere/rejects.jsonl"], 1, "cannot write nowhere/rejects.jsonl"),
     ],
 )
-def test_what_an_operator_can_cause_is_one_line(orders, tmp_path, arguments, exit_code, says):
+def test_errors_that_an_operator_causes_are_one_line(orders, tmp_path, arguments, exit_code, says):
     (tmp_path / "rows.jsonl").write_text(USER)
     (tmp_path / "array.jsonl").write_text(f"[{USER}]")
     (tmp_path / "picture.png").write_bytes(b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR")

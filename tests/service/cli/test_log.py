@@ -62,7 +62,7 @@ def test_a_stream_is_printed_from_a_version_on(run: Run, ada: str) -> None:
     assert [line.split()[3:5] for line in printed] == [["2", "UserChanged"], ["3", "UserDeleted"]]
 
 
-def test_what_is_left_out_is_said(run: Run, shop: Writing) -> None:
+def test_a_listing_says_that_it_left_events_out(run: Run, shop: Writing) -> None:
     done = run("events", "--after", "3", "--limit", "2")
     assert [line.split()[0] for line in lines(done)] == ["4", "5"]
     assert done.stderr == "there is more: orders events --after 5\n"
@@ -283,7 +283,7 @@ def test_followed_events_are_of_the_wanted_type_alone(database_url: str, shop: W
         assert [next(found).split()[3:5] for _ in range(2)] == [["2", "UserChanged"], ["3", "UserChanged"]]
 
 
-def test_watched_status_is_an_object_a_line_where_nobody_watches(database_url: str, shop: Writing) -> None:
+def test_status_watch_prints_an_object_a_line_without_a_terminal(database_url: str, shop: Writing) -> None:
     with running(database_url, "status", "--watch", "--interval", "0.1") as printed:
         looks = [json.loads(printed.readline()) for _ in range(3)]
     assert all(it["log"]["head"] == looks[0]["log"]["head"] > 0 for it in looks)

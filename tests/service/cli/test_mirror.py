@@ -112,7 +112,7 @@ def test_a_mirror_at_work_is_not_forgotten(run: Run, shop: Writing, database_url
         (["sqlite:///app.db", "-p", "shops"], "there is no projection 'shops'", MISUSE),
     ],
 )
-def test_what_an_operator_does_wrong_is_one_line(run: Run, arguments: list[str], said: str, exit_code: int) -> None:
+def test_a_mistake_of_an_operator_is_one_line(run: Run, arguments: list[str], said: str, exit_code: int) -> None:
     line = one_line(run("mirror", *arguments), exit_code)
     assert said in line
     assert "secret" not in line

@@ -42,7 +42,7 @@ def documents(answer: subprocess.CompletedProcess[str]) -> list[dict[str, object
     return data
 
 
-def test_what_is_parked_is_listed_with_its_event_error_and_age(run: Run, stream: str) -> None:
+def test_parked_lists_each_stream_with_its_event_error_and_age(run: Run, stream: str) -> None:
     listed = run("parked")
     assert listed.returncode == 0
     for part in (stream, "UserTeleported", "2 events", "not known to this release", "retry --group N", "group"):
@@ -75,7 +75,7 @@ def test_a_retry_before_the_cause_is_mended_changes_nothing_and_says_so(
 
 
 @pytest.mark.parametrize("which", ["all", "one", "group"])
-def test_after_the_cause_is_mended_a_retry_projects_what_was_held_back(
+def test_after_the_cause_is_mended_a_retry_projects_the_parked_events(
     run: Run, stream: str, database_url: str, which: str
 ) -> None:
     mend(database_url)
@@ -112,7 +112,7 @@ def test_a_group_is_skipped_by_its_number(run: Run, stream: str, database_url: s
     assert "there is no group 1" in one_line(run("parked", "skip", "--group", "1", "--reason", "again"), 1)
 
 
-def test_misuse_is_told_in_one_line(run: Run, stream: str) -> None:
+def test_misuse_fails_with_one_line(run: Run, stream: str) -> None:
     assert "Missing option '--reason'" in run("parked", "skip", stream).stderr
     assert "--reason must not be empty" in one_line(run("parked", "skip", stream, "--reason", " "), 2)
     assert "more than 1,000 characters" in one_line(run("parked", "skip", stream, "--reason", "a" * 1_001), 2)

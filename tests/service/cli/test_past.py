@@ -90,7 +90,7 @@ def test_a_resource_is_found_by_the_keys_that_people_know(run: Run, order: str, 
         assert json.loads(run("explain", other, "--json").stdout) == document
 
 
-def test_explain_shows_the_past_and_what_has_changed_since(run: Run, order: str, database_url: str) -> None:
+def test_explain_shows_the_past_and_the_changes_since(run: Run, order: str, database_url: str) -> None:
     then = json.loads(run("explain", "web-4711", "--version", "1", "--json").stdout)
     assert (then["version"], then["last"]) == (1, 2)
     assert {it["field"]: it["value"] for it in then["data"]}["status"] == "placed"

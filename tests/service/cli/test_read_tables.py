@@ -30,7 +30,7 @@ def schemas(database_url: str) -> set[object]:
     return {name for (name,) in execute(database_url, "SELECT nspname FROM pg_namespace WHERE nspname LIKE 'shop%'")}
 
 
-def test_replay_tells_what_it_did(run: Run, shop: Writing, database_url: str) -> None:
+def test_replay_prints_a_summary(run: Run, shop: Writing, database_url: str) -> None:
     ((head,),) = execute(database_url, "SELECT position FROM log.head")
     done = run("replay")
     assert done.returncode == 0, done.stderr
@@ -53,7 +53,7 @@ def test_several_projections_are_rebuilt_at_the_same_time(run: Run, shop: Writin
     assert run("verify").returncode == 0
 
 
-def test_the_failure_of_one_of_several_is_told_in_one_line(run: Run, shop: Writing, database_url: str) -> None:
+def test_the_failure_of_one_of_several_is_printed_in_one_line(run: Run, shop: Writing, database_url: str) -> None:
     with psycopg.connect(database_url, autocommit=True) as connection, only_one(connection, SALES):
         done = run("replay", "--processes", "2", "sales", "shop")
     assert done.returncode == 1
@@ -100,7 +100,7 @@ def test_verify_says_so_when_all_is_right(run: Run, shop: Writing) -> None:
     assert run("verify", "sales").stdout.startswith("sales: no difference")
 
 
-def test_verify_names_what_differs_and_ends_with_1(run: Run, shop: Writing, database_url: str) -> None:
+def test_verify_names_each_difference_and_ends_with_1(run: Run, shop: Writing, database_url: str) -> None:
     ((order, total),) = execute(database_url, "SELECT id, total::text FROM shop.orders ORDER BY id LIMIT 1")
     execute(database_url, f"UPDATE shop.orders SET total = 999 WHERE id = '{order}'")
     execute(database_url, "UPDATE shop.products SET name = E'\\x1b[31m\\n' WHERE sku IS NOT NULL AND stock IS NULL")
@@ -139,7 +139,7 @@ def test_verify_shows_no_more_than_anybody_reads(run: Run, shop: Writing, databa
 
 
 @pytest.mark.parametrize("command", ["replay", "verify"])
-def test_another_that_runs_is_told_by_its_process(run: Run, database_url: str, command: str) -> None:
+def test_a_refusal_names_the_process_of_a_running_replay(run: Run, database_url: str, command: str) -> None:
     with psycopg.connect(database_url, autocommit=True) as connection, only_one(connection, SHOP):
         told = one_line(run(command), 1)
         assert f"another replay or verify of shop is running (PostgreSQL process {connection.info.backend_pid})" in told
@@ -156,7 +156,7 @@ def test_a_database_that_is_not_there_is_one_line(run: Run, command: str) -> Non
     assert "check DATABASE_URL" in one_line(run(command, DATABASE_URL="postgresql://orders@127.0.0.1:1/orders"), 1)
 
 
-def test_a_stream_that_cannot_be_projected_is_told_by_replay_and_verify(run: Run, database_url: str) -> None:
+def test_replay_and_verify_name_a_stream_that_they_cannot_project(run: Run, database_url: str) -> None:
     append_events(database_url, [new_event("user-x", 1, UserDeleted())._replace(type="UserTeleported")])
     replayed = run("replay").stdout
     assert "shop: 1 stream is parked at an event that cannot be projected: orders parked\n" in replayed
@@ -165,7 +165,7 @@ def test_a_stream_that_cannot_be_projected_is_told_by_replay_and_verify(run: Run
     assert "shop: 1 stream is parked, so rows lack their later events: orders parked\n" in told.stdout
 
 
-def test_a_role_that_may_not_make_schemas_is_told_so(run: Run, database_url: str) -> None:
+def test_a_replay_fails_in_one_line_if_the_role_may_not_create_schemas(run: Run, database_url: str) -> None:
     name = f"reader_{database_url.rsplit('/', maxsplit=1)[-1].split('?', maxsplit=1)[0]}"
     execute(database_url, f'CREATE ROLE "{name}" LOGIN')
     execute(database_url, f'GRANT USAGE ON SCHEMA log, shop TO "{name}"')

@@ -114,8 +114,8 @@ DAMAGES = [
     (change("StockReleased", "order_id", f'"{NOBODY}"'), "releases", f"order-{NOBODY} cancelled 0 of"),
     (change("OrderPlaced", "total", '"999.00"'), "totals", "has the total 999.00, but its lines add up to"),
     (change("OrderPlaced", "items,0,amount", '"999.00"'), "totals", "1 of its lines are not quantity x unit_price"),
-    (change("OrderLinesCancelled", "cancelled_total_after", '"999.00"'), "cancelled totals", "comes to 999.00"),
-    (change("OrderLinesCancelled", "amount", '"999.00"'), "cancelled totals", "cancels 999.00 and comes to"),
+    (change("OrderLinesCancelled", "cancelled_total_after", '"999.00"'), "cancelled totals", "999.00 in all"),
+    (change("OrderLinesCancelled", "amount", '"999.00"'), "cancelled totals", "cancels 999.00, "),
     (change("OrderLinesCancelled", "lines,0,cancelled_after", "99"), "cancelled lines", "says that 99 of line 1"),
     ("DELETE FROM log.claims WHERE claim = 'email:ada@example.org'", "claims", "has no claim on its email"),
     ("DELETE FROM log.claims WHERE claim = 'order:o1-3'", "claims", "has no claim on its order"),
@@ -132,7 +132,7 @@ DAMAGES = [
     (
         "UPDATE log.snapshots SET state = jsonb_set(state::jsonb, '{stock}', '1')::json",
         "snapshots",
-        "is not what its 32 events come to",
+        "differs from the state of its 32 events",
     ),
     ("UPDATE log.snapshots SET version = 400", "snapshots", "is of version 400, but the stream ends at 42"),
     ("UPDATE log.snapshots SET state = '{}'", "snapshots", "cannot be read"),
@@ -141,7 +141,9 @@ DAMAGES = [
 
 
 @pytest.mark.parametrize(("damage", "checks", "words"), DAMAGES)
-def test_damage_is_found_as_what_it_is(damaged: psycopg.Connection, damage: str, checks: str, words: str) -> None:
+def test_the_doctor_finds_each_kind_of_damage(
+    damaged: psycopg.Connection, damage: str, checks: str, words: str
+) -> None:
     damaged.execute(damage.encode())
     found = found_by(damaged)
     findings = [finding for them in found.values() for finding in them]
@@ -157,7 +159,7 @@ def test_the_statement_that_repairs_a_claim_repairs_it(damaged: psycopg.Connecti
     assert found_by(damaged) == {}
 
 
-def test_of_many_findings_of_a_kind_the_first_ones_are_told(damaged: psycopg.Connection) -> None:
+def test_the_doctor_prints_only_the_first_findings_of_a_kind(damaged: psycopg.Connection) -> None:
     damaged.execute("DELETE FROM log.claims")
     told = found_by(damaged)["claims"]
     assert len(told) == FINDINGS_MAX + 1
