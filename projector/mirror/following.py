@@ -158,7 +158,7 @@ class Mirror:
             with writing.begin():
                 self._target.check(writing)
             self._has_connected = True
-            if not self._target.take(writing):
+            if not self._target.take_soon(writing):
                 raise TargetInUse(f"another mirror is at work on {self._target.shown}")
             yield log_connection, writing
 

@@ -3,6 +3,7 @@
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Sequence
+from time import monotonic, sleep
 from typing import Any, ClassVar
 
 from sqlalchemy import URL, Column, Connection, Engine, Table, inspect
@@ -14,6 +15,8 @@ from projector.projection import Projection
 from projector.rows import Changes, NewRows
 from readmodel.base import reports_of
 
+# PostgreSQL and MariaDB end the session of a mirror, and so its lock, a moment after the mirror has hung up.
+TAKE_SECONDS_MAX, TAKE_AGAIN_SECONDS = 1.0, 0.05
 _QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"")
 
 
@@ -63,6 +66,13 @@ class Target(ABC):
     @abstractmethod
     def take(self, connection: Connection) -> bool:
         """Become the only mirror that works on this target, until `close`; False if another one is."""
+
+    def take_soon(self, connection: Connection) -> bool:
+        """As `take`, but waits a second for a mirror that has just ended."""
+        until = monotonic() + TAKE_SECONDS_MAX
+        while not (taken := self.take(connection)) and monotonic() < until:
+            sleep(TAKE_AGAIN_SECONDS)
+        return taken
 
     def named(self, projection: Projection, table: str, build: Build) -> TableName:
         """How a table of a build is called here: without schemas, as in PostgreSQL but for the schema.

@@ -1,6 +1,7 @@
 """A mirror has the rows that PostgreSQL has, whatever its database."""
 
 import re
+import threading
 from decimal import Decimal
 from pathlib import Path
 
@@ -68,6 +69,20 @@ def test_a_mirror_refuses_another_log_until_it_is_rebuilt(
     for projection in PROJECTIONS:
         rebuild(database_url, target_url, projection)
     assert not differences(database_url, target_url)
+
+
+def test_a_mirror_starts_while_the_session_of_the_last_one_still_ends(
+    writing: Writing, database_url: str, target_url: str
+) -> None:
+    writing.user()
+    last = target_of(target_url)
+    with last.writing() as connection:
+        assert last.take(connection)
+        ending = threading.Timer(0.3, last.close if last.engine.dialect.name == "sqlite" else connection.invalidate)
+        ending.start()
+        assert set(catch_up(database_url, target_url).values()) == {1}
+        ending.join()
+    last.close()
 
 
 def test_a_mirror_refuses_a_log_that_lost_events_or_has_others(
