@@ -54,15 +54,19 @@ class HttpMetrics:
             buckets=LATENCY_BUCKETS,
             registry=registry,
         )
+        # By method, route and status: prometheus_client takes longer to find them than to count.
+        self._kept: dict[tuple[str, str, int], tuple[Counter, Histogram | None]] = {}
 
     def observe(self, method: str, route: str | None, status: int, seconds: float) -> None:
         """Count one request. `route` is the path with the names of its parameters, None when no route matched."""
-        if method not in _METHODS:
-            method = "other"
-        route = route or "unmatched"
-        self._requests.labels(method, route, status).inc()
-        if status != METHOD_NOT_ALLOWED:
-            self._latencies.labels(method, route).observe(seconds)
+        labels = (method if method in _METHODS else "other", route or "unmatched", status)
+        if labels not in self._kept:
+            latency = None if status == METHOD_NOT_ALLOWED else self._latencies.labels(*labels[:2])
+            self._kept[labels] = self._requests.labels(*labels), latency
+        requests, latency = self._kept[labels]
+        requests.inc()
+        if latency is not None:
+            latency.observe(seconds)
 
 
 class Counted(Collector):
