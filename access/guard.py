@@ -30,13 +30,6 @@ class Credentials(Protocol):
         """The caller. Raises Problem `unauthenticated`, `token-expired` or `auth-unavailable`."""
 
 
-class Keys(Credentials, Protocol):
-    """Finds callers by API keys."""
-
-    def known(self, text: str) -> Caller | None:
-        """The caller of a valid key that is in memory. None: `find` looks further, or says what is wrong with it."""
-
-
 @dataclass(frozen=True, slots=True)
 class Rates:
     """How much an account may do, and how often an address may fail to show who it is."""
@@ -55,7 +48,7 @@ class Guard:
 
     def __init__(
         self,
-        of_keys: Keys,
+        of_keys: Credentials,
         tokens: Credentials | None,
         hosts: Hosts,
         rates: Rates,
@@ -110,8 +103,7 @@ class Guard:
                 return Caller("loopback", "loopback", "metrics", frozenset({"metrics:read"}), kind="anyone")
             raise Problem("unauthenticated", "The request has no Authorization header.")
         if text.startswith(KEY_BEGINNING) or self._tokens is None:
-            # A call that cannot wait costs less than one that can: nearly every request takes this way.
-            return self._keys.known(text) or await self._keys.find(text)
+            return await self._keys.find(text)
         return await self._tokens.find(text)
 
     def _limit(self, connection: Connection, caller: Caller) -> None:

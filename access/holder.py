@@ -69,29 +69,21 @@ class KeyHolder:
                 await task
             await self._disconnect()
 
-    def known(self, text: str) -> Caller | None:
-        """The caller of a valid key that is in memory. None: `find` looks further, or says what is wrong with it."""
-        known = self._known.get(keys.digest(text))
-        if known is None or not known.row.is_valid(self._now()):
-            return None
-        self._used.add(known.row.id)
-        return known.caller
-
     async def find(self, text: str) -> Caller:
         """The caller whose key this is.
 
         Raises Problem `unauthenticated`; and `auth-unavailable` as long as the keys could not be read.
         """
-        if (caller := self.known(text)) is not None:
-            return caller
-        digest = keys.digest(text)
-        if digest not in self._known:
+        known = self._known.get(digest := keys.digest(text))
+        if known is None:
             if not keys.is_well_formed(text):
                 raise Problem("unauthenticated", "The API key is misspelt: its checksum is wrong.")
             await self.refresh(UNKNOWN_SECONDS_MIN)
-            if (caller := self.known(text)) is not None:
-                return caller
-        raise self._refusal(self._known.get(digest))
+            known = self._known.get(digest)
+        if known is None or not known.row.is_valid(self._now()):
+            raise self._refusal(known)
+        self._used.add(known.row.id)
+        return known.caller
 
     def _refusal(self, known: _Known | None) -> Problem:
         if known is None and not self.is_loaded:

@@ -1,7 +1,7 @@
 """The write side's cache: the states of streams, and the owners of claims.
 
-The writer holds the log's head while it uses the cache, and first drops every
-stream that another process has appended to. Missing states are loaded from a snapshot and the events behind it.
+The writer holds the log's head while it uses the cache, and first drops every stream that another process has appended
+to. Missing states are loaded from a snapshot and the events behind it.
 """
 
 from collections.abc import Callable, Container, Iterable, Iterator

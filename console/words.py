@@ -85,7 +85,7 @@ def code(text: str) -> Markup:
 
 
 def visible(value: object) -> object:
-    """A text in which characters that turn the direction of what follows are shown as their code."""
+    """The text with each character that changes the direction of text replaced by its code."""
     return value.translate(_TURNING) if isinstance(value, str) else value
 
 

@@ -145,7 +145,7 @@ class Settings(BaseSettings):
     """`1` starts on a PostgreSQL with `fsync`, `full_page_writes` or `synchronous_commit` off, which may lose in a
     crash what was answered with 201. For tests and throw-away data"""
     no_auth: bool = False
-    """`1` asks no caller for a key: everybody who reaches the port may do everything. On loopback alone"""
+    """`1` turns API keys off: every client that reaches the port may do everything. Allowed on loopback only"""
     allowed_hosts: str | None = None
     """names in the `Host` header that are served, with commas between them; loopback and the address that the
     client connected to are always served; `*` for all"""

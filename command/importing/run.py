@@ -105,8 +105,8 @@ async def import_files(
 
     `currency` is for rows that carry none. `has_read` gets the bytes read of all files and the rows done; both grow.
     `retry` takes rows that an earlier import of the same file refused. `summary` counts the rows while they are done.
-    Raises Stopped, psycopg.Error when the database
-    cannot be reached at the start, and OSError when the rejects file cannot be written.
+    Raises Stopped, psycopg.Error when the database cannot be reached at the start, and OSError when the rejects file
+    cannot be written.
     """
     settled = [Settled(each.file, 0) if retry else each for each in await _settled(database_url, paths)]
     # No bell is rung: workers look by themselves every second, and an import needs no broker.

@@ -24,9 +24,8 @@ from service.errors import OperatorError
 from service.logs import escaped
 
 EVENTS_SHOWN = 100
-FOLLOW_SECONDS = 0.2
-# While PostgreSQL is away.
-RETRY_SECONDS = 1.0
+# `--follow` looks for new events after this long, or after longer while PostgreSQL is away.
+FOLLOW_SECONDS, RETRY_SECONDS = 0.2, 1.0
 
 
 def events(

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, Playwright, sync_playwright
+from playwright.sync_api import Browser, Page, Playwright, ViewportSize, sync_playwright
 
 AXE = (Path(__file__).parent / "axe" / "axe.min.js").read_text()
-WIDE, NARROW = {"width": 1280, "height": 900}, {"width": 375, "height": 740}
+WIDE: ViewportSize = {"width": 1280, "height": 900}
+NARROW: ViewportSize = {"width": 375, "height": 740}
 # No name is resolved: a page that needed another host would show it.
 OPTIONS = ["--no-sandbox", "--disable-gpu", "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1"]
 

@@ -112,7 +112,7 @@ def test_a_page_of_another_site_starts_no_job(made: Made, browser: Browser, modu
     handler = type("Handler", (_Foreign,), {"target": base_of(made)})
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        context = browser.new_context(viewport=WIDE)  # type: ignore[arg-type]
+        context = browser.new_context(viewport=WIDE)
         page = context.new_page()
         page.goto(f"http://127.0.0.1:{server.server_address[1]}/")
         page.wait_for_url("**/console/jobs")

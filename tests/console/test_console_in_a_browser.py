@@ -32,14 +32,14 @@ def test_no_page_has_a_fault_or_an_obstacle(made: Made, browser: Browser) -> Non
     with tab(browser, base_of(made)) as it:
         for path in paths(made):
             it.page.emulate_media(color_scheme="light")
-            it.page.set_viewport_size(WIDE)  # type: ignore[arg-type]
+            it.page.set_viewport_size(WIDE)
             it.open(path)
             assert it.overflow() <= 0, path
             assert it.obstacles() == [], path
             it.page.emulate_media(color_scheme="dark")
             assert it.obstacles(*OF_COLOURS) == [], path
             # No colour depends on the width: what overlaps something here would show in light too.
-            it.page.set_viewport_size(NARROW)  # type: ignore[arg-type]
+            it.page.set_viewport_size(NARROW)
             assert it.overflow() <= 0, path
             assert it.obstacles(*OF_COLOURS, *OF_WIDTH) == [], path
             assert faults(it) == [], path

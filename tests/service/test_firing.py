@@ -140,7 +140,7 @@ def leave_for_the_morning(stack: Stack, place: Path) -> None:
 
 
 def be_slow(stack: Stack) -> None:
-    """What a mirror does that works and does not keep up."""
+    """Make the listed state of a mirror that runs, but does not keep up."""
     with psycopg.connect(stack.database_url) as connection:
         connection.execute("UPDATE mirrors.standings SET seen_at = now() WHERE target = 'mysql://slow'")
     time.sleep(0.2)
