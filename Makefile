@@ -9,7 +9,7 @@ EVERYDAY = $(if $(ALL)$(CI),,--everyday)
 VENV := .venv
 BIN := $(VENV)/bin
 
-# Each process of pytest would compile all tests anew, which takes it 8 s.
+# Where it is set, each process of pytest compiles all tests anew.
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help

@@ -17,7 +17,6 @@ class Rate:
 
     def __init__(self, name: str, per_minute: int, burst: int, clock: Callable[[], float] = monotonic) -> None:
         self.name = name
-        self._name = name.encode()
         self.per_minute = per_minute
         self._interval = MINUTE / per_minute if per_minute else 0.0
         self._tolerance = self._interval * max(0, min(burst, per_minute) - 1)
@@ -47,7 +46,7 @@ class Rate:
         """The header RateLimit: how many are left now, and in how many seconds all are."""
         used = max(0.0, self._due.get(account, 0.0) - self._clock())
         left = int((self._tolerance + self._interval - used) / self._interval) if self._interval else 0
-        return b'"%b";r=%d;t=%d' % (self._name, max(0, left), used + 0.5)
+        return f'"{self.name}";r={max(0, left)};t={used:.0f}'.encode()
 
     def _forget(self, now: float) -> None:
         self._due = {account: due for account, due in self._due.items() if due > now}

@@ -2,8 +2,8 @@
 
 import gc
 
-# With Python's own thresholds 6,000 imported orders take 16 % more CPU time, and 300,000 events that are mirrored
-# into SQLite 30 % more; a replay and a verify of them take 20 % more. An order over HTTP takes the API 60 % more.
+# Python's own thresholds cost a fold and an order over HTTP more than a tenth of their CPU time: change them here, and
+# compare `python -m bench mirror replay write` before and after.
 THRESHOLDS = (50_000, 20, 50)
 
 

@@ -40,7 +40,7 @@ _FRONT = {
 
 
 class FrontPage(BaseModel):
-    """The front page: what this service is, and where to read on."""
+    """The front page: the service, and the paths of its documentation, health and console."""
 
     model_config = shown(_FRONT)
 

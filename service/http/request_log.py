@@ -70,11 +70,14 @@ class RequestLog(logging.Handler):
     @contextlib.contextmanager
     def running(self) -> Iterator[None]:
         """Write the held lines before those of other loggers, and at the end."""
-        logging.getLogger().handlers.insert(0, self)
+        root = logging.getLogger()
+        for handler in (self, *root.handlers):  # so that this one is the first
+            root.removeHandler(handler)
+            root.addHandler(handler)
         try:
             yield
         finally:
-            logging.getLogger().removeHandler(self)
+            root.removeHandler(self)
             self.flush()
 
     def write(self, scope: Scope, route: str | None, seconds: float, seen: Observation) -> None:

@@ -1,4 +1,4 @@
-"""The three roles of docs/deploying.md are enough for what the service does, and allow no more."""
+"""The service works with the three roles of docs/deploying.md, and these roles allow nothing else."""
 
 import re
 import shutil

@@ -190,7 +190,7 @@ GUARDS = (
         ("tests/command/test_large_batches.py::test_a_batch_of_cancellations_ends_when_it_is_full",),
     ),
     Guard(
-        "a batch that fails does not fail what it has put back",
+        "a failed batch does not fail the commands that it put back into the queue",
         "command/writer.py",
         "            taken[:] = [it for it in taken if it not in aside]\n",
         "",
