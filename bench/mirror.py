@@ -156,7 +156,7 @@ def _lag(stage: Stage, options: Options, report: Report, targets: dict[str, Call
             watch.wait_for(head(service.database_url))
         service.wait_until_projected()
         with _Cpu(mirror) as idle:
-            time.sleep(IDLE_SECONDS)
+            time.sleep(IDLE_SECONDS)  # the mirror has nothing to do meanwhile
         mirror.stop()
         behind = _behind(service.database_url, before, watch.seen)
         percentiles = statistics.quantiles(behind, n=100, method="inclusive")

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
-import httpx
 import psycopg
 import pytest
 from psycopg import sql
@@ -15,6 +14,7 @@ from starlette.routing import Match, Route
 
 from console.app import PAGES
 from service.migrate import upgrade
+from tests import loopback
 from tests.access.keyed import bearing
 from tests.console import shop
 from tests.docs.walking import ROOT, Api, blocks, check, run_orders, running, steps, text_of, walk
@@ -68,14 +68,14 @@ def run(connection: psycopg.Connection, statements: list[str]) -> None:
 def ids(api: Api, key: dict[str, str]) -> dict[str, str]:
     """The id of an order, a product and a user that the README's commands made."""
     return {
-        kind: httpx.get(f"{api.url}/{kind}", headers=key).json()["data"][0]["id"]
+        kind: loopback.get(f"{api.url}/{kind}", headers=key).json()["data"][0]["id"]
         for kind in ("orders", "products", "users")
     }
 
 
 def look(api: Api, path: str, key: dict[str, str]) -> str:
     """The faults of a page; empty if there are none. The page `find` knows nothing of what it is asked, and says so."""
-    answer = httpx.get(api.url + path, headers=key)
+    answer = loopback.get(api.url + path, headers=key)
     denied = re.search("permission denied[^<]*", answer.text)
     if denied or answer.status_code in {200, 303} or "/find" in path:
         return denied.group() if denied else ""
@@ -111,7 +111,7 @@ def test_every_page_and_endpoint_of_operators_works_with_these_roles(
         refused |= {path: why for path in _operators_paths(api) if (why := look(api, path, key))}
         assert (at_first, refused) == ("", {})
         asked = {"projection": "shop", "kind": "verify", "reason": "to see"}
-        answer = httpx.post(f"{api.url}/console/jobs", data=asked, headers=key)
+        answer = loopback.post(f"{api.url}/console/jobs", data=asked, headers=key)
         assert answer.status_code == 303, answer.text
         for role in ("orders_owner", "orders_api"):
             for command in (["status"], ["jobs"], ["parked"], ["audit"], ["keys", "list"], ["events"]):
@@ -121,7 +121,7 @@ def test_every_page_and_endpoint_of_operators_works_with_these_roles(
 
 def _operators_paths(api: Api) -> list[str]:
     """The paths of the API that need no id."""
-    document = httpx.get(f"{api.url}/openapi.json").json()
+    document = loopback.get(f"{api.url}/openapi.json").json()
     return [path for path, item in document["paths"].items() if "get" in item and "{" not in path]
 
 

@@ -50,7 +50,7 @@ def hurried(rules: str) -> str:
 
 
 class Alerting:
-    """What Prometheus says about the alerts. `seen` are those that a test has waited for."""
+    """The alerts of a Prometheus. `seen` are those that a test has waited for."""
 
     def __init__(self, url: str) -> None:
         self._url = url
@@ -61,7 +61,7 @@ class Alerting:
         return {it["labels"]["alertname"] for it in answer["data"]["alerts"] if it["state"] == "firing"}
 
     def wait_for(self, *names: str, meanwhile: Callable[[], object] = lambda: time.sleep(0.2)) -> None:
-        """Wait until the alerts go off, and keep causing what causes them."""
+        """Wait until the alerts fire. Call `meanwhile` between two looks, so that their causes go on."""
         until = time.monotonic() + FIRES_WITHIN_SECONDS
         while left := set(names) - self.firing():
             assert time.monotonic() < until, f"{left} did not go off"
@@ -106,9 +106,9 @@ def held(stack: Stack, statement: str) -> Iterator[None]:
 def delay_the_worker(stack: Stack) -> None:
     stack.workers[0].signal(signal.SIGSTOP)
     register(stack)
-    time.sleep(1.5)
+    time.sleep(1.5)  # the event becomes visible only after this
     stack.workers[0].signal(signal.SIGCONT)
-    time.sleep(0.5)
+    time.sleep(0.5)  # time to catch up
 
 
 def fill_the_queue(stack: Stack) -> None:
@@ -116,7 +116,7 @@ def fill_the_queue(stack: Stack) -> None:
     with held(stack, "SELECT FROM log.head FOR UPDATE"):
         for sender in senders:
             sender.start()
-            time.sleep(0.25)
+            time.sleep(0.25)  # so that the oldest command waits while others arrive
     for sender in senders:
         sender.join()
 
@@ -143,7 +143,7 @@ def be_slow(stack: Stack) -> None:
     """Make the listed state of a mirror that runs, but does not keep up."""
     with psycopg.connect(stack.database_url) as connection:
         connection.execute("UPDATE mirrors.standings SET seen_at = now() WHERE target = 'mysql://slow'")
-    time.sleep(0.2)
+    time.sleep(0.2)  # between two looks
 
 
 @PROMETHEUS
