@@ -19,6 +19,7 @@ from contract.problems import Problem
 
 _BEARER = b"bearer "
 _READS = {"GET", "HEAD"}
+_OF_PROXIES = {b"forwarded", b"via", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto", b"x-real-ip"}
 ANYONE = Caller("anyone", "anyone", "operator", frozenset(SCOPES), kind="anyone")
 VISITOR = Caller("visitor", "visitor", "visitor", frozenset({"products:read"}), kind="anyone")
 
@@ -130,8 +131,10 @@ class Guard:
 
     @staticmethod
     def _is_local(connection: Connection) -> bool:
+        """True for a client on this machine. A proxy on it, which BEHIND_PROXY should have told of, is none."""
         address = _ip_address(_peer(connection))
-        return address is not None and address.is_loopback
+        is_forwarded = any(name in _OF_PROXIES for name, _ in connection["headers"])
+        return address is not None and address.is_loopback and not is_forwarded
 
 
 class OpenGuard:
