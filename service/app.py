@@ -222,7 +222,7 @@ def _answer_problems(app: FastAPI, prefix: str) -> None:
     @app.exception_handler(Exception)
     async def failed(request: Request, error: Exception) -> Response:
         known_as = observation_of(request.scope).request_id.decode()
-        log.error("%s %s failed (%s)", request.method, path_shown(request.scope), known_as, exc_info=error)
+        log.error("%s %s failed (%s)", request.method, path_shown(request.scope["raw_path"]), known_as, exc_info=error)
         return answer(request, Problem("internal-error", "The service failed on this request."))
 
 

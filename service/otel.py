@@ -109,7 +109,7 @@ class _Traced:
                 "http.request.method": scope["method"],
                 "http.route": route,
                 "http.response.status_code": status,
-                "url.path": path_shown(scope),
+                "url.path": path_shown(scope["raw_path"]),
                 "orders.request_id": seen.request_id.decode(),
                 "orders.command": seen.command,
                 "orders.outcome": seen.outcome,

@@ -46,7 +46,7 @@ class Observing:
             await send(message)
 
         began = time.perf_counter()
-        self._metrics.in_flight.inc()
+        self._metrics.in_flight += 1
         try:
             await self._app(scope, receive, send_observed)
         except Exception as error:
@@ -55,7 +55,7 @@ class Observing:
             response = await self._failed(Request(scope), error)
             await response(scope, receive, send_observed)
         finally:
-            self._metrics.in_flight.dec()
+            self._metrics.in_flight -= 1
             seconds = time.perf_counter() - began
             route = route_of(scope)
             self._metrics.observe(scope["method"], route, observation.status, seconds)
