@@ -227,7 +227,7 @@ FIGURES = {
         f"{waiting.WAITING_MAX:,} waiting |",
         f"read no order and at most {deciding.SMALL_READS_MAX} streams",
         f"a snapshot every {deciding.SNAPSHOT_EVERY_EVENTS} events",
-        f"at most {states.STREAMS_BYTES_MAX // states.MIB} MiB of users and products, and "
+        f"at most {states.STREAMS_BYTES_MAX // states.MIB} MiB of users and products",
         f"{states.SKUS_BYTES_MAX // states.MIB} MiB of SKUs with their products",
         f"beyond {writer.CATCH_UP_EVENTS_MAX:,} events",
         f"for {idempotency.KEPT_DAYS} days",
