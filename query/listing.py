@@ -86,7 +86,7 @@ class Listing:
         self._owner = owner
         self._weight = weight
         self._statement = lru_cache(SHAPES_MAX)(self._compiled)
-        self._sharing: Sharing[Page] = Sharing()
+        self._sharing: Sharing[None, Page] = Sharing()
 
     async def answer(self, request: Request, parameters: PageParameters, **fixed: object) -> Response:
         """The page that the request asks for; `fixed` are filters that its path sets.
@@ -112,13 +112,15 @@ class Listing:
     async def _page(self, filters: Mapping[str, object], parameters: PageParameters, start: Place | None) -> Page:
         shape, values = self._shape(filters, parameters.sort, start)
         values["limit"] = parameters.limit
-        return await self._sharing.read((shape, *values.values()), lambda: self._read(shape, values))
 
-    async def _read(self, shape: Shape, values: Mapping[str, object]) -> Page:
-        rows = await self._reads.rows(self._statement(shape), values)
-        position, parked, known, documents, more, value, id_ = rows[0]
-        last = Place(value, str(id_)) if more else None
-        return Page(position, parked, known, documents or b"", last)
+        async def read(_: object) -> Mapping[None, Page]:
+            rows = await self._reads.rows(self._statement(shape), values)
+            position, parked, known, documents, more, value, id_ = rows[0]
+            last = Place(value, str(id_)) if more else None
+            return {None: Page(position, parked, known, documents or b"", last)}
+
+        # Equal requests, so there is one item.
+        return await self._sharing.read((shape, *values.values()), None, read)
 
     def _shape(self, filters: Mapping[str, object], sort: str, start: Place | None) -> tuple[Shape, dict[str, object]]:
         values: dict[str, object] = {}
