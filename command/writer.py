@@ -149,7 +149,10 @@ class Writer:
             verdict = failure.verdict
             log.warning("a batch of %d commands failed: %s: %s", len(taken), type(verdict).__name__, verdict)
             self._counts["failed"] += len(taken)
-            self.trouble = f"the last commands failed at {self._now():%Y-%m-%dT%H:%M:%SZ}: {one_line(verdict)}"
+            # The text of any other error may quote hosts and people's values.
+            is_plain = isinstance(verdict, Unavailable | OutcomeUnknown)
+            why = one_line(verdict) if is_plain else "a fault of the service, which the log of the API describes"
+            self.trouble = f"the last commands failed at {self._now():%Y-%m-%dT%H:%M:%SZ}: {why}"
             for waiting in taken:
                 if not waiting.future.done():
                     waiting.future.set_exception(verdict)

@@ -67,6 +67,16 @@ def test_readyz_reports_failing_commands_until_one_succeeds(shop: Shop) -> None:
     assert "commands" not in ready(shop)["degraded"]
 
 
+def test_readyz_quotes_no_value_of_a_command_that_failed(shop: Shop) -> None:
+    sweep(shop.database_url)
+    with psycopg.connect(shop.database_url, autocommit=True) as connection:
+        connection.execute("ALTER TABLE log.claims ADD CHECK (claim NOT LIKE '%ada@example.org')")
+    assert shop.post("/users", json={"name": "Ada", "email": "ada@example.org"}).status_code == 500
+    reason = ready(shop)["degraded"]["commands"]
+    assert "the log of the API" in reason
+    assert "claims" not in reason
+
+
 @pytest.mark.parametrize(
     "statement",
     [
