@@ -154,6 +154,14 @@ def test_without_redis_the_service_is_ready_but_slower(database_url: str) -> Non
         assert "Redis cannot be reached, so" in answer.json()["degraded"]["bell"]
 
 
+def test_a_redis_that_wants_a_password_is_degraded_with_the_reason(database_url: str, place: Path) -> None:
+    with ValkeyServer(place) as valkey, redis.Redis.from_url(valkey.url) as client:
+        client.config_set("requirepass", "secret")
+        with served(database_url, valkey.url) as shop:
+            wait_until(lambda: "bell" in ready(shop)["degraded"], VISIBLE_SECONDS_MAX, "a Redis that is missed")
+            assert "Redis rejects the user or the password of REDIS_URL" in ready(shop)["degraded"]["bell"]
+
+
 @pytest.mark.parametrize(("setting", "reason"), [("maxmemory", "maxmemory"), ("replicaof", "read only replica")])
 def test_a_redis_that_rejects_writes_is_degraded_with_the_reason(
     database_url: str, place: Path, setting: str, reason: str
