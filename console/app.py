@@ -113,7 +113,7 @@ class Console:
         seen = observation_of(request.scope)
         seen.code = "internal-error"
         known_as = seen.request_id.decode()
-        log.error("%s %s failed (%s)", request.method, path_shown(request.scope), known_as, exc_info=error)
+        log.error("%s %s failed (%s)", request.method, path_shown(request.scope["raw_path"]), known_as, exc_info=error)
         sentence = f"The service failed on this page. The log of the API says why: look for {known_as}."
         page = self._desk.renderer.page(request, "trouble.html", 500, title="A fault", sentence=sentence)
         page.headers["X-Request-Id"] = known_as

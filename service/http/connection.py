@@ -164,7 +164,8 @@ class Connection(HttpToolsProtocol):
         ):
             return _headers_too_large()
         if fault := framing.fault(self.parser, self.headers):
-            return Problem("malformed-request", fault)
+            # Others may find another end of this request, so nothing behind it is read.
+            return Problem("malformed-request", fault, headers={"Connection": "close"})
         if no_room:
             self._shared.refused[no_room.reason] += 1
             return no_room.problem
