@@ -117,10 +117,24 @@ def _status(pid: int, name: str) -> int:
     return 0
 
 
-def _cpu_seconds(pid: int) -> float:
+def cpu_seconds_of_server(pid: int) -> float:
+    """The CPU time that a process and its children have taken, also those that have ended, in seconds."""
+    return _cpu_seconds(pid, ended_children=True) + sum(_cpu_seconds(it) for it in _pids() if _parent(it) == pid)
+
+
+def _cpu_seconds(pid: int, *, ended_children: bool = False) -> float:
     """The process's CPU time, in seconds, from /proc/<pid>/stat (proc(5)); 0 when the process is gone."""
+    ticks = _stat(pid)[11 : 15 if ended_children else 13]
+    return sum(map(int, ticks)) / os.sysconf("SC_CLK_TCK")
+
+
+def _parent(pid: int) -> int:
+    return int((_stat(pid) or ["", "-1"])[1])
+
+
+def _stat(pid: int) -> list[str]:
+    """/proc/<pid>/stat from the process's state on (proc(5)); empty when the process is gone."""
     with contextlib.suppress(OSError):
         # The command's name comes before, in parentheses, and may hold anything.
-        user, system = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]
-        return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
-    return 0.0
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return []

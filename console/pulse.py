@@ -152,7 +152,7 @@ def _of_group(group: Group, since: datetime | None) -> Finding:
     return Finding(
         "warn",
         parked(group),
-        "Their events are held back from the read tables; all other streams go on.",
+        "Events of parked streams are held back from the read tables; all other streams go on.",
         "deploy a release that can project the event, then retry; or skip the event",
         "/parked",
         since,

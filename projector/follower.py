@@ -25,7 +25,6 @@ from projector.retrying import Rounds
 from projector.session import Session
 from projector.shadow import Busy
 
-BATCH_EVENTS_MAX = 20_000
 SWEEP_SECONDS = 1.0
 # When another worker holds the checkpoint, this one looks again after this long.
 LOCKED_SECONDS = 0.02
@@ -65,7 +64,6 @@ class Follower:
         projection: Projection,
         *,
         rebuild: bool = True,
-        batch_events_max: int = BATCH_EVENTS_MAX,
         page_max: PageMax = PAGE_MAX,
         retry_seconds: float = RETRY_SECONDS,
         metrics: ProjectionMetrics | None = None,
@@ -74,7 +72,6 @@ class Follower:
         self.projection = projection
         self._database_url = database_url
         self._rebuild = rebuild
-        self._batch_events_max = batch_events_max
         self._page_max = page_max
         self._retry_seconds = retry_seconds
         self._observer = Observer(projection.name, metrics, traced)
@@ -82,7 +79,7 @@ class Follower:
         self._stopping = threading.Event()
         self._session = Session(database_url, projection, self._stopping)
         self._loop = self._new_loop()
-        self._limit = batch_events_max
+        self._limit = projection.batch_events
         self._news = threading.Event()
         self._error: str | None = None
         self._stands_by = False
@@ -233,7 +230,7 @@ class Follower:
                 raise
             progress = self._loop.project(session.connection(), self._limit)
         if progress.events:
-            self._limit = min(self._batch_events_max, self._limit * 2)
+            self._limit = min(self.projection.batch_events, self._limit * 2)
         return progress
 
     def _new_loop(self) -> Loop:

@@ -40,7 +40,8 @@ class Projection:
     `on` maps event types to handlers; all other types are not read. Instead of that, `every` handles the numbers of all
     events by minute and type, which PostgreSQL counts: it reads no data, so no event can fail it. Handlers are pure:
     they read no table and no clock. A worker rests for `rest_seconds` after it has projected some events: less work for
-    a projection that need not be current at once.
+    a projection that need not be current at once. It projects at most `batch_events` in a transaction: with more of
+    them, rows that many events add to are written less often, and readers see older rows meanwhile.
 
     In `tables` a table comes before those that refer to it. The version stands in the metadata of the tables: raise it
     there when tables or handlers change what the rows are.
@@ -50,6 +51,7 @@ class Projection:
     on: Mapping[type[Any], Handler] = field(default_factory=dict)
     every: Callable[[EventCount, Rows], None] | None = None
     rest_seconds: float = 0.0
+    batch_events: int = 20_000
 
     def __post_init__(self) -> None:
         for number, table in enumerate(self.plain_tables):

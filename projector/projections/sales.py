@@ -35,4 +35,5 @@ SALES = Projection(
     tables=(DailySales, DailyOrders),
     on={OrderPlaced: placed, OrderLinesCancelled: cancelled, OrderCancelled: cancelled},
     rest_seconds=0.5,
+    batch_events=100_000,
 )

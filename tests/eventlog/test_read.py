@@ -70,8 +70,23 @@ def test_a_page_ends_at_the_given_position(database_url: str, connection: Connec
 
 def test_a_long_page_is_in_order(database_url: str, connection: Connection) -> None:
     events = [new_event(CUP, number, StockReserved("o", 1, number)) for number in range(1, 3_001)]
-    append_events(database_url, events)
-    assert [event.version for event in read.page(connection, 0, 3_000)] == list(range(1, 3_001))
+    append_events(database_url, [*events, new_event(ADA, 1, ODD)])
+    whole = read.page(connection, 0, 3_001)
+    assert [event.position for event in whole] == list(range(1, 3_002))
+    assert [event.version for event in whole[:-1]] == list(range(1, 3_001))
+    assert read.page(connection, 7, 2_950) == whole[7:2_950]
+    assert read.page(connection, 2_950, 9_999) == whole[2_950:]
+    assert read.page(connection, 0, 3_001, ["UserRegistered"]) == whole[3_000:]
+    assert read.page(connection, 0, 3_000, ["UserRegistered"]) == []
+
+
+def test_a_long_page_with_json_that_is_none_has_all_its_events(database_url: str, connection: Connection) -> None:
+    events = [new_event(CUP, number, StockReserved("o", 1, number)) for number in range(1, 601)]
+    half_a_pair = b'{"reason":"\\ud800"}'
+    append_events(database_url, [it._replace(data=half_a_pair) if it.version == 300 else it for it in events])
+    page = read.page(connection, 0, 600)
+    assert [event.version for event in page] == list(range(1, 601))
+    assert bytes(page[299].data) == half_a_pair
 
 
 def test_a_history_is_all_events_of_a_stream(database_url: str) -> None:

@@ -94,7 +94,7 @@ def test_a_follower_that_is_far_behind_makes_the_same_tables_in_many_small_pages
     writing: Writing, other: Connection, database_url: str
 ) -> None:
     writing.history(orders=60)
-    with_pages_of_five = Follower(database_url, SHOP, batch_events_max=20, page_max=PageMax(events=5))
+    with_pages_of_five = Follower(database_url, replace(SHOP, batch_events=20), page_max=PageMax(events=5))
     assert with_pages_of_five.catch_up().events == head(other)
     with_pages_of_five.close()
     assert verify(database_url, SHOP, lambda _: None).differences == []
@@ -104,7 +104,7 @@ def test_a_server_that_is_too_slow_for_a_batch_gets_smaller_ones(
     writing: Writing, other: Connection, database_url: str
 ) -> None:
     writing.history(orders=60)
-    slow = Follower(database_url, SHOP, batch_events_max=20)
+    slow = Follower(database_url, replace(SHOP, batch_events=20))
     on_moving_the_checkpoint(
         other,
         "IF NEW.position > OLD.position + 5 THEN PERFORM pg_terminate_backend(pg_backend_pid()); END IF; RETURN NEW;",
