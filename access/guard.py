@@ -19,6 +19,7 @@ from contract.problems import Problem
 
 _BEARER = b"bearer "
 _READS = {"GET", "HEAD"}
+_OF_PROXIES = {b"forwarded", b"via", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto", b"x-real-ip"}
 ANYONE = Caller("anyone", "anyone", "operator", frozenset(SCOPES), kind="anyone")
 VISITOR = Caller("visitor", "visitor", "visitor", frozenset({"products:read"}), kind="anyone")
 
@@ -130,8 +131,10 @@ class Guard:
 
     @staticmethod
     def _is_local(connection: Connection) -> bool:
+        """True for a client on this machine. A proxy on it, which BEHIND_PROXY should have told of, is none."""
         address = _ip_address(_peer(connection))
-        return address is not None and address.is_loopback
+        is_forwarded = any(name in _OF_PROXIES for name, _ in connection["headers"])
+        return address is not None and address.is_loopback and not is_forwarded
 
 
 class OpenGuard:
@@ -185,11 +188,14 @@ def _has_credentials(connection: Connection) -> bool:
 
 def _credentials(headers: Iterable[tuple[bytes, bytes]]) -> str | None:
     """The Authorization header's credentials. Raises Problem `unauthenticated` for two of them, or another scheme."""
-    found = [value for name, value in headers if name == b"authorization"]
-    if not found:
+    found: bytes | None = None
+    for name, value in headers:
+        if name == b"authorization":
+            if found is not None:
+                raise Problem("unauthenticated", "Authorization came more than once.")
+            found = value
+    if found is None:
         return None
-    if len(found) > 1:
-        raise Problem("unauthenticated", f"Authorization came {len(found)} times.")
-    if found[0][: len(_BEARER)].lower() != _BEARER:
+    if found[: len(_BEARER)].lower() != _BEARER:
         raise Problem("unauthenticated", "The Authorization header is not `Bearer <key>`.")
-    return found[0][len(_BEARER) :].strip().decode("latin-1")
+    return found[len(_BEARER) :].strip().decode("latin-1")

@@ -81,7 +81,7 @@ class IssuerKeys:
                     url = self._jwks_url or await self._discovered(client)
                     self._keys = _usable(await _document(client, url))
                     self._fetched_at = self._clock()
-            except (httpx.HTTPError, httpx.InvalidURL, TimeoutError, ValueError) as error:
+            except Exception as error:  # noqa: BLE001 - the next fetch must come, whatever the issuer answers
                 log.warning("the keys of the token issuer cannot be fetched: %s: %s", type(error).__name__, error)
 
     async def _discovered(self, client: httpx.AsyncClient) -> str:
@@ -100,16 +100,17 @@ class IssuerKeys:
 
 
 async def _document(client: httpx.AsyncClient, url: str) -> dict[str, Any]:
-    """A JSON object. Raises httpx.HTTPError and ValueError."""
+    """A JSON object. Raises httpx.HTTPError, ValueError and RecursionError."""
     body = b""
-    async with client.stream("GET", url, follow_redirects=False) as answer:
+    plain = {"Accept-Encoding": "identity"}  # a compressed answer could be far larger than the limit
+    async with client.stream("GET", url, headers=plain, follow_redirects=False) as answer:
         if answer.status_code != 200:
             raise ValueError(f"it answered {answer.status_code}")
-        async for part in answer.aiter_bytes():
+        async for part in answer.aiter_raw():
             body += part
             if len(body) > DOCUMENT_BYTES_MAX:
                 raise ValueError(f"it answered more than {DOCUMENT_BYTES_MAX} bytes")
-    return msgspec.json.decode(body, type=dict[str, Any])  # its errors are ValueErrors
+    return msgspec.json.decode(body, type=dict[str, Any])
 
 
 def _usable(document: dict[str, Any]) -> dict[str, IssuerKey]:
@@ -120,7 +121,7 @@ def _usable(document: dict[str, Any]) -> dict[str, IssuerKey]:
         kid = one.get("kid") if isinstance(one, dict) else None
         if not isinstance(kid, str) or one.get("kty") == "oct" or one.get("use", "sig") != "sig":
             continue
-        with contextlib.suppress(jwt.PyJWTError, ValueError, TypeError, KeyError):
+        with contextlib.suppress(Exception):  # PyJWT raises many kinds of errors for keys that it cannot read
             key = jwt.PyJWK(one).key
             if one.get("kty") != "RSA" or key.key_size >= RSA_BITS_MIN:
                 found[kid] = IssuerKey(key, one.get("alg"))

@@ -23,6 +23,7 @@ class Rate:
         self._clock = clock
         self._due: dict[str, float] = {}  # when the account would have used nothing, had it kept to the rate
         self.policy = f'"{name}";q={per_minute};w=60'.encode()
+        self._shown = f'"{name}";r=%d;t=%.0f'.encode()
 
     def take(self, account: str) -> float:
         """Count one. Returns the seconds to wait until the next one is allowed; then this one does not count. 0: go."""
@@ -46,7 +47,7 @@ class Rate:
         """The header RateLimit: how many are left now, and in how many seconds all are."""
         used = max(0.0, self._due.get(account, 0.0) - self._clock())
         left = int((self._tolerance + self._interval - used) / self._interval) if self._interval else 0
-        return f'"{self.name}";r={max(0, left)};t={used:.0f}'.encode()
+        return self._shown % (max(0, left), used)
 
     def _forget(self, now: float) -> None:
         self._due = {account: due for account, due in self._due.items() if due > now}

@@ -101,14 +101,14 @@ class Tokens:
                 leeway=LEEWAY_SECONDS,
                 options={"require": ["exp", "iss", "aud", "sub"]},
             )
+            until = min(float(claims["exp"]) + LEEWAY_SECONDS, time() + CACHED_SECONDS_MAX)
         except jwt.ExpiredSignatureError:
             raise Problem("token-expired", "The token has expired.") from None
-        except (jwt.PyJWTError, ValueError, TypeError):
+        except (jwt.PyJWTError, ValueError, TypeError, OverflowError):
             raise _invalid("The token is not valid.") from None
         subject = claims["sub"]
         if not isinstance(subject, str) or not 1 <= len(subject) <= SUBJECT_LENGTH_MAX or not subject.isprintable():
             raise _invalid("The token's subject cannot be used.")
-        until = min(float(claims["exp"]) + LEEWAY_SECONDS, time() + CACHED_SECONDS_MAX)
         return _Verified(subject, self._role(claims), until)
 
     def _head(self, text: str) -> tuple[str, str]:

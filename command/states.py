@@ -7,6 +7,7 @@ to. Missing states are loaded from a snapshot and the events behind it.
 from collections.abc import Callable, Container, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from sys import getsizeof
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import msgspec
@@ -24,9 +25,12 @@ from eventlog import read
 from eventlog.codec import Codec, UnreadableEvent
 from eventlog.read import PastEvent
 
-# Streams kept from one batch to the next: about 500 bytes each.
-STREAMS_MAX = 50_000
-SKUS_MAX = 200_000
+MIB = 1024**2
+# Kept from one batch to the next: about 30,000 users and products with short names, and 70,000 SKUs.
+STREAMS_BYTES_MAX = 32 * MIB
+SKUS_BYTES_MAX = 32 * MIB
+# Of an entry, beside its texts: the objects that hold it, and its places in the dictionary.
+_ENTRY_BYTES = 400
 # A batch reads so many events behind a snapshot: twice as many as there usually are at most, as two releases that run
 # side by side share the writing of snapshots. A stream with more is loaded outside the batch (command/loading.py).
 TAIL_EVENTS_MAX = 64
@@ -93,16 +97,57 @@ def shape_of(stream: str) -> int:
     return KINDS[split(stream)[0]].shape
 
 
+class Cache(dict[str, Any]):
+    """States of streams, or owners of claims, by name; it counts how many bytes they take, roughly.
+
+    Entries are added by `put` and dropped by `drop`.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bytes = 0
+        self._sizes: dict[str, int] = {}
+
+    def put(self, key: str, value: Entity[Any] | str | None) -> None:
+        size = _bytes_of(key, value)
+        self.bytes += size - self._sizes.get(key, 0)
+        self._sizes[key] = size
+        self[key] = value
+
+    def drop(self, key: str) -> None:
+        if key in self:
+            del self[key]
+            self.bytes -= self._sizes.pop(key)
+
+    def clear(self) -> None:
+        super().clear()
+        self._sizes.clear()
+        self.bytes = 0
+
+    def trim(self, bytes_max: int) -> None:
+        """If the entries take more bytes than that, drop the oldest, down to nine tenths of it."""
+        if self.bytes > bytes_max:
+            for key in list(self):
+                self.drop(key)
+                if self.bytes <= bytes_max * 9 // 10:
+                    break
+
+
+def _bytes_of(key: str, value: Entity[Any] | str | None) -> int:
+    fields = msgspec.structs.astuple(value.state) if isinstance(value, Entity) else (value,)
+    return _ENTRY_BYTES + sum(map(getsizeof, (key, *fields)))
+
+
 class States:
     """The states and claims at the log's `position`."""
 
     def __init__(self, codec: Codec) -> None:
         self.position = 0
         self._codec = codec
-        self._streams: dict[str, Entity[Any] | None] = {}
+        self._streams = Cache()
         # Why streams cannot be used in this batch.
         self._unreadable: dict[str, UnreadableEvent | NotLoaded] = {}
-        self._claims: dict[str, str | None] = {}
+        self._claims = Cache()
         # States that are dropped after the batch.
         self._passing: list[str] = []
 
@@ -126,21 +171,24 @@ class States:
         """Raises NotLoaded, or UnreadableEvent for a stream that cannot be read: it takes no commands until it can."""
         if stream in self._unreadable:
             raise self._unreadable[stream]
-        return self._streams[stream]
+        entity: Entity[Any] | None = self._streams[stream]
+        return entity
 
     def version(self, stream: str) -> int:
-        entity = self._streams.get(stream)
+        entity: Entity[Any] | None = self._streams.get(stream)
         return entity.version if entity else 0
 
     def owner(self, claim: str) -> str | None:
-        return self._claims[claim]
+        owner: str | None = self._claims[claim]
+        return owner
 
     def evolve(self, stream: str, event: object, at: str) -> Entity[Any]:
         """The stream's state after one more event, which is thereby what everybody sees."""
         name, entity_id = split(stream)
         kind = KINDS[name]
         version, state = self._streams.get(stream) or (0, None)
-        after = self._streams[stream] = Entity(version + 1, kind.evolve(entity_id, state, event, at))
+        after = Entity(version + 1, kind.evolve(entity_id, state, event, at))
+        self._streams.put(stream, after)
         if not kind.kept:
             self._passing.append(stream)
         return after
@@ -153,16 +201,17 @@ class States:
             yield
         finally:
             self.forget(streams)
-            self._streams |= before
+            for stream, entity in before.items():
+                self._streams.put(stream, entity)
 
     def set_owner(self, claim: str, stream: str | None) -> None:
-        self._claims[claim] = stream
+        self._claims.put(claim, stream)
         self._passing.append(claim)
 
     def forget(self, streams: Iterable[str]) -> None:
         """Drop streams that another process has changed."""
         for stream in streams:
-            self._streams.pop(stream, None)
+            self._streams.drop(stream)
 
     def clear(self) -> None:
         """Drop everything: after a batch that failed, or whose outcome is unknown."""
@@ -172,12 +221,12 @@ class States:
     def trim(self) -> None:
         """Keep only what the next batch is likely to want, within bounds."""
         for key in self._passing:
-            self._streams.pop(key, None)
-            self._claims.pop(key, None)
+            self._streams.drop(key)
+            self._claims.drop(key)
         self._passing.clear()
         self._unreadable.clear()
-        _drop_oldest(self._streams, STREAMS_MAX)
-        _drop_oldest(self._claims, SKUS_MAX)
+        self._streams.trim(STREAMS_BYTES_MAX)
+        self._claims.trim(SKUS_BYTES_MAX)
 
     async def load(self, connection: AsyncConnection, keys: Iterable[str], loading: Container[str] = ()) -> int:
         """Load the streams and claims `keys`, but for streams in `loading`, which the loader still reads.
@@ -190,7 +239,8 @@ class States:
         streams = {key: shape_of(key) for key in keys if ":" not in key and key not in loading}
         if claims:
             found = await read.claims(connection, claims)
-            self._claims.update((claim, found.get(claim)) for claim in claims)
+            for claim in claims:
+                self._claims.put(claim, found.get(claim))
             # A SKU is never given up, so who has one can be kept; of all else another process may make something new.
             self._passing += [claim for claim in claims if claim not in found or not claim.startswith("sku:")]
         if streams:
@@ -201,7 +251,7 @@ class States:
                 if history:
                     bytes_read += len(history.state or "") + sum([len(event.data) for event in history.events])
                 try:
-                    self._streams[stream] = self._entity_of(stream, history) if history else None
+                    self._streams.put(stream, self._entity_of(stream, history) if history else None)
                 except NotLoaded as error:
                     self._unreadable[stream] = error
                 except Exception as error:  # noqa: BLE001 - whatever is wrong with a stream, others are not to suffer
@@ -237,10 +287,3 @@ def fold(codec: Codec, stream: str, base: Entity[Any], events: Iterable[PastEven
             raise UnreadableEvent(f"{past.type} does not belong into such a stream")
         version = past.version
     return Entity(version, state)
-
-
-def _drop_oldest(known: dict[str, Any], most: int) -> None:
-    """Dictionaries keep their order, so the first keys are those that came first."""
-    if len(known) > most:
-        for key in list(known)[: len(known) - most]:
-            del known[key]

@@ -80,3 +80,12 @@ class OutcomeUnknown(Exception):
 def one_line(error: Exception) -> str:
     """The first sentence of an error, without a full stop."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+
+
+def public_reason(error: Exception) -> str:
+    """Why a batch failed, in words that every caller may read. Only our own errors are quoted.
+
+    PostgreSQL's text of another error may quote hosts and people's values.
+    """
+    is_ours = isinstance(error, Unavailable | OutcomeUnknown)
+    return one_line(error) if is_ours else "a fault of the service, which the log of the API describes"

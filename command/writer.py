@@ -22,7 +22,7 @@ from command.filling import fill
 from command.loading import Loader
 from command.metrics import WriterMetrics
 from command.states import States
-from command.submission import Answer, OutcomeUnknown, Submission, Unavailable, one_line
+from command.submission import Answer, OutcomeUnknown, Submission, Unavailable, public_reason
 from command.waiting import WAITING_SECONDS_MAX, Queue, Waiting
 from database.deadline import hung_up_after
 from eventlog import append, connecting, failures
@@ -149,7 +149,7 @@ class Writer:
             verdict = failure.verdict
             log.warning("a batch of %d commands failed: %s: %s", len(taken), type(verdict).__name__, verdict)
             self._counts["failed"] += len(taken)
-            self.trouble = f"the last commands failed at {self._now():%Y-%m-%dT%H:%M:%SZ}: {one_line(verdict)}"
+            self.trouble = f"the last commands failed at {self._now():%Y-%m-%dT%H:%M:%SZ}: {public_reason(verdict)}"
             for waiting in taken:
                 if not waiting.future.done():
                     waiting.future.set_exception(verdict)

@@ -1,14 +1,15 @@
 """The console as an application of its own, which the service mounts at /console."""
 
+import logging
 from collections.abc import Callable
 from urllib.parse import parse_qsl
 
-from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
+from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Match, Route
+from starlette.routing import Match, Route, Router
 from starlette.types import Receive, Scope, Send
 
 from access.hosts import is_of_another_site
@@ -20,6 +21,7 @@ from console.parts import Parts
 from console.pulse import Heart
 from console.rendering import Renderer
 from console.static import static
+from contract.observation import observation_of, path_shown
 
 PATH = "/console"
 
@@ -28,6 +30,8 @@ FORM_BYTES_MAX = 64 * 1024
 _TITLES = {400: "Not understood", 403: "Not allowed", 404: "Not found", 409: "It has changed"}
 
 Page = Callable[[Desk, Request], Response]
+
+log = logging.getLogger(__name__)
 
 # Every page is a plain function that runs in a thread: neither a statement nor a long page holds up the event loop.
 PAGES: dict[str, Page] = {
@@ -77,20 +81,24 @@ class Console:
             Route("/sign-in", self._sign_in, methods=["POST"]),
             Route("/sign-out", self._sign_out, methods=["POST"]),
         ]
-        self._app = Starlette(
-            routes=self._open + routes, exception_handlers={Unanswered: self._unanswered, HTTPException: self._refused}
-        )
+        self._router = Router(self._open + routes)
+        handlers = {Unanswered: self._unanswered, HTTPException: self._refused, Exception: self._failed}
+        # Starlette's own stack would answer a fault with plain text, and raise it again.
+        self._app = ExceptionMiddleware(self._admitted, handlers)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._app(scope, receive, send)
+
+    async def _admitted(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
         answer: Response | None = None
         if request.method == "POST" and is_of_another_site(scope):
-            answer = await self._refused(request, HTTPException(403, "Another site sent this form."))
-        elif (token := _token_of_link(request)) is not None:
+            raise HTTPException(403, "Another site sent this form.")
+        if (token := _token_of_link(request)) is not None:
             answer = await self._gate.sign_in_by_link(request, token)
         elif all(route.matches(scope)[0] != Match.FULL for route in self._open):
             answer = await self._gate.refusal(request)
-        await (answer or self._app)(scope, receive, send)
+        await (answer or self._router)(scope, receive, send)
 
     async def _sign_in(self, request: Request) -> Response:
         return await self._gate.sign_in(request, (await _form(request)).get("key", ""))
@@ -100,6 +108,16 @@ class Console:
 
     async def _unanswered(self, request: Request, error: Exception) -> Response:
         return self._desk.renderer.page(request, "trouble.html", 503, title="No answer", sentence=str(error))
+
+    async def _failed(self, request: Request, error: Exception) -> Response:
+        seen = observation_of(request.scope)
+        seen.code = "internal-error"
+        known_as = seen.request_id.decode()
+        log.error("%s %s failed (%s)", request.method, path_shown(request.scope["raw_path"]), known_as, exc_info=error)
+        sentence = f"The service failed on this page. The log of the API says why: look for {known_as}."
+        page = self._desk.renderer.page(request, "trouble.html", 500, title="A fault", sentence=sentence)
+        page.headers["X-Request-Id"] = known_as
+        return page
 
     async def _refused(self, request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)

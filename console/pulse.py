@@ -47,13 +47,14 @@ _OF_CONDITION = {
 
 
 class Pulse(NamedTuple):
-    """How the service is. `status` is None while the database does not answer."""
+    """How the service is. `status` is None while the database does not answer; `unanswered` then says why."""
 
     status: Status | None
     findings: list[Finding]
     parked: int
     workers: Sequence[str] | None
     oldest_transaction: float | None
+    unanswered: str
 
     @property
     def level(self) -> str:
@@ -121,7 +122,7 @@ class Heart:
         # The causes of parked streams are listed below.
         findings += [_of_condition("warn", name, reason) for name, reason in degraded.items() if name != "projector"]
         workers = self._parts.workers()
-        found, parked, oldest = None, 0, None
+        found, parked, oldest, unanswered = None, 0, None, ""
         try:
             with self._database.connection() as connection:
                 found = status(connection, self._parts.projections)
@@ -137,10 +138,11 @@ class Heart:
                     self._checked_at = time.monotonic()
                 findings += self._checked
         except Unanswered as error:
+            unanswered = str(error)
             if not any(it.level == "bad" for it in findings):
-                findings.append(Finding("bad", str(error).rstrip("."), *_OF_CONDITION["database"]))
+                findings.append(Finding("bad", unanswered.rstrip("."), *_OF_CONDITION["database"]))
         findings.sort(key=lambda it: it.level != "bad")
-        return Pulse(found, findings, parked, workers, oldest)
+        return Pulse(found, findings, parked, workers, oldest, unanswered)
 
 
 def _of_condition(level: str, name: str, reason: str) -> Finding:
@@ -152,7 +154,7 @@ def _of_group(group: Group, since: datetime | None) -> Finding:
     return Finding(
         "warn",
         parked(group),
-        "Their events are held back from the read tables; all other streams go on.",
+        "Events of parked streams are held back from the read tables; all other streams go on.",
         "deploy a release that can project the event, then retry; or skip the event",
         "/parked",
         since,

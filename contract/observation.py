@@ -50,7 +50,7 @@ def route_of(scope: Scope) -> str | None:
     return getattr(scope.get("route"), "path", None)
 
 
-def path_shown(scope: Scope) -> str:
+def path_shown(raw_path: bytes) -> str:
     """The path for log lines and traces: percent-encoded, so that it cannot break a line, and without API keys."""
-    path = _API_KEY.sub(b"(API key)", scope["raw_path"])
+    path = _API_KEY.sub(b"(API key)", raw_path)
     return path[:PATH_BYTES_MAX].decode("ascii", "backslashreplace")

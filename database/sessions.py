@@ -22,7 +22,8 @@ from database.deadline import hung_up_after
 CONNECT_SECONDS_MAX = 5
 HOST_SECONDS_MAX = 2  # for the API's writer, which has to answer a client in time
 SERVER_VERSION_MIN = 18
-# It must be right from the first statement on; every server and pooler takes this startup parameter.
+# It must be right from the first statement on; every server and pooler takes this startup parameter. The other settings
+# are set later, and this one again, because an event trigger on login may have changed it.
 ENCODING = "UTF8"
 
 # Not here, because the operator decides: synchronous_commit (service/health/durability.py refuses `off`),
@@ -31,6 +32,7 @@ _SETTINGS = {
     # The formats of values in both directions.
     "array_nulls": "on",
     "bytea_output": "hex",
+    "client_encoding": ENCODING,
     "datestyle": "ISO, YMD",
     "extra_float_digits": "1",
     "intervalstyle": "postgres",

@@ -43,8 +43,8 @@ SELECT FROM log.events WHERE stream = %s AND version = %s AND metadata::text = %
 """
 
 
-# A plain warning, beside a COMMIT that is reported as done. Nothing else that appends gives one.
-CANCELLED_WAIT = "01000"
+# The function of PostgreSQL (replication/syncrep.c) that warns beside a COMMIT. Triggers' warnings have its SQLSTATE too.
+WAITS_FOR_STANDBY = "SyncRepWaitForLSN"
 
 
 async def take_head(
@@ -89,10 +89,10 @@ async def append(connection: AsyncConnection, batch: Batch) -> None:
     When this returns, all of it is durable. It is one round trip: PostgreSQL skips the COMMIT when a statement before
     it failed. Raises psycopg.Error and Unreplicated. After a lost connection, ask `landed`.
     """
-    warnings: list[str | None] = []
+    reported_by: list[str | None] = []
 
     def hear(warning: Diagnostic) -> None:
-        warnings.append(warning.sqlstate)  # gone when this returns
+        reported_by.append(warning.source_function)  # gone when this returns
 
     connection.add_notice_handler(hear)
     try:
@@ -102,7 +102,7 @@ async def append(connection: AsyncConnection, batch: Batch) -> None:
             await connection.execute(b"COMMIT")
     finally:
         connection.remove_notice_handler(hear)
-    if CANCELLED_WAIT in warnings:
+    if WAITS_FOR_STANDBY in reported_by:
         raise Unreplicated("the wait of the commit for its standby was cancelled")
 
 

@@ -155,6 +155,8 @@ class Bell:
                 self.listeners = None
                 # Anybody may ask /readyz. A reply names the reason; the text of a failed connection names hosts.
                 what = f"rejects writes ({error})" if isinstance(error, redis.ResponseError) else "cannot be reached"
+                if isinstance(error, redis.AuthenticationError):
+                    what = "rejects the user or the password of REDIS_URL"
                 self.trouble = f"Redis {what}, so a projector hears of news only when it looks itself"
                 log.warning("the bell cannot ring, the projector will look by itself: %s", error)
                 self._stopping.wait(PAUSE_AFTER_ERROR_SECONDS)

@@ -10,6 +10,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 
 from contract.callers import NOBODYS_ID, caller_of
 from query.database import Reads, Statement
+from query.filters import Filter, Through, ranges
 from query.paging import Place, Sort, cursor_of, place_of, tie
 from query.parameters import PAGE_LENGTH_MAX, PageParameters
 from query.parked import PARKED, absent, any_parked, is_parked
@@ -27,31 +28,6 @@ SHAPES_MAX = 512
 PAGE_WEIGHT_MAX = 4_000
 # The window of a row and of those before it; one for all columns, so that PostgreSQL passes over the rows once.
 _SO_FAR = (None, 0)
-
-
-class Through(NamedTuple):
-    """Another table, whose index finds the rows of a filter in the order of a sort.
-
-    `condition` is the filter on that table; `column` has the values of the sort called `sort`, and `id` the row's id.
-    It serves the filter alone, or beside ranges of the sort's column.
-    """
-
-    condition: sa.ColumnElement[bool]
-    sort: str
-    column: sa.ColumnElement[Any]
-    id: sa.ColumnElement[Any]
-
-
-class Filter(NamedTuple):
-    """A filter: its condition, or one for each value where the value decides which index serves.
-
-    `ordered`: the sorts in whose order an index finds the rows of this filter, whatever the value. With another sort,
-    or beside another filter, the best plan depends on the values, and PostgreSQL plans with them each time.
-    """
-
-    condition: sa.ColumnElement[bool] | Mapping[Any, sa.ColumnElement[bool]]
-    ordered: frozenset[str] = frozenset()
-    through: Through | None = None
 
 
 class Shape(NamedTuple):
@@ -110,7 +86,7 @@ class Listing:
         self._owner = owner
         self._weight = weight
         self._statement = lru_cache(SHAPES_MAX)(self._compiled)
-        self._sharing: Sharing[Page] = Sharing()
+        self._sharing: Sharing[None, Page] = Sharing()
 
     async def answer(self, request: Request, parameters: PageParameters, **fixed: object) -> Response:
         """The page that the request asks for; `fixed` are filters that its path sets.
@@ -136,13 +112,15 @@ class Listing:
     async def _page(self, filters: Mapping[str, object], parameters: PageParameters, start: Place | None) -> Page:
         shape, values = self._shape(filters, parameters.sort, start)
         values["limit"] = parameters.limit
-        return await self._sharing.read((shape, *values.values()), lambda: self._read(shape, values))
 
-    async def _read(self, shape: Shape, values: Mapping[str, object]) -> Page:
-        rows = await self._reads.rows(self._statement(shape), values)
-        position, parked, known, documents, more, value, id_ = rows[0]
-        last = Place(value, str(id_)) if more else None
-        return Page(position, parked, known, documents or b"", last)
+        async def read(_: object) -> Mapping[None, Page]:
+            rows = await self._reads.rows(self._statement(shape), values)
+            position, parked, known, documents, more, value, id_ = rows[0]
+            last = Place(value, str(id_)) if more else None
+            return {None: Page(position, parked, known, documents or b"", last)}
+
+        # Equal requests, so there is one item.
+        return await self._sharing.read((shape, *values.values()), None, read)
 
     def _shape(self, filters: Mapping[str, object], sort: str, start: Place | None) -> tuple[Shape, dict[str, object]]:
         values: dict[str, object] = {}
@@ -202,31 +180,43 @@ class Listing:
         if through is not None:
             return self._rows_through(shape, through)
         table, column = self._table, self._column(shape)
-        conditions = (self._condition(name, value) for name, value in shape.filters)
-        rows = sa.select(table).where(self._visible, *conditions, *_behind_start(shape, column, table.c.id))
+        conditions = [self._condition(name, value) for name, value in shape.filters]
+        conditions += _behind_start(shape, column, table.c.id)
+        rows = sa.select(table).where(self._visible, *conditions)
+        sort = shape.sort.removeprefix("-")
+        apart = [it for it in (self._filters[name] for name, _ in shape.filters) if it.apart and sort not in it.ordered]
+        if apart:
+            rows = _found_first(rows, table, apart[0].through if len(apart) == 1 else None)
         # The inner limit is a number that the planner sees, so that it plans for a page and not for a tenth of the
         # table; the outer one is how many rows are really read.
-        most = rows.order_by(*_order(shape, column, table.c.id)).limit(sa.literal_column(str(PAGE_LENGTH_MAX + 1)))
+        by = rows.selected_columns
+        most = rows.order_by(*_order(shape, by[column.key], by.id)).limit(sa.literal_column(str(PAGE_LENGTH_MAX + 1)))
         return sa.select(most.subquery("most"))
 
     def _rows_through(self, shape: Shape, through: Through) -> sa.Select[*tuple[object, ...]]:
         bounds = ranges(through.column)
         conditions: list[Any] = [bounds[name].condition for name, _ in shape.filters if name in bounds]
         conditions += _behind_start(shape, through.column, through.id)
+        others = [self._condition(name, value) for name, value in self._beside(shape, through)]
         page: sa.ColumnElement[int] = sa.literal_column(str(PAGE_LENGTH_MAX + 1))
         found = sa.select(through.column.label("value"), through.id.label("id")).distinct()
+        if others:
+            found = found.join(self._table, self._table.c.id == through.id).where(*others)
         found = found.where(through.condition, *conditions).order_by(*_order(shape, through.column, through.id))
         wanted = found.limit(page).subquery("wanted")
         rows = sa.select(self._table).join(wanted, self._table.c.id == wanted.c.id)
         return sa.select(rows.order_by(*_order(shape, wanted.c.value, wanted.c.id)).limit(page).subquery("most"))
 
     def _through(self, shape: Shape) -> Through | None:
-        """The table that serves the filters of a shape in its order, if there is one."""
+        """The table that serves a filter of the shape in its order, if there is one."""
         sort = shape.sort.removeprefix("-")
-        bounds = ranges(self._column(shape))
-        others = [self._filters[name].through for name, _ in shape.filters if name not in bounds]
-        through = others[0] if len(others) == 1 else None
-        return through if through is not None and through.sort == sort else None
+        found = (self._filters[name].through for name, _ in shape.filters)
+        return next((through for through in found if through is not None and through.sort == sort), None)
+
+    def _beside(self, shape: Shape, through: Through) -> list[tuple[str, object]]:
+        """The filters that the other table does not serve."""
+        served = ranges(through.column)
+        return [it for it in shape.filters if it[0] not in served and self._filters[it[0]].through is not through]
 
     def _column(self, shape: Shape) -> sa.Column[Any]:
         return self._sorts[shape.sort.removeprefix("-")].column
@@ -240,11 +230,23 @@ class Listing:
 
         PostgreSQL then plans once. Planned each time, a page of 25 orders takes 2.4 times PostgreSQL's CPU time.
         """
-        if self._through(shape) is not None:
-            return True
+        if (through := self._through(shape)) is not None:
+            return not self._beside(shape, through)
         columns = {name.partition("__")[0] for name, _ in shape.filters}
         sort = shape.sort.removeprefix("-")
         return len(columns) <= 1 and all(sort in self._filters[name].ordered for name, _ in shape.filters)
+
+
+def _found_first(rows: sa.Select[Any], table: sa.Table, through: Through | None) -> sa.Select[Any]:
+    """The same rows, but PostgreSQL must find all of them before it sorts: OFFSET hides the index of the sort.
+
+    The rows that another table finds are looked up by their ids; else PostgreSQL might read the whole listed table.
+    """
+    if through is None:
+        return sa.select(rows.offset(sa.literal_column("0")).subquery("found"))
+    ids = sa.select(through.id.label("id")).where(through.condition).distinct().subquery("ids")
+    found = rows.where(table.c.id == ids.c.id).offset(sa.literal_column("0")).lateral("found")
+    return sa.select(found).select_from(ids.join(found, sa.true()))
 
 
 def _order(shape: Shape, column: sa.ColumnElement[Any], id_: sa.ColumnElement[Any]) -> list[sa.ColumnElement[Any]]:
@@ -265,19 +267,3 @@ def _behind_start(
 def _of_last(value: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
     """The value in the last row that is aggregated."""
     return sa.func.array_agg(value, type_=ARRAY(value.type))[sa.func.count()]
-
-
-def ranges(column: sa.ColumnElement[Any]) -> dict[str, Filter]:
-    """The filters `<column>[gte]`, `[gt]`, `[lte]` and `[lt]`, by field name."""
-    name = str(column.key)
-
-    def bound(kind: str) -> sa.ColumnElement[Any]:
-        return sa.bindparam(f"{name}__{kind}", type_=column.type)
-
-    ordered = frozenset({name})
-    return {
-        f"{name}__gte": Filter(column >= bound("gte"), ordered),
-        f"{name}__gt": Filter(column > bound("gt"), ordered),
-        f"{name}__lte": Filter(column <= bound("lte"), ordered),
-        f"{name}__lt": Filter(column < bound("lt"), ordered),
-    }

@@ -1,6 +1,6 @@
 """Reading one resource by its id; look-ups that arrive while one is in flight are joined into one query."""
 
-import asyncio
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
@@ -9,12 +9,13 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from contract.callers import NOBODYS_ID, Viewer
 from query.database import Reads, Statement
 from query.parked import kind_of, parked_among
+from query.sharing import Sharing
 from query.statements import beside_checkpoint, compiled, digest_of, is_current
 from query.views import JsonText, as_bytes
 from readmodel.base import checkpoint_of
 
-# Bounds how long one query takes; at 64 open connections the average is far below.
-IDS_A_QUERY_MAX = 256
+# The id of a resource, and the user for whom it is asked; None: for everyone.
+Asked = tuple[str, str | None]
 
 
 class Found(NamedTuple):
@@ -33,18 +34,8 @@ class Found(NamedTuple):
     owner: str | None = None
 
 
-class _Asked(NamedTuple):
-    """An id that waits for a query, and for which users it is asked; None among them: for everyone."""
-
-    future: asyncio.Future[Found]
-    users: set[str | None]
-
-
 class Lookup:
-    """Looks resources of one kind up. `owner` is the column of the user to whom one belongs; None: to everybody.
-
-    Alone a look-up goes at once; what arrives meanwhile goes together, next.
-    """
+    """Looks resources of one kind up. `owner` is the column of the user to whom one belongs; None: to everybody."""
 
     def __init__(
         self,
@@ -59,8 +50,7 @@ class Lookup:
         self._shape = digest_of(view, table.metadata)
         self._is_owned = owner is not None
         self.kind = kind_of(table)
-        self._waiting: dict[str, _Asked] = {}
-        self._flight: asyncio.Task[None] | None = None
+        self._sharing: Sharing[Asked, Found] = Sharing()
 
     async def find(self, id_: str, viewer: Viewer) -> Found:
         """The resource with this id (a UUID in lower case), read after the call. Raises Problem `unavailable`.
@@ -68,47 +58,26 @@ class Lookup:
         A resource that the viewer may not see is answered as missing. Callers share a query, so the owner is checked
         for each caller after it.
         """
-        asked = self._waiting.get(id_)
-        if asked is None:
-            asked = self._waiting[id_] = _Asked(asyncio.get_running_loop().create_future(), set())
-            if self._flight is None:
-                self._flight = asyncio.create_task(self._fly())
-        asked.users.add(None if viewer.everyone else viewer.user_id or NOBODYS_ID)
-        # A caller that hangs up must not cancel the query for the others who asked for the same id.
-        found = await asyncio.shield(asked.future)
+        asks_for_all = viewer.everyone or not self._is_owned
+        found = await self._sharing.read(
+            None, (id_, None if asks_for_all else viewer.user_id or NOBODYS_ID), self._read
+        )
         if self._is_owned and not viewer.sees(found.owner):
             return Found(found.position, "", False, None)
         return found
 
-    async def _fly(self) -> None:
-        try:
-            while self._waiting:
-                # Only what has not been sent may be joined: an answer must not be older than its question.
-                ids = list(self._waiting)[:IDS_A_QUERY_MAX]
-                await self._answer({id_: self._waiting.pop(id_) for id_ in ids})
-        finally:
-            self._flight = None
-
-    async def _answer(self, asked: dict[str, _Asked]) -> None:
-        users = set().union(*(it.users for it in asked.values()))
+    async def _read(self, asked: Sequence[Asked]) -> Mapping[Asked, Found]:
+        ids, users = {id_ for id_, _ in asked}, {user for _, user in asked}
         owners = None if None in users else ",".join(filter(None, users))
-        try:
-            rows = await self._reads.rows(self._statement, {"ids": "{" + ",".join(asked) + "}", "owners": owners})
-        except Exception as error:  # noqa: BLE001 - it is everybody's who asked, and the next flight must go
-            # Look-ups that wait for the next flight fail too. They have waited as long, and would wait as long again.
-            for future, _ in (*asked.values(), *self._waiting.values()):
-                future.set_exception(error)
-            self._waiting.clear()
-            return
+        rows = await self._reads.rows(self._statement, {"ids": "{" + ",".join(ids) + "}", "owners": owners})
         position, generation, parked, *_ = rows[0]
         build = f"{generation}{self._shape}"
         parked = {stream.removeprefix(f"{self.kind}-") for stream in parked} if parked else ()
+        found = {id_: Found(position, "", False, None, id_ in parked) for id_ in ids}
         for *_, id_, version, gone, body, owner in rows:
             if id_ is not None:  # the LEFT JOIN's own row, when none was found
-                found = Found(position, f"{version}.{build}", gone, body, id_ in parked, owner)
-                asked.pop(id_).future.set_result(found)
-        for id_, (future, _) in asked.items():
-            future.set_result(Found(position, "", False, None, id_ in parked))
+                found[id_] = Found(position, f"{version}.{build}", gone, body, id_ in parked, owner)
+        return {it: found[it[0]] for it in asked}
 
 
 def _statement(

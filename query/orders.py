@@ -13,7 +13,8 @@ from contract.names import known_id
 from contract.requests import StrictRoute
 from contract.resources import OrderPage, OrderView
 from query.database import Reads
-from query.listing import Filter, Listing, Through, ranges
+from query.filters import Filter, Through, ranges
+from query.listing import Listing
 from query.lookup import Lookup
 from query.paging import Sort
 from query.parameters import Id, Money, Name, PageParameters, Time, TimeRoundedUp, money_of, one_or_more, time_of
@@ -89,10 +90,14 @@ def _has_one_of(chosen: Sequence[str]) -> ColumnElement[bool]:
 
 # readmodel/shop.py says which index serves which filter.
 FILTERS = {
-    "user_id": Filter(orders.c.user_id == bindparam("user_id", type_=orders.c.user_id.type), frozenset({"placed_at"})),
+    "user_id": Filter(
+        orders.c.user_id == bindparam("user_id", type_=orders.c.user_id.type), frozenset({"placed_at"}), apart=True
+    ),
     "status": Filter({choice: _has_one_of(choice.split(",")) for choice in CHOICES}, frozenset(SORTS)),
     "product_id": Filter(
-        _has_product, through=Through(_of_product, "placed_at", order_items.c.placed_at, order_items.c.order_id)
+        _has_product,
+        through=Through(_of_product, "placed_at", order_items.c.placed_at, order_items.c.order_id),
+        apart=True,
     ),
     "external_id": Filter(orders.c.external_id == bindparam("external_id", type_=orders.c.external_id.type)),
     **ranges(orders.c.placed_at),

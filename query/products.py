@@ -10,7 +10,8 @@ from contract.callers import scope
 from contract.requests import StrictRoute
 from contract.resources import ProductPage, ProductView
 from query.database import Reads
-from query.listing import Filter, Listing, ranges
+from query.filters import Filter, ranges
+from query.listing import Listing
 from query.lookup import Lookup
 from query.paging import Sort
 from query.parameters import Flag, Money, Name, PageParameters, money_of, text_of

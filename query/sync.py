@@ -10,6 +10,7 @@ from fastapi import Request
 from sqlalchemy import MetaData, select
 from starlette.requests import ClientDisconnect
 
+from contract.callers import caller_of
 from contract.headers import sync_token
 from contract.problems import Problem
 from query.database import Reads
@@ -65,8 +66,8 @@ class Sync:
         """Call `read` and return its answer, which is no older than the request's Sync-Token.
 
         Most tokens have been reached when they arrive, and every answer carries its position: so it reads first, and
-        waits and reads again only if that was too early. Raises Problem `projection-behind` or `overloaded` (too many
-        wait), and ClientDisconnect when the client hangs up meanwhile.
+        waits and reads again only if that was too early. Raises Problem `projection-behind`, `overloaded` or
+        `rate-limited` (too many wait), and ClientDisconnect when the client hangs up meanwhile.
         """
         token = sync_token(request)
         answer = await read()
@@ -76,7 +77,7 @@ class Sync:
             return answer
         seconds = wait_seconds(request)
         # The read counts as waiting until it is done: many whose wait ends at once would fill the limit of requests.
-        with self._counted.one_more():
+        with self._counted.one_more(caller_of(request)):
             await _unless_hung_up(request, self._reach(token, seconds))
             answer = await read()
         if answer.position < token:

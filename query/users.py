@@ -12,7 +12,8 @@ from contract.emails import email_key
 from contract.requests import StrictRoute
 from contract.resources import UserPage, UserView
 from query.database import Reads
-from query.listing import Filter, Listing
+from query.filters import Filter
+from query.listing import Listing
 from query.lookup import Lookup
 from query.paging import Sort
 from query.parameters import Name, PageParameters, time_of

@@ -11,7 +11,6 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.telemetry import TelemetryConfig
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
-from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Match
@@ -166,13 +165,10 @@ class _Api(FastAPI):
         This replaces FastAPI's stack, whose layers answer faults, limit bodies and close what dependencies have opened:
         Observing and the routes do so here, and each layer costs a request a few microseconds.
         """
-        handlers = dict(self.exception_handlers)
-        failed = handlers.pop(Exception)
         process = self._process
-        inner: ASGIApp = ExceptionMiddleware(self.router, handlers)
+        stack: ASGIApp = Observing(self.router, self.exception_handlers, process.http_metrics, process.request_log)
         if process.traces:
-            inner = process.traces.around(inner)
-        stack: ASGIApp = Observing(inner, failed, process.http_metrics, process.request_log)
+            stack = process.traces.around(stack)
         if process.prefix:
             stack = Prefixed(stack, process.prefix)
         if not self._cors_origins:
@@ -222,7 +218,7 @@ def _answer_problems(app: FastAPI, prefix: str) -> None:
     @app.exception_handler(Exception)
     async def failed(request: Request, error: Exception) -> Response:
         known_as = observation_of(request.scope).request_id.decode()
-        log.error("%s %s failed (%s)", request.method, path_shown(request.scope), known_as, exc_info=error)
+        log.error("%s %s failed (%s)", request.method, path_shown(request.scope["raw_path"]), known_as, exc_info=error)
         return answer(request, Problem("internal-error", "The service failed on this request."))
 
 

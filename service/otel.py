@@ -73,7 +73,10 @@ class Traces:
 
 
 class _Traced:
-    """An application some of whose requests are recorded: those of a recorded trace, and a share of all others."""
+    """An application some of whose requests are recorded: those of a recorded trace, and a share of all others.
+
+    The application observes its requests. It finds the ids of a recorded trace and its span as `trace` in the scope.
+    """
 
     def __init__(self, app: ASGIApp, tracer: Tracer, sampled: float) -> None:
         self._app = app
@@ -96,20 +99,19 @@ class _Traced:
         # The events keep this span as their parent.
         scope["headers"] = [it for it in scope["headers"] if it[0] != b"traceparent"]
         scope["headers"].append((b"traceparent", _traceparent(span.get_span_context()).encode()))
-        seen = observation_of(scope)
-        seen.trace = span.get_span_context().trace_id, span.get_span_context().span_id
+        scope["trace"] = span.get_span_context().trace_id, span.get_span_context().span_id
         try:
             await self._app(scope, receive, send)
         finally:
-            # A request that raised an exception has no status yet: the middleware around this one answers it.
-            status = seen.status or 500
+            seen = observation_of(scope)
+            status = seen.status or 500  # a request that was cancelled has none
             route = route_of(scope) or ""
             span.update_name(f"{scope['method']} {route}".strip())
             facts = {
                 "http.request.method": scope["method"],
                 "http.route": route,
                 "http.response.status_code": status,
-                "url.path": path_shown(scope),
+                "url.path": path_shown(scope["raw_path"]),
                 "orders.request_id": seen.request_id.decode(),
                 "orders.command": seen.command,
                 "orders.outcome": seen.outcome,

@@ -21,7 +21,7 @@ _PREFIXES = {"users": ("users",), "products": ("products",), "commands": ("comma
 _CSV = (".csv", ".csv.gz")
 SUFFIXES = (".jsonl", ".jsonl.gz", *_CSV)
 
-_DIGITS = re.compile(r"([^0-9]*)([0-9]*)")
+_DIGITS = re.compile(r"(\D*)(\d*)")
 _GZIP_MAGIC = b"\x1f\x8b"
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _ZIP_MAGIC = b"PK\x03\x04"
@@ -167,8 +167,11 @@ def _rows_in(folder: Path) -> list[Path]:
 
 
 def _natural(name: str) -> tuple[list[tuple[str, int]], str]:
-    """A sort key that compares digits as numbers. The name itself decides between `1` and `01`."""
-    stem = name.removesuffix(".gz").removesuffix(".jsonl").removesuffix(".csv")
+    """A sort key that compares digits, of any script, as numbers, and letters without regard to case.
+
+    The name itself decides between `1` and `01`.
+    """
+    stem = name.lower().removesuffix(".gz").removesuffix(".jsonl").removesuffix(".csv")
     parts = _DIGITS.findall(stem)
     return [(text, int(digits or -1)) for text, digits in parts], name
 

@@ -150,10 +150,10 @@ def _errors_of_skip(target: Target, form: Mapping[str, str]) -> dict[str, str]:
 
 
 def _standing(desk: Desk, projection: Projection) -> object:
-    status = desk.heart.pulse().status
-    if status is None:
-        raise Unanswered("The database does not answer.")
-    return next(it for it in status.projections if it.name == projection.name)
+    pulse = desk.heart.pulse()
+    if pulse.status is None:
+        raise Unanswered(pulse.unanswered)
+    return next(it for it in pulse.status.projections if it.name == projection.name)
 
 
 def _is_same(one: Wanted, other: Wanted) -> bool:

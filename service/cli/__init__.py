@@ -2,7 +2,11 @@
 
 import io
 import os
+import re
 import sys
+
+# As the shell passes "$FOLDER" or --rejects="$FILE" when the variable has no value. As a path it would mean `.`.
+_LOST_VALUE = re.compile(r"\s*|--[a-z-]+=\s*")
 
 
 def main() -> None:
@@ -14,9 +18,12 @@ def main() -> None:
     try:
         from service.cli.commands import app
         from service.cli.failures import explain
+        from service.errors import OperatorError
     except KeyboardInterrupt:
         sys.exit(130)  # ended by Ctrl-C, as shells count it
     try:
+        if any(map(_LOST_VALUE.fullmatch, sys.argv[1:])):
+            raise OperatorError("an argument is empty: has each variable in the command a value?", exit_code=2)
         try:
             # Not standalone: Typer raises a wrong command line as an error instead of printing it in a box.
             sys.exit(app(prog_name="orders", standalone_mode=False))

@@ -73,11 +73,14 @@ def list_(as_json: AsJson = False, data_dir: DataDir = None) -> None:
 def rotate(
     id_: KeyId,
     overlap: Annotated[
-        timedelta, typer.Option(parser=span, metavar="SPAN", help="For so long the old key stays valid: 24h, 0h")
-    ] = issuing.OVERLAP_DEFAULT,
+        timedelta | None,
+        typer.Option(parser=span, metavar="SPAN", help="For so long the old key stays valid: 12h, 0h [24h]"),
+    ] = None,
     data_dir: DataDir = None,
 ) -> None:
     """Make a key in place of another, and print it. Account, role and scopes stay."""
+    # Not the option's default: it would pass through `span`, which reads texts.
+    overlap = issuing.OVERLAP_DEFAULT if overlap is None else overlap
     if overlap > issuing.OVERLAP_MAX:
         raise OperatorError(f"--overlap is too long: use {issuing.OVERLAP_MAX.days}d at most", exit_code=2)
     issued = _done(issuing.rotate(connect.database_url(data_dir), id_, overlap, actor()))

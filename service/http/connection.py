@@ -7,7 +7,8 @@ time stamp. docs/decisions/0015 compares other servers.
 import asyncio
 import fcntl
 import termios
-from collections.abc import Iterable
+from collections import deque
+from typing import Any
 
 import httptools
 from starlette.types import ASGIApp
@@ -24,6 +25,8 @@ from service.http.refusing import NoRoom, answer_bytes
 CLOSING_CLIENT_SECONDS_MAX = 2
 # After SIGTERM a request that has no answer by then is rejected. The writer has answered all commands earlier.
 CLOSING_ANSWER_SECONDS_MAX = 7
+
+_DISCARDED: Any = deque(maxlen=0)  # keeps nothing of what is appended
 
 
 class _Rejected:
@@ -44,7 +47,8 @@ class Connection(HttpToolsProtocol):
         self._shared: Connections = self.app_state["connections"]
         self._client_since = self.loop.time()  # since when we wait for the client, and not for our own answer
         self._head_bytes = 0
-        self._is_arriving = self._is_in_head = False  # the end of a request, or of its head, has not arrived
+        # The end of a request, or of its head or trailers, has not arrived.
+        self._is_arriving = self._is_in_head = False
         self._reading = Reading()
         if not self._shared.opened(self):
             self._shared.refused[refusing.CONNECTIONS.reason] += 1
@@ -113,11 +117,21 @@ class Connection(HttpToolsProtocol):
         finally:
             self.app = application
 
+    def on_chunk_header(self) -> None:
+        """A chunk begins. Trailers follow the last one; they are limited like a head, and never become headers."""
+        self.headers = _DISCARDED
+        self._is_in_head = True
+        self._head_bytes = 0
+
+    def on_body(self, body: bytes) -> None:
+        self._is_in_head = False
+        super().on_body(body)
+
     def on_message_complete(self) -> None:
         if self.parser.should_upgrade():
             return
         super().on_message_complete()
-        self._is_arriving = False
+        self._is_arriving = self._is_in_head = False
 
     # Rejections before the application is called.
 
@@ -149,8 +163,9 @@ class Connection(HttpToolsProtocol):
             and sum(len(name) + len(value) for name, value in self.headers) > HEAD_BYTES_MAX
         ):
             return _headers_too_large()
-        if not framing.has_one_host(self.parser, self.headers):
-            return Problem("malformed-request", "The request must have exactly one Host header.")
+        if fault := framing.fault(self.parser, self.headers):
+            # Others may find another end of this request, so nothing behind it is read.
+            return Problem("malformed-request", fault, headers={"Connection": "close"})
         if no_room:
             self._shared.refused[no_room.reason] += 1
             return no_room.problem
@@ -239,8 +254,8 @@ class Connection(HttpToolsProtocol):
     def _reject_and_close(self, problem: Problem) -> None:
         """Answer at once, if no other answer has begun, and close."""
         if self._last is None or self._last.response_complete or not self._last.response_started:
-            asked: Iterable[tuple[bytes, bytes]] = self.cycle.scope["headers"] if self._is_at_work else self.headers
-            response = problem.response(request_id(asked or ()), self._shared.prefix)
+            asked: Any = self.cycle.scope if self._is_at_work else self.scope  # None before the first request
+            response = problem.response(request_id(asked["headers"] if asked else ()), self._shared.prefix)
             self.transport.write(answer_bytes(response, self.server_state.default_headers, [(b"connection", b"close")]))
         self.transport.close()
 

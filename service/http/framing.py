@@ -22,6 +22,16 @@ def without_upgrade(parser: httptools.HttpRequestParser, url: bytes, headers: _H
     return b"\r\n".join([*lines, b"", b""])
 
 
-def has_one_host(parser: httptools.HttpRequestParser, headers: _Headers) -> bool:
-    """Whether a request names its host once, as HTTP/1.1 demands. HTTP/1.0 demands nothing."""
-    return [name for name, _ in headers].count(b"host") == 1 or parser.get_http_version() == "1.0"
+def fault(parser: httptools.HttpRequestParser, headers: _Headers) -> str | None:
+    """Return what is wrong with a head that httptools lets pass; None if nothing is."""
+    version = parser.get_http_version()
+    if version not in {"1.0", "1.1"}:
+        return "The service speaks HTTP/1.1."
+    names = [name for name, _ in headers]
+    if names.count(b"host") != 1 and version == "1.1":  # HTTP/1.0 demands nothing
+        return "The request must have exactly one Host header."
+    if b"transfer-encoding" in names:
+        encodings = [value.strip().lower() for name, value in headers if name == b"transfer-encoding"]
+        if encodings != [b"chunked"] or version == "1.0":
+            return "The only Transfer-Encoding that the service reads is chunked, in HTTP/1.1."
+    return None

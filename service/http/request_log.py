@@ -1,7 +1,7 @@
 """The log line of each request, made cheap: at full load there are thousands a second.
 
-A line does not pass through a LogRecord, which costs as much as a tenth of a request. Lines are written many at a time,
-because a write costs several times as much as a line (`python -m bench.observe` shows what a request costs in all).
+A line does not pass through a LogRecord, which costs as much as a tenth of a request. Lines are made and written many
+at a time: a request only notes what its line needs (`python -m bench.observe` shows what a request costs in all).
 """
 
 import asyncio
@@ -52,6 +52,10 @@ class _Line(msgspec.Struct, omit_defaults=True):
     span_id: str | None = None
 
 
+# When a request ended (Unix time), the level of its line, its method, raw path and route, its seconds, its other facts.
+_Seen = tuple[float, int, str, bytes, str | None, float, Observation]
+
+
 class RequestLog(logging.Handler):
     """Writes a line for each request, but for health checks and scrapes.
 
@@ -63,9 +67,9 @@ class RequestLog(logging.Handler):
     def __init__(self, log_format: Literal["text", "json"]) -> None:
         super().__init__()
         self._is_json = log_format == "json"
-        self._held: deque[_Line] = deque()
+        self._held: deque[_Seen] = deque()
         self._flush_is_due = False
-        self._second, self._second_text = 0, ""
+        self._milliseconds, self._time_text = 0, ""
 
     @contextlib.contextmanager
     def running(self) -> Iterator[None]:
@@ -82,31 +86,10 @@ class RequestLog(logging.Handler):
 
     def write(self, scope: Scope, route: str | None, seconds: float, seen: Observation) -> None:
         """Log one request, if the level of the logger `request` allows it. Call it in the event loop."""
-        status = seen.status
-        level = logging.INFO if status < 500 else logging.ERROR if status == 500 else logging.WARNING
+        level = logging.INFO if seen.status < 500 else logging.ERROR if seen.status == 500 else logging.WARNING
         if not log.isEnabledFor(level) or route in _UNLOGGED:
             return
-        self._held.append(
-            _Line(
-                self._now(),
-                _LEVELS[level],
-                LOGGER,
-                seen.request_id.decode(),
-                scope["method"],
-                route or "unmatched",
-                status,
-                int(seconds * 100_000) / 100,
-                path_shown(scope),
-                seen.command,
-                seen.outcome,
-                seen.code,
-                seen.stream,
-                seen.version,
-                seen.position,
-                f"{seen.trace[0]:032x}" if seen.trace else None,
-                f"{seen.trace[1]:016x}" if seen.trace else None,
-            )
-        )
+        self._held.append((time.time(), level, scope["method"], scope["raw_path"], route, seconds, seen))
         if level > logging.INFO or len(self._held) >= HELD_LINES_MAX:
             self.flush()
         elif not self._flush_is_due:
@@ -122,7 +105,7 @@ class RequestLog(logging.Handler):
         self.acquire()
         try:
             # The event loop may add lines meanwhile.
-            lines = [self._held.popleft() for _ in range(len(self._held))]
+            lines = [self._line(*self._held.popleft()) for _ in range(len(self._held))]
             text = _encoder.encode_lines(lines).decode() if self._is_json else "".join(map(_text, lines))
             # A full disk must not fail requests.
             with contextlib.suppress(OSError):
@@ -136,16 +119,41 @@ class RequestLog(logging.Handler):
         self._flush_is_due = False
         self.flush()
 
-    def _now(self) -> str:
-        now = time.time()
-        if int(now) != self._second:
-            self._second = int(now)
+    def _line(
+        self, at: float, level: int, method: str, raw_path: bytes, route: str | None, seconds: float, seen: Observation
+    ) -> _Line:
+        return _Line(
+            self._time(at),
+            _LEVELS[level],
+            LOGGER,
+            seen.request_id.decode(),
+            method,
+            route or "unmatched",
+            seen.status,
+            int(seconds * 100_000) / 100,
+            path_shown(raw_path),
+            seen.command,
+            seen.outcome,
+            seen.code,
+            seen.stream,
+            seen.version,
+            seen.position,
+            f"{seen.trace[0]:032x}" if seen.trace else None,
+            f"{seen.trace[1]:016x}" if seen.trace else None,
+        )
+
+    def _time(self, at: float) -> str:
+        """The text of a Unix time. At full load the lines of one millisecond share it."""
+        milliseconds = int(at * 1_000)
+        if milliseconds != self._milliseconds:
+            self._milliseconds = milliseconds
             # The text format has the local time, as the lines of all other loggers.
-            self._second_text = time.strftime(
-                "%Y-%m-%dT%H:%M:%S." if self._is_json else "%Y-%m-%d %H:%M:%S,",
-                time.gmtime(now) if self._is_json else time.localtime(now),
+            self._time_text = (
+                time.strftime("%Y-%m-%dT%H:%M:%S.", time.gmtime(at)) + f"{milliseconds % 1_000:03}Z"
+                if self._is_json
+                else time.strftime("%Y-%m-%d %H:%M:%S,", time.localtime(at)) + f"{milliseconds % 1_000:03}"
             )
-        return f"{self._second_text}{int(now % 1 * 1_000):03}{'Z' if self._is_json else ''}"
+        return self._time_text
 
 
 _encoder = msgspec.json.Encoder()

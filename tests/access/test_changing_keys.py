@@ -171,6 +171,10 @@ def test_the_command_line_makes_lists_rotates_and_revokes(shop: Shop, tmp_path: 
     replacement = orders(shop, "keys", "rotate", key["id"], "--overlap", "0h").stdout.strip()
     # Another process changed the keys: the API reads them anew every two seconds.
     wait_until(lambda: [status(shop, it) for it in (text, replacement)] == [401, 200], 5, "the old key is refused")
+    third = orders(shop, "keys", "rotate", replacement[8:16])  # which leaves the old key a day
+    assert (third.returncode, third.stderr) == (0, "")
+    wait_until(lambda: status(shop, third.stdout.strip()) == 200, 5, "the new key is accepted")
+    assert status(shop, replacement) == 200
     revoked = orders(shop, "keys", "revoke", replacement[8:16], "--reason", "it was published")
     assert revoked.returncode == 0
     last = json.loads(orders(shop, "audit", "--json", "--limit", "1").stdout)["data"][0]

@@ -133,6 +133,8 @@ def test_the_catalogue_and_metrics_are_open_where_the_settings_say_so(module_dat
         assert loopback.get(f"{base}/products").status_code == 200
         assert loopback.get(f"{base}/orders").status_code == 401
         assert loopback.get(f"{base}/metrics").status_code == 200  # a client on loopback
+        for name in ("X-Forwarded-For", "X-Real-IP", "Forwarded", "Via"):  # a proxy on loopback, for anybody
+            assert loopback.get(f"{base}/metrics", headers={name: "198.51.100.1"}).status_code == 401
     with guarded(module_database_url, behind_proxy=True, docs="off") as shop:
         assert loopback.get(f"{shop.http.base_url}/metrics").status_code == 401
         for path in ("/docs", "/openapi.json", "/problems/not-found"):

@@ -1,6 +1,7 @@
 """The service and its token issuer: the issuer's keys change, and its server is away, slow or too talkative."""
 
 import asyncio
+import json
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -90,6 +91,8 @@ async def test_a_key_that_the_issuer_withdraws_ends_with_the_next_fetch() -> Non
     [
         b'{"keys": [' + b" " * DOCUMENT_BYTES_MAX,
         b"[" * 100_000,
+        b'{"keys": ' + b"[" * 100_000,
+        b'{"keys": [{"kid": "rsa", "kty": "RSA", "alg": "none", "n": "AQ", "e": "AQ"}]}',
         b'{"keys": 7}',
         b'{"keys": [7, null, {}, {"kid": 7}, {"kid": "rsa", "kty": "RSA", "n": "AQ", "e": "AQ"}]}',
         b"\xff\xfe",
@@ -108,3 +111,17 @@ async def test_a_document_that_is_no_set_of_keys_changes_nothing(body: bytes) ->
         assert set(issuer.asked) == {"/keys", "/.well-known/openid-configuration"}
         with pytest.raises(Problem, match="could not be fetched"):
             await discovering.find("rsa")
+
+
+@pytest.mark.anyio
+async def test_a_key_that_cannot_be_read_costs_no_other_one() -> None:
+    with issuing() as issuer:
+        (usable, *_) = issuer.documents()["/keys"]["keys"]
+        unreadable = [usable | {"kid": "x", "alg": "none"}, usable | {"kid": "y", "n": 7}, {"kid": "z", "kty": []}]
+        issuer.body = json.dumps({"keys": [*unreadable, usable]}).encode()
+        keys = IssuerKeys(issuer.url, f"{issuer.url}/keys")
+        await keys.fetch()
+        assert await keys.find("rsa")
+        for kid in "xyz":
+            with pytest.raises(Problem, match="no key"):
+                await keys.find(kid)

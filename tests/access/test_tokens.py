@@ -112,6 +112,7 @@ def hostile(issuer: Issuer) -> dict[str, str]:
     found["exp of a text"] = signed(
         issuer, b'{"alg":"RS256","kid":"rsa"}', json.dumps(claims | {"exp": "soon"}).encode()
     )
+    found["exp that no float holds"] = issuer.token(exp=10**400)
     found["long sub"] = issuer.token("x" * 101)
     found["sub with a line break"] = issuer.token("ada\nadmin")
     twice = json.dumps(claims)[:-1] + ', "sub": "eve"}'

@@ -1,6 +1,9 @@
 """What the write side knows of a stream: little to load however long it is, and never wrong."""
 
 import asyncio
+import contextlib
+import tracemalloc
+from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
 
@@ -9,18 +12,31 @@ import pytest
 from command.deciding import SNAPSHOT_EVERY_EVENTS
 from command.domain.refusals import OutOfStock
 from command.products import ChangeProduct
-from command.states import KINDS, STREAMS_MAX, States, shape_of
+from command.states import KINDS, States, shape_of
 from command.submission import Answer, Command
 from command.users import ChangeUser, DeleteUser, RegisterUser
 from contract.names import split
 from contract.times import rfc3339
 from eventlog import connecting, read
 from eventlog.codec import Codec, UnreadableEvent
-from eventlog.events import ProductAdded, StockAdjusted
+from eventlog.events import ProductAdded, ProductChanged, StockAdjusted
 from eventlog.ids import new_id
 from tests.command.driving import Driver, cancel, check_log, driving, execute, place, restock, rows, stock_of
 
 pytestmark = pytest.mark.anyio
+
+
+@contextlib.contextmanager
+def memory_grows_at_most(bytes_max: int) -> Iterator[States]:
+    """New states, which must not take more than that at the end of the block."""
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        yield States(Codec())
+        after, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert after - before < bytes_max
 
 
 async def popular(writer: Driver, events: int) -> str:
@@ -239,16 +255,51 @@ async def test_a_deleted_resource_stays_known_as_deleted(writer: Driver, other: 
     assert [(await it.do(DeleteUser(ada, None))).position for it in (other, writer)] == [before, before]
 
 
-def test_the_least_recently_used_streams_are_dropped() -> None:
-    states = States(Codec())
-    for number in range(STREAMS_MAX + 5):
-        states.evolve(f"product-{number}", ProductAdded("TEA", "Tea", "2.50", "EUR", True), "now")
-    states.trim()
-    assert "product-4" not in states
-    assert "product-5" in states
-    entity = states.product(str(STREAMS_MAX + 4))
-    assert entity is not None
-    assert states.evolve(f"product-{STREAMS_MAX + 4}", StockAdjusted(1, "found", 1), "now").version == 2
+LONGEST = 1_000  # characters, more than any field may have
+KNOWN_BYTES_MAX = 64 * 1024**2
+
+
+def test_the_states_of_streams_are_bounded_in_bytes_and_the_oldest_are_dropped() -> None:
+    with memory_grows_at_most(KNOWN_BYTES_MAX) as states:
+        for number in range(50_000):
+            name = f"{number}".rjust(LONGEST, "\N{TEAPOT}")
+            states.evolve(f"product-{number}", ProductAdded("TEA", name, "2.50", "EUR", True), "now")
+            if number % 100 == 0:
+                states.trim()
+        states.trim()
+        assert "product-1" not in states
+        entity = states.product("49999")
+        assert entity is not None
+        assert states.evolve("product-49999", StockAdjusted(1, "found", 1), "now").version == 2
+
+
+def test_states_that_become_larger_are_bounded_in_bytes() -> None:
+    with memory_grows_at_most(KNOWN_BYTES_MAX) as states:
+        for number in range(20_000):
+            states.evolve(f"product-{number}", ProductAdded("TEA", "Tea", "2.50", "EUR", True), "now")
+        for number in range(20_000):
+            if f"product-{number}" in states:
+                states.evolve(f"product-{number}", ProductChanged(f"{number}".rjust(3_000, "\N{TEAPOT}")), "now")
+            if number % 100 == 0:
+                states.trim()
+
+
+async def test_the_owners_of_skus_are_bounded_in_bytes(writer: Driver) -> None:
+    """A SKU that was looked up is kept, as nobody ever gives it up."""
+    skus = [f"{number}".rjust(LONGEST, "\N{TEAPOT}") for number in range(50_000)]
+    insert = "INSERT INTO log.claims (claim, stream) SELECT 'sku:' || unnest(%s::text[]), 'product-1'"
+    for first in range(0, len(skus), 5_000):
+        execute(writer.database_url, insert, skus[first : first + 5_000])
+    connection = await connecting.connect(writer.database_url)
+    try:
+        with memory_grows_at_most(KNOWN_BYTES_MAX) as states:
+            for first in range(0, len(skus), 1_000):
+                await states.load(connection, [f"sku:{sku}" for sku in skus[first : first + 1_000]])
+                states.trim()
+            assert f"sku:{skus[0]}" not in states
+            assert states.owner(f"sku:{skus[-1]}") == "product-1"
+    finally:
+        await connection.close()
 
 
 def test_a_stream_is_a_kind_and_an_id() -> None:

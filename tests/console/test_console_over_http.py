@@ -1,5 +1,6 @@
 """The console without a browser: what every page answers, what it escapes, and what it refuses."""
 
+import os
 import re
 from collections.abc import Iterator
 from importlib import metadata
@@ -167,3 +168,34 @@ def test_the_doctor_of_the_console_looks_at_indexes_too(database_url: str) -> No
     )
     with served_with(settings) as shop:
         assert "The index shop.broken is invalid" in shop.get("/console/doctor").text
+
+
+def with_console(url: str) -> Settings:
+    return Settings(database_url=url, redis_url=NO_REDIS, allow_unsafe_database=True, console=True, no_auth=True)
+
+
+def test_a_fault_is_a_page_with_the_request_id_and_the_connection_goes_on(database_url: str) -> None:
+    with served_with(with_console(database_url)) as shop:
+        with psycopg.connect(database_url, autocommit=True) as connection:
+            connection.execute("ALTER TABLE shop.checkpoint RENAME COLUMN seen_at TO looked_at")
+        answer = shop.get("/console/", headers={"X-Request-Id": "a-fault"})
+        assert answer.status_code == 500
+        assert "<h1>A fault</h1>" in answer.text
+        assert "look for a-fault." in answer.text
+        assert "looked_at" not in answer.text
+        assert answer.headers.get("connection") != "close"
+        assert answer.headers["x-request-id"] == "a-fault"
+
+
+def test_pages_name_the_grant_that_the_services_role_lacks(database_url: str) -> None:
+    role = f"blind_{os.getpid()}"
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute(f"CREATE ROLE {role} LOGIN".encode())
+        try:
+            with served_with(with_console(database_url.replace("orders@", f"{role}@"))) as shop:
+                for page in ("/console/replay?projection=shop", "/console/projections"):
+                    text = shop.get(page).text
+                    assert "role lacks a grant: permission denied for" in text, page
+                    assert "The database does not answer" not in text, page
+        finally:
+            connection.execute(f"DROP OWNED BY {role}; DROP ROLE {role}".encode())

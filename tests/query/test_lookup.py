@@ -11,7 +11,8 @@ from sqlalchemy import func, literal_column
 from contract.callers import EVERYONE
 from contract.problems import Problem
 from query.database import Reads, Statement
-from query.lookup import IDS_A_QUERY_MAX, Found, Lookup
+from query.lookup import Found, Lookup
+from query.sharing import ITEMS_MAX
 from query.views import JsonText, user_view
 from readmodel.shop import users
 from tests.query.rows import START, Rows
@@ -111,12 +112,12 @@ async def test_the_tag_stands_for_the_members_too_and_is_the_same_in_every_proce
 
 
 async def test_a_query_has_a_bounded_number_of_ids(database_url: str, rows: Rows) -> None:
-    wanted = [f"0197c1c2-7d8e-7000-8000-{number:012x}" for number in range(IDS_A_QUERY_MAX * 2)]
+    wanted = [f"0197c1c2-7d8e-7000-8000-{number:012x}" for number in range(ITEMS_MAX * 2)]
     async with Watched(database_url) as reads:
         await together(*(lookup_on(reads).find(id_, EVERYONE) for id_ in wanted[:3]))
         lookup = lookup_on(reads)
         await together(*(lookup.find(id_, EVERYONE) for id_ in wanted))
-    assert max(reads.asked) == IDS_A_QUERY_MAX
+    assert max(reads.asked) == ITEMS_MAX
 
 
 async def test_a_failure_reaches_all_callers_and_the_next_lookup_works(database_url: str, rows: Rows) -> None:

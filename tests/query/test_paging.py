@@ -64,6 +64,14 @@ async def test_a_link_keeps_all_parameters_and_may_be_followed_as_it_is(api: htt
     assert ids(await api.get(link)) == [products[1]]
 
 
+async def test_a_link_keeps_a_parameter_that_came_twice(api: httpx.AsyncClient, rows: Rows) -> None:
+    user, product = rows.user(), rows.product()
+    orders = [rows.order(user, [product], placed_at=START + timedelta(minutes=number)) for number in range(3)]
+    first = await api.get("/orders?status=placed&status=cancelled&limit=2")
+    second = await api.get(first.links["next"]["url"])
+    assert ids(first) + ids(second) == orders[::-1]
+
+
 async def test_rows_that_come_and_go_between_pages_neither_repeat_nor_hide_others(
     api: httpx.AsyncClient, rows: Rows
 ) -> None:

@@ -265,3 +265,36 @@ def test_single_resources_are_looked_up_by_their_key(database: psycopg.Connectio
         plan = plan_of(found[0]["Plan"])
         assert (plan.scanned, plan.sorted) == (set(), 0), sent
         assert plan.read <= 40
+
+
+# The first 7,200 orders are the cheapest, all of one user and one product: at the far end of both sorts.
+AT_THE_END = f"""
+UPDATE shop.orders SET total = 0.01, user_id = md5('u1')::uuid WHERE placed_at < timestamptz '2026-01-06Z';
+UPDATE shop.order_items SET product_id = md5('p{PRODUCTS - 1}')::uuid
+WHERE line = 1 AND placed_at < timestamptz '2026-01-06Z';
+ANALYZE shop.orders, shop.order_items;
+"""
+
+
+def test_orders_at_the_far_end_of_a_sort_are_within_reach(
+    database: psycopg.Connection, lists: Mapping[str, Listing]
+) -> None:
+    ids = {"user_id": md5_id("u1"), "product_id": md5_id(f"p{PRODUCTS - 1}")}
+    chosen: list[tuple[tuple[str, object], ...]] = [
+        (("user_id", None),),
+        (("product_id", None),),
+        (("user_id", None), ("status", "placed")),
+        (("product_id", None), ("status", "placed")),
+        (("product_id", None), ("user_id", None)),
+        (("product_id", None), ("total__lt", None)),
+        (("product_id", None), ("status", "placed"), ("placed_at__lt", None)),
+    ]
+    with database.transaction(force_rollback=True):
+        database.execute(AT_THE_END.encode())
+        for filters in chosen:
+            for sort in ("placed_at", "-placed_at", "total", "-total"):
+                sent = Sent(
+                    "orders", Shape(filters, sort, False), lists["orders"]._statement(Shape(filters, sort, False))
+                )
+                plan = explain(database, sent, **ids)
+                assert plan.read <= WITHIN_REACH, (filters, sort, plan)

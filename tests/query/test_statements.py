@@ -135,8 +135,9 @@ def test_every_list_is_ordered_by_its_sort_and_then_by_id_in_the_same_direction(
             assert sent.shape is not None
             table, key = listing._table.fullname, sent.shape.sort.removeprefix("-")
             direction = " DESC" if sent.shape.sort.startswith("-") else ""
-            order = f"ORDER BY {table}.{key}{direction}, {table}.id{direction}) AS"
+            # Rows that are found before they are sorted have the same columns.
+            orders = [f"ORDER BY {it}.{key}{direction}, {it}.id{direction}) AS" for it in (table, "found")]
             # Another table's index finds the rows, and has the same two columns.
             through = f"ORDER BY wanted.value{direction}, wanted.id{direction}) AS"
             text = re.sub(r"\s+LIMIT \d+\)", ")", sent.statement.text.decode())
-            assert order in text or (through in text and key == "placed_at"), sent
+            assert any(it in text for it in orders) or (through in text and key == "placed_at"), sent

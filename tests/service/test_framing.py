@@ -8,6 +8,7 @@ from contextlib import closing
 import pytest
 
 from eventlog.ids import new_id
+from service.http.connections import HEAD_BYTES_MAX
 from tests.builders import wait_until
 from tests.served import Shop, served
 from tests.system.slow import SlowClient
@@ -95,8 +96,36 @@ def test_a_request_hidden_in_a_body_is_not_executed(module_database_url: str, up
         b"GET /users HTTP/1.1\r\n\r\n",
         b"GET /users HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n",
         b"CONNECT x:80 HTTP/1.1\r\nHost: x:80\r\n\r\n",
+        b"GET /users HTTP/2.0\r\nHost: x\r\n\r\n",
+        b"GET /users HTTP/0.9\r\nHost: x\r\n\r\n",
+        b"POST /users HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
+        b"POST /users HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip, chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
+        b"POST /users HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: ,chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
     ],
 )
-def test_no_host_two_hosts_and_connect_are_malformed(module_database_url: str, raw: bytes) -> None:
+def test_a_head_that_breaks_the_rules_of_http_is_malformed(module_database_url: str, raw: bytes) -> None:
     with served(module_database_url) as shop:
         assert answer(shop, raw).startswith(b"HTTP/1.1 400 ")
+
+
+def with_trailer(trailer: bytes, **user: str) -> bytes:
+    """A request that registers a user, with a trailer behind its body."""
+    raw = post(json.dumps(user).encode(), b"h2c", chunked=True)
+    return raw.removesuffix(b"\r\n") + trailer + b"\r\n\r\n"
+
+
+@pytest.mark.parametrize("trailer", [b"Content-Encoding: gzip", b"Idempotency-Key: k"])
+def test_a_trailer_is_no_header(module_database_url: str, trailer: bytes) -> None:
+    with served(module_database_url) as shop:
+        for number in range(2):
+            email = f"{trailer[:7].decode()}-{number}@example.org"
+            assert answer(shop, with_trailer(trailer, name="Ada", email=email)).startswith(b"HTTP/1.1 201 ")
+
+
+def test_trailers_are_limited_like_a_head(module_database_url: str) -> None:
+    """A parser that gathers one long trailer copies it again with each piece, and the process stands still."""
+    with served(module_database_url) as shop, closing(SlowClient(str(shop.http.base_url))) as client:
+        client.send(post(b"{}", b"h2c", chunked=True).removesuffix(b"\r\n") + b"X: ")
+        for _ in range(20):
+            client.send(b"a" * HEAD_BYTES_MAX)
+        assert client.answer(5).startswith(b"HTTP/1.1 431 ")

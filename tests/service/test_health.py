@@ -67,6 +67,16 @@ def test_readyz_reports_failing_commands_until_one_succeeds(shop: Shop) -> None:
     assert "commands" not in ready(shop)["degraded"]
 
 
+def test_readyz_quotes_no_value_of_a_command_that_failed(shop: Shop) -> None:
+    sweep(shop.database_url)
+    with psycopg.connect(shop.database_url, autocommit=True) as connection:
+        connection.execute("ALTER TABLE log.claims ADD CHECK (claim NOT LIKE '%ada@example.org')")
+    assert shop.post("/users", json={"name": "Ada", "email": "ada@example.org"}).status_code == 500
+    reason = ready(shop)["degraded"]["commands"]
+    assert "the log of the API" in reason
+    assert "claims" not in reason
+
+
 @pytest.mark.parametrize(
     "statement",
     [
@@ -142,6 +152,14 @@ def test_without_redis_the_service_is_ready_but_slower(database_url: str) -> Non
         assert answer.status_code == 200
         assert answer.json()["status"] == "degraded"
         assert "Redis cannot be reached, so" in answer.json()["degraded"]["bell"]
+
+
+def test_a_redis_that_wants_a_password_is_degraded_with_the_reason(database_url: str, place: Path) -> None:
+    with ValkeyServer(place) as valkey, redis.Redis.from_url(valkey.url) as client:
+        client.config_set("requirepass", "secret")
+        with served(database_url, valkey.url) as shop:
+            wait_until(lambda: "bell" in ready(shop)["degraded"], VISIBLE_SECONDS_MAX, "a Redis that is missed")
+            assert "Redis rejects the user or the password of REDIS_URL" in ready(shop)["degraded"]["bell"]
 
 
 @pytest.mark.parametrize(("setting", "reason"), [("maxmemory", "maxmemory"), ("replicaof", "read only replica")])

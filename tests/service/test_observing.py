@@ -1,5 +1,6 @@
 """What a request leaves behind: its id in the answer and the event, its line in the log, its latency in the metrics."""
 
+import asyncio
 import json
 import logging
 import re
@@ -8,7 +9,14 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from contract.observation import observation_of
+from service.http.metrics import HttpMetrics
+from service.http.observing import Observing
+from service.http.request_log import RequestLog
 from service.settings import Settings
 from tests.served import NO_REDIS, Shop, served_with
 
@@ -130,3 +138,48 @@ def test_health_checks_and_scrapes_have_no_line(shop: Shop, capsys: pytest.Captu
     for path in ("/healthz", "/readyz", "/metrics", "/users"):
         shop.get(path)
     assert [line["route"] for line in lines_of(capsys, 1)] == ["/users"]
+
+
+def answered(app: ASGIApp) -> list[Message]:
+    """The messages of the answer to one request of an observed application."""
+    sent: list[Message] = []
+
+    async def receive() -> Message:
+        return {"type": "http.disconnect"}
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    async def known(request: Request, error: Exception) -> Response:
+        return PlainTextResponse(type(error).__name__, 400)
+
+    async def unknown(request: Request, error: Exception) -> Response:
+        return PlainTextResponse(observation_of(request.scope).request_id.decode(), 500)
+
+    handlers = {LookupError: known, Exception: unknown}
+    observing = Observing(app, handlers, HttpMetrics(), RequestLog("text"))
+    headers = [(b"x-request-id", b"web-17")]
+    asyncio.run(observing({"type": "http", "method": "GET", "raw_path": b"/", "headers": headers}, receive, send))
+    return sent
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "body"),
+    [(LookupError(), 400, b"LookupError"), (KeyError(), 400, b"KeyError"), (ValueError(), 500, b"web-17")],
+)
+def test_an_exception_is_answered_by_its_nearest_handler(error: Exception, status: int, body: bytes) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        raise error
+
+    begin, end = answered(app)
+    assert begin["status"] == status
+    assert end["body"] == body
+
+
+def test_an_exception_after_the_beginning_of_the_answer_reaches_the_server() -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        raise KeyError
+
+    with pytest.raises(KeyError):
+        answered(app)

@@ -3,10 +3,13 @@
 import asyncio
 import contextlib
 import io
+import json
 import logging
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -77,6 +80,23 @@ def test_many_lines_are_written_at_once() -> None:
         for number in range(HELD_LINES_MAX + 1):
             answer(log, str(number))
         assert stderr.getvalue().count("\n") == HELD_LINES_MAX
+
+    with contextlib.redirect_stderr(io.StringIO()) as stderr:
+        asyncio.run(requests(stderr))
+
+
+def test_a_line_has_the_time_at_which_its_request_ended() -> None:
+    async def requests(stderr: io.StringIO) -> None:
+        log = RequestLog("json")
+        ended = []
+        for name in ("first", "second"):
+            answer(log, name)
+            ended.append(datetime.now(UTC))
+            time.sleep(0.02)  # noqa: ASYNC251 - the event loop must not write meanwhile
+        log.flush()
+        times = [datetime.fromisoformat(json.loads(line)["time"]) for line in stderr.getvalue().splitlines()]
+        for shown, real in zip(times, ended, strict=True):
+            assert timedelta() <= real - shown < timedelta(seconds=0.015)
 
     with contextlib.redirect_stderr(io.StringIO()) as stderr:
         asyncio.run(requests(stderr))

@@ -87,6 +87,21 @@ def test_a_share_of_the_requests_is_recorded_and_a_bad_parent_is_ignored(databas
     assert not span.parent_span_id
 
 
+def test_the_span_of_a_refused_request_has_its_status_and_its_line_names_the_span(
+    database_url: str, spans: Collector, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    caplog.set_level(logging.INFO, logger="request")
+    with api(database_url, otel_exporter_otlp_endpoint=spans.url, otel_traces_sampler_arg=1) as shop:
+        assert shop.get("/orders/none").status_code == 404
+    (span,) = spans.named("GET /orders/{id}")
+    told = facts(span)
+    assert told["http.response.status_code"] == 404
+    assert told["orders.code"] == "not-found"
+    (line,) = [json.loads(it) for it in capsys.readouterr().err.splitlines() if '"logger":"request"' in it]
+    assert line["trace_id"] == span.trace_id.hex()
+    assert line["span_id"] == span.span_id.hex()
+
+
 @pytest.mark.parametrize(("minutes", "continued"), [(0, 1), (2, 0)])
 def test_a_projection_continues_the_trace_of_a_recent_event_and_not_of_an_old_one(
     database_url: str, spans: Collector, minutes: int, continued: int

@@ -3,8 +3,9 @@
 import time
 from contextlib import ExitStack, closing
 
-from query.waiting import WAITING_MAX
+from query.waiting import CUSTOMERS_WAITING_MAX, WAITING_MAX
 from service.http.connections import REQUESTS_MAX
+from tests.access.keyed import bearing, guarded, new_key
 from tests.builders import wait_until
 from tests.served import Shop, problem, served
 from tests.system.slow import SlowClient
@@ -50,3 +51,22 @@ def test_reads_of_tables_and_log_share_one_limit_and_a_hang_up_frees_its_place(m
         assert shop.get("/users").status_code == 200
         others[0].close()
         wait_until(lambda: not _is_refused(shop), 2, "the place is free")
+
+
+def test_one_customer_does_not_take_the_room_of_others_who_wait(database_url: str) -> None:
+    with guarded(database_url) as shop, ExitStack() as stack:
+        ada, bob = (bearing(new_key(database_url, "customer", user_id=shop.user()["id"])) for _ in range(2))
+        request = USERS.replace(b"\r\n\r\n", f"\r\nAuthorization: {ada['Authorization']}\r\n\r\n".encode())
+        request = request.replace(b"Host: x", b"Host: localhost")
+        waiting = _open(stack, shop, CUSTOMERS_WAITING_MAX, request)
+        ahead = {"Sync-Token": "999999999", "Prefer": "wait=0"}
+
+        def code(caller: dict[str, str]) -> str:
+            return str(shop.get("/users", headers=ahead | caller).json()["code"])
+
+        wait_until(lambda: code(ada) == "rate-limited", 10, "the customer has as many reads that wait as may")
+        assert shop.get("/users", headers=ahead | ada).headers["retry-after"]
+        assert shop.get("/users", headers=ada).status_code == 200
+        assert code(bob) == code({}) == "projection-behind"
+        waiting[0].close()
+        wait_until(lambda: code(ada) == "projection-behind", 5, "the place is free")

@@ -126,6 +126,18 @@ CREATE FUNCTION evil.clock_timestamp() RETURNS timestamptz LANGUAGE sql AS $$ SE
 CREATE FUNCTION evil.now() RETURNS timestamptz LANGUAGE sql AS $$ SELECT timestamptz 'epoch' $$;
 CREATE FUNCTION evil.count(text) RETURNS bigint LANGUAGE sql AS $$ SELECT -1 $$;
 """
+# What an operator may add: a trigger that warns, and another that gives each session settings.
+WARNING_TRIGGER = """
+CREATE FUNCTION public.warn() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE WARNING 'seen'; RETURN NULL; END $$;
+CREATE TRIGGER warn AFTER INSERT ON log.events EXECUTE FUNCTION public.warn();
+"""
+LOGIN_TRIGGER = """
+CREATE FUNCTION public.settle() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN
+    PERFORM set_config('client_encoding', 'LATIN1', false), set_config('datestyle', 'SQL, DMY', false),
+        set_config('statement_timeout', '5ms', false);
+END $$;
+CREATE EVENT TRIGGER settle ON login EXECUTE FUNCTION public.settle();
+"""
 NAME = "Jürgen O'Brien \\ 'n' ñ€"
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -247,6 +259,13 @@ def test_settings_of_postgresql_make_no_difference(
     with psycopg.connect(database_url, autocommit=True) as connection:
         connection.execute(EVIL)
     alter(database_url, scope, settings)
+    assert outcome(database_url, run) == normal
+
+
+@pytest.mark.parametrize("trigger", [WARNING_TRIGGER, LOGIN_TRIGGER], ids=["warns", "sets settings at login"])
+def test_triggers_of_operators_make_no_difference(trigger: str, normal: str, database_url: str, run: Run) -> None:
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute(trigger.encode())
     assert outcome(database_url, run) == normal
 
 

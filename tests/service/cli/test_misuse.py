@@ -35,6 +35,14 @@ def test_a_wrong_command_line_is_one_line(run: Run, arguments: list[str], says: 
 
 
 @pytest.mark.parametrize(
+    "arguments",
+    [["import", ""], ["import", " "], ["import", "a.csv", "--rejects="], ["status", "--data-dir", ""]],
+)
+def test_an_argument_that_lost_its_value_does_not_mean_the_current_directory(run: Run, arguments: list[str]) -> None:
+    assert one_line(run(*arguments), 2).startswith("orders: an argument is empty")
+
+
+@pytest.mark.parametrize(
     ("arguments", "variables"),
     [
         (["serve", "--port", "70000"], {}),

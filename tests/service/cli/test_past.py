@@ -132,7 +132,6 @@ def test_a_question_that_cannot_be_answered_is_one_line(run: Run, order: str, da
         ([f"orders/{NOBODY}"], "there is no order"),
         (["orders/x"], "there is no order"),
         (["\udcff"], "there is no order, user or product '\\udcff'"),
-        ([""], "there is no order, user or product ''"),
         (["web-4711", "--version", "3"], "has no version 3: its last one is 2"),
         (["web-4711", "--as-of", "2001-01-01T00:00:00Z"], "did not exist yet"),
     ):

@@ -1,0 +1,64 @@
+"""The metrics of requests are the same text as prometheus_client's own, and complete at each scrape."""
+
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+from prometheus_client import Counter, Histogram, generate_latest
+from prometheus_client.registry import Collector
+
+from service.http.metrics import LATENCY_BUCKETS, HttpMetrics, new_registry
+
+# A request that takes exactly as long as a bucket's limit belongs into that bucket.
+SECONDS = (0.0, 0.0004, *LATENCY_BUCKETS, 0.0011, 4.9, 5.001, 60.0)
+ROUTES = 10_000
+
+
+def lines(*collectors: Collector) -> list[str]:
+    registry = new_registry()
+    for it in collectors:
+        registry.register(it)
+    return sorted(generate_latest(registry).decode().splitlines())
+
+
+def test_the_figures_are_those_that_prometheus_client_counts() -> None:
+    ours = HttpMetrics()
+    requests = Counter("orders_http_requests", "requests", ["method", "route", "status"], registry=None)
+    latency = Histogram(
+        "orders_http_request_duration_seconds", "latency", ["method", "route"], buckets=LATENCY_BUCKETS, registry=None
+    )
+    for number, seconds in enumerate(SECONDS):
+        status = 200 + number % 2 * 204
+        ours.observe("GET", '/orders/{"id"}', status, seconds)
+        requests.labels("GET", '/orders/{"id"}', status).inc()
+        latency.labels("GET", '/orders/{"id"}').observe(seconds)
+    expected = [it for it in lines(requests, latency) if not it.startswith("# HELP")]
+    assert [it for it in lines(ours) if not it.startswith("# HELP") and "in_flight" not in it] == expected
+
+
+def test_a_scrape_sees_the_requests_under_way() -> None:
+    metrics = HttpMetrics()
+    metrics.in_flight += 2
+    assert "orders_http_requests_in_flight 2.0" in lines(metrics)
+
+
+def test_a_scrape_in_a_thread_does_not_disturb_the_counting_of_new_routes() -> None:
+    metrics = HttpMetrics()
+    is_over = threading.Event()
+
+    def scrape() -> None:
+        while not is_over.is_set():
+            list(metrics.collect())
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(0.000_01)  # the two threads take turns often
+    try:
+        with ThreadPoolExecutor() as threads:
+            scraping = threads.submit(scrape)
+            for number in range(ROUTES):
+                metrics.observe("GET", f"/route/{number}", 200, 0.001)
+            is_over.set()
+            scraping.result()
+    finally:
+        sys.setswitchinterval(interval)
+    assert sum(it.endswith(" 1.0") and "_requests_total{" in it for it in lines(metrics)) == ROUTES
