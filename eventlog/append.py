@@ -43,7 +43,7 @@ SELECT FROM log.events WHERE stream = %s AND version = %s AND metadata::text = %
 """
 
 
-# The function of PostgreSQL (replication/syncrep.c) that warns beside a COMMIT. Triggers' warnings have its SQLSTATE too.
+# The function of PostgreSQL (replication/syncrep.c) that warns beside a COMMIT. Warnings of triggers have its SQLSTATE.
 WAITS_FOR_STANDBY = "SyncRepWaitForLSN"
 
 
