@@ -3,6 +3,7 @@
 import re
 from typing import NamedTuple
 
+from access.holder import KeyHolder
 from command.writer import Writer
 from console.words import counted
 from contract.problems import Problem
@@ -37,10 +38,11 @@ class Condition(NamedTuple):
 class Health:
     """Asks on connections of its own, so that an answer waits for no other request. Open `connections` before."""
 
-    def __init__(self, settings: Settings, bell: Bell, writer: Writer) -> None:
+    def __init__(self, settings: Settings, bell: Bell, writer: Writer, keys: KeyHolder) -> None:
         assert settings.database_url is not None
         self._bell = bell
         self._writer = writer
+        self._keys = keys
         self._unsafe_is_allowed = settings.allow_unsafe_database
         self._primary = _connection(settings.database_url)
         replica_url = settings.query_database_url
@@ -56,6 +58,11 @@ class Health:
         troubles = {"bell": self._bell.trouble, "commands": self._writer.trouble}
         degraded = {name: trouble for name, trouble in troubles.items() if trouble}
         not_ready: dict[str, str] = {}
+        if trouble := self._keys.trouble:
+            if self._keys.is_loaded:
+                degraded["access"] = f"{trouble}; the last known ones hold, so a revoked key may still work"
+            else:
+                not_ready["access"] = trouble
         if reason := await self._of_primary():
             not_ready["database"] = reason
             if not self._has_replica:
