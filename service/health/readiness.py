@@ -13,6 +13,7 @@ from query.database import NEEDED_GRANTS, Reads, Statement
 from service.health.durability import SWITCHED_OFF, remedy
 from service.health.holders import HELD_SECONDS_MIN, HOLDERS, Holder
 from service.health.standings import standings_of
+from service.projections import PROJECTIONS
 from service.settings import Settings
 
 # A probe needs its answer soon, even when the database is frozen.
@@ -26,6 +27,12 @@ _PRIMARY = Statement(
     b"to_regclass('log.events') IS NULL, has_table_privilege(to_regclass('log.events'), 'INSERT')"
 )
 _HOLDERS = Statement(HOLDERS)
+_TABLES = [table.fullname for projection in PROJECTIONS for table in projection.plain_tables]
+# A right on any column will do: a role may have rights on each column instead of the table.
+_UNREADABLE = Statement(
+    b"SELECT name FROM unnest(%(tables)s::text[]) AS name "
+    b"WHERE NOT has_any_column_privilege(to_regclass(name), 'SELECT')"
+)
 
 
 class Condition(NamedTuple):
@@ -69,10 +76,12 @@ class Health:
                 # The database has just failed to answer: a second query would wait as long.
                 return Condition(not_ready, degraded)
         standings: list[Standing] = []
+        name = "replica" if self._has_replica else "database"
         try:
             standings = await standings_of(self._reads)
+            if unreadable := [it for (it,) in await self._reads.rows(_UNREADABLE, {"tables": _TABLES})]:
+                not_ready.setdefault(name, f"the service's role may not read {', '.join(unreadable)}: {NEEDED_GRANTS}")
         except Problem as problem:
-            name = "replica" if self._has_replica else "database"
             not_ready.setdefault(name, "; ".join([problem.detail, *await self._holders()]))
         if reasons := _grouped(standings):
             not_ready["projector"] = "; ".join([*reasons, *await self._holders()])

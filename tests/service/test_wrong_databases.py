@@ -139,6 +139,20 @@ def test_the_api_says_that_its_roles_lack_rights(database_url: str, powerless_ur
         assert "docs/deploying.md" in not_ready(shop)["replica"]
 
 
+def test_the_api_says_that_its_role_may_not_read_a_table(database_url: str, powerless_url: str) -> None:
+    role = conninfo_to_dict(powerless_url)["user"]
+    sweep(database_url)
+    with psycopg.connect(database_url, autocommit=True) as admin, served_on(database_url, powerless_url) as shop:
+        admin.execute(f"GRANT USAGE ON SCHEMA log, shop, sales, activity TO {role}".encode())
+        admin.execute(f"GRANT SELECT ON ALL TABLES IN SCHEMA log, shop, sales, activity TO {role}".encode())
+        sweep(database_url)
+        assert "replica" not in shop.get("/readyz").json()["not_ready"]
+        admin.execute(f"REVOKE SELECT ON shop.users FROM {role}".encode())
+        assert problem(shop.get("/users")) == (503, "unavailable")
+        assert not_ready(shop)["replica"].startswith("the service's role may not read shop.users: give it")
+        admin.execute(f"DROP OWNED BY {role}".encode())
+
+
 def served_on(database_url: str, query_database_url: str) -> contextlib.AbstractContextManager[Shop]:
     given = {"database_url": database_url, "query_database_url": query_database_url}
     return served_with(Settings(**given, redis_url=NO_REDIS, allow_unsafe_database=True, no_auth=True))
