@@ -146,6 +146,7 @@ def _explained(interrupted: str) -> Iterator[None]:
     except OtherVersion as error:
         raise OperatorError(f"{error}: rebuild them with `orders replay`, or run that release") from error
     except InsufficientPrivilege as error:
-        raise OperatorError(f"{error.diag.message_primary}: it takes a role that may create schemas") from error
+        hint = "use the role that owns the tables and may create schemas"
+        raise OperatorError(f"{error.diag.message_primary}: {hint}") from error
     except KeyboardInterrupt:
         raise OperatorError(interrupted, INTERRUPTED) from None

@@ -79,7 +79,7 @@ def test_a_command_names_the_missing_tables_in_one_line(command: str, empty_data
 def test_a_command_names_the_missing_rights_in_one_line(command: str, powerless_url: str, run: Run) -> None:
     said = line_of(run(powerless_url, command))
     assert "permission denied" in said
-    assert "role" in said
+    assert "the role that owns the tables" in said
 
 
 @pytest.mark.parametrize("command", ["replay", "verify", "import tests/fixtures/shop"])
