@@ -43,8 +43,7 @@ SELECT FROM log.events WHERE stream = %s AND version = %s AND metadata::text = %
 """
 
 
-# The function of PostgreSQL (src/backend/replication/syncrep.c) whose warning stands beside a COMMIT that is reported as
-# done. Its SQLSTATE, 01000, is that of all warnings: of triggers and of auto_explain too. Its text is translated.
+# The function of PostgreSQL (replication/syncrep.c) that warns beside a COMMIT. Warnings of triggers have its SQLSTATE.
 WAITS_FOR_STANDBY = "SyncRepWaitForLSN"
 
 

@@ -47,23 +47,15 @@ WHERE bytes_before < %s ORDER BY version
 
 _CLAIMS = b"SELECT claim, stream FROM log.claims WHERE claim = ANY(%b::text[])"
 
-# One text for many events: a row for each event costs several times as much on this side.
+# One text for the whole page, read in one go: a row for each event costs several times as much on this side.
 # Neither stream nor type needs escaping, which the table's constraint `names_need_no_escaping` sees to.
-_TEXT = """
+_PAGE = """
 SELECT '[' || string_agg(event, ',') || ']' FROM (
     SELECT '[' || position || ',"' || stream || '",' || version || ',"' || type || '",' || schema_version || ',"'
         || occurred_at || '",' || data || ']' AS event
-    FROM log.events WHERE position > {after} AND position <= {up_to}{of_types} ORDER BY position
+    FROM log.events WHERE position > %(after)s AND position <= %(up_to)s{of_types} ORDER BY position
 ) AS page
 """
-
-# For a text of megabytes the C library asks the kernel for memory each time, which the kernel clears: in PostgreSQL and
-# here, 40 % more CPU time for reading, and 4 % more for all that a worker does which catches up with `shop`
-# (`python -m bench.upkeep`). So a large page comes in several texts.
-TEXT_EVENTS_MAX = 200
-_TEXTS = f"""
-SELECT ({_TEXT}) FROM generate_series(%(after)s::bigint, %(up_to)s::bigint - 1, {TEXT_EVENTS_MAX}) AS base ORDER BY base
-"""  # noqa: S608 - constants
 
 _ROWS = """
 SELECT position, stream, version, type, schema_version, occurred_at::text, data::text FROM log.events
@@ -199,14 +191,11 @@ def page(connection: Connection, after: int, up_to: int, types: Collection[str] 
     """The events at positions after < position <= up_to, in order; only those of `types`, if they are given."""
     of_types = _OF_TYPES if types is not None else ""
     parameters = {"after": after, "up_to": up_to, "types": types and list(types)}
-    if up_to - after > TEXT_EVENTS_MAX:
-        end = f"least(base + {TEXT_EVENTS_MAX}, %(up_to)s)"
-        statement = _TEXTS.format(after="base", up_to=end, of_types=of_types)
-    else:
-        statement = _TEXT.format(after="%(after)s", up_to="%(up_to)s", of_types=of_types)
-    texts = connection.execute(statement.encode(), parameters, binary=True).fetchall()
+    row = connection.execute(_PAGE.format(of_types=of_types).encode(), parameters, binary=True).fetchone()
+    if not row or not row[0]:
+        return []
     try:
-        return [event for (text,) in texts if text for event in _decode_page(text)]
+        return _decode_page(row[0])
     except (msgspec.DecodeError, UnicodeDecodeError):
         # PostgreSQL takes JSON that is none, such as half a surrogate pair. One by one, each is as good as it is.
         rows = connection.execute(_ROWS.format(of_types=of_types).encode(), parameters).fetchall()

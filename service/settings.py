@@ -6,7 +6,7 @@ import urllib.parse
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -209,6 +209,13 @@ class Settings(BaseSettings):
     """`text` for people, `json` for machines: one object a line, on stderr"""
     log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)] = "info"
     """`debug`, `info`, `warning`, `error`: the least that is logged"""
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _not_blank(cls, value: Any) -> Any:
+        if isinstance(value, str) and not value.strip():
+            raise ValueError("is blank")
+        return value
 
     @model_validator(mode="after")
     def _issuer_and_audience(self) -> Self:

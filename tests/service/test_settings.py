@@ -126,6 +126,13 @@ def test_origins_are_spelt_as_browsers_send_them(monkeypatch: pytest.MonkeyPatch
     assert settings.environment().get("CORS_ORIGINS", "") == origins
 
 
+@pytest.mark.parametrize("name", sorted(Settings.model_fields))
+def test_a_blank_variable_is_refused(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv(name.upper(), "  ")
+    with pytest.raises(OperatorError, match=f"{name.upper()}: is blank"):
+        Settings.load()
+
+
 def test_an_empty_variable_counts_as_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PORT", "")
     monkeypatch.setenv("DATABASE_URL", "")
