@@ -2,7 +2,6 @@
 
 import errno
 import sys
-from importlib.metadata import packages_distributions
 
 _NO_MEMORY = "orders: the memory that this process may take does not suffice: raise ulimit -v, or the container's limit"
 
@@ -33,6 +32,8 @@ def main() -> None:
             sys.exit(_NO_MEMORY)
         if not isinstance(error, ImportError):
             raise
+        from importlib.metadata import packages_distributions  # slow: a Ctrl-C during it shows a traceback
+
         for package, projects in packages_distributions().items():
             if "orders" in projects and len(others := set(projects)) > 1:
                 sys.exit(

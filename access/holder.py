@@ -23,6 +23,7 @@ from contract.callers import Caller
 from contract.problems import Problem
 from database.deadline import hung_up_after
 from database.sessions import Limits, connect_async
+from eventlog.failures import in_plain_words
 
 REFRESH_SECONDS = 1.5
 # An unknown key has the table read again, but no more often than this: anybody can make up keys.
@@ -54,7 +55,8 @@ class KeyHolder:
         self._used: set[str] = set()
         self._version: object | None = None
         self.is_loaded = False
-        self.is_current = False
+        # Why the last look failed: the keys may have changed since. None when it did not.
+        self.trouble: str | None = None
 
     @asynccontextmanager
     async def kept_current(self) -> AsyncIterator[None]:
@@ -118,10 +120,10 @@ class KeyHolder:
                             known |= {row.sha256: _Known(row, _caller(row)) for row in rows}
                             await asyncio.sleep(0)  # others' requests go on meanwhile
                         self._known, self._version = known, version
-                    self.is_loaded = self.is_current = True
+                    self.is_loaded, self.trouble = True, None
                     await self._note_use(connection)
             except (psycopg.Error, OSError) as error:
-                self.is_current = False
+                self.trouble = f"the API keys cannot be read: {in_plain_words(error)}"
                 log.warning("the API keys cannot be read: %s", str(error).partition("\n")[0])
                 await self._disconnect()
 

@@ -22,7 +22,7 @@ _PLAIN_WORDS = {
     "57": "the database is starting or stopping",
     "3F000": "the database lacks tables of this release",
     "42P01": "the database lacks tables of this release",
-    "42501": "the service's role lacks a grant",
+    "42501": "the service's role lacks a grant that docs/deploying.md lists",
 }
 
 # Another transaction was in the way, or the server takes no writes any more: on a new connection it may go well.

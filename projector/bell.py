@@ -153,6 +153,8 @@ class Bell:
                     looked = time.monotonic()
                     self._look()
             except (redis.RedisError, OSError) as error:
+                if woken:
+                    self._news.set()  # ring again: a look that succeeds must not hide that a ring failed
                 self.failures += 1
                 self.listeners = None
                 # Anybody may ask /readyz. A reply names the reason; the text of a failed connection names hosts.
@@ -165,11 +167,15 @@ class Bell:
 
     def _ring(self) -> None:
         self._redis.publish(channel(self._redis), b"")
-        self.rung += 1
         if time.monotonic() - self._queued_at >= QUEUED_EVERY_SECONDS:
-            self._queued_at = time.monotonic()
             if self._redis.set(WAITING_KEY, 1, nx=True, ex=WAITING_SECONDS_MAX):
-                self._broker.enqueue(Message(queue_name=QUEUE, actor_name=ACTOR, args=(), kwargs={}, options={}))
+                try:
+                    self._broker.enqueue(Message(queue_name=QUEUE, actor_name=ACTOR, args=(), kwargs={}, options={}))
+                except redis.RedisError:
+                    self._redis.delete(WAITING_KEY)
+                    raise
+            self._queued_at = time.monotonic()
+        self.rung += 1
 
     def _look(self) -> None:
         """See whether Redis takes writes, and whether a worker listens."""

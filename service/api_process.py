@@ -48,9 +48,9 @@ class ApiProcess:
         self._writer = Writer(self.database_url, self._bell.ring, metrics=WriterMetrics(self._registry))
         self.reads = Reads(settings.query_database_url or self.database_url)
         self.waiting = WaitingReads(self._registry)
-        self.health = Health(settings, self._bell, self._writer)
-        self.stopping = Stopping(settings.shutdown_delay)
         self.access = Access(settings)
+        self.health = Health(settings, self._bell, self._writer, self.access.holder)
+        self.stopping = Stopping(settings.shutdown_delay)
         self.console = console_of(settings, self.health, self.reads, self.access.guard) if settings.console else None
         self._connections = Connections(
             lambda: self._writer.waiting + self.waiting.count,

@@ -20,7 +20,7 @@ def main() -> None:
         from service.cli.failures import explain
         from service.errors import OperatorError
     except KeyboardInterrupt:
-        sys.exit(130)  # ended by Ctrl-C, as shells count it
+        sys.exit(130)  # failures.INTERRUPTED, which is not imported yet
     try:
         if any(map(_LOST_VALUE.fullmatch, sys.argv[1:])):
             raise OperatorError("an argument is empty: has each variable in the command a value?", exit_code=2)

@@ -12,7 +12,7 @@ import typer
 from service import logs
 from service.cli import connect, output
 from service.cli.connect import DataDir
-from service.cli.failures import MISUSE, NOT_TRUE
+from service.cli.failures import INTERRUPTED, MISUSE, NOT_TRUE
 from service.cli.read_tables import print_verdict
 from service.errors import OperatorError
 from service.garbage import collect_seldom
@@ -165,4 +165,4 @@ def _explained(target: "Target") -> Iterator[None]:
     except DBAPIError as error:
         raise OperatorError(f"{target.shown}: {target.said(error)}") from error
     except KeyboardInterrupt:
-        raise OperatorError("interrupted: what was committed stays") from None
+        raise OperatorError("interrupted: what was committed stays", INTERRUPTED) from None

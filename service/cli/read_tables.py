@@ -19,14 +19,14 @@ from projector.verify import Verdict
 from projector.verify import verify as compare
 from service.cli import acting, connect, output, rebuilding
 from service.cli.connect import DataDir
-from service.cli.failures import NOT_TRUE
+from service.cli.failures import INTERRUPTED, NOT_TRUE
 from service.errors import OperatorError
 from service.garbage import collect_seldom
 from service.projections import named
 
 # --json has all.
 DIFFERENCES_SHOWN_MAX = 50
-INTERRUPTED = "interrupted: the old read tables go on serving, what was built of the new ones is dropped"
+REPLAY_INTERRUPTED = "interrupted: the old read tables go on serving, what was built of the new ones is dropped"
 
 Names = Annotated[list[str] | None, typer.Argument(metavar="[PROJECTION]...", help="All of them when left out")]
 
@@ -40,12 +40,12 @@ def replay(
     chosen = named(projections)
     url = connect.database_url(data_dir)
     if processes > 1 and len(chosen) > 1:
-        with _explained(INTERRUPTED):
+        with _explained(REPLAY_INTERRUPTED):
             for rebuilt in rebuilding.several(url, [it.name for it in chosen], processes):
                 _tell(rebuilt)
     else:
         for projection in chosen:
-            with _folding(f"rebuilding {projection.name}", INTERRUPTED) as report:
+            with _folding(f"rebuilding {projection.name}", REPLAY_INTERRUPTED) as report:
                 rebuilt = rebuilding.one(url, projection, report)
             _tell(rebuilt)
     acting.note(url, "projection.replayed", ", ".join(it.name for it in chosen))
@@ -148,4 +148,4 @@ def _explained(interrupted: str) -> Iterator[None]:
     except InsufficientPrivilege as error:
         raise OperatorError(f"{error.diag.message_primary}: it takes a role that may create schemas") from error
     except KeyboardInterrupt:
-        raise OperatorError(interrupted) from None
+        raise OperatorError(interrupted, INTERRUPTED) from None

@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+from access.holder import KeyHolder
 from command.writer import Writer
 from console.words import counted
 from contract.problems import Problem
@@ -11,6 +12,7 @@ from query.database import NEEDED_GRANTS, Reads, Statement
 from service.health.durability import SWITCHED_OFF, remedy
 from service.health.holders import HELD_SECONDS_MIN, HOLDERS, Holder
 from service.health.standings import shared, standings_of
+from service.projections import PROJECTIONS
 from service.settings import Settings
 
 # A probe needs its answer soon, even when the database is frozen.
@@ -22,6 +24,12 @@ _PRIMARY = Statement(
     b"to_regclass('log.events') IS NULL, has_table_privilege(to_regclass('log.events'), 'INSERT')"
 )
 _HOLDERS = Statement(HOLDERS)
+_TABLES = [table.fullname for projection in PROJECTIONS for table in projection.plain_tables]
+# A right on any column will do: a role may have rights on each column instead of the table.
+_UNREADABLE = Statement(
+    b"SELECT name FROM unnest(%(tables)s::text[]) AS name "
+    b"WHERE NOT has_any_column_privilege(to_regclass(name), 'SELECT')"
+)
 
 
 class Condition(NamedTuple):
@@ -34,10 +42,11 @@ class Condition(NamedTuple):
 class Health:
     """Asks on connections of its own, so that an answer waits for no other request. Open `connections` before."""
 
-    def __init__(self, settings: Settings, bell: Bell, writer: Writer) -> None:
+    def __init__(self, settings: Settings, bell: Bell, writer: Writer, keys: KeyHolder) -> None:
         assert settings.database_url is not None
         self._bell = bell
         self._writer = writer
+        self._keys = keys
         self._unsafe_is_allowed = settings.allow_unsafe_database
         self._primary = _connection(settings.database_url)
         replica_url = settings.query_database_url
@@ -53,16 +62,23 @@ class Health:
         troubles = {"bell": self._bell.trouble, "commands": self._writer.trouble}
         degraded = {name: trouble for name, trouble in troubles.items() if trouble}
         not_ready: dict[str, str] = {}
+        if trouble := self._keys.trouble:
+            if self._keys.is_loaded:
+                degraded["access"] = f"{trouble}; the last known ones hold, so a revoked key may still work"
+            else:
+                not_ready["access"] = trouble
         if reason := await self._of_primary():
             not_ready["database"] = reason
             if not self._has_replica:
                 # The database has just failed to answer: a second query would wait as long.
                 return Condition(not_ready, degraded)
         standings: list[Standing] = []
+        name = "replica" if self._has_replica else "database"
         try:
             standings = await standings_of(self._reads)
+            if unreadable := [it for (it,) in await self._reads.rows(_UNREADABLE, {"tables": _TABLES})]:
+                not_ready.setdefault(name, f"the service's role may not read {', '.join(unreadable)}: {NEEDED_GRANTS}")
         except Problem as problem:
-            name = "replica" if self._has_replica else "database"
             not_ready.setdefault(name, "; ".join([problem.detail, *await self._holders()]))
         if reasons := _grouped(standings):
             not_ready["projector"] = "; ".join([*reasons, *await self._holders()])

@@ -205,11 +205,11 @@ def test_no_caller_waits_long_for_a_server_that_has_fallen_silent(database_url: 
                     with pytest.raises(Problem, match="no such API key"):
                         await holder.find(keys.make().text)
                     assert (await holder.find(known)).role == "staff"
-                assert not holder.is_current
+                assert holder.trouble
             finally:
                 os.kill(pid, signal.SIGCONT)
             await holder.refresh()
-            assert holder.is_current
+            assert holder.trouble is None
 
     asyncio.run(ask())
 

@@ -126,3 +126,17 @@ def test_asking_a_redis_that_is_gone_fails_soon() -> None:
     asking.start()
     asking.join(SOON)
     assert not asking.is_alive()
+
+
+def test_a_ring_that_fails_is_told_until_one_succeeds(ringing: Bell, client: redis.Redis) -> None:
+    """Redis takes other writes meanwhile: only the queue has a key of another type."""
+    client.set(QUEUE, "not a list")
+    ringing.ring()
+    wait_until(lambda: "WRONGTYPE" in (ringing.trouble or ""), SOON, "the reason")
+    until = time.monotonic() + 2 * bell.LOOK_SECONDS
+    while time.monotonic() < until:
+        assert "WRONGTYPE" in (ringing.trouble or "")
+        time.sleep(0.05)
+    client.delete(QUEUE)
+    wait_until(lambda: waiting(client) == 1, SOON, "a message, without another ring")
+    wait_until(lambda: "no worker hears" in (ringing.trouble or ""), SOON, "the end of that trouble")

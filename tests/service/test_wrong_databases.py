@@ -13,9 +13,13 @@ from psycopg.conninfo import conninfo_to_dict
 
 from service.cli import main
 from service.settings import Settings
+from tests.access.keyed import new_key
+from tests.builders import wait_until
 from tests.conftest import Servers
+from tests.projecting import sweep
 from tests.served import NO_REDIS, Shop, problem, served, served_with
 
+SOON = 10
 USER = {"name": "Ada", "email": "ada@example.org"}
 COMMANDS = ["replay", "verify", "doctor", "status", "events", "parked", "import tests/fixtures/shop"]
 
@@ -135,6 +139,42 @@ def test_the_api_says_that_its_roles_lack_rights(database_url: str, powerless_ur
         assert "docs/deploying.md" in not_ready(shop)["replica"]
 
 
+def test_the_api_says_that_its_role_may_not_read_a_table(database_url: str, powerless_url: str) -> None:
+    role = conninfo_to_dict(powerless_url)["user"]
+    sweep(database_url)
+    with psycopg.connect(database_url, autocommit=True) as admin, served_on(database_url, powerless_url) as shop:
+        admin.execute(f"GRANT USAGE ON SCHEMA log, shop, sales, activity TO {role}".encode())
+        admin.execute(f"GRANT SELECT ON ALL TABLES IN SCHEMA log, shop, sales, activity TO {role}".encode())
+        sweep(database_url)
+        assert "replica" not in shop.get("/readyz").json()["not_ready"]
+        admin.execute(f"REVOKE SELECT ON shop.users FROM {role}".encode())
+        assert problem(shop.get("/users")) == (503, "unavailable")
+        assert not_ready(shop)["replica"].startswith("the service's role may not read shop.users: give it")
+        admin.execute(f"DROP OWNED BY {role}".encode())
+
+
 def served_on(database_url: str, query_database_url: str) -> contextlib.AbstractContextManager[Shop]:
     given = {"database_url": database_url, "query_database_url": query_database_url}
     return served_with(Settings(**given, redis_url=NO_REDIS, allow_unsafe_database=True, no_auth=True))
+
+
+def test_the_api_says_that_it_cannot_read_its_keys(database_url: str) -> None:
+    operator = {"Authorization": f"Bearer {new_key(database_url, 'operator')}"}
+    settings = Settings(database_url=database_url, redis_url=NO_REDIS, allow_unsafe_database=True)
+    with psycopg.connect(database_url, autocommit=True) as admin:
+        sweep(database_url)
+        with served_with(settings) as shop:
+            assert shop.get("/readyz", headers=operator).status_code == 200
+            admin.execute("ALTER TABLE access.api_keys_version RENAME TO elsewhere")
+
+            def says_so() -> bool:
+                answer = shop.get("/readyz", headers=operator)
+                return "a revoked key may still work" in answer.json()["degraded"].get("access", "")
+
+            wait_until(says_so, SOON, "the reason")
+            assert shop.get("/users", headers=operator).status_code == 200
+        with served_with(settings) as shop:
+            assert problem(shop.get("/users", headers=operator)) == (503, "auth-unavailable")
+            assert shop.get("/readyz").status_code == 503
+            admin.execute("ALTER TABLE access.elsewhere RENAME TO api_keys_version")
+            wait_until(lambda: shop.get("/readyz").status_code == 200, SOON, "keys")
