@@ -101,6 +101,8 @@ class Tokens:
                 leeway=LEEWAY_SECONDS,
                 options={"require": ["exp", "iss", "aud", "sub"]},
             )
+            if any(type(claims.get(name, 0)) not in {int, float} for name in ("exp", "nbf", "iat")):
+                raise _invalid("A time of the token is not a number.")  # PyJWT takes texts too
             until = min(float(claims["exp"]) + LEEWAY_SECONDS, time() + CACHED_SECONDS_MAX)
         except jwt.ExpiredSignatureError:
             raise Problem("token-expired", "The token has expired.") from None

@@ -186,7 +186,9 @@ class Writer:
                 return await self._settle(decided, since, error)
             in_time = _remaining(until) > self._batch_seconds_max / 2
             again = began and in_time and failures.is_passing(error)
-            return _Failure(Unavailable(failures.in_plain_words(error)), again)
+            hung_up = began and _remaining(until) <= 0
+            reason = failures.TOOK_TOO_LONG if hung_up else failures.in_plain_words(error)
+            return _Failure(Unavailable(reason), again)
         self._accepted(decided)
         return None
 

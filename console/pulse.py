@@ -14,6 +14,7 @@ from anyio import from_thread
 from console.database import Database, Unanswered
 from console.parts import Finding, Parts
 from console.words import parked, short
+from projector.bell import NOBODY_LISTENS
 from projector.parked import Group, groups
 from projector.status import Status, status
 
@@ -35,15 +36,21 @@ _OF_CONDITION = {
     "replica": ("Reads are refused until this is mended.", "orders doctor"),
     "projector": (
         "New orders are accepted, but reads do not show them.",
-        "start a worker: `orders work`; if one runs, its log and `orders status` say what stops it",
+        "mend the other findings on this page first; if there is none, the worker's log and `orders status` say why",
     ),
     "stopping": ("This process is about to end.", ""),
-    "bell": ("Read tables follow up to a second later; nothing is lost.", "start Redis and a worker (`orders work`)"),
+    "bell": (
+        "Read tables follow up to a second later; nothing is lost.",
+        "look whether Redis runs, and has room in its memory and on its disk: `orders doctor --quick` says more",
+    ),
     "commands": (
         "Commands may be refused.",
         "mend the other faults on this page, or run `orders doctor`; the next command that succeeds clears this one",
     ),
 }
+
+_NO_WORKER = "start a worker: `orders work`; if one runs, its log says why it does not look"
+_NOBODY_LISTENS = "look whether REDIS_URL of the worker is that of the API"
 
 
 class Pulse(NamedTuple):
@@ -118,10 +125,14 @@ class Heart:
 
     def _look(self) -> Pulse:
         not_ready, degraded = from_thread.run(self._parts.condition)
-        findings = [_of_condition("bad", name, reason) for name, reason in not_ready.items()]
-        # The causes of parked streams are listed below.
-        findings += [_of_condition("warn", name, reason) for name, reason in degraded.items() if name != "projector"]
         workers = self._parts.workers()
+        findings = [_of_condition("bad", name, reason, workers) for name, reason in not_ready.items()]
+        # The causes of parked streams are listed below. That a worker which does not run does not listen is no news.
+        findings += [
+            _of_condition("warn", name, reason, workers)
+            for name, reason in degraded.items()
+            if name != "projector" and not (reason == NOBODY_LISTENS and "projector" in not_ready)
+        ]
         found, parked, oldest, unanswered = None, 0, None, ""
         try:
             with self._database.connection() as connection:
@@ -136,7 +147,8 @@ class Heart:
                 if time.monotonic() - self._checked_at >= CHECK_SECONDS:
                     self._checked = list(self._parts.examine(connection))
                     self._checked_at = time.monotonic()
-                findings += self._checked
+                # Causes stand before what follows from them.
+                findings = self._checked + findings
         except Unanswered as error:
             unanswered = str(error)
             if not any(it.level == "bad" for it in findings):
@@ -145,8 +157,12 @@ class Heart:
         return Pulse(found, findings, parked, workers, oldest, unanswered)
 
 
-def _of_condition(level: str, name: str, reason: str) -> Finding:
+def _of_condition(level: str, name: str, reason: str, workers: Sequence[str] | None) -> Finding:
     why, remedy = _OF_CONDITION.get(name, ("", "orders doctor"))
+    if name == "projector" and workers == []:
+        remedy = _NO_WORKER
+    elif reason == NOBODY_LISTENS:
+        remedy = _NOBODY_LISTENS
     return Finding(level, f"{name}: {reason}", why, remedy)
 
 

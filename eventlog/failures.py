@@ -9,15 +9,16 @@ _OUTAGES_BY_ANOTHER_NAME = {"25006", "25P03", "25P04"}
 # A database without migrations (3F000, 42P01), or a role without its grants (42501): an operator can mend it.
 _SET_UP_WRONG = {"3F000", "42501", "42P01"}
 
+TOOK_TOO_LONG = "the database took too long"
 # Reasons for callers and /readyz, by SQLSTATE or its class. The server's own words may name hosts, users, and files.
 _PLAIN_WORDS = {
     "53100": "the database's disk is full",
     "53": "the database is short of memory or connections",
     "25006": "the database is read-only",
-    "25": "the database took too long",
+    "25": TOOK_TOO_LONG,
     "40": "the database had a conflict",
     "55": "a lock was held for too long",
-    "57014": "the database took too long",
+    "57014": TOOK_TOO_LONG,
     "57": "the database is starting or stopping",
     "3F000": "the database lacks tables of this release",
     "42P01": "the database lacks tables of this release",

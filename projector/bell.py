@@ -40,6 +40,8 @@ PAUSE_AFTER_ERROR_SECONDS = 0.5
 # How often the ringing thread checks whether Redis takes writes and a worker listens.
 LOOK_SECONDS = 2.0
 
+NOBODY_LISTENS = "no worker listens to Redis, so workers look for new events only once a second"
+
 # Dramatiq gives the messages of a killed worker back after this long.
 HEARTBEAT_SECONDS_MAX = 5
 _LISTENER_PREFIX = "orders-worker/"
@@ -159,7 +161,7 @@ class Bell:
                 what = f"rejects writes ({error})" if isinstance(error, redis.ResponseError) else "cannot be reached"
                 if isinstance(error, redis.AuthenticationError):
                     what = "rejects the user or the password of REDIS_URL"
-                self.trouble = f"Redis {what}, so a projector hears of news only when it looks itself"
+                self.trouble = f"Redis {what}, so workers look for new events only once a second"
                 log.warning("the bell cannot ring, the projector will look by itself: %s", error)
                 self._stopping.wait(PAUSE_AFTER_ERROR_SECONDS)
 
@@ -181,4 +183,4 @@ class Bell:
         ((_, self.listeners),) = self._redis.pubsub_numsub(channel(self._redis))
         self.trouble = None
         if not self.listeners:
-            self.trouble = "no worker hears the bell, so a projector only looks by itself, every second"
+            self.trouble = NOBODY_LISTENS

@@ -81,9 +81,9 @@ def _unknown() -> Problem:
 
 def link_to_next(request: Request, **changes: str) -> str:
     """The Link header: this request's URL (relative, so that it holds behind a proxy) with some parameters changed."""
-    pairs = parse_qsl(request.scope["query_string"].decode("ascii"))
-    kept = [(name, value) for name, value in pairs if name not in changes]
-    return f'<{quote(request.scope["path"])}?{urlencode([*kept, *changes.items()])}>; rel="next"'
+    sent = parse_qsl(request.scope["query_string"].decode("ascii"))
+    pairs = [(name, changes.pop(name, value)) for name, value in sent]
+    return f'<{quote(request.scope["path"])}?{urlencode([*pairs, *changes.items()])}>; rel="next"'
 
 
 def _text(value: SortValue) -> str:

@@ -213,7 +213,7 @@ class Settings(BaseSettings):
     @field_validator("*", mode="before")
     @classmethod
     def _not_blank(cls, value: Any) -> Any:
-        if isinstance(value, str) and not value.strip():
+        if isinstance(value, str) and value.isspace():
             raise ValueError("is blank")
         return value
 

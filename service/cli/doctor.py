@@ -87,6 +87,6 @@ def _print(found: "Examination") -> None:
     number = sum(map(len, found.findings.values()))
     said = counted(number, "finding") if number else "all well" if found.healthy else "no findings"
     if found.not_checked:
-        said += f", {len(found.not_checked)} checks not done"
+        said += f", {counted(len(found.not_checked), 'check')} not done"
     rate = f", {per_million:.0f} s per million events" if (per_million := found.seconds_per_million_events) else ""
     print(f"{said}: {len(found.findings)} checks of {found.events:,} events in {found.seconds:.1f} s{rate}")

@@ -95,7 +95,7 @@ def retry(
             for it in _with(connection, chosen, stream) if stream else chosen:
                 drained += [(it.name, one) for one in again(connection, Loop(it), stream)]
     if drained:
-        acting.note(url, "stream.retried", stream or f"{len(drained)} streams")
+        acting.note(url, "stream.retried", stream or counted(len(drained), "stream"))
     if as_json:
         output.json({"data": [_outcome(name, it) for name, it in drained]})
     elif drained:
@@ -123,8 +123,6 @@ def skip(
     The event stays in the log, and replays leave it out too. Without its first event a stream stays out altogether.
     With --group this is done for each stream of the group. Exit code 1 if one of them is parked at its next event.
     """
-    if not reason.strip():
-        raise OperatorError("--reason must not be empty", MISUSE)
     if (stream is None) == (group is None):
         raise OperatorError("give a stream or --group", MISUSE)
     by = f"{getpass.getuser()}@{socket.gethostname()}"
@@ -139,12 +137,14 @@ def skip(
 def _skip_group(connection: Connection, url: str, chosen: list[Projection], number: int, reason: str, by: str) -> None:
     wanted, projection = _numbered(connection, chosen, number)
     drained = skip_group(connection, Loop(projection), wanted, reason, by)
-    acting.note(url, "group.skipped", f"{projection.name} {wanted.type}: {len(drained)} streams", reason)
+    acting.note(url, "group.skipped", f"{projection.name} {wanted.type}: {counted(len(drained), 'stream')}", reason)
     out = sum(it.parked is not None and it.parked.skipped for it in drained)
     again = sum(it.parked is not None and not it.parked.skipped for it in drained)
-    print(f"{projection.name} skips one event of each of {len(drained):,} streams")
+    each = "" if len(drained) == 1 else "each of "
+    print(f"{projection.name} skips one event of {each}{counted(len(drained), 'stream')}")
     if out:
-        print(f"{out:,} streams stay out of the read tables: that was their first event")
+        stay = counted(out, "stream stays", "streams stay")
+        print(f"{stay} out of the read tables: that was {'its' if out == 1 else 'their'} first event")
     if again:
         print(f"{counted(again, 'stream is', 'streams are')} parked at a later event: orders parked")
         raise typer.Exit(NOT_TRUE)

@@ -6,6 +6,7 @@ from typing import Annotated, TypeVar
 
 import typer
 
+from console.words import counted
 from contract.names import path_of
 from contract.problems import Problem
 from eventlog.codec import UnreadableEvent
@@ -189,11 +190,11 @@ def _print_comparison(comparison: Comparison) -> None:
     if comparison.differences:
         output.differences(comparison.differences)
     number = len(comparison.differences)
-    said = f"{number:,} differences" if number else "no difference"
-    counted = ", ".join(f"{table} {rows:,}" for table, rows in comparison.rows.items())
+    said = counted(number, "difference") if number else "no difference"
+    rows = ", ".join(f"{table} {number:,}" for table, number in comparison.rows.items())
     print(
         f"{comparison.projection}: {said} between {comparison.stream} and its rows, at version {comparison.version} "
-        f"of {comparison.last} (rows: {counted})"
+        f"of {comparison.last} (rows: {rows})"
     )
     if comparison.parked:
         print(f"{comparison.projection}: the stream is parked at version {comparison.version + 1}: orders parked")

@@ -19,7 +19,7 @@ from service.cli.connect import DataDir
 from service.cli.output import AsJson
 from service.errors import OperatorError
 from service.health.holders import HELD_SECONDS_MIN, HOLDERS, Holder
-from service.health.standings import stopped, view, what_stopped
+from service.health.standings import shared, stopped, view, what_stopped
 from service.projections import PROJECTIONS
 from service.settings import Settings
 
@@ -134,14 +134,14 @@ def _state(standing: Standing) -> str:
 
 def troubles(found: Look) -> list[str]:
     """Sentences that an operator must read beside the table."""
+    projections = found.status.projections
     lines = [what_stopped(some) for some in stopped(found.mirrors)]
-    reasons: dict[str, list[str]] = {}
-    for it in found.status.projections:
-        if it.trouble:
-            reasons.setdefault(it.trouble, []).append(it.name)
-        if it.parked:
-            lines.append(f"{it.name}: {counted(it.parked, 'stream is', 'streams are')} parked: orders parked")
-    lines += [f"{', '.join(names)}: {reason}" for reason, names in reasons.items()]
+    lines += [
+        f"{it.name}: {counted(it.parked, 'stream is', 'streams are')} parked: orders parked"
+        for it in projections
+        if it.parked
+    ]
+    lines += [f"{', '.join(names)}: {reason}" for names, reason in shared((it.name, it.trouble) for it in projections)]
     lines += [f"in the way: {holder}" for holder in found.holders]
     if found.silence not in {None, NO_REDIS_URL}:
         lines.append("Redis does not answer, so reads follow commands up to a second later; no event is lost")
@@ -167,4 +167,4 @@ def _print(found: Look) -> None:
     for line in troubles(found):
         output.line(line)
     listening = ", ".join(found.workers or []) or "none"
-    output.line(f"workers that the bell reaches: {found.silence or listening}")
+    output.line(f"workers that listen to Redis: {found.silence or listening}")

@@ -23,14 +23,21 @@ _PROJECTED = " UNION ALL ".join(
 ).encode()
 
 
-def _projections(connection: Connection) -> Iterator[Finding]:
+def _standings(connection: Connection) -> list[Standing]:
     # Without a row in log.head there is no status; another check reports that.
     has_head = connection.execute("SELECT FROM log.head").rowcount
-    standings = status(connection, PROJECTIONS).projections if has_head else []
+    return status(connection, PROJECTIONS).projections if has_head else []
+
+
+def _projections(connection: Connection) -> Iterator[Finding]:
+    standings = _standings(connection)
     yield from _without_worker(standings)
     for standing in standings:
         yield from _of_projection(standing)
-    since = {it.name: it.parked_since for it in standings}
+
+
+def _parked(connection: Connection) -> Iterator[Finding]:
+    since = {it.name: it.parked_since for it in _standings(connection)}
     for number, group in enumerate(groups(connection, PROJECTIONS), 1):
         yield _of_group(number, group, since.get(group.projection))
 
@@ -126,6 +133,7 @@ def _checkpoint(connection: Connection) -> Iterator[Finding]:
 
 CHECKS = (
     Check("projections", _projections, "commands are accepted, but reads do not show what they did"),
+    Check("parked", _parked, "events of parked streams are held back from the read tables; all other streams go on"),
     Check("verified", _verified, "a wrong row of the read tables stays unnoticed until a customer sees it"),
     Check("checkpoint", _checkpoint, "the read tables show events that the log does not have"),
 )

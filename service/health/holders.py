@@ -19,7 +19,8 @@ WITH held AS (
         AND (lock.mode IN ('ShareLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock')
             OR (class.relname IN ('head', 'checkpoint') AND lock.mode IN ('RowShareLock', 'RowExclusiveLock')))
     UNION
-    SELECT blocker, 'what ' || coalesce(nullif(waiting.application_name, ''), 'process ' || waiting.pid) || ' waits for'
+    SELECT blocker, 'the lock that '
+        || coalesce(nullif(waiting.application_name, ''), 'process ' || waiting.pid) || ' waits for'
     FROM pg_stat_activity AS waiting, unnest(pg_blocking_pids(waiting.pid)) AS blocker
     WHERE waiting.wait_event_type = 'Lock' AND waiting.datname = current_database()
 )

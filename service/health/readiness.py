@@ -1,6 +1,5 @@
 """Whether the service can do its work, and what is in its way, measured against the log's head: /readyz."""
 
-import re
 from typing import NamedTuple
 
 from access.holder import KeyHolder
@@ -12,14 +11,12 @@ from projector.status import Standing
 from query.database import NEEDED_GRANTS, Reads, Statement
 from service.health.durability import SWITCHED_OFF, remedy
 from service.health.holders import HELD_SECONDS_MIN, HOLDERS, Holder
-from service.health.standings import standings_of
+from service.health.standings import shared, standings_of
 from service.projections import PROJECTIONS
 from service.settings import Settings
 
 # A probe needs its answer soon, even when the database is frozen.
 ANSWER_SECONDS_MAX = 2.0
-
-_SECONDS = re.compile(r"\b\d+ s\b")
 
 _SWITCHED_OFF = Statement(SWITCHED_OFF)
 _PRIMARY = Statement(
@@ -120,17 +117,9 @@ class Health:
 
 def _grouped(standings: list[Standing]) -> list[str]:
     """Why projections do not follow the log; a reason that several have is given once."""
-    names: dict[str, list[str]] = {}
-    reasons: dict[str, str] = {}
-    for standing in standings:
-        if reason := standing.public_trouble:
-            # One worker drives several projections, and has looked at one of them a second later.
-            kind = _SECONDS.sub("", reason)
-            reasons.setdefault(kind, reason)
-            names.setdefault(kind, []).append(standing.name)
     return [
-        reasons[kind] if len(found) == len(standings) else f"{', '.join(found)}: {reasons[kind]}"
-        for kind, found in names.items()
+        reason if len(names) == len(standings) else f"{', '.join(names)}: {reason}"
+        for names, reason in shared((it.name, it.public_trouble) for it in standings)
     ]
 
 

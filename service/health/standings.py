@@ -1,6 +1,7 @@
 """Where projections and mirrors are, read on the API's connections, and the answer of GET /projections."""
 
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 
 from contract.problems import Problem
@@ -10,6 +11,8 @@ from projector.projection import Projection
 from projector.status import Building, Standing, built_statement, standing_statement
 from query.database import Reads, Statement
 from service.projections import PROJECTIONS
+
+_SECONDS = re.compile(r"\b\d+ s\b")
 
 
 async def standings_of(reads: Reads) -> list[Standing]:
@@ -27,6 +30,17 @@ async def standings_of(reads: Reads) -> list[Standing]:
 async def mirrors_of(reads: Reads) -> list[Standing]:
     """Where each mirror is. Raises Problem `unavailable`."""
     return of_rows(await reads.rows(Statement(LISTED), {}), PROJECTIONS)
+
+
+def shared(troubles: Iterable[tuple[str, str | None]]) -> list[tuple[list[str], str]]:
+    """Each trouble once, with the names of the projections that have it."""
+    found: dict[str, tuple[list[str], str]] = {}
+    for name, trouble in troubles:
+        if trouble:
+            # One worker drives several projections, and has looked at one of them a second later.
+            names, _ = found.setdefault(_SECONDS.sub("", trouble), ([], trouble))
+            names.append(name)
+    return list(found.values())
 
 
 def stopped(mirrors: Sequence[Standing]) -> Iterator[list[Standing]]:

@@ -112,6 +112,12 @@ def hostile(issuer: Issuer) -> dict[str, str]:
     found["exp of a text"] = signed(
         issuer, b'{"alg":"RS256","kid":"rsa"}', json.dumps(claims | {"exp": "soon"}).encode()
     )
+    # RFC 7519, section 2: a NumericDate is a JSON number. PyJWT takes texts of digits too.
+    for name in ("exp", "nbf", "iat"):
+        at = str(int(time.time()) + (300 if name == "exp" else -5))
+        found[f"{name} of digits in a text"] = issuer.token(**{name: at})  # type: ignore[arg-type]
+    for name in ("nbf", "iat"):
+        found[f"{name} of a boolean"] = issuer.token(**{name: True})  # type: ignore[arg-type]
     found["exp that no float holds"] = issuer.token(exp=10**400)
     found["long sub"] = issuer.token("x" * 101)
     found["sub with a line break"] = issuer.token("ada\nadmin")

@@ -230,6 +230,14 @@ async def test_a_command_that_waits_too_long_for_the_head_was_not_done(database_
         await holder.close()
 
 
+async def test_a_writer_that_gives_up_on_the_head_says_that_it_took_too_long(database_url: str) -> None:
+    with psycopg.connect(database_url) as holder:
+        holder.execute("SELECT FROM log.head FOR UPDATE")
+        async with driving(database_url, batch_seconds_max=0.2) as driver:
+            with pytest.raises(Unavailable, match="the database took too long"):
+                await driver.do(a_user())
+
+
 async def test_a_writer_that_gives_up_on_the_head_leaves_no_session_behind(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

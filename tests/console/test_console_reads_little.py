@@ -22,8 +22,8 @@ def test_no_page_scans_the_log(database_url: str) -> None:
         connection.execute(_REGISTERED, [EVENTS])
         connection.execute("UPDATE log.head SET position = %s", [EVENTS])
         connection.execute("ANALYZE log.events")
-    before = scans(database_url)
     with hostile_shop(database_url) as made:
+        before = scans(database_url)  # the projections have read the log by now; one page of `sales` may be all of it
         more = ["/events?type=UserDeleted", "/events?type=NoSuchType", "/events?from=2001-01-01&to=2001-01-02"]
         for path in [*paths(made), *more]:
             assert made.shop.get(f"/console{path}").status_code in {200, 400, 404}

@@ -44,7 +44,7 @@ GUARDS = (
     Guard(
         "the writer drops cached streams that another process changed before it decides",
         "command/states.py",
-        "            self._streams.pop(stream, None)\n\n    def clear",
+        "            self._streams.drop(stream)\n\n    def clear",
         "            pass\n\n    def clear",
         ("tests/command/test_races.py::test_two_processes_take_turns_and_see_each_others_events",),
     ),

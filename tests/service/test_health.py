@@ -105,9 +105,8 @@ def test_readyz_names_the_process_that_holds_a_changed_row(shop: Shop) -> None:
         holder.execute("UPDATE shop.users SET name = 'mine'")
         sweeping = threading.Thread(target=waiting.sweep)
         sweeping.start()
-        assert (
-            seconds_until(shop, lambda found: "holds what orders projector waits for" in str(found["not_ready"])) < 10
-        )
+        told = "the lock that orders projector waits for"
+        assert seconds_until(shop, lambda found: told in str(found["not_ready"])) < 10
     sweeping.join(VISIBLE_SECONDS_MAX)
     waiting.close()
     sweep(shop.database_url)
@@ -187,7 +186,7 @@ def test_a_redis_that_rejects_writes_is_degraded_with_the_reason(
 def test_readyz_reports_unheard_bells_until_a_worker_hears_one(database_url: str, redis_url: str) -> None:
     listener = bell.Listener(redis_url)
     with served(database_url, redis_url) as shop:
-        wait_until(lambda: "no worker hears" in str(ready(shop)["degraded"]), VISIBLE_SECONDS_MAX, "a silence")
+        wait_until(lambda: "no worker listens" in str(ready(shop)["degraded"]), VISIBLE_SECONDS_MAX, "a silence")
 
         def hears() -> bool:
             listener.heard(0.1)

@@ -85,7 +85,7 @@ def test_readyz_reports_a_worker_that_cannot_reach_redis(stack: Stack) -> None:
     stack.workers[0].stop()
     deaf.start()
     try:
-        becomes_visible(stack, "degraded", "no worker hears the bell")
+        becomes_visible(stack, "degraded", "no worker listens to Redis")
         wait_until(lambda: not ready(stack)["not_ready"], WELL_SECONDS_MAX, "a worker that looks by itself")
     finally:
         deaf.stop()

@@ -158,7 +158,7 @@ def test_status_tells_how_things_stand(run: Run, shop: Writing, database_url: st
     assert f"log {log_uuid}: head at position {head}, appended " in printed
     assert f"by {WORKER}" in printed
     assert "live" in printed
-    assert "workers that the bell reaches: " in printed
+    assert "workers that listen to Redis: " in printed
 
 
 def test_status_tells_why_nothing_is_projected(run: Run, shop: Writing, database_url: str) -> None:
@@ -184,8 +184,9 @@ def test_status_tells_that_a_worker_is_missing_and_that_a_replay_runs(
 
 def test_status_tells_a_reason_that_projections_share_once(run: Run, shop: Writing, database_url: str) -> None:
     with connect(database_url) as connection:
-        for name in ("shop", "sales", "activity"):
-            connection.execute(f"UPDATE {name}.checkpoint SET seen_at = now() - interval '1 hour', worker = NULL")
+        # One worker drives all of them, and has looked at some a second later.
+        for number, name in enumerate(("shop", "sales", "activity"), 3601):
+            connection.execute(f"UPDATE {name}.checkpoint SET seen_at = now() - interval '{number} s', worker = NULL")
     (told,) = [line for line in lines(run("status")) if "no worker has looked" in line]
     assert told.startswith("shop, sales, activity: no worker has looked at the log for 36")
 
@@ -195,7 +196,7 @@ def states(run: Run) -> list[str]:
 
 
 def test_without_redis_status_says_so_and_tells_the_rest(run: Run, shop: Writing) -> None:
-    assert lines(run("status"))[-1] == "workers that the bell reaches: REDIS_URL is not set"
+    assert lines(run("status"))[-1] == "workers that listen to Redis: REDIS_URL is not set"
     assert "Redis cannot be asked (" in lines(run("status", REDIS_URL=NO_REDIS))[-1]
     away = "Redis does not answer, so reads follow commands up to a second later; no event is lost"
     assert away in lines(run("status", REDIS_URL=NO_REDIS))

@@ -3,12 +3,13 @@ import subprocess
 
 import pytest
 
-from eventlog.events import UserChanged, UserRegistered
+from eventlog.events import UserChanged, UserDeleted, UserRegistered
 from eventlog.ids import new_id
 from projector.connecting import connect
 from projector.loop import Loop
 from projector.projections.shop import SHOP
 from tests.builders import append_events, new_event
+from tests.projecting import sweep
 from tests.service.cli.conftest import Run, one_line
 
 
@@ -107,14 +108,29 @@ def test_an_event_is_skipped_with_a_reason_that_is_recorded(run: Run, stream: st
 def test_a_group_is_skipped_by_its_number(run: Run, stream: str, database_url: str) -> None:
     skipped = run("parked", "skip", "--group", "1", "--reason", "nobody needs it")
     assert skipped.returncode == 0, skipped.stderr
-    assert skipped.stdout == "shop skips one event of each of 1 streams\n"
+    assert skipped.stdout == "shop skips one event of 1 stream\n"
     assert names(database_url) == [("Ada 3",)]
     assert "there is no group 1" in one_line(run("parked", "skip", "--group", "1", "--reason", "again"), 1)
 
 
+def test_a_stream_that_is_out_because_of_a_skip_is_not_called_parked(run: Run, database_url: str) -> None:
+    append_events(database_url, [new_event("user-x", 1, UserDeleted())._replace(type="UserTeleported")])
+    sweep(database_url)
+    assert "shop: 1 stream is parked" in run("verify").stdout
+    skipped = run("parked", "skip", "--group", "1", "--reason", "nobody needs it")
+    assert skipped.stdout.splitlines() == [
+        "shop skips one event of 1 stream",
+        "1 stream stays out of the read tables: that was its first event",
+    ]
+    assert run("parked").stdout == "nothing is parked\n"
+    verified = run("verify")
+    assert verified.returncode == 0
+    assert "parked" not in verified.stdout
+
+
 def test_misuse_fails_with_one_line(run: Run, stream: str) -> None:
     assert "Missing option '--reason'" in run("parked", "skip", stream).stderr
-    assert "--reason must not be empty" in one_line(run("parked", "skip", stream, "--reason", " "), 2)
+    assert "an argument is empty" in one_line(run("parked", "skip", stream, "--reason", " "), 2)
     assert "more than 1,000 characters" in one_line(run("parked", "skip", stream, "--reason", "a" * 1_001), 2)
     for arguments in ([], [stream, "--group", "1"]):
         assert "give a stream or --group" in one_line(run("parked", "skip", *arguments, "--reason", "why not"), 2)

@@ -9,6 +9,7 @@ import pytest
 from projector.projections.shop import SHOP
 from projector.replay import replay
 from projector.verify import verify
+from service.doctor import upkeep
 from service.projections import PROJECTIONS
 from tests.builders import append_parked_user
 from tests.projecting import sweep
@@ -42,6 +43,16 @@ def test_a_worker_that_is_gone_while_events_wait_is_a_finding_with_its_remedy(sh
     assert found.what.startswith("1 event waits for shop, sales, and no worker")
 
 
+def test_parked_streams_have_their_own_reason_why_they_matter(shop: Shop) -> None:
+    append_parked_user(shop.database_url)
+    sweep(shop.database_url)
+    assert findings(shop.database_url, "projections") == []
+    (found,) = findings(shop.database_url, "parked")
+    assert found.what.startswith("1 stream of shop is parked at ")
+    (check,) = [it for it in upkeep.CHECKS if it.name == "parked"]
+    assert "all other streams go on" in check.why
+
+
 def test_the_error_of_the_last_batch_and_tables_of_another_release_are_findings(shop: Shop) -> None:
     sweep(shop.database_url)
     run(
@@ -73,7 +84,7 @@ def test_an_import_that_stands_still_is_a_finding_until_it_is_run_again(database
 def test_a_parked_stream_is_a_finding_with_its_cause_and_the_commands(shop: Shop) -> None:
     append_parked_user(shop.database_url)
     sweep(shop.database_url)
-    (found,) = findings(shop.database_url, "projections")
+    (found,) = findings(shop.database_url, "parked")
     assert found.what == ("1 stream of shop is parked at UserMerged: UserMerged version 1 is not known to this release")
     assert "`orders parked retry --group 1`; " in found.remedy
     assert found.remedy.endswith("`orders parked skip --group 1 --reason WHY`")
