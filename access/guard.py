@@ -131,7 +131,7 @@ class Guard:
 
     @staticmethod
     def _is_local(connection: Connection) -> bool:
-        """True for a client on this machine. A proxy on it, which BEHIND_PROXY should have told of, is none."""
+        """True for a client on this machine. With a header that proxies add, the client may be anywhere."""
         address = _ip_address(_peer(connection))
         is_forwarded = any(name in _OF_PROXIES for name, _ in connection["headers"])
         return address is not None and address.is_loopback and not is_forwarded
