@@ -243,15 +243,18 @@ def test_followed_events_go_on_after_an_outage(database_url: str, shop: Writing)
     with subprocess.Popen(command, env=environment, text=True, **pipes) as process:
         assert process.stdout is not None
         assert process.stderr is not None
-        assert process.stdout.readline().split()[0] == "1"
-        end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'orders events'"
-        with psycopg.connect(database_url, autocommit=True) as connection:
-            connection.execute(f"{end} AND datname = current_database()".encode())
-        assert process.stderr.readline().endswith("events go on when it answers, Ctrl-C ends\n")
-        user_id = shop.user()
-        assert any(line.split()[2] == f"user-{user_id}" for line in process.stdout)
-        process.send_signal(signal.SIGINT)
-        assert process.wait(10) == 0
+        try:
+            assert process.stdout.readline().split()[0] == "1"
+            end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'orders events'"
+            with psycopg.connect(database_url, autocommit=True) as connection:
+                connection.execute(f"{end} AND datname = current_database()".encode())
+            assert process.stderr.readline().endswith("events go on when it answers, Ctrl-C ends\n")
+            user_id = shop.user()
+            assert any(line.split()[2] == f"user-{user_id}" for line in process.stdout)
+            process.send_signal(signal.SIGINT)
+            assert process.wait(10) == 0
+        finally:
+            process.kill()
 
 
 def test_a_followed_stream_begins_at_its_end(database_url: str, shop: Writing) -> None:
