@@ -153,7 +153,7 @@ def test_the_audit_does_not_quote_the_error_of_a_skipped_group(database_url: str
         connection.execute("UPDATE shop.parked SET error = 'ada@example.org'")
     orders(database_url, "parked", "skip", "--group", "1", "--projection", "shop", "--reason", "why")
     (act,) = json.loads(orders(database_url, "audit", "--json").stdout)["data"]
-    assert (act["act"], act["target"]) == ("group.skipped", "shop UserTeleported: 1 streams")
+    assert (act["act"], act["target"]) == ("group.skipped", "shop UserTeleported: 1 stream")
 
 
 def test_the_command_line_prints_nothing_that_a_terminal_obeys(database_url: str) -> None:
