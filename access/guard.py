@@ -188,14 +188,11 @@ def _has_credentials(connection: Connection) -> bool:
 
 def _credentials(headers: Iterable[tuple[bytes, bytes]]) -> str | None:
     """The Authorization header's credentials. Raises Problem `unauthenticated` for two of them, or another scheme."""
-    found: bytes | None = None
-    for name, value in headers:
-        if name == b"authorization":
-            if found is not None:
-                raise Problem("unauthenticated", "Authorization came more than once.")
-            found = value
-    if found is None:
+    found = [value for name, value in headers if name == b"authorization"]
+    if not found:
         return None
-    if found[: len(_BEARER)].lower() != _BEARER:
+    if len(found) > 1:
+        raise Problem("unauthenticated", f"Authorization came {len(found)} times.")
+    if found[0][: len(_BEARER)].lower() != _BEARER:
         raise Problem("unauthenticated", "The Authorization header is not `Bearer <key>`.")
-    return found[len(_BEARER) :].strip().decode("latin-1")
+    return found[0][len(_BEARER) :].strip().decode("latin-1")

@@ -82,7 +82,7 @@ class KeyHolder:
                 raise Problem("unauthenticated", "The API key is misspelt: its checksum is wrong.")
             await self.refresh(UNKNOWN_SECONDS_MIN)
             known = self._known.get(digest)
-        if known is None or not (known.row.is_unlimited or known.row.is_valid(self._now())):
+        if known is None or not known.row.is_valid(self._now()):
             raise self._refusal(known)
         self._used.add(known.row.id)
         return known.caller

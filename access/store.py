@@ -77,11 +77,6 @@ class StoredKey(NamedTuple):
         """The key as operators see it: all columns but its digest."""
         return {name: value for name, value in self._asdict().items() if name != "sha256"}
 
-    @property
-    def is_unlimited(self) -> bool:
-        """Whether the key is valid at all times. Most are, and a request need not ask for the time then."""
-        return self.revoked_at is None and self.expires_at is None
-
     def is_valid(self, now: datetime) -> bool:
         """Whether the key is neither revoked nor expired."""
         return self.revoked_at is None and (self.expires_at is None or self.expires_at > now)

@@ -22,7 +22,7 @@ from bench.stage import ROOT, Stage
 
 PROJECTIONS = ("shop", "sales", "activity")
 ALONE = {name: (name,) for name in PROJECTIONS}
-# What each run is called, how it folds the log, and what it folds it into.
+# The name of each run, with the way to fold the log and the projections to build.
 LIVE = {what: ("live", names) for what, names in {**ALONE, "all": PROJECTIONS}.items()}
 REPLAY = {what: ("replay", names) for what, names in {**ALONE, "all": PROJECTIONS}.items()}
 REPLAY["all, two at a time"] = ("two replays at a time", PROJECTIONS)
@@ -75,7 +75,8 @@ def _measure(
     for tree in trees:
         of = {what: costs[f"{tree} {what}"] for what in contenders}
         for what, found in of.items():
-            clock, python, postgres = (median_of(found, lambda it, n=number: it[n]) for number in range(3))  # type: ignore[misc]
+            clock = median_of(found, lambda it: it.clock)
+            python, postgres = median_of(found, lambda it: it.python), median_of(found, lambda it: it.postgres)
             print(f"{title}, {tree}, {what}: {clock:.2f} s; CPU {python:.2f} s Python, {postgres:.2f} s PostgreSQL")
         added = [sales.cpu + activity.cpu for sales, activity in zip(of["sales"], of["activity"], strict=True)]
         shares = sorted(cost / shop.cpu for cost, shop in zip(added, of["shop"], strict=True))

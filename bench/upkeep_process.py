@@ -21,13 +21,13 @@ LOOK_SECONDS = 0.02
 def follow(url: str, projections: Sequence[Projection]) -> None:
     """Run the worker's followers until all tables have the whole log."""
     projectors = Projectors(url, projections)
-    behind = " OR ".join(f"(SELECT position FROM {it.name}.checkpoint) < position" for it in projections)  # noqa: S608 - names of ours
+    behind = " OR ".join(f"(SELECT position FROM {it.name}.checkpoint) < position" for it in projections)  # noqa: S608 - the names are ours
     projectors.start()
     projectors.wake()
     with psycopg.connect(url, autocommit=True) as connection:
         query = f"SELECT {behind} FROM log.head".encode()  # noqa: S608 - as above
         while (row := connection.execute(query).fetchone()) and row[0]:
-            time.sleep(LOOK_SECONDS)
+            time.sleep(LOOK_SECONDS)  # the projections go on in threads meanwhile
     projectors.stop()
     projectors.close()
 

@@ -36,6 +36,7 @@ _ENTRY_BYTES = 400
 TAIL_EVENTS_MAX = 64
 
 State = TypeVar("State", bound=User | Product | Order)
+Value = TypeVar("Value")
 
 
 class Entity(NamedTuple, Generic[State]):
@@ -97,7 +98,7 @@ def shape_of(stream: str) -> int:
     return KINDS[split(stream)[0]].shape
 
 
-class Cache(dict[str, Any]):
+class Cache(dict[str, Value]):
     """States of streams, or owners of claims, by name; it counts how many bytes they take, roughly.
 
     Entries are added by `put` and dropped by `drop`.
@@ -108,7 +109,7 @@ class Cache(dict[str, Any]):
         self.bytes = 0
         self._sizes: dict[str, int] = {}
 
-    def put(self, key: str, value: Entity[Any] | str | None) -> None:
+    def put(self, key: str, value: Value) -> None:
         size = _bytes_of(key, value)
         self.bytes += size - self._sizes.get(key, 0)
         self._sizes[key] = size
@@ -133,7 +134,7 @@ class Cache(dict[str, Any]):
                     break
 
 
-def _bytes_of(key: str, value: Entity[Any] | str | None) -> int:
+def _bytes_of(key: str, value: object) -> int:
     fields = msgspec.structs.astuple(value.state) if isinstance(value, Entity) else (value,)
     return _ENTRY_BYTES + sum(map(getsizeof, (key, *fields)))
 
@@ -144,10 +145,10 @@ class States:
     def __init__(self, codec: Codec) -> None:
         self.position = 0
         self._codec = codec
-        self._streams = Cache()
+        self._streams: Cache[Entity[Any] | None] = Cache()
         # Why streams cannot be used in this batch.
         self._unreadable: dict[str, UnreadableEvent | NotLoaded] = {}
-        self._claims = Cache()
+        self._claims: Cache[str | None] = Cache()
         # States that are dropped after the batch.
         self._passing: list[str] = []
 
@@ -171,16 +172,14 @@ class States:
         """Raises NotLoaded, or UnreadableEvent for a stream that cannot be read: it takes no commands until it can."""
         if stream in self._unreadable:
             raise self._unreadable[stream]
-        entity: Entity[Any] | None = self._streams[stream]
-        return entity
+        return self._streams[stream]
 
     def version(self, stream: str) -> int:
-        entity: Entity[Any] | None = self._streams.get(stream)
+        entity = self._streams.get(stream)
         return entity.version if entity else 0
 
     def owner(self, claim: str) -> str | None:
-        owner: str | None = self._claims[claim]
-        return owner
+        return self._claims[claim]
 
     def evolve(self, stream: str, event: object, at: str) -> Entity[Any]:
         """The stream's state after one more event, which is thereby what everybody sees."""

@@ -44,7 +44,7 @@ class Sharing(Generic[Item, Answer]):
         waiting = self._waiting[flight]
         try:
             while waiting:
-                # Only what has not been sent may be joined, so these take no more passengers from here on.
+                # The query reads what was committed before it began, so a later request must wait for the next query.
                 asked = {item: waiting.pop(item) for item in list(waiting)[:ITEMS_MAX]}
                 try:
                     answers = await read(list(asked))

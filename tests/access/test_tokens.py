@@ -5,6 +5,7 @@ import hmac
 import json
 import time
 from collections.abc import Iterator
+from typing import Any
 from uuid import uuid4
 
 import jwt
@@ -114,10 +115,11 @@ def hostile(issuer: Issuer) -> dict[str, str]:
     )
     # RFC 7519, section 2: a NumericDate is a JSON number. PyJWT takes texts of digits too.
     for name in ("exp", "nbf", "iat"):
-        at = str(int(time.time()) + (300 if name == "exp" else -5))
-        found[f"{name} of digits in a text"] = issuer.token(**{name: at})  # type: ignore[arg-type]
+        at: Any = str(int(time.time()) + (300 if name == "exp" else -5))
+        found[f"{name} of digits in a text"] = issuer.token(**{name: at})
+    truth: Any = True
     for name in ("nbf", "iat"):
-        found[f"{name} of a boolean"] = issuer.token(**{name: True})  # type: ignore[arg-type]
+        found[f"{name} of a boolean"] = issuer.token(**{name: truth})
     found["exp that no float holds"] = issuer.token(exp=10**400)
     found["long sub"] = issuer.token("x" * 101)
     found["sub with a line break"] = issuer.token("ada\nadmin")

@@ -74,7 +74,7 @@ def ids(api: Api, key: dict[str, str]) -> dict[str, str]:
 
 
 def look(api: Api, path: str, key: dict[str, str]) -> str:
-    """The faults of a page; empty if there are none. The page `find` knows nothing of what it is asked, and says so."""
+    """The faults of a page; empty if there are none. The page `find` may answer that it found nothing."""
     answer = loopback.get(api.url + path, headers=key)
     denied = re.search("permission denied[^<]*", answer.text)
     if denied or answer.status_code in {200, 303} or "/find" in path:

@@ -136,7 +136,7 @@ def test_a_ring_that_fails_is_told_until_one_succeeds(ringing: Bell, client: red
     until = time.monotonic() + 2 * bell.LOOK_SECONDS
     while time.monotonic() < until:
         assert "WRONGTYPE" in (ringing.trouble or "")
-        time.sleep(0.05)
+        time.sleep(0.05)  # until the bell has looked again
     client.delete(QUEUE)
     wait_until(lambda: waiting(client) == 1, SOON, "a message, without another ring")
     wait_until(lambda: ringing.trouble == bell.NOBODY_LISTENS, SOON, "the end of that trouble")

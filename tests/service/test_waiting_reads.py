@@ -53,7 +53,7 @@ def test_reads_of_tables_and_log_share_one_limit_and_a_hang_up_frees_its_place(m
         wait_until(lambda: not _is_refused(shop), 2, "the place is free")
 
 
-def test_one_customer_does_not_take_the_room_of_others_who_wait(database_url: str) -> None:
+def test_reads_of_one_customer_that_wait_leave_room_for_other_customers(database_url: str) -> None:
     with guarded(database_url) as shop, ExitStack() as stack:
         ada, bob = (bearing(new_key(database_url, "customer", user_id=shop.user()["id"])) for _ in range(2))
         request = USERS.replace(b"\r\n\r\n", f"\r\nAuthorization: {ada['Authorization']}\r\n\r\n".encode())

@@ -126,7 +126,7 @@ CREATE FUNCTION evil.clock_timestamp() RETURNS timestamptz LANGUAGE sql AS $$ SE
 CREATE FUNCTION evil.now() RETURNS timestamptz LANGUAGE sql AS $$ SELECT timestamptz 'epoch' $$;
 CREATE FUNCTION evil.count(text) RETURNS bigint LANGUAGE sql AS $$ SELECT -1 $$;
 """
-# What an operator may add: a trigger that warns, and another that gives each session settings.
+# Two triggers that an operator may add: one raises a warning, one changes settings of each session at login.
 WARNING_TRIGGER = """
 CREATE FUNCTION public.warn() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE WARNING 'seen'; RETURN NULL; END $$;
 CREATE TRIGGER warn AFTER INSERT ON log.events EXECUTE FUNCTION public.warn();
