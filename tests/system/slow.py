@@ -17,11 +17,12 @@ class SlowClient:
         self.is_closed = False
 
     def send(self, data: bytes) -> None:
-        """Send what the kernel takes; notice when the other side has closed."""
+        """Send what the kernel takes; notice when the other side has closed. What it said before can still be read."""
         with contextlib.suppress(BlockingIOError):
             try:
                 self._socket.send(data)
             except ConnectionError:
+                self.look()
                 self.is_closed = True
 
     def look(self) -> None:
