@@ -1,4 +1,4 @@
-"""`orders replay --processes N`: rebuild several projections at the same time, each in a process of its own."""
+"""`orders replay`: rebuild several projections at the same time, each in a process of its own."""
 
 import logging
 import os
@@ -9,9 +9,11 @@ from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from contextlib import contextmanager
 from itertools import islice
 from multiprocessing import active_children, get_context
+from multiprocessing.sharedctypes import RawArray
 from types import FrameType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from projector.loop import Progress
 from projector.projection import Projection
 from projector.replay import replay
 from projector.shadow import Report
@@ -19,6 +21,10 @@ from service.garbage import collect_seldom
 from service.projections import named
 
 _SILENT = logging.NullHandler()
+LOOK_SECONDS = 0.2
+
+# In each process: the positions that all of them have reached, and the goals.
+_shared: Any = None
 
 
 class Rebuilt(NamedTuple):
@@ -36,24 +42,29 @@ def one(url: str, projection: Projection, report: Report) -> Rebuilt:
     return Rebuilt(projection.name, reached.position, time.monotonic() - started)
 
 
-def several(url: str, names: Sequence[str], processes: int) -> Iterator[Rebuilt]:
+def several(url: str, names: Sequence[str], processes: int, report: Report = lambda _: None) -> Iterator[Rebuilt]:
     """Rebuild projections in so many processes at most, the first named first; yields each when it serves.
 
-    If one fails, no other is begun. Those under way are finished and yielded, and then its error is raised.
+    `report` gets the sum of all. If one fails, no other is begun. Those under way are finished and yielded, and then
+    its error is raised.
     """
-    left = iter(names)
+    left = enumerate(names)
+    shared: Any = RawArray("q", 2 * len(names))
     failure: BaseException | None = None
-    with ProcessPoolExecutor(min(processes, len(names)), get_context("spawn"), _begin) as pool, _passing_ctrl_c():
-        running = {pool.submit(_quietly, url, name) for name in islice(left, processes)}
+    # Forked, not started anew: to import the service again takes longer than to rebuild a hundred thousand events.
+    pool = ProcessPoolExecutor(min(processes, len(names)), get_context("fork"), _begin, (shared,))
+    with pool, _passing_ctrl_c():
+        running = {pool.submit(_quietly, url, name, number) for number, name in islice(left, processes)}
         while running:
-            done, running = wait(running, return_when=FIRST_COMPLETED)
+            done, running = wait(running, LOOK_SECONDS, FIRST_COMPLETED)
+            report(Progress(sum(shared[::2]), len(names) * max(shared[1::2]), 0))
             for future in done:
                 if error := future.exception():
                     failure = failure or error
                 else:
                     yield future.result()
             if failure is None:
-                running |= {pool.submit(_quietly, url, name) for name in islice(left, len(done))}
+                running |= {pool.submit(_quietly, url, name, number) for number, name in islice(left, len(done))}
     if failure is not None:
         raise failure
 
@@ -70,16 +81,23 @@ def _passing_ctrl_c() -> Iterator[None]:
         raise
 
 
-def _begin() -> None:
+def _begin(shared: object) -> None:
     # Ctrl-C in the terminal reaches the parent alone, which interrupts the processes that are rebuilding.
+    global _shared
+    _shared = shared
     os.setpgid(0, 0)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     collect_seldom()
 
 
-def _quietly(url: str, name: str) -> Rebuilt:
+def _quietly(url: str, name: str, number: int) -> Rebuilt:
     with interruptible() as check:
-        return one(url, named([name])[0], lambda _: check())
+
+        def report(reached: Progress) -> None:
+            check()
+            _shared[2 * number : 2 * number + 2] = reached.position, reached.head
+
+        return one(url, named([name])[0], report)
 
 
 @contextmanager
