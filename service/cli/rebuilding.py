@@ -51,7 +51,7 @@ def several(url: str, names: Sequence[str], processes: int, report: Report = lam
     left = enumerate(names)
     shared: Any = RawArray("q", 2 * len(names))
     failure: BaseException | None = None
-    # Forked, not started anew: to import the service again takes longer than to rebuild a hundred thousand events.
+    # Forked, because a new interpreter would import the service again.
     pool = ProcessPoolExecutor(min(processes, len(names)), get_context("fork"), _begin, (shared,))
     with pool, _passing_ctrl_c():
         running = {pool.submit(_quietly, url, name, number) for number, name in islice(left, processes)}
