@@ -18,6 +18,7 @@ from projector.projection import Projection
 from projector.replay import replay
 from projector.shadow import Report
 from service.garbage import collect_seldom
+from service.lifeline import die_with_parent
 from service.projections import named
 
 _SILENT = logging.NullHandler()
@@ -82,6 +83,7 @@ def _passing_ctrl_c() -> Iterator[None]:
 
 
 def _begin(shared: object) -> None:
+    die_with_parent(signal.SIGKILL)  # a killed `orders replay` must not go on rebuilding
     # Ctrl-C in the terminal reaches the parent alone, which interrupts the processes that are rebuilding.
     global _shared
     _shared = shared
