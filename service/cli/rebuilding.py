@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from contextlib import contextmanager
+from contextvars import ContextVar
 from itertools import islice
 from multiprocessing import active_children, get_context
 from multiprocessing.sharedctypes import RawArray
@@ -24,8 +25,8 @@ from service.projections import named
 _SILENT = logging.NullHandler()
 LOOK_SECONDS = 0.2
 
-# In each process: the positions that all of them have reached, and the goals.
-_shared: Any = None
+# In each process: the position that each projection has reached, and after it the goal. All processes share it.
+_SHARED: ContextVar[Any] = ContextVar("shared")
 
 
 class Rebuilt(NamedTuple):
@@ -85,8 +86,7 @@ def _passing_ctrl_c() -> Iterator[None]:
 def _begin(shared: object) -> None:
     die_with_parent(signal.SIGKILL)  # a killed `orders replay` must not go on rebuilding
     # Ctrl-C in the terminal reaches the parent alone, which interrupts the processes that are rebuilding.
-    global _shared
-    _shared = shared
+    _SHARED.set(shared)
     os.setpgid(0, 0)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     collect_seldom()
@@ -97,7 +97,7 @@ def _quietly(url: str, name: str, number: int) -> Rebuilt:
 
         def report(reached: Progress) -> None:
             check()
-            _shared[2 * number : 2 * number + 2] = reached.position, reached.head
+            _SHARED.get()[2 * number : 2 * number + 2] = reached.position, reached.head
 
         return one(url, named([name])[0], report)
 
