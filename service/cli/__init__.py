@@ -12,15 +12,20 @@ _LOST_VALUE = re.compile(r"\s*|--[a-z-]+=\s*")
 def main() -> None:
     """Run the command line; `orders.py` is its entry point.
 
-    The subcommands are imported here, because that takes long enough for a Ctrl-C.
+    A Ctrl-C that no command handles, as while modules are imported, ends it silently.
     """
-    _prepare_output()
     try:
-        from service.cli.commands import app
-        from service.cli.failures import explain
-        from service.errors import OperatorError
+        _run()
     except KeyboardInterrupt:
-        sys.exit(130)  # failures.INTERRUPTED, which is not imported yet
+        sys.exit(130)  # failures.INTERRUPTED, which may not be imported yet
+
+
+def _run() -> None:
+    _prepare_output()
+    from service.cli.commands import app
+    from service.cli.failures import explain
+    from service.errors import OperatorError
+
     try:
         if any(map(_LOST_VALUE.fullmatch, sys.argv[1:])):
             raise OperatorError("an argument is empty: has each variable in the command a value?", exit_code=2)
