@@ -15,6 +15,7 @@ from typing import NamedTuple
 from projector.projection import Projection
 from projector.replay import replay
 from projector.shadow import Report
+from service.cli.failures import INTERRUPTED
 from service.garbage import collect_seldom
 from service.projections import named
 
@@ -44,7 +45,12 @@ def several(url: str, names: Sequence[str], processes: int) -> Iterator[Rebuilt]
     left = iter(names)
     failure: BaseException | None = None
     with ProcessPoolExecutor(min(processes, len(names)), get_context("spawn"), _begin) as pool, _passing_ctrl_c():
-        running = {pool.submit(_quietly, url, name) for name in islice(left, processes)}
+        # The processes inherit it, and unblock it when they have imported their modules.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            running = {pool.submit(_quietly, url, name) for name in islice(left, processes)}
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         while running:
             done, running = wait(running, return_when=FIRST_COMPLETED)
             for future in done:
@@ -73,7 +79,10 @@ def _passing_ctrl_c() -> Iterator[None]:
 def _begin() -> None:
     # Ctrl-C in the terminal reaches the parent alone, which interrupts the processes that are rebuilding.
     os.setpgid(0, 0)
+    if signal.SIGINT in signal.sigpending():
+        os._exit(INTERRUPTED)  # the parent got the same, or has passed its own on
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     collect_seldom()
 
 
