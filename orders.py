@@ -31,7 +31,7 @@ def main() -> None:
         if interrupted is signal.default_int_handler:
             # An exception in the middle of an import may be printed and get lost.
             signal.signal(signal.SIGINT, lambda *_: os._exit(_INTERRUPTED))
-        import service.cli.commands
+        import service.cli.commands  # noqa: F401 -- all that takes long
         from service.cli import main as run
 
         signal.signal(signal.SIGINT, interrupted)

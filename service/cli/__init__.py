@@ -37,10 +37,21 @@ def _run() -> None:
     except Exception as error:
         explained = explain(error)
         if explained is None:
+            if _is_of_ctrl_c(error):
+                sys.exit(130)
             raise
         line, exit_code = explained
         print(f"orders: {line}", file=sys.stderr)
         sys.exit(exit_code)
+
+
+def _is_of_ctrl_c(error: BaseException | None) -> bool:
+    """Whether Python has put its own error in place of a KeyboardInterrupt, as in the middle of making a class."""
+    while error is not None:
+        if isinstance(error, KeyboardInterrupt):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _prepare_output() -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from contextlib import contextmanager
 from itertools import islice
-from multiprocessing import active_children, get_context
+from multiprocessing import active_children, get_context, resource_tracker
 from types import FrameType
 from typing import NamedTuple
 
@@ -45,7 +45,9 @@ def several(url: str, names: Sequence[str], processes: int) -> Iterator[Rebuilt]
     left = iter(names)
     failure: BaseException | None = None
     with ProcessPoolExecutor(min(processes, len(names)), get_context("spawn"), _begin) as pool, _passing_ctrl_c():
-        # The processes inherit it, and unblock it when they have imported their modules.
+        # The processes inherit it, and unblock it when they have imported their modules. The start of multiprocessing's
+        # tracker unblocks it, too, so that comes first.
+        resource_tracker.ensure_running()
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
             running = {pool.submit(_quietly, url, name) for name in islice(left, processes)}

@@ -7,6 +7,7 @@ import tempfile
 import threading
 from collections.abc import Callable
 from functools import partial
+from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +79,7 @@ def _keep_ctrl_c_from_children() -> None:
 
     Children inherit the signals that the main thread blocks. Another thread takes the signal for the parent's handler.
     """
+    resource_tracker.ensure_running()  # or the start of the first child starts it, which unblocks the signal
     threading.Thread(target=threading.Event().wait, name="ctrl-c", daemon=True).start()
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
 

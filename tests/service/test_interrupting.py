@@ -87,7 +87,10 @@ def test_ctrl_c_at_any_moment_shows_no_traceback(
     command: str, database_url: str, redis_url: str, tmp_path: Path
 ) -> None:
     environment = surroundings(database_url, redis_url)
-    said = {after: interrupted(command.replace("PORT", str(free_port())).split(), after, environment, tmp_path) for after in DELAYS}
+    said = {
+        after: interrupted(command.replace("PORT", str(free_port())).split(), after, environment, tmp_path)
+        for after in DELAYS
+    }
     assert not {after: text for after, text in said.items() if "Traceback" in text or "KeyboardInterrupt" in text}
 
 
