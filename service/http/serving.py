@@ -1,13 +1,10 @@
 """The API in uvicorn: one process or several on one port, and an end to every connection at shutdown."""
 
 import contextlib
-import signal
 import sys
 import tempfile
-import threading
 from collections.abc import Callable
 from functools import partial
-from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +32,6 @@ def serve(settings: Settings, host: str, processes: int = 1) -> None:
         figures = Path(closes.enter_context(_figures_directory())) if processes > 1 else None
         config = uvicorn_config(partial(app, settings, figures), settings, factory=True, workers=processes)
         if processes > 1:
-            _keep_ctrl_c_from_children()
             Multiprocess(config, sockets=listeners).run()
             return
         server = uvicorn.Server(config)
@@ -72,16 +68,6 @@ def app(settings: Settings, figures: Path | None) -> FastAPI:
         die_with_parent()
     logs.configure(settings.log_format, settings.log_level)
     return create_app(settings, figures)
-
-
-def _keep_ctrl_c_from_children() -> None:
-    """Let the parent alone handle a Ctrl-C: it ends its children, also those that still import their modules.
-
-    Children inherit the signals that the main thread blocks. Another thread takes the signal for the parent's handler.
-    """
-    resource_tracker.ensure_running()  # or the start of the first child starts it, which unblocks the signal
-    threading.Thread(target=threading.Event().wait, name="ctrl-c", daemon=True).start()
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
 
 
 def _figures_directory() -> tempfile.TemporaryDirectory[str]:
