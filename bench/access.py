@@ -3,9 +3,9 @@
 Three services on one PostgreSQL, each with a database of its own: one demands keys, two run with NO_AUTH=1. The second
 of these is the control: its cost is the noise of the machine. All are loaded over the same number of connections for
 the same time, and before a run the worker of the last one has ended its work. A figure is the median of the rounds'
-quotients, with its 95 % confidence interval: a cost that the interval holds cannot be told from others in it, and one
-that the control has too is no key's. A busy machine moves throughput and p50 by several percent; the CPU time of the
-API's process for a request stays.
+quotients, with its 95 % confidence interval. Two costs inside one interval cannot be told apart, and a cost that the
+control shows too does not come from the key. A busy machine moves throughput and p50 by several percent; the CPU time
+of the API's process for a request stays.
 """
 
 import argparse
