@@ -27,7 +27,7 @@ from eventlog.connecting import connect
 EVENTS = {"10 thousand": 10_000, "1 million": 1_000_000, "10 million": 10_000_000}
 EVENTS_QUICK = {"10 thousand": 10_000, "1 million": 30_000, "10 million": 60_000}
 SMALLEST, LARGEST = "10 thousand", "10 million"
-# Each has ten events behind its last snapshot (one is taken every 32), so that the loads are alike.
+# Each has two events behind its last snapshot (one is taken every 8), so that the loads are alike.
 STREAMS = {SMALLEST: 10, "1 million": 9_994, LARGEST: 999_978}
 STREAMS_QUICK = {SMALLEST: 10, "1 million": 1_002, LARGEST: 9_994}
 LOADS = 2_000

@@ -16,8 +16,9 @@ from eventlog.events import SCHEMA_VERSIONS
 from eventlog.idempotency import KeptAnswer
 from eventlog.snapshots import Snapshot
 
-# A stream is loaded from its last snapshot and what came after: so many events at the most.
-SNAPSHOT_EVERY_EVENTS = 32
+# A stream is loaded from its last snapshot and what came after: fewer events than this. A command of a thousand lines
+# loads as many streams while it holds the head, so these events make others wait.
+SNAPSHOT_EVERY_EVENTS = 8
 # A batch that reads and writes this much is full, so the writer holds the head for about a tenth of a second. Only the
 # last large command of a batch can exceed that.
 BATCH_ROWS_MAX = 2_000

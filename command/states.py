@@ -31,9 +31,9 @@ STREAMS_BYTES_MAX = 32 * MIB
 SKUS_BYTES_MAX = 32 * MIB
 # Of an entry, beside its texts: the objects that hold it, and its places in the dictionary.
 _ENTRY_BYTES = 400
-# A batch reads so many events behind a snapshot: twice as many as there usually are at most, as two releases that run
-# side by side share the writing of snapshots. A stream with more is loaded outside the batch (command/loading.py).
-TAIL_EVENTS_MAX = 64
+# A batch reads so many events behind a snapshot: more than there usually are, as two releases that run side by side
+# share the writing of snapshots. A stream with more is loaded outside the batch (command/loading.py).
+TAIL_EVENTS_MAX = 32
 
 State = TypeVar("State", bound=User | Product | Order)
 Value = TypeVar("Value")

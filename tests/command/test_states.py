@@ -86,7 +86,7 @@ async def test_snapshots_can_be_deleted_and_come_again(writer: Driver) -> None:
     assert await answers_alike(writer.database_url, tea, 99) == before
     async with driving(writer.database_url) as fresh:
         await asyncio.gather(*[fresh.do(restock(tea, 1)) for _ in range(SNAPSHOT_EVERY_EVENTS)])
-    assert rows(writer.database_url, "SELECT version FROM log.snapshots") == [(128,)]
+    assert rows(writer.database_url, "SELECT version FROM log.snapshots") == [(104,)]
 
 
 async def test_a_snapshot_of_another_shape_is_not_read(writer: Driver) -> None:
@@ -99,6 +99,7 @@ async def test_a_snapshot_of_another_shape_is_not_read(writer: Driver) -> None:
 async def test_every_kind_of_state_survives_its_snapshot(writer: Driver) -> None:
     ada, tea = await writer.user(), await writer.product(stock=1000)
     order_id = await writer.order(ada, (tea, 100))
+    last = f"Ada {SNAPSHOT_EVERY_EVENTS - 1}"
     for number in range(SNAPSHOT_EVERY_EVENTS):
         await writer.do(ChangeUser(ada, f"Ada {number}", f"{ada}@example.org", None))
         await writer.do(cancel(order_id, {1: 1}))
@@ -106,9 +107,9 @@ async def test_every_kind_of_state_survives_its_snapshot(writer: Driver) -> None
     assert [kind for (kind,) in kinds] == sorted(KINDS)
     async with driving(writer.database_url) as fresh:
         from_snapshots = await fresh.shown(cancel(order_id, {1: 1}))
-        user = await fresh.shown(ChangeUser(ada, "Ada 31", f"{ada}@example.org", None))
-    assert (user["name"], user["version"]) == ("Ada 31", SNAPSHOT_EVERY_EVENTS + 1)
-    assert (from_snapshots["cancelled_total"], from_snapshots["items"][0]["cancelled_quantity"]) == ("82.50", 33)
+        user = await fresh.shown(ChangeUser(ada, last, f"{ada}@example.org", None))
+    assert (user["name"], user["version"]) == (last, SNAPSHOT_EVERY_EVENTS + 1)
+    assert (from_snapshots["cancelled_total"], from_snapshots["items"][0]["cancelled_quantity"]) == ("22.50", 9)
     execute(writer.database_url, "DELETE FROM log.snapshots")
     async with driving(writer.database_url) as fresh:
         from_events = await fresh.shown(cancel(order_id))
@@ -201,7 +202,7 @@ async def test_releases_with_different_shapes_do_not_overwrite_each_others_snaps
         await asyncio.gather(*[fresh.do(restock(tea, 1)) for _ in range(SNAPSHOT_EVERY_EVENTS)])
     # The newest of the other shapes stays, and the older ones are deleted.
     kept = "SELECT shape, version FROM log.snapshots ORDER BY version"
-    assert rows(writer.database_url, kept) == [(3, 3), (shape_of(f"product-{tea}"), 64)]
+    assert rows(writer.database_url, kept) == [(3, 3), (shape_of(f"product-{tea}"), 48)]
 
 
 async def test_a_batch_reads_a_bounded_tail_and_the_loader_the_rest(writer: Driver) -> None:

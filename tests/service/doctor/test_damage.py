@@ -1,6 +1,7 @@
 """Each kind of damage, done behind the triggers' back, is found as what it is, and nothing else is."""
 
 from collections.abc import Iterator
+from decimal import Decimal
 
 import psycopg
 import pytest
@@ -48,6 +49,9 @@ def template(servers: Servers) -> Iterator[str]:
             often = writing.product()
             for _ in range(40):
                 writing.adjust_stock(often, -1)
+            seldom = writing.product(stock=5)
+            writing.change_product(seldom, "Tea", Decimal("2.75"))
+            writing.cancel(writing.order(writing.user(), {seldom: 2}), {1: 1})
             writing.adjust_stock(writing.product(stock=5), -1, "last")
         with psycopg.connect(url) as connection:
             connection.execute("UPDATE shop.checkpoint SET position = (SELECT position FROM log.head)")
@@ -132,7 +136,7 @@ DAMAGES = [
     (
         "UPDATE log.snapshots SET state = jsonb_set(state::jsonb, '{stock}', '1')::json",
         "snapshots",
-        "differs from the state of its 32 events",
+        "differs from the state of its 40 events",
     ),
     ("UPDATE log.snapshots SET version = 400", "snapshots", "is of version 400, but the stream ends at 42"),
     ("UPDATE log.snapshots SET state = '{}'", "snapshots", "cannot be read"),
