@@ -10,8 +10,11 @@ from query.database import Statement
 from readmodel.base import checkpoint_of, version_of
 
 _dialect = psycopg.dialect()  # type: ignore[no-untyped-call]
-# A column keeps its name without a label. psycopg does not keep texts of more than 4 KB parsed.
+# psycopg does not keep texts of more than 4 KB parsed, so the text is made shorter: a column keeps its name without a
+# label, a table has its schema only where FROM names it, and a cast of a column or of one function is `::`.
 _same_name = re.compile(r"(\b\w+\.(\w+)) AS \2\b")
+_schema = re.compile(r"\b\w+\.(?=\w+\.\w)")
+_cast = re.compile(r"\bCAST\(([\w.]+|\w+\([\w.]+\)) AS (\w+)\)")
 _placeholder = re.compile(r"%\((\w+)\)s")
 
 
@@ -56,6 +59,7 @@ def compiled(
     `projection` is the one whose checkpoint the select reads: it answers at least one row, unless the tables are of
     another version.
     """
-    text = _same_name.sub(r"\1", str(select.compile(dialect=_dialect)))
+    text = _same_name.sub(r"\1", _schema.sub("", str(select.compile(dialect=_dialect))))
+    text = _cast.sub(r"\1::\2", text)
     name = None if projection is None else str(projection.schema)
     return Statement(_placeholder.sub(r"%(\1)b", text).encode(), prepared, name)

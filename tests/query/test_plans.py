@@ -25,20 +25,24 @@ WITHIN_REACH = 4 * math.isqrt(PAGE * ORDERS)
 # Popularity falls off steeply: user 0 has 1/17 of the orders, product 0 1/27 of the lines, others none or few.
 GENERATED = f"""
 INSERT INTO shop.users
+    (id, external_id, name, email, email_key, version, created_at, updated_at, deleted_at)
 SELECT md5('u' || i)::uuid, 'crm-' || i, 'User ' || i, 'user' || i || '@example.org', 'user' || i || '@example.org', 1,
        timestamptz '2026-01-01Z' + i * interval '1 min', now(), CASE WHEN i % 50 = 7 THEN now() END
 FROM generate_series(0, {USERS - 1}) i;
 INSERT INTO shop.products
+    (id, sku, name, price, currency, stock, discontinued, version, created_at, updated_at)
 SELECT md5('p' || i)::uuid, 'SKU-' || md5(i::text), 'Product ' || md5(i::text), i % 10007 / 100.0, 'EUR',
        CASE WHEN i % 7 = 0 THEN NULL WHEN i % 20 = 0 THEN 0 ELSE i END, i % 30 = 0, 1, now(), now()
 FROM generate_series(0, {PRODUCTS - 1}) i;
 INSERT INTO shop.orders
+    (id, external_id, user_id, status, currency, total, cancelled_total, placed_at, line_count, version, updated_at)
 SELECT md5('o' || i)::uuid, 'web-' || i, md5('u' || floor({USERS} * random() ^ 3))::uuid,
        CASE WHEN i % 25 = 0 THEN 'cancelled' WHEN i % 100 = 1 THEN 'partially_cancelled' ELSE 'placed' END, 'EUR',
-       round((random() * 1000)::numeric, 2), 0, NULL, NULL,
-       timestamptz '2026-01-01Z' + i * interval '1 min', NULL, 2, 1, now()
+       round((random() * 1000)::numeric, 2), 0,
+       timestamptz '2026-01-01Z' + i * interval '1 min', 2, 1, now()
 FROM generate_series(0, {ORDERS - 1}) i;
 INSERT INTO shop.order_items
+    (order_id, line, product_id, sku, name, quantity, cancelled_quantity, unit_price, amount, placed_at)
 SELECT md5('o' || i)::uuid, line, md5('p' || floor({PRODUCTS} * random() ^ 3))::uuid, 'SKU', 'Product',
        1, 0, 2.50, 2.50, timestamptz '2026-01-01Z' + i * interval '1 min'
 FROM generate_series(0, {ORDERS - 1}) i, generate_series(1, 2) line;

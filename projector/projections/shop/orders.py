@@ -1,7 +1,10 @@
 """Orders and their items, as rows."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from eventlog.events import OrderCancelled, OrderLinesCancelled, OrderPlaced
-from projector.projection import Envelope
+from projector.projection import Envelope, Handler
 from projector.rows import Rows
 from readmodel.shop import Order, OrderItem
 
@@ -59,3 +62,10 @@ def _cancel(event: OrderLinesCancelled | OrderCancelled, of: Envelope, rows: Row
     rows.set(Order, of.id, columns)
     for line in event.lines:
         rows.set(OrderItem, (of.id, line.line), {"cancelled_quantity": line.cancelled_after})
+
+
+ON: Mapping[type[Any], Handler] = {
+    OrderPlaced: placed,
+    OrderLinesCancelled: lines_cancelled,
+    OrderCancelled: cancelled,
+}

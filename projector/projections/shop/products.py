@@ -1,5 +1,8 @@
 """Products and their stock, as rows."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from eventlog.events import (
     ProductAdded,
     ProductChanged,
@@ -9,7 +12,7 @@ from eventlog.events import (
     StockReleased,
     StockReserved,
 )
-from projector.projection import Envelope
+from projector.projection import Envelope, Handler
 from projector.rows import Rows
 from readmodel.shop import Product
 
@@ -46,3 +49,14 @@ def discontinued(event: ProductDiscontinued, of: Envelope, rows: Rows) -> None:
 
 def stock_changed(event: StockAdjusted | StockReserved | StockReleased, of: Envelope, rows: Rows) -> None:
     rows.set(Product, of.id, {"version": of.version, "updated_at": of.at, "stock": event.stock_after})
+
+
+ON: Mapping[type[Any], Handler] = {
+    ProductAdded: added,
+    ProductChanged: renamed,
+    ProductRepriced: repriced,
+    ProductDiscontinued: discontinued,
+    StockAdjusted: stock_changed,
+    StockReserved: stock_changed,
+    StockReleased: stock_changed,
+}

@@ -1,7 +1,10 @@
 """Users, as rows."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from eventlog.events import UserChanged, UserDeleted, UserRegistered
-from projector.projection import Envelope
+from projector.projection import Envelope, Handler
 from projector.rows import Rows
 from readmodel.shop import User
 
@@ -35,3 +38,10 @@ def changed(event: UserChanged, of: Envelope, rows: Rows) -> None:
 def deleted(event: UserDeleted, of: Envelope, rows: Rows) -> None:
     """The row stays: orders refer to it."""
     rows.set(User, of.id, {"version": of.version, "updated_at": of.at, "deleted_at": of.at})
+
+
+ON: Mapping[type[Any], Handler] = {
+    UserRegistered: registered,
+    UserChanged: changed,
+    UserDeleted: deleted,
+}
