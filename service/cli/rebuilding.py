@@ -8,13 +8,14 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from contextlib import contextmanager
 from itertools import islice
-from multiprocessing import active_children, get_context
+from multiprocessing import active_children, get_context, resource_tracker
 from types import FrameType
 from typing import NamedTuple
 
 from projector.projection import Projection
 from projector.replay import replay
 from projector.shadow import Report
+from service.cli.failures import INTERRUPTED
 from service.garbage import collect_seldom
 from service.projections import named
 
@@ -44,7 +45,14 @@ def several(url: str, names: Sequence[str], processes: int) -> Iterator[Rebuilt]
     left = iter(names)
     failure: BaseException | None = None
     with ProcessPoolExecutor(min(processes, len(names)), get_context("spawn"), _begin) as pool, _passing_ctrl_c():
-        running = {pool.submit(_quietly, url, name) for name in islice(left, processes)}
+        # The processes inherit it, and unblock it when they have imported their modules. The start of multiprocessing's
+        # tracker unblocks it, too, so that comes first.
+        resource_tracker.ensure_running()
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            running = {pool.submit(_quietly, url, name) for name in islice(left, processes)}
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         while running:
             done, running = wait(running, return_when=FIRST_COMPLETED)
             for future in done:
@@ -73,7 +81,10 @@ def _passing_ctrl_c() -> Iterator[None]:
 def _begin() -> None:
     # Ctrl-C in the terminal reaches the parent alone, which interrupts the processes that are rebuilding.
     os.setpgid(0, 0)
+    if signal.SIGINT in signal.sigpending():
+        os._exit(INTERRUPTED)  # the parent got the same, or has passed its own on
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     collect_seldom()
 
 
