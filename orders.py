@@ -1,8 +1,11 @@
 """The command `orders`. A module of its own, so that it can say when another project's package hides one of ours."""
 
 import errno
+import os
+import signal
 import sys
 
+_INTERRUPTED = 130  # service.cli.failures.INTERRUPTED, which is not imported yet
 _NO_MEMORY = "orders: the memory that this process may take does not suffice: raise ulimit -v, or the container's limit"
 
 
@@ -24,8 +27,14 @@ def main() -> None:
     Ends with one line where another project has installed a package with a name of ours, or memory is too little.
     """
     try:
+        interrupted = signal.getsignal(signal.SIGINT)
+        if interrupted is signal.default_int_handler:
+            # An exception in the middle of an import may be printed and get lost.
+            signal.signal(signal.SIGINT, lambda *_: os._exit(_INTERRUPTED))
+        import service.cli.commands  # noqa: F401 -- all that takes long
         from service.cli import main as run
 
+        signal.signal(signal.SIGINT, interrupted)
         run()
     except (MemoryError, OSError, ImportError, SystemError) as error:
         if _lacks_memory(error):

@@ -7,13 +7,14 @@ import ipaddress
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Protocol
 
 from starlette.datastructures import Headers
 from starlette.types import Scope as Connection
 
+from access.holder import KeyHolder
 from access.hosts import Hosts, is_of_another_site
 from access.limits import Rate
+from access.tokens import Tokens
 from contract.callers import KEY_BEGINNING, NOBODY, SCOPES, Caller, Requirement
 from contract.problems import Problem
 
@@ -22,13 +23,6 @@ _READS = {"GET", "HEAD"}
 _OF_PROXIES = {b"forwarded", b"via", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto", b"x-real-ip"}
 ANYONE = Caller("anyone", "anyone", "operator", frozenset(SCOPES), kind="anyone")
 VISITOR = Caller("visitor", "visitor", "visitor", frozenset({"products:read"}), kind="anyone")
-
-
-class Credentials(Protocol):
-    """Finds callers by what they send: API keys, or tokens."""
-
-    async def find(self, text: str) -> Caller:
-        """The caller. Raises Problem `unauthenticated`, `token-expired` or `auth-unavailable`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +43,8 @@ class Guard:
 
     def __init__(
         self,
-        of_keys: Credentials,
-        tokens: Credentials | None,
+        of_keys: KeyHolder,
+        tokens: Tokens | None,
         hosts: Hosts,
         rates: Rates,
         *,
@@ -105,7 +99,7 @@ class Guard:
             raise Problem("unauthenticated", "The request has no Authorization header.")
         if text.startswith(KEY_BEGINNING) or self._tokens is None:
             return await self._keys.find(text)
-        return await self._tokens.find(text)
+        return await self._tokens.find(text, lambda: self._address(connection))
 
     def _limit(self, connection: Connection, caller: Caller) -> None:
         rate = self._rates.reads if connection["method"] in _READS else self._rates.writes

@@ -2,12 +2,16 @@
 
 PyJWT's own client fetches with blocking calls, which would stop the event loop. The issuer's answers are
 limited in time and size, redirects are not followed, and no request goes to an address that a token names.
+
+A request with an unknown key id waits for a fetch, because the issuer may have begun to use a new key. Anybody can make
+up key ids, so few may wait, for a short time, and a place goes to the client address that has fewer of them.
 """
 
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from time import monotonic
 from typing import Any, NamedTuple
@@ -24,6 +28,8 @@ FETCH_SECONDS_MAX = 5.0
 DOCUMENT_BYTES_MAX = 256 * 1024
 KEPT_SECONDS_MAX = 24 * 3600.0  # the last good keys hold for so long when the issuer is away
 UNKNOWN_SECONDS_MIN = 30.0  # an unknown key id has the keys fetched again, but no more often than this
+WAITING_MAX = 100
+WAIT_SECONDS_MAX = 2.5  # a command that waits so long for the keys is still answered within 10 seconds
 RSA_BITS_MIN = 2048
 
 log = logging.getLogger(__name__)
@@ -44,9 +50,11 @@ class IssuerKeys:
         self._jwks_url = jwks_url
         self._clock = clock
         self._keys: dict[str, IssuerKey] = {}
-        self._fetching = asyncio.Lock()
-        self._fetched_at: float | None = None
+        self._fetching: asyncio.Task[None] | None = None
+        self._fetched_at = float("-inf")
+        self._has_failed = False
         self._forced_at = float("-inf")
+        self._waiting: dict[asyncio.Future[None], str] = {}
 
     @asynccontextmanager
     async def kept_current(self) -> AsyncIterator[None]:
@@ -55,34 +63,88 @@ class IssuerKeys:
         try:
             yield
         finally:
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+            tasks = [task, *filter(None, [self._fetching])]
+            for one in tasks:
+                one.cancel()
+            await asyncio.wait(tasks)
 
-    async def find(self, kid: str) -> IssuerKey:
-        """The key with this id. Raises Problem `unauthenticated` without one; `auth-unavailable` without any keys."""
-        if not self._keys and self._fetching.locked():
-            async with self._fetching:
-                pass  # the first fetch is under way: it does not count as one for an unknown key id
-        if kid not in self._keys and self._clock() - self._forced_at >= UNKNOWN_SECONDS_MIN:
-            self._forced_at = self._clock()
-            await self.fetch()
-        if self._fetched_at is None or self._clock() - self._fetched_at > KEPT_SECONDS_MAX:
+    async def find(self, kid: str, address: Callable[[], str]) -> IssuerKey:
+        """The key with this id. `address` is called for the client's, if the request has to wait for a fetch.
+
+        Raises Problem `unauthenticated` when the issuer has no such key, `auth-unavailable` when the issuer does not
+        answer, and `rate-limited` when too many requests wait.
+        """
+        if kid not in self._keys and self._useful_fetch():
+            await self._wait_for(kid, address())
+        key = self._keys.get(kid)
+        if self._clock() - self._fetched_at > KEPT_SECONDS_MAX or (key is None and self._has_failed):
             raise Problem("auth-unavailable", "The keys of the token issuer could not be fetched.")
-        if (key := self._keys.get(kid)) is None:
+        if key is None:
             raise Problem("unauthenticated", "The issuer has no key with the token's key id.")
         return key
 
     async def fetch(self) -> None:
-        """Fetch the keys. On a failure the last good ones stay."""
-        async with self._fetching:
+        """Fetch the keys, or wait for the fetch that is under way. On a failure the last good ones stay."""
+        await asyncio.wait([self._fetch()])
+
+    def _fetch(self) -> asyncio.Task[None]:
+        if self._fetching is None or self._fetching.done():
+            self._fetching = asyncio.create_task(self._take_over(), name="fetch of the issuer's keys")
+        return self._fetching
+
+    def _useful_fetch(self) -> asyncio.Task[None] | None:
+        """The fetch that may bring an unknown key: one that is under way, or else a new one if one is allowed."""
+        if self._fetching is not None and not self._fetching.done():
+            return self._fetching
+        if self._clock() - self._forced_at < UNKNOWN_SECONDS_MIN:
+            return None
+        self._forced_at = self._clock()
+        return self._fetch()
+
+    async def _wait_for(self, kid: str, address: str) -> None:
+        """Wait for fetches until one brings the key, or none is left that may."""
+        with self._place(address) as place:
             try:
-                async with asyncio.timeout(FETCH_SECONDS_MAX), httpx.AsyncClient(trust_env=False) as client:
-                    url = self._jwks_url or await self._discovered(client)
-                    self._keys = _usable(await _document(client, url))
-                    self._fetched_at = self._clock()
-            except Exception as error:  # noqa: BLE001 - the next fetch must come, whatever the issuer answers
-                log.warning("the keys of the token issuer cannot be fetched: %s: %s", type(error).__name__, error)
+                async with asyncio.timeout(WAIT_SECONDS_MAX):
+                    # The fetch that is under way may have begun too early: then another one follows it.
+                    while kid not in self._keys and (fetch := self._useful_fetch()):
+                        await asyncio.wait([fetch, place], return_when=asyncio.FIRST_COMPLETED)
+                        if place.done():
+                            raise _crowded()
+            except TimeoutError:
+                raise Problem("auth-unavailable", "The token issuer has not sent its keys in time.") from None
+
+    @contextlib.contextmanager
+    def _place(self, address: str) -> Iterator[asyncio.Future[None]]:
+        """A place among the requests that wait. It is done when the request has to give its place up.
+
+        When all places are taken, the address that has most of them gives one up to an address that has fewer.
+        """
+        if len(self._waiting) >= WAITING_MAX:
+            held = Counter(self._waiting.values())
+            ((other, most),) = held.most_common(1)
+            if held[address] + 1 >= most:
+                raise _crowded()
+            given_up = next(place for place, by in self._waiting.items() if by == other)
+            del self._waiting[given_up]
+            given_up.set_result(None)
+        place = asyncio.get_running_loop().create_future()
+        self._waiting[place] = address
+        try:
+            yield place
+        finally:
+            self._waiting.pop(place, None)
+
+    async def _take_over(self) -> None:
+        try:
+            async with asyncio.timeout(FETCH_SECONDS_MAX), httpx.AsyncClient(trust_env=False) as client:
+                url = self._jwks_url or await self._discovered(client)
+                # In a thread: to check hundreds of keys takes long.
+                self._keys = await asyncio.to_thread(_usable, await _document(client, url))
+                self._fetched_at, self._has_failed = self._clock(), False
+        except Exception as error:  # noqa: BLE001 - the next fetch must come, whatever the issuer answers
+            self._has_failed = True
+            log.warning("the keys of the token issuer cannot be fetched: %s: %s", type(error).__name__, error)
 
     async def _discovered(self, client: httpx.AsyncClient) -> str:
         document = await _document(client, f"{self._issuer.rstrip('/')}/.well-known/openid-configuration")
@@ -97,6 +159,10 @@ class IssuerKeys:
         while True:
             await self.fetch()
             await asyncio.sleep(FETCH_EVERY_SECONDS)
+
+
+def _crowded() -> Problem:
+    return Problem("rate-limited", "Too many requests wait for the keys of the token issuer.")
 
 
 async def _document(client: httpx.AsyncClient, url: str) -> dict[str, Any]:

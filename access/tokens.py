@@ -60,13 +60,16 @@ class Tokens:
         self._verified: OrderedDict[bytes, _Verified] = OrderedDict()
         self._linked: dict[bytes, Caller] = {}
 
-    async def find(self, text: str) -> Caller:
-        """The caller whose token this is. Raises Problem `unauthenticated`, `token-expired`, `auth-unavailable`."""
+    async def find(self, text: str, address: Callable[[], str]) -> Caller:
+        """The caller whose token this is; `address` gives the client's.
+
+        Raises Problem `unauthenticated`, `token-expired`, `auth-unavailable`, `rate-limited`.
+        """
         digest = hashlib.sha256(text.encode()).digest()
         verified = self._verified.get(digest)
         if verified is None or verified.until <= time():
             self._linked.pop(digest, None)
-            verified = await self._verify(text)
+            verified = await self._verify(text, address)
             self._keep(digest, verified)
         if (caller := self._linked.get(digest)) is None:
             caller = await self._linked_caller(verified)
@@ -84,11 +87,11 @@ class Tokens:
             verified.subject, account, role, ROLES[role] if user_id else _UNLINKED, user_id=user_id, kind="token"
         )
 
-    async def _verify(self, text: str) -> _Verified:
+    async def _verify(self, text: str, address: Callable[[], str]) -> _Verified:
         if len(text) > TOKEN_BYTES_MAX:
             raise _invalid("The token is too long.")
         kid, algorithm = self._head(text)
-        key = await self._issuer_keys.find(kid)
+        key = await self._issuer_keys.find(kid, address)
         if key.algorithm not in {None, algorithm}:
             raise _invalid("The issuer's key is for another algorithm.")
         try:

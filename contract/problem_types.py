@@ -150,7 +150,7 @@ _TYPES: dict[str, ProblemType] = {
     ),
     "rate-limited": ProblemType(
         429,
-        "The account has sent too many requests, or the address too many that could not be authenticated.",
+        "The account, or the address without authentication, has sent too many requests, or too many of them wait.",
         "Repeat it after Retry-After.",
         retryable=True,
     ),

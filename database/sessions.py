@@ -3,7 +3,7 @@
 A session inherits settings from the server, the database, the role, the URL and the environment. Some of them change
 what is stored (client_encoding), what a value looks like (DateStyle), or whether a warning arrives at all
 (client_min_messages). So each session sets them itself, in one round trip after it has connected. SET works everywhere;
-a pooler such as PgBouncer refuses most of them as startup parameters.
+a pooler such as PgBouncer refuses most of them as startup parameters. It must be in session mode, which is checked.
 """
 
 import asyncio
@@ -17,6 +17,7 @@ from psycopg.conninfo import conninfo_to_dict
 from psycopg_pool import AsyncConnectionPool, ConnectionPool
 
 from database.deadline import hung_up_after
+from database.poolers import PROCESS, processes_of_another
 
 # If the URL names several hosts, libpq tries each of them for so long.
 CONNECT_SECONDS_MAX = 5
@@ -56,7 +57,7 @@ _SETTINGS = {
 
 _LOOK = (
     "SELECT current_setting('server_encoding'), current_setting('server_version_num')::int / 10000, "
-    "current_setting('server_version'), current_setting('session_replication_role')"
+    "current_setting('server_version'), current_setting('session_replication_role'), pg_backend_pid()"
 )
 
 
@@ -164,14 +165,20 @@ async def settle(connection: AsyncConnection, limits: Limits, **settings: str) -
     cursor = await connection.execute(_statements(limits, settings), prepare=False)
     while cursor.nextset():
         pass
-    _refuse_unsuitable(*(await cursor.fetchall())[0])
+    process = _refuse_unsuitable(*(await cursor.fetchall())[0])
+    if process != connection.info.backend_pid:  # a pooler makes up the one that it tells
+        others = await asyncio.to_thread(processes_of_another, connection.info)
+        _refuse_changes(process, others, *await (await connection.execute(PROCESS, prepare=False)).fetchall())
 
 
 def _settle(connection: Connection, limits: Limits, settings: Mapping[str, str] = MappingProxyType({})) -> None:
     cursor = connection.execute(_statements(limits, settings), prepare=False)
     while cursor.nextset():
         pass
-    _refuse_unsuitable(*cursor.fetchall()[0])
+    process = _refuse_unsuitable(*cursor.fetchall()[0])
+    if process != connection.info.backend_pid:
+        others = processes_of_another(connection.info)
+        _refuse_changes(process, others, *connection.execute(PROCESS, prepare=False).fetchall())
 
 
 def _statements(limits: Limits, settings: Mapping[str, str] = MappingProxyType({})) -> bytes:
@@ -185,7 +192,8 @@ def _set(name: str, value: str) -> str:
     return f"SET {name} = " + ", ".join(f"'{part.strip()}'" for part in value.split(","))
 
 
-def _refuse_unsuitable(encoding: str, major: int, version: str, replication_role: str) -> None:
+def _refuse_unsuitable(encoding: str, major: int, version: str, replication_role: str, process: int) -> int:
+    """The server's process of this session."""
     if major < SERVER_VERSION_MIN:
         raise Unsuitable(f"the server is PostgreSQL {version}: orders needs PostgreSQL {SERVER_VERSION_MIN} or newer")
     if encoding != ENCODING:
@@ -197,4 +205,13 @@ def _refuse_unsuitable(encoding: str, major: int, version: str, replication_role
         raise Unsuitable(
             f"session_replication_role is {replication_role} for this database or role, which switches triggers and "
             "foreign keys off: reset it with ALTER DATABASE or ALTER ROLE ... RESET session_replication_role"
+        )
+    return process
+
+
+def _refuse_changes(process: int, others: set[int], now: tuple[int]) -> None:
+    if now != (process,) or process in others or len(others) > 1:
+        raise Unsuitable(
+            "a pooler gives this session another connection to PostgreSQL for each transaction: "
+            "use a pooler in session mode (PgBouncer: pool_mode = session), or connect to PostgreSQL directly"
         )

@@ -51,8 +51,10 @@ SELECT coalesce(json_agg({_EVENT} ORDER BY position), '[]') FROM log.events WHER
 
 HEAD = b"SELECT position FROM log.head"
 
-# The user of an order's stream: its first event names him. No row when there is no such stream.
-BUYER = b"SELECT data->>'user_id' FROM log.events WHERE stream = %(stream)s AND version = 1"
+# The user of an order's stream: its first event names him. For a stream that does not exist PostgreSQL reads the first
+# event of the stream `instead`, which names no user: so its answer comes no sooner than that for another's order.
+_FIRST = "SELECT data->>'user_id' FROM log.events WHERE stream = %({})s AND version = 1"
+BUYER = f"({_FIRST.format('stream')}) UNION ALL ({_FIRST.format('instead')}) LIMIT 1".encode()
 
 # Operators' acts, newest first: the ids in the names of the streams are UUIDv7, so they sort by time. One row: the
 # head's position, the acts as a JSON array, the id of the oldest of them, and whether there are older ones. Parameters:

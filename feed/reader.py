@@ -71,7 +71,7 @@ class LogReader:
         if viewer.everyone or (kind == "user" and viewer.sees(id_)):
             return stream
         if kind == "order":
-            rows = await self._reads.rows(_BUYER, {"stream": stream})
+            rows = await self._reads.rows(_BUYER, {"stream": stream, "instead": f"user-{viewer.user_id}"})
             if rows and viewer.sees(rows[0][0]):
                 return stream
         return f"{kind}-{NOBODYS_ID}"

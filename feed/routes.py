@@ -40,7 +40,7 @@ def router(reads: Reads, waiting: WaitingReads | None = None) -> APIRouter:
         viewer = caller_of(request).viewer
         events = await sync.answer(request, lambda: log.page(stream, parameters.after, parameters.limit, viewer))
         if events.data is None:
-            raise absent(request.url.path.removesuffix("/events"), events.position, parked=False)
+            raise absent(request.scope["path"].removesuffix("/events"), events.position, parked=False)
         following = str(events.last) if events.more else None
         return page_response(request, events.data, events.position, following, "after")
 

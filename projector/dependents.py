@@ -92,10 +92,9 @@ def views(connection: Connection, schema: str) -> list[str]:
 
     Call it in the transaction of the swap.
     """
-    # So that PostgreSQL prints names with their schema.
-    connection.execute("SET LOCAL search_path = pg_catalog")
-    found = connection.execute((_FROM_OUTSIDE + _VIEWS).encode(), {"schema": schema})
-    return [statement for (statement,) in found.fetchall()]
+    with heritage.names_in_full(connection):
+        found = connection.execute((_FROM_OUTSIDE + _VIEWS).encode(), {"schema": schema})
+        return [statement for (statement,) in found.fetchall()]
 
 
 def _names(connection: Connection, query: str, **parameters: str | list[str]) -> str:

@@ -7,7 +7,8 @@ policy's subquery means the new tables. A column that this release has dropped t
 refuses to begin, and says why, when it finds something that it cannot carry over.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 
 from psycopg import Connection
 
@@ -280,12 +281,19 @@ def not_carried(connection: Connection, old: str, new: str, made: Collection[str
 def statements(connection: Connection, old: str, new: str) -> list[str]:
     """Return the statements that set on the tables of `new`, once renamed to `old`, what is set on `old`.
 
-    Needs an open transaction, whose search path it changes.
+    Needs an open transaction.
     """
-    # PostgreSQL then writes all names in full.
-    connection.execute("SET LOCAL search_path = pg_catalog")
     found: list[str] = []
-    for query in _STATEMENTS:
-        rows = connection.execute((_TABLES + query).encode(), {"old": old, "new": new}).fetchall()
-        found += [statement for (statement,) in rows if statement is not None]
+    with names_in_full(connection):
+        for query in _STATEMENTS:
+            rows = connection.execute((_TABLES + query).encode(), {"old": old, "new": new}).fetchall()
+            found += [statement for (statement,) in rows if statement is not None]
     return found
+
+
+@contextmanager
+def names_in_full(connection: Connection) -> Iterator[None]:
+    """Let PostgreSQL print names with their schema; only here, as event triggers' functions need the search path."""
+    with connection.transaction(force_rollback=True):
+        connection.execute("SET LOCAL search_path = pg_catalog")
+        yield

@@ -11,6 +11,7 @@ import contextlib
 import psycopg
 from psycopg import Connection, sql
 
+from database.functions import function_of
 from eventlog import stalled
 from projector import dependents, heritage, swapping
 from projector.connecting import connect
@@ -81,6 +82,8 @@ def _rehearse(connection: Connection, projection: Projection, shadow: Shadow) ->
             except psycopg.errors.LockNotAvailable:
                 raise  # a session reads the view: the swap will find out
             except psycopg.Error as error:
+                if function_of(error):
+                    raise  # an event trigger's function: the view or the setting is right
                 what = statement.removeprefix("CREATE OR REPLACE ").partition(" AS ")[0]
                 refused.append(f"{what} ({str(error).splitlines()[0]})")
     if refused:

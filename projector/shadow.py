@@ -87,7 +87,7 @@ def built_for_proof(projection: Projection) -> str:
 def building(database_url: str, projection: Projection) -> Iterator[Connection]:
     """The connection of a replay or verify, with the lock that keeps out a second one. Raises Busy."""
     connection = connect(database_url, limits=LIMITS_OF_BUILDING)
-    process = connection.info.backend_pid
+    ((process,),) = connection.execute(b"SELECT pg_backend_pid()").fetchall()  # a pooler tells another one
     try:
         with connection, only_one(connection, projection):
             yield connection

@@ -104,7 +104,7 @@ class Listing:
         start = None if parameters.cursor is None else place_of(parameters.cursor, sort, tied_to)
         page = await self._sync.answer(request, lambda: self._page(filters, parameters, start))
         if not page.known:
-            raise absent(request.url.path.rpartition("/")[0], page.position, page.parked)
+            raise absent(request.scope["path"].rpartition("/")[0], page.position, page.parked)
         state = PARKED if page.parked else {}
         cursor = None if page.last is None else cursor_of(page.last, tied_to)
         return page_response(request, b"".join((b"[", page.documents, b"]")), page.position, cursor, **state)

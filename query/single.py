@@ -50,11 +50,11 @@ async def answer(request: Request, lookup: Lookup, sync: Sync, id_: str, past: P
         return await past(request, f"{lookup.kind}-{wanted}")
     found = await sync.answer(request, lambda: lookup.find(wanted, viewer))
     if found.body is None:
-        raise absent(request.url.path, found.position, found.parked)
+        raise absent(request.scope["path"], found.position, found.parked)
     state = PARKED if found.parked else {}
     headers = {"Sync-Token": str(found.position)} | state
     if found.gone:
-        raise Problem("gone", f"{request.url.path} was deleted.", headers=headers)
+        raise Problem("gone", f"{request.scope['path']} was deleted.", headers=headers)
     headers |= {"ETag": f'"{found.tag}"'} | REVALIDATED
     if none_match(request, found.tag):
         return Response(None, 304, headers)

@@ -28,6 +28,7 @@ LEFT_TO_CI = {
     "tests/service/test_alerts.py::test_the_alerts_go_off_when_they_should_and_only_then": "takes 30 s",
     "tests/service/test_firing.py::": "takes 90 s",
     "tests/service/test_embedded.py::": "starts a PostgreSQL for each test",
+    "tests/service/test_interrupting.py::test_ctrl_c_at_any_moment": "takes 60 s",
     "tests/service/test_scraping.py::test_prometheus_reads_both": "starts a whole service and Prometheus",
     "tests/service/test_up.py::test_a_second_ctrl_c_is_harmless": "takes 14 s",
     "tests/service/test_up.py::test_a_second_up_on_the_same_data_is_refused": "takes 16 s",

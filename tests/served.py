@@ -84,7 +84,7 @@ def problem(answer: httpx.Response) -> tuple[int, str]:
     assert document["status"] == answer.status_code
     assert document["type"] == f"/problems/{document['code']}"
     assert document["detail"]
-    assert ("retry-after" in answer.headers) == (answer.status_code == 503)
+    assert ("retry-after" in answer.headers) == (answer.status_code in {429, 503})
     return answer.status_code, document["code"]
 
 

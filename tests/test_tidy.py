@@ -41,6 +41,7 @@ TRANSACTIONS = {
     "projector/shadow.py:Shadow.park_orphans": "shadow",  # rows that nobody reads yet
     "projector/tables.py:make_missing": "migration",
     "projector/reports.py:make_missing_views": "migration",
+    "projector/heritage.py:names_in_full": "read",  # a setting, rolled back
     "projector/replay.py:_rehearse": "read",  # the swap's statements, rolled back
     "projector/status.py:_built": "read",  # a rebuild that may be over
     "projector/verify.py:verify": "read",  # one snapshot, compared

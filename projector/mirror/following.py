@@ -15,6 +15,7 @@ import psycopg
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DBAPIError
 
+from database.sessions import Unsuitable as Unfit
 from projector.checkpoint import Fenced, OtherVersion
 from projector.connecting import connect
 from projector.loop import Loop, Progress
@@ -94,7 +95,7 @@ class Mirror:
         """Catch up and follow the log until `stop`; stand by while another mirror works on the target.
 
         When one of the databases cannot be reached, it connects again. Raises Unsuitable, OtherLog, OtherVersion, and
-        at the start sqlalchemy.exc.DBAPIError if the target says that its URL is wrong.
+        at the start sqlalchemy.exc.DBAPIError if the target says that its URL is wrong, and Unfit.
         """
         trouble = ""
         while not self._stopping.is_set():
@@ -112,7 +113,8 @@ class Mirror:
                 trouble = self._warn_once(trouble, f"{error}: this one stands by")
                 self._stopping.wait(STAND_BY_SECONDS)
             except (DBAPIError, Fenced, psycopg.OperationalError) as error:
-                if not self._has_connected and isinstance(error, DBAPIError) and not self._target.is_away(error):
+                is_wrong = isinstance(error, DBAPIError) and not self._target.is_away(error)
+                if not self._has_connected and (is_wrong or isinstance(getattr(error, "orig", error), Unfit)):
                     raise
                 trouble = self._warn_once(trouble, f"{self._said(error)}: trying again")
                 self._stopping.wait(AFTER_ERROR_SECONDS)

@@ -12,15 +12,20 @@ _LOST_VALUE = re.compile(r"\s*|--[a-z-]+=\s*")
 def main() -> None:
     """Run the command line; `orders.py` is its entry point.
 
-    The subcommands are imported here, because that takes long enough for a Ctrl-C.
+    A Ctrl-C that no command handles, as while modules are imported, ends it silently.
     """
-    _prepare_output()
     try:
-        from service.cli.commands import app
-        from service.cli.failures import explain
-        from service.errors import OperatorError
+        _run()
     except KeyboardInterrupt:
-        sys.exit(130)  # failures.INTERRUPTED, which is not imported yet
+        sys.exit(130)  # failures.INTERRUPTED, which may not be imported yet
+
+
+def _run() -> None:
+    _prepare_output()
+    from service.cli.commands import app
+    from service.cli.failures import explain
+    from service.errors import OperatorError
+
     try:
         if any(map(_LOST_VALUE.fullmatch, sys.argv[1:])):
             raise OperatorError("an argument is empty: has each variable in the command a value?", exit_code=2)
@@ -32,10 +37,21 @@ def main() -> None:
     except Exception as error:
         explained = explain(error)
         if explained is None:
+            if _is_of_ctrl_c(error):
+                sys.exit(130)
             raise
         line, exit_code = explained
         print(f"orders: {line}", file=sys.stderr)
         sys.exit(exit_code)
+
+
+def _is_of_ctrl_c(error: BaseException | None) -> bool:
+    """Whether Python has put its own error in place of a KeyboardInterrupt, as in the middle of making a class."""
+    while error is not None:
+        if isinstance(error, KeyboardInterrupt):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _prepare_output() -> None:

@@ -46,14 +46,21 @@ def _of_postgres(error: BaseException) -> tuple[str, int] | None:
         InvalidSchemaName,
         NumericValueOutOfRange,
         ReadOnlySqlTransaction,
+        UndefinedFunction,
+        UndefinedObject,
         UndefinedTable,
     )
 
+    from database.functions import function_of
     from database.sessions import Unsuitable
     from eventlog.failures import is_outage
 
     cause = getattr(error, "orig", None) or error  # SQLAlchemy wraps them
     said = str(cause).partition("\n")[0]  # the lines below it are a programmer's hints
+    if isinstance(cause, Error) and (function := function_of(cause)):
+        hint = f"; ALTER FUNCTION {function} SET search_path = ... lets it find what is not in public"
+        lacks = isinstance(cause, UndefinedTable | InvalidSchemaName | UndefinedFunction | UndefinedObject)
+        return f"{function} in the database failed: {said}{hint if lacks else '; correct it, or its trigger'}", NOT_TRUE
     if isinstance(cause, UndefinedTable | InvalidSchemaName):
         return f"the database lacks tables of ours ({said}): run `orders migrate` first", NOT_TRUE
     if isinstance(cause, InsufficientPrivilege):

@@ -18,6 +18,7 @@ from projector.loop import Progress
 from projector.projection import Projection
 from projector.replay import replay
 from projector.shadow import Report
+from service.cli.failures import INTERRUPTED
 from service.garbage import collect_seldom
 from service.lifeline import die_with_parent
 from service.projections import named
@@ -56,7 +57,12 @@ def several(url: str, names: Sequence[str], processes: int, report: Report = lam
     # Forked, because a new interpreter would import the service again.
     pool = ProcessPoolExecutor(min(processes, len(names)), get_context("fork"), _begin, (shared,))
     with pool, _passing_ctrl_c():
-        running = {pool.submit(_quietly, url, name, number) for number, name in islice(left, processes)}
+        # The processes inherit it, and unblock it when they have left the terminal's group.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            running = {pool.submit(_quietly, url, name, number) for number, name in islice(left, processes)}
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         while running:
             done, running = wait(running, LOOK_SECONDS, FIRST_COMPLETED)
             report(Progress(sum(shared[::2]), len(names) * max(shared[1::2]), 0))
@@ -88,7 +94,10 @@ def _begin(shared: object) -> None:
     # Ctrl-C in the terminal reaches the parent alone, which interrupts the processes that are rebuilding.
     _SHARED.set(shared)
     os.setpgid(0, 0)
+    if signal.SIGINT in signal.sigpending():
+        os._exit(INTERRUPTED)  # the parent got the same, or has passed its own on
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     collect_seldom()
 
 

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 import sys
 from typing import Annotated
 
@@ -81,6 +82,8 @@ def work(data_dir: DataDir = None) -> None:
     arguments = [str(part) for option in options.items() for part in option]
     # --path without a value: dramatiq would import from the working directory first.
     dramatiq = [sys.executable, "-P", "-m", "dramatiq", "service.worker:setup", *arguments, "--skip-logging", "--path"]
+    # dramatiq unblocks it when it has handlers for it: a Ctrl-C while it imports its modules waits until then.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     os.execv(sys.executable, dramatiq)  # noqa: S606 -- no shell is what we want
 
 

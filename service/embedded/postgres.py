@@ -14,7 +14,7 @@ from urllib.parse import quote
 from database.sessions import connect
 from service.embedded.account import Account
 from service.embedded.programs import postgres_program
-from service.embedded.server import EmbeddedServer, works_in
+from service.embedded.server import EmbeddedServer, with_remedy, works_in
 from service.errors import OperatorError
 from service.lifeline import tied
 
@@ -106,7 +106,8 @@ class PostgresServer(EmbeddedServer):
         )
         if done.returncode != 0:
             said = [line for line in done.stderr.splitlines() if "error" in line.lower()] or done.stderr.splitlines()
-            raise OperatorError(f"initdb failed on {unfinished}: {said[0] if said else f'exit code {done.returncode}'}")
+            why = with_remedy(said[0]) if said else f"exit code {done.returncode}"
+            raise OperatorError(f"initdb failed on {unfinished}: {why}")
         unfinished.rename(self.directory)
         _sync(self.data_dir)
 

@@ -1,6 +1,7 @@
 """The life of an embedded server: claim the directory, clear what a crash left, launch, wait, stop."""
 
 import contextlib
+import errno
 import os
 import signal
 import subprocess
@@ -131,9 +132,8 @@ class EmbeddedServer(ABC):
             yield
         except OSError as error:
             where = error.filename or self.data_dir
-            raise OperatorError(
-                f"{self.title} cannot use {where}: {error.strerror}; correct that, or choose another --data-dir"
-            ) from error
+            said = f"{self.title} cannot use {where}: {error.strerror}"
+            raise OperatorError(with_remedy(said, "; correct that, or choose another --data-dir")) from error
 
     def _clear_leftovers(self) -> None:
         """Wait until no process of an earlier start is left; ask it to stop if its own lifeline did not."""
@@ -175,7 +175,8 @@ class EmbeddedServer(ABC):
         deadline = time.monotonic() + START_SECONDS_MAX
         while not self._is_ready():
             if not self.is_alive():
-                raise OperatorError(f"{self.title} did not start: {self._complaint()} (all of it: {self.log_path})")
+                complaint = with_remedy(self._complaint())
+                raise OperatorError(f"{self.title} did not start: {complaint} (all of it: {self.log_path})")
             if time.monotonic() > deadline:
                 raise OperatorError(f"{self.title} is not ready after {START_SECONDS_MAX} s: see {self.log_path}")
             time.sleep(POLL_SECONDS)
@@ -187,6 +188,12 @@ class EmbeddedServer(ABC):
             lines = log.read().decode(errors="replace").splitlines()
         grave = [line for line in lines if "FATAL" in line or "PANIC" in line]
         return next(iter(grave or lines[-1:]), "it said nothing")
+
+
+def with_remedy(said: str, otherwise: str = "") -> str:
+    """What was said, and what to do if the disk is full; else `otherwise`."""
+    is_full = any(os.strerror(number) in said for number in (errno.ENOSPC, errno.EDQUOT))
+    return f"{said}; make room on the disk, or choose another --data-dir" if is_full else said + otherwise
 
 
 def works_in(pid: int, directory: Path) -> bool:

@@ -33,7 +33,8 @@ def remedy(names: list[str]) -> str:
 def refuse_unsafe(settings: Settings) -> None:
     """Raise OperatorError when the server of `database_url` may lose what it acknowledges and that was not allowed.
 
-    Also when the database cannot be used at all, which nothing allows: its encoding is not UTF8, say.
+    Also when the database, or that of `query_database_url`, must not be used at all, which nothing allows: its encoding
+    is not UTF8, say.
 
     A server that cannot be reached is left to the processes, which wait for it; `/readyz` asks the same again.
     """
@@ -47,8 +48,20 @@ def refuse_unsafe(settings: Settings) -> None:
     except psycopg.OperationalError as error:
         log.warning("whether the database is durable is not known yet: %s", str(error).partition("\n")[0])
         return
+    _refuse_unsuitable_reads(settings)
     if names and not settings.allow_unsafe_database:
         raise OperatorError(
             f"the database is not durable ({', '.join(names)} off): {remedy(names)}; "
             "ALLOW_UNSAFE_DATABASE=1 starts all the same, for tests and throw-away data"
         )
+
+
+def _refuse_unsuitable_reads(settings: Settings) -> None:
+    if settings.query_database_url in (None, settings.database_url):
+        return
+    try:
+        connect(settings.query_database_url, "orders start", Limits(statement=STATEMENT_SECONDS_MAX)).close()
+    except Unsuitable as error:
+        raise OperatorError(f"QUERY_DATABASE_URL: {error}") from error
+    except psycopg.OperationalError:
+        pass  # /readyz says so; commands are taken

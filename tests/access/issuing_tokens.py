@@ -1,5 +1,6 @@
 """A token issuer: keys, signed tokens, and a real HTTP server that publishes the keys."""
 
+import base64
 import contextlib
 import json
 import threading
@@ -7,6 +8,7 @@ import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+from uuid import uuid4
 
 import jwt
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
@@ -17,7 +19,7 @@ AUDIENCE = "orders"
 class Issuer:
     """An issuer on a port of its own. `asked` lists the paths that were fetched.
 
-    `status` is what it answers, after `delay_seconds`.
+    `status` is what it answers, after `delay_seconds`, with the keys that it had when it was asked.
     """
 
     def __init__(self) -> None:
@@ -52,6 +54,22 @@ class Issuer:
         return jwt.encode(self.claims(subject, **more), self.kids[kid], alg, {"kid": kid})
 
 
+def made_up() -> str:
+    """A token with a header that looks right. Nobody has the key that it names."""
+    return raw({"alg": "RS256", "kid": uuid4().hex}, {"sub": "eve"})
+
+
+def raw(header: object, claims: object, signature: bytes = b"x") -> str:
+    """A token of any header and claims."""
+    parts = [it if isinstance(it, bytes) else json.dumps(it).encode() for it in (header, claims)]
+    return ".".join(base64.urlsafe_b64encode(part).rstrip(b"=").decode() for part in (*parts, signature))
+
+
+def address() -> str:
+    """The address of a client that sends a token."""
+    return "192.0.2.1"
+
+
 @contextlib.contextmanager
 def issuing() -> Iterator[Issuer]:
     issuer = Issuer()
@@ -59,8 +77,8 @@ def issuing() -> Iterator[Issuer]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             issuer.asked.append(self.path)
-            time.sleep(issuer.delay_seconds)
             body = issuer.body or json.dumps(issuer.documents().get(self.path, {})).encode()
+            time.sleep(issuer.delay_seconds)
             self.send_response(issuer.status)
             if issuer.status == 302:
                 self.send_header("Location", f"{issuer.url}/elsewhere")

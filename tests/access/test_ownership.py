@@ -173,6 +173,27 @@ def test_the_lines_of_an_order_are_read_for_its_owner_alone(database_url: str) -
     assert read() - before == lines
 
 
+def test_as_many_events_are_read_for_anothers_history_as_for_a_missing_one(database_url: str) -> None:
+    """Else the time of a 404 would tell a stranger that the order exists."""
+    fetched = "SELECT coalesce(idx_tup_fetch, 0) FROM pg_stat_user_tables WHERE relid = 'log.events'::regclass"
+    others = "SELECT FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    counts = []
+    with guarded(database_url) as shop:
+        order = shop.order()["id"]
+        key = bearing(new_key(database_url, "customer", user_id=shop.user()["id"]))
+    for id_ in (order, MISSING):
+        wait_until(lambda: not shop.rows(others), 20, "the end of the service's sessions")
+        ((before,),) = shop.rows(fetched)
+        with guarded(database_url) as shop:
+            for path in ("events", "history", "explain", "explain?version=1"):
+                for _ in range(5):
+                    assert shop.get(f"/orders/{id_}/{path}", headers=key).status_code == 404
+        wait_until(lambda: not shop.rows(others), 20, "the end of the service's sessions")
+        ((after,),) = shop.rows(fetched)
+        counts.append(int(after) - int(before))
+    assert counts[0] == counts[1] >= 20
+
+
 WRITES = [
     ("POST", "/orders/{order}/cancel", {}),
     ("PUT", "/users/{user}", {"name": "Mallory", "email": "mallory@example.org"}),

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from access.issuer import IssuerKeys
 from contract.problems import Problem
 from tests import loopback
-from tests.access.issuing_tokens import AUDIENCE, Issuer, issuing
+from tests.access.issuing_tokens import AUDIENCE, Issuer, address, issuing, raw
 from tests.access.keyed import bearing, guarded
 from tests.builders import wait_until
 from tests.served import Shop, problem
@@ -42,12 +42,6 @@ def shop(module_database_url: str, issuer: Issuer) -> Iterator[Shop]:
     with guarded(module_database_url, behind_proxy=True, **trusted, jwt_role_map="admin=operator,clerk=staff") as shop:
         wait_until(lambda: shop.get("/products", headers=bearing(issuer.token(roles=1))).status_code != 503, 10, "keys")
         yield shop
-
-
-def raw(header: object, claims: object, signature: bytes = b"x") -> str:
-    """A token of any header and claims."""
-    parts = [it if isinstance(it, bytes) else json.dumps(it).encode() for it in (header, claims)]
-    return ".".join(base64.urlsafe_b64encode(part).rstrip(b"=").decode() for part in (*parts, signature))
 
 
 def signed(issuer: Issuer, header: bytes, claims: bytes) -> str:
@@ -192,7 +186,7 @@ async def test_unknown_key_ids_fetch_at_most_once_in_thirty_seconds() -> None:
         await keys.fetch()
         for number in range(10_000):
             with pytest.raises(Problem, match="no key"):
-                await keys.find(f"unknown-{number}")
+                await keys.find(f"unknown-{number}", address)
         assert len(issuer.asked) == 2
 
 
@@ -203,20 +197,20 @@ async def test_keys_outlive_an_outage_and_a_new_one_is_found() -> None:
         keys = IssuerKeys(issuer.url, None, lambda: now[0])
         issuer.status = 500
         with pytest.raises(Problem, match="could not be fetched"):
-            await keys.find("rsa")
+            await keys.find("rsa", address)
         issuer.status = 200
         now[0] += 31
-        assert await keys.find("rsa")
+        assert await keys.find("rsa", address)
         for status, body in ((500, None), (302, None), (200, b"[]"), (200, b"{}"), (200, b"x" * 300_000)):
             issuer.status, issuer.body = status, body
             await keys.fetch()
-            assert await keys.find("rsa")
+            assert await keys.find("rsa", address)
         assert "/elsewhere" not in issuer.asked
         issuer.status, issuer.body = 200, None
         issuer.kids["rsa-2"] = issuer.rsa
         now[0] += 35
-        assert await keys.find("rsa-2")
+        assert await keys.find("rsa-2", address)
         now[0] += 25 * 3600
         issuer.status = 500
         with pytest.raises(Problem, match="could not be fetched"):
-            await keys.find("rsa")
+            await keys.find("rsa", address)

@@ -22,7 +22,7 @@ from bench.load import Load
 from bench.options import BenchError, Options
 from bench.process import Process
 from bench.report import Report, document, write
-from bench.rounds import alternate, ratio
+from bench.rounds import alternate, interval, ratio
 from bench.stage import ROOT, Stage, execute, free_port
 from command.states import States
 from eventlog.codec import Codec
@@ -179,6 +179,13 @@ def test_contenders_take_turns_and_are_compared_round_by_round() -> None:
     results = alternate({"a": lambda n: run("a", 20 + n), "b": lambda n: run("b", 10 * (n + 1))}, 3)
     assert order == ["a", "b"] * 3
     assert ratio(results["a"], results["b"], lambda it: it.per_second) == pytest.approx(21 / 20)
+
+
+def test_the_interval_of_a_median_leaves_out_what_chance_leaves_out() -> None:
+    """The tables of the sign test: of 9 values the second and the eighth, of 15 the fourth and the twelfth."""
+    for count, left_out in ((1, 0), (5, 0), (9, 1), (15, 3), (100, 39)):
+        values = [float(number) for number in range(count)]
+        assert interval([*reversed(values)]) == (values[left_out], values[-1 - left_out])
 
 
 def test_the_summary_tells_reached_from_missed() -> None:

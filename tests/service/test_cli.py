@@ -64,15 +64,24 @@ def test_worker_and_status_load_no_web_framework(tmp_path: Path) -> None:
         assert found.stdout == "False\n", module
 
 
-def test_ctrl_c_while_a_command_starts_ends_it_without_a_traceback(tmp_path: Path) -> None:
-    code = """
+@pytest.mark.parametrize(
+    ("module", "raised"),
+    [
+        ("service.cli.commands", "KeyboardInterrupt"),
+        # In the middle of making a class Python raises this one.
+        ("projector.status", "RuntimeError('Error calling __set_name__') from KeyboardInterrupt()"),
+    ],
+)
+def test_ctrl_c_while_a_command_starts_ends_it_without_a_traceback(tmp_path: Path, module: str, raised: str) -> None:
+    code = f"""
 import sys
 
 class Interrupting:
     def find_spec(self, name, *_):
-        if name == "service.cli.commands":
-            raise KeyboardInterrupt
+        if name == "{module}":
+            raise {raised}
 
+sys.argv = ["orders", "status"]
 sys.meta_path.insert(0, Interrupting())
 from service.cli import main
 main()

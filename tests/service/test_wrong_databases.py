@@ -23,6 +23,13 @@ SOON = 10
 USER = {"name": "Ada", "email": "ada@example.org"}
 COMMANDS = ["replay", "verify", "doctor", "status", "events", "parked", "import tests/fixtures/shop"]
 
+NOTES_DDL = """
+CREATE FUNCTION public.note_ddl() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN
+    INSERT INTO ddl_log VALUES (TG_TAG);
+END $$;
+CREATE EVENT TRIGGER note_ddl ON ddl_command_end EXECUTE FUNCTION public.note_ddl();
+"""
+
 Run = Callable[[str, str], subprocess.CompletedProcess[str]]
 
 
@@ -80,6 +87,39 @@ def test_a_command_names_the_missing_rights_in_one_line(command: str, powerless_
     said = line_of(run(powerless_url, command))
     assert "permission denied" in said
     assert "the role that owns the tables" in said
+
+
+@pytest.mark.parametrize("command", ["replay", "verify"])
+def test_an_event_trigger_finds_its_tables_in_public(command: str, database_url: str, run: Run) -> None:
+    with psycopg.connect(database_url, autocommit=True) as admin:
+        admin.execute("CREATE TABLE public.ddl_log (command text)")
+        admin.execute(NOTES_DDL.encode())
+        admin.execute("CREATE VIEW public.names AS SELECT name FROM shop.users")
+    done = run(database_url, command)
+    assert done.returncode == 0, done.stderr
+    with psycopg.connect(database_url) as admin:
+        noted = {row[0] for row in admin.execute("SELECT command FROM public.ddl_log").fetchall()}
+    assert {"CREATE SCHEMA", "CREATE TABLE"} <= noted
+
+
+@pytest.mark.parametrize("command", ["replay", "verify"])
+def test_a_command_names_the_function_of_a_trigger_that_lacks_its_table(
+    command: str, database_url: str, run: Run
+) -> None:
+    with psycopg.connect(database_url, autocommit=True) as admin:
+        admin.execute(NOTES_DDL.encode())
+    said = line_of(run(database_url, command))
+    assert 'note_ddl() in the database failed: relation "ddl_log" does not exist' in said
+    assert "ALTER FUNCTION note_ddl() SET search_path" in said
+    assert "orders migrate" not in said
+
+
+def test_a_replay_names_a_trigger_that_objects_only_to_the_swap(database_url: str, run: Run) -> None:
+    with psycopg.connect(database_url, autocommit=True) as admin:
+        admin.execute("CREATE VIEW public.names AS SELECT name FROM shop.users")
+        admin.execute(NOTES_DDL.replace("ddl_command_end", "ddl_command_end WHEN TAG IN ('CREATE VIEW')").encode())
+    said = line_of(run(database_url, "replay"))
+    assert 'note_ddl() in the database failed: relation "ddl_log" does not exist' in said
 
 
 @pytest.mark.parametrize("command", ["replay", "verify", "import tests/fixtures/shop"])

@@ -9,6 +9,7 @@ import random
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,8 +23,9 @@ from tests.builders import wait_until
 from tests.chance import chosen_seed
 from tests.checker.check import assert_nothing_wrong
 from tests.checker.history import Attempt, Outcome
+from tests.cluster import copy_cluster
 from tests.system.buyers import Buyers
-from tests.system.stack import Stack
+from tests.system.stack import START_SECONDS_MAX, SURROUNDINGS, Stack, free_port
 
 GOES_ON_SECONDS_MAX = 30
 ATTACH_SECONDS_MAX = 10
@@ -190,13 +192,62 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A directory whose data is on a file system of its own."""
     data = tmp_path / "data"
     data.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES},mode=755", "orders-test", str(data)]
+    with mounted(data, DISK_BYTES):
+        yield tmp_path
+
+
+@contextlib.contextmanager
+def mounted(directory: Path, size: int) -> Iterator[None]:
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={size},mode=755", "orders-test", str(directory)]
     try:
         subprocess.run(mount, check=True, capture_output=True)
     except (OSError, subprocess.CalledProcessError) as error:
         pytest.skip(f"a small disk cannot be mounted here: run as root, with the right to mount ({error})")
-    yield tmp_path
-    subprocess.run(["umount", str(data)], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", str(directory)], check=True)
+
+
+# There is room for nothing, for a part of the cluster, and for the cluster alone.
+@pytest.mark.parametrize("size", [4096, 8 * 1024**2, 30 * 1024**2, 40 * 1024**2])
+def test_up_says_that_the_disk_is_full_and_what_to_do(size: int, tmp_path: Path) -> None:
+    with mounted(tmp_path, size):
+        started = start_up(tmp_path / "data")
+    assert_full(started)
+
+
+def test_up_says_that_the_disk_became_full(tmp_path: Path) -> None:
+    with mounted(tmp_path, DISK_BYTES):
+        data = tmp_path / "data"
+        copy_cluster(data)
+        ballast = data / "ballast"
+        with ballast.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+            while file.write(bytes(4096)):
+                pass
+        started = start_up(data)
+    assert_full(started)
+
+
+def assert_full(started: subprocess.CompletedProcess[str]) -> None:
+    *earlier, last = started.stderr.splitlines()
+    assert started.returncode == 1
+    assert all("for passing through" in line for line in earlier), started.stderr
+    assert last.startswith("orders: ")
+    assert "No space left on device" in last
+    assert "make room on the disk" in last
+
+
+def start_up(data: Path) -> subprocess.CompletedProcess[str]:
+    """`orders up` on a data directory, which is expected to end by itself."""
+    return subprocess.run(
+        [sys.executable, "-P", "-m", "service.cli", "up", "--port", str(free_port()), "--data-dir", str(data)],
+        env=SURROUNDINGS,
+        capture_output=True,
+        text=True,
+        timeout=START_SECONDS_MAX,
+        check=False,
+    )
 
 
 def test_a_full_disk_refuses_honestly_and_space_is_all_that_it_takes(small_disk: Path, is_long: bool) -> None:

@@ -1,0 +1,46 @@
+"""Finds out whether a pooler gives a session changing connections to PostgreSQL.
+
+A pooler in session mode gives each session one connection until it ends. In transaction or statement mode a session's
+settings, prepared statements and locks end up on connections that other sessions get next.
+"""
+
+import contextlib
+import threading
+from typing import Any
+
+import psycopg
+from psycopg import ConnectionInfo
+
+from database.deadline import hang_up
+
+# In session mode the pooler may have no connection left for a second session. Then there is nothing to find out.
+CONNECT_SECONDS_MAX = 2
+ANSWER_SECONDS_MAX = 1.0
+
+PROCESS = b"SELECT pg_backend_pid()"
+
+
+def processes_of_another(session: ConnectionInfo) -> set[int]:
+    """The server processes that another session like this one is given for two statements; empty if not known.
+
+    Poolers hand out the connection that was used last, or the one that was not used for longest. In the first case the
+    other session gets ours, in the second its two statements get two, unless there is only ours.
+    """
+    given: dict[str, Any] = {
+        **session.get_parameters(),
+        "host": session.host,  # of several the one that has answered
+        "port": session.port,
+        "password": session.password,
+        "connect_timeout": CONNECT_SECONDS_MAX,
+    }
+    with (
+        contextlib.suppress(psycopg.OperationalError),
+        psycopg.connect(**given, autocommit=True, prepare_threshold=None) as other,
+    ):
+        timer = threading.Timer(ANSWER_SECONDS_MAX, hang_up, [other])
+        timer.start()
+        try:
+            return {row[0] for _ in range(2) for row in other.execute(PROCESS)}
+        finally:
+            timer.cancel()
+    return set()
