@@ -24,7 +24,7 @@ import uvloop
 from access.issuing import Wanted, create
 from bench.contenders import Orders, new_service
 from bench.http_client import Answer, Connection
-from bench.rounds import interval
+from bench.rounds import shown
 from bench.stage import Stage
 
 CONNECTIONS = 16
@@ -79,17 +79,12 @@ async def _measure(stage: Stage, seconds: float, rounds: int) -> int:
                 worst = max(worst, *map(statistics.median, quotients.values()))
             per_second = statistics.median(it.per_second for it in runs[name])
             costs = "; ".join(
-                f"{what} {_shown([it * 100 - 100 for it in those], '%')}" for what, those in quotients.items()
+                f"{what} {shown([it * 100 - 100 for it in those], '%')}" for what, those in quotients.items()
             )
             print(
-                f"{what:<17} {name:<7} {per_second:5,.0f}/s: {costs}; CPU {_shown(cpu_us, ' us a request')}", flush=True
+                f"{what:<17} {name:<7} {per_second:5,.0f}/s: {costs}; CPU {shown(cpu_us, ' us a request')}", flush=True
             )
     return int(worst > COST_MAX)
-
-
-def _shown(values: Sequence[float], unit: str) -> str:
-    low, high = interval(values)
-    return f"{statistics.median(values):+.1f}{unit} [{low:+.1f} to {high:+.1f}]"
 
 
 async def _started(stage: Stage, name: str) -> Contender:

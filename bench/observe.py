@@ -1,9 +1,10 @@
 """What metrics and log lines cost at full load: `python -m bench.observe --before DIRECTORY`.
 
 DIRECTORY holds the code to compare with, such as an earlier commit: `git archive REVISION | tar -x -C DIRECTORY`. The
-contenders take turns on one database: that code, this code with metrics alone, and this code with a line for each
-request too. Every ratio is one to that code, the median of the rounds' quotients. `cpu` is the CPU time that the API
-process takes for a request, which other programs on the machine disturb least.
+contenders take turns on one database: that code, that code once more as the control, this code with metrics alone, and
+this code with a line for each request too. A cost is against that code: the median of the rounds' quotients, with its
+95 % confidence interval. The control's cost is the noise of the machine. CPU is the time that the API's process takes
+for a request, which other programs on the machine disturb least.
 """
 
 import argparse
@@ -18,11 +19,11 @@ from bench.contenders import Orders, new_service
 from bench.load import Load
 from bench.options import BenchError
 from bench.read import ids_of, paths_in
-from bench.rounds import alternate, median_of, ratio
+from bench.rounds import alternate, median_of, shown
 from bench.stage import Stage, free_port
 
 CONNECTIONS = 64
-BEFORE, METRICS, LINES = "before", "metrics", "metrics and lines"
+BEFORE, CONTROL, METRICS, LINES = "before", "control", "metrics", "metrics and lines"
 PLACE, GET = "POST /orders", "GET /orders/{id}"
 
 
@@ -30,8 +31,8 @@ def main() -> int:
     """Measure, and print the ratios. Returns the exit code: 0 measured, 1 could not."""
     parser = argparse.ArgumentParser(prog="python -m bench.observe", description=__doc__)
     parser.add_argument("--before", type=Path, required=True, help="a directory with the code to compare with")
-    parser.add_argument("--seconds", type=float, default=6, help="length of a run under load")
-    parser.add_argument("--rounds", type=int, default=5, help="runs of each contender")
+    parser.add_argument("--seconds", type=float, default=1, help="length of a run under load [1]")
+    parser.add_argument("--rounds", type=int, default=20, help="runs of each contender [20]")
     given = parser.parse_args()
     try:
         with Stage() as stage:
@@ -48,6 +49,7 @@ def _measure(stage: Stage, before: Path, seconds: float, rounds: int) -> None:
     old = {"PYTHONPATH": str(before)}
     apis = {
         BEFORE: _api(stage, ours, BEFORE, old),
+        CONTROL: _api(stage, ours, CONTROL, old),
         METRICS: _api(stage, ours, METRICS, {"LOG_LEVEL": "warning"}),
         LINES: _api(stage, ours, LINES, {"LOG_LEVEL": "info", "LOG_FORMAT": "json"}),
     }
@@ -104,16 +106,16 @@ def _compare(name: str, runs: Mapping[str, Callable[[int], Run]], rounds: int) -
         run(0)
     results = alternate(runs, rounds)
     for who, found in results.items():
-        rate = ratio(found, results[BEFORE], lambda it: it.load.per_second)
-        p99 = ratio(found, results[BEFORE], lambda it: it.load.p99_ms)
-        cpu = ratio(found, results[BEFORE], lambda it: it.cpu_us)
-        absolute = median_of(found, lambda it: it.load.per_second)
-        used = median_of(found, lambda it: it.cpu_us)
-        print(
-            f"{name}, {who}: {absolute:,.0f}/s, {used:,.0f} us; "
-            f"throughput x {rate:.3f}, p99 x {p99:.3f}, cpu x {cpu:.3f}",
-            flush=True,
-        )
+        pairs = list(zip(results[BEFORE], found, strict=True))
+        costs = {
+            "throughput": [(it.load.per_second / other.load.per_second - 1) * 100 for it, other in pairs],
+            "p99": [(other.load.p99_ms / it.load.p99_ms - 1) * 100 for it, other in pairs],
+            "CPU": [(other.cpu_us / it.cpu_us - 1) * 100 for it, other in pairs],
+        }
+        per_second = median_of(found, lambda it: it.load.per_second)
+        used = shown([other.cpu_us - it.cpu_us for it, other in pairs], " us a request")
+        told = "; ".join(f"{what} {shown(those, '%')}" for what, those in costs.items())
+        print(f"{name:<16} {who:<17} {per_second:6,.0f}/s: {told}; CPU {used}", flush=True)
 
 
 if __name__ == "__main__":
