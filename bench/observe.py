@@ -10,17 +10,16 @@ for a request, which other programs on the machine disturb least.
 import argparse
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 from bench import load
-from bench.contenders import Orders, new_service
+from bench.contenders import Orders, another_api, new_service
 from bench.load import Load
 from bench.options import BenchError
 from bench.read import ids_of, paths_in
 from bench.rounds import alternate, median_of, shown
-from bench.stage import Stage, free_port
+from bench.stage import Stage
 
 CONNECTIONS = 64
 BEFORE, CONTROL, METRICS, LINES = "before", "control", "metrics", "metrics and lines"
@@ -48,26 +47,15 @@ def _measure(stage: Stage, before: Path, seconds: float, rounds: int) -> None:
     ours.start()
     old = {"PYTHONPATH": str(before)}
     apis = {
-        BEFORE: _api(stage, ours, BEFORE, old),
-        CONTROL: _api(stage, ours, CONTROL, old),
-        METRICS: _api(stage, ours, METRICS, {"LOG_LEVEL": "warning"}),
-        LINES: _api(stage, ours, LINES, {"LOG_LEVEL": "info", "LOG_FORMAT": "json"}),
+        BEFORE: another_api(stage, ours, BEFORE, old),
+        CONTROL: another_api(stage, ours, CONTROL, old),
+        METRICS: another_api(stage, ours, METRICS, {"LOG_LEVEL": "warning"}),
+        LINES: another_api(stage, ours, LINES, {"LOG_LEVEL": "info", "LOG_FORMAT": "json"}),
     }
     _compare(PLACE, {who: _placing(stage, api, seconds) for who, api in apis.items()}, rounds)
     ours.wait_until_projected()
     paths = paths_in(stage, "orders", (f"/orders/{id_}" for id_, _ in ids_of(ours, "shop.orders")))
     _compare(GET, {who: _getting(api, paths, seconds) for who, api in apis.items()}, rounds)
-
-
-def _api(stage: Stage, ours: Orders, name: str, changed: Mapping[str, str]) -> Orders:
-    """The service with another environment, on the same database, started."""
-    port = free_port()
-    given = {"DATABASE_URL": ours.database_url, "REDIS_URL": ours.redis_url, "PORT": str(port), "NO_AUTH": "1"}
-    api = stage.process(name, [sys.executable, "-P", "-m", "service.cli", "serve"], {**given, **changed})
-    made = replace(ours, name=name, url=f"http://127.0.0.1:{port}", api=api)
-    api.start()
-    api.wait_until_answers(f"{made.url}/healthz")
-    return made
 
 
 class Run(NamedTuple):
