@@ -115,7 +115,8 @@ def test_errors_of_operators_differ_from_faults_of_the_service() -> None:
     assert explain(lost) == ("PostgreSQL: the connection is lost; check DATABASE_URL, and that the server runs", 1)
     assert explain(sqlalchemy.exc.OperationalError("SELECT 1", {}, lost)) == explain(lost)
     assert explain(redis.ConnectionError("refused")) == (
-        "Redis: refused; check REDIS_URL, and that the server runs",
+        "Redis cannot be reached (refused); start it, or correct REDIS_URL (rediss:// if it takes TLS, and redis:// if "
+        "not)",
         1,
     )
     assert explain(OperatorError("two\nlines", exit_code=2)) == ("two lines", 2)
