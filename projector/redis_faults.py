@@ -1,4 +1,4 @@
-"""What an error of Redis means to an operator: what happened, in one line without a command's arguments, and what to do.
+"""What an error of Redis means to an operator, in one line without the arguments of a command; and what to do.
 
 Redis's own words vary with its release, its fork and redis-py, so a few of them decide.
 """
@@ -25,7 +25,7 @@ class Fault(NamedTuple):
 
 
 # Redis quotes the arguments of a command that it does not know, and redis-py the place in a script that failed.
-_ARGUMENTS = re.compile(r", with args beginning with|,? script: |\. |\n")
+_ARGUMENTS = re.compile(r", with args beginning with| script: on |\. |\n")
 
 # In the class or the words of an error. The first that fits counts.
 _REMEDIES = (

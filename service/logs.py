@@ -82,7 +82,8 @@ def _passes(record: logging.LogRecord) -> bool:
         return False  # it restarts every three seconds
     passes = _once.filter(record)
     # Dramatiq logs errors of connections in a wrapper, as the message's argument.
-    wrapper = record.exc_info[1] if record.exc_info else record.args[0] if isinstance(record.args, tuple) else None
+    arguments = record.args if isinstance(record.args, tuple) else ()
+    wrapper = record.exc_info[1] if record.exc_info else next(iter(arguments), None)
     error = getattr(wrapper, "message", wrapper)
     # By its module, because to import redis takes time that most commands do not need.
     if isinstance(error, Exception) and type(error).__module__.startswith("redis."):

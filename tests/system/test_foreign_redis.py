@@ -1,13 +1,14 @@
-"""A Redis that its operator has set up otherwise: each part says what happened and what to do; no command is refused."""
+"""A Redis that its operator has set up otherwise: each part says what to do, and no command is refused."""
 
 import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from types import MappingProxyType
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import psycopg
@@ -28,23 +29,23 @@ END_SECONDS_MAX = 30
 LINE_LENGTH_MAX = 300
 
 # What docs/deploying.md tells operators to give the service's user.
-RIGHTS = "~orders:* ~dramatiq:* &orders:* +@read +@write +@scripting +@pubsub +@connection +info +client|list"
+RIGHTS = "~orders:* ~dramatiq* &orders:* +@read +@write +@scripting +@pubsub +@connection +info +client|list"
 
 
 class Case(NamedTuple):
-    """How the server is set up, which rights the user has, how REDIS_URL ends; and words of the fault and the remedy."""
+    """How the server is set up, the rights of the user, the end of REDIS_URL; words of the fault and of its remedy."""
 
-    started_with: dict[str, str] = {}
-    configured: dict[str, str] = {}
+    started_with: Mapping[str, str] = MappingProxyType({})
+    configured: Mapping[str, str] = MappingProxyType({})
     rights: str = ""
     end: str = "/0"
     fault: str = ""
     remedy: str = ""
 
 
-FULL = {"fault": "used memory > 'maxmemory'", "remedy": "raise maxmemory"}
-RENAMED = {"remedy": "take the command out of its rename-command"}
-RIGHT = {"remedy": "docs/deploying.md lists (ACL SETUSER)"}
+FULL: Any = {"fault": "used memory > 'maxmemory'", "remedy": "raise maxmemory"}
+RENAMED: Any = {"remedy": "take the command out of its rename-command"}
+RIGHT: Any = {"remedy": "docs/deploying.md lists (ACL SETUSER)"}
 CASES = {
     "a password is wanted": Case(
         {}, {"requirepass": "secret"}, fault="the user or the password", remedy="correct REDIS_URL"
@@ -153,10 +154,10 @@ def test_each_part_names_what_happened_and_what_to_do(
 @pytest.mark.parametrize("name", WELL)
 def test_a_redis_that_is_set_up_otherwise_is_used(name: str, database_url: str) -> None:
     with running(WELL[name]) as url, served(database_url, url) as shop, worker(database_url, url) as log:
-        wait_until(lambda: shop.get("/readyz").json()["status"] == "ok", START_SECONDS_MAX, "a worker that listens")
+        wait_until(lambda: len(bell.workers(url)) == 1, START_SECONDS_MAX, "a worker that listens")
+        wait_until(lambda: shop.get("/readyz").json()["status"] == "ok", SOON, "a service that is well")
         shop.user()
         assert findings(database_url, url) == []
-        assert len(bell.workers(url)) == 1
         wait_until(lambda: queue_is_empty(url), SOON, "a message that Dramatiq has taken")
     assert not [line for line in log if " CRITICAL " in line or " WARNING " in line]
 
