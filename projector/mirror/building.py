@@ -65,6 +65,7 @@ def rebuild(
     A crash leaves the old ones serving. Raises Unsuitable, sqlalchemy.exc.DBAPIError and psycopg.Error.
     """
     prepare(target, connection, projection, log)
+    target.refuse_dependents(connection, projection)
     serving = target.layout(projection)
     with connection.begin():
         number = connection.execute(select(serving.checkpoint.c.generation)).scalar_one()
