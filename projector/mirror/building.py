@@ -65,9 +65,9 @@ def rebuild(
     A crash leaves the old ones serving. Raises Unsuitable, sqlalchemy.exc.DBAPIError and psycopg.Error.
     """
     prepare(target, connection, projection, log)
-    target.refuse_dependents(connection, projection)
     serving = target.layout(projection)
     with connection.begin():
+        target.refuse_dependents(connection, projection)
         number = connection.execute(select(serving.checkpoint.c.generation)).scalar_one()
         old = target.existing(connection, serving)
     following = _make_following(target, connection, projection, log, number + 1)

@@ -62,8 +62,7 @@ class PostgresTarget(Target):
         reports.make_missing_views(_driver(connection), projection)
 
     def refuse_dependents(self, connection: Connection, projection: Projection) -> None:
-        with connection.begin():
-            dependents.refuse_others(_driver(connection), projection.name)
+        dependents.refuse_others(_driver(connection), projection.name)
 
     def drop(self, connection: Connection, layout: Layout) -> None:
         connection.execute(DropSchema(_schema_of(layout), cascade=True, if_exists=True))

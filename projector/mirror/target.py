@@ -134,8 +134,7 @@ class Target(ABC):
     def refuse_dependents(self, connection: Connection, projection: Projection) -> None:
         """Raise Unsuitable if a foreign key of another table leads to the projection's: a rebuild would break it."""
         ours = {table.name for build in Build for table in self.layout(projection, build).all}
-        with connection.begin():
-            keys_of = inspect(connection).get_multi_foreign_keys()
+        keys_of = inspect(connection).get_multi_foreign_keys()
         if found := sorted(
             f"{key['name'] or 'one'} of table {table}"
             for (_, table), keys in keys_of.items()
