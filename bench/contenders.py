@@ -2,7 +2,8 @@
 
 import sys
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 import psycopg
 from psycopg import ClientCursor
@@ -112,14 +113,11 @@ def real_service(
     *,
     redis_url: str | None = None,
     processes: int = 1,
-    no_auth: bool = True,
 ) -> Orders:
     """The service on a database that has a history. Not started."""
     port = free_port()
     redis_url = redis_url or stage.redis_url()
-    environment = {"DATABASE_URL": database_url, "REDIS_URL": redis_url, "PORT": str(port)}
-    limits = {"NO_AUTH": "1"} if no_auth else {"WRITES_PER_MINUTE": "1000000000", "READS_PER_MINUTE": "1000000000"}
-    environment |= limits
+    environment = {"DATABASE_URL": database_url, "REDIS_URL": redis_url, "PORT": str(port), "NO_AUTH": "1"}
     command = [sys.executable, "-P", "-m", "service.cli"]
     api = stage.process(f"{name}-api", [*command, "serve", "--processes", str(processes)], environment)
     worker = stage.process(f"{name}-worker", [*command, "work"], environment)
@@ -127,11 +125,22 @@ def real_service(
     return Orders(name, f"http://127.0.0.1:{port}", api, worker, database_url, redis_url, ids)
 
 
-def new_service(stage: Stage, name: str, *, no_auth: bool = True) -> Orders:
+def new_service(stage: Stage, name: str) -> Orders:
     """The service on a database of its own with users and products. Not started."""
     url = stage.database(name)
     write_history(url, orders=0)
-    return real_service(stage, name, url, no_auth=no_auth)
+    return real_service(stage, name, url)
+
+
+def another_api(stage: Stage, service: Orders, name: str, changed: Mapping[str, str]) -> Orders:
+    """The service with one more API on the same database, in another environment. Started."""
+    port = free_port()
+    given = {"DATABASE_URL": service.database_url, "REDIS_URL": service.redis_url, "PORT": str(port), "NO_AUTH": "1"}
+    api = stage.process(name, [sys.executable, "-P", "-m", "service.cli", "serve"], {**given, **changed})
+    made = replace(service, name=name, url=f"http://127.0.0.1:{port}", api=api)
+    api.start()
+    api.wait_until_answers(f"{made.url}/healthz")
+    return made
 
 
 def baseline(stage: Stage, module: str, database_url: str | None, ids: Ids) -> Baseline:

@@ -1,28 +1,28 @@
 """What metrics and log lines cost at full load: `python -m bench.observe --before DIRECTORY`.
 
 DIRECTORY holds the code to compare with, such as an earlier commit: `git archive REVISION | tar -x -C DIRECTORY`. The
-contenders take turns on one database: that code, this code with metrics alone, and this code with a line for each
-request too. Every ratio is one to that code, the median of the rounds' quotients. `cpu` is the CPU time that the API
-process takes for a request, which other programs on the machine disturb least.
+contenders take turns on one database: that code, that code once more as the control, this code with metrics alone, and
+this code with a line for each request too. A cost is against that code: the median of the rounds' quotients, with its
+95 % confidence interval. The control's cost is the noise of the machine. CPU is the time that the API's process takes
+for a request, which other programs on the machine disturb least.
 """
 
 import argparse
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 from bench import load
-from bench.contenders import Orders, new_service
+from bench.contenders import Orders, another_api, new_service
 from bench.load import Load
 from bench.options import BenchError
 from bench.read import ids_of, paths_in
-from bench.rounds import alternate, median_of, ratio
-from bench.stage import Stage, free_port
+from bench.rounds import alternate, median_of, shown
+from bench.stage import Stage
 
 CONNECTIONS = 64
-BEFORE, METRICS, LINES = "before", "metrics", "metrics and lines"
+BEFORE, CONTROL, METRICS, LINES = "before", "control", "metrics", "metrics and lines"
 PLACE, GET = "POST /orders", "GET /orders/{id}"
 
 
@@ -30,8 +30,8 @@ def main() -> int:
     """Measure, and print the ratios. Returns the exit code: 0 measured, 1 could not."""
     parser = argparse.ArgumentParser(prog="python -m bench.observe", description=__doc__)
     parser.add_argument("--before", type=Path, required=True, help="a directory with the code to compare with")
-    parser.add_argument("--seconds", type=float, default=6, help="length of a run under load")
-    parser.add_argument("--rounds", type=int, default=5, help="runs of each contender")
+    parser.add_argument("--seconds", type=float, default=1, help="length of a run under load [1]")
+    parser.add_argument("--rounds", type=int, default=20, help="runs of each contender [20]")
     given = parser.parse_args()
     try:
         with Stage() as stage:
@@ -47,25 +47,15 @@ def _measure(stage: Stage, before: Path, seconds: float, rounds: int) -> None:
     ours.start()
     old = {"PYTHONPATH": str(before)}
     apis = {
-        BEFORE: _api(stage, ours, BEFORE, old),
-        METRICS: _api(stage, ours, METRICS, {"LOG_LEVEL": "warning"}),
-        LINES: _api(stage, ours, LINES, {"LOG_LEVEL": "info", "LOG_FORMAT": "json"}),
+        BEFORE: another_api(stage, ours, BEFORE, old),
+        CONTROL: another_api(stage, ours, CONTROL, old),
+        METRICS: another_api(stage, ours, METRICS, {"LOG_LEVEL": "warning"}),
+        LINES: another_api(stage, ours, LINES, {"LOG_LEVEL": "info", "LOG_FORMAT": "json"}),
     }
     _compare(PLACE, {who: _placing(stage, api, seconds) for who, api in apis.items()}, rounds)
     ours.wait_until_projected()
     paths = paths_in(stage, "orders", (f"/orders/{id_}" for id_, _ in ids_of(ours, "shop.orders")))
     _compare(GET, {who: _getting(api, paths, seconds) for who, api in apis.items()}, rounds)
-
-
-def _api(stage: Stage, ours: Orders, name: str, changed: Mapping[str, str]) -> Orders:
-    """The service with another environment, on the same database, started."""
-    port = free_port()
-    given = {"DATABASE_URL": ours.database_url, "REDIS_URL": ours.redis_url, "PORT": str(port), "NO_AUTH": "1"}
-    api = stage.process(name, [sys.executable, "-P", "-m", "service.cli", "serve"], {**given, **changed})
-    made = replace(ours, name=name, url=f"http://127.0.0.1:{port}", api=api)
-    api.start()
-    api.wait_until_answers(f"{made.url}/healthz")
-    return made
 
 
 class Run(NamedTuple):
@@ -104,16 +94,16 @@ def _compare(name: str, runs: Mapping[str, Callable[[int], Run]], rounds: int) -
         run(0)
     results = alternate(runs, rounds)
     for who, found in results.items():
-        rate = ratio(found, results[BEFORE], lambda it: it.load.per_second)
-        p99 = ratio(found, results[BEFORE], lambda it: it.load.p99_ms)
-        cpu = ratio(found, results[BEFORE], lambda it: it.cpu_us)
-        absolute = median_of(found, lambda it: it.load.per_second)
-        used = median_of(found, lambda it: it.cpu_us)
-        print(
-            f"{name}, {who}: {absolute:,.0f}/s, {used:,.0f} us; "
-            f"throughput x {rate:.3f}, p99 x {p99:.3f}, cpu x {cpu:.3f}",
-            flush=True,
-        )
+        pairs = list(zip(results[BEFORE], found, strict=True))
+        costs = {
+            "throughput": [(it.load.per_second / other.load.per_second - 1) * 100 for it, other in pairs],
+            "p99": [(other.load.p99_ms / it.load.p99_ms - 1) * 100 for it, other in pairs],
+            "CPU": [(other.cpu_us / it.cpu_us - 1) * 100 for it, other in pairs],
+        }
+        per_second = median_of(found, lambda it: it.load.per_second)
+        used = shown([other.cpu_us - it.cpu_us for it, other in pairs], " us a request")
+        told = "; ".join(f"{what} {shown(those, '%')}" for what, those in costs.items())
+        print(f"{name:<16} {who:<17} {per_second:6,.0f}/s: {told}; CPU {used}", flush=True)
 
 
 if __name__ == "__main__":

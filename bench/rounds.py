@@ -36,3 +36,9 @@ def interval(values: Sequence[float]) -> tuple[float, float]:
         left_out += 1
         tail += comb(len(ordered), left_out) * 0.5 ** len(ordered)
     return ordered[left_out], ordered[-1 - left_out]
+
+
+def shown(values: Sequence[float], unit: str) -> str:
+    """The median with its interval, as text: how much more or less something is."""
+    low, high = interval(values)
+    return f"{median(values):+.1f}{unit} [{low:+.1f} to {high:+.1f}]"

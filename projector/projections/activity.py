@@ -12,4 +12,4 @@ def counted(counted: EventCount, rows: Rows) -> None:
     rows.add(EventsPerMinute, (counted.minute, counted.type), {"events": counted.events}, *positions)
 
 
-ACTIVITY = Projection(tables=(EventsPerMinute,), every=counted, rest_seconds=0.5)
+ACTIVITY = Projection(tables=(EventsPerMinute,), every=counted, rest_seconds=0.5, batch_events=100_000)

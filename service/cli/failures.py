@@ -40,7 +40,7 @@ def _of_postgres(error: BaseException) -> tuple[str, int] | None:
     # Only what is imported can have raised; importing it here would cost every command half a second.
     if "psycopg" not in sys.modules:
         return None
-    from psycopg import Error
+    from psycopg import Error, OperationalError
     from psycopg.errors import (
         InsufficientPrivilege,
         InvalidSchemaName,
@@ -57,7 +57,8 @@ def _of_postgres(error: BaseException) -> tuple[str, int] | None:
 
     cause = getattr(error, "orig", None) or error  # SQLAlchemy wraps them
     said = str(cause).partition("\n")[0]  # the lines below it are a programmer's hints
-    if isinstance(cause, Error) and (function := function_of(cause)):
+    # In an OperationalError, such as one about a full disk, the function is not the cause.
+    if isinstance(cause, Error) and not isinstance(cause, OperationalError) and (function := function_of(cause)):
         hint = f"; ALTER FUNCTION {function} SET search_path = ... lets it find what is not in public"
         lacks = isinstance(cause, UndefinedTable | InvalidSchemaName | UndefinedFunction | UndefinedObject)
         return f"{function} in the database failed: {said}{hint if lacks else '; correct it, or its trigger'}", NOT_TRUE

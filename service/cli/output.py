@@ -95,6 +95,8 @@ def events_bar(title: str) -> "Iterator[Report]":
     """Yield what shows progress as a bar that counts events; invisible when stderr is no terminal."""
     columns = (TextColumn("{task.description}"), BarColumn(), _Count(), TimeRemainingColumn())
     console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+    hidden = not console.is_terminal
+    # Without a thread that refreshes it: `orders replay` forks while the bar is shown.
+    with Progress(*columns, console=console, transient=True, disable=hidden, auto_refresh=False) as progress:
         task = progress.add_task(title, total=None)
-        yield lambda reached: progress.update(task, completed=reached.position, total=reached.head)
+        yield lambda at: progress.update(task, completed=at.position, total=at.head, refresh=True)

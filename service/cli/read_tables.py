@@ -1,5 +1,6 @@
 """`orders replay` and `orders verify`: rebuild projections, and prove them right."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Annotated
@@ -33,22 +34,27 @@ Names = Annotated[list[str] | None, typer.Argument(metavar="[PROJECTION]...", he
 
 def replay(
     projections: Names = None,
-    processes: Annotated[int, typer.Option(help="Rebuild so many projections at the same time", min=1)] = 1,
+    processes: Annotated[
+        int | None, typer.Option(help="Rebuild so many projections at the same time [default: one a processor]", min=1)
+    ] = None,
     data_dir: DataDir = None,
 ) -> None:
     """Rebuild projections from the first event on, while their old tables serve; then let the new ones serve."""
     chosen = named(projections)
     url = connect.database_url(data_dir)
-    if processes > 1 and len(chosen) > 1:
-        with _explained(REPLAY_INTERRUPTED):
-            for rebuilt in rebuilding.several(url, [it.name for it in chosen], processes):
+    at_once = processes or os.cpu_count() or 1
+    names = [it.name for it in chosen]
+    if min(at_once, len(names)) > 1:
+        title = f"rebuilding {', '.join(names)}"
+        with _explained(REPLAY_INTERRUPTED), output.events_bar(title) as show:
+            for rebuilt in rebuilding.several(url, names, at_once, show):
                 _tell(rebuilt)
     else:
         for projection in chosen:
             with _folding(f"rebuilding {projection.name}", REPLAY_INTERRUPTED) as report:
                 rebuilt = rebuilding.one(url, projection, report)
             _tell(rebuilt)
-    acting.note(url, "projection.replayed", ", ".join(it.name for it in chosen))
+    acting.note(url, "projection.replayed", ", ".join(names))
     _tell_parked(url, chosen)
 
 

@@ -1,4 +1,4 @@
-"""`orders replay --processes N`: rebuild several projections at the same time, each in a process of its own."""
+"""`orders replay`: rebuild several projections at the same time, each in a process of its own."""
 
 import logging
 import os
@@ -7,19 +7,27 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from contextlib import contextmanager
+from contextvars import ContextVar
 from itertools import islice
-from multiprocessing import active_children, get_context, resource_tracker
+from multiprocessing import active_children, get_context
+from multiprocessing.sharedctypes import RawArray
 from types import FrameType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from projector.loop import Progress
 from projector.projection import Projection
 from projector.replay import replay
 from projector.shadow import Report
 from service.cli.failures import INTERRUPTED
 from service.garbage import collect_seldom
+from service.lifeline import die_with_parent
 from service.projections import named
 
 _SILENT = logging.NullHandler()
+LOOK_SECONDS = 0.2
+
+# In each process: the position that each projection has reached, and after it the goal. All processes share it.
+_SHARED: ContextVar[Any] = ContextVar("shared")
 
 
 class Rebuilt(NamedTuple):
@@ -37,31 +45,34 @@ def one(url: str, projection: Projection, report: Report) -> Rebuilt:
     return Rebuilt(projection.name, reached.position, time.monotonic() - started)
 
 
-def several(url: str, names: Sequence[str], processes: int) -> Iterator[Rebuilt]:
+def several(url: str, names: Sequence[str], processes: int, report: Report = lambda _: None) -> Iterator[Rebuilt]:
     """Rebuild projections in so many processes at most, the first named first; yields each when it serves.
 
-    If one fails, no other is begun. Those under way are finished and yielded, and then its error is raised.
+    `report` gets the sum of all. If one fails, no other is begun. Those under way are finished and yielded, and then
+    its error is raised.
     """
-    left = iter(names)
+    left = enumerate(names)
+    shared: Any = RawArray("q", 2 * len(names))
     failure: BaseException | None = None
-    with ProcessPoolExecutor(min(processes, len(names)), get_context("spawn"), _begin) as pool, _passing_ctrl_c():
-        # The processes inherit it, and unblock it when they have imported their modules. The start of multiprocessing's
-        # tracker unblocks it, too, so that comes first.
-        resource_tracker.ensure_running()
+    # Forked, because a new interpreter would import the service again.
+    pool = ProcessPoolExecutor(min(processes, len(names)), get_context("fork"), _begin, (shared,))
+    with pool, _passing_ctrl_c():
+        # The processes inherit it, and unblock it when they have left the terminal's group.
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
-            running = {pool.submit(_quietly, url, name) for name in islice(left, processes)}
+            running = {pool.submit(_quietly, url, name, number) for number, name in islice(left, processes)}
         finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         while running:
-            done, running = wait(running, return_when=FIRST_COMPLETED)
+            done, running = wait(running, LOOK_SECONDS, FIRST_COMPLETED)
+            report(Progress(sum(shared[::2]), len(names) * max(shared[1::2]), 0))
             for future in done:
                 if error := future.exception():
                     failure = failure or error
                 else:
                     yield future.result()
             if failure is None:
-                running |= {pool.submit(_quietly, url, name) for name in islice(left, len(done))}
+                running |= {pool.submit(_quietly, url, name, number) for number, name in islice(left, len(done))}
     if failure is not None:
         raise failure
 
@@ -78,8 +89,10 @@ def _passing_ctrl_c() -> Iterator[None]:
         raise
 
 
-def _begin() -> None:
+def _begin(shared: object) -> None:
+    die_with_parent(signal.SIGKILL)  # a killed `orders replay` must not go on rebuilding
     # Ctrl-C in the terminal reaches the parent alone, which interrupts the processes that are rebuilding.
+    _SHARED.set(shared)
     os.setpgid(0, 0)
     if signal.SIGINT in signal.sigpending():
         os._exit(INTERRUPTED)  # the parent got the same, or has passed its own on
@@ -88,9 +101,14 @@ def _begin() -> None:
     collect_seldom()
 
 
-def _quietly(url: str, name: str) -> Rebuilt:
+def _quietly(url: str, name: str, number: int) -> Rebuilt:
     with interruptible() as check:
-        return one(url, named([name])[0], lambda _: check())
+
+        def report(reached: Progress) -> None:
+            check()
+            _SHARED.get()[2 * number : 2 * number + 2] = reached.position, reached.head
+
+        return one(url, named([name])[0], report)
 
 
 @contextmanager

@@ -212,13 +212,19 @@ def test_a_replay_that_is_killed_leaves_the_old_tables_serving(
     assert (contents(connection), position(connection)) == (before, served_at)
 
     wait_until(lambda: not rebuilding(connection), SOON, "PostgreSQL to notice")
+    assert schemas(connection) == {"shop", "shop_next"}, "no process of the killed replay went on"
     replay(database_url, SHOP, nobody)
     assert schemas(connection) == {"shop"}
     assert contents(connection) == before
 
 
 def rebuilding(connection: Connection) -> bool:
-    return bool(connection.execute("SELECT FROM pg_stat_activity WHERE query LIKE 'LOCK TABLE%'").fetchall())
+    """Whether a replay has its lock, or waits for one of the tables."""
+    query = (
+        "SELECT FROM pg_stat_activity LEFT JOIN pg_locks USING (pid) WHERE datname = current_database() "
+        "AND (query LIKE 'LOCK TABLE%' OR locktype = 'advisory')"
+    )
+    return bool(connection.execute(query).fetchall())
 
 
 def test_verify_drops_the_tables_that_a_killed_replay_left(

@@ -163,7 +163,11 @@ def events_are_projected_again(read: Any) -> None:
 
 @_fault("projector.projections.shop.products")
 def stock_is_not_projected(products: Any) -> None:
-    products.stock_changed = lambda event, of, rows: rows.set(products.Product, of.id, {"version": of.version})
+    def set_the_version(event: Any, of: Any, rows: Any) -> None:
+        rows.set(products.Product, of.id, {"version": of.version})
+
+    changed = products.stock_changed
+    products.ON = {kind: set_the_version if it is changed else it for kind, it in products.ON.items()}
 
 
 @_fault("projector.loop")
