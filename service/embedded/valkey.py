@@ -51,7 +51,7 @@ class ValkeyServer(EmbeddedServer):
             "appendonly": "yes",
             "appendfsync": "everysec",
             "save": "",  # the append-only file is enough, and snapshots alone lose all since the last one
-        } | self._settings
+        } | dict(self._settings)
         return [str(valkey_program()), *(part for name, value in settings.items() for part in (f"--{name}", value))]
 
     def _is_ready(self) -> bool:
