@@ -169,7 +169,8 @@ def test_the_worker_goes_on_by_looking_itself(name: str, database_url: str) -> N
 
         def sees() -> bool:
             user = shop.user()
-            return shop.get(f"/users/{user['id']}", headers={"Prefer": "wait=3"}).status_code == 200
+            after = {"Sync-Token": str(shop.head()), "Prefer": "wait=3"}
+            return shop.get(f"/users/{user['id']}", headers=after).status_code == 200
 
         wait_until(sees, START_SECONDS_MAX, "a worker that projects")
     told = [line for line in log if " CRITICAL " in line or " WARNING " in line]
