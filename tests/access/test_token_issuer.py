@@ -89,7 +89,7 @@ def test_a_flood_of_made_up_key_ids_keeps_no_customer_from_the_new_key(module_da
         with guarded(module_database_url, behind_proxy=True, **settings) as shop:
             known = bearing(issuer.token(role="clerk"))
             wait_until(lambda: shop.get("/products", headers=known).status_code == 200, 10, "the issuer's keys")
-            issuer.delay_seconds = 1.5
+            issuer.delay_seconds = 2.0
             issuer.kids["rsa-2"] = issuer.rsa
             asyncio.run(flooded(issuer, shop.http.base_url))
 
@@ -103,10 +103,8 @@ async def flooded(issuer: Issuer, url: httpx.URL) -> None:
             headers = bearing(token) | {"X-Forwarded-For": by}
             return asyncio.create_task(client.get("/products", headers=headers))
 
-        async def is_answered_at_once(token: str) -> tuple[int, str | None]:
-            began = time.monotonic()
+        async def answered(token: str) -> tuple[int, str | None]:
             answer = await send(token, "203.0.113.99")
-            assert time.monotonic() - began < 0.5
             return answer.status_code, answer.json().get("code")
 
         flood = [send(made_up(), f"198.51.100.{number % 3}") for number in range(WAITING_MAX + 50)]
@@ -114,15 +112,15 @@ async def flooded(issuer: Issuer, url: httpx.URL) -> None:
         while len(left) > WAITING_MAX:
             _, left = await asyncio.wait(left, return_when=asyncio.FIRST_COMPLETED)
         customers = [send(issuer.token(f"c-{it}", "rsa-2", role="clerk"), f"203.0.113.{it}") for it in range(20)]
-        assert (await is_answered_at_once(issuer.token(role="clerk")))[0] == 200
+        assert (await answered(issuer.token(role="clerk")))[0] == 200
         for header in ({"alg": "HS256", "kid": "x"}, {"alg": "RS256", "kid": "x", "jku": str(url)}, {"alg": "RS256"}):
-            assert await is_answered_at_once(raw(header, {})) == (401, "unauthenticated")
-        assert not any(it.done() for it in customers)  # the fetch goes on, and they wait for it
+            assert await answered(raw(header, {})) == (401, "unauthenticated")
+        assert not any(it.done() for it in customers)  # the fetch goes on: nobody above has waited for it
         assert [it.status_code for it in await asyncio.gather(*customers)] == [200] * len(customers)
         refused = [problem(it) for it in await asyncio.gather(*flood)]
         assert refused.count((429, "rate-limited")) == 50 + len(customers)  # without a place
         assert refused.count((401, "unauthenticated")) == WAITING_MAX - len(customers)
-        assert await is_answered_at_once(made_up()) == (401, "unauthenticated")
+        assert await answered(made_up()) == (401, "unauthenticated")
         assert len(issuer.asked) == fetches
 
 
@@ -159,8 +157,7 @@ async def test_a_fetch_that_began_before_the_rotation_is_followed_by_another() -
         issuer.delay_seconds = 0.3
         keys = IssuerKeys(issuer.url, f"{issuer.url}/keys")
         early = asyncio.create_task(keys.fetch())
-        await asyncio.sleep(0.1)
-        assert issuer.asked
+        await asyncio.to_thread(wait_until, lambda: bool(issuer.asked), 5, "the fetch has begun")
         issuer.kids["rsa-2"] = issuer.rsa
         assert await keys.find("rsa-2", address)
         assert issuer.asked == ["/keys"] * 2
