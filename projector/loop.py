@@ -127,9 +127,14 @@ class Loop:
 
     def _parking(self, connection: Connection, seen: Seen, up_to: int) -> Parking:
         name = self.projection.name
-        parked = self.load_parked(connection, seen.parked_changes) if seen.parked else {}
+        parked = self.load_parked(connection, seen.parked_changes)
         skipped = skips.positions(connection, name, seen.position, up_to) if seen.last_skip > seen.position else ()
-        return Parking(parked, skipped, self.narrowing.given_up, lacks_rows=bool(parked) and self.parked.lacks_rows)
+        return self.parking(parked, skipped)
+
+    def parking(self, parked: Mapping[str, Parked], skipped: Sequence[int]) -> Parking:
+        """What a transaction begins with: the parked streams as `load_parked` returned them, and skipped positions."""
+        known = self.parked
+        return Parking(parked, skipped, self.narrowing.given_up, lacks_rows=known.lacks_rows, waiting=known.waiting)
 
     def _fold_pages(self, connection: Connection, position: int, ends: Sequence[int], parking: Parking) -> int:
         """Fold the pages that end at these positions, as many as there is time for. Returns where the last one ends.
