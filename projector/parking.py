@@ -9,7 +9,7 @@ Each projection parks for itself. A fault in one never shows in another.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 from psycopg import Connection, sql
 
@@ -53,61 +53,55 @@ class ParkedStreams:
 
     def __init__(self) -> None:
         self._changes = -1
-        self._streams: dict[str, Parked] = {}
+        self.streams: dict[str, Parked] = {}
         # Whether the first event of one of them is held back, so that its row is missing; and how many of them wait,
         # because they do not stay out for good. Both are looked up when the streams change: to look through 10,000
         # streams takes 0.7 ms a batch.
         self.lacks_rows = False
         self.waiting = 0
 
-    def load(self, read: Callable[[], Sequence[Parked]], changes: int) -> Mapping[str, Parked]:
-        """The parked streams, from `read` if need be; `changes` is the checkpoint's count, which must be locked."""
+    def load(self, read: Callable[[], Sequence[Parked]], changes: int) -> Self:
+        """Itself, read anew by `read` if need be; `changes` is the checkpoint's count, which must be locked."""
         if changes != self._changes:
-            self._streams = {it.stream: it for it in read()}
+            self.streams = {it.stream: it for it in read()}
             self._changes = changes
             self._look_through()
-        return self._streams
+        return self
 
     def committed(self, parking: "Parking", changes: int) -> None:
         """Take over what a transaction has changed, which is committed; `changes` is the count of before."""
         if changes != self._changes:
             return
         for stream in parking.released:
-            self._streams.pop(stream, None)
-        self._streams.update(parking.new)
+            self.streams.pop(stream, None)
+        self.streams.update(parking.new)
         self._changes = changes + parking.has_changed
         if parking.has_changed:
             self._look_through()
 
     def _look_through(self) -> None:
-        self.lacks_rows = any(it.version == 1 for it in self._streams.values())
-        self.waiting = sum(not it.skipped for it in self._streams.values())
+        self.lacks_rows = any(it.version == 1 for it in self.streams.values())
+        self.waiting = sum(not it.skipped for it in self.streams.values())
 
 
 class Parking:
     """The streams that one transaction holds back while it projects.
 
-    `waiting` is how many of the `parked` streams do not stay out for good. `skipped` are positions that the operator
-    has left out; `given_up` positions of events that turned out not to be projectable, each with the error.
+    `skipped` are positions that the operator has left out; `given_up` positions of events that turned out not to be
+    projectable, each with the error.
     """
 
     def __init__(
-        self,
-        parked: Mapping[str, Parked] | None = None,
-        skipped: Iterable[int] = (),
-        given_up: Mapping[int, str] | None = None,
-        *,
-        lacks_rows: bool = False,
-        waiting: int = 0,
+        self, parked: ParkedStreams, skipped: Iterable[int] = (), given_up: Mapping[int, str] | None = None
     ) -> None:
-        self._parked = parked or {}
-        self._waiting = waiting
+        self._parked = parked.streams
+        self._waiting = parked.waiting
         self._skipped = frozenset(skipped)
         self._given_up = given_up or {}
         self.new: dict[str, Parked] = {}
         self.released: set[str] = set()
         # Whether a row may be missing that an event refers to. Checking that costs each event a little.
-        self.lacks_rows = lacks_rows
+        self.lacks_rows = parked.lacks_rows
         # False as long as there is nothing to look for.
         self.any = bool(self._parked or self._skipped or self._given_up)
 

@@ -96,7 +96,7 @@ def _checkpoint(metadata: sa.MetaData) -> None:
         sa.Column("worker", sa.Text, comment="the process that last looked, as host:pid"),
         sa.Column("error", sa.Text, comment="why the last batch failed; null when it did not"),
         sa.Column("parked", sa.Integer, nullable=False, comment="how many streams wait in the table parked"),
-        sa.Column("parked_changes", sa.BigInteger, nullable=False, comment="how often the table parked was changed"),
+        sa.Column("parked_changes", sa.BigInteger, nullable=False, comment="grows whenever the table parked changes"),
         position_group(),
         sa.CheckConstraint("one_row", name="one_row_check"),
         sa.CheckConstraint("position >= 0", name="position_check"),

@@ -144,7 +144,7 @@ class Layout:
             Column("position", BigInteger, nullable=False, comment="of the last event that the tables contain"),
             Column("event", Text, nullable=False, comment="which event is at that position of the log"),
             Column("parked", Integer, nullable=False, comment="how many streams wait in the table of parked streams"),
-            Column("parked_changes", BigInteger, nullable=False, comment="how often that table was changed"),
+            Column("parked_changes", BigInteger, nullable=False, comment="grows whenever that table changes"),
             Column("built_at", TIME, nullable=False, comment="when these tables were built"),
             Column("updated_at", TIME, nullable=False, comment="when the position last moved"),
         ]

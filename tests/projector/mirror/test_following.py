@@ -24,17 +24,15 @@ from projector.mirror.following import Mirror
 from projector.mirror.standings import standings
 from projector.mirror.target import Unsuitable
 from projector.mirror.targets import target_of
-from projector.mirror.verifying import verify
 from projector.mirror.writer import MirrorWriter, OtherLog
 from projector.paging import PageMax
-from projector.parked import held_back, skip
+from projector.parked import held_back
 from projector.projection import Projection
 from projector.projections.shop import SHOP
 from service.projections import PROJECTIONS
 from tests.builders import Writing, append_events, new_event, wait_until
 from tests.projecting import sweep
 from tests.projector.mirror.mirroring import catch_up, differences, have_caught_up, reading, rebuild, rows
-from tests.projector.parked_streams import broken, user
 
 SECONDS_MAX = 30
 RETRYING_SECONDS = 5  # a mirror that retries looks about once a second
@@ -250,32 +248,6 @@ def test_an_event_that_cannot_be_read_parks_its_stream_until_it_can(
     catch_up(database_url, target_url, [SHOP])
     assert len(rows(target_url, table)) == 4
     assert not differences(database_url, target_url, [SHOP])
-
-
-def test_a_stream_that_stays_out_for_good_does_not_count_as_parked_in_a_mirror(
-    database_url: str, other: Connection, target_url: str
-) -> None:
-    stream = f"user-{new_id()}"
-    append_events(database_url, [broken(new_event(stream, 1, user(1)), "of another shape")])
-    sweep(database_url)
-    catch_up(database_url, target_url, [SHOP])
-    assert parked_in_the_mirror(database_url, other, target_url) == [1, 1]
-    skip(other, Loop(SHOP), stream, "nobody needs it", "me")
-    append_events(database_url, [new_event(f"user-{new_id()}", 1, user(2))])
-    sweep(database_url)
-    catch_up(database_url, target_url, [SHOP])
-    assert [row[0] for row in rows(target_url, parked_table(target_url))] == [stream]
-    assert parked_in_the_mirror(database_url, other, target_url) == [0, 0]
-
-
-def parked_in_the_mirror(database_url: str, other: Connection, target_url: str) -> list[int]:
-    """How many streams are parked there, by `orders status` and by `orders mirror --verify`."""
-    target = target_of(target_url)
-    try:
-        verdict = verify(database_url, target, SHOP, lambda _: None)
-    finally:
-        target.close()
-    return [*(it.parked for it in standings(other, [SHOP])), verdict.parked]
 
 
 @pytest.mark.parametrize("limit", ["a price of more than 64 bits", "an e-mail address of 300 characters"])
