@@ -41,7 +41,7 @@ _OF_CONDITION = {
     "stopping": ("This process is about to end.", ""),
     "bell": (
         "Read tables follow up to a second later; nothing is lost.",
-        "look whether Redis runs, and has room in its memory and on its disk: `orders doctor --quick` says more",
+        "mend what is named there; `orders doctor --quick` examines Redis too",
     ),
     "commands": (
         "Commands may be refused.",

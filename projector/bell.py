@@ -18,6 +18,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from projector.checkpoint import WORKER
+from projector.redis_faults import fault_of
 
 QUEUE = "projection"
 ACTOR = "project"
@@ -85,6 +86,16 @@ def workers(redis_url: str) -> list[str]:
         connections: Any = asked.client_list(_type="pubsub")
         names = [str(it["name"]) for it in connections if it["db"] == _database(asked)]
     return sorted(name.removeprefix(_LISTENER_PREFIX) for name in names if name.startswith(_LISTENER_PREFIX))
+
+
+def queue(client: redis.Redis, broker: RedisBroker) -> None:
+    """Queue a message, unless one waits. Raises redis.RedisError."""
+    if client.set(WAITING_KEY, 1, nx=True, ex=WAITING_SECONDS_MAX):
+        try:
+            broker.enqueue(Message(queue_name=QUEUE, actor_name=ACTOR, args=(), kwargs={}, options={}))
+        except redis.RedisError:
+            client.delete(WAITING_KEY)
+            raise
 
 
 class Listener:
@@ -157,23 +168,15 @@ class Bell:
                     self._news.set()  # ring again: a look that succeeds must not hide that a ring failed
                 self.failures += 1
                 self.listeners = None
-                # Anybody may ask /readyz. A reply names the reason; the text of a failed connection names hosts.
-                what = f"rejects writes ({error})" if isinstance(error, redis.ResponseError) else "cannot be reached"
-                if isinstance(error, redis.AuthenticationError):
-                    what = "rejects the user or the password of REDIS_URL"
-                self.trouble = f"Redis {what}, so workers look for new events only once a second"
-                log.warning("the bell cannot ring, the projector will look by itself: %s", error)
+                fault = fault_of(error)
+                self.trouble = f"Redis {fault.what}, so workers look for new events only once a second; {fault.remedy}"
+                log.warning("the bell cannot ring, the projector will look by itself: %s", fault)
                 self._stopping.wait(PAUSE_AFTER_ERROR_SECONDS)
 
     def _ring(self) -> None:
         self._redis.publish(channel(self._redis), b"")
         if time.monotonic() - self._queued_at >= QUEUED_EVERY_SECONDS:
-            if self._redis.set(WAITING_KEY, 1, nx=True, ex=WAITING_SECONDS_MAX):
-                try:
-                    self._broker.enqueue(Message(queue_name=QUEUE, actor_name=ACTOR, args=(), kwargs={}, options={}))
-                except redis.RedisError:
-                    self._redis.delete(WAITING_KEY)
-                    raise
+            queue(self._redis, self._broker)
             self._queued_at = time.monotonic()
         self.rung += 1
 

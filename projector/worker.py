@@ -19,6 +19,7 @@ from projector.follower import Follower
 from projector.metrics import ProjectorMetrics
 from projector.observing import Traced
 from projector.projection import Projection
+from projector.redis_faults import fault_of
 
 # How long the listening thread waits before it looks whether it has to stop.
 LISTEN_SECONDS = 0.5
@@ -90,7 +91,7 @@ class Projectors:
                     failed = False
             except (redis.RedisError, OSError) as error:
                 if not failed:
-                    log.warning("the bell cannot be heard, the projections look by themselves: %s", error)
+                    log.warning("the bell cannot be heard, the projections look by themselves: %s", fault_of(error))
                 failed = True
                 self._stopping.wait(AFTER_ERROR_SECONDS)
             finally:

@@ -81,10 +81,16 @@ def _passes(record: logging.LogRecord) -> bool:
     if record.levelno < logging.WARNING and "ConsumerThread" in record.name:
         return False  # it restarts every three seconds
     passes = _once.filter(record)
-    error = record.exc_info[1] if record.exc_info else None
+    # Dramatiq logs errors of connections in a wrapper, as the message's argument.
+    arguments = record.args if isinstance(record.args, tuple) else ()
+    wrapper = record.exc_info[1] if record.exc_info else next(iter(arguments), None)
+    error = getattr(wrapper, "message", wrapper)
     # By its module, because to import redis takes time that most commands do not need.
-    if error is not None and type(error).__module__.startswith("redis."):
-        record.msg, record.args, record.exc_info = "%s: %s", (record.getMessage().rstrip("."), error), None
+    if isinstance(error, Exception) and type(error).__module__.startswith("redis."):
+        from projector.redis_faults import fault_of
+
+        said = str(record.msg).removesuffix(": %s").rstrip(".")
+        record.msg, record.args, record.exc_info = "%s: %s", (said, fault_of(error)), None
     return passes
 
 

@@ -22,6 +22,8 @@ SECRETS = ("database_url", "redis_url", "query_database_url")
 ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
 TOKEN_ROLES = ("customer", "staff", "operator")
 REDIS_SCHEMES = ("redis://", "rediss://", "unix://")
+# Options of a URL that would change how Redis's replies are read, or the name by which workers are found.
+_REDIS_OPTIONS = {"client_name", "decode_responses", "encoding", "legacy_responses"}
 
 _ORIGIN = re.compile(r"([a-z][a-z0-9+.-]*)://([a-z0-9._-]+|\[[0-9a-f:.]+\])(:[1-9][0-9]{0,4})?")
 _ROOT_PATH = re.compile(r"(/(?!\.{1,2}(/|$))[A-Za-z0-9._~-]+){1,20}")
@@ -53,6 +55,8 @@ def _redis_url(value: str) -> str:
     database = parts.path.lstrip("/") if parts.scheme != "unix" else ""
     if port_is_wrong or (database and not database.isdecimal()):
         raise ValueError("is not a Redis URL: redis://[user:password@]host[:port][/database number]")
+    if changed := _REDIS_OPTIONS & urllib.parse.parse_qs(parts.query, keep_blank_values=True).keys():
+        raise ValueError(f"must not have the option {min(changed)}, which the service sets itself")
     if parts.query:
         # Only URLs with options need it, and importing it slows down the start of every command.
         from redis import ConnectionPool, RedisError

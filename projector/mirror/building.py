@@ -67,6 +67,7 @@ def rebuild(
     prepare(target, connection, projection, log)
     serving = target.layout(projection)
     with connection.begin():
+        target.refuse_dependents(connection, projection)
         number = connection.execute(select(serving.checkpoint.c.generation)).scalar_one()
         old = target.existing(connection, serving)
     following = _make_following(target, connection, projection, log, number + 1)

@@ -61,6 +61,9 @@ class PostgresTarget(Target):
     def make_views(self, connection: Connection, projection: Projection) -> None:
         reports.make_missing_views(_driver(connection), projection)
 
+    def refuse_dependents(self, connection: Connection, projection: Projection) -> None:
+        dependents.refuse_others(_driver(connection), projection.name)
+
     def drop(self, connection: Connection, layout: Layout) -> None:
         connection.execute(DropSchema(_schema_of(layout), cascade=True, if_exists=True))
 

@@ -131,6 +131,21 @@ class Target(ABC):
                 found.add(table.name)
         return found
 
+    def refuse_dependents(self, connection: Connection, projection: Projection) -> None:
+        """Raise Unsuitable if a foreign key of another table leads to the projection's: a rebuild would break it."""
+        ours = {table.name for build in Build for table in self.layout(projection, build).all}
+        keys_of = inspect(connection).get_multi_foreign_keys()
+        if found := sorted(
+            f"{key['name'] or 'one'} of table {table}"
+            for (_, table), keys in keys_of.items()
+            for key in keys
+            if table not in ours and key["referred_table"] in ours
+        ):
+            raise Unsuitable(
+                f"a rebuild would break foreign keys on the mirror's tables: {', '.join(found)}; drop them, rebuild, "
+                "and make them again"
+            )
+
     def drop(self, connection: Connection, layout: Layout) -> None:
         """Drop the tables of a build, those that are there."""
         layout.metadata.drop_all(connection, checkfirst=True)

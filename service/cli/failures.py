@@ -88,11 +88,11 @@ def _of_postgres(error: BaseException) -> tuple[str, int] | None:
 def _of_redis(error: BaseException) -> tuple[str, int] | None:
     if "redis" not in sys.modules:
         return None
-    from redis import ConnectionError, TimeoutError  # noqa: A004 -- redis-py's names
+    from redis import RedisError
 
-    if isinstance(error, ConnectionError | TimeoutError):
-        return f"Redis: {error}; check REDIS_URL, and that the server runs", NOT_TRUE
-    return None
+    from projector.redis_faults import fault_of
+
+    return (str(fault_of(error)), NOT_TRUE) if isinstance(error, RedisError) else None
 
 
 def _of_system(error: BaseException) -> tuple[str, int] | None:

@@ -12,6 +12,7 @@ from console.words import counted, span
 from contract.times import rfc3339
 from projector import bell
 from projector.mirror.standings import standings
+from projector.redis_faults import fault_of
 from projector.status import Standing, Status
 from projector.status import status as ask
 from service.cli import connect, output
@@ -56,6 +57,13 @@ class Look(NamedTuple):
     holders: list[str]
     workers: list[str] | None
     silence: str | None
+
+    @property
+    def listening(self) -> str:
+        """The workers that listen to Redis, as text."""
+        if self.workers is None:
+            return NO_REDIS_URL if self.silence == NO_REDIS_URL else "not known"
+        return ", ".join(self.workers) or "none"
 
     @property
     def standings(self) -> list[Standing]:
@@ -109,8 +117,8 @@ def _workers(redis_url: str | None) -> tuple[list[str] | None, str | None]:
         return None, NO_REDIS_URL
     try:
         return bell.workers(redis_url), None
-    except redis.RedisError as error:
-        return None, f"Redis cannot be asked ({str(error).splitlines()[0]})"
+    except (redis.RedisError, OSError) as error:
+        return None, str(fault_of(error))
 
 
 def _view(standing: Standing) -> dict[str, object]:
@@ -144,7 +152,7 @@ def troubles(found: Look) -> list[str]:
     lines += [f"{', '.join(names)}: {reason}" for names, reason in shared((it.name, it.trouble) for it in projections)]
     lines += [f"in the way: {holder}" for holder in found.holders]
     if found.silence not in {None, NO_REDIS_URL}:
-        lines.append("Redis does not answer, so reads follow commands up to a second later; no event is lost")
+        lines.append(f"{found.silence}; no event is lost, but reads may follow commands up to a second later")
     return [*lines, "what to do: orders doctor --quick"] if lines else []
 
 
@@ -166,5 +174,4 @@ def _print(found: Look) -> None:
     output.table("projection", "position", "events behind", "time behind", "state", "last looked", rows=rows)
     for line in troubles(found):
         output.line(line)
-    listening = ", ".join(found.workers or []) or "none"
-    output.line(f"workers that listen to Redis: {found.silence or listening}")
+    output.line(f"workers that listen to Redis: {found.listening}")

@@ -114,10 +114,9 @@ def _frame(found: Look | str, before: Look | None) -> Panel:
             f"{(it.now - it.seen_at).total_seconds():.0f} s ago",
         )
     told = troubles(found)
-    workers = ", ".join(found.workers or []) or "none"
     state = "needs a look" if told else "projections are well"  # orders doctor looks at more
     return Panel(
-        Group(rows, Text(""), *(Text(it, style="red") for it in told), Text(f"workers: {found.silence or workers}")),
+        Group(rows, Text(""), *(Text(it, style="red") for it in told), Text(f"workers: {found.listening}")),
         title=f"orders status · {state} · head {found.status.head:,} · {moment}",
         subtitle="q quit · orders doctor --quick looks at the servers too",
     )

@@ -5,10 +5,12 @@ from datetime import UTC, datetime, timedelta
 from functools import cache
 
 import redis
+from dramatiq.brokers.redis import RedisBroker
 from psycopg import Connection
 
 from console.words import span
 from projector import bell
+from projector.redis_faults import fault_of
 from service.doctor.finding import Check, Finding
 
 # `recorded_at` never decreases. So after the clock was set back, new events keep the time of the last one.
@@ -92,16 +94,13 @@ def _redis(url: str) -> Iterator[Finding]:
     try:
         with bell.client(url, "orders-doctor") as client:
             client.set(bell.PROBE_KEY, "", px=1_000)
+            # As the API rings; a worker that hears it looks at the log once more.
+            client.publish(bell.channel(client), b"")
+            bell.queue(client, RedisBroker(client=client))  # type: ignore[no-untyped-call]
             memory = client.info("memory")
-    except (redis.ConnectionError, redis.TimeoutError) as error:  # a frozen Redis accepts connections
-        yield Finding(
-            f"Redis does not answer: {str(error).splitlines()[0]}", "start Redis or Valkey, or correct REDIS_URL"
-        )
-    except redis.RedisError as error:
-        yield Finding(
-            f"Redis refuses writes: {str(error).splitlines()[0]}",
-            "make room in its memory or on its disk, or lead REDIS_URL to the primary; redis-cli INFO says more",
-        )
+    except (redis.RedisError, OSError) as error:
+        fault = fault_of(error)
+        yield Finding(fault.happened, fault.remedy)
     else:
         used, most = int(memory["used_memory"]), int(memory.get("maxmemory") or 0)
         if most and used > MEMORY_SHARE_MAX * most:

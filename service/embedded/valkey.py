@@ -3,6 +3,7 @@
 import contextlib
 import signal
 import socket
+from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
 
@@ -21,8 +22,10 @@ class ValkeyServer(EmbeddedServer):
     title = "Valkey"
     stop_signals: ClassVar = [(signal.SIGTERM, 10), (signal.SIGKILL, 5)]
 
-    def __init__(self, data_dir: Path) -> None:
+    def __init__(self, data_dir: Path, settings: Mapping[str, str] | None = None) -> None:
+        """`settings` are those of valkey.conf that differ from ours."""
         super().__init__(data_dir)
+        self._settings = settings or {}
         self._port: int | None = None
 
     @property
@@ -48,7 +51,7 @@ class ValkeyServer(EmbeddedServer):
             "appendonly": "yes",
             "appendfsync": "everysec",
             "save": "",  # the append-only file is enough, and snapshots alone lose all since the last one
-        }
+        } | dict(self._settings)
         return [str(valkey_program()), *(part for name, value in settings.items() for part in (f"--{name}", value))]
 
     def _is_ready(self) -> bool:

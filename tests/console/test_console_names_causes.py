@@ -67,5 +67,5 @@ def test_a_redis_that_is_gone_is_to_be_mended_and_no_worker_started(database_url
         sweep(database_url)
         told = page(shop)
     assert "Redis cannot be reached" in told
-    assert "Do look whether Redis runs, and has room in its memory and on its disk" in told
+    assert "start it, or correct REDIS_URL" in told
     assert "start a worker" not in told

@@ -114,10 +114,8 @@ def test_errors_of_operators_differ_from_faults_of_the_service() -> None:
     lost = psycopg.OperationalError("the connection is lost\n\tIs the server running?")
     assert explain(lost) == ("PostgreSQL: the connection is lost; check DATABASE_URL, and that the server runs", 1)
     assert explain(sqlalchemy.exc.OperationalError("SELECT 1", {}, lost)) == explain(lost)
-    assert explain(redis.ConnectionError("refused")) == (
-        "Redis: refused; check REDIS_URL, and that the server runs",
-        1,
-    )
+    advice = "start it, or correct REDIS_URL (rediss:// if it takes TLS, and redis:// if not)"
+    assert explain(redis.ConnectionError("refused")) == (f"Redis cannot be reached (refused); {advice}", 1)
     assert explain(OperatorError("two\nlines", exit_code=2)) == ("two lines", 2)
     missing = explain(psycopg.errors.UndefinedTable('relation "log.events" does not exist'))
     assert missing is not None

@@ -69,6 +69,8 @@ def test_every_url_that_libpq_takes_is_taken(monkeypatch: pytest.MonkeyPatch, ur
         ("REDIS_URL", "redis://:hunter2@localhost/0?unheard_of=1"),
         ("REDIS_URL", "rediss://:hunter2@localhost/0?ssl_cert_reqs=sometimes"),
         ("REDIS_URL", "redis://:hunter2@localhost/0?socket_timeout=soon"),
+        ("REDIS_URL", "redis://:hunter2@localhost/0?decode_responses=true"),
+        ("REDIS_URL", "redis://:hunter2@localhost/0?client_name=shop"),
         ("ALLOW_UNSAFE_DATABASE", "perhaps"),
         ("CORS_ORIGINS", "shop.example"),
         ("CORS_ORIGINS", "https://shop.example/"),

@@ -49,14 +49,14 @@ def test_a_database_of_another_revision_is_a_finding(database_url: str) -> None:
 
 def test_a_redis_that_is_away_is_a_finding(database_url: str) -> None:
     (found,) = findings(database_url, "redis", NO_REDIS)
-    assert found.what.startswith("Redis does not answer: ")
+    assert found.what.startswith("Redis cannot be reached (")
     assert "\n" not in found.what
 
 
 def test_a_redis_that_is_frozen_does_not_answer(database_url: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as frozen:  # the kernel accepts connections, and nobody reads them
         (found,) = findings(database_url, "redis", f"redis://127.0.0.1:{frozen.getsockname()[1]}/0")
-    assert found.what.startswith("Redis does not answer: Timeout")
+    assert found.what.startswith("Redis cannot be reached (Timeout")
 
 
 def test_a_redis_that_refuses_writes_or_is_nearly_full_is_a_finding(database_url: str) -> None:
@@ -71,4 +71,5 @@ def test_a_redis_that_refuses_writes_or_is_nearly_full_is_a_finding(database_url
             assert found.what.startswith("Redis uses 9")
             client.config_set("maxmemory", 1)
             (found,) = findings(database_url, "redis", server.url)
-            assert found.what.startswith("Redis refuses writes: ")
+            assert found.what == "Redis rejects commands (command not allowed when used memory > 'maxmemory')"
+            assert found.remedy.startswith("raise maxmemory")
