@@ -55,6 +55,8 @@ class Wanted:
             raise ValueError(f"a name has 1 to {NAME_LENGTH_MAX} printable characters")
         if self.role == "customer" and self.user_id is None:
             raise ValueError("a customer's key names a user")
+        if self.lifetime is not None and self.lifetime <= timedelta(0):
+            raise ValueError("a key has to last for some time: leave its end out for a key without one")
         if self.user_id == NOBODYS_ID:
             raise ValueError(f"no user has the id {NOBODYS_ID}")
         if self.role in {"staff", "operator"} and self.user_id is not None:
@@ -88,7 +90,7 @@ async def create(
         user_id=wanted.user_id,
         created_by=f"{actor['kind']} {actor['id']}",
         created_at=now,
-        expires_at=now + wanted.lifetime if wanted.lifetime else None,
+        expires_at=None if wanted.lifetime is None else now + wanted.lifetime,
     )
 
     async def change(connection: AsyncConnection) -> None:

@@ -1,6 +1,7 @@
 """The fields of request bodies: types with their limits, strict about what JSON they take."""
 
 import re
+import unicodedata
 from decimal import Decimal
 from typing import Annotated, Any
 
@@ -74,7 +75,8 @@ def _no_control(value: str) -> str:
 
 
 def _not_blank(value: str) -> str:
-    if value.isspace():
+    # Cf: characters that show nothing, such as a zero-width space.
+    if value and all(it.isspace() or unicodedata.category(it) == "Cf" for it in value):
         raise PydanticCustomError("blank", "must not be blank")
     return value
 

@@ -57,7 +57,9 @@ _SETTINGS = {
 
 _LOOK = (
     "SELECT current_setting('server_encoding'), current_setting('server_version_num')::int / 10000, "
-    "current_setting('server_version'), current_setting('session_replication_role'), pg_backend_pid()"
+    "current_setting('server_version'), current_setting('session_replication_role'), "
+    "(SELECT min(oid::regclass::text) FROM pg_class WHERE relnamespace = to_regnamespace('log') AND relrowsecurity "
+    "AND row_security_active(oid)), pg_backend_pid()"
 )
 
 
@@ -192,7 +194,9 @@ def _set(name: str, value: str) -> str:
     return f"SET {name} = " + ", ".join(f"'{part.strip()}'" for part in value.split(","))
 
 
-def _refuse_unsuitable(encoding: str, major: int, version: str, replication_role: str, process: int) -> int:
+def _refuse_unsuitable(
+    encoding: str, major: int, version: str, replication_role: str, hidden: str | None, process: int
+) -> int:
     """The server's process of this session."""
     if major < SERVER_VERSION_MIN:
         raise Unsuitable(f"the server is PostgreSQL {version}: orders needs PostgreSQL {SERVER_VERSION_MIN} or newer")
@@ -205,6 +209,11 @@ def _refuse_unsuitable(encoding: str, major: int, version: str, replication_role
         raise Unsuitable(
             f"session_replication_role is {replication_role} for this database or role, which switches triggers and "
             "foreign keys off: reset it with ALTER DATABASE or ALTER ROLE ... RESET session_replication_role"
+        )
+    if hidden:
+        raise Unsuitable(
+            f"row security may hide rows of {hidden} from this role, and read tables made without them would be wrong: "
+            "ALTER ROLE ... BYPASSRLS, or ALTER TABLE ... DISABLE ROW LEVEL SECURITY"
         )
     return process
 

@@ -6,21 +6,22 @@ be dropped with them.
 
 from psycopg import Connection, sql
 
-from projector import heritage
+from projector import heritage, uncarried
 from projector.projection import Projection
 from projector.tables import made_by_release
 
-# Each object outside the schema that refers to one of its relations or row types, once.
+# Each object outside the schema that refers to one of its relations, row types or arrays of these, once.
 _FROM_OUTSIDE = """
 WITH relations AS (
-    SELECT class.oid, class.reltype FROM pg_class AS class JOIN pg_namespace AS schema ON schema.oid = relnamespace
+    SELECT class.oid, ARRAY[reltype, typarray] AS types FROM pg_class AS class
+        JOIN pg_namespace AS schema ON schema.oid = relnamespace JOIN pg_type AS type ON type.oid = reltype
     WHERE nspname = %(schema)s AND relkind IN ('r', 'p', 'v', 'm')
 ), dependents AS (
     SELECT DISTINCT depend.classid, depend.objid, view.oid AS view, view.reloptions,
         view.relkind = 'v' AND rule.rulename = '_RETURN' AND pg_has_role(view.relowner, 'USAGE') AS follows
     FROM pg_depend AS depend
         JOIN relations ON (depend.refclassid = 'pg_class'::regclass AND depend.refobjid = relations.oid)
-            OR (depend.refclassid = 'pg_type'::regclass AND depend.refobjid = relations.reltype)
+            OR (depend.refclassid = 'pg_type'::regclass AND depend.refobjid = ANY (relations.types))
         LEFT JOIN pg_rewrite AS rule ON depend.classid = 'pg_rewrite'::regclass AND depend.objid = rule.oid
         LEFT JOIN pg_class AS view ON view.oid = rule.ev_class
         LEFT JOIN pg_constraint AS con ON depend.classid = 'pg_constraint'::regclass AND depend.objid = con.oid
@@ -74,8 +75,8 @@ def look(connection: Connection, projection: Projection, new: str) -> None:
     made_before, version = connection.execute(query).fetchone() or ((), None)
     made = [*made_before, *made_by_release(projection)]
     made += {name.partition(".")[0] for name in made if "." in name}  # the tables of the columns
-    if uncarried := ", ".join(heritage.not_carried(connection, old, new, made, same=version == projection.version)):
-        raise InTheWay(f"a replay cannot carry over: {uncarried}; drop or change it, replay, and make it again")
+    if names := ", ".join(uncarried.settings(connection, old, new, made, same=version == projection.version)):
+        raise InTheWay(f"a replay cannot carry over: {names}; drop or change it, replay, and make it again")
     if lost := _names(connection, _LOST, old=old, new=new, made=made):
         raise InTheWay(f"the read tables have what no release of orders has made: {lost}; drop it, and replay")
 

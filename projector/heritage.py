@@ -3,11 +3,11 @@
 Owner, privileges, row security, publications, storage options, statistics, column defaults, comments, replica identity
 and the mark of CLUSTER belong to a table, not to its name. The swap reads each of them from the serving tables as a
 statement, before it renames the schemas, and runs the statements on the new tables, after it has renamed them: so a
-policy's subquery means the new tables. A column that this release has dropped takes its settings with it. The replay
-refuses to begin, and says why, when it finds something that it cannot carry over.
+policy's subquery means the new tables. A column that this release has dropped takes its settings with it.
+projector/uncarried.py finds the settings that a replay cannot carry over.
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 from psycopg import Connection
@@ -95,7 +95,7 @@ FROM tables JOIN pg_constraint AS old ON conrelid = tables.oid
 WHERE obj_description(old.oid, 'pg_constraint') IS NOT NULL
     AND EXISTS (SELECT FROM pg_constraint AS new WHERE conrelid = new_oid AND new.conname = old.conname)
 """,
-    # Replica identity by index cannot be carried over by name here: see _NOT_CARRIED.
+    # Replica identity by index cannot be carried over by name here: see projector/uncarried.py.
     """
 SELECT format('ALTER TABLE %%s REPLICA IDENTITY %%s', new_name,
     CASE relreplident WHEN 'f' THEN 'FULL' ELSE 'NOTHING' END)
@@ -169,113 +169,6 @@ FROM pg_namespace AS old, pg_namespace AS new
 WHERE old.nspname = %(old)s::text AND new.nspname = %(new)s::text AND old.nspowner <> new.nspowner
 """,
 )
-
-# Settings without a statement above, as descriptions. Objects of the release itself are in both schemas in the end.
-_NOT_CARRIED = """
-WITH tables AS (
-    SELECT class.* FROM pg_class AS class JOIN pg_namespace AS schema ON schema.oid = relnamespace
-    WHERE nspname = %(old)s::text AND relkind = 'r'
-)
-SELECT pg_describe_object('pg_trigger'::regclass, trigger.oid, 0)
-FROM pg_trigger AS trigger JOIN tables ON tables.oid = tgrelid WHERE NOT tgisinternal
-UNION ALL
-SELECT pg_describe_object('pg_rewrite'::regclass, rule.oid, 0)
-FROM pg_rewrite AS rule JOIN tables ON tables.oid = ev_class
-UNION ALL
-SELECT pg_describe_object('pg_statistic_ext'::regclass, statistics.oid, 0)
-FROM pg_statistic_ext AS statistics JOIN tables ON tables.oid = stxrelid
-UNION ALL
-SELECT 'the replica identity index of ' || tables.oid::regclass FROM tables WHERE relreplident = 'i'
-UNION ALL
-SELECT 'the tablespace of ' || tables.oid::regclass FROM tables WHERE reltablespace <> 0
-UNION ALL
-SELECT 'the tablespace of index ' || indexrelid::regclass FROM tables JOIN pg_index ON indrelid = tables.oid
-    JOIN pg_class AS index ON index.oid = indexrelid WHERE index.reltablespace <> 0
-UNION ALL
-SELECT 'the inheritance of ' || inhrelid::regclass FROM pg_inherits JOIN tables ON tables.oid IN (inhrelid, inhparent)
-UNION ALL
-SELECT format('the security label of %%s', objoid::regclass) FROM pg_seclabel JOIN tables ON tables.oid = objoid
-WHERE classoid = 'pg_class'::regclass
-UNION ALL
-SELECT 'the owner ' || relowner::regrole || ' of ' || oid::regclass FROM tables
-WHERE NOT pg_has_role(relowner, 'SET')
-UNION ALL
-SELECT 'publication ' || quote_ident(pubname) || ' of another owner' FROM pg_publication AS publication
-WHERE NOT pg_has_role(pubowner, 'USAGE') AND (
-    EXISTS (SELECT FROM pg_publication_rel JOIN tables ON tables.oid = prrelid WHERE prpubid = publication.oid)
-    OR EXISTS (SELECT FROM pg_publication_namespace
-        WHERE pnpubid = publication.oid AND pnnspid = to_regnamespace(%(old)s::text)))
-UNION ALL
-SELECT DISTINCT 'default privileges of role ' || defaclrole::regrole FROM pg_default_acl
-WHERE defaclnamespace = to_regnamespace(%(old)s::text) AND NOT pg_has_role(defaclrole, 'USAGE')
-UNION
--- A function, a sequence, a type; projector/dependents.py finds tables and views by their columns.
-SELECT pg_describe_object(classid, objid, 0)
-FROM pg_depend LEFT JOIN pg_class AS class ON classid = 'pg_class'::regclass AND class.oid = objid
-WHERE refclassid = 'pg_namespace'::regclass AND refobjid = to_regnamespace(%(old)s::text) AND deptype = 'n'
-    AND (class.oid IS NULL OR relkind = 'S')
-UNION ALL
-SELECT oid::regclass || ' being unlogged' FROM tables WHERE relpersistence = 'u'
-UNION ALL
-SELECT 'the comment or the grants of type ' || tables.reltype::regtype
-FROM tables JOIN pg_type AS type ON type.oid = tables.reltype
-WHERE typacl IS NOT NULL OR obj_description(type.oid, 'pg_type') IS NOT NULL
-UNION ALL
-SELECT pg_describe_object('pg_class'::regclass, indexrelid, 0) FROM pg_index JOIN tables ON tables.oid = indrelid
-    JOIN pg_class AS index ON index.oid = indexrelid
-WHERE index.relname <> ALL (%(made)s)
-UNION ALL
-SELECT pg_describe_object('pg_constraint'::regclass, con.oid, 0)
-FROM pg_constraint AS con JOIN tables ON tables.oid = conrelid
-WHERE contype IN ('c', 'f', 'n') AND con.conname <> ALL (%(made)s)
-UNION
-SELECT 'the disabled triggers of ' || tables.oid::regclass
-FROM pg_trigger JOIN tables ON tables.oid = tgrelid WHERE tgisinternal AND tgenabled <> 'O'
-UNION
-SELECT 'the privileges that the owner of ' || tables.oid::regclass || ' lacks'
-FROM tables, aclexplode(acldefault('r', relowner)) AS usual
-WHERE relacl IS NOT NULL AND usual.grantee = relowner AND NOT EXISTS (
-    SELECT FROM aclexplode(relacl) AS acl WHERE acl.grantee = relowner AND acl.privilege_type = usual.privilege_type)
-ORDER BY 1
-"""
-
-# Objects that this release makes too, under the same name, but defines in another way.
-_CHANGED = """
-WITH tables AS (
-    SELECT class.oid, relname, nspname FROM pg_class AS class JOIN pg_namespace AS schema ON schema.oid = relnamespace
-    WHERE nspname IN (%(old)s, %(new)s) AND relkind = 'r'
-), definitions AS (
-    SELECT nspname, format('column %%I.%%I', relname, attname) AS name, concat_ws(' ',
-        format_type(atttypid, atttypmod), CASE WHEN attcollation <> typcollation THEN attcollation::regcollation END,
-        attidentity, attgenerated) AS definition
-    FROM tables JOIN pg_attribute ON attrelid = tables.oid AND attnum > 0 AND NOT attisdropped
-        JOIN pg_type AS type ON type.oid = atttypid
-    UNION ALL
-    SELECT nspname, format('constraint %%I on table %%I', conname, relname), pg_get_constraintdef(con.oid)
-    FROM tables JOIN pg_constraint AS con ON conrelid = tables.oid
-    UNION ALL
-    SELECT nspname, format('index %%s', replace(indexrelid::regclass::text, quote_ident(nspname) || '.', '')),
-        pg_get_indexdef(indexrelid)
-    FROM tables JOIN pg_index ON indrelid = tables.oid
-)
-SELECT 'the changed ' || name FROM definitions AS old JOIN definitions AS new USING (name)
-WHERE old.nspname = %(old)s AND new.nspname = %(new)s
-    -- Options of storage are carried over.
-    AND regexp_replace(replace(old.definition, quote_ident(%(old)s) || '.', ''), ' WITH [(][^)]*[)]', '')
-        <> replace(new.definition, quote_ident(%(new)s) || '.', '')
-ORDER BY 1
-"""
-
-
-def not_carried(connection: Connection, old: str, new: str, made: Collection[str], *, same: bool) -> list[str]:
-    """Name what is set on the tables of schema `old` and cannot be carried over to `new`.
-
-    `made` are the names of indexes and constraints that a release of ours has made itself. `same`: both schemas are of
-    one version, so that a difference of definitions is not ours.
-    """
-    queries = (_NOT_CARRIED, _CHANGED) if same else (_NOT_CARRIED,)
-    found = [connection.execute(it.encode(), {"old": old, "new": new, "made": list(made)}) for it in queries]
-    return [name for cursor in found for (name,) in cursor.fetchall()]
 
 
 def statements(connection: Connection, old: str, new: str) -> list[str]:

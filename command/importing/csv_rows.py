@@ -68,8 +68,15 @@ def rows(text: Iterable[str]) -> Iterator[Line]:
 
 
 def ignored(text: Iterable[str]) -> list[str]:
-    """The columns that no row has a use for, from the beginning of a file. Raises csv.Error."""
-    return [name for name in _header(iter(text))[0] if name and name not in KNOWN]
+    """The columns that no row has a use for, from the beginning of a file. Raises csv.Error.
+
+    A column without a name is one of them if a cell of it has a value.
+    """
+    lines = iter(text)
+    header, delimiter, _ = _header(lines)
+    filled = {at for row in csv.reader(lines, delimiter=delimiter) for at, it in enumerate(row) if it.strip()}
+    nameless = [f"number {at + 1}, without a name" for at, name in enumerate(header) if not name and at in filled]
+    return [name for name in header if name and name not in KNOWN] + nameless
 
 
 def columns_named(detail: str, line: Line) -> str:

@@ -36,6 +36,8 @@ def find(path: Path) -> list[Path]:
     """
     if path.is_file():
         return [path]
+    if path.exists() and not path.is_dir():
+        raise FileNotFoundError(f"{path} is a pipe or a device: write its content to a file, and import that")
     if not path.is_dir():
         raise FileNotFoundError(f"there is no file or folder {path}")
     entries = _rows_in(path)
@@ -87,8 +89,11 @@ def ignored(path: Path) -> list[str]:
     """The columns of a CSV file, without a misfit, that no row has a use for."""
     if not is_csv(path):
         return []
-    beginning = next(_chunks(path, lambda _: None, _PEEK_BYTES), b"")
-    return csv_rows.ignored(beginning.decode(errors="replace").split("\n"))
+    try:
+        beginning = next(_chunks(path, lambda _: None, _PEEK_BYTES), b"")
+        return csv_rows.ignored(beginning.decode(errors="replace").split("\n"))
+    except (OSError, EOFError, zlib.error, csv.Error):
+        return []  # reading it says which line is damaged
 
 
 def _misfit_of_csv(path: Path, beginning: bytes) -> str | None:
@@ -162,7 +167,9 @@ def _json_lines(chunks: Iterable[bytes]) -> Iterator[Line]:
 
 def _rows_in(folder: Path) -> list[Path]:
     """The folder's files of JSON lines or CSV, by their names, in natural order."""
-    entries = [entry for entry in folder.iterdir() if entry.name.lower().endswith(SUFFIXES) and entry.is_file()]
+    entries = [entry for entry in folder.iterdir() if entry.name.lower().endswith(SUFFIXES)]
+    if missing := next((entry for entry in entries if not entry.is_file() and kind_of(entry)), None):
+        raise FileNotFoundError(f"{missing} is no file that can be read: mend its link, or move it elsewhere")
     return sorted(entries, key=lambda entry: _natural(entry.name))
 
 

@@ -185,7 +185,8 @@ def test_the_command_line_makes_lists_rotates_and_revokes(shop: Shop, tmp_path: 
 
 @pytest.mark.parametrize(
     "arguments",
-    ["--role king", "--role customer", "--role staff --expires soon", "--role customer --user 7",
+    ["--role king", "--role customer", "--role staff --expires soon", "--role staff --expires 0d",
+     "--role customer --user 7",
      "--role staff --scope keys:write"],
 )  # fmt: skip
 def test_a_wrong_key_is_one_line_on_the_command_line(shop: Shop, arguments: str) -> None:

@@ -119,3 +119,9 @@ def test_a_request_id_comes_back_on_every_answer(
     answer = shop.http.request(method, path, content=body, headers=headers)
     assert answer.status_code == status
     assert answer.headers.get_list("x-request-id") == [sent]
+
+
+@pytest.mark.parametrize("name", [" \t", "\u200b", "\u2060 \ufeff", "\u00ad"])
+def test_a_text_that_shows_nothing_is_blank(shop: Shop, name: str) -> None:
+    answer = shop.post("/users", json={"name": name, "email": "ada@example.org"})
+    assert (answer.status_code, answer.json()["errors"][0]["code"]) == (422, "blank")

@@ -177,3 +177,27 @@ def test_connecting_takes_one_statement_more(module_database_url: str) -> None:
             ((last,),) = onlooker.execute(query, [connection.info.backend_pid]).fetchall()
     assert last.startswith("SET transaction_timeout")
     assert "session_replication_role" in last
+
+
+@pytest.mark.parametrize("forced", [False, True], ids=["for other roles", "for the owner too"])
+def test_row_security_that_may_hide_a_part_of_the_log_is_refused(database_url: str, forced: bool) -> None:
+    connection = psycopg.connect(database_url, autocommit=True)
+    role = f"part_{connection.info.dbname}"
+    connection.execute(
+        f"""CREATE ROLE {role} LOGIN; GRANT USAGE ON SCHEMA log TO {role}; GRANT SELECT ON log.events TO {role};
+        ALTER TABLE log.events ENABLE ROW LEVEL SECURITY;
+        CREATE POLICY partly ON log.events USING (type <> 'UserRegistered')""".encode()
+    )
+    if forced:
+        connection.execute(f"ALTER TABLE log.events OWNER TO {role}, FORCE ROW LEVEL SECURITY".encode())
+    url = database_url.replace("orders@", f"{role}@", 1)
+    try:
+        with pytest.raises(Unsuitable, match=r"row security may hide rows of log\.events from this role"):
+            connect(url, "test")
+        connect(database_url, "test").close()  # a superuser sees all
+        connection.execute(f"ALTER ROLE {role} BYPASSRLS".encode())
+        connect(url, "test").close()
+    finally:
+        connection.execute("ALTER TABLE log.events OWNER TO CURRENT_USER")
+        connection.execute(f"DROP OWNED BY {role}; DROP ROLE {role}".encode())
+        connection.close()

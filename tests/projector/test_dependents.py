@@ -72,6 +72,12 @@ def test_views_follow_the_tables_of_their_names(shop: Writing, database_url: str
             "function report.best()",
         ),
         ("CREATE TABLE report.kept (was shop.orders)", "table report.kept"),
+        ("CREATE TABLE report.kept (was shop.orders[])", "table report.kept"),
+        ("CREATE VIEW report.kept AS SELECT array_agg(o) FROM shop.orders AS o", "view report.kept"),
+        (
+            "CREATE FUNCTION report.count(shop.orders[]) RETURNS int LANGUAGE sql AS 'SELECT 1'",
+            "function report.count(shop.orders[])",
+        ),
         ("ALTER TABLE shop.users ADD COLUMN nickname text", "users.nickname"),
         ("CREATE VIEW shop.mine AS SELECT name FROM shop.users", "mine.name"),
     ],

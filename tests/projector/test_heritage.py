@@ -150,6 +150,12 @@ def test_a_replay_keeps_settings_of_others_on_the_read_tables(
         ("REVOKE UPDATE ON shop.orders FROM CURRENT_USER", "the privileges that the owner of shop.orders lacks"),
         ("CREATE MATERIALIZED VIEW shop.sums AS SELECT sum(total) FROM shop.orders", "has made: sums"),
         ("CREATE TABLE shop.empty ()", "has made: empty"),
+        ("ALTER EXTENSION plpgsql ADD TABLE shop.users", "the mark of extension plpgsql on table shop.users"),
+        ("ALTER EXTENSION plpgsql ADD SCHEMA shop", "the mark of extension plpgsql on schema shop"),
+        (
+            "ALTER INDEX shop.orders_total_idx DEPENDS ON EXTENSION plpgsql",
+            "the mark of extension plpgsql on index shop.orders_total_idx",
+        ),
         (
             """CREATE VIEW public.open AS SELECT * FROM shop.orders;
             CREATE RULE ended AS ON DELETE TO public.open DO INSTEAD DELETE FROM shop.orders WHERE false""",
@@ -165,6 +171,25 @@ def test_a_replay_refuses_early_if_it_cannot_carry_a_setting_over(
     with pytest.raises(InTheWay, match=named):
         replay(database_url, SHOP, reports.append)
     assert reports == []
+
+
+@pytest.mark.parametrize(
+    ("grant", "named"),
+    [
+        ("SELECT ON shop.orders", "on shop.orders"),
+        ("SELECT (id, name) ON shop.users", "on shop.users"),
+        ("USAGE ON SCHEMA shop", "on schema shop"),
+    ],
+)
+def test_a_replay_refuses_early_if_another_role_than_the_owner_has_granted_a_privilege(
+    shop: Writing, database_url: str, connection: Connection, reporter: str, grant: str, named: str
+) -> None:
+    connection.execute(f"GRANT USAGE ON SCHEMA shop TO {reporter}".encode())
+    connection.execute(f"GRANT {grant} TO {reporter} WITH GRANT OPTION".encode())
+    replay(database_url, SHOP, nobody)
+    connection.execute(f"SET ROLE {reporter}; GRANT {grant} TO PUBLIC; RESET ROLE".encode())
+    with pytest.raises(InTheWay, match=f"what role {reporter} has granted {named}"):
+        replay(database_url, SHOP, nobody)
 
 
 def test_a_column_that_others_declared_not_null_is_named_by_a_newer_release_too(

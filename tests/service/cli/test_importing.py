@@ -85,10 +85,23 @@ def test_a_file_that_ends_too_early_was_not_read_to_its_end(orders, tmp_path):
     assert "users.jsonl.gz could not be read to its end" in done.stderr
 
 
+@pytest.mark.parametrize("damage", ["cut off", "changed"])
+def test_a_damaged_csv_file_was_not_read_to_its_end(orders, tmp_path, damage):
+    packed = bytearray(gzip.compress("".join(f"u{number},{number**7}\n" for number in range(9_999)).encode()))
+    packed[200:210] = b"\xff" * 10
+    (tmp_path / "users.csv.gz").write_bytes(packed[:5] if damage == "cut off" else packed)
+    done = orders(tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert "users.csv.gz could not be read to its end" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "exit_code", "says"),
     [
         (["nothing"], 2, "there is no file or folder nothing"),
+        (["pipe"], 2, "pipe is a pipe or a device: write its content to a file, and import that"),
+        (["links"], 2, "links/users.csv is no file that can be read: mend its link, or move it elsewhere"),
         (["."], 2, "has no users*, products*, commands* or orders* files"),
         (["array.jsonl"], 2, "array.jsonl is one JSON array"),
         (["picture.png"], 2, "picture.png is not text"),
@@ -102,6 +115,9 @@ def test_a_file_that_ends_too_early_was_not_read_to_its_end(orders, tmp_path):
 def test_errors_that_an_operator_causes_are_one_line(orders, tmp_path, arguments, exit_code, says):
     (tmp_path / "rows.jsonl").write_text(USER)
     (tmp_path / "array.jsonl").write_text(f"[{USER}]")
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "links").mkdir()
+    (tmp_path / "links/users.csv").symlink_to("nowhere")
     (tmp_path / "picture.png").write_bytes(b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR")
     (tmp_path / "prose.txt").write_text("Dear Ada,\n\n{later}\n".replace("{later}", "yours"))
     done = orders(*arguments)
