@@ -8,7 +8,7 @@ An event that cannot be projected parks its stream (projector/parking.py). When 
 loop tries it again in halves until one event is left, and parks the stream of that event (projector/narrowing.py).
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from time import perf_counter
@@ -121,15 +121,15 @@ class Loop:
             self.folding.clear()
             raise
 
-    def load_parked(self, connection: Connection, changes: int) -> Mapping[str, Parked]:
+    def load_parked(self, connection: Connection, changes: int) -> ParkedStreams:
         """The parked streams; `changes` is the checkpoint's count of changes, which must be locked."""
         return self.parked.load(lambda: self.writer.load_parked(connection), changes)
 
     def _parking(self, connection: Connection, seen: Seen, up_to: int) -> Parking:
         name = self.projection.name
-        parked = self.load_parked(connection, seen.parked_changes) if seen.parked else {}
+        parked = self.load_parked(connection, seen.parked_changes)
         skipped = skips.positions(connection, name, seen.position, up_to) if seen.last_skip > seen.position else ()
-        return Parking(parked, skipped, self.narrowing.given_up, lacks_rows=bool(parked) and self.parked.lacks_rows)
+        return Parking(parked, skipped, self.narrowing.given_up)
 
     def _fold_pages(self, connection: Connection, position: int, ends: Sequence[int], parking: Parking) -> int:
         """Fold the pages that end at these positions, as many as there is time for. Returns where the last one ends.

@@ -245,4 +245,4 @@ def _hold(loop: Loop, connection: Connection) -> tuple[int, int, Parking]:
     position, changes = loop.writer.hold(connection)
     parked = loop.load_parked(connection, changes)
     skipped = skips.positions(connection, loop.projection.name, 0, position)
-    return position, changes, Parking(parked, skipped, loop.narrowing.given_up, lacks_rows=loop.parked.lacks_rows)
+    return position, changes, Parking(parked, skipped, loop.narrowing.given_up)

@@ -17,9 +17,12 @@ from readmodel.base import DIALECT
 # The advisory lock of a process that makes missing tables. Any constant will do that no other lock of ours has.
 CREATE_LOCK = 0x6F72_6465_7274
 
+# `parked_changes` begins with the time, so that no other build of the tables has the same: by this number a loop knows
+# whether the parked streams that it keeps in memory are still those of the tables.
 _START = (
     "INSERT INTO {} (one_row, version, made, generation, built_at, position, updated_at, seen_at, parked, "
-    "parked_changes) VALUES (true, %s, %s, left(gen_random_uuid()::text, 8), clock_timestamp(), 0, now(), now(), 0, 0)"
+    "parked_changes) VALUES (true, %s, %s, left(gen_random_uuid()::text, 8), clock_timestamp(), 0, now(), now(), 0, "
+    "1000000 * extract(epoch FROM clock_timestamp()))"
 )
 
 

@@ -143,8 +143,8 @@ class Layout:
             Column("log_uuid", Text, nullable=False, comment="of the log that they are the fold of"),
             Column("position", BigInteger, nullable=False, comment="of the last event that the tables contain"),
             Column("event", Text, nullable=False, comment="which event is at that position of the log"),
-            Column("parked", Integer, nullable=False, comment="how many streams the table of parked streams has"),
-            Column("parked_changes", BigInteger, nullable=False, comment="how often that table was changed"),
+            Column("parked", Integer, nullable=False, comment="how many streams wait in the table of parked streams"),
+            Column("parked_changes", BigInteger, nullable=False, comment="grows whenever that table changes"),
             Column("built_at", TIME, nullable=False, comment="when these tables were built"),
             Column("updated_at", TIME, nullable=False, comment="when the position last moved"),
         ]

@@ -68,6 +68,47 @@ def test_without_its_first_event_a_stream_stays_out_and_its_dependents_wait(
     assert contents(connection) == before
 
 
+def test_a_stream_that_stays_out_for_good_does_not_count_as_parked(
+    order: dict[str, str], database_url: str, connection: Connection
+) -> None:
+    project(connection)
+    assert parked_by_the_checkpoint(connection) == len(parked(connection)) == 2
+    skip(connection, Loop(SHOP), order["user"], "a test user", "me")
+    assert parked_by_the_checkpoint(connection) == len(parked(connection)) == 1
+    skip(connection, Loop(SHOP), order["order"], "a test user's", "me")
+    assert parked_by_the_checkpoint(connection) == 0
+    append_events(database_url, [new_event(order["user"], 3, UserChanged("Eve", None))])
+    before = contents(connection)["users"]
+    project(connection)  # a loop that has just started must know what stays out
+    assert contents(connection)["users"] == before
+    assert parked_by_the_checkpoint(connection) == 0
+    replay(database_url, SHOP, lambda _: None)
+    assert parked_by_the_checkpoint(connection) == 0
+    assert verify(database_url, SHOP, lambda _: None).differences == []
+
+
+def parked_by_the_checkpoint(connection: Connection) -> int:
+    """How many streams are parked by what reads go by: only if there are any do they look for them."""
+    ((count,),) = connection.execute("SELECT parked FROM shop.checkpoint").fetchall()
+    return int(count)
+
+
+def test_a_worker_forgets_what_was_parked_before_a_replay(database_url: str, connection: Connection) -> None:
+    """The parked streams are others then, after as many changes of them."""
+    streams = [f"user-{new_id()}" for _ in range(2)]
+    append_events(database_url, [broken(new_event(it, 1, user(n)), "of another shape") for n, it in enumerate(streams)])
+    worker = Loop(SHOP)
+    worker.project(connection, 100)
+    assert list(parked(connection)) == streams
+    mend(connection, streams[0], 1, user(0))
+    replay(database_url, SHOP, lambda _: None)
+    assert list(parked(connection)) == streams[1:]
+    append_events(database_url, [new_event(streams[0], 2, UserChanged("Ada", None))])
+    worker.project(connection, 100)
+    assert connection.execute("SELECT name FROM shop.users").fetchall() == [("Ada",)]
+    assert verify(database_url, SHOP, lambda _: None).differences == []
+
+
 def test_skipping_a_group_leaves_other_streams_parked(database_url: str, connection: Connection) -> None:
     streams = [f"user-{new_id()}" for _ in range(4)]
     append_events(database_url, [new_event(stream, 1, user(number)) for number, stream in enumerate(streams[:3])])
