@@ -58,8 +58,8 @@ _SETTINGS = {
 _LOOK = (
     "SELECT current_setting('server_encoding'), current_setting('server_version_num')::int / 10000, "
     "current_setting('server_version'), current_setting('session_replication_role'), "
-    "(SELECT min(oid::regclass::text) FROM pg_class WHERE relnamespace = to_regnamespace('log') AND relrowsecurity "
-    "AND row_security_active(oid)), pg_backend_pid()"
+    "(SELECT min(pg_class.oid::regclass::text) FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace "
+    "WHERE nspname = 'log' AND relrowsecurity AND row_security_active(pg_class.oid)), pg_backend_pid()"
 )
 
 

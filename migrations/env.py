@@ -52,7 +52,9 @@ def run(database_url: str) -> None:
         # A role that may only read asks for the revision with `alembic current`, which changes nothing.
         migration = context.get_context()
         reads = migration.opts.get("dont_mutate")
-        if not reads and connection.scalar(text(f"SELECT to_regnamespace('{VERSION_SCHEMA}') IS NULL")):
+        # Not by to_regnamespace: this session may still remember that there was none before it waited for the lock.
+        there = text("SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = :name)")
+        if not reads and not connection.scalar(there, {"name": VERSION_SCHEMA}):
             connection.execute(text(f"CREATE SCHEMA {VERSION_SCHEMA}"))
         before = migration.get_current_heads()
         context.run_migrations()

@@ -173,7 +173,7 @@ def test_a_replay_keeps_up_with_orders_that_come_as_fast_as_they_can(tmp_path: P
 
 def two_at_once_and_a_migration(stack: Stack) -> None:
     """One replay wins, the other is refused in a line; the migration, which has nothing to do, does it."""
-    first, second = (stack.service(f"replay-{number}", "replay") for number in range(2))
+    first, second = (stack.service(f"replay-{number}", "replay", "shop") for number in range(2))
     with long_report(stack):
         for process in (first, second):
             process.start()
