@@ -88,8 +88,9 @@ class IssuerKeys:
         await asyncio.wait([self._fetch()])
 
     def _fetch(self) -> asyncio.Task[None]:
+        """The fetch that is under way, or else a new one."""
         if self._fetching is None or self._fetching.done():
-            self._fetching = asyncio.create_task(self._take_over(), name="fetch of the issuer's keys")
+            self._fetching = asyncio.create_task(self._fetch_once(), name="fetch of the issuer's keys")
         return self._fetching
 
     def _useful_fetch(self) -> asyncio.Task[None] | None:
@@ -135,7 +136,8 @@ class IssuerKeys:
         finally:
             self._waiting.pop(place, None)
 
-    async def _take_over(self) -> None:
+    async def _fetch_once(self) -> None:
+        """Ask the issuer, and keep its answer. Raises nothing: a failure is logged and remembered."""
         try:
             async with asyncio.timeout(FETCH_SECONDS_MAX), httpx.AsyncClient(trust_env=False) as client:
                 url = self._jwks_url or await self._discovered(client)

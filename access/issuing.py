@@ -56,7 +56,7 @@ class Wanted:
         if self.role == "customer" and self.user_id is None:
             raise ValueError("a customer's key names a user")
         if self.lifetime is not None and self.lifetime <= timedelta(0):
-            raise ValueError("a key has to last for some time: leave its end out for a key without one")
+            raise ValueError("the lifetime of a key must be longer than 0: leave it out for a key that does not expire")
         if self.user_id == NOBODYS_ID:
             raise ValueError(f"no user has the id {NOBODYS_ID}")
         if self.role in {"staff", "operator"} and self.user_id is not None:

@@ -93,8 +93,10 @@ def _compare(name: str, runs: Mapping[str, Callable[[int], Run]], rounds: int) -
     for run in runs.values():
         run(0)
     results = alternate(runs, rounds)
+    without = results.pop(BEFORE)
+    print(f"{name:<16} {BEFORE:<17} {median_of(without, lambda it: it.load.per_second):6,.0f}/s", flush=True)
     for who, found in results.items():
-        pairs = list(zip(results[BEFORE], found, strict=True))
+        pairs = list(zip(without, found, strict=True))
         costs = {
             "throughput": [(it.load.per_second / other.load.per_second - 1) * 100 for it, other in pairs],
             "p99": [(other.load.p99_ms / it.load.p99_ms - 1) * 100 for it, other in pairs],

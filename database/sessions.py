@@ -167,20 +167,24 @@ async def settle(connection: AsyncConnection, limits: Limits, **settings: str) -
     cursor = await connection.execute(_statements(limits, settings), prepare=False)
     while cursor.nextset():
         pass
-    process = _refuse_unsuitable(*(await cursor.fetchall())[0])
+    *found, process = (await cursor.fetchall())[0]
+    _refuse_unsuitable(*found)
     if process != connection.info.backend_pid:  # a pooler makes up the one that it tells
         others = await asyncio.to_thread(processes_of_another, connection.info)
-        _refuse_changes(process, others, *await (await connection.execute(PROCESS, prepare=False)).fetchall())
+        ((now,),) = await (await connection.execute(PROCESS, prepare=False)).fetchall()
+        _refuse_changing(process, now, others)
 
 
 def _settle(connection: Connection, limits: Limits, settings: Mapping[str, str] = MappingProxyType({})) -> None:
     cursor = connection.execute(_statements(limits, settings), prepare=False)
     while cursor.nextset():
         pass
-    process = _refuse_unsuitable(*cursor.fetchall()[0])
+    *found, process = cursor.fetchall()[0]
+    _refuse_unsuitable(*found)
     if process != connection.info.backend_pid:
         others = processes_of_another(connection.info)
-        _refuse_changes(process, others, *connection.execute(PROCESS, prepare=False).fetchall())
+        ((now,),) = connection.execute(PROCESS, prepare=False).fetchall()
+        _refuse_changing(process, now, others)
 
 
 def _statements(limits: Limits, settings: Mapping[str, str] = MappingProxyType({})) -> bytes:
@@ -194,10 +198,7 @@ def _set(name: str, value: str) -> str:
     return f"SET {name} = " + ", ".join(f"'{part.strip()}'" for part in value.split(","))
 
 
-def _refuse_unsuitable(
-    encoding: str, major: int, version: str, replication_role: str, hidden: str | None, process: int
-) -> int:
-    """The server's process of this session."""
+def _refuse_unsuitable(encoding: str, major: int, version: str, replication_role: str, hidden: str | None) -> None:
     if major < SERVER_VERSION_MIN:
         raise Unsuitable(f"the server is PostgreSQL {version}: orders needs PostgreSQL {SERVER_VERSION_MIN} or newer")
     if encoding != ENCODING:
@@ -215,11 +216,11 @@ def _refuse_unsuitable(
             f"row security may hide rows of {hidden} from this role, and read tables made without them would be wrong: "
             "ALTER ROLE ... BYPASSRLS, or ALTER TABLE ... DISABLE ROW LEVEL SECURITY"
         )
-    return process
 
 
-def _refuse_changes(process: int, others: set[int], now: tuple[int]) -> None:
-    if now != (process,) or process in others or len(others) > 1:
+def _refuse_changing(process: int, now: int, others: set[int]) -> None:
+    """Raise Unsuitable if this session's process has changed, or another session has been given the same."""
+    if now != process or process in others or len(others) > 1:
         raise Unsuitable(
             "a pooler gives this session another connection to PostgreSQL for each transaction: "
             "use a pooler in session mode (PgBouncer: pool_mode = session), or connect to PostgreSQL directly"

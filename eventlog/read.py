@@ -48,7 +48,7 @@ WHERE bytes_before < %s ORDER BY version
 _CLAIMS = b"SELECT claim, stream FROM log.claims WHERE claim = ANY(%b::text[])"
 
 # One text for the whole page, read in one go: a row for each event costs several times as much on this side. Lines, not
-# an array: brackets around a text so large make PostgreSQL copy it twice, and take it 1.5 times as long.
+# an array: to put brackets around so large a text, PostgreSQL would copy it twice.
 # Neither stream nor type needs escaping, which the table's constraint `names_need_no_escaping` sees to.
 _PAGE = """
 SELECT string_agg(event, E'\\n') FROM (

@@ -75,7 +75,7 @@ def ignored(text: Iterable[str]) -> list[str]:
     lines = iter(text)
     header, delimiter, _ = _header(lines)
     filled = {at for row in csv.reader(lines, delimiter=delimiter) for at, it in enumerate(row) if it.strip()}
-    nameless = [f"number {at + 1}, without a name" for at, name in enumerate(header) if not name and at in filled]
+    nameless = [f"{at + 1} (without a name)" for at, name in enumerate(header) if not name and at in filled]
     return [name for name in header if name and name not in KNOWN] + nameless
 
 

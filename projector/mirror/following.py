@@ -15,7 +15,7 @@ import psycopg
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DBAPIError
 
-from database.sessions import Unsuitable as Unfit
+from database import sessions
 from projector.checkpoint import Fenced, OtherVersion
 from projector.connecting import connect
 from projector.loop import Loop, Progress
@@ -94,8 +94,8 @@ class Mirror:
     def follow(self) -> None:
         """Catch up and follow the log until `stop`; stand by while another mirror works on the target.
 
-        When one of the databases cannot be reached, it connects again. Raises Unsuitable, OtherLog, OtherVersion, and
-        at the start sqlalchemy.exc.DBAPIError if the target says that its URL is wrong, and Unfit.
+        When one of the databases cannot be reached, it connects again. Raises Unsuitable, OtherLog, OtherVersion; at
+        the start also DBAPIError for a wrong URL of the target, and sessions.Unsuitable for a database of the log.
         """
         trouble = ""
         while not self._stopping.is_set():
@@ -113,8 +113,9 @@ class Mirror:
                 trouble = self._warn_once(trouble, f"{error}: this one stands by")
                 self._stopping.wait(STAND_BY_SECONDS)
             except (DBAPIError, Fenced, psycopg.OperationalError) as error:
-                is_wrong = isinstance(error, DBAPIError) and not self._target.is_away(error)
-                if not self._has_connected and (is_wrong or isinstance(getattr(error, "orig", error), Unfit)):
+                is_wrong = isinstance(getattr(error, "orig", error), sessions.Unsuitable)
+                is_wrong |= isinstance(error, DBAPIError) and not self._target.is_away(error)
+                if is_wrong and not self._has_connected:
                     raise
                 trouble = self._warn_once(trouble, f"{self._said(error)}: trying again")
                 self._stopping.wait(AFTER_ERROR_SECONDS)
@@ -222,8 +223,7 @@ class _Following:
         ahead: ReadAhead,
         batch_events: int,
     ) -> None:
-        self._batch_events = batch_events
-        self.projection = projection
+        self.projection, self._batch_events = projection, batch_events
         self._target, self._writing, self._log, self._ahead = target, writing, log_connection, ahead
         self._writer = MirrorWriter(target, writing, projection)
         self._loop = Loop(projection, read_page=ahead.page, writer=self._writer)

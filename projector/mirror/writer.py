@@ -209,7 +209,7 @@ def start(connection: Connection, layout: Layout, projection: Projection, log: p
             position=0,
             event="",
             parked=0,
-            parked_changes=int(1_000_000 * now.timestamp()),  # as in projector/tables.py
+            parked_changes=0,
             built_at=now,
             updated_at=now,
         )

@@ -1,6 +1,7 @@
 """The `orders` command line: its start, and the end of every error that an operator can cause."""
 
 import io
+import logging
 import os
 import re
 import sys
@@ -22,6 +23,9 @@ def main() -> None:
 
 def _run() -> None:
     _prepare_output()
+    # They log what fails while an interrupted command closes connections. A command that keeps a log shows it.
+    for library in ("psycopg", "sqlalchemy.pool"):
+        logging.getLogger(library).addHandler(logging.NullHandler())
     from service.cli.commands import app
     from service.cli.failures import explain
     from service.errors import OperatorError

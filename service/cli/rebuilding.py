@@ -1,6 +1,5 @@
 """`orders replay`: rebuild several projections at the same time, each in a process of its own."""
 
-import logging
 import os
 import signal
 import time
@@ -23,7 +22,6 @@ from service.garbage import collect_seldom
 from service.lifeline import die_with_parent
 from service.projections import named
 
-_SILENT = logging.NullHandler()
 LOOK_SECONDS = 0.2
 
 # In each process: the position that each projection has reached, and after it the goal. All processes share it.
@@ -118,8 +116,6 @@ def interruptible() -> Iterator[Callable[[], None]]:
     Python raises it wherever it happens to be. While psycopg waits for a lock, the time-out of that lock may come first
     and take its place.
     """
-    # An interrupted transaction makes psycopg warn that its rollback failed. The connection ends in any case.
-    logging.getLogger("psycopg").addHandler(_SILENT)
     interrupted = False
 
     def note(signal_number: int, frame: FrameType | None) -> None:

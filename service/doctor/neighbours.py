@@ -96,7 +96,7 @@ def _redis(url: str) -> Iterator[Finding]:
             client.set(bell.PROBE_KEY, "", px=1_000)
             # As the API rings; a worker that hears it looks at the log once more.
             client.publish(bell.channel(client), b"")
-            bell.queue(client, RedisBroker(client=client))  # type: ignore[no-untyped-call]
+            bell.queue(client, RedisBroker(client=client))  # type: ignore[no-untyped-call] # Dramatiq has no types
             memory = client.info("memory")
     except (redis.RedisError, OSError) as error:
         fault = fault_of(error)

@@ -191,7 +191,7 @@ class EmbeddedServer(ABC):
 
 
 def with_remedy(said: str, otherwise: str = "") -> str:
-    """What was said, and what to do if the disk is full; else `otherwise`."""
+    """Return the error's text with a remedy: how to make room if it tells of a full disk, and else `otherwise`."""
     is_full = any(os.strerror(number) in said for number in (errno.ENOSPC, errno.EDQUOT))
     return f"{said}; make room on the disk, or choose another --data-dir" if is_full else said + otherwise
 

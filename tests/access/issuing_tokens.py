@@ -78,7 +78,7 @@ def issuing() -> Iterator[Issuer]:
         def do_GET(self) -> None:
             issuer.asked.append(self.path)
             body = issuer.body or json.dumps(issuer.documents().get(self.path, {})).encode()
-            time.sleep(issuer.delay_seconds)
+            time.sleep(issuer.delay_seconds)  # as a slow issuer does
             self.send_response(issuer.status)
             if issuer.status == 302:
                 self.send_header("Location", f"{issuer.url}/elsewhere")

@@ -181,7 +181,7 @@ def test_contenders_take_turns_and_are_compared_round_by_round() -> None:
     assert ratio(results["a"], results["b"], lambda it: it.per_second) == pytest.approx(21 / 20)
 
 
-def test_the_interval_of_a_median_leaves_out_what_chance_leaves_out() -> None:
+def test_the_confidence_interval_of_a_median_has_the_bounds_of_the_sign_test() -> None:
     """The tables of the sign test: of 9 values the second and the eighth, of 15 the fourth and the twelfth."""
     for count, left_out in ((1, 0), (5, 0), (9, 1), (15, 3), (100, 39)):
         values = [float(number) for number in range(count)]

@@ -2,7 +2,6 @@
 
 import asyncio
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import psycopg
 import pytest
 
 from database.sessions import Unsuitable, connect, connect_async
-from service.cli import main
+from tests.command_line import run_here
 from tests.database.pooler import pooler
 from tests.projecting import sweep
 from tests.served import NO_REDIS, served
@@ -47,17 +46,8 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp
 
     def run(command: str, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
         arguments = command.replace("tests/", f"{Path(__file__).parents[1]}/").split()
-        with monkeypatch.context() as patch:
-            for name, value in environment.items():
-                patch.setenv(name, value)
-            patch.setenv("REDIS_URL", NO_REDIS)
-            patch.chdir(tmp_path)
-            patch.setattr(sys, "argv", ["orders", *arguments])
-            capsys.readouterr()
-            with pytest.raises(SystemExit) as ended:
-                main()
-        said = capsys.readouterr()
-        return subprocess.CompletedProcess(arguments, int(ended.value.code or 0), said.out, said.err)
+        variables = {**environment, "REDIS_URL": NO_REDIS}
+        return run_here(arguments, variables, monkeypatch, capsys, tmp_path)
 
     return run
 

@@ -258,6 +258,7 @@ FIGURES = {
         f"1 to {parameters.PAGE_LENGTH_MAX}\n(default {parameters.PAGE_LENGTH_DEFAULT})",
         f"(`limit` 1 to {feed.EVENTS_MAX:,}, default {feed.EVENTS_DEFAULT})",
     ],
+    "docs/performance.md": [f"at most {deciding.SNAPSHOT_EVERY_EVENTS - 1} events behind it"],
     "docs/operating.md": [
         f"no worker has looked for {SILENT_AFTER.seconds} seconds",
         f"waited for more than {SILENT_AFTER.seconds} seconds",

@@ -93,8 +93,8 @@ def parked_by_the_checkpoint(connection: Connection) -> int:
     return int(count)
 
 
-def test_a_worker_forgets_what_was_parked_before_a_replay(database_url: str, connection: Connection) -> None:
-    """The parked streams are others then, after as many changes of them."""
+def test_a_worker_reads_the_parked_streams_anew_after_a_replay(database_url: str, connection: Connection) -> None:
+    """After the replay other streams are parked, though their table was changed as often as the one before it."""
     streams = [f"user-{new_id()}" for _ in range(2)]
     append_events(database_url, [broken(new_event(it, 1, user(n)), "of another shape") for n, it in enumerate(streams)])
     worker = Loop(SHOP)

@@ -77,7 +77,7 @@ def interrupted(arguments: list[str], after: float, environment: dict[str, str],
     )
     assert process.stdout is not None
     process.stdout.readline()
-    time.sleep(after)
+    time.sleep(after)  # the Ctrl-C comes at this moment of the start
     os.killpg(process.pid, signal.SIGINT)
     _, said = process.communicate(timeout=END_SECONDS_MAX)
     return said.decode()

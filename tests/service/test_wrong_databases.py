@@ -3,7 +3,6 @@
 import contextlib
 import os
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -11,10 +10,10 @@ import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
-from service.cli import main
 from service.settings import Settings
 from tests.access.keyed import new_key
 from tests.builders import wait_until
+from tests.command_line import run_here
 from tests.conftest import Servers
 from tests.projecting import sweep
 from tests.served import NO_REDIS, Shop, problem, served, served_with
@@ -39,16 +38,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp
 
     def run(url: str, command: str) -> subprocess.CompletedProcess[str]:
         arguments = command.replace("tests/", f"{Path(__file__).parents[1]}/").split()
-        with monkeypatch.context() as patch:
-            patch.setenv("DATABASE_URL", url)
-            patch.setenv("REDIS_URL", NO_REDIS)
-            patch.chdir(tmp_path)
-            patch.setattr(sys, "argv", ["orders", *arguments])
-            capsys.readouterr()
-            with pytest.raises(SystemExit) as ended:
-                main()
-        said = capsys.readouterr()
-        return subprocess.CompletedProcess(arguments, int(ended.value.code or 0), said.out, said.err)
+        return run_here(arguments, {"DATABASE_URL": url, "REDIS_URL": NO_REDIS}, monkeypatch, capsys, tmp_path)
 
     return run
 

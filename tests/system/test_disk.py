@@ -211,7 +211,7 @@ def mounted(directory: Path, size: int) -> Iterator[None]:
 
 # There is room for nothing, for a part of the cluster, and for the cluster alone.
 @pytest.mark.parametrize("size", [4096, 8 * 1024**2, 30 * 1024**2, 40 * 1024**2])
-def test_up_says_that_the_disk_is_full_and_what_to_do(size: int, tmp_path: Path) -> None:
+def test_orders_up_on_a_full_disk_names_the_remedy(size: int, tmp_path: Path) -> None:
     with mounted(tmp_path, size):
         started = start_up(tmp_path / "data")
     assert_full(started)

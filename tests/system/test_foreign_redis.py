@@ -127,7 +127,7 @@ def findings(database_url: str, redis_url: str) -> list[Finding]:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_each_part_names_what_happened_and_what_to_do(
+def test_readyz_doctor_and_log_name_the_fault_of_redis_and_its_remedy(
     name: str, database_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     case = CASES[name]

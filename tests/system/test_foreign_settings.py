@@ -4,7 +4,6 @@ import json
 import os
 import re
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -16,10 +15,10 @@ from psycopg.conninfo import conninfo_to_dict
 from database.sessions import connect
 from projector.follower import Follower
 from projector.projections.shop import SHOP
-from service.cli import main
+from tests.command_line import run_here
 from tests.conftest import Servers, url_of
 from tests.projecting import sweep
-from tests.served import Shop, served
+from tests.served import NO_REDIS, Shop, served
 
 FORMATS = {
     "array_nulls": "off",
@@ -148,15 +147,7 @@ def run(database_url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
     """An `orders` command from the command line to the exit code, in this process."""
 
     def run(*arguments: str, url: str = database_url) -> subprocess.CompletedProcess[str]:
-        with monkeypatch.context() as patch:
-            patch.setenv("DATABASE_URL", url)
-            patch.setenv("REDIS_URL", "redis://127.0.0.1:1/0")
-            patch.setattr(sys, "argv", ["orders", *arguments])
-            capsys.readouterr()
-            with pytest.raises(SystemExit) as ended:
-                main()
-        said = capsys.readouterr()
-        return subprocess.CompletedProcess(arguments, int(ended.value.code or 0), said.out, said.err)
+        return run_here(arguments, {"DATABASE_URL": url, "REDIS_URL": NO_REDIS}, monkeypatch, capsys)
 
     return run
 

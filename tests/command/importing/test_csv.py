@@ -207,7 +207,7 @@ def test_columns_without_a_use_are_named(shop):
     path = write(shop, "users.csv", "ID;mail;Name;First_seen;;Colour\n")
     assert (misfit(path), ignored(path)) == (None, ["mail", "colour"])
     path = write(shop, "users.csv", "id,,email,,\nada,Ada,ada@example.org,,\n")
-    assert (misfit(path), ignored(path)) == (None, ["number 2, without a name"])
+    assert (misfit(path), ignored(path)) == (None, ["2 (without a name)"])
     for kind, template in TEMPLATES.items():
         assert ignored(write(shop, f"{kind}.csv", template)) == []
     assert ignored(write(shop, "orders.csv", "order,kind,at,target,currency\n")) == []

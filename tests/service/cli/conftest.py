@@ -1,5 +1,4 @@
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -7,8 +6,8 @@ import pytest
 
 from projector.follower import Follower
 from projector.projections.shop import SHOP
-from service.cli import main
 from tests.builders import Writing
+from tests.command_line import run_here
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -20,18 +19,7 @@ def run(database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caps
     """An `orders` command on this test's database, from the command line to the exit code, but in this process."""
 
     def run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-        with monkeypatch.context() as patch:
-            for name in OURS:
-                patch.delenv(name, raising=False)
-            for name, value in ({"DATABASE_URL": database_url} | variables).items():
-                patch.setenv(name, value)
-            patch.chdir(tmp_path)
-            patch.setattr(sys, "argv", ["orders", *arguments])
-            capsys.readouterr()
-            with pytest.raises(SystemExit) as ended:
-                main()
-        said = capsys.readouterr()
-        return subprocess.CompletedProcess(arguments, int(ended.value.code or 0), said.out, said.err)
+        return run_here(arguments, {"DATABASE_URL": database_url} | variables, monkeypatch, capsys, tmp_path)
 
     return run
 

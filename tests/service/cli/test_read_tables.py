@@ -212,12 +212,15 @@ def test_ctrl_c_leaves_the_old_tables_serving_and_drops_the_new_ones(
     assert execute(database_url, "SELECT count(*) FROM shop.orders") == [(10,)]
 
 
-def test_psycopg_does_not_warn_of_a_rollback_beside_the_line_for_ctrl_c() -> None:
+@pytest.mark.parametrize("logger", ["psycopg.transaction", "sqlalchemy.pool.impl.NullPool"])
+def test_no_library_warns_of_closed_connections_beside_the_line_for_ctrl_c(logger: str) -> None:
     program = (
-        "import logging\n"
-        "from service.cli.rebuilding import interruptible\n"
-        "with interruptible():\n"
-        "    logging.getLogger('psycopg.transaction').warning('error ignored in rollback')\n"
+        "import contextlib, logging, sys\n"
+        "from service.cli import main\n"
+        "sys.argv = ['orders', '--help']\n"
+        "with contextlib.suppress(SystemExit):\n"
+        "    main()\n"
+        f"logging.getLogger({logger!r}).error('error ignored in rollback')\n"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stderr == ""
