@@ -4,7 +4,9 @@ import io
 import logging
 import os
 import re
+import signal
 import sys
+import threading
 
 # As the shell passes "$FOLDER" or --rejects="$FILE" when the variable has no value. As a path it would mean `.`.
 _LOST_VALUE = re.compile(r"\s*|--[a-z-]+=\s*")
@@ -26,6 +28,7 @@ def _run() -> None:
     # They log what fails while an interrupted command closes connections. A command that keeps a log shows it.
     for library in ("psycopg", "sqlalchemy.pool"):
         logging.getLogger(library).addHandler(logging.NullHandler())
+    sys.unraisablehook = _unraisable
     from service.cli.commands import app
     from service.cli.failures import explain
     from service.errors import OperatorError
@@ -47,6 +50,15 @@ def _run() -> None:
         line, exit_code = explained
         print(f"orders: {line}", file=sys.stderr)
         sys.exit(exit_code)
+
+
+def _unraisable(found: "sys.UnraisableHookArgs") -> None:
+    """Send a Ctrl-C again that came in a callback, as of a module's lock: Python would print and forget it."""
+    if isinstance(found.exc_value, KeyboardInterrupt):
+        # From another thread: a signal sent here would interrupt this function.
+        threading.Timer(0.01, os.kill, (os.getpid(), signal.SIGINT)).start()
+    else:
+        sys.__unraisablehook__(found)
 
 
 def _is_of_ctrl_c(error: BaseException | None) -> bool:

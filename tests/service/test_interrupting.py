@@ -93,6 +93,27 @@ def test_ctrl_c_at_any_moment_shows_no_traceback(
     assert not {after: text for after, text in said.items() if "Traceback" in text and text != TOO_EARLY}
 
 
+def test_a_ctrl_c_in_a_callback_is_neither_printed_nor_lost() -> None:
+    program = (
+        "import contextlib, sys, time, weakref\n"
+        "from service.cli import main\n"
+        "sys.argv = ['orders', '--help']\n"
+        "with contextlib.suppress(SystemExit):\n"
+        "    main()\n"
+        "def interrupt(_):\n"
+        "    raise KeyboardInterrupt\n"
+        "things = [set()]\n"
+        "noted = weakref.ref(things[0], interrupt)\n"
+        "try:\n"
+        "    things.clear()\n"
+        f"    time.sleep({END_SECONDS_MAX})\n"
+        "except KeyboardInterrupt:\n"
+        "    print('interrupted')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert (done.stdout.splitlines()[-1], done.stderr) == ("interrupted", "")
+
+
 def test_ctrl_c_while_up_starts_shows_no_traceback(tmp_path: Path) -> None:
     environment = {"PATH": os.defpath, "PYTHONPATH": str(ROOT), "NO_AUTH": "1"}
     arguments = ["up", "--port", str(free_port()), "--data-dir", str(tmp_path / "data")]
