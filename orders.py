@@ -1,11 +1,8 @@
 """The command `orders`. A module of its own, so that it can say when another project's package hides one of ours."""
 
 import errno
-import os
-import signal
 import sys
 
-_INTERRUPTED = 130  # service.cli.failures.INTERRUPTED, which is not imported yet
 _NO_MEMORY = "orders: the memory that this process may take does not suffice: raise ulimit -v, or the container's limit"
 
 
@@ -27,15 +24,10 @@ def main() -> None:
     Ends with one line where another project has installed a package with a name of ours, or memory is too little.
     """
     try:
-        interrupted = signal.getsignal(signal.SIGINT)
-        if interrupted is signal.default_int_handler:
-            # An exception in the middle of an import may be printed and get lost.
-            signal.signal(signal.SIGINT, lambda *_: os._exit(_INTERRUPTED))
-        import service.cli.commands  # noqa: F401 -- all that takes long
-        from service.cli import main as run
+        from service.importing import imported
 
-        signal.signal(signal.SIGINT, interrupted)
-        run()
+        imported("service.cli.commands")  # all that takes long
+        imported("service.cli").main()
     except (MemoryError, OSError, ImportError, SystemError) as error:
         if _lacks_memory(error):
             sys.exit(_NO_MEMORY)

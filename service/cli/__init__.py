@@ -62,9 +62,13 @@ def _unraisable(found: "sys.UnraisableHookArgs") -> None:
 
 
 def _is_of_ctrl_c(error: BaseException | None) -> bool:
-    """Whether Python has put its own error in place of a KeyboardInterrupt, as in the middle of making a class."""
+    """Whether another error has taken the place of a KeyboardInterrupt.
+
+    Python puts its own there in the middle of making a class. Pydantic does while it builds a validator, and keeps
+    the interruption in the text alone.
+    """
     while error is not None:
-        if isinstance(error, KeyboardInterrupt):
+        if isinstance(error, KeyboardInterrupt) or "KeyboardInterrupt" in str(error):
             return True
         error = error.__cause__ or error.__context__
     return False
