@@ -13,17 +13,7 @@ _LOST_VALUE = re.compile(r"\s*|--[a-z-]+=\s*")
 
 
 def main() -> None:
-    """Run the command line; `orders.py` is its entry point.
-
-    A Ctrl-C that no command handles, as while modules are imported, ends it silently.
-    """
-    try:
-        _run()
-    except KeyboardInterrupt:
-        sys.exit(130)  # failures.INTERRUPTED, which may not be imported yet
-
-
-def _run() -> None:
+    """Run the command line; `orders.py` is its entry point, which ends a Ctrl-C that no command handles silently."""
     _prepare_output()
     # They log what fails while an interrupted command closes connections. A command that keeps a log shows it.
     for library in ("psycopg", "sqlalchemy.pool"):

@@ -8,7 +8,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
-from service.importing import imported
+from orders import imported
 from service.version import VERSION
 
 # The subcommands: each with the function below service/cli that runs it, and an example for its help.
