@@ -23,6 +23,8 @@ WHERE %(after)s::text IS NULL OR (created_at, id) > (SELECT created_at, id FROM 
 ORDER BY created_at, id LIMIT %(limit)s
 """
 )
+_LATEST = _KEYS + b"ORDER BY created_at DESC, id DESC LIMIT %s"
+_OF_DIGEST = _KEYS + b"WHERE sha256 = %s"
 _LOCKED = _KEYS + b"WHERE id = %s FOR UPDATE"
 
 # A trigger raises the version at each change but that of last_used_hour. xmin and tableoid differ if an operator wrote
@@ -109,10 +111,15 @@ async def locked(connection: AsyncConnection, id_: str) -> StoredKey | None:
     return await cursor.fetchone()
 
 
-def listed(connection: Connection) -> list[StoredKey]:
-    """All keys, oldest first. Raises psycopg.Error."""
+def latest(connection: Connection, limit: int) -> list[StoredKey]:
+    """The newest keys, oldest first. Raises psycopg.Error."""
     cursor = connection.cursor(row_factory=class_row(StoredKey))
-    return cursor.execute(_ALL).fetchall()
+    return cursor.execute(_LATEST, (limit,)).fetchall()[::-1]
+
+
+def of_digest(connection: Connection, digest: bytes) -> StoredKey | None:
+    """The key with this digest. Raises psycopg.Error."""
+    return connection.cursor(row_factory=class_row(StoredKey)).execute(_OF_DIGEST, (digest,)).fetchone()
 
 
 def has_any(connection: Connection) -> bool:

@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 from psycopg import Connection
 
+from database.position_group import NEWEST_HEAD
+
 _BUCKETS = b"""
 SELECT date_bin(%(step)s::interval, minute, %(since)s), type, sum(events)::bigint
 FROM activity.events_per_minute
@@ -23,7 +25,10 @@ FROM unnest(%(types)s::text[]) AS wanted (type) CROSS JOIN LATERAL (
 GROUP BY found.minute ORDER BY found.minute {order} LIMIT %(limit)s
 """
 
-ENDS = b"SELECT head.position, checkpoint.position FROM log.head AS head, activity.checkpoint AS checkpoint"
+ENDS = f"""
+SELECT head.position, checkpoint.position
+FROM {NEWEST_HEAD}, (SELECT * FROM activity.checkpoint ORDER BY position_group DESC LIMIT 1) AS checkpoint
+""".encode()  # noqa: S608 - put together from constants
 
 
 class Bucket(NamedTuple):

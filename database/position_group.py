@@ -8,6 +8,8 @@ newest version. An update that stays within a group does not touch the index (HO
 from sqlalchemy import BigInteger, Column, Computed
 
 GROUP_POSITIONS = 1_000
+# log.head as a table to select from. A condition on `position_group` would read all versions of its group, not one.
+NEWEST_HEAD = "(SELECT * FROM log.head ORDER BY position_group DESC LIMIT 1) AS head"
 
 
 def position_group() -> Column[int]:

@@ -9,6 +9,7 @@ last change of name, price or listing in `product_details_idx`, which has only t
 event by walking the stream backwards, where it is nearly always the first.
 """
 
+from database.position_group import NEWEST_HEAD
 from eventlog import pages
 from eventlog.events import ProductChanged, ProductDiscontinued, ProductRepriced
 from eventlog.tables import PRODUCT_DETAILS
@@ -63,7 +64,7 @@ def _moment(at: str, settled: str, future: str, events: str) -> bytes:
     return f"""
 WITH RECURSIVE last AS (SELECT coalesce(max(version), 0) AS version FROM log.events WHERE stream = %(stream)s), {at}
 SELECT head.position, last.version, at.version, {settled}, {future}, {_EVENT}
-FROM log.head AS head CROSS JOIN last CROSS JOIN at LEFT JOIN LATERAL (
+FROM {NEWEST_HEAD} CROSS JOIN last CROSS JOIN at LEFT JOIN LATERAL (
     {events}
 ) AS event ON true
 ORDER BY event.version
@@ -104,9 +105,9 @@ ORDER BY version
 """.encode()  # noqa: S608 - put together from constants
 
 # The last position that was recorded by a time; 0: none. Parameter: as_of.
-POSITION = b"""
+POSITION = f"""
 WITH RECURSIVE search (low, high) AS (
-    SELECT 0::bigint, position FROM log.head
+    SELECT 0::bigint, position FROM {NEWEST_HEAD}
     UNION ALL
     SELECT CASE WHEN event.recorded_at <= %(as_of)s THEN event.position ELSE low END,
         CASE WHEN event.recorded_at <= %(as_of)s THEN high ELSE event.position - 1 END
@@ -116,4 +117,4 @@ WITH RECURSIVE search (low, high) AS (
     WHERE low < high
 )
 SELECT low FROM search WHERE low = high
-"""
+""".encode()  # noqa: S608 - put together from constants

@@ -1,5 +1,7 @@
 """The log as callers see it: pages of events as JSON, built by PostgreSQL; and how far the log has come."""
 
+from database.position_group import NEWEST_HEAD
+
 # A page ends early once its data has this many bytes: so large events do not make large pages. It always has at least
 # one event. PostgreSQL adds up the sizes before it makes JSON of the events. It must decompress an event to know its
 # size as text, but not to know its stored size. So the inner query first ends the page by the stored sizes.
@@ -17,7 +19,7 @@ STORED_BEFORE = f"coalesce(sum(pg_column_size(data)) {_BEFORE} AS stored_before"
 
 _PAGE = f"""
 SELECT head.position, coalesce(page.events, '[]'), coalesce(page.last, %(after)s::bigint), {{end}}
-FROM log.head AS head, LATERAL (
+FROM {NEWEST_HEAD}, LATERAL (
     SELECT json_agg({_EVENT} ORDER BY {{order}}) AS events, max({{order}}) AS last
     FROM (
         SELECT *, {SIZE_BEFORE}
@@ -49,7 +51,7 @@ AT_POSITIONS = f"""
 SELECT coalesce(json_agg({_EVENT} ORDER BY position), '[]') FROM log.events WHERE position = ANY(%(positions)s)
 """.encode()  # noqa: S608 - put together from constants
 
-HEAD = b"SELECT position FROM log.head"
+HEAD = f"SELECT position FROM {NEWEST_HEAD}".encode()  # noqa: S608 - a constant
 
 # The user of an order's stream: its first event names him. For a stream that does not exist PostgreSQL reads the first
 # event of the stream `instead`, which names no user: so its answer comes no sooner than that for another's order.
@@ -59,10 +61,10 @@ BUYER = f"({_FIRST.format('stream')}) UNION ALL ({_FIRST.format('instead')}) LIM
 # Operators' acts, newest first: the ids in the names of the streams are UUIDv7, so they sort by time. One row: the
 # head's position, the acts as a JSON array, the id of the oldest of them, and whether there are older ones. Parameters:
 # before, an id or "~" for the newest; limit.
-ACTS_PAGE = b"""
+ACTS_PAGE = f"""
 SELECT head.position, coalesce(page.acts, '[]'), page.oldest,
     EXISTS (SELECT FROM log.events WHERE stream > 'operator-' AND stream < 'operator-' || page.oldest COLLATE "C")
-FROM log.head AS head, LATERAL (
+FROM {NEWEST_HEAD}, LATERAL (
     SELECT json_agg(act ORDER BY id DESC) AS acts, min(id) AS oldest
     FROM (
         SELECT substr(stream, length('operator-') + 1) AS id, json_build_object(
@@ -75,4 +77,4 @@ FROM log.head AS head, LATERAL (
         ORDER BY stream DESC LIMIT %(limit)s::bigint
     ) AS newest
 ) AS page
-"""
+""".encode()  # noqa: S608 - put together from constants

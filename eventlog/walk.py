@@ -52,7 +52,7 @@ def exists(connection: Connection, stream: str) -> bool:
 def end(connection: Connection, stream: str | None) -> int:
     """The last position of the log, or the last version of a stream that exists."""
     if stream is None:
-        row = connection.execute("SELECT position FROM log.head").fetchone()
+        row = connection.execute(pages.HEAD).fetchone()
     else:
         row = connection.execute("SELECT max(version) FROM log.events WHERE stream = %s", (stream,)).fetchone()
     assert row is not None, "the migration made the row of log.head"

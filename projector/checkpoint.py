@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from psycopg import Connection, sql
 
-from database.position_group import GROUP_POSITIONS
+from database.position_group import NEWEST_HEAD
 from eventlog import skips
 from projector.projection import Projection
 
@@ -15,24 +15,24 @@ WORKER = f"{socket.gethostname()}:{os.getpid()}"
 # `position_group` finds the newest version of the row beside older ones (see database/position_group.py).
 _LOOK = (
     "SELECT checkpoint.position, head.position, checkpoint.version, checkpoint.parked, checkpoint.parked_changes, "
-    "{last_skip} FROM {checkpoint} AS checkpoint, log.head AS head "
-    "WHERE checkpoint.position_group = (SELECT max(position_group) FROM {checkpoint}) "
-    "AND head.position_group = (SELECT max(position_group) FROM log.head)"
+    "{last_skip} FROM (SELECT * FROM {checkpoint} ORDER BY position_group DESC LIMIT 1) AS checkpoint, {head}"
 )
 _LOCK = (
-    "SELECT FROM {checkpoint} WHERE position_group = %(position)s::bigint / {group} "
+    "SELECT FROM {checkpoint} WHERE ctid = ({newest}) "
     "AND position = %(position)s AND parked_changes = %(parked_changes)s FOR UPDATE SKIP LOCKED"
 )
 _MOVE = (
     "UPDATE {checkpoint} SET position = %s, updated_at = clock_timestamp(), seen_at = clock_timestamp(), worker = %s, "
     "error = NULL, parked = %s, parked_changes = parked_changes + %s "
-    "WHERE position = %s AND position_group = %s::bigint / {group}"
+    "WHERE ctid = ({newest}) AND position = %s"
 )
 _BEAT = (
     "UPDATE {checkpoint} SET seen_at = clock_timestamp(), worker = %s, error = CASE WHEN position < %s THEN error END "
-    "WHERE ctid = (SELECT ctid FROM {checkpoint} ORDER BY position_group DESC LIMIT 1 FOR UPDATE SKIP LOCKED)"
+    "WHERE ctid = ({newest} FOR UPDATE SKIP LOCKED)"
 )
-_FAIL = "UPDATE {checkpoint} SET error = %s, seen_at = clock_timestamp(), worker = %s"
+_FAIL = (
+    "UPDATE {checkpoint} SET error = %s, seen_at = clock_timestamp(), worker = %s WHERE ctid = ({newest} FOR UPDATE)"
+)
 
 
 class AheadOfLog(Exception):
@@ -67,10 +67,12 @@ class Checkpoint:
 
     def __init__(self, projection: Projection, schema: str) -> None:
         self._projection = projection
+        checkpoint = sql.Identifier(schema, "checkpoint")
         names = {
-            "checkpoint": sql.Identifier(schema, "checkpoint"),
+            "checkpoint": checkpoint,
+            "newest": sql.SQL("SELECT ctid FROM {} ORDER BY position_group DESC LIMIT 1").format(checkpoint),
             "last_skip": sql.SQL(skips.LAST_POSITION),
-            "group": sql.Literal(GROUP_POSITIONS),
+            "head": sql.SQL(NEWEST_HEAD),
         }
         self._look, self._lock, self._move, self._beat, self._fail = (
             sql.SQL(statement).format(**names) for statement in (_LOOK, _LOCK, _MOVE, _BEAT, _FAIL)
@@ -94,7 +96,7 @@ class Checkpoint:
 
         `parked` is how many streams are parked now, `has_changed` whether the table of parked streams was changed.
         """
-        values = (position, WORKER, parked, int(has_changed), seen.position, seen.position)
+        values = (position, WORKER, parked, int(has_changed), seen.position)
         if connection.execute(self._move, values).rowcount != 1:
             raise Fenced(f"the checkpoint is no longer at {seen.position}")
 

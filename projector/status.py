@@ -8,6 +8,7 @@ from uuid import UUID
 import psycopg
 from psycopg import Connection, sql
 
+from database.position_group import NEWEST_HEAD
 from projector.projection import Projection
 from projector.shadow import LOCK_CLASS, built_beside
 
@@ -29,13 +30,13 @@ SELECT {name} AS name, checkpoint.version, checkpoint.position, head.position AS
             AND objid = hashtext({name})::bigint & 4294967295 AND granted
             AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
     ) AS building, held.since AS parked_since
-FROM {checkpoint} AS checkpoint, log.head AS head,
+FROM (SELECT * FROM {checkpoint} ORDER BY position_group DESC LIMIT 1) AS checkpoint, {head},
     (SELECT count(*) AS streams, min(parked_at) AS since FROM {parked} WHERE NOT skipped) AS held
 """
 
 _BUILT = "SELECT position, built_at, clock_timestamp() FROM {}"
 
-LOG = b"SELECT log_uuid, position, recorded_at FROM log.head"
+LOG = f"SELECT log_uuid, position, recorded_at FROM {NEWEST_HEAD}".encode()  # noqa: S608 - a constant
 
 
 # Said in place of a database's own text, which may name hosts, roles and values.
@@ -206,6 +207,7 @@ def standing_statement(projection: Projection) -> bytes:
         .format(
             name=sql.Literal(name),
             checkpoint=sql.Identifier(name, "checkpoint"),
+            head=sql.SQL(NEWEST_HEAD),
             parked=sql.Identifier(name, "parked"),
             beside=sql.Literal(f"{built_beside(projection)}.checkpoint"),
             lock_class=sql.Literal(LOCK_CLASS),

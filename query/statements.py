@@ -3,7 +3,7 @@
 import hashlib
 import re
 
-from sqlalchemy import ColumnElement, FromClause, MetaData, Select, func, literal_column, select, true
+from sqlalchemy import ColumnElement, FromClause, MetaData, Select, literal_column, true
 from sqlalchemy.dialects.postgresql import psycopg
 
 from query.database import Statement
@@ -39,8 +39,8 @@ def is_current(projection: MetaData) -> ColumnElement[bool]:
     `position_group` finds the newest version of the row, whatever older ones an open snapshot keeps.
     """
     checkpoint = checkpoint_of(projection)
-    newest = select(func.max(checkpoint.alias("newest").c.position_group)).scalar_subquery()
-    return (checkpoint.c.position_group == newest) & (
+    newest = f"(SELECT ctid FROM {checkpoint.fullname} ORDER BY position_group DESC LIMIT 1)"  # noqa: S608 - its name
+    return (literal_column("checkpoint.ctid") == literal_column(newest)) & (
         checkpoint.c.version == literal_column(str(version_of(projection)))
     )
 

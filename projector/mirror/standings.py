@@ -12,6 +12,7 @@ from typing import Any
 import psycopg
 from psycopg import Connection
 
+from database.position_group import NEWEST_HEAD
 from projector.checkpoint import WORKER
 from projector.projection import Projection, named
 from projector.status import STOPPED_AFTER, Building, Standing
@@ -55,15 +56,15 @@ WHERE target = %(target)s AND projection = ANY(%(projections)s)
 LISTED_MAX = 200
 
 # The mirror's name and the rebuild, and then the columns of a Standing. A rebuild that no process works on is left out.
-LISTED = b"""
+LISTED = f"""
 SELECT mirror.target, mirror.ended_at, mirror.rebuilt_to, mirror.rebuild_began_at,
     mirror.projection, mirror.version, mirror.position, head.position,
     (SELECT recorded_at FROM log.events AS event WHERE event.position = mirror.position + 1),
     mirror.updated_at, mirror.seen_at, mirror.worker, mirror.error, mirror.parked, NULL::integer, clock_timestamp(),
-    mirror.rebuilt_to IS NOT NULL AND mirror.seen_at > clock_timestamp() - interval '%SECONDS s'
-FROM (SELECT * FROM mirrors.standings ORDER BY seen_at DESC LIMIT %MOST) AS mirror, log.head AS head
+    mirror.rebuilt_to IS NOT NULL AND mirror.seen_at > clock_timestamp() - interval '{STOPPED_AFTER.seconds} s'
+FROM (SELECT * FROM mirrors.standings ORDER BY seen_at DESC LIMIT {LISTED_MAX}) AS mirror, {NEWEST_HEAD}
 ORDER BY mirror.target, mirror.projection
-""".replace(b"%SECONDS", b"%d" % STOPPED_AFTER.total_seconds()).replace(b"%MOST", b"%d" % LISTED_MAX)
+""".encode()  # noqa: S608 - put together from constants
 
 _FORGET = b"""
 DELETE FROM mirrors.standings WHERE target = ANY(%(targets)s) AND projection = ANY(%(projections)s)

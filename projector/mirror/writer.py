@@ -17,6 +17,7 @@ from sqlalchemy import delete, insert, select, update
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DBAPIError
 
+from database.position_group import NEWEST_HEAD
 from eventlog import skips
 from projector.checkpoint import Fenced, OtherVersion, Seen
 from projector.mirror.layout import Build, Layout
@@ -30,7 +31,7 @@ from projector.rows import NewRows, Rows
 _EVENT = "SELECT stream || ' ' || version || ' ' || recorded_at FROM log.events WHERE position = %(position)s"
 _LOG = (
     f"SELECT head.log_uuid::text, head.position, ({_EVENT}), {skips.LAST_POSITION} "  # noqa: S608 - parts of ours
-    "FROM log.head AS head"
+    f"FROM {NEWEST_HEAD}"
 )
 _LOG_UUID = "SELECT log_uuid::text FROM log.head"
 

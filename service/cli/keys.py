@@ -59,9 +59,17 @@ def create(
 
 
 @app.command("list", epilog="Example: orders keys list --json")
-def list_(as_json: AsJson = False, data_dir: DataDir = None) -> None:
+def list_(
+    limit: Annotated[int, typer.Option(help="How many of the newest keys", min=1, max=10_000)] = 1_000,
+    as_json: AsJson = False,
+    data_dir: DataDir = None,
+) -> None:
     """List the API keys: never the keys themselves, which are not kept."""
-    found = _listed(data_dir)
+    with connect.asking(connect.database_url(data_dir), "orders keys") as connection:
+        found = store.latest(connection, limit + 1)
+    if len(found) > limit:
+        print("there are older keys: --limit shows more, GET /keys shows all", file=sys.stderr)
+        found = found[1:]
     if as_json:
         output.json({"data": [it.shown() for it in found]})
         return
@@ -112,7 +120,8 @@ def link(data_dir: DataDir = None) -> None:
 def whoami(as_json: AsJson = False, data_dir: DataDir = None) -> None:
     """Say whose key this is: that of ORDERS_API_KEY or ORDERS_API_KEY_FILE, or of the file that `orders up` made."""
     digest = texts.digest(_own_key(data_dir))
-    found = next((it for it in _listed(data_dir) if it.sha256 == digest), None)
+    with connect.asking(connect.database_url(data_dir), "orders keys") as connection:
+        found = store.of_digest(connection, digest)
     if found is None:
         raise OperatorError("the database does not know this key: `orders keys create` makes another")
     if as_json:
@@ -132,11 +141,6 @@ def _own_key(data_dir: Path | None) -> str:
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
         raise OperatorError(f"cannot read {path}: {reason}; set {API_KEY_VARIABLE}") from None
-
-
-def _listed(data_dir: Path | None) -> list[StoredKey]:
-    with connect.asking(connect.database_url(data_dir), "orders keys") as connection:
-        return store.listed(connection)
 
 
 def _done(change: Coroutine[Any, Any, Result]) -> Result:

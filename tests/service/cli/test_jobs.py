@@ -1,4 +1,4 @@
-"""`orders jobs` and `orders keys link`: what they print."""
+"""`orders jobs`, `orders keys list` and `orders keys link`: what they print."""
 
 import json
 import re
@@ -42,6 +42,21 @@ def test_waiting_for_a_job_that_found_differences_ends_with_1(run: Run, database
 def test_a_job_that_does_not_exist_is_one_line(run: Run) -> None:
     assert "'sweep' is not one of 'replay', 'verify', 'retry'" in one_line(run("jobs", "start", "sweep", "shop"), 2)
     assert "Input should be a valid UUID" in one_line(run("jobs", "wait", "x"), 2)
+
+
+def test_the_list_of_keys_ends_with_the_newest_and_says_that_there_are_older_ones(run: Run, database_url: str) -> None:
+    with psycopg.connect(database_url) as connection:
+        connection.execute(
+            "INSERT INTO access.api_keys (id, account, name, sha256, role, scopes, created_by, created_at) "
+            "SELECT n, n, 'visit', sha256(n::text::bytea), 'operator', '{}', 'a link', now() + n * interval '1 second' "
+            "FROM generate_series(1, 1500) AS n"
+        )
+    shown = json.loads(run("keys", "list", "--json", "--limit", "1500").stdout)["data"]
+    assert [it["id"] for it in shown] == [str(number) for number in range(1, 1_501)]
+    done = run("keys", "list")
+    assert done.stderr == "there are older keys: --limit shows more, GET /keys shows all\n"
+    assert [row.split()[0] for row in done.stdout.splitlines()[1:]] == [str(number) for number in range(501, 1_501)]
+    assert run("keys", "list", "--limit", "1500").stderr == ""
 
 
 def test_a_link_leads_to_the_console_of_the_orders_up_that_runs(run: Run, database_url: str, tmp_path: Path) -> None:
