@@ -37,7 +37,6 @@ def fault(parser: httptools.HttpRequestParser, headers: _Headers) -> str | None:
     if hosts and not _HOST.fullmatch(hosts[0]):
         return "The Host header is no host."
     encodings = [value.strip().lower() for name, value in headers if name == b"transfer-encoding"]
-    if encodings:
-        if encodings != [b"chunked"] or version == "1.0":
-            return "The only Transfer-Encoding that the service reads is chunked, in HTTP/1.1."
+    if encodings and (encodings != [b"chunked"] or version == "1.0"):
+        return "The only Transfer-Encoding that the service reads is chunked, in HTTP/1.1."
     return None

@@ -154,10 +154,14 @@ def test_an_endless_request_is_closed_however_fast_it_comes(stack: Stack) -> Non
     head = b"POST /users HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
     with socket.create_connection(("127.0.0.1", urlsplit(stack.urls[0]).port), timeout=10) as client:
         client.sendall(head + b"1\r\n{\r\n1;x=")
-        deadline = time.monotonic() + CLOSED_WITHIN_SECONDS
         with pytest.raises(ConnectionError):
-            while time.monotonic() < deadline:
-                client.sendall(b"x" * BODY_BYTES_MAX)
+            send_for(CLOSED_WITHIN_SECONDS, client, b"x" * BODY_BYTES_MAX)
+
+
+def send_for(seconds: float, client: socket.socket, data: bytes) -> None:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        client.sendall(data)
 
 
 def test_a_client_that_does_not_read_holds_no_memory(stack: Stack, is_long: bool) -> None:
