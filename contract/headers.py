@@ -43,9 +43,7 @@ def if_match(request: Request) -> int | None:
 
 def none_match(request: Request, tag: str) -> bool:
     """Whether If-None-Match has the entity tag (or `*`): the answer is 304. Weak comparison, RFC 9110 13.1.2."""
-    header = request.headers.get("if-none-match")
-    if header is None:
-        return False
+    header = ",".join(request.headers.getlist("if-none-match"))
     return header.strip() == "*" or tag in _QUOTED.findall(header)
 
 
@@ -73,7 +71,7 @@ def request_id(headers: Iterable[tuple[bytes, bytes]]) -> bytes | None:
 
 def sync_token(request: Request) -> int | None:
     """The log position that Sync-Token names, or None. Raises Problem `invalid-header`."""
-    token = request.headers.get("sync-token")
+    token = _single(request, "Sync-Token")
     if token is None:
         return None
     if not (token.isascii() and token.isdigit() and len(token) < 19):

@@ -61,7 +61,7 @@ class StrictRequest(Request):
                 )
 
     def _check_media_type(self) -> None:
-        kind = self.headers.get("content-type", "")
+        kind = ", ".join(self.headers.getlist("content-type"))
         if kind.partition(";")[0].strip().lower() != "application/json":
             raise Problem("unsupported-media-type", f"The Content-Type is {kind or 'missing'}, not application/json.")
 

@@ -9,10 +9,12 @@ from psycopg import AsyncConnection, Connection
 
 # For each stream: its snapshot, if one of the right shape is there, and the first events behind it. One look-up in an
 # index each, of bounded cost however long the stream is. LATERAL with LIMIT or ORDER BY leaves the planner no other
-# way, whatever it believes of tables that it has no statistics of yet.
+# way, whatever it believes of tables that it has no statistics of yet. A state, which may be large, is in the stream's
+# first row alone.
 _HISTORIES = b"""
-SELECT wanted.stream, snapshot.version, snapshot.state::text, event.version, event.type, event.schema_version,
-       event.occurred_at, event.data::text
+SELECT wanted.stream, snapshot.version,
+       CASE WHEN coalesce(event.version, snapshot.version + 1) = snapshot.version + 1 THEN snapshot.state::text END,
+       event.version, event.type, event.schema_version, event.occurred_at, event.data::text
 FROM unnest(%b::text[], %b::int8[]) AS wanted (stream, shape)
 LEFT JOIN LATERAL (
     SELECT version, state FROM log.snapshots

@@ -42,7 +42,7 @@ async def look(connection: AsyncConnection, path: Path) -> Settled:
         digest.update(b"%d:%b\n" % (line.number, line.content))
         try:
             documents.add(str(decode(line.content).order))
-        except (msgspec.MsgspecError, UnicodeDecodeError):
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             continue  # a user, a product, or something that will be refused
     claims = [claim(it) for it in documents if "\0" not in it for claim in _CLAIMS]
     return Settled(digest.hexdigest(), await origins.last_line(connection, digest.hexdigest(), claims))

@@ -26,6 +26,9 @@ CLOSING_CLIENT_SECONDS_MAX = 2
 # After SIGTERM a request that has no answer by then is rejected. The writer has answered all commands earlier.
 CLOSING_ANSWER_SECONDS_MAX = 7
 
+# A request that has more bytes never ends: it is closed when its time is over, also if this process was busy.
+READ_BYTES_MAX = 8 * 1024 * 1024
+
 _DISCARDED: Any = deque(maxlen=0)  # keeps nothing of what is appended
 
 
@@ -47,6 +50,7 @@ class Connection(HttpToolsProtocol):
         self._shared: Connections = self.app_state["connections"]
         self._client_since = self.loop.time()  # since when we wait for the client, and not for our own answer
         self._head_bytes = 0
+        self._read_bytes = 0  # of the request that is arriving
         # The end of a request, or of its head or trailers, has not arrived.
         self._is_arriving = self._is_in_head = False
         self._reading = Reading()
@@ -60,6 +64,7 @@ class Connection(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         self._head_bytes += len(data)
+        self._read_bytes += len(data)
         self._unset_keepalive_if_required()
         self._feed(data)
         if not self._is_in_head:
@@ -93,6 +98,7 @@ class Connection(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self._is_arriving = self._is_in_head = True
+        self._read_bytes = 0
         self._client_since = self.loop.time()
 
     def on_headers_complete(self) -> None:
@@ -132,6 +138,11 @@ class Connection(HttpToolsProtocol):
             return
         super().on_message_complete()
         self._is_arriving = self._is_in_head = False
+        if not self.parser.should_keep_alive():
+            # Nothing more is read, also when only a trailer says "Connection: close": so let the client connect anew.
+            self.cycle.keep_alive = False
+            if self.cycle.response_complete:
+                self.transport.close()
 
     # Rejections before the application is called.
 
@@ -206,7 +217,7 @@ class Connection(HttpToolsProtocol):
             if closing is not None and now - closing > CLOSING_ANSWER_SECONDS_MAX and self._is_at_work:
                 self._reject_and_close(Problem("unavailable", "The service is shutting down."))
         elif now - self._client_since > self._client_seconds_max:
-            if self._has_unread_bytes:
+            if self._has_unread_bytes and self._read_bytes < READ_BYTES_MAX:
                 return  # this process was too busy to read what the client has sent
             if self._is_in_head or (self._last and not self._last.response_complete):
                 detail = f"It took more than {REQUEST_SECONDS_MAX} seconds to arrive."

@@ -1,7 +1,11 @@
 """Where a request begins and ends, where httptools alone does not decide it as RFC 9112 does."""
 
+import re
+
 import httptools
 
+# What RFC 3986 allows in a host, with a port. Nothing of it ends a host, so all who read it find the same one.
+_HOST = re.compile(rb"[A-Za-z0-9._~!$&'()*+,;=%:\[\]-]*")
 _Headers = list[tuple[bytes, bytes]]
 
 
@@ -27,11 +31,12 @@ def fault(parser: httptools.HttpRequestParser, headers: _Headers) -> str | None:
     version = parser.get_http_version()
     if version not in {"1.0", "1.1"}:
         return "The service speaks HTTP/1.1."
-    names = [name for name, _ in headers]
-    if names.count(b"host") != 1 and version == "1.1":  # HTTP/1.0 demands nothing
+    hosts = [value for name, value in headers if name == b"host"]
+    if len(hosts) != 1 and (hosts or version == "1.1"):  # HTTP/1.0 demands none
         return "The request must have exactly one Host header."
-    if b"transfer-encoding" in names:
-        encodings = [value.strip().lower() for name, value in headers if name == b"transfer-encoding"]
-        if encodings != [b"chunked"] or version == "1.0":
-            return "The only Transfer-Encoding that the service reads is chunked, in HTTP/1.1."
+    if hosts and not _HOST.fullmatch(hosts[0]):
+        return "The Host header is no host."
+    encodings = [value.strip().lower() for name, value in headers if name == b"transfer-encoding"]
+    if encodings and (encodings != [b"chunked"] or version == "1.0"):
+        return "The only Transfer-Encoding that the service reads is chunked, in HTTP/1.1."
     return None

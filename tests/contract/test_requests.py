@@ -282,3 +282,13 @@ def test_if_match_is_one_quoted_version(shop: Shop, version: str) -> None:
 def test_a_header_that_comes_twice_says_two_things(shop: Shop, name: str) -> None:
     answer = shop.post(STOCK_PATH, json={"delta": 1, "reason": "found"}, headers=[(name, '"1"'), (name, '"2"')])
     assert problem(answer) == (400, "invalid-header")
+
+
+def test_a_body_has_one_content_type(shop: Shop) -> None:
+    kinds = [("Content-Type", "application/json"), ("Content-Type", "text/plain")]
+    assert problem(shop.post("/users", content=b"{}", headers=kinds)) == (415, "unsupported-media-type")
+
+
+def test_a_read_waits_for_one_sync_token(shop: Shop) -> None:
+    tokens = [("Sync-Token", "1"), ("Sync-Token", "2")]
+    assert problem(shop.get("/users", headers=tokens)) == (400, "invalid-header")

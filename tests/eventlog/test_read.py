@@ -1,4 +1,5 @@
 import asyncio
+import tracemalloc
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import TypeVar
@@ -15,6 +16,7 @@ from eventlog.walk import PAGE_EVENTS, exists, walk
 from tests.builders import LONG_AGO, append_events, new_event
 
 T = TypeVar("T")
+STATE_BYTES = 5_000_000
 
 ADA = "user-00000000-0000-7000-8000-00000000000a"
 BOB = "user-00000000-0000-7000-8000-00000000000b"
@@ -114,6 +116,25 @@ def test_a_history_begins_at_its_snapshot(database_url: str) -> None:
     }
     # Of another shape it is as if it were not there.
     assert [len(it.events) for it in histories(database_url, {ADA: 6, BOB: 8}).values()] == [2, 2]
+
+
+def test_the_state_of_a_snapshot_is_read_once_however_many_events_follow(database_url: str) -> None:
+    state = b'"%b"' % (b"x" * STATE_BYTES)
+    append_events(database_url, [new_event(ADA, version, UserChanged(name="Ada")) for version in range(1, 10)])
+
+    async def keep(connection: AsyncConnection) -> None:
+        await append.take_head(connection)
+        await append.append(connection, Batch(snapshots={ADA: Snapshot(1, 7, state)}))
+
+    with_connection(database_url, keep)
+    tracemalloc.start()
+    try:
+        (history,) = histories(database_url, {ADA: 7}).values()
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert (history.state, len(history.events)) == (state.decode(), 8)
+    assert peak < 4 * STATE_BYTES
 
 
 def test_json_is_stored_as_it_was_written(database_url: str, connection: Connection) -> None:

@@ -22,6 +22,13 @@ async def test_a_client_with_the_current_representation_gets_304(api: httpx.Asyn
     assert answer.headers["sync-token"] == "5"
 
 
+async def test_tags_may_come_in_several_lines(api: httpx.AsyncClient, rows: Rows) -> None:
+    user = rows.user(version=3)
+    tag = (await api.get(f"/users/{user}")).headers["etag"]
+    lines = [("If-None-Match", '"1"'), ("If-None-Match", tag)]
+    assert (await api.get(f"/users/{user}", headers=lines)).status_code == 304
+
+
 @pytest.mark.parametrize("tags", ['"2"', '"3"', '"33"', "3", '"x"', "", '"{}x"', '"{}', '"{}-gzip"'])
 async def test_a_client_with_another_representation_gets_the_resource(
     api: httpx.AsyncClient, rows: Rows, tags: str

@@ -8,7 +8,7 @@ from contextlib import closing
 import pytest
 
 from eventlog.ids import new_id
-from service.http.connections import HEAD_BYTES_MAX
+from service.http.connections import HEAD_BYTES_MAX, HEADERS_MAX
 from tests.builders import wait_until
 from tests.served import Shop, served
 from tests.system.slow import SlowClient
@@ -95,6 +95,10 @@ def test_a_request_hidden_in_a_body_is_not_executed(module_database_url: str, up
     [
         b"GET /users HTTP/1.1\r\n\r\n",
         b"GET /users HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n",
+        b"GET /users HTTP/1.0\r\nHost: x\r\nHost: y\r\n\r\n",
+        b"GET /users HTTP/1.1\r\nHost: x y\r\n\r\n",
+        b"GET /users HTTP/1.1\r\nHost: x/y\r\n\r\n",
+        b"GET /users HTTP/1.1\r\nHost: y@x\r\n\r\n",
         b"CONNECT x:80 HTTP/1.1\r\nHost: x:80\r\n\r\n",
         b"GET /users HTTP/2.0\r\nHost: x\r\n\r\n",
         b"GET /users HTTP/0.9\r\nHost: x\r\n\r\n",
@@ -120,6 +124,18 @@ def test_a_trailer_is_no_header(module_database_url: str, trailer: bytes) -> Non
         for number in range(2):
             email = f"{trailer[:7].decode()}-{number}@example.org"
             assert answer(shop, with_trailer(trailer, name="Ada", email=email)).startswith(b"HTTP/1.1 201 ")
+
+
+@pytest.mark.parametrize("head", [b"", b"X: y\r\n" * HEADERS_MAX], ids=["accepted", "rejected"])
+def test_a_trailer_that_ends_the_connection_leaves_no_request_without_an_answer(
+    module_database_url: str, head: bytes
+) -> None:
+    """The parser reads nothing behind it, so the client must see that the connection is closed."""
+    with served(module_database_url) as shop, closing(SlowClient(str(shop.http.base_url))) as client:
+        raw = with_trailer(b"Connection: close", name="Ada", email=f"closing-{len(head)}@example.org")
+        client.send(raw.replace(b"Host: x\r\n", b"Host: x\r\n" + head))
+        client.send(b"GET /users HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert client.answer(5).startswith(b"HTTP/1.1 431 " if head else b"HTTP/1.1 201 ")
 
 
 def test_trailers_are_limited_like_a_head(module_database_url: str) -> None:

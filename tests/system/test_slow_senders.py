@@ -149,6 +149,21 @@ def test_an_endless_body_is_rejected_and_not_kept(stack: Stack) -> None:
     assert peak < GROWTH_BYTES_MAX
 
 
+def test_an_endless_request_is_closed_however_fast_it_comes(stack: Stack) -> None:
+    """There is always more of it to read, which must not look as if the process were too busy to read it."""
+    head = b"POST /users HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", urlsplit(stack.urls[0]).port), timeout=10) as client:
+        client.sendall(head + b"1\r\n{\r\n1;x=")
+        with pytest.raises(ConnectionError):
+            send_for(CLOSED_WITHIN_SECONDS, client, b"x" * BODY_BYTES_MAX)
+
+
+def send_for(seconds: float, client: socket.socket, data: bytes) -> None:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        client.sendall(data)
+
+
 def test_a_client_that_does_not_read_holds_no_memory(stack: Stack, is_long: bool) -> None:
     """Pipelined requests whose answers are not read: the service does no more than fits into the kernel's buffers."""
     pid = stack.apis[0].pid

@@ -82,6 +82,11 @@ def test_it_stays_refused_too_when_the_later_row_is_about_an_order_of_another_fi
     assert shop.codes == [(1, "refused-before")]
 
 
+def test_a_row_that_is_nested_too_deeply_is_refused_and_no_other(shop):
+    assert shop.load(shop.file("shop.jsonl", USER, '{"sku": ' + "[" * 100_000, TEA)).accepted == 2
+    assert shop.codes == [(2, "malformed-json")]
+
+
 def test_a_row_that_was_refused_is_taken_once_it_is_corrected(shop):
     rows = [USER, TEA, order("1", 1), order("2", 1)]
     shop.load(shop.file("shop.jsonl", *rows[:2], "{broken", rows[3]))
