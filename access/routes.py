@@ -116,9 +116,12 @@ class CreateKeyBody(BaseModel):
 
     name: str = Field(min_length=1, max_length=issuing.NAME_LENGTH_MAX)
     role: Role
-    scopes: list[Scope] = Field(default_factory=list, max_length=50, description="of the role's scopes; all when empty")
-    user_id: UserId | None = Field(None, description="of the customer; other roles name no user")
-    expires_in_hours: Int32 | None = Field(None, ge=1, le=24 * 3650)
+    # These may be left out, but not lost: an empty list or null would give a key that may do more, or never ends.
+    scopes: Annotated[list[Scope], Field(min_length=1, max_length=50)] = Field(
+        default_factory=list, description="of the role's scopes; all when left out"
+    )
+    user_id: UserId = Field(default_factory=lambda: None, description="of the customer; other roles name no user")
+    expires_in_hours: Int32 = Field(default_factory=lambda: None, ge=1, le=24 * 3650, description="never when left out")
 
 
 class RotateKeyBody(BaseModel):
