@@ -1,5 +1,6 @@
 """Turns an error that an operator can cause into one line and an exit code. Any other error keeps its traceback."""
 
+import os
 import re
 import sys
 from typing import TYPE_CHECKING
@@ -53,6 +54,7 @@ def _of_postgres(error: BaseException) -> tuple[str, int] | None:
         InvalidSchemaName,
         NumericValueOutOfRange,
         ReadOnlySqlTransaction,
+        UndefinedColumn,
         UndefinedFunction,
         UndefinedObject,
         UndefinedTable,
@@ -69,8 +71,9 @@ def _of_postgres(error: BaseException) -> tuple[str, int] | None:
         hint = f"; ALTER FUNCTION {function} SET search_path = ... lets it find what is not in public"
         lacks = isinstance(cause, UndefinedTable | InvalidSchemaName | UndefinedFunction | UndefinedObject)
         return f"{function} in the database failed: {said}{hint if lacks else '; correct it, or its trigger'}", NOT_TRUE
-    if isinstance(cause, UndefinedTable | InvalidSchemaName):
-        return f"the database lacks tables of ours ({said}): run `orders migrate` first", NOT_TRUE
+    if isinstance(cause, UndefinedTable | UndefinedColumn | InvalidSchemaName):
+        hint = "run `orders migrate` first, or `orders replay` for a read table"
+        return f"the database lacks tables of ours ({said}): {hint}", NOT_TRUE
     if isinstance(cause, InsufficientPrivilege):
         return (
             f"PostgreSQL: {said}: use the role that owns the tables, or grant it what docs/deploying.md lists",
@@ -95,7 +98,8 @@ def _remedy(outage: "Error", said: str) -> str:
         return "; correct session_preload_libraries or local_preload_libraries of the server, the database or the role"
     if outage.sqlstate or _TAKES_NO_MORE.search(said):
         return ""  # the server itself has spoken: a lock that is held, a start that takes long
-    return "; check DATABASE_URL" + ("" if "FATAL" in said else ", and that the server runs")
+    inherited = "".join(f", {it}" for it in sorted(os.environ) if it.startswith("PG"))  # as libpq reads PGTZ
+    return f"; check DATABASE_URL{inherited}" + ("" if "FATAL" in said else ", and that the server runs")
 
 
 def _of_redis(error: BaseException) -> tuple[str, int] | None:
