@@ -103,11 +103,16 @@ def _root_path(value: str) -> str:
 
 def _issuer_url(value: str) -> str:
     parts = urllib.parse.urlsplit(value)
-    if not parts.hostname:
-        raise ValueError("names no host")
-    if parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in {"127.0.0.1", "::1", "localhost"}):
+    is_local = parts.scheme == "http" and parts.hostname in {"127.0.0.1", "::1", "localhost"}
+    if is_local or (parts.scheme == "https" and parts.hostname):
         return value
-    raise ValueError("must start with https://")
+    raise ValueError("must start with https://, and name a host")
+
+
+def _http_url(value: str) -> str:
+    if not re.match(r"https?://[^/]", value):
+        raise ValueError("must start with http:// or https://, and name a host")
+    return value
 
 
 def _algorithms(value: str) -> str:
@@ -214,7 +219,7 @@ class Settings(BaseSettings):
     """the port on which `orders work` serves its metrics at `/metrics`"""
     metrics_host: str = "127.0.0.1"
     """the address of that port"""
-    otel_exporter_otlp_endpoint: str | None = None
+    otel_exporter_otlp_endpoint: Annotated[str, AfterValidator(_http_url)] | None = None
     """the collector that takes traces by OTLP over HTTP, such as `http://127.0.0.1:4318`. Needs the extra `otel`"""
     otel_traces_sampler_arg: Annotated[float, Field(ge=0, le=1)] = 0.01
     """the share of requests that are recorded, from 0 to 1, unless the caller decides"""

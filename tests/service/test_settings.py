@@ -81,6 +81,7 @@ def test_every_url_that_libpq_takes_is_taken(monkeypatch: pytest.MonkeyPatch, ur
         ("ALLOWED_HOSTS", "shop.example,shop.example:8443"),
         ("ALLOWED_HOSTS", "*.shop.example"),
         ("JWT_ISSUER", "https://"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4318"),
         ("ROOT_PATH", "shop"),
         ("ROOT_PATH", "//shop"),
         ("ROOT_PATH", "/shop/../x"),
