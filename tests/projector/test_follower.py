@@ -273,4 +273,5 @@ def test_on_a_busy_log_it_looks_by_itself_also_after_a_small_batch_and_after_its
         began = time.monotonic()
         wait_until(lambda: all_is_projected(other), SOON, "the event")
         waits.append(time.monotonic() - began)
-    assert sum(wait > 0.3 for wait in waits) < 2, waits
+    # A busy machine may take long once or twice. A look that comes once a second makes all waits long.
+    assert sum(wait for wait in waits if wait > 0.3) < 1.5, waits
