@@ -51,6 +51,7 @@ Scope = Annotated[str, _one_of(SCOPES), Field(json_schema_extra={"enum": list(SC
 UserId = Annotated[str, AfterValidator(id_of), WithJsonSchema({"type": "string", "format": "uuid"})]
 
 _STRICT = ConfigDict(extra="forbid", strict=True)
+_LEFT_OUT: Any = None  # of a member that may be left out, and may not be null
 
 Result = TypeVar("Result")
 log = logging.getLogger(__name__)
@@ -120,8 +121,10 @@ class CreateKeyBody(BaseModel):
     scopes: Annotated[list[Scope], Field(min_length=1, max_length=50)] = Field(
         default_factory=list, description="of the role's scopes; all when left out"
     )
-    user_id: UserId = Field(default_factory=lambda: None, description="of the customer; other roles name no user")
-    expires_in_hours: Int32 = Field(default_factory=lambda: None, ge=1, le=24 * 3650, description="never when left out")
+    user_id: UserId = Field(default_factory=lambda: _LEFT_OUT, description="of the customer; other roles name no user")
+    expires_in_hours: Int32 = Field(
+        default_factory=lambda: _LEFT_OUT, ge=1, le=24 * 3650, description="never when left out"
+    )
 
 
 class RotateKeyBody(BaseModel):

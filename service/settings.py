@@ -72,9 +72,7 @@ def _redis_url(value: str) -> str:
 def _hosts(value: str) -> str:
     names = [it.strip().lower() for it in value.split(",") if it.strip()]
     if wrong := [it for it in names if not _HOST.fullmatch(it)]:
-        raise ValueError(
-            f"{wrong[0]!r} is no name such as shop.example, without a scheme, a port or a path; * allows all"
-        )
+        raise ValueError(f"{wrong[0]!r} is no name such as shop.example (no scheme, port or path), nor * for all")
     return ",".join(names)
 
 
