@@ -51,6 +51,7 @@ Scope = Annotated[str, _one_of(SCOPES), Field(json_schema_extra={"enum": list(SC
 UserId = Annotated[str, AfterValidator(id_of), WithJsonSchema({"type": "string", "format": "uuid"})]
 
 _STRICT = ConfigDict(extra="forbid", strict=True)
+_LEFT_OUT: Any = None  # of a member that may be left out, and may not be null
 
 Result = TypeVar("Result")
 log = logging.getLogger(__name__)
@@ -116,9 +117,14 @@ class CreateKeyBody(BaseModel):
 
     name: str = Field(min_length=1, max_length=issuing.NAME_LENGTH_MAX)
     role: Role
-    scopes: list[Scope] = Field(default_factory=list, max_length=50, description="of the role's scopes; all when empty")
-    user_id: UserId | None = Field(None, description="of the customer; other roles name no user")
-    expires_in_hours: Int32 | None = Field(None, ge=1, le=24 * 3650)
+    # These may be left out, but not lost: an empty list or null would give a key that may do more, or never ends.
+    scopes: Annotated[list[Scope], Field(min_length=1, max_length=50)] = Field(
+        default_factory=list, description="of the role's scopes; all when left out"
+    )
+    user_id: UserId = Field(default_factory=lambda: _LEFT_OUT, description="of the customer; other roles name no user")
+    expires_in_hours: Int32 = Field(
+        default_factory=lambda: _LEFT_OUT, ge=1, le=24 * 3650, description="never when left out"
+    )
 
 
 class RotateKeyBody(BaseModel):

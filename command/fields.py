@@ -34,6 +34,8 @@ _EMAIL = re.compile(r"[^@\s]+@[^@\s]+")
 # are trouble in terminals and spreadsheets. Lone surrogates are refused by pydantic: they are no text.
 _CONTROLS = r"\x00-\x08\x0b\x0c\x0e-\x1f"
 _CONTROL = re.compile(f"[{_CONTROLS}]")
+# Letters and symbols that show nothing: fillers of Korean, and the empty pattern of Braille.
+_EMPTY = "\u115f\u1160\u2800\u3164\uffa0"
 
 
 class Body(BaseModel):
@@ -75,9 +77,21 @@ def _no_control(value: str) -> str:
 
 
 def _not_blank(value: str) -> str:
-    # Cf: characters that show nothing, such as a zero-width space.
-    if value and all(it.isspace() or unicodedata.category(it) == "Cf" for it in value):
+    # Marks (Mn, Me) show only on a letter.
+    if value and all(it.isspace() or _is_hidden(it) or unicodedata.category(it) in {"Mn", "Me"} for it in value):
         raise PydanticCustomError("blank", "must not be blank")
+    return value
+
+
+def _is_hidden(character: str) -> bool:
+    # Cf: characters that show nothing, such as a zero-width space.
+    return character in _EMPTY or unicodedata.category(character) == "Cf"
+
+
+def _nothing_hidden(value: str) -> str:
+    """Refuse a key with characters that nobody sees, such as a byte order mark: it would look like another key."""
+    if not value.isascii() and any(map(_is_hidden, value)):
+        raise PydanticCustomError("hidden-character", "must not have characters that show nothing")
     return value
 
 
@@ -103,11 +117,12 @@ _ADDRESS = rf"^[^@\s{_CONTROLS}\x85]+@[^@\s{_CONTROLS}\x85]+$"
 
 NO_CONTROL = AfterValidator(_no_control)
 NOT_BLANK = AfterValidator(_not_blank)
+_NOTHING_HIDDEN = AfterValidator(_nothing_hidden)
 
 Name = Annotated[str, _length(1, NAME_LENGTH_MAX, _NOT_BLANK), NO_CONTROL, NOT_BLANK]
-Sku = Annotated[str, _length(1, KEY_LENGTH_MAX, _NOT_BLANK), NO_CONTROL, NOT_BLANK]
-ExternalId = Annotated[str, _length(1, KEY_LENGTH_MAX, _NOT_BLANK), NO_CONTROL, NOT_BLANK]
-Email = Annotated[str, _length(3, EMAIL_LENGTH_MAX, _ADDRESS), NO_CONTROL, AfterValidator(_email)]
+Sku = Annotated[str, _length(1, KEY_LENGTH_MAX, _NOT_BLANK), NO_CONTROL, NOT_BLANK, _NOTHING_HIDDEN]
+ExternalId = Annotated[str, _length(1, KEY_LENGTH_MAX, _NOT_BLANK), NO_CONTROL, NOT_BLANK, _NOTHING_HIDDEN]
+Email = Annotated[str, _length(3, EMAIL_LENGTH_MAX, _ADDRESS), NO_CONTROL, AfterValidator(_email), _NOTHING_HIDDEN]
 Text = Annotated[str, _length(0, TEXT_LENGTH_MAX), NO_CONTROL]
 RequiredText = Annotated[str, _length(1, TEXT_LENGTH_MAX, _NOT_BLANK), NO_CONTROL, NOT_BLANK]
 Id = Annotated[str, BeforeValidator(_uuid), WithJsonSchema({"type": "string", "format": "uuid"})]

@@ -15,6 +15,8 @@ _ETAGS = re.compile(r'\s*(?:W/)?"[^"]*"\s*(?:,\s*(?:W/)?"[^"]*"\s*)*')
 _QUOTED = re.compile(r'(?:W/)?"([^"]*)"')
 _VERSION_TAG = re.compile(r"([0-9]{1,18})(?:\.[0-9a-f]{1,32})?")
 _KEY_BEGINNING = KEY_BEGINNING.encode()
+# What clients send for a key that they have lost: an empty text in quotes, JavaScript's undefined, Python's None.
+_LOST_KEY = re.compile(r'["\s]*(undefined|null|none|nil|nan|\[object \w+\])?["\s]*', re.IGNORECASE)
 _REQUEST_ID = re.compile(rb"[ -~]{1,%d}" % REQUEST_ID_LENGTH_MAX)
 
 
@@ -24,9 +26,11 @@ def if_match(request: Request) -> int | None:
     The tag is a version, as a write answers, or a version and more behind a point, as a read does: one that the client
     has read is still the same version after a rebuild of the read tables.
 
-    Raises Problem `invalid-header` when it is no list of entity tags, and `version-mismatch` when no tag in it can be
-    a version of ours.
+    Raises Problem `invalid-header` when it is no list of entity tags, or when there is an If-None-Match, which
+    commands do not read; and `version-mismatch` when no tag in it can be a version of ours.
     """
+    if "if-none-match" in request.headers:
+        raise Problem("invalid-header", "This method takes If-Match, and not If-None-Match.")
     header = _single(request, "If-Match")
     if header is None or header.strip() == "*":
         return None
@@ -52,6 +56,8 @@ def idempotency_key(request: Request) -> str | None:
     key = _single(request, "Idempotency-Key")
     if key is None:
         return None
+    if _LOST_KEY.fullmatch(key):
+        raise Problem("invalid-header", f"Idempotency-Key is {key!r}: the client has lost its key.")
     if not 1 <= len(key) <= KEY_LENGTH_MAX or not key.isascii() or not key.isprintable():
         raise Problem("invalid-header", f"Idempotency-Key must have 1 to {KEY_LENGTH_MAX} printable ASCII characters.")
     return key

@@ -1,6 +1,7 @@
 """Errors as RFC 9457 problem documents: the exception, and the answer that is made of it."""
 
 from collections.abc import Mapping, Sequence
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -9,7 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from contract.caching import NO_STORE
-from contract.problem_types import PROBLEMS
+from contract.problem_types import PROBLEMS, ProblemType
 
 if TYPE_CHECKING:  # the worker and the command line answer with problems, and need no FastAPI
     from fastapi.exceptions import RequestValidationError
@@ -22,6 +23,7 @@ class Problem(HTTPException):
     """An error to answer.
 
     `errors` is a list of {pointer, code, detail} for errors in the body; `facts` are further members of the document.
+    `kind` is the type of a code that has no page of its own.
     """
 
     def __init__(
@@ -31,23 +33,24 @@ class Problem(HTTPException):
         *,
         errors: Sequence[Mapping[str, object]] = (),
         headers: Mapping[str, str] | None = None,
+        kind: ProblemType | None = None,
         **facts: Any,
     ) -> None:
-        super().__init__(PROBLEMS[code].status, detail, dict(headers or {}))
+        self.kind = kind or PROBLEMS[code]
+        super().__init__(self.kind.status, detail, dict(headers or {}))
         self.code = code
         self.errors = errors
         self.facts = facts
 
     def document(self, request_id: bytes | None = None, prefix: str = "") -> dict[str, Any]:
         """The members of the problem document. See `response`."""
-        kind = PROBLEMS[self.code]
         document: dict[str, Any] = {
-            "type": f"{prefix}/problems/{self.code}",
-            "title": kind.title,
-            "status": kind.status,
+            "type": f"{prefix}/problems/{self.code}" if self.code in PROBLEMS else "about:blank",
+            "title": self.kind.title,
+            "status": self.kind.status,
             "detail": self.detail,
             "code": self.code,
-            "retryable": kind.retryable,
+            "retryable": self.kind.retryable,
             **self.facts,
         }
         if request_id:
@@ -63,16 +66,23 @@ class Problem(HTTPException):
 
         `prefix` is what a proxy puts in front of the API's paths.
         """
-        kind = PROBLEMS[self.code]
         headers = NO_STORE | dict(self.headers or {})
-        if kind.status in {429, 503}:
+        if self.status_code in {429, 503}:
             headers.setdefault("Retry-After", "1")
-        if kind.status == 401:
+        if self.status_code == 401:
             headers.setdefault("WWW-Authenticate", "Bearer")
-        response = Response(msgspec.json.encode(self.document(request_id, prefix)), kind.status, headers, MEDIA_TYPE)
+        document = msgspec.json.encode(self.document(request_id, prefix))
+        response = Response(document, self.status_code, headers, MEDIA_TYPE)
         if request_id:
             response.raw_headers.append((b"x-request-id", request_id))
         return response
+
+
+def problem_of_status(error: HTTPException) -> Problem:
+    """The problem of an exception of FastAPI's, such as a dependency raises: it has a status, and no code of ours."""
+    title = HTTPStatus(error.status_code).phrase
+    kind = ProblemType(error.status_code, "", "", retryable=error.status_code in {429, 503}, title=title)
+    return Problem(title.lower().replace(" ", "-"), str(error.detail), headers=error.headers, kind=kind)
 
 
 def problem_of(invalid: "RequestValidationError") -> Problem:

@@ -74,8 +74,8 @@ class StrictRoute(APIRoute):
 
     A plain endpoint takes its path parameters as text, `request`, and `body` if it has one, and answers a Response. The
     route calls it directly: FastAPI's resolving of dependencies would cost as much as placing an order does. FastAPI
-    runs every other endpoint: one with dependencies, its own or those of its router or application, or with other
-    parameters. Both kinds read bodies strictly and reject query parameters that `openapi_extra` does not document.
+    runs every other endpoint: one with dependencies, its own or those of its router, or with other parameters. Both
+    kinds read bodies strictly and reject query parameters that `openapi_extra` does not document.
     """
 
     def __init__(self, path: str, endpoint: Callable[..., Awaitable[Response]], **options: Any) -> None:
@@ -197,23 +197,18 @@ def _finished(scope: Scope, response: Response) -> Response:
 
 
 def add_routes(app: FastAPI, router: APIRouter) -> None:
-    """Add the router's routes to the application, with the application's dependencies if it has any.
-
-    Without dependencies the routes are added one by one, so that a path is matched in one pass and a 405 can name all
-    its methods.
-    """
-    if app.router.dependencies:
-        app.include_router(router)
-    else:
-        app.router.routes.extend(router.routes)
+    """Add the router's routes one by one, so that a path is matched in one pass and a 405 can name all its methods."""
+    app.router.routes.extend(router.routes)
 
 
 def refuse_undeclared(app: FastAPI) -> None:
-    """Raise TypeError if a route of the application does not declare, and so does not check, who may call it."""
+    """Raise TypeError if a route does not check who may call it, or would not run the application's dependencies."""
+    if app.router.dependencies:
+        raise TypeError("the application's dependencies would not run: declare them on its routers")
     for route in app.routes:
         if not isinstance(route, StrictRoute):
-            path = getattr(route, "path", route)
-            raise TypeError(f"{path} is no StrictRoute: nothing checks who may call it")
+            path = getattr(route, "path", type(route).__name__)
+            raise TypeError(f"{path} is no StrictRoute, so nothing checks who may call it: use add_routes")
 
 
 def refuse_parameters(request: Request, known: Collection[str] = ()) -> None:

@@ -21,7 +21,10 @@ CONNECTIONS_MAX = 6
 CONNECTION_SECONDS_MAX = 2.0
 # A select takes milliseconds. A server that has not answered by then is frozen or cut off.
 READ_SECONDS_MAX = 5.0
-TABLES_ARE_MISSING = "The service's tables are missing: run `orders migrate`, or correct QUERY_DATABASE_URL."
+TABLES_ARE_MISSING = (
+    "The service's tables are missing: run `orders migrate`, or `orders replay` for a read table, or correct "
+    "QUERY_DATABASE_URL."
+)
 NEEDED_GRANTS = "give it what docs/deploying.md lists under roles and grants"
 # PostgreSQL's default of 4 is for spinning disks: it has the lines of an order fetched through a bitmap and sorted,
 # where they could be read in order. A page of orders takes a third less with this.

@@ -16,7 +16,7 @@ from contract.resources import Id as ShownId
 from contract.resources import Int64, Money
 from query.database import Reads, Statement
 from query.paging import cursor_text, tie, values_of
-from query.parameters import CursorParameters, Id, Name
+from query.parameters import CursorParameters, Id
 from query.parked import PARKED, any_parked
 from query.routes import get, page_response
 from query.statements import beside_checkpoint, compiled, is_current
@@ -87,7 +87,7 @@ class SalesParameters(CursorParameters):
     day__gte: Day | None = Field(None, alias="day[gte]", description="on this day or later")
     day__lt: Day | None = Field(None, alias="day[lt]", description="before this day")
     product_id: Id | None = Field(None, description="only this product")
-    currency: Name | None = Field(None, description="only this currency")
+    currency: str | None = Field(None, pattern="^[A-Z]{3}$", description="only this currency")
     group_by: Literal["day", "product"] | None = Field(None, description="add up over products, or over days")
 
 

@@ -25,7 +25,7 @@ import feed.routes
 import timeline.routes
 from contract.observation import observation_of, path_shown
 from contract.openapi import complete
-from contract.problems import Problem, problem_of
+from contract.problems import Problem, problem_of, problem_of_status
 from contract.requests import add_routes, refuse_undeclared
 from service.api_process import ApiProcess
 from service.http import api_reference, pages
@@ -202,13 +202,12 @@ def _answer_problems(app: FastAPI, prefix: str) -> None:
     @app.exception_handler(HTTPException)
     async def http(request: Request, error: HTTPException) -> Response:
         if error.status_code == 405:
-            # FastAPI names the methods of an included router's route in the error.
-            allowed = ", ".join(_methods(app, request)) or (error.headers or {}).get("Allow", "")
             detail = f"{request.url.path} does not take {request.method}."
-            return answer(request, Problem("method-not-allowed", detail, headers={"Allow": allowed}))
+            allowed = {"Allow": ", ".join(_methods(app, request))}
+            return answer(request, Problem("method-not-allowed", detail, headers=allowed))
         if error.status_code == 404:
             return answer(request, Problem("not-found", f"There is nothing at {request.url.path[:200]}."))
-        return answer(request, Problem("malformed-json", str(error.detail)))
+        return answer(request, problem_of_status(error))
 
     @app.exception_handler(ClientDisconnect)
     async def gone(_: Request, error: ClientDisconnect) -> Response:

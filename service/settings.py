@@ -27,6 +27,7 @@ _REDIS_OPTIONS = {"client_name", "decode_responses", "encoding", "legacy_respons
 
 _ORIGIN = re.compile(r"([a-z][a-z0-9+.-]*)://([a-z0-9._-]+|\[[0-9a-f:.]+\])(:[1-9][0-9]{0,4})?")
 _ROOT_PATH = re.compile(r"(/(?!\.{1,2}(/|$))[A-Za-z0-9._~-]+){1,20}")
+_HOST = re.compile(r"\*|[a-z0-9._-]*[a-z0-9]|[0-9a-f:]+")
 _DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 
 
@@ -68,6 +69,13 @@ def _redis_url(value: str) -> str:
     return value
 
 
+def _hosts(value: str) -> str:
+    names = [it.strip().lower() for it in value.split(",") if it.strip()]
+    if wrong := [it for it in names if not _HOST.fullmatch(it)]:
+        raise ValueError(f"{wrong[0]!r} is no name such as shop.example (no scheme, port or path), nor * for all")
+    return ",".join(names)
+
+
 def _origins(value: str) -> str:
     if value.strip() == "*":
         return "*"
@@ -93,9 +101,16 @@ def _root_path(value: str) -> str:
 
 def _issuer_url(value: str) -> str:
     parts = urllib.parse.urlsplit(value)
-    if parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in {"127.0.0.1", "::1", "localhost"}):
+    is_local = parts.scheme == "http" and parts.hostname in {"127.0.0.1", "::1", "localhost"}
+    if is_local or (parts.scheme == "https" and parts.hostname):
         return value
-    raise ValueError("must start with https://")
+    raise ValueError("must start with https://, and name a host")
+
+
+def _http_url(value: str) -> str:
+    if not re.match(r"https?://[^/]", value):
+        raise ValueError("must start with http:// or https://, and name a host")
+    return value
 
 
 def _algorithms(value: str) -> str:
@@ -128,7 +143,7 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(
         env_file=".env",
-        env_file_encoding="utf-8",
+        env_file_encoding="utf-8-sig",  # some editors begin a file with a byte order mark
         env_ignore_empty=True,  # `PORT=` in a compose file means "not set"
         extra="ignore",  # other programs have variables too
         frozen=True,
@@ -150,7 +165,7 @@ class Settings(BaseSettings):
     crash what was answered with 201. For tests and throw-away data"""
     no_auth: bool = False
     """`1` turns API keys off: every client that reaches the port may do everything. Allowed on loopback only"""
-    allowed_hosts: str | None = None
+    allowed_hosts: Annotated[str, AfterValidator(_hosts)] | None = None
     """names in the `Host` header that are served, with commas between them; loopback and the address that the
     client connected to are always served; `*` for all"""
     behind_proxy: bool = False
@@ -202,7 +217,7 @@ class Settings(BaseSettings):
     """the port on which `orders work` serves its metrics at `/metrics`"""
     metrics_host: str = "127.0.0.1"
     """the address of that port"""
-    otel_exporter_otlp_endpoint: str | None = None
+    otel_exporter_otlp_endpoint: Annotated[str, AfterValidator(_http_url)] | None = None
     """the collector that takes traces by OTLP over HTTP, such as `http://127.0.0.1:4318`. Needs the extra `otel`"""
     otel_traces_sampler_arg: Annotated[float, Field(ge=0, le=1)] = 0.01
     """the share of requests that are recorded, from 0 to 1, unless the caller decides"""
@@ -251,6 +266,18 @@ class Settings(BaseSettings):
         return {name.upper(): str(value) for name, value in self.model_dump(exclude_none=True).items()}
 
 
+def secret_in(path: Path) -> str:
+    """The secret that stands in a file. Raises OperatorError."""
+    try:
+        secret = path.read_text("utf-8-sig").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
+        raise OperatorError(f"cannot read {path}: {reason}", exit_code=2) from None
+    if not secret:
+        raise OperatorError(f"{path} is empty", exit_code=2)
+    return secret
+
+
 def _from_files() -> dict[str, str]:
     """The secrets whose variables name files: DATABASE_URL_FILE for DATABASE_URL. Raises OperatorError."""
     found = {}
@@ -258,10 +285,9 @@ def _from_files() -> dict[str, str]:
         path = os.environ.get(f"{name.upper()}_FILE")
         if path and not os.environ.get(name.upper()):
             try:
-                found[name] = Path(path).read_text().strip()
-            except (OSError, UnicodeDecodeError) as error:
-                reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
-                raise OperatorError(f"{name.upper()}_FILE: cannot read {path}: {reason}", exit_code=2) from None
+                found[name] = secret_in(Path(path))
+            except OperatorError as error:
+                raise OperatorError(f"{name.upper()}_FILE: {error}", exit_code=2) from None
     return found
 
 

@@ -19,6 +19,7 @@ from command.importing.rows import CancelOrderRow, OrderedLine, PlaceOrderRow, P
 LINE_COLUMNS = ("sku", "quantity", "unit_price")
 NUMBERS = frozenset({"quantity", "min_initial_stock"})
 KEYS = frozenset({"id", "sku", "order"})
+_ALL_KEYS = KEYS | {"customer", "target"}
 KNOWN = frozenset({"kind"}).union(
     *(row.model_fields for row in (UserRow, ProductRow, PlaceOrderRow, OrderedLine, CancelOrderRow))
 ) - {"lines"}
@@ -33,6 +34,8 @@ TEMPLATES = {
 }
 
 _DECIMAL_COMMA = re.compile(r"\d+,(\d{1,2}|\d{4})", re.ASCII)
+# What a spreadsheet makes of a long number; another number has become the same text.
+_SHORTENED = re.compile(r"\d(\.\d+)?E\+\d\d+", re.ASCII)
 # Programs that know only one type of numbers write 5 as 5.0. But 5.000 might be five thousand.
 _WHOLE = re.compile(r"(-?\d{1,15})(?:\.(?:0{1,2}|0{4,}))?", re.ASCII)
 _LINE_POINTER = re.compile(r"/lines/(\d+)/?(\w*)")
@@ -132,8 +135,11 @@ def _cells(
     try:
         for values in reader:
             stripped = [value.strip() for value in values]
-            cells = {name: _decimal(it, delimiter) for name, it in zip(header, stripped, strict=False) if it}
-            fault = None
+            cells = {name: _decimal(name, it, delimiter) for name, it in zip(header, stripped, strict=False) if it}
+            shortened = [it for it in _ALL_KEYS & cells.keys() if _SHORTENED.fullmatch(cells[it])]
+            fault = (
+                f"Column {shortened[0]} is a number without its last digits: format it as text." if shortened else None
+            )
             if len(values) > len(header):
                 fault = f"The row has {len(values)} cells, and the header names {len(header)} columns."
             if cells:
@@ -143,9 +149,10 @@ def _cells(
         raise UnreadableRow(number, str(error)) from None
 
 
-def _decimal(value: str, delimiter: str) -> str:
-    """A price with a decimal comma, in JSON's way. Three digits behind a comma might be thousands: left as they are."""
-    return value.replace(",", ".") if delimiter != "," and _DECIMAL_COMMA.fullmatch(value) else value
+def _decimal(name: str, value: str, delimiter: str) -> str:
+    """A number with a decimal comma, in JSON's way. Three digits behind it might be thousands: left as they are."""
+    has_comma = delimiter != "," and (name in NUMBERS or name == "unit_price") and _DECIMAL_COMMA.fullmatch(value)
+    return value.replace(",", ".") if has_comma else value
 
 
 def _members(cells: Cells) -> dict[str, str | int]:

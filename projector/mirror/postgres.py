@@ -14,7 +14,7 @@ from database.urls import defect_of
 from projector import dependents, heritage, reports, swapping
 from projector.connecting import LIMITS
 from projector.mirror.layout import Build, Layout, TableName
-from projector.mirror.target import Target, Unsuitable
+from projector.mirror.target import Target, Unsuitable, text_of
 from projector.projection import Projection
 from projector.rows import Changes, NewRows
 
@@ -28,7 +28,7 @@ class PostgresTarget(Target):
     numbers_names: ClassVar[bool] = False
 
     def _make_engine(self) -> Engine:
-        url = self.url.set(drivername="postgresql").render_as_string(hide_password=False)
+        url = text_of(self.url.set(drivername="postgresql"), hide_password=False)
         if defect := defect_of(url):
             raise Unsuitable(f"the mirror's URL is not a PostgreSQL URL: {defect}")
         return create_engine(

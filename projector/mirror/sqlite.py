@@ -39,8 +39,15 @@ CHECKPOINT_PAGES = 16_000
 # One statement with 100 rows takes less time than 100 statements. A statement may have 32,766 values.
 ROWS_AT_ONCE = 100
 VERSION_MIN = (3, 37)  # STRICT tables
-# A folder, another kind of file, a file that this user must not write.
-_WRONG_PATH = {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_PERM, sqlite3.SQLITE_READONLY}
+# A path that is wrong, and what to do about it.
+_MAY_WRITE = "name a file that this user may write, in a folder that this user may write"
+_WRONG_PATH = {
+    sqlite3.SQLITE_CANTOPEN: _MAY_WRITE,
+    sqlite3.SQLITE_IOERR: _MAY_WRITE,
+    sqlite3.SQLITE_NOTADB: "it is no SQLite database; name another file, or a new one",
+    sqlite3.SQLITE_PERM: _MAY_WRITE,
+    sqlite3.SQLITE_READONLY: _MAY_WRITE,
+}
 
 # synchronous=FULL: a commit survives a power failure. legacy_alter_table: a rename leaves other people's views alone.
 _SETTINGS = (
@@ -103,8 +110,12 @@ class SqliteTarget(Target):
             raise Unsuitable(f"this Python has SQLite {version}: a mirror needs SQLite 3.37 or newer")
 
     def is_away(self, error: DBAPIError) -> bool:
-        # The lowest byte is the kind of the error.
-        return getattr(error.orig, "sqlite_errorcode", 0) & 0xFF not in _WRONG_PATH
+        kind = _kind(error)
+        return kind not in _WRONG_PATH or kind == sqlite3.SQLITE_IOERR
+
+    def said(self, error: DBAPIError) -> str:
+        remedy = _WRONG_PATH.get(_kind(error))
+        return super().said(error) + (f": {remedy}" if remedy else "")
 
     def take(self, connection: Connection) -> bool:
         lock = self._path.with_name(f"{self._path.name}.mirror-lock").open("a")
@@ -180,3 +191,8 @@ _BUILDS = (Build.SERVING, Build.NEXT, Build.RETIRED)
 
 def _converters(table: Table) -> dict[str, statements.Convert]:
     return statements.converters(table, statements.counted)
+
+
+def _kind(error: DBAPIError) -> int:
+    # The lowest byte of the code.
+    return int(getattr(error.orig, "sqlite_errorcode", 0)) & 0xFF

@@ -26,7 +26,13 @@ _SECRETS = re.compile("pass|passwd|password|sslpassword|.*secret.*|.*key", re.IG
 
 def _without_secrets(url: URL) -> str:
     query = {name: value for name, value in url.query.items() if not _SECRETS.fullmatch(name)}
-    return url.set(query=query).render_as_string(hide_password=True)
+    return text_of(url.set(query=query), hide_password=True)
+
+
+def text_of(url: URL, *, hide_password: bool) -> str:
+    """The URL as text. SQLAlchemy writes a blank in an option as +, which libpq does not read as one."""
+    place, mark, options = url.render_as_string(hide_password=hide_password).partition("?")
+    return place + mark + options.replace("+", "%20")
 
 
 class Unsuitable(Exception):

@@ -1,17 +1,25 @@
 """Turns an error that an operator can cause into one line and an exit code. Any other error keeps its traceback."""
 
+import os
+import re
 import sys
+from typing import TYPE_CHECKING
 
 import typer
 
 from service.errors import OperatorError
 from service.logs import escaped
 
+if TYPE_CHECKING:
+    from psycopg import Error
+
 # The exit codes of every command.
 DONE = 0
 NOT_TRUE = 1  # what was asked for is not so, or could not be done
 MISUSE = 2  # the command line or the configuration is wrong
 INTERRUPTED = 130  # ended by Ctrl-C, as shells count it
+
+_TAKES_NO_MORE = re.compile("too many|connection slots|starting up|shutting down|not yet accepting")
 
 
 def explain(error: BaseException) -> tuple[str, int] | None:
@@ -46,6 +54,7 @@ def _of_postgres(error: BaseException) -> tuple[str, int] | None:
         InvalidSchemaName,
         NumericValueOutOfRange,
         ReadOnlySqlTransaction,
+        UndefinedColumn,
         UndefinedFunction,
         UndefinedObject,
         UndefinedTable,
@@ -62,8 +71,9 @@ def _of_postgres(error: BaseException) -> tuple[str, int] | None:
         hint = f"; ALTER FUNCTION {function} SET search_path = ... lets it find what is not in public"
         lacks = isinstance(cause, UndefinedTable | InvalidSchemaName | UndefinedFunction | UndefinedObject)
         return f"{function} in the database failed: {said}{hint if lacks else '; correct it, or its trigger'}", NOT_TRUE
-    if isinstance(cause, UndefinedTable | InvalidSchemaName):
-        return f"the database lacks tables of ours ({said}): run `orders migrate` first", NOT_TRUE
+    if isinstance(cause, UndefinedTable | UndefinedColumn | InvalidSchemaName):
+        hint = "run `orders migrate` first, or `orders replay` for a read table"
+        return f"the database lacks tables of ours ({said}): {hint}", NOT_TRUE
     if isinstance(cause, InsufficientPrivilege):
         return (
             f"PostgreSQL: {said}: use the role that owns the tables, or grant it what docs/deploying.md lists",
@@ -77,12 +87,19 @@ def _of_postgres(error: BaseException) -> tuple[str, int] | None:
     if isinstance(cause, Unsuitable):
         return said, NOT_TRUE
     if isinstance(cause, Error) and is_outage(cause):
-        # With a SQLSTATE the server itself has spoken (a full disk, a lock that is held): then it can be reached.
-        hint = "" if cause.sqlstate else "; check DATABASE_URL, and that the server runs"
-        if "No space left on device" in said:
-            hint = "; make room on the disk of PostgreSQL"
-        return f"PostgreSQL: {said}{hint}", NOT_TRUE
+        return f"PostgreSQL: {said}{_remedy(cause, said)}", NOT_TRUE
     return None
+
+
+def _remedy(outage: "Error", said: str) -> str:
+    if "No space left on device" in said:
+        return "; make room on the disk of PostgreSQL"
+    if "could not access file" in said:
+        return "; correct session_preload_libraries or local_preload_libraries of the server, the database or the role"
+    if outage.sqlstate or _TAKES_NO_MORE.search(said):
+        return ""  # the server itself has spoken: a lock that is held, a start that takes long
+    inherited = "".join(f", {it}" for it in sorted(os.environ) if it.startswith("PG"))  # as libpq reads PGTZ
+    return f"; check DATABASE_URL{inherited}" + ("" if "FATAL" in said else ", and that the server runs")
 
 
 def _of_redis(error: BaseException) -> tuple[str, int] | None:

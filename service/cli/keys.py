@@ -23,7 +23,7 @@ from service.cli.times import span
 from service.errors import OperatorError
 from service.first_key import FILE_NAME
 from service.first_key import link as new_link
-from service.settings import Settings
+from service.settings import Settings, secret_in
 
 API_KEY_VARIABLE = "ORDERS_API_KEY"
 
@@ -137,10 +137,9 @@ def _own_key(data_dir: Path | None) -> str:
         return text.strip()
     path = Path(os.environ.get(f"{API_KEY_VARIABLE}_FILE") or Settings.load(data_dir=data_dir).data_dir / FILE_NAME)
     try:
-        return path.read_text().strip()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
-        raise OperatorError(f"cannot read {path}: {reason}; set {API_KEY_VARIABLE}") from None
+        return secret_in(path)
+    except OperatorError as error:
+        raise OperatorError(f"{error}; set {API_KEY_VARIABLE}") from None
 
 
 def _done(change: Coroutine[Any, Any, Result]) -> Result:

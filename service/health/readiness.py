@@ -27,8 +27,8 @@ _HOLDERS = Statement(HOLDERS)
 _TABLES = [table.fullname for projection in PROJECTIONS for table in projection.plain_tables]
 # A right on any column will do: a role may have rights on each column instead of the table.
 _UNREADABLE = Statement(
-    b"SELECT name FROM unnest(%(tables)s::text[]) AS name "
-    b"WHERE NOT has_any_column_privilege(to_regclass(name), 'SELECT')"
+    b"SELECT name, to_regclass(name) IS NULL FROM unnest(%(tables)s::text[]) AS name "
+    b"WHERE has_any_column_privilege(to_regclass(name), 'SELECT') IS NOT TRUE"
 )
 
 
@@ -76,8 +76,12 @@ class Health:
         name = "replica" if self._has_replica else "database"
         try:
             standings = await standings_of(self._reads)
-            if unreadable := [it for (it,) in await self._reads.rows(_UNREADABLE, {"tables": _TABLES})]:
-                not_ready.setdefault(name, f"the service's role may not read {', '.join(unreadable)}: {NEEDED_GRANTS}")
+            unreadable = await self._reads.rows(_UNREADABLE, {"tables": _TABLES})
+            if missing := [it for it, is_missing in unreadable if is_missing]:
+                not_ready.setdefault(name, f"the table {', '.join(missing)} is missing: run `orders replay`")
+            elif unreadable:
+                names = ", ".join(it for it, _ in unreadable)
+                not_ready.setdefault(name, f"the service's role may not read {names}: {NEEDED_GRANTS}")
         except Problem as problem:
             not_ready.setdefault(name, "; ".join([problem.detail, *await self._holders()]))
         if reasons := _grouped(standings):

@@ -169,6 +169,8 @@ class Connection(HttpToolsProtocol):
     def _problem(self, no_room: NoRoom | None) -> Problem | None:
         if len(self.url) > URL_BYTES_MAX:
             return Problem("uri-too-long", f"The URI has more than {URL_BYTES_MAX} bytes.")
+        if b"#" in self.url:  # what follows it would be dropped, as a fragment
+            return Problem("malformed-request", "The URI has a #: send it as %23.")
         if len(self.headers) > HEADERS_MAX or (
             self._head_bytes > HEAD_BYTES_MAX
             and sum(len(name) + len(value) for name, value in self.headers) > HEAD_BYTES_MAX

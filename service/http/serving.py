@@ -1,10 +1,13 @@
 """The API in uvicorn: one process or several on one port, and an end to every connection at shutdown."""
 
 import contextlib
+import signal
 import sys
 import tempfile
+import threading
 from collections.abc import Callable
 from functools import partial
+from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +35,7 @@ def serve(settings: Settings, host: str, processes: int = 1) -> None:
         figures = Path(closes.enter_context(_figures_directory())) if processes > 1 else None
         config = uvicorn_config(partial(app, settings, figures), settings, factory=True, workers=processes)
         if processes > 1:
+            _block_ctrl_c()
             Multiprocess(config, sockets=listeners).run()
             return
         server = uvicorn.Server(config)
@@ -68,6 +72,16 @@ def app(settings: Settings, figures: Path | None) -> FastAPI:
         die_with_parent()
     logs.configure(settings.log_format, settings.log_level)
     return create_app(settings, figures)
+
+
+def _block_ctrl_c() -> None:
+    """Leave Ctrl-C to a thread that does nothing else, from which Python tells this one.
+
+    The processes inherit what this thread blocks. They need no Ctrl-C: the parent stops them.
+    """
+    resource_tracker.ensure_running()  # it unblocks Ctrl-C when it starts, which the first process causes
+    threading.Thread(target=threading.Event().wait, daemon=True).start()
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
 
 
 def _figures_directory() -> tempfile.TemporaryDirectory[str]:

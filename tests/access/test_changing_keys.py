@@ -95,6 +95,10 @@ NOBODY_IN_PARTICULAR = "01890a5d-ac96-774b-bcce-b302099a8057"
         {"name": "x", "role": "integration", "scopes": ["orders:burn"]},
         {"name": "x", "role": "customer", "user_id": "7"},
         {"name": "x", "role": "customer", "user_id": False},
+        # A client that has lost a value must not get a key that may do more, or that never ends.
+        {"name": "x", "role": "staff", "scopes": []},
+        {"name": "x", "role": "integration", "scopes": ["orders:read"], "user_id": None},
+        {"name": "x", "role": "staff", "expires_in_hours": None},
     ],
 )
 def test_a_body_that_is_not_as_documented_makes_no_key(shop: Shop, body: dict[str, object]) -> None:

@@ -2,6 +2,7 @@
 
 import time
 
+import psycopg
 import pytest
 from fastapi import APIRouter, FastAPI, Response
 from fastapi.routing import APIRoute
@@ -68,6 +69,8 @@ def test_answers_carry_the_headers_that_keep_browsers_from_guessing(module_datab
 
 def test_readiness_gives_its_reasons_to_operators_alone(module_database_url: str) -> None:
     with guarded(module_database_url) as shop:
+        with psycopg.connect(module_database_url) as connection:
+            connection.execute("UPDATE shop.checkpoint SET seen_at = now() - interval '1 hour'")
         told = shop.get("/readyz").json()
         assert (told["access"], bool(told["not_ready"])) == ("keys", True)
         for headers in ({}, bearing("x"), bearing(new_key(module_database_url, "staff"))):

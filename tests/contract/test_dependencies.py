@@ -6,7 +6,7 @@ from uuid import UUID
 
 import httpx
 import pytest
-from fastapi import APIRouter, Depends, FastAPI, Response
+from fastapi import APIRouter, Depends, FastAPI, HTTPException, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict
 from starlette.requests import Request
@@ -14,7 +14,9 @@ from starlette.requests import Request
 from access.guard import OpenGuard
 from contract.callers import PUBLIC
 from contract.problems import Problem, problem_of
-from contract.requests import BODY_BYTES_MAX, StrictRoute, add_routes
+from contract.requests import BODY_BYTES_MAX, StrictRoute, add_routes, refuse_undeclared
+from service.app import create_app
+from tests.served import open_to_all
 
 pytestmark = pytest.mark.anyio
 JSON = {"Content-Type": "application/json"}
@@ -45,12 +47,6 @@ def a_router(*dependencies: object, on_route: tuple[object, ...] = ()) -> APIRou
 def by_app() -> FastAPI:
     app = FastAPI(dependencies=[Depends(check_caller)])
     app.include_router(a_router())
-    return app
-
-
-def by_app_and_added_routes() -> FastAPI:
-    app = FastAPI(dependencies=[Depends(check_caller)])
-    add_routes(app, a_router())
     return app
 
 
@@ -98,7 +94,7 @@ async def asked(app: FastAPI, path: str, body: str | bytes, **headers: str) -> h
         return await client.post(path, content=body, headers=JSON | headers)
 
 
-MADE = [by_app, by_app_and_added_routes, by_router, by_include_router, by_route, by_signature]
+MADE = [by_app, by_router, by_include_router, by_route, by_signature]
 
 
 @pytest.mark.parametrize("make", MADE)
@@ -137,3 +133,39 @@ async def test_a_path_parameter_has_the_type_that_the_endpoint_declares() -> Non
     add_routes(app, router)
     assert (await asked(app, "/items/01890a5d-ac96-774b-bcce-b302099a8057", b"")).text == "UUID"
     assert (await asked(app, "/items/7", b"")).json()["code"] == "not-found"
+
+
+@pytest.mark.parametrize(
+    ("status", "code"), [(401, "unauthorized"), (403, "forbidden"), (409, "conflict"), (503, "service-unavailable")]
+)
+async def test_a_dependency_refuses_with_a_status_of_its_own(status: int, code: str) -> None:
+    async def refuse() -> None:
+        raise HTTPException(status, "Not today.", headers={"X-Reason": "closed"})
+
+    app = create_app(open_to_all("postgresql://nowhere/orders"))
+    app.state.guard = OpenGuard()
+    add_routes(app, a_router(Depends(refuse)))
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://shop") as client:
+        answer = await client.post("/items/7", json={"name": "tea"})
+    document = answer.json()
+    assert (answer.status_code, document["status"], document["code"]) == (status, status, code)
+    assert (document["type"], document["detail"]) == ("about:blank", "Not today.")
+    assert (answer.headers["content-type"], answer.headers["x-reason"]) == ("application/problem+json", "closed")
+    assert document["retryable"] is ("retry-after" in answer.headers) is (status == 503)
+    assert ("www-authenticate" in answer.headers) is (status == 401)
+
+
+def test_dependencies_of_the_application_would_not_run_and_stop_the_start() -> None:
+    app = FastAPI(dependencies=[Depends(check_caller)], openapi_url=None)
+    add_routes(app, a_router())
+    with pytest.raises(TypeError, match="dependencies would not run"):
+        refuse_undeclared(app)
+
+
+def test_a_router_that_was_included_is_refused_in_one_short_line() -> None:
+    app = FastAPI(openapi_url=None)
+    app.include_router(a_router())
+    with pytest.raises(TypeError) as refused:
+        refuse_undeclared(app)
+    assert "add_routes" in str(refused.value)
+    assert len(str(refused.value)) < 200

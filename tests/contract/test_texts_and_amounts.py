@@ -121,7 +121,21 @@ def test_a_request_id_comes_back_on_every_answer(
     assert answer.headers.get_list("x-request-id") == [sent]
 
 
-@pytest.mark.parametrize("name", [" \t", "\u200b", "\u2060 \ufeff", "\u00ad"])
+@pytest.mark.parametrize("name", [" \t", "\u200b", "\u2060 \ufeff", "\u00ad", "\u3164", "\u2800\uffa0", "\u034f\ufe0f"])
 def test_a_text_that_shows_nothing_is_blank(shop: Shop, name: str) -> None:
     answer = shop.post("/users", json={"name": name, "email": "ada@example.org"})
     assert (answer.status_code, answer.json()["errors"][0]["code"]) == (422, "blank")
+
+
+@pytest.mark.parametrize("hidden", ["\ufeff", "\u200b", "\u202a", "\u00ad", "\u3164"])
+def test_a_key_has_no_characters_that_nobody_sees(shop: Shop, hidden: str) -> None:
+    """Such as a byte order mark, or what comes along when an address is copied: it would be another key."""
+    user, product = {"name": "Ada", "email": "hidden@example.org"}, {"name": "Tea", "price": 1, "currency": "EUR"}
+    for path, body in [
+        ("/users", user | {"email": f"{hidden}hidden@example.org"}),
+        ("/users", user | {"external_id": f"{hidden}ada"}),
+        ("/products", product | {"sku": f"tea{hidden}"}),
+    ]:
+        answer = shop.post(path, json=body)
+        assert (answer.status_code, answer.json()["errors"][0]["code"]) == (422, "hidden-character")
+    assert shop.post("/users", json=user | {"name": f"{hidden}Ada"}).status_code in {201, 409}

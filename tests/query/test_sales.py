@@ -123,7 +123,15 @@ async def test_an_empty_list_has_a_token(api: httpx.AsyncClient) -> None:
 
 @pytest.mark.parametrize(
     "query",
-    ["day[gte]=2026-13-01", "day[gte]=20261128", "day[gte]=2026-W48-6", "group_by=month", "limit=0", "sort=day"],
+    [
+        "day[gte]=2026-13-01",
+        "day[gte]=20261128",
+        "day[gte]=2026-W48-6",
+        "group_by=month",
+        "limit=0",
+        "sort=day",
+        "currency=eur",
+    ],
 )
 async def test_wrong_parameters_are_refused(api: httpx.AsyncClient, query: str) -> None:
     assert problem(await api.get(f"/sales?{query}"))[0] == 400

@@ -99,6 +99,7 @@ def test_a_request_hidden_in_a_body_is_not_executed(module_database_url: str, up
         b"GET /users HTTP/1.1\r\nHost: x y\r\n\r\n",
         b"GET /users HTTP/1.1\r\nHost: x/y\r\n\r\n",
         b"GET /users HTTP/1.1\r\nHost: y@x\r\n\r\n",
+        b"GET /orders?limit=1#&status=placed HTTP/1.1\r\nHost: x\r\n\r\n",
         b"CONNECT x:80 HTTP/1.1\r\nHost: x:80\r\n\r\n",
         b"GET /users HTTP/2.0\r\nHost: x\r\n\r\n",
         b"GET /users HTTP/0.9\r\nHost: x\r\n\r\n",

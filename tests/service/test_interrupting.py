@@ -13,13 +13,14 @@ from tests.system.stack import free_port
 
 ROOT = Path(__file__).parents[2]
 # From the moment at which the entry point is loaded: before, no code of ours runs.
-DELAYS = [0.01, 0.03, 0.05, 0.08, 0.1, 0.15, 0.2, 0.3, 0.5, 0.8]
+DELAYS = [0.01, 0.03, 0.05, 0.08, 0.1, 0.15, 0.2, 0.3, 0.5, 0.8, 1.2, 1.6]
 END_SECONDS_MAX = 30
 STARTING = "from orders import main; print(flush=True); main()"
 # On a busy machine the signal comes before the entry point is called.
 TOO_EARLY = 'Traceback (most recent call last):\n  File "<string>", line 1, in <module>\nKeyboardInterrupt\n'
 COMMANDS = [
     "serve --port PORT",
+    "serve --port PORT --processes 2",
     "work",
     "migrate",
     "replay",

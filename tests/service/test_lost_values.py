@@ -54,6 +54,26 @@ def test_a_lost_price_does_not_switch_its_check_off(shop: Shop) -> None:
     assert shop.post("/orders", json={"user_id": shop.user()["id"], "items": [item]}).status_code == 201
 
 
+@pytest.mark.parametrize("key", ['""', '" "', "undefined", '"undefined"', "null", "None", "NaN", "[object Promise]"])
+def test_a_lost_idempotency_key_does_not_make_two_orders_one(shop: Shop, key: str) -> None:
+    body = {"user_id": shop.user()["id"], "items": [{"sku": shop.product()["sku"], "quantity": 1}]}
+    answer = shop.post("/orders", json=body, headers={"Idempotency-Key": key})
+    assert (answer.status_code, answer.json()["code"]) == (400, "invalid-header")
+    assert shop.post("/orders", json=body, headers={"Idempotency-Key": f"{key}-1"}).status_code == 201
+
+
+def test_a_condition_is_not_dropped(shop: Shop) -> None:
+    """Two tokens, and a condition that only reads take."""
+    user = shop.user()
+    tokens = [("Sync-Token", "1"), ("Sync-Token", "999999")]
+    answers = [
+        shop.http.get("/orders", headers=tokens),
+        shop.put(f"/users/{user['id']}", json={"name": "B", "email": user["email"]}, headers={"If-None-Match": "*"}),
+        shop.delete(f"/users/{user['id']}", headers={"If-None-Match": '"1"'}),
+    ]
+    assert [(it.status_code, it.json()["code"]) for it in answers] == [(400, "invalid-header")] * 3
+
+
 def test_a_null_body_is_refused_where_a_body_is_required(shop: Shop) -> None:
     answer = shop.post("/users", content=b"null", headers={"Content-Type": "application/json"})
     assert answer.status_code == 422

@@ -77,6 +77,11 @@ def test_every_url_that_libpq_takes_is_taken(monkeypatch: pytest.MonkeyPatch, ur
         ("CORS_ORIGINS", "https://shop.example,*"),
         ("CORS_ORIGINS", "https://user:hunter2@shop.example"),
         ("CORS_ORIGINS", "null"),
+        ("ALLOWED_HOSTS", "https://shop.example"),
+        ("ALLOWED_HOSTS", "shop.example,shop.example:8443"),
+        ("ALLOWED_HOSTS", "*.shop.example"),
+        ("JWT_ISSUER", "https://"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4318"),
         ("ROOT_PATH", "shop"),
         ("ROOT_PATH", "//shop"),
         ("ROOT_PATH", "/shop/../x"),
@@ -149,6 +154,22 @@ def test_the_command_line_wins_over_the_environment_and_that_over_the_file(monke
     assert Settings.load().port == 8002
     assert Settings.load(port=8003).port == 8003
     assert Settings.load(port=None).log_level == "debug"
+
+
+def test_a_file_that_begins_with_a_byte_order_mark_loses_no_setting(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    Path(".env").write_text("PORT=8003\n", "utf-8-sig")
+    (tmp_path / "url").write_text("postgresql://db/orders\r\n", "utf-8-sig")
+    monkeypatch.setenv("DATABASE_URL_FILE", str(tmp_path / "url"))
+    assert (Settings.load().port, Settings.load().database_url) == (8003, "postgresql://db/orders")
+
+
+def test_an_empty_file_with_a_secret_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "url").write_text("\n")
+    monkeypatch.setenv("DATABASE_URL_FILE", str(tmp_path / "url"))
+    with pytest.raises(OperatorError, match=f"DATABASE_URL_FILE: {tmp_path}/url is empty"):
+        Settings.load()
 
 
 def test_the_settings_as_environment_give_the_same_settings(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -183,6 +183,20 @@ def test_the_api_says_that_its_role_may_not_read_a_table(database_url: str, powe
         admin.execute(f"DROP OWNED BY {role}".encode())
 
 
+def test_the_api_and_verify_say_that_a_read_table_or_a_column_of_it_is_gone(run: Run, database_url: str) -> None:
+    with psycopg.connect(database_url, autocommit=True) as admin, served(database_url) as shop:
+        sweep(database_url)
+        assert "database" not in shop.get("/readyz").json()["not_ready"]
+        admin.execute("DROP TABLE shop.order_items CASCADE")
+        assert "`orders replay` for a read table" in shop.get("/orders").json()["detail"]
+        assert not_ready(shop)["database"] == "the table shop.order_items is missing: run `orders replay`"
+        assert "`orders replay` for a read table" in line_of(run(database_url, "verify"))
+        assert run(database_url, "replay shop").returncode == 0
+        assert "database" not in shop.get("/readyz").json()["not_ready"]
+        admin.execute("ALTER TABLE shop.users DROP COLUMN name CASCADE")
+        assert "`orders replay` for a read table" in line_of(run(database_url, "verify"))
+
+
 def served_on(database_url: str, query_database_url: str) -> contextlib.AbstractContextManager[Shop]:
     given = {"database_url": database_url, "query_database_url": query_database_url}
     return served_with(Settings(**given, redis_url=NO_REDIS, allow_unsafe_database=True, no_auth=True))

@@ -147,6 +147,30 @@ def test_numbers_as_ids_are_taken_as_their_digits(shop):
     assert shop.load(users, products, orders).already_there == 3
 
 
+@pytest.mark.parametrize("key", ["1.23E+05", "4E+12", "1.23457E+15"])
+def test_a_key_that_a_spreadsheet_has_shortened_is_refused(stocked, key):
+    """Two long numbers may have become the same text, and the second would be called already there."""
+    product = f"sku,description,unit_price,min_initial_stock\n{key},Tea,1,5\n"
+    order = HEADER + f"T1,{AT},{key},tea,1,1\n"
+    assert stocked.load(write(stocked, "products.csv", product), write(stocked, "orders.csv", order)).accepted == 0
+    assert [it["detail"].split(" is ")[0] for it in stocked.rejected] == ["Column sku", "Column customer"]
+
+
+def test_a_comma_stays_in_what_is_no_number(shop):
+    products = "sku;description;unit_price;min_initial_stock\n10,5;7,20;7,20;5,0\n"
+    assert shop.load(write(shop, "products.csv", products)).accepted == 1
+    (data,) = shop.ask("SELECT data FROM log.events WHERE type = 'ProductAdded'")[0]
+    assert (data["sku"], data["name"], data["price"]) == ("10,5", "7,20", "7.20")
+
+
+@pytest.mark.parametrize(("kind", "accepted"), [("", 0), (" ", 0), ("Product", 1), (" PRODUCT", 1)])
+def test_a_lost_or_capitalised_kind_does_not_make_an_endless_stock(shop, kind, accepted):
+    product = {"sku": "tea", "description": "Tea", "unit_price": 1, "kind": kind, "min_initial_stock": 5}
+    assert shop.load(shop.file("products.jsonl", product)).accepted == accepted
+    kept = shop.ask("SELECT data->>'stock_kept' FROM log.events WHERE type = 'ProductAdded'")
+    assert kept == [("true",)] * accepted
+
+
 def test_a_compressed_csv_file_is_read(shop):
     assert shop.load(write(shop, "users.csv.gz", gzip.compress(USERS.encode()))).accepted == 1
 

@@ -105,7 +105,14 @@ def test_a_mirror_at_work_is_not_forgotten(run: Run, shop: Writing, database_url
         (["mysql://127.0.0.1:1/x?user=u&password=secret", "--once"], "mysql://127.0.0.1:1/x?user=u: Can't", 1),
         (["postgresql://user:secret@127.0.0.1:1/x", "--once"], "postgresql://user:***@127.0.0.1:1/x: connection", 1),
         (["postgresql://user:secret@127.0.0.1/x?port=1,2"], "could not match 2 port numbers to 1 hosts", MISUSE),
-        (["sqlite:////proc/app.db", "--once"], "sqlite:////proc/app.db: unable to open database file", 1),
+        (["sqlite:////proc/app.db", "--once"], "unable to open database file: name a file that this user may write", 1),
+        (["sqlite:////tmp", "--once"], "unable to open database file: name a file that this user may write", 1),
+        ([f"sqlite:///{__file__}", "--once"], "it is no SQLite database; name another file", 1),
+        (
+            ["postgresql://u@127.0.0.1:1/x?options=-c%20a.b%3D1", "--once"],
+            "?options=-c%20a.b%3D1: connection failed",
+            1,
+        ),
         (["sqlite:///app.db", "--once", "--verify"], "exclude each other", MISUSE),
         (["sqlite:///app.db", "--forget"], "no such mirror is listed; listed: none", 1),
         (["sqlite:///app.db", "--verify"], "has no tables of shop", MISUSE),
@@ -124,3 +131,11 @@ def test_a_service_on_sqlite_or_mysql_is_pointed_to_mirrors(run: Run, url: str) 
     assert "DATABASE_URL: must start with postgresql://" in line
     assert "run `orders mirror URL`" in line
     assert "secret" not in line
+
+
+def test_options_in_the_url_of_a_mirror_reach_its_server(run: Run, database_url: str, empty_database_url: str) -> None:
+    """With a blank, which libpq reads as %20 alone."""
+    options = "&options=-c%20synchronous_commit%3Doff%20-c%20work_mem%3D8MB"
+    done = run("mirror", f"{empty_database_url}{options}", "--once")
+    assert done.returncode == 0
+    assert "options=-c%20synchronous_commit%3Doff%20-c%20work_mem%3D8MB" in done.stdout

@@ -22,6 +22,24 @@ def test_a_database_that_is_not_there_is_one_line(run: Run, url: str, reason: st
 
 
 @pytest.mark.parametrize(
+    ("options", "remedy"),
+    [
+        (
+            "session_preload_libraries%3Dnowhere",
+            "; correct session_preload_libraries or local_preload_libraries of the",
+        ),
+        ("no_such_setting%3D1", "; check DATABASE_URL, PGTZ"),
+    ],
+)
+def test_a_server_that_refuses_a_connection_need_not_be_started(
+    run: Run, database_url: str, options: str, remedy: str
+) -> None:
+    said = one_line(run("status", DATABASE_URL=f"{database_url}&options=-c%20{options}", PGTZ="UTC"), 1)
+    assert remedy in said
+    assert "that the server runs" not in said
+
+
+@pytest.mark.parametrize(
     ("arguments", "says"),
     [
         (["up", "--port", "99999"], "orders: Invalid value for '--port': "),
