@@ -274,3 +274,27 @@ def test_on_a_busy_log_it_looks_by_itself_also_after_a_small_batch_and_after_its
         wait_until(lambda: all_is_projected(other), SOON, "the event")
         waits.append(time.monotonic() - began)
     assert sum(wait > 0.3 for wait in waits) < 2, waits
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        "CREATE RULE lost AS ON INSERT TO shop.users WHERE new.name <> '' DO INSTEAD NOTHING",
+        """CREATE FUNCTION public.lose() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
+        CREATE TRIGGER lost BEFORE INSERT ON shop.users FOR EACH ROW EXECUTE FUNCTION public.lose()""",
+    ],
+    ids=["a rule", "a trigger"],
+)
+def test_what_drops_new_rows_without_an_error_stops_the_projection_until_it_is_gone(
+    made: str, follower: Follower, writing: Writing, other: Connection
+) -> None:
+    """Only verify found it, when the rows were missing for good."""
+    other.execute(made.encode())
+    writing.user()
+    follower.sweep()
+    assert position(other) == 0
+    assert "users took 0 of 1 rows: drop the rule or the trigger" in str(error(other))
+    other.execute("DROP RULE IF EXISTS lost ON shop.users; DROP TRIGGER IF EXISTS lost ON shop.users")
+    follower.sweep()
+    assert (position(other), error(other)) == (1, None)
+    assert len(contents(other)["users"]) == 1
