@@ -4,8 +4,10 @@ import errno
 import os
 import signal
 import sys
+from importlib import import_module
+from types import ModuleType
 
-_INTERRUPTED = 130  # service.cli.failures.INTERRUPTED, which is not imported yet
+_INTERRUPTED = 130  # service.cli.failures.INTERRUPTED, which may not be imported yet
 _NO_MEMORY = "orders: the memory that this process may take does not suffice: raise ulimit -v, or the container's limit"
 
 
@@ -21,21 +23,31 @@ def _lacks_memory(error: BaseException) -> bool:
             return isinstance(error, OSError) and error.errno == errno.ENOMEM
 
 
+def imported(name: str) -> ModuleType:
+    """Import the module with this full name.
+
+    A Ctrl-C ends the process at once: as an exception in the middle of an import, it may be printed and get lost.
+    """
+    interrupted = signal.getsignal(signal.SIGINT)
+    if interrupted is signal.default_int_handler:
+        signal.signal(signal.SIGINT, lambda *_: os._exit(_INTERRUPTED))
+    try:
+        return import_module(name)
+    finally:
+        signal.signal(signal.SIGINT, interrupted)
+
+
 def main() -> None:
     """Run the command line.
 
-    Ends with one line where another project has installed a package with a name of ours, or memory is too little.
+    Ends with one line where another project has installed a package with a name of ours, or memory is too little; and
+    silently after a Ctrl-C that no command handles.
     """
     try:
-        interrupted = signal.getsignal(signal.SIGINT)
-        if interrupted is signal.default_int_handler:
-            # An exception in the middle of an import may be printed and get lost.
-            signal.signal(signal.SIGINT, lambda *_: os._exit(_INTERRUPTED))
-        import service.cli.commands  # noqa: F401 -- all that takes long
-        from service.cli import main as run
-
-        signal.signal(signal.SIGINT, interrupted)
-        run()
+        imported("service.cli.commands")  # all that takes long
+        imported("service.cli").main()
+    except KeyboardInterrupt:
+        sys.exit(_INTERRUPTED)
     except (MemoryError, OSError, ImportError, SystemError) as error:
         if _lacks_memory(error):
             sys.exit(_NO_MEMORY)

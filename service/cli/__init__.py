@@ -13,17 +13,7 @@ _LOST_VALUE = re.compile(r"\s*|--[a-z-]+=\s*")
 
 
 def main() -> None:
-    """Run the command line; `orders.py` is its entry point.
-
-    A Ctrl-C that no command handles, as while modules are imported, ends it silently.
-    """
-    try:
-        _run()
-    except KeyboardInterrupt:
-        sys.exit(130)  # failures.INTERRUPTED, which may not be imported yet
-
-
-def _run() -> None:
+    """Run the command line; `orders.py` is its entry point, which ends a Ctrl-C that no command handles silently."""
     _prepare_output()
     # They log what fails while an interrupted command closes connections. A command that keeps a log shows it.
     for library in ("psycopg", "sqlalchemy.pool"):
@@ -62,9 +52,13 @@ def _unraisable(found: "sys.UnraisableHookArgs") -> None:
 
 
 def _is_of_ctrl_c(error: BaseException | None) -> bool:
-    """Whether Python has put its own error in place of a KeyboardInterrupt, as in the middle of making a class."""
+    """Whether another error has taken the place of a KeyboardInterrupt.
+
+    Python puts its own there in the middle of making a class. Pydantic does while it builds a validator, and keeps
+    the interruption in the text alone.
+    """
     while error is not None:
-        if isinstance(error, KeyboardInterrupt):
+        if isinstance(error, KeyboardInterrupt) or "KeyboardInterrupt" in str(error):
             return True
         error = error.__cause__ or error.__context__
     return False

@@ -1,5 +1,5 @@
 """`python -m service.cli` is `orders`: how a supervisor starts its children without looking for a script."""
 
-from service.cli import main
+from orders import main
 
 main()

@@ -1,13 +1,14 @@
 """The `orders` command with every subcommand."""
 
 import ast
-from importlib import import_module, resources
+from importlib import resources
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
+from orders import imported
 from service.version import VERSION
 
 # The subcommands: each with the function below service/cli that runs it, and an example for its help.
@@ -50,16 +51,17 @@ class OnDemand(TyperGroup):
         """The subcommand that the command line names, ready to run, with its arguments."""
         name, _, arguments = super().resolve_command(ctx, args)
         if name in GROUPS:
-            return name, get_command(_imported(GROUPS[name])), arguments
+            return name, get_command(_function(GROUPS[name])), arguments
         place, example = COMMANDS[str(name)]
         alone = typer.Typer(add_completion=False)
-        alone.command(name, epilog=f"Example: {example}")(_imported(place))
+        alone.command(name, epilog=f"Example: {example}")(_function(place))
         return name, get_command(alone), arguments
 
 
-def _imported(place: str) -> Any:
+def _function(place: str) -> Any:
+    """The function, or the group of commands, at a place below service/cli."""
     module, _, name = place.partition(".")
-    return getattr(import_module(f"service.cli.{module}"), name)
+    return getattr(imported(f"service.cli.{module}"), name)
 
 
 def _documented(place: str) -> str | None:

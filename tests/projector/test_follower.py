@@ -273,7 +273,8 @@ def test_on_a_busy_log_it_looks_by_itself_also_after_a_small_batch_and_after_its
         began = time.monotonic()
         wait_until(lambda: all_is_projected(other), SOON, "the event")
         waits.append(time.monotonic() - began)
-    assert sum(wait > 0.3 for wait in waits) < 2, waits
+    # A busy machine may take long once or twice. A look that comes once a second makes all waits long.
+    assert sum(wait for wait in waits if wait > 0.3) < 1.5, waits
 
 
 @pytest.mark.parametrize(
@@ -292,8 +293,7 @@ def test_what_drops_new_rows_without_an_error_stops_the_projection_until_it_is_g
     other.execute(made.encode())
     writing.user()
     follower.sweep()
-    assert position(other) == 0
-    assert "users took 0 of 1 rows: drop the rule or the trigger" in str(error(other))
+    assert (position(other), "users took 0 of 1 rows: drop the rule" in str(error(other))) == (0, True)
     other.execute("DROP RULE IF EXISTS lost ON shop.users; DROP TRIGGER IF EXISTS lost ON shop.users")
     follower.sweep()
     assert (position(other), error(other)) == (1, None)

@@ -149,18 +149,18 @@ def test_a_replay_keeps_settings_of_others_on_the_read_tables(
         ("ALTER TABLE shop.orders DISABLE TRIGGER ALL", "the disabled triggers of shop.orders"),
         ("REVOKE UPDATE ON shop.orders FROM CURRENT_USER", "the privileges that the owner of shop.orders lacks"),
         (
-            "CREATE ACCESS METHOD sealed TYPE TABLE HANDLER heap_tableam_handler; "
-            "ALTER TABLE shop.orders SET ACCESS METHOD sealed",
+            """CREATE ACCESS METHOD sealed TYPE TABLE HANDLER heap_tableam_handler;
+            ALTER TABLE shop.orders SET ACCESS METHOD sealed""",
             "the access method of shop.orders",
         ),
         (
-            "SET allow_system_table_mods = on; INSERT INTO pg_seclabel "
-            "VALUES ('shop'::regnamespace, 'pg_namespace'::regclass, 0, 'some', 'secret')",
+            """SET allow_system_table_mods = on; INSERT INTO pg_seclabel
+            VALUES ('shop'::regnamespace, 'pg_namespace'::regclass, 0, 'some', 'secret')""",
             "the security label of schema shop",
         ),
         (
-            "SET allow_system_table_mods = on; INSERT INTO pg_seclabel "
-            "VALUES ('shop.users'::regtype, 'pg_type'::regclass, 0, 'some', 'secret')",
+            """SET allow_system_table_mods = on; INSERT INTO pg_seclabel
+            VALUES ('shop.users'::regtype, 'pg_type'::regclass, 0, 'some', 'secret')""",
             "the security label of type shop.users",
         ),
         ("COMMENT ON TYPE shop._orders IS 'rows'", r"the comment or the grants of type shop.orders\[\]"),

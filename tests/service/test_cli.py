@@ -83,7 +83,7 @@ class Interrupting:
 
 sys.argv = ["orders", "status"]
 sys.meta_path.insert(0, Interrupting())
-from service.cli import main
+from orders import main
 main()
 """
     done = subprocess.run([sys.executable, "-P", "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
