@@ -20,7 +20,8 @@ WITH relations AS (
     WHERE nspname = %(schema)s AND relkind IN ('r', 'p', 'v', 'm')
 ), dependents AS (
     SELECT DISTINCT depend.classid, depend.objid, view.oid AS view, view.reloptions,
-        view.relkind = 'v' AND rule.rulename = '_RETURN' AND pg_has_role(view.relowner, 'USAGE') AS follows
+        view.relkind = 'v' AND rule.rulename = '_RETURN' AND pg_has_role(view.relowner, 'USAGE')
+            AND NOT pg_is_other_temp_schema(view.relnamespace) AS follows
     FROM pg_depend AS depend
         JOIN relations ON (depend.refclassid = 'pg_class'::regclass AND depend.refobjid = relations.oid)
             OR (depend.refclassid = 'pg_type'::regclass AND depend.refobjid = ANY (relations.types))

@@ -94,6 +94,16 @@ def test_a_replay_names_dependents_that_it_would_lose_and_does_not_start(
     assert contents(connection).keys() == before.keys()
 
 
+def test_a_replay_names_a_temporary_view_of_another_session(
+    shop: Writing, database_url: str, other: Connection
+) -> None:
+    other.execute("CREATE TEMP VIEW how_many AS SELECT count(*) FROM shop.orders")
+    with pytest.raises(InTheWay, match=r"would be lost: .*view pg_temp_\d+\.how_many"):
+        replay(database_url, SHOP, nobody)
+    other.execute("DROP VIEW how_many")
+    replay(database_url, SHOP, nobody)
+
+
 def test_a_replay_drops_objects_that_only_an_earlier_release_made(
     shop: Writing, database_url: str, connection: Connection
 ) -> None:

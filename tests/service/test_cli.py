@@ -40,6 +40,17 @@ def test_every_command_has_help_with_an_example(command: str) -> None:
     assert f"orders {command}" in " ".join(shown.output.split())
 
 
+@pytest.mark.parametrize("name", ["PROMETHEUS_MULTIPROC_DIR", "prometheus_multiproc_dir"])
+@pytest.mark.parametrize("is_there", [True, False])
+def test_a_folder_for_figures_of_other_programs_is_not_used(tmp_path: Path, name: str, is_there: bool) -> None:
+    folder = tmp_path / "figures"
+    if is_there:
+        folder.mkdir()
+    done = run("openapi", cwd=tmp_path, **{name: str(folder)})
+    assert (done.returncode, done.stderr) == (0, "")
+    assert not list(tmp_path.glob("figures/*"))
+
+
 def test_the_start_of_a_command_loads_no_server_and_no_driver(tmp_path: Path) -> None:
     heavy = {"dramatiq", "fastapi", "jinja2", "opentelemetry", "psycopg", "redis", "sqlalchemy", "uvicorn"}
     code = f"import sys, service.cli.commands; print(sorted({heavy} & set(sys.modules)))"

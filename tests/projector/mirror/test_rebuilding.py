@@ -196,3 +196,16 @@ def test_what_others_have_in_the_schema_of_a_mirror_refuses_a_rebuild_before_the
         connection.execute(made.encode())
     with pytest.raises(InTheWay, match=f"what else is in the schema shop: .*{named}"):
         rebuild(database_url, empty_database_url, SHOP)
+
+
+def test_a_temporary_view_of_another_session_refuses_a_rebuild_before_the_work(
+    writing: Writing, database_url: str, empty_database_url: str
+) -> None:
+    """The rebuild failed at the swap, after the work, with an error of PostgreSQL that named no view."""
+    writing.history(3)
+    catch_up(database_url, empty_database_url, [SHOP])
+    with psycopg.connect(empty_database_url, autocommit=True) as connection:
+        connection.execute("CREATE TEMP VIEW how_many AS SELECT count(*) FROM shop.orders")
+        with pytest.raises(InTheWay, match=r"view pg_temp_\d+\.how_many"):
+            rebuild(database_url, empty_database_url, SHOP)
+    rebuild(database_url, empty_database_url, SHOP)
