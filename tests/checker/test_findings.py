@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
@@ -33,9 +34,8 @@ def healthy(module_database_url: str) -> Told:
         for _ in range(30):
             shopper.once("POST", f"/products/{product['id']}/stock", {"delta": 1, "reason": "counted"})
         assert shopper.once("POST", "/orders", wanted | {"external_id": "x"}).outcome is Outcome.REJECTED
-        projector = Follower(module_database_url, SHOP)
-        projector.catch_up()
-        projector.close()
+        with closing(Follower(module_database_url, SHOP)) as projector:
+            projector.catch_up()
         shopper.read(f"/orders/{order['id']}")
     taken = Snapshot.take(module_database_url)
     assert not findings_of(taken, history)
