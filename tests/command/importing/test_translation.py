@@ -109,7 +109,7 @@ def test_a_row_that_breaks_a_thousand_rules_names_a_few():
 
 
 def test_a_line_that_is_no_object_is_refused_in_words_that_name_nothing_of_the_code():
-    reason = translate(order("7"), None, None)
+    reason = translate(order("7", 1), None, None)
     assert isinstance(reason, Reason)
     assert reason.detail == "/lines/0: must be an object"
 
