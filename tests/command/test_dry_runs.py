@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from typing import Any
 from uuid import uuid4
 
@@ -13,6 +14,7 @@ from command.products import AdjustStock
 from command.submission import Answer
 from command.trial import Trial
 from tests.command.driving import Driver, place, submission
+from tests.openapi import COMMANDS
 from tests.served import Shop, problem
 
 TRIED = {"dry_run": "true"}
@@ -65,6 +67,7 @@ def test_every_command_can_be_tried(shop: Shop) -> None:
         ("POST", f"/products/{product['id']}/stock", {"delta": -4, "reason": "x"}, 200, ["StockAdjusted"]),
         ("POST", f"/orders/{order['id']}/cancel", None, 200, ["OrderCancelled", "StockReleased"]),
     ]
+    assert sorted((method, re.sub("/[^/]{36}", "/{id}", path)) for method, path, *_ in commands) == COMMANDS
     for method, path, body, status, types in commands:
         would = tried(shop.http.request(method, path, json=body, params=TRIED))
         assert (would["status"], [it["type"] for it in would["events"]]) == (status, types)

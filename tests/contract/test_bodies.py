@@ -2,14 +2,13 @@
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.openapi import DOCUMENT
 from tests.served import Shop, problem
 
-DOCUMENT: dict[str, Any] = json.loads((Path(__file__).parents[2] / "openapi.json").read_text())
 SCHEMAS: dict[str, dict[str, Any]] = DOCUMENT["components"]["schemas"]
 ID = "01890a5d-ac96-774b-bcce-b302099a8057"
 NO_OBJECTS: list[Any] = [[], [{}], "text", 1, 1.5, True]
