@@ -55,6 +55,7 @@ def test_a_dry_run_of_an_order_answers_the_events_and_the_stock(shop: Shop) -> N
 
 def test_every_command_can_be_tried(shop: Shop) -> None:
     product, order, user = shop.product(), shop.order(), shop.user()
+    ordered = {"user_id": user["id"], "items": [{"product_id": product["id"], "quantity": 1}]}
     head = shop.head()
     mail = f"{uuid4()}@example.org"
     commands: list[tuple[str, str, dict[str, Any] | None, int, list[str]]] = [
@@ -65,6 +66,7 @@ def test_every_command_can_be_tried(shop: Shop) -> None:
         ("PUT", f"/products/{product['id']}", {"name": "x", "price": "2.50"}, 200, ["ProductChanged"]),
         ("DELETE", f"/products/{product['id']}", None, 204, ["ProductDiscontinued"]),
         ("POST", f"/products/{product['id']}/stock", {"delta": -4, "reason": "x"}, 200, ["StockAdjusted"]),
+        ("POST", "/orders", ordered, 201, ["OrderPlaced", "StockReserved"]),
         ("POST", f"/orders/{order['id']}/cancel", None, 200, ["OrderCancelled", "StockReleased"]),
     ]
     assert sorted((method, re.sub("/[^/]{36}", "/{id}", path)) for method, path, *_ in commands) == COMMANDS
