@@ -4,6 +4,8 @@ A view belongs to the tables that it was made on, not to their names: after a sw
 be dropped with them.
 """
 
+from collections.abc import Collection
+
 from psycopg import Connection, sql
 
 from projector import heritage, uncarried
@@ -62,6 +64,14 @@ SELECT name FROM named WHERE nspname = %(old)s
     AND name <> ALL (%(made)s) AND name NOT IN (SELECT name FROM named WHERE nspname = %(new)s) ORDER BY name
 """
 
+# All that is in the schema but the tables `ours`, with what belongs to them.
+_ADDED = """
+SELECT pg_describe_object(classid, objid, 0)
+FROM pg_depend LEFT JOIN pg_class AS class ON classid = 'pg_class'::regclass AND class.oid = objid
+WHERE refclassid = 'pg_namespace'::regclass AND refobjid = to_regnamespace(%(schema)s) AND deptype = 'n'
+    AND (class.oid IS NULL OR relname <> ALL (%(ours)s)) ORDER BY 1
+"""
+
 
 class InTheWay(Exception):
     """Something is built on the read tables, or has been added to them, that would not survive a swap."""
@@ -86,6 +96,12 @@ def refuse_others(connection: Connection, schema: str) -> None:
     others = _names(connection, _FROM_OUTSIDE + _OTHERS, schema=schema)
     if others:
         raise InTheWay(f"what is built on the read tables would be lost: {others}; drop it, replay, and make it again")
+
+
+def refuse_added(connection: Connection, schema: str, ours: Collection[str]) -> None:
+    """Raise InTheWay if others have put something into the schema, beside the tables `ours`."""
+    if added := _names(connection, _ADDED, schema=schema, ours=list(ours)):
+        raise InTheWay(f"a rebuild would drop what else is in the schema {schema}: {added}; move it to another schema")
 
 
 def views(connection: Connection, schema: str) -> list[str]:

@@ -16,7 +16,8 @@ from psycopg import Connection
 _TABLES = """
 WITH tables AS (
     SELECT class.*, format('%%I.%%I', %(old)s::text, class.relname) AS new_name,
-        new.oid AS new_oid, new.relowner AS new_owner, new.relacl AS new_acl
+        new.oid AS new_oid, new.relowner AS new_owner, new.relacl AS new_acl,
+        new.relrowsecurity AS new_row_security, new.relforcerowsecurity AS new_forced
     FROM pg_class AS class JOIN pg_class AS new USING (relname)
     WHERE class.relnamespace = to_regnamespace(%(old)s::text) AND new.relnamespace = to_regnamespace(%(new)s::text)
         AND class.relkind = 'r'
@@ -102,9 +103,11 @@ SELECT format('ALTER TABLE %%s REPLICA IDENTITY %%s', new_name,
 FROM tables WHERE relreplident IN ('f', 'n')
 """,
     """
-SELECT format('ALTER TABLE %%s ENABLE ROW LEVEL SECURITY', new_name) FROM tables WHERE relrowsecurity
-UNION ALL
-SELECT format('ALTER TABLE %%s FORCE ROW LEVEL SECURITY', new_name) FROM tables WHERE relforcerowsecurity
+SELECT format('ALTER TABLE %%s %%s ROW LEVEL SECURITY, %%s ROW LEVEL SECURITY', new_name,
+    CASE WHEN relrowsecurity THEN 'ENABLE' ELSE 'DISABLE' END,
+    CASE WHEN relforcerowsecurity THEN 'FORCE' ELSE 'NO FORCE' END)
+FROM tables
+WHERE (relrowsecurity, relforcerowsecurity) <> (new_row_security, new_forced)
 UNION ALL
 SELECT format('CREATE POLICY %%I ON %%s AS %%s FOR %%s TO %%s%%s%%s', polname, new_name,
     CASE WHEN polpermissive THEN 'PERMISSIVE' ELSE 'RESTRICTIVE' END,

@@ -13,6 +13,7 @@ from psycopg import Connection, sql
 from sqlalchemy import Table
 from sqlalchemy.orm import DeclarativeBase
 
+from database.sessions import Unsuitable
 from readmodel.base import table_of
 
 Key = Hashable
@@ -40,7 +41,8 @@ class NewRows(NamedTuple):
 
     def write(self, connection: Connection, schema: str) -> None:
         if self.rows:
-            connection.execute(_insert(schema, self.table, tuple(self.columns)), (_json(list(self.rows)),))
+            statement = _insert(schema, self.table, tuple(self.columns))
+            _refuse_lost(connection.execute(statement, (_json(list(self.rows)),)).rowcount, len(self.rows), self.table)
 
 
 @cache
@@ -135,7 +137,8 @@ class Changes:
                 raise RowMissing(f"{len(rows) - changed} of the rows to change are not in {self._name}")
         self.changed.clear()
         for kinds, sums in self.by_kinds():
-            connection.execute(_upsert(schema, self._name, self._key, *kinds), (self._documents(sums),))
+            statement = _upsert(schema, self._name, self._key, *kinds)
+            _refuse_lost(connection.execute(statement, (self._documents(sums),)).rowcount, len(sums), self._name)
         self.added.clear()
 
     def by_columns(self) -> Iterator[tuple[Named, Keyed]]:
@@ -216,6 +219,12 @@ class Rows:
 def write_new(new: Iterable[NewRows], connection: Connection, schema: str) -> None:
     for rows in new:
         rows.write(connection, schema)
+
+
+def _refuse_lost(taken: int, rows: int, table: str) -> None:
+    """Raise Unsuitable if the database has dropped rows without an error: no event is to blame."""
+    if taken != rows:
+        raise Unsuitable(f"{table} took {taken} of {rows} rows: drop the rule or the trigger on it that drops rows")
 
 
 def _json(rows: list[Any]) -> str:

@@ -22,15 +22,20 @@ FROM pg_statistic_ext AS statistics JOIN tables ON tables.oid = stxrelid
 UNION ALL
 SELECT 'the replica identity index of ' || tables.oid::regclass FROM tables WHERE relreplident = 'i'
 UNION ALL
-SELECT 'the tablespace of ' || tables.oid::regclass FROM tables WHERE reltablespace <> 0
-UNION ALL
-SELECT 'the tablespace of index ' || indexrelid::regclass FROM tables JOIN pg_index ON indrelid = tables.oid
-    JOIN pg_class AS index ON index.oid = indexrelid WHERE index.reltablespace <> 0
+-- The new tables are where default_tablespace and default_table_access_method say.
+SELECT kept || CASE old.relkind WHEN 'i' THEN ' of index ' ELSE ' of ' END || old.oid::regclass
+FROM pg_class AS old JOIN pg_class AS new USING (relname, relkind),
+    LATERAL (VALUES ('the tablespace', old.reltablespace, new.reltablespace),
+        ('the access method', old.relam, new.relam)) AS place (kept, before, after)
+WHERE old.relnamespace = to_regnamespace(%(old)s::text) AND new.relnamespace = to_regnamespace(%(new)s::text)
+    AND relkind IN ('r', 'i') AND before <> after AND before NOT IN (0, (SELECT oid FROM pg_am WHERE amname = 'heap'))
 UNION ALL
 SELECT 'the inheritance of ' || inhrelid::regclass FROM pg_inherits JOIN tables ON tables.oid IN (inhrelid, inhparent)
 UNION ALL
-SELECT format('the security label of %%s', objoid::regclass) FROM pg_seclabel JOIN tables ON tables.oid = objoid
-WHERE classoid = 'pg_class'::regclass
+SELECT 'the security label of ' || pg_describe_object(classoid, objoid, objsubid) FROM pg_seclabel
+WHERE classoid = 'pg_class'::regclass AND objoid IN (SELECT oid FROM tables)
+    OR classoid = 'pg_type'::regclass AND objoid IN (SELECT reltype FROM tables)
+    OR classoid = 'pg_namespace'::regclass AND objoid = to_regnamespace(%(old)s::text)
 UNION ALL
 SELECT 'the owner ' || relowner::regrole || ' of ' || oid::regclass FROM tables
 WHERE NOT pg_has_role(relowner, 'SET')
@@ -70,8 +75,8 @@ SELECT format('what role %%s has granted on %%s', grantor::regrole, object) FROM
 UNION
 SELECT oid::regclass || ' being unlogged' FROM tables WHERE relpersistence = 'u'
 UNION ALL
-SELECT 'the comment or the grants of type ' || tables.reltype::regtype
-FROM tables JOIN pg_type AS type ON type.oid = tables.reltype
+SELECT 'the comment or the grants of type ' || type.oid::regtype
+FROM tables JOIN pg_type AS type ON reltype IN (type.oid, typelem)
 WHERE typacl IS NOT NULL OR obj_description(type.oid, 'pg_type') IS NOT NULL
 UNION ALL
 SELECT pg_describe_object('pg_class'::regclass, indexrelid, 0) FROM pg_index JOIN tables ON tables.oid = indrelid

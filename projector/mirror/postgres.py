@@ -62,7 +62,9 @@ class PostgresTarget(Target):
         reports.make_missing_views(_driver(connection), projection)
 
     def refuse_dependents(self, connection: Connection, projection: Projection) -> None:
-        dependents.refuse_others(_driver(connection), projection.name)
+        driver = _driver(connection)
+        dependents.refuse_others(driver, projection.name)
+        dependents.refuse_added(driver, projection.name, [table.name for table in self.layout(projection).all])
 
     def drop(self, connection: Connection, layout: Layout) -> None:
         connection.execute(DropSchema(_schema_of(layout), cascade=True, if_exists=True))
@@ -90,7 +92,7 @@ class PostgresTarget(Target):
                 order = [table.name for table in projection.plain_tables]
                 for name in sorted(old, key=lambda it: order.index(it) if it in order else len(order)):
                     connection.exec_driver_sql(f'LOCK TABLE "{serving}"."{name}" IN ACCESS EXCLUSIVE MODE')
-                dependents.refuse_others(driver, projection.name)
+                self.refuse_dependents(connection, projection)
                 # Views and privileges that others gave the serving tables.
                 inherited = dependents.views(driver, projection.name)
                 inherited += heritage.statements(driver, projection.name, cast(str, following))

@@ -201,3 +201,18 @@ def test_row_security_that_may_hide_a_part_of_the_log_is_refused(database_url: s
         connection.execute("ALTER TABLE log.events OWNER TO CURRENT_USER")
         connection.execute(f"DROP OWNED BY {role}; DROP ROLE {role}".encode())
         connection.close()
+
+
+def test_row_security_in_another_applications_schema_of_the_name_is_nobodys_obstacle(empty_database_url: str) -> None:
+    """As in the database of a mirror."""
+    connection = psycopg.connect(empty_database_url, autocommit=True)
+    role = f"mirror_{connection.info.dbname}"
+    connection.execute(
+        f"""CREATE ROLE {role} LOGIN; CREATE SCHEMA log; CREATE TABLE log.requests (path text);
+        ALTER TABLE log.requests ENABLE ROW LEVEL SECURITY""".encode()
+    )
+    try:
+        connect(empty_database_url.replace("orders@", f"{role}@", 1), "test").close()
+    finally:
+        connection.execute(f"DROP ROLE {role}".encode())
+        connection.close()

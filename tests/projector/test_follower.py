@@ -266,3 +266,26 @@ def test_on_a_busy_log_it_looks_by_itself_also_after_a_small_batch_and_after_its
         waits.append(time.monotonic() - began)
     # A busy machine may take long once or twice. A look that comes once a second makes all waits long.
     assert sum(wait for wait in waits if wait > 0.3) < 1.5, waits
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        "CREATE RULE lost AS ON INSERT TO shop.users WHERE new.name <> '' DO INSTEAD NOTHING",
+        """CREATE FUNCTION public.lose() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
+        CREATE TRIGGER lost BEFORE INSERT ON shop.users FOR EACH ROW EXECUTE FUNCTION public.lose()""",
+    ],
+    ids=["a rule", "a trigger"],
+)
+def test_what_drops_new_rows_without_an_error_stops_the_projection_until_it_is_gone(
+    made: str, follower: Follower, writing: Writing, other: Connection
+) -> None:
+    """Only verify found it, when the rows were missing for good."""
+    other.execute(made.encode())
+    writing.user()
+    follower.sweep()
+    assert (position(other), "users took 0 of 1 rows: drop the rule" in str(error(other))) == (0, True)
+    other.execute("DROP RULE IF EXISTS lost ON shop.users; DROP TRIGGER IF EXISTS lost ON shop.users")
+    follower.sweep()
+    assert (position(other), error(other)) == (1, None)
+    assert len(contents(other)["users"]) == 1

@@ -148,6 +148,22 @@ def test_a_replay_keeps_settings_of_others_on_the_read_tables(
         ),
         ("ALTER TABLE shop.orders DISABLE TRIGGER ALL", "the disabled triggers of shop.orders"),
         ("REVOKE UPDATE ON shop.orders FROM CURRENT_USER", "the privileges that the owner of shop.orders lacks"),
+        (
+            """CREATE ACCESS METHOD sealed TYPE TABLE HANDLER heap_tableam_handler;
+            ALTER TABLE shop.orders SET ACCESS METHOD sealed""",
+            "the access method of shop.orders",
+        ),
+        (
+            """SET allow_system_table_mods = on; INSERT INTO pg_seclabel
+            VALUES ('shop'::regnamespace, 'pg_namespace'::regclass, 0, 'some', 'secret')""",
+            "the security label of schema shop",
+        ),
+        (
+            """SET allow_system_table_mods = on; INSERT INTO pg_seclabel
+            VALUES ('shop.users'::regtype, 'pg_type'::regclass, 0, 'some', 'secret')""",
+            "the security label of type shop.users",
+        ),
+        ("COMMENT ON TYPE shop._orders IS 'rows'", r"the comment or the grants of type shop.orders\[\]"),
         ("CREATE MATERIALIZED VIEW shop.sums AS SELECT sum(total) FROM shop.orders", "has made: sums"),
         ("CREATE TABLE shop.empty ()", "has made: empty"),
         ("ALTER EXTENSION plpgsql ADD TABLE shop.users", "the mark of extension plpgsql on table shop.users"),
@@ -171,6 +187,43 @@ def test_a_replay_refuses_early_if_it_cannot_carry_a_setting_over(
     with pytest.raises(InTheWay, match=named):
         replay(database_url, SHOP, reports.append)
     assert reports == []
+
+
+def test_row_security_that_an_event_trigger_turns_on_for_new_tables_hides_no_rows_of_the_read_tables(
+    shop: Writing, database_url: str, connection: Connection
+) -> None:
+    """The API's role would see nothing."""
+    connection.execute(
+        b"""CREATE FUNCTION public.secure() RETURNS event_trigger LANGUAGE plpgsql AS $$ DECLARE made record; BEGIN
+            FOR made IN SELECT * FROM pg_event_trigger_ddl_commands() WHERE object_type = 'table' LOOP
+                EXECUTE format('ALTER TABLE %s ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY',
+                    made.object_identity);
+            END LOOP; END $$;
+        CREATE EVENT TRIGGER secure ON ddl_command_end WHEN TAG IN ('CREATE TABLE') EXECUTE FUNCTION public.secure()"""
+    )
+    before = connection.execute(SETTINGS.encode()).fetchall()
+    replay(database_url, SHOP, nobody)
+    assert connection.execute(SETTINGS.encode()).fetchall() == before
+
+
+def test_the_tablespace_and_the_access_method_of_new_tables_are_no_obstacle_to_a_replay(
+    shop: Writing, database_url: str, connection: Connection
+) -> None:
+    name = connection.info.dbname
+    connection.execute("SET allow_in_place_tablespaces = on")
+    connection.execute(f"CREATE TABLESPACE of_{name} LOCATION ''".encode())
+    connection.execute("CREATE ACCESS METHOD sealed TYPE TABLE HANDLER heap_tableam_handler")
+    connection.execute(f"ALTER DATABASE {name} SET default_tablespace = of_{name}".encode())
+    connection.execute(f"ALTER DATABASE {name} SET default_table_access_method = sealed".encode())
+    for _ in range(2):
+        replay(database_url, SHOP, nobody)
+    connection.execute(f"ALTER DATABASE {name} RESET ALL".encode())
+    with pytest.raises(
+        InTheWay, match=r"the access method of shop\.orders.* the tablespace of index shop\.orders_pkey"
+    ):
+        replay(database_url, SHOP, nobody)
+    connection.execute("DROP SCHEMA shop CASCADE")
+    connection.execute(f"DROP TABLESPACE of_{name}".encode())
 
 
 @pytest.mark.parametrize(

@@ -174,3 +174,25 @@ def test_a_foreign_key_of_another_table_refuses_a_rebuild_before_the_work(
     rebuild(database_url, target_url, SHOP)
     engine.dispose()
     assert not differences(database_url, target_url, [SHOP])
+
+
+@pytest.mark.parametrize(
+    ("made", "named"),
+    [
+        ("CREATE TABLE shop.notes AS SELECT 1 AS a", r"table shop\.notes"),
+        ("CREATE VIEW shop.how_many AS SELECT count(*) FROM shop.orders", r"view shop\.how_many"),
+        ("CREATE TYPE shop.mood AS ENUM ('good'); CREATE TABLE public.moods (mood shop.mood)", r"type shop\.mood"),
+        ("CREATE FUNCTION shop.one() RETURNS int LANGUAGE sql AS 'SELECT 1'", r"function shop\.one\(\)"),
+        ("CREATE EXTENSION pg_trgm SCHEMA shop", "extension pg_trgm"),
+    ],
+)
+def test_what_others_have_in_the_schema_of_a_mirror_refuses_a_rebuild_before_the_work(
+    writing: Writing, database_url: str, empty_database_url: str, made: str, named: str
+) -> None:
+    """It was dropped with the retired tables: another application's rows too."""
+    writing.history(3)
+    catch_up(database_url, empty_database_url, [SHOP])
+    with psycopg.connect(empty_database_url, autocommit=True) as connection:
+        connection.execute(made.encode())
+    with pytest.raises(InTheWay, match=f"what else is in the schema shop: .*{named}"):
+        rebuild(database_url, empty_database_url, SHOP)
