@@ -155,8 +155,8 @@ def test_a_worker_reports_an_error_until_a_batch_succeeds(
 
 
 def test_a_database_that_is_gone_is_waited_for(database_url: str, caplog: pytest.LogCaptureFixture) -> None:
-    follower = Follower(f"{database_url}&dbname=not_there", SHOP)
-    follower.sweep()
+    with closing(Follower(f"{database_url}&dbname=not_there", SHOP)) as follower:
+        follower.sweep()
     assert "not_there" in caplog.text
 
 
