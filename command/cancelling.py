@@ -1,4 +1,4 @@
-"""Cancelling an order or some of its lines: the body, the command and the routes."""
+"""Commands on orders that exist, with bodies and routes: cancelling an order or some of its lines."""
 
 from collections.abc import Iterable, Mapping
 from typing import Annotated
@@ -119,6 +119,7 @@ def add_routes(routes: APIRouter, commands: Commands) -> None:
         """An order is history: it is cancelled, never edited or deleted."""
         raise Problem(
             "method-not-allowed",
-            f"An order is not changed or deleted; cancel it with POST /orders/{id[:36]}/cancel.",
+            "An order is never rewritten or deleted. What can be done with it are the POSTs below its path, "
+            f"such as POST /orders/{id[:36]}/cancel.",
             headers={"Allow": "GET, HEAD"},
         )

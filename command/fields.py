@@ -119,12 +119,18 @@ NO_CONTROL = AfterValidator(_no_control)
 NOT_BLANK = AfterValidator(_not_blank)
 _NOTHING_HIDDEN = AfterValidator(_nothing_hidden)
 
-Name = Annotated[str, _length(1, NAME_LENGTH_MAX, _NOT_BLANK), NO_CONTROL, NOT_BLANK]
-Sku = Annotated[str, _length(1, KEY_LENGTH_MAX, _NOT_BLANK), NO_CONTROL, NOT_BLANK, _NOTHING_HIDDEN]
-ExternalId = Annotated[str, _length(1, KEY_LENGTH_MAX, _NOT_BLANK), NO_CONTROL, NOT_BLANK, _NOTHING_HIDDEN]
+
+def required(most: int) -> tuple[Any, ...]:
+    """What makes a `str` a text of 1 to `most` characters that is not blank: `Annotated[str, *required(500)]`."""
+    return _length(1, most, _NOT_BLANK), NO_CONTROL, NOT_BLANK
+
+
+Name = Annotated[str, *required(NAME_LENGTH_MAX)]
+Sku = Annotated[str, *required(KEY_LENGTH_MAX), _NOTHING_HIDDEN]
+ExternalId = Annotated[str, *required(KEY_LENGTH_MAX), _NOTHING_HIDDEN]
 Email = Annotated[str, _length(3, EMAIL_LENGTH_MAX, _ADDRESS), NO_CONTROL, AfterValidator(_email), _NOTHING_HIDDEN]
 Text = Annotated[str, _length(0, TEXT_LENGTH_MAX), NO_CONTROL]
-RequiredText = Annotated[str, _length(1, TEXT_LENGTH_MAX, _NOT_BLANK), NO_CONTROL, NOT_BLANK]
+RequiredText = Annotated[str, *required(TEXT_LENGTH_MAX)]
 Id = Annotated[str, BeforeValidator(_uuid), WithJsonSchema({"type": "string", "format": "uuid"})]
 Money = Annotated[Decimal, PlainValidator(_money), PlainSerializer(str, return_type=str), WithJsonSchema(_money_schema)]
 # A client may leave it out, but not send null: a client that has lost the price must not skip the check by mistake.

@@ -97,13 +97,13 @@ def problem_of(invalid: "RequestValidationError") -> Problem:
         name = _shown(error["loc"][-1])
         if error["type"] == "extra_forbidden":
             return Problem("unknown-parameter", f"There is no query parameter {name!r} here.", parameter=name)
-        return Problem("invalid-parameter", f"{name}: {_message(error)}.", parameter=name)
+        return Problem("invalid-parameter", f"{name}: {in_words(error)}.", parameter=name)
     if "header" in by_place:
         error = by_place["header"][0]
-        return Problem("invalid-header", f"{_shown(error['loc'][-1])}: {_message(error)}.")
+        return Problem("invalid-header", f"{_shown(error['loc'][-1])}: {in_words(error)}.")
     found = by_place.get("body", ())
     errors = [
-        {"pointer": _pointer(error["loc"][1:]), "code": _body_code(error["type"]), "detail": _message(error)}
+        {"pointer": _pointer(error["loc"][1:]), "code": _body_code(error["type"]), "detail": in_words(error)}
         for error in found[:ERRORS_MAX]
     ]
     detail = "The body breaks rules: see errors."
@@ -121,7 +121,12 @@ def _body_code(kind: str) -> str:
     return "unknown-field" if kind == "extra_forbidden" else kind.replace("_", "-")
 
 
-def _message(error: Mapping[str, Any]) -> str:
+def in_words(error: Mapping[str, Any]) -> str:
+    """What an error of pydantic's says. Where pydantic would name a class of ours, these are our words."""
+    if error["type"] == "model_type":
+        return "must be an object"
+    if error["type"] == "missing" and error["loc"] == ("body",):
+        return "the body is missing: it must be an object"
     return str(error["msg"]).removeprefix("Value error, ")
 
 

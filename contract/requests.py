@@ -146,6 +146,8 @@ class StrictRoute(APIRoute):
 
     def _errors(self, error: ValidationError, model: TypeAdapter[Any], document: Any) -> list[dict[str, Any]]:
         """The errors of a body: all of them, or one more than ERRORS_MAX."""
+        if document is None:
+            return [{"type": "missing", "loc": ("body",), "msg": ""}]
         if error.error_count() > ERRORS_MAX:
             # Listing 100,000 errors takes half a second. Validate again without most of the unknown members.
             try:

@@ -12,7 +12,7 @@ from fastapi import Request
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema
 
 from contract.names import id_of
-from contract.problems import Problem
+from contract.problems import Problem, in_words
 
 PAGE_LENGTH_MAX = 100
 PAGE_LENGTH_DEFAULT = 25
@@ -157,8 +157,7 @@ def problem_with(errors: ValidationError, path: str) -> Problem:
     name = str(error["loc"][0])
     if error["type"] == "extra_forbidden":
         return Problem("unknown-parameter", f"{path} takes no query parameter {name[:100]!r}.", parameter=name[:100])
-    message = error["msg"].removeprefix("Value error, ")
-    return Problem("invalid-parameter", f"{name}: {message}.", parameter=name)
+    return Problem("invalid-parameter", f"{name}: {in_words(error)}.", parameter=name)
 
 
 def one_or_more(text: str) -> str:

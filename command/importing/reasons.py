@@ -7,7 +7,7 @@ from pydantic import ValidationError
 from command.domain.refusals import OutOfStock, Refused
 from command.importing.returning import NothingToReturn
 from command.problems import problem_of
-from contract.problems import Problem
+from contract.problems import Problem, in_words
 from eventlog.codec import UnreadableEvent
 
 # A row of 1,000 lines can break 3,000 rules; the first few tell what is wrong with it.
@@ -30,7 +30,7 @@ def of_malformed(problem: Problem) -> Reason:
 def of_invalid(invalid: ValidationError) -> Reason:
     """Which fields of a row break which rules, each by its JSON pointer."""
     errors = invalid.errors(include_url=False, include_context=False, include_input=False)
-    named = [f"{_pointer(error['loc'])}: {error['msg']}" if error["loc"] else error["msg"] for error in errors]
+    named = [f"{_pointer(it['loc'])}: {in_words(it)}" if it["loc"] else in_words(it) for it in errors]
     return Reason("validation-error", _some(named))
 
 

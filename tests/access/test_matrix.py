@@ -1,6 +1,7 @@
 """Every caller, every operation, his own resource, another's and a missing one: no cell differs from matrix.txt."""
 
 import itertools
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,6 +14,8 @@ from access.roles import ROLES, widened
 from contract.callers import SCOPES, requirement_of
 from tests import loopback
 from tests.access.keyed import bearing, guarded, new_key
+from tests.access.test_ownership import WRITES
+from tests.openapi import COMMANDS
 from tests.projecting import projected
 from tests.served import Shop
 
@@ -168,6 +171,13 @@ def test_the_matrix_has_every_operation_with_the_scope_that_the_document_shows(h
     hidden = {"/openapi.json", "/docs"}
     listed = {(it.method, it.path): it.scope for it in ROWS if it.path not in hidden and it.scope != "any"}
     assert listed == shown
+
+
+def test_every_command_of_a_customer_is_tried_on_anothers_resource() -> None:
+    own = {(row.method, row.path) for row in ROWS if row.customer == "own" and (row.method, row.path) in COMMANDS}
+    tried = {(method, re.sub(r"{\w+}", "{id}", path)) for method, path, _ in WRITES}
+    # A customer registers nobody else.
+    assert tried == own - {("POST", "/users")}, "WRITES of test_ownership.py lists the commands"
 
 
 def test_head_is_guarded_as_get_is(house: House) -> None:

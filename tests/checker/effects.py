@@ -20,6 +20,14 @@ FIRST = {
     "place-order": {"OrderPlaced"},
     "cancel-order": {"OrderLinesCancelled", "OrderCancelled"},
 }
+# Members of the body that this event carries as they are. `wrong_effect` compares the other commands itself.
+CARRIED: dict[str, tuple[str, ...]] = {
+    "register-user": ("name", "email", "external_id"),
+    "delete-user": (),
+    "add-product": ("sku", "name", "price", "currency"),
+    "discontinue-product": (),
+    "adjust-stock": ("delta", "reason"),
+}
 
 
 def is_done(command: Command, attempt: Attempt, folded: Fold) -> bool:
@@ -57,19 +65,14 @@ def wrong_effect(command: Command, events: list[StoredEvent], folded: Fold) -> s
             return _placed(body, events, folded)
         case "cancel-order":
             return _cancelled(body, events, folded)
-        case "adjust-stock":
-            return _differing(body, first.data, "delta", "reason")
-        case "register-user":
-            return _differing(body, first.data, "name", "email", "external_id")
         case "add-product":
             stock = sum(event.data["delta"] for event in events[1:])
             if stock != (body.get("stock") or 0):
                 return f"the stock began with {stock}"
-            return _differing(body, first.data, "sku", "name", "price", "currency")
         case "change-user" | "change-product":
             row = folded.state(first.stream, events[-1].position) or {}
             return _differing(body, row, *body)
-    return None
+    return _differing(body, first.data, *CARRIED[command.kind])
 
 
 def _placed(body: dict[str, Any], events: list[StoredEvent], folded: Fold) -> str | None:

@@ -1,5 +1,6 @@
 """The checker on a healthy service: it has nothing to say, whatever happens there."""
 
+from contextlib import closing
 from typing import Any
 
 from projector.follower import Follower
@@ -52,9 +53,8 @@ def test_a_healthy_service_has_no_findings(database_url: str) -> None:
             shopper.once("POST", "/orders", body_of_order(ada, (tea, 1)))
         for path in (f"/users/{bob}", f"/products/{tea}", f"/users/{bob}"):
             shopper.once("DELETE", path)
-        projector = Follower(database_url, SHOP)
-        projector.catch_up()
-        projector.close()
+        with closing(Follower(database_url, SHOP)) as projector:
+            projector.catch_up()
         for path in (f"/users/{ada}", f"/products/{tea}", f"/orders/{order.body['id']}"):
             assert shopper.read(path, token)
     assert len(history.reads) == 3

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
@@ -11,9 +12,11 @@ from projector.follower import Follower
 from projector.projections.shop import SHOP
 from tests.builders import LONG_AGO
 from tests.checker.check import findings_of
-from tests.checker.history import Attempt, Command, History, Outcome
+from tests.checker.effects import FIRST
+from tests.checker.history import KINDS, Attempt, Command, History, Outcome
 from tests.checker.shopper import Shopper
 from tests.checker.snapshot import Snapshot, StoredEvent
+from tests.openapi import COMMANDS
 from tests.served import served
 
 Told = tuple[Snapshot, History]
@@ -33,9 +36,8 @@ def healthy(module_database_url: str) -> Told:
         for _ in range(30):
             shopper.once("POST", f"/products/{product['id']}/stock", {"delta": 1, "reason": "counted"})
         assert shopper.once("POST", "/orders", wanted | {"external_id": "x"}).outcome is Outcome.REJECTED
-        projector = Follower(module_database_url, SHOP)
-        projector.catch_up()
-        projector.close()
+        with closing(Follower(module_database_url, SHOP)) as projector:
+            projector.catch_up()
         shopper.read(f"/orders/{order['id']}")
     taken = Snapshot.take(module_database_url)
     assert not findings_of(taken, history)
@@ -167,3 +169,8 @@ def test_the_checker_finds_each_alteration(expected: str, alter: Alteration, hea
     history.reads = list(healthy[1].reads)
     found = findings_of(alter(taken, history), history)
     assert any(expected in finding for finding in found), found
+
+
+def test_the_checker_knows_every_command_of_the_document() -> None:
+    assert sorted((method, pattern.replace("[^/]+", "{id}")) for method, pattern, _ in KINDS) == COMMANDS
+    assert {kind for *_, kind in KINDS} == FIRST.keys(), "FIRST of tests/checker/effects.py"

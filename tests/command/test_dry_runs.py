@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from typing import Any
 from uuid import uuid4
 
@@ -13,6 +14,7 @@ from command.products import AdjustStock
 from command.submission import Answer
 from command.trial import Trial
 from tests.command.driving import Driver, place, submission
+from tests.openapi import COMMANDS
 from tests.served import Shop, problem
 
 TRIED = {"dry_run": "true"}
@@ -53,6 +55,7 @@ def test_a_dry_run_of_an_order_answers_the_events_and_the_stock(shop: Shop) -> N
 
 def test_every_command_can_be_tried(shop: Shop) -> None:
     product, order, user = shop.product(), shop.order(), shop.user()
+    ordered = {"user_id": user["id"], "items": [{"product_id": product["id"], "quantity": 1}]}
     head = shop.head()
     mail = f"{uuid4()}@example.org"
     commands: list[tuple[str, str, dict[str, Any] | None, int, list[str]]] = [
@@ -63,8 +66,10 @@ def test_every_command_can_be_tried(shop: Shop) -> None:
         ("PUT", f"/products/{product['id']}", {"name": "x", "price": "2.50"}, 200, ["ProductChanged"]),
         ("DELETE", f"/products/{product['id']}", None, 204, ["ProductDiscontinued"]),
         ("POST", f"/products/{product['id']}/stock", {"delta": -4, "reason": "x"}, 200, ["StockAdjusted"]),
+        ("POST", "/orders", ordered, 201, ["OrderPlaced", "StockReserved"]),
         ("POST", f"/orders/{order['id']}/cancel", None, 200, ["OrderCancelled", "StockReleased"]),
     ]
+    assert sorted((method, re.sub("/[^/]{36}", "/{id}", path)) for method, path, *_ in commands) == COMMANDS
     for method, path, body, status, types in commands:
         would = tried(shop.http.request(method, path, json=body, params=TRIED))
         assert (would["status"], [it["type"] for it in would["events"]]) == (status, types)

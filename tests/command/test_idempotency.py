@@ -13,9 +13,18 @@ import pytest
 from command.submission import Key
 from eventlog.idempotency import KEPT_DAYS
 from tests.command.driving import Driver, check_log, driving, execute, place, restock, rows, submission
+from tests.openapi import COMMANDS
 from tests.served import Shop, problem, served
 
-POSTS = ["/users", "/products", "/products/{id}/stock", "/orders", "/orders/{id}/cancel"]
+POSTS = [path for method, path in COMMANDS if method == "POST"]
+# A text of the body that may be another.
+TEXTS = {
+    "/users": "name",
+    "/products": "name",
+    "/products/{id}/stock": "reason",
+    "/orders": "note",
+    "/orders/{id}/cancel": "reason",
+}
 
 
 def request(shop: Shop, post: str) -> tuple[str, dict[str, Any]]:
@@ -30,8 +39,9 @@ def request(shop: Shop, post: str) -> tuple[str, dict[str, Any]]:
         case "/orders":
             items = [{"product_id": shop.product()["id"], "quantity": 7, "expected_unit_price": 2.5}]
             return post, {"user_id": shop.user()["id"], "items": items, "note": "Zoë"}
-        case _:
+        case "/orders/{id}/cancel":
             return f"/orders/{shop.order()['id']}/cancel", {"lines": [{"line": 1, "quantity": 2}]}
+    raise AssertionError(f"say here, and in TEXTS, how POST {post} is asked for")
 
 
 def same(answer: httpx.Response, first: httpx.Response) -> bool:
@@ -61,8 +71,7 @@ def test_the_same_key_for_another_body_is_refused(shop: Shop, post: str) -> None
     key = {"Idempotency-Key": uuid4().hex}
     first = shop.post(path, json=body, headers=key)
     before = shop.head()
-    field = {"/users": "name", "/products": "name", "/orders": "note"}.get(post, "reason")
-    answer = shop.post(path, json=body | {field: "other"}, headers=key)
+    answer = shop.post(path, json=body | {TEXTS[post]: "other"}, headers=key)
     assert problem(answer) == (422, "idempotency-key-reused")
     assert shop.head() == before
     assert same(shop.post(path, json=body, headers=key), first)

@@ -36,7 +36,7 @@ def test_a_problem_lists_all_errors_of_a_body_with_json_pointers() -> None:
         "errors": [
             {"pointer": "/items/3/quantity", "code": "greater-than", "detail": "must be more"},
             {"pointer": "/a~1b~0c", "code": "unknown-field", "detail": "Extra inputs are not permitted"},
-            {"pointer": "", "code": "missing", "detail": "Field required"},
+            {"pointer": "", "code": "missing", "detail": "the body is missing: it must be an object"},
             {"pointer": "/email", "code": "value-error", "detail": "must be an address"},
         ],
     }

@@ -1,6 +1,7 @@
 """A projection of one's own, with its table and its route, in one file: added to a log that is already there."""
 
 from collections.abc import Iterator
+from contextlib import closing
 from decimal import Decimal
 from typing import Any
 
@@ -114,9 +115,8 @@ def anyio_backend() -> str:
 async def test_it_is_filled_from_a_log_that_is_there_and_read(
     log: Writing, database_url: str, other: Connection
 ) -> None:
-    follower = Follower(database_url, TURNOVER)
-    follower.sweep()
-    follower.close()
+    with closing(Follower(database_url, TURNOVER)) as follower:
+        follower.sweep()
     assert totals(other) == expected(other)
     assert position(other, "turnover") == head(other)
     async with Reads(database_url) as reads:

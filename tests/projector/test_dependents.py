@@ -1,6 +1,7 @@
 """What others have built on the read tables survives a replay, or there is none."""
 
 import time
+from contextlib import closing
 
 import pytest
 from psycopg import Connection
@@ -177,20 +178,19 @@ def test_a_worker_names_the_obstacle_to_a_rebuild_in_one_line_and_goes_on(
 ) -> None:
     connection.execute(f"{DROPPED} CREATE VIEW public.nicks AS SELECT nickname FROM shop.users".encode())
     connection.execute("UPDATE shop.checkpoint SET version = 0")
-    worker = Follower(database_url, SHOP, retry_seconds=0.5)
-    for _ in range(3):
+    with closing(Follower(database_url, SHOP, retry_seconds=0.5)) as worker:
+        for _ in range(3):
+            worker.sweep()
+        assert "VIEW public.nicks" in str(error(connection))
+        assert caplog.text.count("VIEW public.nicks") == 1
+        assert "Traceback" not in caplog.text
+        (standing,) = status(connection, [SHOP]).projections
+        assert f"this release needs {SHOP.version}: it cannot be rebuilt: InTheWay" in str(standing.trouble)
+        connection.execute("DROP VIEW public.nicks")
+        time.sleep(0.5)
         worker.sweep()
-    assert "VIEW public.nicks" in str(error(connection))
-    assert caplog.text.count("VIEW public.nicks") == 1
-    assert "Traceback" not in caplog.text
-    (standing,) = status(connection, [SHOP]).projections
-    assert "this release needs 1: it cannot be rebuilt: InTheWay" in str(standing.trouble)
-    connection.execute("DROP VIEW public.nicks")
-    time.sleep(0.5)
-    worker.sweep()
-    worker.sweep()
+        worker.sweep()
     assert (error(connection), status(connection, [SHOP]).projections[0].state) == (None, "live")
-    worker.close()
 
 
 def test_tables_that_were_migrated_meanwhile_are_not_replaced_by_older_ones(
@@ -211,9 +211,8 @@ def test_tables_that_are_ahead_of_a_restored_log_are_noticed_and_replayed(
     connection.execute("UPDATE shop.checkpoint SET position = position + 3")
     with pytest.raises(AheadOfLog, match="run `orders replay`"):
         Loop(SHOP).project(connection, ALL)
-    projector = Follower(database_url, SHOP)
-    projector.sweep()
-    projector.close()
+    with closing(Follower(database_url, SHOP)) as projector:
+        projector.sweep()
     assert "the log ends at" in str(error(connection))
     replay(database_url, SHOP, nobody)
     shop.user()

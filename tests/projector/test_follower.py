@@ -94,9 +94,8 @@ def test_a_follower_that_is_far_behind_makes_the_same_tables_in_many_small_pages
     writing: Writing, other: Connection, database_url: str
 ) -> None:
     writing.history(orders=60)
-    with_pages_of_five = Follower(database_url, replace(SHOP, batch_events=20), page_max=PageMax(events=5))
-    assert with_pages_of_five.catch_up().events == head(other)
-    with_pages_of_five.close()
+    with closing(Follower(database_url, replace(SHOP, batch_events=20), page_max=PageMax(events=5))) as follower:
+        assert follower.catch_up().events == head(other)
     assert verify(database_url, SHOP, lambda _: None).differences == []
 
 
@@ -104,15 +103,14 @@ def test_a_server_that_is_too_slow_for_a_batch_gets_smaller_ones(
     writing: Writing, other: Connection, database_url: str
 ) -> None:
     writing.history(orders=60)
-    slow = Follower(database_url, replace(SHOP, batch_events=20))
     on_moving_the_checkpoint(
         other,
         "IF NEW.position > OLD.position + 5 THEN PERFORM pg_terminate_backend(pg_backend_pid()); END IF; RETURN NEW;",
     )
-    slow.sweep()
+    with closing(Follower(database_url, replace(SHOP, batch_events=20))) as slow:
+        slow.sweep()
     assert all_is_projected(other)
     assert error(other) is None
-    slow.close()
 
 
 @pytest.mark.parametrize("rebuilds", [False, True])
@@ -157,8 +155,8 @@ def test_a_worker_reports_an_error_until_a_batch_succeeds(
 
 
 def test_a_database_that_is_gone_is_waited_for(database_url: str, caplog: pytest.LogCaptureFixture) -> None:
-    follower = Follower(f"{database_url}&dbname=not_there", SHOP)
-    follower.sweep()
+    with closing(Follower(f"{database_url}&dbname=not_there", SHOP)) as follower:
+        follower.sweep()
     assert "not_there" in caplog.text
 
 
@@ -180,65 +178,58 @@ def test_tables_of_an_older_version_are_left_alone_when_an_operator_rebuilds(
 ) -> None:
     writing.user()
     other.execute("UPDATE shop.checkpoint SET version = 0")
-    follower = Follower(database_url, SHOP, rebuild=False)
-    follower.sweep()
+    with closing(Follower(database_url, SHOP, rebuild=False)) as follower:
+        follower.sweep()
     assert (position(other), error(other)) == (
         0,
-        "OtherVersion: the tables of shop are of version 0, this release has version 1",
+        f"OtherVersion: the tables of shop are of version 0, this release has version {SHOP.version}",
     )
-    follower.close()
 
 
 def test_an_older_worker_stands_by_when_it_meets_newer_tables(
-    writing: Writing, other: Connection, database_url: str, caplog: pytest.LogCaptureFixture
+    follower: Follower, writing: Writing, other: Connection, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Also when the bell wakes it. It leaves no error behind, which the newer worker would be blamed for."""
     writing.user()
-    older = Follower(database_url, SHOP)
-    older.start()
+    follower.start()
     wait_until(lambda: all_is_projected(other), SOON, "the worker to project")
     before = position(other)
-    other.execute("UPDATE shop.checkpoint SET version = 2")
+    other.execute("UPDATE shop.checkpoint SET version = version + 1")
     writing.user()
     until = time.monotonic() + 2.5  # two sweeps, and many wake-ups between them
     while time.monotonic() < until:
-        older.wake()
+        follower.wake()
         time.sleep(0.02)  # time for the follower's thread to look
         assert (position(other), error(other)) == (before, None)
     assert caplog.text.count("stands by") == 1
-    other.execute("UPDATE shop.checkpoint SET version = 1")
+    other.execute("UPDATE shop.checkpoint SET version = version - 1")
     wait_until(lambda: all_is_projected(other), SOON, "the worker to go on")
-    older.stop()
-    older.close()
 
 
 def test_a_stream_that_parks_later_is_retried_without_a_restart(
     writing: Writing, database_url: str, other: Connection
 ) -> None:
-    newer = Follower(database_url, SHOP, retry_seconds=0)
-    newer.sweep()
-    stream = parked_by_an_older_release(database_url)
-    assert [it.parked.stream for it in held_back(other, SHOP)] == [stream]
-    newer.sweep()
-    newer.close()
+    with closing(Follower(database_url, SHOP, retry_seconds=0)) as newer:
+        newer.sweep()
+        stream = parked_by_an_older_release(database_url)
+        assert [it.parked.stream for it in held_back(other, SHOP)] == [stream]
+        newer.sweep()
     assert held_back(other, SHOP) == []
     assert len(contents(other)["users"]) == 1
 
 
 def test_a_starting_worker_retries_streams_that_an_older_release_parked(database_url: str, other: Connection) -> None:
     parked_by_an_older_release(database_url)
-    newer = Follower(database_url, SHOP)
-    newer.sweep()
-    newer.close()
+    with closing(Follower(database_url, SHOP)) as newer:
+        newer.sweep()
     assert held_back(other, SHOP) == []
 
 
 def test_a_worker_does_not_retry_at_every_look(database_url: str, other: Connection) -> None:
-    newer = Follower(database_url, SHOP)
-    newer.sweep()
-    stream = parked_by_an_older_release(database_url)
-    newer.sweep()
-    newer.close()
+    with closing(Follower(database_url, SHOP)) as newer:
+        newer.sweep()
+        stream = parked_by_an_older_release(database_url)
+        newer.sweep()
     assert [it.parked.stream for it in held_back(other, SHOP)] == [stream]
 
 

@@ -47,7 +47,7 @@ def test_the_last_error_is_the_trouble() -> None:
     assert standing(error="DiskFull: no space left").trouble == "DiskFull: no space left"
 
 
-@pytest.mark.parametrize("version", [0, 1])
+@pytest.mark.parametrize("version", [0, SHOP.version])
 def test_postgresqls_own_text_is_for_operators_alone(version: int) -> None:
     raw = 'OperationalError: connection failed: FATAL: password authentication failed for user "orders" on 10.1.2.3'
     it = standing(error=raw, version=version)
@@ -63,17 +63,18 @@ def test_tables_of_an_older_version_are_outdated_until_they_are_rebuilt() -> Non
     it = standing(version=0, events_per_second=1, head=20)
     assert (it.state, it.progress) == ("outdated", None)
     assert it.outdated == (
-        "shop is at version 0, this release needs 1: a worker of this release rebuilds it, or `orders replay shop` "
-        "(about 20 s)"
+        f"shop is at version 0, this release needs {SHOP.version}: a worker of this release rebuilds it, "
+        "or `orders replay shop` (about 20 s)"
     )
     built = Building(5, ago(10), NOW)
     it = standing(version=0, building=True, built=built, head=20)
     assert (it.state, it.progress) == ("rebuilding", 0.25)
-    assert it.trouble == "shop is at version 0, this release needs 1: rebuilding, 25%, 30 s left"
+    assert it.trouble == f"shop is at version 0, this release needs {SHOP.version}: rebuilding, 25%, 30 s left"
 
 
 def test_tables_of_a_newer_version_need_the_newer_release() -> None:
-    assert standing(version=2).outdated == "shop is at version 2, this release has 1: run the newer release"
+    told = f"shop is at version {SHOP.version + 1}, this release has {SHOP.version}: run the newer release"
+    assert standing(version=SHOP.version + 1).outdated == told
 
 
 def test_a_replay_of_current_tables_is_no_trouble() -> None:

@@ -13,6 +13,7 @@ from psycopg import sql
 from projector.connecting import connect
 from tests.chance import chosen_seed
 from tests.conftest import url_of
+from tests.openapi import COMMANDS
 from tests.properties.customer import Customer
 from tests.properties.model import Json
 from tests.served import served
@@ -128,6 +129,19 @@ STEPS = [
     asked("rebuild", verify=st.booleans()),
 ]
 
+# The step that sends each command.
+SENT_BY = {
+    ("POST", "/users"): "register",
+    ("PUT", "/users/{id}"): "change_user",
+    ("DELETE", "/users/{id}"): "delete",
+    ("POST", "/products"): "add",
+    ("PUT", "/products/{id}"): "change_product",
+    ("DELETE", "/products/{id}"): "delete",
+    ("POST", "/products/{id}/stock"): "adjust_stock",
+    ("POST", "/orders"): "place",
+    ("POST", "/orders/{id}/cancel"): "cancel",
+}
+
 
 class Requests(RuleBasedStateMachine):
     """One client of the real API, with a worker that can stop, beside the model. A resource is the n-th of its kind."""
@@ -242,7 +256,8 @@ class Requests(RuleBasedStateMachine):
     def use_a_key_again(self, which: int) -> None:
         """The same key for another request."""
         (method, path, body), key = self.customer.sent[which % len(self.customer.sent)]
-        other = {"/users": "name", "/products": "name", "/orders": "note"}.get(path, "reason")
+        texts = {"users": "name", "products": "name", "stock": "reason", "orders": "note", "cancel": "reason"}
+        other = texts[path.rpartition("/")[2]] if method == "POST" else "reason"
         self.send(method, path, {**(body or {}), other: "another"}, key=key)
 
     def item(self, line: Line) -> Json:
@@ -327,6 +342,11 @@ def copied(database_url: str) -> Iterator[str]:
             yield url_of(database_url, name)
         finally:
             connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+def test_a_step_sends_each_command_of_the_document() -> None:
+    assert sorted(SENT_BY) == COMMANDS, "write a step, with its line in STEPS and SENT_BY"
+    assert all(hasattr(Requests, step) for step in SENT_BY.values())
 
 
 def test_requests_are_answered_as_the_contract_says(database_url: str, is_long: bool) -> None:

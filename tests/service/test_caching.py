@@ -1,6 +1,7 @@
 """Which answers a cache may keep: none without asking again."""
 
 from collections.abc import Callable, Iterator
+from contextlib import closing
 
 import psycopg
 import pytest
@@ -27,9 +28,8 @@ def order(shop: Shop) -> str:
 
 def follow(database_url: str) -> None:
     """Bring the shop's read tables up to date."""
-    projector = Follower(database_url, SHOP)
-    projector.sweep()
-    projector.close()
+    with closing(Follower(database_url, SHOP)) as projector:
+        projector.sweep()
 
 
 def test_a_cache_asks_again_before_it_serves_a_resource(shop: Shop, order: str) -> None:

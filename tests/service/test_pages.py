@@ -7,6 +7,8 @@ import pytest
 
 from contract.problem_types import PROBLEMS
 from contract.resources import ProjectionView
+from projector.projections.shop import SHOP
+from service.projections import PROJECTIONS
 from tests.projecting import sweep
 from tests.served import Shop, problem, served
 
@@ -104,9 +106,7 @@ def test_each_projection_is_listed_with_its_position_and_state(shop: Shop) -> No
     found = answer.json()["data"]
     assert [list(it) for it in found] == [list(ProjectionView.model_fields)] * 3
     assert [(it["name"], it["version"], it["position"], it["head"], it["lag_events"]) for it in found] == [
-        ("shop", 1, 0, 1, 1),
-        ("sales", 1, 0, 1, 1),
-        ("activity", 1, 0, 1, 1),
+        (projection.name, projection.version, 0, 1, 1) for projection in PROJECTIONS
     ]
     assert answer.headers["sync-token"] == "0"
 
@@ -122,7 +122,7 @@ def test_reads_of_tables_of_another_version_wait_for_their_rebuild_and_commands_
         assert answer.headers["retry-after"] == "5"
     assert shop.get("/sales").status_code == 200
     told = shop.get("/readyz").json()["not_ready"]["projector"]
-    assert told.startswith("shop: shop is at version 0, this release needs 1: a worker of this release rebuilds it")
+    assert told.startswith(f"shop: shop is at version 0, this release needs {SHOP.version}: a worker of this release ")
     assert shop.get("/projections").json()["data"][0]["state"] == "outdated"
     sweep(shop.database_url)
     sweep(shop.database_url)

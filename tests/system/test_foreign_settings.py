@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from typing import Any
 
 import psycopg
@@ -164,9 +165,8 @@ def day(shop: Shop) -> list[Any]:
     location = placed[0].headers["location"]
     cancelled = shop.post(f"{location}/cancel", json={"lines": [{"line": 1, "quantity": 1}]})
     assert cancelled.status_code == 200, cancelled.text
-    projector = Follower(shop.database_url, SHOP)
-    projector.sweep()
-    projector.close()
+    with closing(Follower(shop.database_url, SHOP)) as projector:
+        projector.sweep()
     token = {"Sync-Token": cancelled.headers["sync-token"]}
     paths = [location, f"/users/{made[0]['id']}", "/products?sku=TEA", "/orders", "/events"]
     read = [shop.get(path, headers=token) for path in paths]

@@ -108,6 +108,12 @@ def test_a_row_that_breaks_a_thousand_rules_names_a_few():
     assert reason.detail.endswith("and 2995 more")
 
 
+def test_a_line_that_is_no_object_is_refused_in_words_that_name_nothing_of_the_code():
+    reason = translate(order("7", 1), None, None)
+    assert isinstance(reason, Reason)
+    assert reason.detail == "/lines/0: must be an object"
+
+
 def test_an_order_has_a_thousand_lines_at_most():
     line = '{"sku": "tea", "quantity": 1, "unit_price": 1}'
     assert isinstance(translate(order(line, 1_000), None, None), Wanted)

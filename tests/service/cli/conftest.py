@@ -1,5 +1,6 @@
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -35,9 +36,8 @@ def shop(database_url: str) -> Iterator[Writing]:
 
 def project(database_url: str) -> None:
     """As a worker does."""
-    projector = Follower(database_url, SHOP)
-    projector.sweep()
-    projector.close()
+    with closing(Follower(database_url, SHOP)) as projector:
+        projector.sweep()
 
 
 def one_line(done: subprocess.CompletedProcess[str], exit_code: int) -> str:
