@@ -38,8 +38,8 @@ def _projections(connection: Connection) -> Iterator[Finding]:
 
 def _parked(connection: Connection) -> Iterator[Finding]:
     since = {it.name: it.parked_since for it in _standings(connection)}
-    for number, group in enumerate(groups(connection, PROJECTIONS), 1):
-        yield _of_group(number, group, since.get(group.projection))
+    for group in groups(connection, PROJECTIONS):
+        yield _of_group(group, since.get(group.projection))
 
 
 def _lacks_worker(standing: Standing) -> bool:
@@ -81,12 +81,12 @@ def _of_projection(standing: Standing) -> Iterator[Finding]:
         )
 
 
-def _of_group(number: int, group: Group, since: datetime | None) -> Finding:
-    """A cause of parked streams; `number` is that of `orders parked`."""
+def _of_group(group: Group, since: datetime | None) -> Finding:
+    """A cause of parked streams."""
     return Finding(
         parked(group),
-        f"deploy a release that can project the event, then: `orders parked retry --group {number}`; "
-        f"or do without the event: `orders parked skip --group {number} --reason WHY`",
+        f"deploy a release that can project the event, then: `orders parked retry --group {group.name}`; "
+        f"or do without the event: `orders parked skip --group {group.name} --reason WHY`",
         since,
     )
 

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from projector.connecting import connect
+from projector.parked import groups
 from projector.projections.shop import SHOP
 from projector.replay import replay
 from projector.verify import verify
@@ -86,8 +88,10 @@ def test_a_parked_stream_is_a_finding_with_its_cause_and_the_commands(shop: Shop
     sweep(shop.database_url)
     (found,) = findings(shop.database_url, "parked")
     assert found.what == ("1 stream of shop is parked at UserMerged: UserMerged version 1 is not known to this release")
-    assert "`orders parked retry --group 1`; " in found.remedy
-    assert found.remedy.endswith("`orders parked skip --group 1 --reason WHY`")
+    with connect(shop.database_url) as connection:
+        (group,) = groups(connection, [SHOP])
+    assert f"`orders parked retry --group {group.name}`; " in found.remedy
+    assert found.remedy.endswith(f"`orders parked skip --group {group.name} --reason WHY`")
     assert found.since
 
 
