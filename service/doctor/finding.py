@@ -1,5 +1,6 @@
 """Findings of an examination, each with its remedy."""
 
+import re
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from typing import NamedTuple
@@ -14,13 +15,14 @@ class Finding(NamedTuple):
     """Something that is not as it should be, and what to do about it. A sentence each, without full stops.
 
     `since` is when it began, where that is known. `public` is `what` without an error that may quote a person; None:
-    `what` has no such error.
+    `what` has no such error. `accepted`: an operator has decided to live with it.
     """
 
     what: str
     remedy: str
     since: datetime | None = None
     public: str | None = None
+    accepted: bool = False
 
 
 class Check(NamedTuple):
@@ -32,6 +34,12 @@ class Check(NamedTuple):
     name: str
     run: Callable[[Connection], Iterable[Finding]]
     why: str
+
+
+def psql(*statements: str) -> str:
+    """How an operator runs the statements, each in a transaction of its own."""
+    quoted = (re.sub(r'(["$`\\])', r"\\\1", it) for it in statements)
+    return 'psql "$DATABASE_URL"' + "".join(f' -c "{it}"' for it in quoted)
 
 
 def of_rows(statement: str, what: str, remedy: str, **limits: object) -> Callable[[Connection], Iterator[Finding]]:

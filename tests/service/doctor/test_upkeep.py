@@ -45,6 +45,16 @@ def test_a_worker_that_is_gone_while_events_wait_is_a_finding_with_its_remedy(sh
     assert found.what.startswith("1 event waits for shop, sales, and no worker")
 
 
+def test_a_worker_that_is_gone_is_a_finding_although_no_event_waits(shop: Shop) -> None:
+    sweep(shop.database_url)
+    for name in ("shop", "sales", "activity"):
+        run(shop.database_url, f"UPDATE {name}.checkpoint SET seen_at = now() - interval '16 s', worker = 'shop-7:123'")
+    (found,) = findings(shop.database_url, "projections")
+    assert found.what.startswith("no worker has looked for 1")
+    assert found.what.endswith(" s; the last was shop-7:123")
+    assert found.remedy == "start a worker: orders work"
+
+
 def test_parked_streams_have_their_own_reason_why_they_matter(shop: Shop) -> None:
     append_parked_user(shop.database_url)
     sweep(shop.database_url)
