@@ -5,7 +5,7 @@ from typing import LiteralString
 
 from psycopg import Connection, sql
 
-from service.doctor.finding import Check, Finding, psql
+from service.doctor.finding import Check, Finding, with_psql
 
 WHY = "two resources may get the same key, or a free key may be refused"
 
@@ -50,18 +50,21 @@ def _claims(connection: Connection) -> Iterator[Finding]:
         if is_wanted:
             yield Finding(
                 f"{stream} has no claim on its {kind}, so another may take it",
-                _statement("INSERT INTO log.claims (claim, stream) VALUES ({}, {})", claim, stream),
+                _statement(
+                    "as the tables' owner: INSERT INTO log.claims (claim, stream) VALUES ({}, {})", claim, stream
+                ),
             )
         else:
             yield Finding(
                 f"{stream} has a claim on a {kind} that no event gives it, so no other stream can take it",
-                _statement("DELETE FROM log.claims WHERE claim = {} AND stream = {}", claim, stream),
+                _statement(
+                    "as the tables' owner: DELETE FROM log.claims WHERE claim = {} AND stream = {}", claim, stream
+                ),
             )
 
 
 def _statement(template: LiteralString, *values: str) -> str:
-    statement = sql.SQL(template).format(*map(sql.Literal, values)).as_string()
-    return f"as the tables' owner: `{psql(statement)}`"
+    return with_psql(sql.SQL(template).format(*map(sql.Literal, values)).as_string())
 
 
 CHECKS = (Check("claims", _claims, WHY),)

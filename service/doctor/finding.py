@@ -36,10 +36,11 @@ class Check(NamedTuple):
     why: str
 
 
-def psql(*statements: str) -> str:
-    """How an operator runs the statements, each in a transaction of its own."""
-    quoted = (re.sub(r'(["$`\\])', r"\\\1", it) for it in statements)
-    return 'psql "$DATABASE_URL"' + "".join(f' -c "{it}"' for it in quoted)
+def with_psql(remedy: str, *more: str) -> str:
+    """The remedy with the SQL behind its first colon as a command of psql. `more` are further statements."""
+    words, _, statement = remedy.partition(": ")
+    quoted = (re.sub(r'(["$`\\])', r"\\\1", it) for it in (statement, *more))
+    return f'{words}: `psql "$DATABASE_URL"' + "".join(f' -c "{it}"' for it in quoted) + "`"
 
 
 def of_rows(statement: str, what: str, remedy: str, **limits: object) -> Callable[[Connection], Iterator[Finding]]:

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 from psycopg import Connection
 
-from service.doctor.finding import Check, Finding, psql
+from service.doctor.finding import Check, Finding, with_psql
 from service.health import durability
 from service.health.holders import HELD_SECONDS_MIN, HOLDERS, Holder, session
 
@@ -73,7 +73,7 @@ def _slots(connection: Connection) -> Iterator[Finding]:
         if kept > SLOT_BYTES_MAX or status in {"unreserved", "lost"}:
             yield Finding(
                 f"the unused replication slot {name!r} keeps {kept / 1024**2:,.0f} MiB of WAL ({status})",
-                "start its standby again, or: `" + psql(f"SELECT pg_drop_replication_slot('{name}')") + "`",
+                with_psql(f"start its standby again, or: SELECT pg_drop_replication_slot('{name}')"),
             )
 
 
@@ -89,7 +89,7 @@ def _ago(seconds: int) -> datetime:
 
 
 def _end(pid: int) -> str:
-    return f"end it, if it is no longer needed: `{psql(f'SELECT pg_terminate_backend({pid})')}`"
+    return with_psql(f"end it, if it is no longer needed: SELECT pg_terminate_backend({pid})")
 
 
 CHECKS = (

@@ -10,7 +10,7 @@ from command.states import KINDS, Entity, Kind, fold
 from contract.names import split
 from eventlog.codec import Codec
 from eventlog.read import PastEvent
-from service.doctor.finding import Check, Finding, psql
+from service.doctor.finding import Check, Finding, with_psql
 
 WHY = "commands on this stream may be decided on a wrong state"
 
@@ -27,7 +27,7 @@ FROM log.snapshots AS snapshot LEFT JOIN log.events AS event
 WHERE snapshot.shape = ANY(%s) ORDER BY snapshot.stream, event.version
 """
 
-_REMEDY = sql.SQL("DELETE FROM log.snapshots WHERE stream = {}")
+_REMEDY = sql.SQL("as the tables' owner: DELETE FROM log.snapshots WHERE stream = {}")
 
 
 def _snapshots(connection: Connection) -> Iterator[Finding]:
@@ -42,10 +42,10 @@ def _snapshots(connection: Connection) -> Iterator[Finding]:
             events = (PastEvent(*row[4:]) for row in chain([first], of_stream) if row[4] is not None)
             kind = KINDS.get(split(stream)[0])
             if kind and kind.shape == shape and (wrong := _wrong(codec, kind, stream, version, state, events)):
-                statement = psql(_REMEDY.format(sql.Literal(stream)).as_string())
+                remedy = with_psql(_REMEDY.format(sql.Literal(stream)).as_string())
                 yield Finding(
                     f"the snapshot of {stream} {wrong}",
-                    f"as the tables' owner: `{statement}`; it is made again. Restart the API, which may have used it",
+                    f"{remedy}; it is made again. Restart the API, which may have used it",
                 )
 
 

@@ -10,7 +10,7 @@ from psycopg import Connection
 import access.tables
 import eventlog.tables
 from console.log import position_at
-from service.doctor.finding import Check, Finding, of_rows, psql
+from service.doctor.finding import Check, Finding, of_rows, with_psql
 from service.projections import PROJECTIONS
 
 # A vacuum keeps log.head below this. The writer finds the newest version by an index, whatever their number.
@@ -80,13 +80,13 @@ FROM log.head AS head
 
 def _vacuum(connection: Connection) -> Iterator[Finding]:
     for (name,) in connection.execute(_OFF):
-        yield Finding(f"{name} is off", f"run: `{psql(f'ALTER SYSTEM SET {name} = on', 'SELECT pg_reload_conf()')}`")
+        yield Finding(f"{name} is off", with_psql(f"run: ALTER SYSTEM SET {name} = on", "SELECT pg_reload_conf()"))
     limits = {"schemas": _SCHEMAS, "rows": DEAD_ROWS_MAX, "share": DEAD_SHARE_MAX, "freeze": FREEZE_SHARE_MAX}
     for table, dead, vacuumed_at, age in connection.execute(_VACUUM, limits):
         if table != "log.head":
             yield Finding(
                 f"autovacuum is late on {table}: {dead:,} dead rows, oldest transaction id {age:,} transactions old",
-                f"end what `left open` names, if anything, and then: `{psql(f'VACUUM {table}')}`",
+                with_psql(f"end what `left open` names, if anything, and then: VACUUM {table}"),
                 vacuumed_at,
             )
 
@@ -95,7 +95,7 @@ def _indexes(connection: Connection) -> Iterator[Finding]:
     for (index,) in connection.execute(_INVALID, (_SCHEMAS,)):
         yield Finding(
             f"the index {index} is invalid: nothing uses it, and every write pays for it",
-            f"`{psql(f'REINDEX INDEX CONCURRENTLY {index}')}`",
+            with_psql(f"build it again: REINDEX INDEX CONCURRENTLY {index}"),
         )
     yield from unused_indexes(connection)
 
@@ -111,7 +111,7 @@ def unused_indexes(
         yield Finding(
             f"the index {index} on {table} is not of this release, takes {size / 1024**2:,.0f} MiB, "
             "and no query has used it",
-            f"if no query needs it: `{psql(f'DROP INDEX CONCURRENTLY {index}')}`",
+            with_psql(f"if no query needs it: DROP INDEX CONCURRENTLY {index}"),
             since,
         )
 
@@ -161,7 +161,7 @@ CHECKS = (
         of_rows(
             _DEAD_ROWS,
             "log.head has {n_dead_tup:,} dead row versions, which take space",
-            f"end what `left open` names, if anything, and then: `{psql('VACUUM log.head')}`",
+            with_psql("end what `left open` names, if anything, and then: VACUUM log.head"),
             rows=DEAD_ROWS_MAX,
         ),
         "what keeps them here lets the other tables grow too",
