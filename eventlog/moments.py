@@ -7,10 +7,12 @@ A user or an order is folded from all of its events. A product may have millions
 product event sets its columns to values that it carries, so the last event of each sort decides. PostgreSQL finds the
 last change of name, price or listing in `product_details_idx`, which has only those rare events, and the last stock
 event by walking the stream backwards, where it is nearly always the first.
+
+Events that the projection `%(projection)s` skips are marked, and decide nothing.
 """
 
 from database.position_group import NEWEST_HEAD
-from eventlog import pages
+from eventlog import pages, skips
 from eventlog.events import ProductChanged, ProductDiscontinued, ProductRepriced
 from eventlog.tables import PRODUCT_DETAILS
 
@@ -19,9 +21,10 @@ EVENTS_A_PAGE = 100
 
 _TIME = """to_char({} AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')"""
 
-# The columns of an event, in the order of timeline.reading.PastEvent.
+# The columns of an event, in the order of timeline.folding.PastEvent. `event` has the columns of log.events.
 _EVENT = f"""event.position, event.version, event.type, event.schema_version,
-    {_TIME.format("event.occurred_at")}, {_TIME.format("event.recorded_at")}, event.data, event.metadata"""
+    {_TIME.format("event.occurred_at")}, {_TIME.format("event.recorded_at")}, event.data, event.metadata,
+    {skips.IS_SKIPPED.format("event")}"""
 
 # Which version a stream had: the given one, the last one, or the last by a time or a position.
 _GIVEN = "at AS (SELECT %(version)s::integer AS version)"
@@ -44,19 +47,21 @@ _AT_POSITION = _UP_TO.format(column="position", limit="%(position)s")
 _FIRST = f"""SELECT * FROM log.events
     WHERE stream = %(stream)s AND version <= at.version ORDER BY version LIMIT {EVENTS_A_PAGE}"""  # noqa: S608 - constants
 
+_IS_SKIPPED = skips.IS_SKIPPED.format("events")
 _LAST_DETAIL = """(
         SELECT version FROM log.events
-        WHERE stream = %(stream)s AND type = '{}' AND version <= at.version ORDER BY version DESC LIMIT 1)"""
+        WHERE stream = %(stream)s AND type = '{}' AND version <= at.version AND NOT {} ORDER BY version DESC LIMIT 1)"""
 _LAST_STOCK = f"""(
         SELECT version FROM log.events
         WHERE stream = %(stream)s AND version <= at.version AND version > 1
-            AND type NOT IN ({", ".join(f"'{name}'" for name in PRODUCT_DETAILS)})
+            AND type NOT IN ({", ".join(f"'{name}'" for name in PRODUCT_DETAILS)}) AND NOT {_IS_SKIPPED}
         ORDER BY version DESC LIMIT 1)"""  # noqa: S608 - constants
 
 # The events of a product that decide what it was.
+_DETAILS = (ProductChanged, ProductRepriced, ProductDiscontinued)
 _DECISIVE = f"""SELECT * FROM log.events
     WHERE stream = %(stream)s AND version <= at.version AND version = ANY (ARRAY[1, at.version,
-    {", ".join(_LAST_DETAIL.format(cls.__name__) for cls in (ProductChanged, ProductRepriced, ProductDiscontinued))},
+    {", ".join(_LAST_DETAIL.format(it.__name__, _IS_SKIPPED) for it in _DETAILS)},
     {_LAST_STOCK}])"""  # noqa: S608 - constants
 
 
@@ -82,13 +87,13 @@ def _moments(events: str) -> dict[str, bytes]:
 
 # Each answers at least one row: the head's position, the stream's last version (0: there is no such stream), the
 # version asked for, whether that stays the answer for good, whether the time lies in the future; and an event, or
-# nulls. Parameters: stream, and version, as_of or position.
+# nulls. Parameters: stream, projection, and version, as_of or position.
 WHOLE = _moments(_FIRST)
 WITHOUT_EVENTS = _moments("SELECT * FROM log.events WHERE false")
 DECISIVE = _moments(_DECISIVE)
 
-# The next events of a stream, oldest first, as many as a page of the log may have bytes. Parameters: stream, after and
-# up_to (versions), limit.
+# The next events of a stream, oldest first, as many as a page of the log may have bytes. Parameters: stream,
+# projection, after and up_to (versions), limit.
 NEXT = f"""
 SELECT {_EVENT} FROM (
     SELECT *, {pages.SIZE_BEFORE.format(order="version")}

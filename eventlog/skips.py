@@ -5,6 +5,11 @@ from psycopg import Connection
 # A part of other statements: the last position that is skipped, or 0. It reads the end of an index.
 LAST_POSITION = "coalesce((SELECT max(position) FROM log.skips WHERE projection = %(projection)s), 0)"
 
+# A condition: the projection skips the event of the table or alias `{}`.
+IS_SKIPPED = (
+    "EXISTS (SELECT FROM log.skips AS skip WHERE skip.projection = %(projection)s AND skip.position = {}.position)"
+)
+
 _POSITIONS = b"SELECT position FROM log.skips WHERE projection = %s AND position > %s AND position <= %s"
 
 # An operator whose command was cut off repeats it: the same skip twice is one skip.

@@ -5,6 +5,7 @@
 beside a worker and beside each other: streams that another process has freed meanwhile are passed over.
 """
 
+import hashlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
@@ -72,6 +73,11 @@ class Group(NamedTuple):
     streams: int
     example: str = ""
     said: str = ""
+
+    @property
+    def name(self) -> str:
+        """A short name by the cause. It stays the same whatever else is parked, and fits into forms and commands."""
+        return hashlib.sha256(f"{self.projection}\0{self.type}\0{self.error}".encode()).hexdigest()[:8]
 
 
 def held_back(
@@ -157,20 +163,21 @@ def skip(connection: Connection, loop: Loop, stream: str, reason: str, by: str) 
     return skipped[0], drain(loop, connection, [stream])[0]
 
 
-def skip_group(connection: Connection, loop: Loop, group: Group, reason: str, by: str) -> list[Drained]:
+def skip_group(connection: Connection, loop: Loop, group: Group, reason: str, by: str) -> list[tuple[Parked, Drained]]:
     """Skip the event at which each stream of a group is parked, and project the rest of these streams.
 
     As `skip`, set by set: live projection goes on between the sets. `reason` must not be empty; `by` names the
-    operator. Returns what became of each stream. Raises psycopg.Error; then the sets before it stay skipped.
+    operator. Returns each event, and what became of its stream. Raises psycopg.Error; then the sets before it stay
+    skipped.
     """
-    drained: list[Drained] = []
+    done: list[tuple[Parked, Drained]] = []
     of_group = [
         name for name, _, *cause in _waiting_streams(connection, loop) if tuple(cause) == (group.type, group.error)
     ]
     for streams in _sets(of_group):
         skipped = _record_skips(loop, connection, streams, reason, by)
-        drained += drain(loop, connection, [it.stream for it in skipped])
-    return drained
+        done += zip(skipped, drain(loop, connection, [it.stream for it in skipped]), strict=True)
+    return done
 
 
 def _record_skips(loop: Loop, connection: Connection, streams: Sequence[str], reason: str, by: str) -> list[Parked]:

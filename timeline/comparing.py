@@ -65,7 +65,7 @@ async def compare(
     """Compare the rows of one stream, within a few milliseconds. `whole`: fold every event, also of a product.
 
     `known` is as in Timeline.at. Expects a projection with rows of its own for the stream (`has_rows_of`). Raises what
-    `select` raises (Problem `projection-behind` when another release built the tables), and UnreadableEvent.
+    `select` raises (Problem `projection-behind` when another release built the tables), and Unfoldable.
     """
     tables = _tables(projection, stream)
     parameters = {"stream": stream, "id": split(stream)[1]}

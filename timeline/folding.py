@@ -19,7 +19,10 @@ CODEC = Codec()
 
 
 class PastEvent(NamedTuple):
-    """An event as it is stored. Times are RFC 3339 text; `data` and `metadata` are JSON."""
+    """An event as it is stored. Times are RFC 3339 text; `data` and `metadata` are JSON.
+
+    `skipped`: an operator had the projection leave it out.
+    """
 
     position: int
     version: int
@@ -29,6 +32,7 @@ class PastEvent(NamedTuple):
     recorded_at: str
     data: bytes
     metadata: bytes
+    skipped: bool = False
 
     @property
     def actor(self) -> dict[str, str | None] | None:
@@ -47,6 +51,20 @@ class PastEvent(NamedTuple):
     def _metadata(self) -> Mapping[str, Any]:
         metadata = msgspec.json.decode(self.metadata)
         return metadata if isinstance(metadata, dict) else {}
+
+
+class Unfoldable(UnreadableEvent):
+    """An event of a stream that cannot be read or folded, with the reason."""
+
+    def __init__(self, reason: str, stream: str, event: PastEvent) -> None:
+        super().__init__(reason)
+        self.stream, self.event = stream, event
+
+    @property
+    def sentence(self) -> str:
+        """Which event it is, and the reason; without a full stop."""
+        event = self.event
+        return f"event {event.position} ({event.type}, version {event.version} of {self.stream}) cannot be read: {self}"
 
 
 class Cell(NamedTuple):
@@ -69,6 +87,7 @@ class Fold:
         self._id = split(stream)[1]
         self.rows: dict[Place, dict[str, Cell]] = {}
         self.last: PastEvent | None = None
+        self._is_out = False
         # The cells that the last event set, as they were before; None for a new row.
         self.before: dict[Place, dict[str, Cell] | None] = {}
 
@@ -76,15 +95,29 @@ class Fold:
         """Another fold that goes on from here."""
         copy = Fold(self._projection, self.stream)
         copy.rows = {place: dict(row) for place, row in self.rows.items()}
-        copy.last = self.last
+        copy.last, copy._is_out = self.last, self._is_out
         return copy
 
     def goes_on_in(self, projection: Projection, stream: str) -> bool:
         """Whether a fold of the stream in the projection may go on from here."""
         return (self._projection, self.stream) == (projection, stream) and self.last is not None
 
-    def apply(self, past: PastEvent) -> Event:
-        """Fold one more event; return it decoded. Raises UnreadableEvent, after which the fold is of no use."""
+    def apply(self, past: PastEvent) -> Event | None:
+        """Fold one more event; return it decoded, or None if it is skipped.
+
+        As in the read tables, a stream whose first event is skipped stays out. Raises Unfoldable, after which the fold
+        is of no use.
+        """
+        self._is_out = self._is_out or (past.skipped and past.version == 1)
+        if past.skipped or self._is_out:
+            self.last, self.before = past, {}
+            return None
+        try:
+            return self._apply(past)
+        except UnreadableEvent as error:
+            raise Unfoldable(str(error), self.stream, past) from error
+
+    def _apply(self, past: PastEvent) -> Event:
         event = CODEC.decode(past.type, past.schema_version, past.data)
         handle = self._projection.on.get(type(event))
         if handle is not None:

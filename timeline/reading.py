@@ -1,17 +1,17 @@
 """Reading a stream as it was at one moment."""
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from eventlog import moments
 from projector.projection import Projection
 from projector.projections.shop import SHOP
 from query.database import Statement
 from timeline import resources
-from timeline.folding import Fold, PastEvent
+from timeline.folding import Fold, PastEvent, Unfoldable
 from timeline.resources import Field, Step, step_of
 
 _WHOLE = {when: Statement(text) for when, text in moments.WHOLE.items()}
@@ -19,6 +19,10 @@ _DECISIVE = {when: Statement(text) for when, text in moments.DECISIVE.items()}
 _WITHOUT_EVENTS = {when: Statement(text) for when, text in moments.WITHOUT_EVENTS.items()}
 _NEXT = Statement(moments.NEXT)
 _POSITION = Statement(moments.POSITION)
+
+T = TypeVar("T")
+
+_TRIES = 20
 
 # An event of a thousand lines takes several milliseconds to fold, and as many to show.
 _LARGE_BYTES = 4 * 1024
@@ -76,8 +80,8 @@ class Past:
 
     @property
     def exists(self) -> bool:
-        """Whether the stream had an event by then. Without one there are no fields."""
-        return self.fold.last is not None and not self.future
+        """Whether the stream had rows by then. Without them there are no fields."""
+        return bool(self.fold.rows) and not self.future
 
     @property
     def deleted(self) -> bool:
@@ -105,9 +109,9 @@ class History(NamedTuple):
 
 
 class Timeline:
-    """Answers questions about the past of a stream. All methods raise what `select` raises, and UnreadableEvent.
+    """Answers questions about the past of a stream. All methods raise what `select` raises, and Unfoldable.
 
-    `projection` is the one whose handlers fold the events.
+    `projection` is the one whose handlers fold the events; those that it skips are left out.
     """
 
     def __init__(self, select: Selecting, projection: Projection = SHOP) -> None:
@@ -148,7 +152,7 @@ class Timeline:
         return max(usable, key=lambda it: it.version, default=None)
 
     async def _read(self, stream: str, when: When, statements: Mapping[str, Statement]) -> tuple[Past, list[PastEvent]]:
-        parameters: dict[str, object] = {"stream": stream}
+        parameters: dict[str, object] = {"stream": stream, "projection": self._projection.name}
         match when:
             case Version(number):
                 statement, parameters["version"] = statements["version"], number
@@ -178,7 +182,8 @@ class Timeline:
 
     async def events(self, stream: str, after: int, up_to: int, limit: int) -> list[PastEvent]:
         """The stream's events with after < version <= up_to, oldest first: at most `limit`, fewer if they are large."""
-        parameters = {"stream": stream, "after": after, "up_to": up_to, "limit": limit}
+        range_ = {"after": after, "up_to": up_to, "limit": limit}
+        parameters = {"stream": stream, "projection": self._projection.name} | range_
         return _events(await self._select.rows(_NEXT, parameters))
 
     async def position_at(self, time: datetime) -> int:
@@ -192,6 +197,21 @@ class Timeline:
             page = await self.events(fold.stream, after, up_to, moments.EVENTS_A_PAGE)
             await _fold(fold, page)
             after = page[-1].version
+
+
+async def as_far_as_readable(read: Callable[[int | None], Awaitable[T]]) -> tuple[T, Unfoldable | None]:
+    """The answer of `read`, and the event at which it ends because it cannot be read.
+
+    `read` gets None, or the last version that it may read. A product is folded from a few events, so another of them
+    may be unreadable too; then it is asked again.
+    """
+    trouble: Unfoldable | None = None
+    for _ in range(_TRIES):
+        try:
+            return await read(trouble.event.version - 1 if trouble else None), trouble
+        except Unfoldable as error:
+            trouble = error
+    return await read(0), trouble
 
 
 async def let_others_run(event: PastEvent) -> None:

@@ -162,6 +162,7 @@ class Step(NamedTuple):
 
 
 def step_of(fold: Fold, past: PastEvent) -> Step:
-    """Fold one more event, and say what it did. Raises UnreadableEvent."""
+    """Fold one more event, and say what it did. Raises Unfoldable."""
     event = fold.apply(past)
-    return Step(past, event.in_words(), changes(fold.stream, fold))
+    text = event.in_words() if event else "Skipped: the read tables leave it out"
+    return Step(past, text, changes(fold.stream, fold))

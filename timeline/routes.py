@@ -202,4 +202,5 @@ def _check(past: Past, when: When, path: str) -> None:
         detail = f"{path} has no version {when.number}: its last one is {past.last}."
         raise Problem("not-found", detail, headers=headers)
     if not past.exists:
-        raise Problem("not-found", f"{path} did not exist yet at that time.", headers=headers)
+        why = "has no row: its first event was skipped" if past.version else "did not exist yet at that time"
+        raise Problem("not-found", f"{path} {why}.", headers=headers)

@@ -1,6 +1,5 @@
 """Acting: an operator asks for a job. Replays and skips ask back first, on a page that says what they would do."""
 
-import hashlib
 from collections.abc import Mapping
 from functools import partial
 from typing import NamedTuple
@@ -36,11 +35,6 @@ class Target(NamedTuple):
     def name(self) -> str:
         """The name that an operator types to confirm the act."""
         return self.stream or (self.group.type if self.group else self.projection.name)
-
-
-def mark(group: Group) -> str:
-    """A short name of a group, for forms: browsers change the line ends of a longer text."""
-    return hashlib.sha256(f"{group.projection}\0{group.type}\0{group.error}".encode()).hexdigest()[:16]
 
 
 def confirm_replay(desk: Desk, request: Request) -> Response:
@@ -109,7 +103,7 @@ def _target(desk: Desk, form: Mapping[str, str]) -> Target:
                 raise HTTPException(409, "This stream is not parked there any more. Look again at what is parked.")
             return Target(projection, stream=stream, position=held.position)
         if wanted := form.get("group"):
-            group = next((it for it in groups(connection, [projection]) if mark(it) == wanted), None)
+            group = next((it for it in groups(connection, [projection]) if it.name == wanted), None)
             if group is None:
                 raise HTTPException(409, "Nothing of this group is parked any more. Look again at what is parked.")
             if (form.get("streams") or str(group.streams)) != str(group.streams):
@@ -129,7 +123,7 @@ def _skip_page(
         "skip.html",
         400 if errors else 200,
         target=target,
-        group=mark(target.group) if target.group else None,
+        group=target.group.name if target.group else None,
         typed={name: form.get(name, "") for name in ("reason", "name")},
         errors=errors or {},
         reason_length_max=REASON_LENGTH_MAX,

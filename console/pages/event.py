@@ -11,7 +11,7 @@ from starlette.responses import Response
 from console import log
 from console.desk import Desk
 from contract.names import path_of
-from eventlog.codec import UnreadableEvent
+from timeline.folding import Unfoldable
 from timeline.reading import Timeline
 from timeline.resources import Step, is_stream
 
@@ -28,15 +28,16 @@ def show(desk: Desk, request: Request) -> Response:
         if event is None:
             raise HTTPException(404, f"The log has no event at position {position:,}.")
         siblings = log.decision(connection, event)
-    text = _pretty(event.data or "")
+    text = pretty(event.data or "")
     step: Step | None = None
     trouble = None
     if is_stream(event.stream):
         try:
             steps = desk.ask(partial(Timeline(desk.parts.reads).history, event.stream, event.version - 1, 1)).steps
             step = steps[0] if steps else None
-        except UnreadableEvent as error:
-            trouble = str(error)
+        except Unfoldable as error:
+            is_it = error.event.position == position
+            trouble = f"It cannot be read: {error}" if is_it else f"What it changed is not known: {error.sentence}"
     return desk.page(
         request,
         "event.html",
@@ -51,7 +52,7 @@ def show(desk: Desk, request: Request) -> Response:
     )
 
 
-def _pretty(text: str) -> str:
+def pretty(text: str) -> str:
     """JSON with a member a line. Numbers stay as they are written."""
     try:
         return msgspec.json.format(text, indent=2)

@@ -5,7 +5,6 @@ from starlette.responses import Response
 
 from console.database import Unanswered
 from console.desk import Desk
-from console.pages.acting import mark
 from projector.mirror.standings import standings
 from projector.parked import groups, held_back
 
@@ -31,7 +30,6 @@ def parked(desk: Desk, request: Request) -> Response:
         "parked.html",
         groups=list(enumerate(found, 1)),
         held=held[:STREAMS_SHOWN_MAX],
-        mark=mark,
         more=max(0, sum(it.streams for it in found) - STREAMS_SHOWN_MAX),
     )
 

@@ -1,6 +1,7 @@
 """One order, product or user: as it was and as it is, and which event set each field."""
 
 from collections.abc import Mapping
+from contextlib import nullcontext, suppress
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -9,12 +10,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from console.desk import Desk
+from console.pages.event import pretty
 from console.words import typed_time
 from contract.names import id_of, path_of, split
-from eventlog.codec import UnreadableEvent
 from timeline.comparing import Comparison, compare, has_rows_of
 from timeline.finding import streams_of
-from timeline.reading import NOW, AsOf, History, Past, Timeline, Version, When
+from timeline.folding import Unfoldable
+from timeline.reading import NOW, AsOf, History, Past, Timeline, Version, When, as_far_as_readable
 from timeline.resources import Field
 
 STEPS_SHOWN = 25
@@ -44,6 +46,7 @@ class Asked(NamedTuple):
     now: Past
     history: History
     comparisons: list[Comparison]
+    unread: Unfoldable | None = None
 
 
 def show(desk: Desk, request: Request) -> Response:
@@ -54,16 +57,14 @@ def show(desk: Desk, request: Request) -> Response:
     except (KeyError, ValueError):
         raise HTTPException(404, "That is no id of an order, a product or a user.") from None
     when, error = _when(request)
-    try:
-        asked = desk.ask(partial(_ask, desk, stream, when))
-    except UnreadableEvent as unreadable:
-        return desk.page(request, "trouble.html", 500, title="The history cannot be read", sentence=str(unreadable))
+    asked = desk.ask(partial(_as_far_as_readable, desk, stream, when))
     if not asked.now.last:
         raise HTTPException(404, f"There is no such {_KINDS[kind]}.")
     if asked.then.future:
         asked, error = asked._replace(then=asked.now), "That time lies in the future."
     then, now = asked.then, asked.now
-    view = now.view()
+    view = now.view() if now.exists else {}
+    unread = asked.unread
     return desk.page(
         request,
         "resource.html",
@@ -78,6 +79,8 @@ def show(desk: Desk, request: Request) -> Response:
         blames=_blames(then, now),
         steps=asked.history.steps[::-1],
         comparisons=asked.comparisons,
+        unread=unread,
+        data=pretty(unread.event.data.decode()) if unread else "",
         error=error,
         as_of=request.query_params.get("as_of", "").strip()[:AS_OF_LENGTH_MAX],
     )
@@ -109,22 +112,33 @@ def _when(request: Request) -> tuple[When, str | None]:
     return NOW, None
 
 
-async def _ask(desk: Desk, stream: str, when: When) -> Asked:
+async def _as_far_as_readable(desk: Desk, stream: str, when: When) -> Asked:
+    asked, unread = await as_far_as_readable(partial(_ask, desk, stream, when))
+    return asked._replace(unread=unread)
+
+
+async def _ask(desk: Desk, stream: str, when: When, limit: int | None) -> Asked:
+    """What the page shows; with `limit` no version behind it, because the next event cannot be read."""
     select = desk.parts.reads
     timeline = Timeline(select)
+    latest = NOW if limit is None else Version(limit)
     seen = await timeline.moment(stream, when)
+    if limit is not None and seen.version > limit:
+        when, seen = latest, await timeline.moment(stream, latest)
     # Each fold goes on from an earlier one: an order of 1,000 lines takes seconds to fold.
     before = await timeline.at(stream, Version(max(0, min(seen.version, seen.last) - STEPS_SHOWN)))
     then = await timeline.at(stream, when, known=[before])
-    now = then if when == NOW else await timeline.at(stream, NOW, known=[before, then])
+    now = then if when == latest else await timeline.at(stream, latest, known=[before, then])
     if then.version > now.last:
         then = now
-    history = await timeline.history(stream, before.version, STEPS_SHOWN + 5, known=[before])
+    steps = STEPS_SHOWN + 5 if limit is None else min(STEPS_SHOWN + 5, limit - before.version)
+    history = await timeline.history(stream, before.version, steps, known=[before])
     comparisons = []
-    if now.last:
-        known = [before, then, now]
-        shown = [it for it in desk.parts.projections if has_rows_of(it, stream)]
-        comparisons = [await compare(select, it, stream, known=known) for it in shown]
+    for projection in desk.parts.projections:
+        if now.last and has_rows_of(projection, stream):
+            # The rows may have events that only a later release can read.
+            with suppress(Unfoldable) if limit is not None else nullcontext():
+                comparisons.append(await compare(select, projection, stream, known=[before, then, now]))
     return Asked(then, now, history, comparisons)
 
 

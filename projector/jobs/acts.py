@@ -81,7 +81,7 @@ def _skip(database_url: str, projection: Projection, job: Job, _: Report) -> Out
         if now is None or now.streams != job.streams:
             number = now.streams if now else 0
             raise Refused(f"the group had {job.streams:,} streams when this was asked for, and has {number:,} now")
-        return _told(skip_group(connection, Loop(projection), now, reason, job.asked_by))
+        return _told([it for _, it in skip_group(connection, Loop(projection), now, reason, job.asked_by)])
 
 
 def _skip_stream(connection: Connection, projection: Projection, job: Job, reason: str) -> Outcome:

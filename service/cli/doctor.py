@@ -69,7 +69,7 @@ def _view(finding: "Finding", why: str) -> dict[str, object]:
     from contract.times import rfc3339
 
     since = rfc3339(finding.since) if finding.since else None
-    return {"what": finding.what, "since": since, "why": why, "remedy": finding.remedy}
+    return {"what": finding.what, "since": since, "why": why, "remedy": finding.remedy, "accepted": finding.accepted}
 
 
 def _print(found: "Examination") -> None:
@@ -84,8 +84,9 @@ def _print(found: "Examination") -> None:
             line(f"  do:    {finding.remedy}")
     for name, reason in found.not_checked.items():
         line(f"{name}: not checked, because {reason}; run it again when the server has less to do")
-    number = sum(map(len, found.findings.values()))
-    said = counted(number, "finding") if number else "all well" if found.healthy else "no findings"
+    said = counted(found.number, "finding") if found.number else "all well" if found.healthy else "no findings"
+    if accepted := sum(map(len, found.findings.values())) - found.number:
+        said += f", {accepted:,} accepted"
     if found.not_checked:
         said += f", {counted(len(found.not_checked), 'check')} not done"
     rate = f", {per_million:.0f} s per million events" if (per_million := found.seconds_per_million_events) else ""

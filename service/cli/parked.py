@@ -17,6 +17,7 @@ from projector.loop import Loop
 from projector.parked import Drained, Group, HeldBack, NotParked, groups, held_back, skip_group
 from projector.parked import retry as again
 from projector.parked import skip as leave_out
+from projector.parking import Parked
 from projector.projection import Projection
 from service.cli import acting, connect, output
 from service.cli.connect import DataDir
@@ -30,9 +31,7 @@ STREAMS_SHOWN_MAX = 50
 
 Of = Annotated[list[str] | None, typer.Option("--projection", help="Only this projection; may be repeated")]
 Stream = Annotated[str | None, typer.Argument(help="A parked stream")]
-GroupNumber = Annotated[
-    int | None, typer.Option("--group", help="The group with this number in `orders parked`", min=1)
-]
+GroupName = Annotated[str | None, typer.Option("--group", help="The group with this name in `orders parked`")]
 
 app = typer.Typer(name="parked", add_completion=False)
 
@@ -49,9 +48,7 @@ def parked(context: typer.Context, projection: Of = None, as_json: AsJson = Fals
         grouped = groups(connection, chosen)
     if as_json:
         data = [_view(name, it) for name, some in held.items() for it in some]
-        output.json(
-            {"data": data, "groups": [{"group": number, **it._asdict()} for number, it in enumerate(grouped, 1)]}
-        )
+        output.json({"data": data, "groups": [{"group": it.name, **it._asdict()} for it in grouped]})
         return
     if not grouped:
         print("nothing is parked")
@@ -61,19 +58,16 @@ def parked(context: typer.Context, projection: Of = None, as_json: AsJson = Fals
     output.table("projection", "stream", "position", "version", "event", "held back", "for", "error", rows=shown)
     if (more := sum(it.streams for it in grouped) - len(shown)) > 0:
         print(f"... and {more:,} more: --json shows all")
-    of_groups = [
-        [str(number), it.projection, f"{it.streams:,}", it.type, _reason(it.said)]
-        for number, it in enumerate(grouped, 1)
-    ]
+    of_groups = [[it.name, it.projection, f"{it.streams:,}", it.type, _reason(it.said)] for it in grouped]
     output.table("group", "projection", "streams", "event", "error", rows=of_groups)
-    print("after the cause is mended: orders parked retry, or retry --group N")
-    print("to do without an event: orders parked skip STREAM --reason ..., or skip --group N")
+    print("after the cause is mended: orders parked retry, or retry --group GROUP")
+    print("to do without an event: orders parked skip STREAM --reason ..., or skip --group GROUP")
 
 
-@app.command(epilog="Example: orders parked retry --group 1")
+@app.command(epilog="Example: orders parked retry --group 3f2a9c1e")
 def retry(
     stream: Stream = None,
-    group: GroupNumber = None,
+    group: GroupName = None,
     projection: Of = None,
     as_json: AsJson = False,
     data_dir: DataDir = None,
@@ -89,7 +83,7 @@ def retry(
         if group is not None:
             if stream is not None:
                 raise OperatorError("give a stream or --group, not both", MISUSE)
-            wanted, of_group = _numbered(connection, chosen, group)
+            wanted, of_group = _group(connection, chosen, group)
             drained += [(of_group.name, it) for it in again(connection, Loop(of_group), group=wanted)]
         else:
             for it in _with(connection, chosen, stream) if stream else chosen:
@@ -114,7 +108,7 @@ def retry(
 def skip(
     reason: acting.SkipReason,
     stream: Stream = None,
-    group: GroupNumber = None,
+    group: GroupName = None,
     projection: Of = None,
     data_dir: DataDir = None,
 ) -> None:
@@ -134,14 +128,17 @@ def skip(
             _skip_stream(connection, url, named(projection), stream, reason.strip(), by)
 
 
-def _skip_group(connection: Connection, url: str, chosen: list[Projection], number: int, reason: str, by: str) -> None:
-    wanted, projection = _numbered(connection, chosen, number)
-    drained = skip_group(connection, Loop(projection), wanted, reason, by)
+def _skip_group(connection: Connection, url: str, chosen: list[Projection], name: str, reason: str, by: str) -> None:
+    wanted, projection = _group(connection, chosen, name)
+    skipped = skip_group(connection, Loop(projection), wanted, reason, by)
+    drained = [it for _, it in skipped]
     acting.note(url, "group.skipped", f"{projection.name} {wanted.type}: {counted(len(drained), 'stream')}", reason)
     out = sum(it.parked is not None and it.parked.skipped for it in drained)
     again = sum(it.parked is not None and not it.parked.skipped for it in drained)
-    each = "" if len(drained) == 1 else "each of "
-    print(f"{projection.name} skips one event of {each}{counted(len(drained), 'stream')}")
+    for event, _ in skipped[:STREAMS_SHOWN_MAX]:
+        _tell_skip(projection, event)
+    if (more := len(skipped) - STREAMS_SHOWN_MAX) > 0:
+        print(f"... and {counted(more, 'event')} more of the type {wanted.type}")
     if out:
         stay = counted(out, "stream stays", "streams stay")
         print(f"{stay} out of the read tables: that was {'its' if out == 1 else 'their'} first event")
@@ -158,7 +155,7 @@ def _skip_stream(connection: Connection, url: str, chosen: list[Projection], str
     event, drained = leave_out(connection, Loop(where[0]), stream, reason, by)
     target = f"{where[0].name} {stream} {event.version}"
     acting.note(url, "event.skipped", target, reason)
-    output.line(f"{where[0].name} skips event {event.position} ({event.type}, version {event.version} of {stream})")
+    _tell_skip(where[0], event)
     if drained.parked is None:
         output.line(f"{stream} is no longer parked")
     elif drained.parked.skipped:
@@ -168,13 +165,19 @@ def _skip_stream(connection: Connection, url: str, chosen: list[Projection], str
         raise typer.Exit(NOT_TRUE)
 
 
-def _numbered(connection: Connection, chosen: list[Projection], number: int) -> tuple[Group, Projection]:
-    """The group with this number in `orders parked`, and its projection. Raises OperatorError if there is none."""
-    found = groups(connection, chosen)
-    if number > len(found):
-        raise OperatorError(f"there is no group {number}: `orders parked` lists {len(found)}")
-    (projection,) = named([found[number - 1].projection])
-    return found[number - 1], projection
+def _tell_skip(projection: Projection, event: Parked) -> None:
+    output.line(
+        f"{projection.name} skips event {event.position} ({event.type}, version {event.version} of {event.stream})"
+    )
+
+
+def _group(connection: Connection, chosen: list[Projection], name: str) -> tuple[Group, Projection]:
+    """The group with this name in `orders parked`, and its projection. Raises OperatorError if there is none."""
+    group = next((it for it in groups(connection, chosen) if it.name == name), None)
+    if group is None:
+        raise OperatorError(f"no group {name!r} is parked: orders parked lists the groups by name")
+    (projection,) = named([group.projection])
+    return group, projection
 
 
 def _with(connection: Connection, projections: list[Projection], stream: str) -> list[Projection]:

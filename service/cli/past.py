@@ -9,7 +9,6 @@ import typer
 from console.words import counted
 from contract.names import path_of
 from contract.problems import Problem
-from eventlog.codec import UnreadableEvent
 from projector.projection import Projection
 from query.parameters import time_of
 from query.single import VERSION_MAX
@@ -21,7 +20,8 @@ from service.errors import OperatorError
 from timeline.comparing import Comparison, compare, has_rows_of
 from timeline.connection import connected
 from timeline.finding import streams_of
-from timeline.reading import NOW, AsOf, Past, Selecting, Timeline, Version, When
+from timeline.folding import Unfoldable
+from timeline.reading import NOW, AsOf, Past, Selecting, Timeline, Version, When, as_far_as_readable
 from timeline.resources import explanation, is_stream
 
 T = TypeVar("T")
@@ -41,22 +41,30 @@ def explain(
     when = _when(as_of, version)
     url = connect.database_url(data_dir)
 
-    async def ask(select: Selecting) -> tuple[Past, Past]:
+    async def ask(select: Selecting) -> tuple[Past, Past, Unfoldable | None]:
         stream = await _stream(select, resource)
         timeline = Timeline(select)
-        now = await timeline.at(stream, NOW)
+
+        async def read(limit: int | None) -> Past:
+            return await timeline.at(stream, NOW if limit is None else Version(limit))
+
+        now, unread = await as_far_as_readable(read)
         if when is not None:
             then = await timeline.at(stream, when)
         else:
             then = await timeline.at(stream, Version(now.version - 1)) if diff else now
-        return then, now
+        return then, now, unread
 
-    then, now = _asked(url, "orders explain", ask)
+    then, now, unread = _asked(url, "orders explain", ask)
+    if not now.exists:
+        raise OperatorError(_unread(unread) if unread else f"{resource} has no row: its first event was skipped")
     _check(then, when, resource)
     if diff:
         _print_difference(then, now, as_json)
     else:
         _print_explanation(then, as_json)
+    if unread and (diff or when is None):
+        raise OperatorError(f"{_unread(unread)}; the above is of version {now.version}")
 
 
 def verify_stream(projections: list[Projection], named: bool, stream: str, as_json: bool, data_dir: DataDir) -> None:
@@ -111,12 +119,16 @@ def _asked(url: str, name: str, ask: Callable[[Selecting], Awaitable[T]]) -> T:
 
     try:
         return asyncio.run(run())
-    except UnreadableEvent as error:
-        raise OperatorError(f"the history cannot be read: {error}") from error
+    except Unfoldable as error:
+        raise OperatorError(_unread(error)) from error
     except Problem as problem:
         raise OperatorError(problem.detail) from problem
     except TimeoutError:
         raise OperatorError("PostgreSQL does not answer; check DATABASE_URL, and that the server runs") from None
+
+
+def _unread(error: Unfoldable) -> str:
+    return f"{error.sentence}; orders events --after {error.event.position - 1} --limit 1 prints it; see orders parked"
 
 
 async def _stream(select: Selecting, resource: str) -> str:

@@ -18,6 +18,8 @@ from projector.status import status as ask
 from service.cli import connect, output
 from service.cli.connect import DataDir
 from service.cli.output import AsJson
+from service.doctor.storage import disk
+from service.doctor.upkeep import differences
 from service.errors import OperatorError
 from service.health.holders import HELD_SECONDS_MIN, HOLDERS, Holder
 from service.health.standings import shared, stopped, view, what_stopped
@@ -50,11 +52,15 @@ def status(
 
 
 class Look(NamedTuple):
-    """How things stand. `workers` are those that Redis reaches, or else `silence` says why that is not known."""
+    """How things stand. `workers` are those that Redis reaches, or else `silence` says why that is not known.
+
+    `findings`: the doctor's, about room on the disk and about differences that a verify found.
+    """
 
     status: Status
     mirrors: list[Standing]
     holders: list[str]
+    findings: list[str]
     workers: list[str] | None
     silence: str | None
 
@@ -77,10 +83,11 @@ def look(url: str, redis_url: str | None) -> Look:
         try:
             found = ask(connection, PROJECTIONS)
             mirrors = standings(connection, PROJECTIONS)
+            findings = [it.what for check in (disk, differences) for it in check(connection)]
         except psycopg.errors.LockNotAvailable:
             reason = "; ".join(holders) or "PostgreSQL does not say which"
             raise OperatorError(f"the checkpoint cannot be read, another session has locked it: {reason}") from None
-    return Look(found, mirrors, holders, *_workers(redis_url))
+    return Look(found, mirrors, holders, findings, *_workers(redis_url))
 
 
 def document(found: Look) -> dict[str, object]:
@@ -93,6 +100,7 @@ def document(found: Look) -> dict[str, object]:
         "log": log,
         "projections": [_view(it) for it in found.standings],
         "in_the_way": found.holders,
+        "findings": found.findings,
         "workers": found.workers,
         "redis_error": found.silence,
     }
@@ -143,7 +151,8 @@ def _state(standing: Standing) -> str:
 def troubles(found: Look) -> list[str]:
     """Sentences that an operator must read beside the table."""
     projections = found.status.projections
-    lines = [what_stopped(some) for some in stopped(found.mirrors)]
+    lines = [*found.findings]
+    lines += [what_stopped(some) for some in stopped(found.mirrors)]
     lines += [
         f"{it.name}: {counted(it.parked, 'stream is', 'streams are')} parked: orders parked"
         for it in projections

@@ -56,8 +56,13 @@ class Examination:
 
     @property
     def healthy(self) -> bool:
-        """True if every check ran to its end and found nothing."""
-        return not self.not_checked and not any(self.findings.values())
+        """True if every check ran to its end and found nothing that no operator has accepted."""
+        return not self.not_checked and not self.number
+
+    @property
+    def number(self) -> int:
+        """How many findings there are that no operator has accepted."""
+        return sum(not it.accepted for some in self.findings.values() for it in some)
 
     @property
     def seconds_per_million_events(self) -> float | None:

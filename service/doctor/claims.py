@@ -5,7 +5,7 @@ from typing import LiteralString
 
 from psycopg import Connection, sql
 
-from service.doctor.finding import Check, Finding
+from service.doctor.finding import Check, Finding, with_psql
 
 WHY = "two resources may get the same key, or a free key may be refused"
 
@@ -64,7 +64,7 @@ def _claims(connection: Connection) -> Iterator[Finding]:
 
 
 def _statement(template: LiteralString, *values: str) -> str:
-    return sql.SQL(template).format(*map(sql.Literal, values)).as_string()
+    return with_psql(sql.SQL(template).format(*map(sql.Literal, values)).as_string())
 
 
 CHECKS = (Check("claims", _claims, WHY),)

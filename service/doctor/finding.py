@@ -1,5 +1,6 @@
 """Findings of an examination, each with its remedy."""
 
+import re
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from typing import NamedTuple
@@ -14,13 +15,14 @@ class Finding(NamedTuple):
     """Something that is not as it should be, and what to do about it. A sentence each, without full stops.
 
     `since` is when it began, where that is known. `public` is `what` without an error that may quote a person; None:
-    `what` has no such error.
+    `what` has no such error. `accepted`: an operator has decided to live with it.
     """
 
     what: str
     remedy: str
     since: datetime | None = None
     public: str | None = None
+    accepted: bool = False
 
 
 class Check(NamedTuple):
@@ -32,6 +34,13 @@ class Check(NamedTuple):
     name: str
     run: Callable[[Connection], Iterable[Finding]]
     why: str
+
+
+def with_psql(remedy: str, *more: str) -> str:
+    """The remedy with the SQL behind its first colon as a command of psql. `more` are further statements."""
+    words, _, statement = remedy.partition(": ")
+    quoted = (re.sub(r'(["$`\\])', r"\\\1", it) for it in (statement, *more))
+    return f'{words}: `psql "$DATABASE_URL"' + "".join(f' -c "{it}"' for it in quoted) + "`"
 
 
 def of_rows(statement: str, what: str, remedy: str, **limits: object) -> Callable[[Connection], Iterator[Finding]]:

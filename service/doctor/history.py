@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from psycopg import Connection
 
+from console.words import minute
 from eventlog import read
 from eventlog.codec import Codec, UnreadableEvent
 from service.doctor.finding import RESTORE, Check, Finding, of_rows
@@ -11,6 +12,8 @@ from service.doctor.finding import RESTORE, Check, Finding, of_rows
 PAGE_EVENTS, PAGE_BYTES_MAX = 10_000, 8 * 1024**2
 
 _HEAD = "SELECT position FROM log.head"
+
+_SKIPS = "SELECT string_agg(projection, ', ' ORDER BY projection), min(skipped_at) FROM log.skips WHERE position = %s"
 
 _ENDS = "SELECT coalesce(max(position), 0), count(*) FROM log.events"
 
@@ -64,8 +67,19 @@ def _readable(connection: Connection) -> Iterator[Finding]:
             try:
                 decode(type_name, schema_version, data)
             except UnreadableEvent as error:
-                yield Finding(f"event {position} of {stream} cannot be read: {error}", "deploy a release that reads it")
+                yield _unreadable(connection, position, f"event {position} of {stream} cannot be read: {error}")
         after = up_to
+
+
+def _unreadable(connection: Connection, position: int, what: str) -> Finding:
+    skipped_by, skipped_at = connection.execute(_SKIPS, (position,)).fetchone() or (None, None)
+    if skipped_by is None:
+        return Finding(what, "deploy a release that reads it; or skip it: orders parked")
+    return Finding(
+        f"{what}; {skipped_by} skipped it on {minute(skipped_at)} UTC",
+        "nothing, if its stream need take no commands; else deploy a release that reads it",
+        accepted=True,
+    )
 
 
 def _page_ends(connection: Connection, end: int) -> Iterator[int]:
@@ -89,5 +103,9 @@ CHECKS = (
         ),
         "the state of the stream cannot be folded from its events",
     ),
-    Check("readable", _readable, "the write side, a replay and verify stop at this event"),
+    Check(
+        "readable",
+        _readable,
+        "commands on its stream are refused, and the read tables hold the stream back until the event is skipped",
+    ),
 )

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 from psycopg import Connection
 
-from service.doctor.finding import Check, Finding
+from service.doctor.finding import Check, Finding, with_psql
 from service.health import durability
 from service.health.holders import HELD_SECONDS_MIN, HOLDERS, Holder, session
 
@@ -45,7 +45,7 @@ def _durable(connection: Connection) -> Iterator[Finding]:
 def _in_the_way(connection: Connection) -> Iterator[Finding]:
     for row in connection.execute(HOLDERS, {"seconds": HELD_SECONDS_MIN}):
         holder = Holder(*row)
-        yield Finding(str(holder), _end(holder.pid), _ago(holder.seconds))
+        yield Finding(f"{holder}{_effect(holder)}", _end(holder.pid), _ago(holder.seconds))
 
 
 def _left_open(connection: Connection) -> Iterator[Finding]:
@@ -63,7 +63,7 @@ def _prepared(connection: Connection) -> Iterator[Finding]:
     for gid, database, seconds in connection.execute(_PREPARED, (PREPARED_SECONDS_MAX,)):
         yield Finding(
             f"the transaction {gid!r} was prepared in {database} {seconds} s ago and neither committed nor rolled back",
-            f"in {database}: COMMIT PREPARED or ROLLBACK PREPARED {gid!r}",
+            f"connect psql to {database}, and there: COMMIT PREPARED or ROLLBACK PREPARED {gid!r}",
             _ago(seconds),
         )
 
@@ -73,8 +73,15 @@ def _slots(connection: Connection) -> Iterator[Finding]:
         if kept > SLOT_BYTES_MAX or status in {"unreserved", "lost"}:
             yield Finding(
                 f"the unused replication slot {name!r} keeps {kept / 1024**2:,.0f} MiB of WAL ({status})",
-                f"start its standby again, or: SELECT pg_drop_replication_slot('{name}')",
+                with_psql(f"start its standby again, or: SELECT pg_drop_replication_slot('{name}')"),
             )
+
+
+def _effect(holder: Holder) -> str:
+    """What waits for the one row that the session holds; empty if it holds another lock."""
+    if "log.head" in holder.holds.split(", "):
+        return ": every write is refused with 503 after 5 seconds"
+    return ": the read tables stay as they are" if ".checkpoint" in holder.holds else ""
 
 
 def _ago(seconds: int) -> datetime:
@@ -82,12 +89,12 @@ def _ago(seconds: int) -> datetime:
 
 
 def _end(pid: int) -> str:
-    return f"end it, if it is no longer needed: SELECT pg_terminate_backend({pid})"
+    return with_psql(f"end it, if it is no longer needed: SELECT pg_terminate_backend({pid})")
 
 
 CHECKS = (
     Check("durability", _durable, "a crash of the server may lose orders that were answered with 201"),
-    Check("in the way", _in_the_way, "projectors, readers or writers wait until this session ends its transaction"),
+    Check("in the way", _in_the_way, "what needs the lock waits until this session ends its transaction"),
     Check(
         "left open",
         _left_open,

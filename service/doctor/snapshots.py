@@ -10,7 +10,7 @@ from command.states import KINDS, Entity, Kind, fold
 from contract.names import split
 from eventlog.codec import Codec
 from eventlog.read import PastEvent
-from service.doctor.finding import Check, Finding
+from service.doctor.finding import Check, Finding, with_psql
 
 WHY = "commands on this stream may be decided on a wrong state"
 
@@ -27,10 +27,7 @@ FROM log.snapshots AS snapshot LEFT JOIN log.events AS event
 WHERE snapshot.shape = ANY(%s) ORDER BY snapshot.stream, event.version
 """
 
-_REMEDY = sql.SQL(
-    "as the tables' owner: DELETE FROM log.snapshots WHERE stream = {}; it is made again. "
-    "Restart the API, which may have used it"
-)
+_REMEDY = sql.SQL("as the tables' owner: DELETE FROM log.snapshots WHERE stream = {}")
 
 
 def _snapshots(connection: Connection) -> Iterator[Finding]:
@@ -45,7 +42,11 @@ def _snapshots(connection: Connection) -> Iterator[Finding]:
             events = (PastEvent(*row[4:]) for row in chain([first], of_stream) if row[4] is not None)
             kind = KINDS.get(split(stream)[0])
             if kind and kind.shape == shape and (wrong := _wrong(codec, kind, stream, version, state, events)):
-                yield Finding(f"the snapshot of {stream} {wrong}", _REMEDY.format(sql.Literal(stream)).as_string())
+                remedy = with_psql(_REMEDY.format(sql.Literal(stream)).as_string())
+                yield Finding(
+                    f"the snapshot of {stream} {wrong}",
+                    f"{remedy}; it is made again. Restart the API, which may have used it",
+                )
 
 
 def _wrong(

@@ -10,7 +10,7 @@ from psycopg import Connection
 import access.tables
 import eventlog.tables
 from console.log import position_at
-from service.doctor.finding import Check, Finding, of_rows
+from service.doctor.finding import Check, Finding, of_rows, with_psql
 from service.projections import PROJECTIONS
 
 # A vacuum keeps log.head below this. The writer finds the newest version by an index, whatever their number.
@@ -22,6 +22,8 @@ FREEZE_SHARE_MAX = 2
 UNUSED_BYTES_MIN = 10 * 1024**2
 UNUSED_DAYS = 7
 DISK_DAYS_MIN = 14
+# PostgreSQL cannot begin another file of its write-ahead log.
+FULL_BYTES = 16 * 1024**2
 FREE_BYTES_MIN = 512 * 1024**2
 GROWTH_DAYS = 7
 # The first import of a young log is no growth.
@@ -78,13 +80,13 @@ FROM log.head AS head
 
 def _vacuum(connection: Connection) -> Iterator[Finding]:
     for (name,) in connection.execute(_OFF):
-        yield Finding(f"{name} is off", f"run: ALTER SYSTEM SET {name} = on; SELECT pg_reload_conf()")
+        yield Finding(f"{name} is off", with_psql(f"run: ALTER SYSTEM SET {name} = on", "SELECT pg_reload_conf()"))
     limits = {"schemas": _SCHEMAS, "rows": DEAD_ROWS_MAX, "share": DEAD_SHARE_MAX, "freeze": FREEZE_SHARE_MAX}
     for table, dead, vacuumed_at, age in connection.execute(_VACUUM, limits):
         if table != "log.head":
             yield Finding(
                 f"autovacuum is late on {table}: {dead:,} dead rows, oldest transaction id {age:,} transactions old",
-                f"end what `left open` names, if anything, and then: VACUUM {table}",
+                with_psql(f"end what `left open` names, if anything, and then: VACUUM {table}"),
                 vacuumed_at,
             )
 
@@ -93,7 +95,7 @@ def _indexes(connection: Connection) -> Iterator[Finding]:
     for (index,) in connection.execute(_INVALID, (_SCHEMAS,)):
         yield Finding(
             f"the index {index} is invalid: nothing uses it, and every write pays for it",
-            f"REINDEX INDEX CONCURRENTLY {index}",
+            with_psql(f"build it again: REINDEX INDEX CONCURRENTLY {index}"),
         )
     yield from unused_indexes(connection)
 
@@ -109,12 +111,13 @@ def unused_indexes(
         yield Finding(
             f"the index {index} on {table} is not of this release, takes {size / 1024**2:,.0f} MiB, "
             "and no query has used it",
-            f"if no query needs it: DROP INDEX CONCURRENTLY {index}",
+            with_psql(f"if no query needs it: DROP INDEX CONCURRENTLY {index}"),
             since,
         )
 
 
-def _disk(connection: Connection) -> Iterator[Finding]:
+def disk(connection: Connection) -> Iterator[Finding]:
+    """What is wrong with the room on the disk, if PostgreSQL runs on this machine and the role may know where."""
     for (directory,) in connection.execute(_DISK).fetchall():
         if Path(directory).exists():
             found = os.statvfs(directory)
@@ -137,10 +140,19 @@ def disk_findings(connection: Connection, directory: str, free_bytes: int) -> It
             if days_left is None
             else f"; at the growth of the last {GROWTH_DAYS} days that lasts {days_left:.1f} days"
         )
+        room = "is full" if free_bytes < FULL_BYTES else f"has {free_bytes / 1024**2:,.0f} MiB free{rest}"
         yield Finding(
-            f"the disk of {directory} has {free_bytes / 1024**3:,.1f} GiB free{rest}",
-            "make room, or give PostgreSQL a larger disk; commands go on by themselves when there is room",
+            f"the disk of {directory} {room}",
+            f"{make_room(directory)}; commands go on by themselves when there is room",
         )
+
+
+def make_room(directory: str = "its data directory") -> str:
+    """What to do about a disk of PostgreSQL that is full, or soon is."""
+    return (
+        "make room on the disk of PostgreSQL: old backups, core dumps and files of other programs may go, but delete "
+        f"nothing in {directory}; or give it a larger disk"
+    )
 
 
 CHECKS = (
@@ -149,12 +161,12 @@ CHECKS = (
         of_rows(
             _DEAD_ROWS,
             "log.head has {n_dead_tup:,} dead row versions, which take space",
-            "end what `left open` names, if anything, and then: VACUUM log.head",
+            with_psql("end what `left open` names, if anything, and then: VACUUM log.head"),
             rows=DEAD_ROWS_MAX,
         ),
         "what keeps them here lets the other tables grow too",
     ),
     Check("vacuum", _vacuum, "tables grow and become slow, and PostgreSQL stops writes before transaction ids run out"),
     Check("indexes", _indexes, "every write keeps the index up to date, and no read gains from it"),
-    Check("disk", _disk, "commands are refused with 503 when the disk is full"),
+    Check("disk", disk, "every command is refused with 503 while the disk is full"),
 )

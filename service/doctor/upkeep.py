@@ -10,6 +10,7 @@ from projector.parked import Group, groups
 from projector.status import STOPPED_AFTER, Standing, status
 from service.doctor.finding import Check, Finding
 from service.doctor.history import head
+from service.doctor.storage import make_room
 from service.doctor.verified import VERIFIED
 from service.projections import PROJECTIONS
 
@@ -38,14 +39,14 @@ def _projections(connection: Connection) -> Iterator[Finding]:
 
 def _parked(connection: Connection) -> Iterator[Finding]:
     since = {it.name: it.parked_since for it in _standings(connection)}
-    for number, group in enumerate(groups(connection, PROJECTIONS), 1):
-        yield _of_group(number, group, since.get(group.projection))
+    for group in groups(connection, PROJECTIONS):
+        yield _of_group(group, since.get(group.projection))
 
 
 def _lacks_worker(standing: Standing) -> bool:
     # A database that was restored or imported into has no worker yet.
     is_silent = standing.now - standing.seen_at > STOPPED_AFTER
-    return bool(standing.worker and standing.lag_events and is_silent and not standing.outdated)
+    return bool(standing.worker and is_silent and not standing.outdated)
 
 
 def _without_worker(standings: Sequence[Standing]) -> Iterator[Finding]:
@@ -53,9 +54,10 @@ def _without_worker(standings: Sequence[Standing]) -> Iterator[Finding]:
     if left := [it for it in standings if _lacks_worker(it)]:
         last = max(left, key=lambda it: it.seen_at)
         events, silence = max(it.lag_events for it in left), last.now - last.seen_at
+        names = ", ".join(it.name for it in left if it.lag_events)
+        waiting = f"{counted(events, 'event waits', 'events wait')} for {names}, and " if events else ""
         yield Finding(
-            f"{counted(events, 'event waits', 'events wait')} for {', '.join(it.name for it in left)}, and no worker "
-            f"has looked for {silence.total_seconds():.0f} s; the last was {last.worker}",
+            f"{waiting}no worker has looked for {silence.total_seconds():.0f} s; the last was {last.worker}",
             "start a worker: orders work",
             last.seen_at,
         )
@@ -81,12 +83,12 @@ def _of_projection(standing: Standing) -> Iterator[Finding]:
         )
 
 
-def _of_group(number: int, group: Group, since: datetime | None) -> Finding:
-    """A cause of parked streams; `number` is that of `orders parked`."""
+def _of_group(group: Group, since: datetime | None) -> Finding:
+    """A cause of parked streams."""
     return Finding(
         parked(group),
-        f"deploy a release that can project the event, then: `orders parked retry --group {number}`; "
-        f"or do without the event: `orders parked skip --group {number} --reason WHY`",
+        f"deploy a release that can project the event, then: `orders parked retry --group {group.name}`; "
+        f"or do without the event: `orders parked skip --group {group.name} --reason WHY`",
         since,
     )
 
@@ -94,7 +96,7 @@ def _of_group(number: int, group: Group, since: datetime | None) -> Finding:
 def _after_failure(error: str) -> str:
     """The remedy for the error of a batch, which begins with the name of its class."""
     if error.startswith(("DiskFull", "ExtendFailed")) or "No space left on device" in error:
-        return "make room on the disk of PostgreSQL; the worker goes on by itself"
+        return f"{make_room()}; the worker goes on by itself"
     return "end the session that `orders status` shows as in the way; without one, the worker's log says more"
 
 

@@ -151,7 +151,8 @@ def test_the_audit_does_not_quote_the_error_of_a_skipped_group(database_url: str
     sweep(database_url)
     with psycopg.connect(database_url) as connection:
         connection.execute("UPDATE shop.parked SET error = 'ada@example.org'")
-    orders(database_url, "parked", "skip", "--group", "1", "--projection", "shop", "--reason", "why")
+    group = json.loads(orders(database_url, "parked", "--json").stdout)["groups"][0]["group"]
+    orders(database_url, "parked", "skip", "--group", group, "--projection", "shop", "--reason", "why")
     (act,) = json.loads(orders(database_url, "audit", "--json").stdout)["data"]
     assert (act["act"], act["target"]) == ("group.skipped", "shop UserTeleported: 1 stream")
 

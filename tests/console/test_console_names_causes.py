@@ -5,8 +5,12 @@ import re
 import psycopg
 
 from projector.bell import Listener
+from projector.connecting import connect
+from projector.loop import Loop
+from projector.parked import skip
+from projector.projections.shop import SHOP
 from service.settings import Settings
-from tests.builders import wait_until
+from tests.builders import append_parked_user, wait_until
 from tests.projecting import sweep
 from tests.served import NO_REDIS, Shop, served_with
 
@@ -69,3 +73,26 @@ def test_a_redis_that_is_gone_is_to_be_mended_and_no_worker_started(database_url
     assert "Redis cannot be reached" in told
     assert "start it, or correct REDIS_URL" in told
     assert "start a worker" not in told
+
+
+def test_the_page_of_a_resource_shows_the_versions_before_an_event_that_cannot_be_read(
+    database_url: str, redis_url: str
+) -> None:
+    stream = append_parked_user(database_url)
+    sweep(database_url)
+    with served_with(settings(database_url, redis_url)) as shop:
+        answer = shop.get("/console/find", params={"q": stream}, follow_redirects=True)
+        assert answer.status_code == 200
+        assert "Version 2 cannot be read" in answer.text
+        assert "UserMerged version 1 is not known to this release" in answer.text
+        assert re.search(r'<a href="/console/events/2">UserMerged at 2</a>', answer.text)
+        assert 'href="/console/parked"' in answer.text
+        assert "v1 UserRegistered" in answer.text
+        assert "Try again" not in answer.text
+        with connect(database_url) as connection:
+            skip(connection, Loop(SHOP), stream, "not needed", "me")
+        after = shop.get(f"/console/users/{stream.removeprefix('user-')}")
+    assert after.status_code == 200
+    assert "cannot be read" not in after.text
+    assert "Skipped: the read tables leave it out" in after.text
+    assert "row equals log at version 2" in after.text

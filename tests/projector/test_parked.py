@@ -127,7 +127,7 @@ def test_skipping_a_group_leaves_other_streams_parked(database_url: str, connect
     assert len(parked(connection)) == 4
 
     first, second, _, out = streams
-    drained = {it.stream: it for it in skip_group(connection, Loop(SHOP), of_type, "not needed", "me")}
+    drained = {it.stream: it for _, it in skip_group(connection, Loop(SHOP), of_type, "not needed", "me")}
     assert drained.keys() == {first, second, out}
     assert drained[first] == Drained(first, 2, None)
     assert parked(connection).keys() == {streams[2]}

@@ -252,19 +252,24 @@ def start_up(data: Path) -> subprocess.CompletedProcess[str]:
 
 def test_a_full_disk_refuses_honestly_and_space_is_all_that_it_takes(small_disk: Path, is_long: bool) -> None:
     """Reads go on all the while."""
-    out_of_room_again_and_again(small_disk, full_disk, {200}, 5 if is_long else 1)
+    out_of_room_again_and_again(small_disk, full_disk, {200}, " is full\n", 5 if is_long else 1)
 
 
 def test_a_quota_that_is_used_up_loses_nothing(tmp_path: Path, is_long: bool) -> None:
     """PostgreSQL dies of it, and cannot recover before there is room. Needs no root, as a small disk does."""
     if not is_long and os.geteuid() == 0:
         pytest.skip("the small disk has shown the same: --long")
-    out_of_room_again_and_again(tmp_path, no_large_files, {200, 503}, 5 if is_long else 1)
+    out_of_room_again_and_again(tmp_path, no_large_files, {200, 503}, "", 5 if is_long else 1)
 
 
 def out_of_room_again_and_again(
-    directory: Path, no_room: Callable[[Stack], contextlib.AbstractContextManager[None]], reads: set[int], times: int
+    directory: Path,
+    no_room: Callable[[Stack], contextlib.AbstractContextManager[None]],
+    reads: set[int],
+    status: str,
+    times: int,
 ) -> None:
+    """`reads`: what a GET is answered meanwhile. `status`: what `orders status` then says."""
     seed = chosen_seed()
     with Stack(directory, settings=WAL) as stack:
         with Buyers(stack.urls, seed, pause=PAUSE_SECONDS) as buyers:
@@ -273,6 +278,7 @@ def out_of_room_again_and_again(
                 with no_room(stack):
                     wait_until_refused(buyers)
                     assert loopback.get(f"{stack.urls[0]}/orders").status_code in reads
+                    assert status in stack.run("status").stdout
                     time.sleep(FULL_SECONDS)
                 goes_on(stack, buyers)
         judge(stack, buyers)

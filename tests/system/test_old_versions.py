@@ -65,7 +65,7 @@ def looks() -> Iterator[tuple[bytes, dict[str, object]]]:
     yield pages.STREAM_PAGE, log_page | {"stream": "order-1"}
     yield pages.ACTS_PAGE, {"before": "~", "limit": 1}
     for by, wanted in (("now", 0), ("position", 1), ("as_of", "2026-01-01")):
-        yield moments.WHOLE[by], {"stream": "order-1", by: wanted}
+        yield moments.WHOLE[by], {"stream": "order-1", "projection": "shop", by: wanted}
     yield moments.POSITION, {"as_of": "2026-01-01"}
     yield standing_statement(SHOP), {}
     yield LOG, {}

@@ -169,6 +169,20 @@ def test_status_tells_why_nothing_is_projected(run: Run, shop: Writing, database
     assert projection["error"].endswith("it fell")
 
 
+def test_status_tells_the_differences_that_a_verify_found_and_points_to_the_doctor(
+    run: Run, shop: Writing, database_url: str
+) -> None:
+    with connect(database_url) as connection:
+        connection.execute(
+            "INSERT INTO log.verifications VALUES ('shop', (SELECT generation FROM shop.checkpoint), 7, 2, now())"
+        )
+    told = lines(run("status"))
+    found = "the last verify of shop found 2 differences between the tables and the log, at position 7"
+    assert found in told
+    assert "what to do: orders doctor --quick" in told
+    assert json.loads(run("status", "--json").stdout)["findings"] == [found]
+
+
 def test_status_tells_that_a_worker_is_missing_and_that_a_replay_runs(
     run: Run, shop: Writing, database_url: str
 ) -> None:

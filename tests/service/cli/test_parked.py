@@ -8,6 +8,7 @@ from eventlog.ids import new_id
 from projector.connecting import connect
 from projector.loop import Loop
 from projector.projections.shop import SHOP
+from service.doctor import examine
 from tests.builders import append_events, new_event
 from tests.projecting import sweep
 from tests.service.cli.conftest import Run, one_line
@@ -38,6 +39,12 @@ def names(database_url: str) -> list[tuple[str]]:
         return connection.execute("SELECT name FROM shop.users").fetchall()
 
 
+def group_of(run: Run) -> str:
+    """The name of the only group."""
+    ((group,),) = [[it["group"] for it in json.loads(run("parked", "--json").stdout)["groups"]]]
+    return str(group)
+
+
 def documents(answer: subprocess.CompletedProcess[str]) -> list[dict[str, object]]:
     data: list[dict[str, object]] = json.loads(answer.stdout)["data"]
     return data
@@ -46,7 +53,14 @@ def documents(answer: subprocess.CompletedProcess[str]) -> list[dict[str, object
 def test_parked_lists_each_stream_with_its_event_error_and_age(run: Run, stream: str) -> None:
     listed = run("parked")
     assert listed.returncode == 0
-    for part in (stream, "UserTeleported", "2 events", "not known to this release", "retry --group N", "group"):
+    for part in (
+        stream,
+        "UserTeleported",
+        "2 events",
+        "not known to this release",
+        "retry --group GROUP",
+        group_of(run),
+    ):
         assert part in listed.stdout
     (document,) = documents(run("parked", "--json"))
     assert document.pop("parked_at")
@@ -79,8 +93,9 @@ def test_a_retry_before_the_cause_is_mended_changes_nothing_and_says_so(
 def test_after_the_cause_is_mended_a_retry_projects_the_parked_events(
     run: Run, stream: str, database_url: str, which: str
 ) -> None:
+    group = group_of(run)
     mend(database_url)
-    arguments = {"all": [], "one": [stream], "group": ["--group", "1"]}[which]
+    arguments = {"all": [], "one": [stream], "group": ["--group", group]}[which]
     again = run("parked", "retry", *arguments, "--json")
     assert again.returncode == 0
     done = {"projection": "shop", "stream": stream, "events_projected": 2}
@@ -105,21 +120,41 @@ def test_an_event_is_skipped_with_a_reason_that_is_recorded(run: Run, stream: st
     assert run("verify").returncode == 0
 
 
-def test_a_group_is_skipped_by_its_number(run: Run, stream: str, database_url: str) -> None:
-    skipped = run("parked", "skip", "--group", "1", "--reason", "nobody needs it")
+def test_a_group_is_skipped_by_its_name_and_each_skipped_event_is_printed(
+    run: Run, stream: str, database_url: str
+) -> None:
+    group = group_of(run)
+    skipped = run("parked", "skip", "--group", group, "--reason", "nobody needs it")
     assert skipped.returncode == 0, skipped.stderr
-    assert skipped.stdout == "shop skips one event of 1 stream\n"
+    assert skipped.stdout == f"shop skips event 2 (UserTeleported, version 2 of {stream})\n"
     assert names(database_url) == [("Ada 3",)]
-    assert "there is no group 1" in one_line(run("parked", "skip", "--group", "1", "--reason", "again"), 1)
+    for gone in (group, "1"):
+        refused = run("parked", "skip", "--group", gone, "--reason", "again")
+        assert (
+            one_line(refused, 1).strip()
+            == f"orders: no group '{gone}' is parked: orders parked lists the groups by name"
+        )
+
+
+def test_the_commands_of_an_earlier_list_hold_after_another_group_was_skipped(run: Run, database_url: str) -> None:
+    for number, kind in enumerate(("UserBurnt", "UserFrozen", "UserTeleported")):
+        append_events(database_url, [new_event(f"user-{number}", 1, UserDeleted())._replace(type=kind)])
+    sweep(database_url)
+    with connect(database_url) as connection:
+        printed = [it.remedy.rpartition("`orders ")[2] for it in examine(connection).findings["parked"]]
+    commands = [remedy.rstrip("`").replace("WHY", "fire").split() for remedy in printed]
+    for number, command in enumerate(commands):
+        assert run(*command).stdout.splitlines()[0].startswith(f"shop skips event {number + 1} (User")
+    assert run("parked").stdout == "nothing is parked\n"
 
 
 def test_a_stream_that_is_out_because_of_a_skip_is_not_called_parked(run: Run, database_url: str) -> None:
     append_events(database_url, [new_event("user-x", 1, UserDeleted())._replace(type="UserTeleported")])
     sweep(database_url)
     assert "shop: 1 stream is parked" in run("verify").stdout
-    skipped = run("parked", "skip", "--group", "1", "--reason", "nobody needs it")
+    skipped = run("parked", "skip", "--group", group_of(run), "--reason", "nobody needs it")
     assert skipped.stdout.splitlines() == [
-        "shop skips one event of 1 stream",
+        "shop skips event 1 (UserTeleported, version 1 of user-x)",
         "1 stream stays out of the read tables: that was its first event",
     ]
     assert run("parked").stdout == "nothing is parked\n"

@@ -9,7 +9,7 @@ from decimal import Decimal
 import psycopg
 import pytest
 
-from tests.builders import Writing
+from tests.builders import Writing, append_parked_user
 from tests.service.cli.conftest import Run, one_line, project
 
 NOBODY = "0197c1c2-7d8e-7000-8000-000000000001"
@@ -45,6 +45,25 @@ def test_explain_names_the_event_that_set_each_field(run: Run, order: str) -> No
     assert "v1 OrderPlaced" in told["total"]
     assert "v1 OrderPlaced" in told["items.2.cancelled_quantity"]
     assert "v2 OrderLinesCancelled" in told["items.1.cancelled_quantity"]
+
+
+def test_explain_shows_what_is_before_an_event_that_cannot_be_read_and_names_it(run: Run, database_url: str) -> None:
+    stream = append_parked_user(database_url)
+    project(database_url)
+    done = run("explain", stream)
+    assert done.returncode == 1
+    assert done.stdout.startswith(f"{stream}: version 1 of 2\n")
+    assert "v1 UserRegistered" in done.stdout
+    assert done.stderr == (
+        f"orders: event 2 (UserMerged, version 2 of {stream}) cannot be read: UserMerged version 1 is not known "
+        "to this release; orders events --after 1 --limit 1 prints it; see orders parked; the above is of version 1\n"
+    )
+    assert run("events", "--after", "1", "--limit", "1").stdout.split()[2:5] == [stream, "2", "UserMerged"]
+    assert "cannot be read" in one_line(run("explain", stream, "--version", "2"), 1)
+    assert run("explain", stream, "--version", "1").returncode == 0
+    assert run("parked", "skip", stream, "--reason", "not needed").returncode == 0
+    assert run("explain", stream).stdout.startswith(f"{stream}: version 2 of 2\n")
+    assert run("verify", "--stream", stream).returncode == 0
 
 
 def test_a_position_that_is_too_large_is_one_line(run: Run) -> None:

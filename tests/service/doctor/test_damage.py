@@ -9,6 +9,7 @@ import pytest
 from service.doctor import FINDINGS_MAX, Examination, Finding, examine
 from tests.builders import Writing
 from tests.conftest import Servers, copy_of_template
+from tests.service.doctor.examining import statements
 
 ODD_ADDRESSES = ["ADA@EXAMPLE.ORG", "ÅSA.ΣΑΣ@example.org", "İstanbul.ẞ@example.org", "ǅ@example.org"]
 NOBODY = "01a203bc-74ac-725f-92ed-08497719d4bb"
@@ -73,6 +74,24 @@ def found_by(connection: psycopg.Connection) -> dict[str, list[Finding]]:
     # The tests' server is not durable, others use it, and no worker runs.
     of_the_server = {"durability", "left open", "projections"}
     return {name: it for name, it in examination.findings.items() if it and name not in of_the_server}
+
+
+def test_a_skipped_event_that_cannot_be_read_is_told_and_no_longer_makes_the_log_ill(
+    damaged: psycopg.Connection,
+) -> None:
+    damaged.execute(change("ProductChanged", "name", "7").encode())
+    (found,) = found_by(damaged)["readable"]
+    assert not found.accepted
+    assert "orders parked" in found.remedy
+    damaged.execute(
+        "INSERT INTO log.skips (projection, position, stream, version, reason, skipped_by, skipped_at) "
+        "SELECT 'shop', position, stream, version, 'why', 'me', '2026-11-22T13:51:00Z' FROM log.events "
+        f"WHERE {first('ProductChanged')}"
+    )
+    (found,) = found_by(damaged)["readable"]
+    assert found.what.endswith("; shop skipped it on 2026-11-22 13:51 UTC")
+    assert found.accepted
+    assert Examination(findings={"readable": [found]}).healthy
 
 
 def test_a_whole_log_gives_no_finding(damaged: psycopg.Connection) -> None:
@@ -159,7 +178,8 @@ def test_the_doctor_finds_each_kind_of_damage(
 def test_the_statement_that_repairs_a_claim_repairs_it(damaged: psycopg.Connection) -> None:
     damaged.execute("UPDATE log.claims SET stream = 'user-o''brien' WHERE claim = 'user:u1-2'")
     for finding in found_by(damaged)["claims"]:
-        damaged.execute(finding.remedy.removeprefix("as the tables' owner: ").encode())
+        for statement in statements(finding.remedy):
+            damaged.execute(statement.encode())
     assert found_by(damaged) == {}
 
 

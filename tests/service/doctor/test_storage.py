@@ -5,7 +5,7 @@ import pytest
 
 from service.doctor import storage
 from tests.served import served
-from tests.service.doctor.examining import findings, run
+from tests.service.doctor.examining import findings, run, statements
 
 DEAD_ROWS = 11_000
 
@@ -18,7 +18,7 @@ def test_an_invalid_index_is_a_finding_with_the_statement_that_rebuilds_it(datab
     )
     (found,) = findings(database_url, "indexes")
     assert "shop.broken is invalid" in found.what
-    run(database_url, found.remedy)
+    run(database_url, *statements(found.remedy))
     assert findings(database_url, "indexes") == []
 
 
@@ -32,7 +32,7 @@ def test_dead_rows_of_the_head_are_a_finding(database_url: str) -> None:
     )
     (found,) = findings(database_url, "dead rows")
     assert "dead row versions" in found.what
-    assert found.remedy.endswith("VACUUM log.head")
+    assert statements(found.remedy) == ["VACUUM log.head"]
 
 
 def test_a_table_that_no_vacuum_cleans_is_a_finding(database_url: str) -> None:
@@ -45,7 +45,7 @@ def test_a_table_that_no_vacuum_cleans_is_a_finding(database_url: str) -> None:
     )
     (found,) = findings(database_url, "vacuum")
     assert found.what.startswith(f"autovacuum is late on shop.rows: {DEAD_ROWS:,} dead rows")
-    assert found.remedy.endswith("VACUUM shop.rows")
+    assert statements(found.remedy) == ["VACUUM shop.rows"]
 
 
 def test_a_large_index_of_others_that_nothing_uses_is_a_finding(database_url: str) -> None:
@@ -53,7 +53,7 @@ def test_a_large_index_of_others_that_nothing_uses_is_a_finding(database_url: st
     with psycopg.connect(database_url, autocommit=True) as connection:
         (found,) = storage.unused_indexes(connection, days=0, bytes_min=0)
     assert "shop.of_others on shop.users is not of this release" in found.what
-    drop = found.remedy.removeprefix("if no query needs it: ")
+    (drop,) = statements(found.remedy)
     assert drop == "DROP INDEX CONCURRENTLY shop.of_others"
     assert found.since is not None
     run(database_url, drop)
@@ -68,6 +68,16 @@ def test_a_young_log_says_nothing_about_growth(database_url: str) -> None:
         assert list(storage.disk_findings(connection, "/data", storage.FREE_BYTES_MIN - 1)) != []
 
 
+def test_a_full_disk_is_called_full_and_the_remedy_says_what_may_go(database_url: str) -> None:
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        (full,) = storage.disk_findings(connection, "/data/postgres", 0)
+        (nearly,) = storage.disk_findings(connection, "/data/postgres", 40 * 1024**2)
+    assert full.what == "the disk of /data/postgres is full"
+    assert nearly.what == "the disk of /data/postgres has 40 MiB free"
+    assert "old backups, core dumps and files of other programs may go" in full.remedy
+    assert "delete nothing in /data/postgres;" in full.remedy
+
+
 def test_a_disk_that_is_full_soon_is_a_finding_with_the_days_left(database_url: str) -> None:
     with served(database_url) as shop:
         shop.order()
@@ -78,9 +88,9 @@ def test_a_disk_that_is_full_soon_is_a_finding_with_the_days_left(database_url: 
             "UPDATE log.events SET recorded_at = now() - interval '2 days' + position * interval '1 hour'"
         )
         assert list(storage.disk_findings(connection, "/data", room)) == []
-        (found,) = storage.disk_findings(connection, "/data", 3 * 1024**2)
-        assert found.what.startswith("the disk of /data has 0.0 GiB free; at the growth of the last 7 days that lasts ")
+        (found,) = storage.disk_findings(connection, "/data", 30 * 1024**2)
+        assert found.what.startswith("the disk of /data has 30 MiB free; at the growth of the last 7 days that lasts ")
         # All events, with the whole database, came in less than two days.
         ((size,),) = connection.execute("SELECT pg_database_size(current_database())").fetchall()
         lasts = float(found.what.rpartition("lasts ")[2].removesuffix(" days"))
-        assert lasts == pytest.approx(3 * 1024**2 / size * 47 / 24, abs=0.1)
+        assert lasts == pytest.approx(30 * 1024**2 / size * 47 / 24, abs=0.1)

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from projector.connecting import connect
+from projector.parked import groups
 from projector.projections.shop import SHOP
 from projector.replay import replay
 from projector.verify import verify
@@ -41,6 +43,16 @@ def test_a_worker_that_is_gone_while_events_wait_is_a_finding_with_its_remedy(sh
     run(shop.database_url, "UPDATE sales.checkpoint SET seen_at = now() - interval '43 s', worker = 'shop-7:123'")
     (found,) = findings(shop.database_url, "projections")
     assert found.what.startswith("1 event waits for shop, sales, and no worker")
+
+
+def test_a_worker_that_is_gone_is_a_finding_although_no_event_waits(shop: Shop) -> None:
+    sweep(shop.database_url)
+    for name in ("shop", "sales", "activity"):
+        run(shop.database_url, f"UPDATE {name}.checkpoint SET seen_at = now() - interval '16 s', worker = 'shop-7:123'")
+    (found,) = findings(shop.database_url, "projections")
+    assert found.what.startswith("no worker has looked for 1")
+    assert found.what.endswith(" s; the last was shop-7:123")
+    assert found.remedy == "start a worker: orders work"
 
 
 def test_parked_streams_have_their_own_reason_why_they_matter(shop: Shop) -> None:
@@ -86,8 +98,10 @@ def test_a_parked_stream_is_a_finding_with_its_cause_and_the_commands(shop: Shop
     sweep(shop.database_url)
     (found,) = findings(shop.database_url, "parked")
     assert found.what == ("1 stream of shop is parked at UserMerged: UserMerged version 1 is not known to this release")
-    assert "`orders parked retry --group 1`; " in found.remedy
-    assert found.remedy.endswith("`orders parked skip --group 1 --reason WHY`")
+    with connect(shop.database_url) as connection:
+        (group,) = groups(connection, [SHOP])
+    assert f"`orders parked retry --group {group.name}`; " in found.remedy
+    assert found.remedy.endswith(f"`orders parked skip --group {group.name} --reason WHY`")
     assert found.since
 
 
