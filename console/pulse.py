@@ -40,8 +40,7 @@ _OF_CONDITION = {
     "bell": ("Read tables follow up to a second later; nothing is lost.", "`orders doctor --quick` examines Redis too"),
     "commands": (
         "Commands failed, and the next ones may fail too.",
-        "mend the other findings on this page, or run `orders doctor`; this one ends by itself within seconds once "
-        "the log takes writes again",
+        "mend the other findings on this page, or run `orders doctor`; this one ends by itself within seconds of that",
     ),
     "access": (
         "Callers with a new key are refused.",

@@ -16,8 +16,8 @@ LOOK_SECONDS_MAX = 2.0
 
 # Sorts 8 MiB with less memory, so PostgreSQL needs room for a temporary file on the disk of the database.
 _NEEDS_ROOM = (
-    b"SET LOCAL work_mem = '64kB'; SELECT count(*) FROM ("
-    b"SELECT repeat(md5(n::text), 32) AS filling FROM generate_series(1, 8192) AS n ORDER BY filling OFFSET 0) AS sorted"
+    b"SET LOCAL work_mem = '64kB'; SELECT count(*) FROM (SELECT repeat(md5(n::text), 32) AS filling "
+    b"FROM generate_series(1, 8192) AS n ORDER BY filling OFFSET 0) AS sorted"
 )
 
 log = logging.getLogger(__name__)
