@@ -49,14 +49,6 @@ class PastEvent(NamedTuple):
         return metadata if isinstance(metadata, dict) else {}
 
 
-class UnreadablePast(UnreadableEvent):
-    """An event of a stream that this program cannot read, or not fold; `event` is that one."""
-
-    def __init__(self, stream: str, event: PastEvent, reason: str) -> None:
-        self.event = event
-        super().__init__(f"version {event.version} of {stream}, at position {event.position}: {reason}")
-
-
 class Cell(NamedTuple):
     """A column's value, and the event that set it last."""
 
@@ -92,18 +84,18 @@ class Fold:
         return (self._projection, self.stream) == (projection, stream) and self.last is not None
 
     def apply(self, past: PastEvent) -> Event:
-        """Fold one more event; return it decoded. Raises UnreadablePast, after which the fold is of no use."""
-        try:
-            event = CODEC.decode(past.type, past.schema_version, past.data)
-            handle = self._projection.on.get(type(event))
-            if handle is not None:
-                rows = Rows(self._projection.tables)
+        """Fold one more event; return it decoded. Raises UnreadableEvent, after which the fold is of no use."""
+        event = CODEC.decode(past.type, past.schema_version, past.data)
+        handle = self._projection.on.get(type(event))
+        if handle is not None:
+            rows = Rows(self._projection.tables)
+            try:
                 handle(event, Envelope(self._id, past.version, past.occurred_at), rows)
                 self._take(rows, past)
-        except UnreadableEvent as error:
-            raise UnreadablePast(self.stream, past, str(error)) from error
-        except Exception as error:
-            raise UnreadablePast(self.stream, past, f"{past.type}: {type(error).__name__}: {error}") from error
+            except UnreadableEvent:
+                raise
+            except Exception as error:
+                raise UnreadableEvent(f"{self.stream}: {past.type}: {type(error).__name__}: {error}") from error
         self.last = past
         return event
 
@@ -121,6 +113,6 @@ class Fold:
             for key, columns in changes.changed.items():
                 row_there = self.rows.get((name, key))
                 if row_there is None:
-                    raise UnreadableEvent(f"{past.type} changes a row that no event has made")
+                    raise UnreadableEvent(f"{self.stream}: {past.type} changes a row that no event has made")
                 self.before[name, key] = {column: row_there[column] for column in columns}
                 row_there.update({column: Cell(value, past) for column, value in columns.items()})

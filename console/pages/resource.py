@@ -1,7 +1,6 @@
 """One order, product or user: as it was and as it is, and which event set each field."""
 
 from collections.abc import Mapping
-from contextlib import suppress
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -12,9 +11,9 @@ from starlette.responses import Response
 from console.desk import Desk
 from console.words import typed_time
 from contract.names import id_of, path_of, split
+from eventlog.codec import UnreadableEvent
 from timeline.comparing import Comparison, compare, has_rows_of
 from timeline.finding import streams_of
-from timeline.folding import UnreadablePast
 from timeline.reading import NOW, AsOf, History, Past, Timeline, Version, When
 from timeline.resources import Field
 
@@ -55,10 +54,10 @@ def show(desk: Desk, request: Request) -> Response:
     except (KeyError, ValueError):
         raise HTTPException(404, "That is no id of an order, a product or a user.") from None
     when, error = _when(request)
-    asked, unreadable = _readable(desk, stream, when)
-    if unreadable and not asked:
-        return desk.page(request, "unreadable.html", unreadable=unreadable)
-    assert asked is not None
+    try:
+        asked = desk.ask(partial(_ask, desk, stream, when))
+    except UnreadableEvent as unreadable:
+        return desk.page(request, "trouble.html", 500, title="The history cannot be read", sentence=str(unreadable))
     if not asked.now.last:
         raise HTTPException(404, f"There is no such {_KINDS[kind]}.")
     if asked.then.future:
@@ -80,7 +79,6 @@ def show(desk: Desk, request: Request) -> Response:
         steps=asked.history.steps[::-1],
         comparisons=asked.comparisons,
         error=error,
-        unreadable=unreadable,
         as_of=request.query_params.get("as_of", "").strip()[:AS_OF_LENGTH_MAX],
     )
 
@@ -111,44 +109,22 @@ def _when(request: Request) -> tuple[When, str | None]:
     return NOW, None
 
 
-def _readable(desk: Desk, stream: str, when: When) -> tuple[Asked | None, UnreadablePast | None]:
-    """The parts at the moment, or those before the event that cannot be read, and that event. None: it is the first."""
-    until: When = NOW
-    unreadable: UnreadablePast | None = None
-    while unreadable is None or unreadable.event.version > 1:
-        try:
-            return desk.ask(partial(_ask, desk, stream, when, until)), unreadable
-        except UnreadablePast as error:
-            unreadable, before = error, Version(error.event.version - 1)
-            if until == before:
-                when = NOW
-            until = before
-    return None, unreadable
-
-
-async def _ask(desk: Desk, stream: str, when: When, until: When) -> Asked:
-    """The parts at a moment. The page ends with `until`, which is NOW or a Version."""
-    when = until if when == NOW else when
+async def _ask(desk: Desk, stream: str, when: When) -> Asked:
     select = desk.parts.reads
     timeline = Timeline(select)
     seen = await timeline.moment(stream, when)
     # Each fold goes on from an earlier one: an order of 1,000 lines takes seconds to fold.
     before = await timeline.at(stream, Version(max(0, min(seen.version, seen.last) - STEPS_SHOWN)))
     then = await timeline.at(stream, when, known=[before])
-    now = then if when == until else await timeline.at(stream, until, known=[before, then])
-    last = until.number if isinstance(until, Version) else now.last
-    if then.version > last:
+    now = then if when == NOW else await timeline.at(stream, NOW, known=[before, then])
+    if then.version > now.last:
         then = now
-    steps = min(STEPS_SHOWN + 5, last - before.version)
-    history = await timeline.history(stream, before.version, steps, known=[before])
-    now.last = last
+    history = await timeline.history(stream, before.version, STEPS_SHOWN + 5, known=[before])
     comparisons = []
     if now.last:
         known = [before, then, now]
         shown = [it for it in desk.parts.projections if has_rows_of(it, stream)]
-        for it in shown:
-            with suppress(UnreadablePast):
-                comparisons.append(await compare(select, it, stream, known=known))
+        comparisons = [await compare(select, it, stream, known=known) for it in shown]
     return Asked(then, now, history, comparisons)
 
 

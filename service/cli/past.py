@@ -9,6 +9,7 @@ import typer
 from console.words import counted
 from contract.names import path_of
 from contract.problems import Problem
+from eventlog.codec import UnreadableEvent
 from projector.projection import Projection
 from query.parameters import time_of
 from query.single import VERSION_MAX
@@ -20,7 +21,6 @@ from service.errors import OperatorError
 from timeline.comparing import Comparison, compare, has_rows_of
 from timeline.connection import connected
 from timeline.finding import streams_of
-from timeline.folding import UnreadablePast
 from timeline.reading import NOW, AsOf, Past, Selecting, Timeline, Version, When
 from timeline.resources import explanation, is_stream
 
@@ -44,9 +44,6 @@ def explain(
     async def ask(select: Selecting) -> tuple[Past, Past]:
         stream = await _stream(select, resource)
         timeline = Timeline(select)
-        if when is not None and not diff:  # later events need not be readable
-            then = now = await timeline.at(stream, when)
-            return then, now
         now = await timeline.at(stream, NOW)
         if when is not None:
             then = await timeline.at(stream, when)
@@ -54,13 +51,7 @@ def explain(
             then = await timeline.at(stream, Version(now.version - 1)) if diff else now
         return then, now
 
-    try:
-        then, now = _asked(url, "orders explain", ask)
-    except UnreadablePast as error:
-        before = error.event.version - 1
-        shows = [f"orders explain {resource} --version {before} shows it before that"] if before else []
-        shows.append(f"orders events --after {error.event.position - 1} --limit 1 shows the event")
-        raise OperatorError(f"the history cannot be read: {error}; {'; '.join(shows)}") from error
+    then, now = _asked(url, "orders explain", ask)
     _check(then, when, resource)
     if diff:
         _print_difference(then, now, as_json)
@@ -83,10 +74,7 @@ def verify_stream(projections: list[Projection], named: bool, stream: str, as_js
     async def ask(select: Selecting) -> list[Comparison]:
         return [await compare(select, projection, stream, whole=True) for projection in chosen]
 
-    try:
-        comparisons = _asked(connect.database_url(data_dir), "orders verify", ask)
-    except UnreadablePast as error:
-        raise OperatorError(f"the history cannot be read: {error}") from error
+    comparisons = _asked(connect.database_url(data_dir), "orders verify", ask)
     if not any(it.exists for it in comparisons):
         raise OperatorError(f"there is no stream {stream}")
     if as_json:
@@ -115,7 +103,7 @@ def _when(as_of: str | None, version: int | None) -> When | None:
 
 
 def _asked(url: str, name: str, ask: Callable[[Selecting], Awaitable[T]]) -> T:
-    """Run `ask` on a connection of its own. Raises OperatorError, UnreadablePast, and psycopg.Error."""
+    """Run `ask` on a connection of its own and return its answer. Raises OperatorError, and psycopg.Error."""
 
     async def run() -> T:
         async with connected(url, name) as select:
@@ -123,6 +111,8 @@ def _asked(url: str, name: str, ask: Callable[[Selecting], Awaitable[T]]) -> T:
 
     try:
         return asyncio.run(run())
+    except UnreadableEvent as error:
+        raise OperatorError(f"the history cannot be read: {error}") from error
     except Problem as problem:
         raise OperatorError(problem.detail) from problem
     except TimeoutError:

@@ -87,28 +87,6 @@ def test_a_row_that_differs_from_the_log_is_named(made: Made, module_database_ur
     assert "orders replay shop" in text
 
 
-@pytest.mark.parametrize("version", [1, 2])
-def test_a_history_with_an_unreadable_event_is_shown_up_to_it(made: Made, database_url: str, version: int) -> None:
-    with served_with(with_console(database_url)) as shop:
-        product = shop.product(sku="tea", name="Tea", stock=None)["id"]
-        for price in ("7.30", "7.40"):
-            assert shop.put(f"/products/{product}", json={"name": "Tea", "price": price}).status_code == 200
-        with psycopg.connect(database_url, autocommit=True) as connection:
-            connection.execute("ALTER TABLE log.events DISABLE TRIGGER refuse_rewriting")
-            changed = (
-                "UPDATE log.events SET data = '{\"price\": 7}' WHERE stream = %s AND version = %s RETURNING position"
-            )
-            ((position,),) = connection.execute(changed, [f"product-{product}", version]).fetchall()
-        for query in ("", "?version=2", "?version=3", "?as_of=2999-01-01"):
-            answer = shop.get(f"/console/products/{product}{query}")
-            assert answer.status_code == 200
-            assert f'href="/console/events/{position}"' in answer.text
-            assert 'href="/console/parked"' in answer.text
-            assert f"version {version} of product-{product}, at position {position}: Product" in answer.text
-            assert ("Version 1 of 1" in answer.text) == (version == 2)
-        assert "Try again" not in answer.text
-
-
 def test_a_search_leads_to_the_page_of_the_resource(made: Made) -> None:
     for typed, to in (
         ("3", "/console/events/3"),

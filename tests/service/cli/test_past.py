@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import subprocess
 import sys
 from decimal import Decimal
@@ -140,19 +139,6 @@ def test_a_question_that_cannot_be_answered_is_one_line(run: Run, order: str, da
     with Writing(database_url) as writing:
         writing.product(sku="web-4711")
     assert "names more than one: orders/" in one_line(run("explain", "web-4711"), 1)
-
-
-def test_a_history_that_cannot_be_read_is_shown_before_that(run: Run, order: str, database_url: str) -> None:
-    execute(database_url, "ALTER TABLE log.events DISABLE TRIGGER refuse_rewriting")
-    execute(database_url, f"UPDATE log.events SET data = '[]' WHERE stream = 'order-{order}' AND version = 2")
-    told = one_line(run("explain", "web-4711"), 1)
-    assert f"the history cannot be read: version 2 of order-{order}, at position " in told
-    shown = re.search(r"; orders (explain web-4711 --version 1) shows it before that; orders (events .*) shows", told)
-    assert shown
-    before, event = (run(*it.split()).stdout for it in shown.groups())
-    assert f"order-{order}: version 1 of 2" in before
-    assert f"order-{order}" in event
-    assert event.count("\n") == 1
 
 
 def test_a_database_without_tables_or_out_of_reach_is_one_line(run: Run, empty_database_url: str) -> None:
