@@ -110,10 +110,10 @@ class Pulse(NamedTuple):
     @property
     def worker_remedy(self) -> str:
         """What to do while no worker looks at the log."""
-        if self.workers == []:
-            return _NO_WORKER
-        if not self.workers or self.has_worker:
+        if self.has_worker:
             return _HELD_UP
+        if not self.workers:
+            return _NO_WORKER
         last = {it.worker for it in self.status.projections} if self.status else set()
         names = [it for it in self.workers if it in last] or self.workers
         host, _, pid = names[0].rpartition(":")
