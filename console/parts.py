@@ -3,6 +3,7 @@
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from psycopg import Connection
@@ -57,7 +58,8 @@ class Parts:
     `admit` lets a caller in who may look, or raises Problem. `ask` records a job that an actor wants, and returns its
     id; service/jobs.py says what it raises. `use_link` uses up the token of a sign-in link, and returns a new key;
     None: it was used, or has expired. `versions` takes PostgreSQL's version, or why it is unknown. `is_secure`:
-    browsers reach the console by https alone.
+    browsers reach the console by https alone. `database_log` is that of the PostgreSQL that `orders up` runs, if it is
+    that one.
     """
 
     database_url: str
@@ -74,3 +76,4 @@ class Parts:
     versions: Callable[[str], Iterable[Version]]
     prefix: str
     is_secure: bool
+    database_log: Path | None

@@ -5,15 +5,16 @@ One look a second serves all pages of a process; the checks of the server run ev
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import NamedTuple
 
 from anyio import from_thread
 
 from console.database import Database, Unanswered
 from console.parts import Finding, Parts
-from console.words import parked, short
+from console.words import counted, parked, short
 from projector.bell import NOBODY_LISTENS
 from projector.parked import Group, groups
 from projector.status import Status, status
@@ -33,33 +34,41 @@ _OF_CONDITION = {
         "Commands are refused until this is mended.",
         "look whether PostgreSQL runs, and whether its disk is full: `orders status` says what it answers",
     ),
-    "replica": ("Reads are refused until this is mended.", "orders doctor"),
-    "projector": (
-        "New orders are accepted, but reads do not show them.",
-        "mend the other findings on this page first; if there is none, the worker's log and `orders status` say why",
-    ),
+    "replica": ("Reads are refused until this is mended.", "`orders doctor`"),
+    "projector": ("New orders are accepted, but reads do not show them.", ""),
     "stopping": ("This process is about to end.", ""),
-    "bell": (
-        "Read tables follow up to a second later; nothing is lost.",
-        "mend what is named there; `orders doctor --quick` examines Redis too",
-    ),
+    "bell": ("Read tables follow up to a second later; nothing is lost.", "`orders doctor --quick` examines Redis too"),
     "commands": (
-        "Commands may be refused.",
-        "mend the other faults on this page, or run `orders doctor`; the next command that succeeds clears this one",
+        "Commands failed, and the next ones may fail too.",
+        "mend the other findings on this page, or run `orders doctor`; this one ends by itself within seconds of that",
+    ),
+    "access": (
+        "Callers with a new key are refused.",
+        "mend what keeps the database from answering; the keys are read again by themselves",
     ),
 }
+# Their reasons begin with what they are about.
+_NAMED_BY_REASON = {"bell", "commands", "access"}
 
+_OTHERS_FIRST = "mend the other findings on this page first"
 _NO_WORKER = "start a worker: `orders work`; if one runs, its log says why it does not look"
+_HELD_UP = "the worker's log and `orders status` say why"
+_UNREAD = "Commands are refused until this is mended; so are reads, unless a replica answers them (QUERY_DATABASE_URL)."
 _NOBODY_LISTENS = "look whether REDIS_URL of the worker is that of the API"
 
 
 class Pulse(NamedTuple):
-    """How the service is. `status` is None while the database does not answer; `unanswered` then says why."""
+    """How the service is. `status` is None while the database does not answer; `unanswered` then says why.
+
+    The worst finding is the first, and causes stand before what follows from them. `redis` says in a few words how
+    Redis is.
+    """
 
     status: Status | None
     findings: list[Finding]
     parked: int
     workers: Sequence[str] | None
+    redis: str
     oldest_transaction: float | None
     unanswered: str
 
@@ -77,12 +86,9 @@ class Pulse(NamedTuple):
     def sentence(self) -> str:
         if not self.findings:
             return "All is well."
-        worst = [it for it in self.findings if it.level == self.level]
-        if len(worst) == 1:
-            what = worst[0].public or worst[0].what
-            return short(f"{what[:1].upper()}{what[1:]}.")
-        rest = len(self.findings) - len(worst)
-        return f"{len(worst)} findings need your attention" + (f", and {rest} more can wait." if rest else ".")
+        what = self.findings[0].public or self.findings[0].what
+        more = counted(len(self.findings) - 1, "more finding") if self.findings[1:] else ""
+        return short(f"{what[:1].upper()}{what[1:]}") + (f"; and {more}." if more else ".")
 
     @property
     def lag_seconds(self) -> float | None:
@@ -95,6 +101,25 @@ class Pulse(NamedTuple):
     def has_worker(self) -> bool:
         """Whether a worker looked at the log just now. A restarted one needs a few seconds."""
         return self.worker_seen is not None and self.worker_seen < SILENT_SECONDS
+
+    @property
+    def without_worker(self) -> str:
+        """Why no job is done, in a few words. Redis counts a worker that hangs."""
+        return "No worker answers" if self.workers else "No worker runs"
+
+    @property
+    def worker_remedy(self) -> str:
+        """What to do while no worker looks at the log."""
+        if self.has_worker:
+            return _HELD_UP
+        if not self.workers:
+            return _NO_WORKER
+        last = {it.worker for it in self.status.projections} if self.status else set()
+        names = [it for it in self.workers if it in last] or self.workers
+        host, _, pid = names[0].rpartition(":")
+        return (
+            f"the worker {names[0]} does not answer: end that process (on {host}: `kill -9 {pid}`), then `orders work`"
+        )
 
     @property
     def worker_seen(self) -> float | None:
@@ -126,14 +151,8 @@ class Heart:
     def _look(self) -> Pulse:
         not_ready, degraded = from_thread.run(self._parts.condition)
         workers = self._parts.workers()
-        findings = [_of_condition("bad", name, reason, workers) for name, reason in not_ready.items()]
-        # The causes of parked streams are listed below. That a worker which does not run does not listen is no news.
-        findings += [
-            _of_condition("warn", name, reason, workers)
-            for name, reason in degraded.items()
-            if name != "projector" and not (reason == NOBODY_LISTENS and "projector" in not_ready)
-        ]
         found, parked, oldest, unanswered = None, 0, None, ""
+        of_groups: list[Finding] = []
         try:
             with self._database.connection() as connection:
                 found = status(connection, self._parts.projections)
@@ -141,29 +160,70 @@ class Heart:
                 if parked:
                     since = {it.name: it.parked_since for it in found.projections}
                     of_parked = groups(connection, self._parts.projections)
-                    findings += [_of_group(it, since[it.projection]) for it in of_parked]
+                    of_groups = [_of_group(it, since[it.projection]) for it in of_parked]
                 row = connection.execute(_OLDEST).fetchone()
                 oldest = row[0] if row else None
                 if time.monotonic() - self._checked_at >= CHECK_SECONDS:
                     self._checked = list(self._parts.examine(connection))
                     self._checked_at = time.monotonic()
-                # Causes stand before what follows from them.
-                findings = self._checked + findings
         except Unanswered as error:
             unanswered = str(error)
-            if not any(it.level == "bad" for it in findings):
-                findings.append(Finding("bad", unanswered.rstrip("."), *_OF_CONDITION["database"]))
+        # The causes of parked streams are listed below. That a worker which does not run does not listen is no news.
+        conditions = [
+            *(("bad", name, reason) for name, reason in not_ready.items()),
+            *(
+                ("bad" if name == "commands" else "warn", name, reason)
+                for name, reason in degraded.items()
+                if name != "projector" and not (reason == NOBODY_LISTENS and "projector" in not_ready)
+            ),
+        ]
+        findings = [] if unanswered else [*self._checked]
+        if unanswered and not not_ready:
+            conditions.append(("bad", "database", unanswered))
+        findings += [_of_condition(*it) for it in conditions] + of_groups
+        if unanswered:
+            findings = [_unread(it, self._parts.database_log) for it in findings]
         findings.sort(key=lambda it: it.level != "bad")
-        return Pulse(found, findings, parked, workers, oldest, unanswered)
+        pulse = Pulse(found, findings, parked, workers, _of_redis(workers, degraded), oldest, unanswered)
+        return pulse._replace(findings=[_with_worker(it, pulse) for it in findings])
 
 
-def _of_condition(level: str, name: str, reason: str, workers: Sequence[str] | None) -> Finding:
-    why, remedy = _OF_CONDITION.get(name, ("", "orders doctor"))
-    if name == "projector" and workers == []:
-        remedy = _NO_WORKER
-    elif reason == NOBODY_LISTENS:
+def _of_redis(workers: Sequence[str] | None, degraded: Mapping[str, str]) -> str:
+    if workers is None:
+        return "does not answer"
+    if degraded.get("bell", NOBODY_LISTENS) != NOBODY_LISTENS:
+        return "rejects writes"
+    return f"reaches {counted(len(workers), 'worker')}"
+
+
+def _of_condition(level: str, name: str, reason: str) -> Finding:
+    why, remedy = _OF_CONDITION.get(name, ("", "`orders doctor`"))
+    if reason == NOBODY_LISTENS:
         remedy = _NOBODY_LISTENS
-    return Finding(level, f"{name}: {reason}", why, remedy)
+    elif name == "bell":
+        reason, _, remedy = reason.rpartition("; ")
+    reason = reason.rstrip(".")
+    is_named = name in _NAMED_BY_REASON or reason.startswith("The ")
+    return Finding(level, reason if is_named else f"{name}: {reason}", why, remedy)
+
+
+def _unread(finding: Finding, log: Path | None) -> Finding:
+    """The finding about the database while it does not answer. `log` is the one of a server that `orders up` runs."""
+    why, remedy = _OF_CONDITION["database"]
+    if finding.why != why:
+        return finding
+    if log is not None:
+        data = log.with_suffix("")
+        remedy = f"the end of `{log}` says why; delete nothing in `{data}`, which holds the orders"
+    return finding._replace(why=_UNREAD, remedy=remedy)
+
+
+def _with_worker(finding: Finding, pulse: Pulse) -> Finding:
+    """The finding about the projector with its remedy, which depends on what else was found."""
+    if not finding.what.startswith("projector: "):
+        return finding
+    others = len(pulse.findings) > 1 and pulse.workers != []
+    return finding._replace(remedy=(f"{_OTHERS_FIRST}; if this stays, " if others else "") + pulse.worker_remedy)
 
 
 def _of_group(group: Group, since: datetime | None) -> Finding:

@@ -66,5 +66,7 @@ def fault_of(error: Exception) -> Fault:
             return Fault(f"rejects commands ({words})", remedy)
     if isinstance(error, redis.ResponseError):
         return Fault(f"rejects commands ({words})", "its log and `redis-cli INFO` say more")
+    if isinstance(error, redis.TimeoutError) and "connecting" not in str(error):
+        return Fault("takes connections but does not answer in time", "restart it: it hangs")
     remedy = "start it, or correct REDIS_URL (rediss:// if it takes TLS, and redis:// if not)"
     return Fault("cannot be reached", remedy, " ".join(str(error).split()).rstrip("."))

@@ -161,21 +161,28 @@ class Standing(NamedTuple):
         return f"{begun}: a worker of this release rebuilds it, or `orders replay {self.name}`{expected}"
 
     @property
-    def trouble(self) -> str | None:
-        """Why the projection does not follow the log; None when it does."""
-        if self.ended_at is not None:
-            return None
+    def silence(self) -> str | None:
+        """That no worker looks at the log; None when one did just now."""
         silence = self.now - self.seen_at
         last = self.worker or "none"
         looking = "no worker" if self.mirror is None else "no mirror"
-        if self.mirror is not None and self.error:
-            return self.error
-        if self.outdated:
-            return self.outdated
         if silence < -SILENT_AFTER:
             return f"{looking} has looked at the log since the clock was set back; the last was {last}"
         if silence > SILENT_AFTER:
             return f"{looking} has looked at the log for {silence.total_seconds():.0f} s; the last was {last}"
+        return None
+
+    @property
+    def trouble(self) -> str | None:
+        """Why the projection does not follow the log; None when it does."""
+        if self.ended_at is not None:
+            return None
+        if self.mirror is not None and self.error:
+            return self.error
+        if self.outdated:
+            return self.outdated
+        if self.silence:
+            return self.silence
         if self.error:
             return self.error
         if self.lag > SILENT_AFTER:

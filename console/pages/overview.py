@@ -20,12 +20,13 @@ def show(desk: Desk, request: Request) -> Response:
     shown = next((it for it in activity.RANGES if it.name == wanted), activity.RANGES[0])
     drawn, rate, events = None, None, {}
     if pulse.status is not None:
-        # The last minute is not over yet.
-        until = activity.whole_minute(pulse.status.projections[0].now)
+        # The chart ends with the minute that is not over yet. The rate is of the last whole one.
+        whole = activity.whole_minute(pulse.status.projections[0].now)
+        until = whole + timedelta(minutes=1)
         try:
             with desk.database.connection() as connection:
                 found = activity.buckets(connection, until - shown.length, until, shown.step, [_ORDER_PLACED])
-                last = activity.by_type(connection, until - timedelta(minutes=1), until)
+                last = activity.by_type(connection, whole - timedelta(minutes=1), whole)
                 events = activity.by_type(connection, until - shown.length, until)
             drawn, rate = chart(found), last.get(_ORDER_PLACED, 0)
         except Unanswered:

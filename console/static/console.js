@@ -18,7 +18,7 @@
     button.type = "button";
     button.className = "pause";
     const tell = () => {
-      button.textContent = paused ? "Paused" : "Live";
+      button.textContent = paused ? "Paused" : "Refreshing";
       button.setAttribute("aria-pressed", String(paused));
       button.title = paused ? "Go on refreshing (t)" : "Pause refreshing (t)";
     };

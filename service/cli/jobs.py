@@ -6,10 +6,12 @@ from typing import Annotated, Any, Literal
 from uuid import UUID
 
 import typer
+from psycopg import Connection
 
 from contract.times import rfc3339
 from projector.jobs import table
 from projector.jobs.table import Job, Wanted
+from projector.status import status
 from service.cli import connect, output
 from service.cli.acting import Reason, actor
 from service.cli.connect import DataDir
@@ -17,7 +19,7 @@ from service.cli.failures import MISUSE, NOT_TRUE
 from service.cli.output import AsJson
 from service.errors import OperatorError
 from service.jobs import ask
-from service.projections import named
+from service.projections import PROJECTIONS, named
 
 LOOK_SECONDS = 0.5
 
@@ -62,6 +64,9 @@ def start(
     print(id_, flush=True)
     if wait:
         wait_for(UUID(id_), data_dir)
+        return
+    with connect.asking(connect.database_url(data_dir), "orders jobs start") as connection:
+        _warn_without_worker(connection, of.name)
 
 
 @app.command("wait", epilog="Example: orders jobs wait 0190...")
@@ -71,6 +76,8 @@ def wait_for(
 ) -> None:
     """Wait for the end of a job, and print what came of it; exit code 1 if not all is well then."""
     with connect.asking(connect.database_url(data_dir), "orders jobs wait") as connection:
+        if (job := table.one(connection, str(id_))) and job.is_open:
+            _warn_without_worker(connection, job.projection)
         while True:
             job = table.one(connection, str(id_))
             if job is None:
@@ -81,6 +88,12 @@ def wait_for(
     output.line(f"{_state(job)}: {_said(job)}")
     if not (job.result and job.result.get("is_well")):
         raise typer.Exit(NOT_TRUE)
+
+
+def _warn_without_worker(connection: Connection, projection: str) -> None:
+    for standing in status(connection, [it for it in PROJECTIONS if it.name == projection]).projections:
+        if standing.silence:
+            output.line(f"{standing.silence}; the job waits until one does: orders work", to_stderr=True)
 
 
 def _state(job: Job) -> str:

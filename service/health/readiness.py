@@ -12,6 +12,7 @@ from query.database import NEEDED_GRANTS, Reads, Statement
 from service.health.durability import SWITCHED_OFF, remedy
 from service.health.holders import HELD_SECONDS_MIN, HOLDERS, Holder
 from service.health.standings import shared, standings_of
+from service.health.writes import Writes
 from service.projections import PROJECTIONS
 from service.settings import Settings
 
@@ -45,7 +46,7 @@ class Health:
     def __init__(self, settings: Settings, bell: Bell, writer: Writer, keys: KeyHolder) -> None:
         assert settings.database_url is not None
         self._bell = bell
-        self._writer = writer
+        self._writes = Writes(settings.database_url, writer)
         self._keys = keys
         self._unsafe_is_allowed = settings.allow_unsafe_database
         self._primary = _connection(settings.database_url)
@@ -59,7 +60,7 @@ class Health:
         return self._bell.listeners
 
     async def condition(self) -> Condition:
-        troubles = {"bell": self._bell.trouble, "commands": self._writer.trouble}
+        troubles = {"bell": self._bell.trouble, "commands": await self._writes.trouble()}
         degraded = {name: trouble for name, trouble in troubles.items() if trouble}
         not_ready: dict[str, str] = {}
         if trouble := self._keys.trouble:

@@ -18,6 +18,7 @@ from query.database import Reads
 from service import jobs
 from service.doctor import imports, mirrors, neighbours, server, storage, upkeep
 from service.doctor.finding import Check
+from service.embedded.postgres import PostgresServer
 from service.health.readiness import Health
 from service.projections import PROJECTIONS
 from service.settings import Settings
@@ -63,6 +64,7 @@ def console_of(settings: Settings, health: Health, reads: Reads, guard: Guard) -
     assert settings.database_url is not None
     assert settings.redis_url is not None
     redis_url, database_url = settings.redis_url, settings.database_url
+    own = PostgresServer(settings.data_dir)
 
     def workers() -> list[str] | None:
         try:
@@ -86,5 +88,6 @@ def console_of(settings: Settings, health: Health, reads: Reads, guard: Guard) -
             prefix=settings.root_path or "",
             admit=partial(guard.admit, required=Requirement("ops:read")),
             is_secure=settings.behind_proxy,
+            database_log=own.log_path if own.url == database_url else None,
         )
     )

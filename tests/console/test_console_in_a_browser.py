@@ -81,7 +81,7 @@ def test_the_list_of_events_shows_a_new_event_by_itself_until_it_is_paused(made:
         it.open("/events")
         added = made.shop.product(name="A kettle that is new")
         it.page.get_by_text(added["id"]).first.wait_for(timeout=10_000)
-        it.page.get_by_role("button", name="Live").click()
+        it.page.get_by_role("button", name="Refreshing").click()
         later = made.shop.product(name="A later kettle")
         it.page.wait_for_timeout(3_000)
         assert it.page.get_by_text(later["id"]).count() == 0

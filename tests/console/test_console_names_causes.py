@@ -1,16 +1,26 @@
 """The console on a sick service: causes stand before what follows from them, and a remedy fits what runs."""
 
+import os
 import re
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from html import unescape
+from pathlib import Path
 
 import psycopg
+import pytest
 
 from projector.bell import Listener
+from projector.checkpoint import WORKER
 from projector.connecting import connect
 from projector.loop import Loop
 from projector.parked import skip
 from projector.projections.shop import SHOP
+from service.embedded import PostgresServer
 from service.settings import Settings
 from tests.builders import append_parked_user, wait_until
+from tests.cluster import copy_cluster
 from tests.projecting import sweep
 from tests.served import NO_REDIS, Shop, served_with
 
@@ -30,9 +40,28 @@ def silence(database_url: str, *projections: str) -> None:
             connection.execute(f"UPDATE {name}.checkpoint SET seen_at = now() - interval '1 min'".encode())
 
 
-def page(shop: Shop) -> str:
-    """The page of the doctor as a person reads it."""
-    return " ".join(re.sub("<[^>]+>", " ", shop.get("/console/doctor").text).split())
+def page(shop: Shop, path: str = "doctor") -> str:
+    """A page, by default that of the doctor, as a person reads it."""
+    return " ".join(unescape(re.sub("<[^>]+>", " ", shop.get(f"/console/{path}").text)).split())
+
+
+@contextmanager
+def listening(redis_url: str) -> Iterator[None]:
+    """As a worker that Redis counts, whether or not it does anything."""
+    listener = Listener(redis_url)
+    listener.heard(0.1)
+    try:
+        yield
+    finally:
+        listener.close()
+
+
+@pytest.fixture
+def durable(tmp_path: Path) -> Iterator[PostgresServer]:
+    """A server of which no check of the console finds anything, as `orders up` runs it."""
+    copy_cluster(tmp_path)
+    with PostgresServer(tmp_path) as server:
+        yield server
 
 
 def test_a_dead_worker_is_one_finding_whose_remedy_is_a_worker(database_url: str, redis_url: str) -> None:
@@ -51,15 +80,10 @@ def test_a_worker_that_runs_is_not_to_be_started_and_its_cause_stands_first(data
     """As on a full disk: a projection cannot even write that its worker has looked."""
     sweep(database_url)
     silence(database_url, "activity")
-    listener = Listener(redis_url)
-    listener.heard(0.1)
-    try:
-        with served_with(settings(database_url, redis_url)) as shop:
-            told = page(shop)
-    finally:
-        listener.close()
+    with listening(redis_url), served_with(settings(database_url, redis_url)) as shop:
+        told = page(shop)
     assert "start a worker" not in told
-    assert "mend the other findings on this page first" in told
+    assert "mend the other findings on this page first; if this stays, the worker's log" in told
     # The server of the tests is not durable.
     assert told.index("Fsync is off") < told.index(PROJECTOR)
 
@@ -96,3 +120,50 @@ def test_the_page_of_a_resource_shows_the_versions_before_an_event_that_cannot_b
     assert "cannot be read" not in after.text
     assert "Skipped: the read tables leave it out" in after.text
     assert "row equals log at version 2" in after.text
+
+
+def test_a_worker_that_hangs_is_named_and_to_be_ended(durable: PostgresServer, redis_url: str) -> None:
+    sweep(durable.url)
+    silence(durable.url, "shop", "sales", "activity")
+    remedy = f"the worker {WORKER} does not answer: end that process (on"
+    with listening(redis_url), served_with(settings(durable.url, redis_url)) as shop:
+        told = page(shop)
+        assert "1 finding" in told
+        assert f"Do {remedy}" in told
+        assert f"kill -9 {os.getpid()} ), then orders work" in told
+        told = page(shop, "replay?projection=shop")
+    assert "No worker answers" in told
+    assert "No worker runs" not in told
+    assert remedy in told
+
+
+def test_a_redis_that_hangs_is_to_be_restarted_not_started(database_url: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as frozen:
+        redis_url = f"redis://127.0.0.1:{frozen.getsockname()[1]}/0"
+        sweep(database_url)
+        with served_with(settings(database_url, redis_url)) as shop:
+            wait_until(lambda: "bell" in shop.get("/readyz").json()["degraded"], SOON, "a Redis that is missed")
+            sweep(database_url)
+            told = page(shop)
+            overview = page(shop, "")
+    assert "Redis takes connections but does not answer in time, so workers look for new events" in told
+    assert "Do restart it: it hangs" in told
+    assert "Bell" not in told
+    assert "Redis does not answer" in overview
+
+
+def test_a_database_that_is_gone_is_said_once_with_its_log_and_nothing_is_called_checked(
+    durable: PostgresServer, redis_url: str
+) -> None:
+    sweep(durable.url)
+    served_by_up = settings(durable.url, redis_url).model_copy(update={"data_dir": durable.data_dir})
+    with served_with(served_by_up) as shop:
+        assert "Looked at: readiness, projections" in page(shop)
+        durable.stop()
+        wait_until(lambda: "database" in shop.get("/readyz").json()["not_ready"], SOON, "a database that is missed")
+        wait_until(lambda: "So these were not checked: projections" in page(shop), SOON, "a look without an answer")
+        told, overview = page(shop), page(shop, "")
+    assert "Looked at" not in told
+    assert ".." not in told + overview
+    assert "Commands are refused until this is mended; so are reads" in told
+    assert f"the end of {durable.log_path} says why; delete nothing in {durable.directory} , which holds" in told

@@ -87,6 +87,22 @@ def test_a_row_that_differs_from_the_log_is_named(made: Made, module_database_ur
     assert "orders replay shop" in text
 
 
+def test_a_row_that_lacks_is_called_missing(made: Made, module_database_url: str) -> None:
+    with psycopg.connect(module_database_url, autocommit=True) as connection:
+        connection.execute("SET session_replication_role = replica")
+        connection.execute("CREATE TABLE public.kept AS SELECT * FROM shop.products WHERE id = %s", [made.product])
+        connection.execute("DELETE FROM shop.products WHERE id = %s", [made.product])
+        text = made.shop.get(f"/console/products/{made.product}").text
+        connection.execute("INSERT INTO shop.products SELECT * FROM public.kept")
+        connection.execute("DROP TABLE public.kept")
+    assert '<del>missing</del></td><td class="value"><ins>a row</ins>' in text
+    assert '<th scope="col">Is now</th>' in text
+
+
+def test_the_overview_counts_the_orders_of_the_minute_that_is_not_over(made: Made) -> None:
+    assert "No order was placed in this time" not in made.shop.get("/console/").text
+
+
 def test_a_search_leads_to_the_page_of_the_resource(made: Made) -> None:
     for typed, to in (
         ("3", "/console/events/3"),

@@ -50,3 +50,9 @@ def test_a_redis_that_is_not_reached_names_its_address_to_operators_alone(error:
     assert "rediss:// if it takes TLS" in fault.remedy
     assert str(error).split()[0] in fault.happened
     assert "\n" not in str(fault)
+
+
+def test_a_redis_that_hangs_is_to_be_restarted() -> None:
+    fault = fault_of(redis.TimeoutError("Timeout reading from socket"))
+    assert fault.happened == "Redis takes connections but does not answer in time"
+    assert fault.remedy.startswith("restart it")

@@ -16,6 +16,7 @@ from projector.follower import Follower
 from projector.projections.shop import SHOP
 from projector.status import SILENT_AFTER
 from service.embedded import ValkeyServer
+from service.health.writes import LOOK_EVERY_SECONDS
 from service.settings import Settings
 from tests.builders import append_events, new_event, wait_until
 from tests.projecting import sweep
@@ -65,6 +66,19 @@ def test_readyz_reports_failing_commands_until_one_succeeds(shop: Shop) -> None:
         connection.execute("DROP TRIGGER no_room ON log.events")
     assert shop.post("/users", json=user).status_code == 201
     assert "commands" not in ready(shop)["degraded"]
+
+
+def test_readyz_is_well_again_without_a_command_once_the_log_takes_writes(shop: Shop) -> None:
+    sweep(shop.database_url)
+    with psycopg.connect(shop.database_url) as holder:
+        holder.execute("SELECT FROM log.head FOR UPDATE")
+        answer = shop.post("/users", json={"name": "Ada", "email": "quiet@example.org"})
+        assert answer.status_code == 503
+        until = time.monotonic() + 1.5 * LOOK_EVERY_SECONDS
+        while time.monotonic() < until:
+            assert "commands" in ready(shop)["degraded"]
+            time.sleep(0.2)  # until it has looked again
+    wait_until(lambda: "commands" not in ready(shop)["degraded"], VISIBLE_SECONDS_MAX, "the end of that trouble")
 
 
 def test_readyz_quotes_no_value_of_a_command_that_failed(shop: Shop) -> None:

@@ -10,6 +10,7 @@ from access.keys import digest
 from projector.jobs import table
 from service.cli import connect
 from service.embedded.locks import Lock
+from tests.projecting import sweep
 from tests.served import NO_REDIS
 from tests.service.cli.conftest import Run, one_line
 
@@ -37,6 +38,17 @@ def test_waiting_for_a_job_that_found_differences_ends_with_1(run: Run, database
         table.finish(connection, id_, {"said": "1 difference", "is_well": False, "differences": []})
     waited = run("jobs", "wait", id_)
     assert (waited.returncode, waited.stdout) == (1, "done: 1 difference\n")
+
+
+def test_a_job_that_no_worker_will_do_says_so_at_once(run: Run, database_url: str) -> None:
+    with psycopg.connect(database_url) as connection:
+        connection.execute("UPDATE shop.checkpoint SET seen_at = now() - interval '1 min', worker = 'shop-7:123'")
+    started = run("jobs", "start", "verify", "shop")
+    warning = r"no worker has looked at the log for 6\d s; the last was shop-7:123; the job waits .*: orders work\n"
+    assert re.fullmatch(warning, started.stderr)
+    assert len(started.stdout.strip()) == 36
+    sweep(database_url)
+    assert run("jobs", "start", "verify", "shop", "--reason", "again").stderr == ""
 
 
 def test_a_job_that_does_not_exist_is_one_line(run: Run) -> None:

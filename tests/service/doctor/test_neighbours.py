@@ -56,7 +56,8 @@ def test_a_redis_that_is_away_is_a_finding(database_url: str) -> None:
 def test_a_redis_that_is_frozen_does_not_answer(database_url: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as frozen:  # the kernel accepts connections, and nobody reads them
         (found,) = findings(database_url, "redis", f"redis://127.0.0.1:{frozen.getsockname()[1]}/0")
-    assert found.what.startswith("Redis cannot be reached (Timeout")
+    assert found.what == "Redis takes connections but does not answer in time"
+    assert found.remedy == "restart it: it hangs"
 
 
 def test_a_redis_that_refuses_writes_or_is_nearly_full_is_a_finding(database_url: str) -> None:
