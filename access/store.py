@@ -28,8 +28,10 @@ _OF_DIGEST = _KEYS + b"WHERE sha256 = %s"
 _LOCKED = _KEYS + b"WHERE id = %s FOR UPDATE"
 
 # A trigger raises the version at each change but that of last_used_hour. xmin and tableoid differ if an operator wrote
-# the row itself or recreated the table, for example to restore a dump.
-_VERSION = b"SELECT version, xmin::text, tableoid FROM access.api_keys_version"
+# the row itself or recreated the table, for example to restore a dump. The look fails when the keys cannot be read.
+_VERSION = b"""
+SELECT version, xmin::text, tableoid, EXISTS (SELECT FROM access.api_keys) FROM access.api_keys_version
+"""
 
 _ANY_VALID = b"""
 SELECT FROM access.api_keys WHERE revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now()) LIMIT 1

@@ -55,7 +55,7 @@ def create(
     except ValueError as error:
         raise OperatorError(str(error), exit_code=2) from None
     issued = _done(issuing.create(connect.database_url(data_dir), wanted, actor()))
-    print(issued.text)
+    _show(issued)
 
 
 @app.command("list", epilog="Example: orders keys list --json")
@@ -92,7 +92,7 @@ def rotate(
     if overlap > issuing.OVERLAP_MAX:
         raise OperatorError(f"--overlap is too long: use {issuing.OVERLAP_MAX.days}d at most", exit_code=2)
     issued = _done(issuing.rotate(connect.database_url(data_dir), id_, overlap, actor()))
-    print(issued.text)
+    _show(issued)
 
 
 @app.command(epilog='Example: orders keys revoke Ab12Cd34 --reason "it was published"')
@@ -130,6 +130,13 @@ def whoami(as_json: AsJson = False, data_dir: DataDir = None) -> None:
     print(f"{found.id} ({found.name}), role {found.role}, {_state(found)}: {', '.join(sorted(found.scopes))}")
     if not found.is_valid(datetime.now(UTC)):
         raise typer.Exit(1)
+
+
+def _show(issued: issuing.Issued) -> None:
+    id_ = issued.row.id
+    output.secret(
+        issued.text, f"the key {id_} was made and could not be printed: `orders keys revoke {id_}`, and make another"
+    )
 
 
 def _own_key(data_dir: Path | None) -> str:

@@ -1,5 +1,6 @@
 """How commands print: tables and JSON on stdout, progress on stderr."""
 
+import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -14,6 +15,7 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn,
 from rich.table import Table
 from rich.text import Text
 
+from service.errors import OperatorError
 from service.logs import escaped
 
 if TYPE_CHECKING:  # few commands fold the log
@@ -33,6 +35,16 @@ _BEYOND_ASCII = re.compile("[^\n -~]")
 def line(text: str, *, to_stderr: bool = False) -> None:
     """Print a line that has data in it: nothing of it begins a line or is obeyed by a terminal."""
     print(escaped(text), file=sys.stderr if to_stderr else sys.stdout, flush=True)
+
+
+def secret(text: str, lost: str) -> None:
+    """Print a secret that is shown only this once. Raises OperatorError with the sentence `lost` where it cannot."""
+    try:
+        print(text, flush=True)
+    except OSError as error:
+        # Python flushes once more when it ends, and would print a second message.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise OperatorError(f"{error.strerror}: {lost}") from None
 
 
 def table(*columns: str, rows: list[list[str]]) -> None:

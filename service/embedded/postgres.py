@@ -112,11 +112,14 @@ class PostgresServer(EmbeddedServer):
         _sync(self.data_dir)
 
     def _check_version(self) -> None:
-        """Raise OperatorError for a cluster of another major version, which PostgreSQL cannot open."""
+        """Raise OperatorError for what PostgreSQL cannot open: a cluster of another major version, or no cluster."""
         try:
             version = (self.directory / "PG_VERSION").read_text(errors="replace").strip()
         except FileNotFoundError:
-            return  # PostgreSQL says what else is missing
+            raise OperatorError(
+                f"{self.directory} holds no data of PostgreSQL (PG_VERSION is missing): restore it from a backup, "
+                "or name another --data-dir"
+            ) from None
         if version != MAJOR_VERSION:
             raise OperatorError(
                 f"{self.directory} holds data of PostgreSQL {version}, "

@@ -1,6 +1,7 @@
 """Making, rotating and revoking keys, over HTTP and on the command line; what the audit says of it."""
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -30,6 +31,19 @@ def orders(shop: Shop, *arguments: str) -> subprocess.CompletedProcess[str]:
     environment = SURROUNDINGS | {"DATABASE_URL": shop.database_url}
     command = [sys.executable, "-P", "-m", "service.cli", *arguments]
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+
+
+@pytest.mark.parametrize("redirected", ["> /dev/full", "| sleep 0"])
+def test_a_key_that_could_not_be_printed_is_named_so_that_it_can_be_revoked(shop: Shop, redirected: str) -> None:
+    made = shop.post("/keys", json={"name": "till", "role": "staff"}).json()["id"]
+    for arguments in ("create --name till --role staff", f"rotate {made}"):
+        command = f"set -o pipefail; {sys.executable} -P -m service.cli keys {arguments} {redirected}"
+        environment = SURROUNDINGS | {"DATABASE_URL": shop.database_url}
+        done = subprocess.run(["bash", "-c", command], env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 1
+        told = re.fullmatch(r"orders: [\w ]+: the key (\w+) was made and could not be printed: `.+`, .+\n", done.stderr)
+        assert told, done.stderr
+        assert orders(shop, "keys", "revoke", told[1]).returncode == 0
 
 
 def test_a_key_is_made_used_rotated_and_revoked(shop: Shop) -> None:

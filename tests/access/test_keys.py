@@ -190,6 +190,26 @@ def test_keys_are_read_again_on_a_new_connection(database_url: str) -> None:
     asyncio.run(lose_the_connection())
 
 
+@pytest.mark.parametrize(
+    "change",
+    ["ALTER TABLE access.api_keys RENAME TO gone", "REVOKE SELECT ON access.api_keys FROM orders_writer"],
+)
+def test_keys_that_can_no_longer_be_read_are_a_trouble_while_the_last_ones_hold(database_url: str, change: str) -> None:
+    known = new_key(database_url, "staff")
+
+    async def look_twice() -> None:
+        holder = KeyHolder(f"{database_url}&options=-c%20role%3Dorders_writer")
+        async with holder.kept_current():
+            assert holder.trouble is None
+            with psycopg.connect(database_url, autocommit=True) as connection:
+                connection.execute(change.encode())
+            await holder.refresh()
+            assert holder.trouble
+            assert (await holder.find(known)).role == "staff"
+
+    asyncio.run(look_twice())
+
+
 def test_no_caller_waits_long_for_a_server_that_has_fallen_silent(database_url: str) -> None:
     known = new_key(database_url, "staff")
 

@@ -187,6 +187,14 @@ def test_data_of_another_major_version_is_refused_in_one_line_with_both_versions
     assert "\n" not in said
 
 
+def test_a_folder_of_other_files_in_place_of_a_cluster_is_refused_with_a_remedy(place: Path) -> None:
+    (place / "postgres").mkdir()
+    (place / "postgres" / "notes.txt").touch()
+    with pytest.raises(OperatorError, match=r"holds no data of PostgreSQL .* or name another --data-dir"):
+        PostgresServer(place).start()
+    assert (place / "postgres" / "notes.txt").exists()
+
+
 def test_a_cluster_that_was_half_made_is_made_again(place: Path) -> None:
     (place / "postgres.unfinished").mkdir()
     (place / "postgres.unfinished" / "PG_VERSION").write_text("18\n")
