@@ -194,7 +194,8 @@ def test_a_mirror_that_was_killed_or_failed_is_listed_as_stopped(
     with pytest.raises(DBAPIError):
         catch_up(database_url, target_url, [SHOP])
     (listed,) = standings(other, PROJECTIONS)
-    assert (listed.state, listed.error) == ("stopped", "file is not a database")
+    remedy = "it is no SQLite database; name another file, or a new one"
+    assert (listed.state, listed.error) == ("stopped", f"file is not a database: {remedy}")
 
 
 def test_no_projection_waits_until_another_one_has_caught_up(
