@@ -255,17 +255,22 @@ def test_on_a_busy_log_it_looks_by_itself_also_after_a_small_batch_and_after_its
     follower.wake()
     writing.user()
     wait_until(lambda: all_is_projected(other), SOON, "its first sweep")
-    writing.history(orders=10)
-    follower.wake()
-    waits: list[float] = []
-    until = time.monotonic() + 3
+    waits = [1.0]
+    until = time.monotonic() + 6
     while time.monotonic() < until:
+        if waits[-1] > 0.3:
+            # Not busy yet. Or this process, which stood still for a moment, has let the follower become idle: then the
+            # bell would ring.
+            for _ in range(20):
+                writing.user()
+            follower.wake()
+            wait_until(lambda: all_is_projected(other), SOON, "a large batch")
         writing.user()
         began = time.monotonic()
         wait_until(lambda: all_is_projected(other), SOON, "the event")
         waits.append(time.monotonic() - began)
-    # A busy machine may take long once or twice. A look that comes once a second makes all waits long.
-    assert sum(wait for wait in waits if wait > 0.3) < 1.5, waits
+    # Looks that come once a second, always or after each sweep, make the waits long for most of the time.
+    assert sum(wait for wait in waits[1:] if wait > 0.3) < 2, waits
 
 
 @pytest.mark.parametrize(
