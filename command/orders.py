@@ -10,13 +10,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from command.api import Commands, route
-from command.cancelling import add_routes, sees
 from command.domain import order as rules
 from command.domain import placing, product, user
 from command.domain.placing import WantedLine
 from command.domain.product import Product
 from command.domain.refusals import ExternalIdTaken, UnknownUser
 from command.fields import LINES_MAX, Body, ExternalId, GivenMoney, Id, Quantity, Sku, Text
+from command.placed_orders import add_routes, sees
 from command.states import States
 from command.submission import Outcome
 from command.views import order_answer

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from psycopg import Connection
 
-from database.position_group import NEWEST_HEAD
+from database.position_group import NEWEST, NEWEST_HEAD
 
 _BUCKETS = b"""
 SELECT date_bin(%(step)s::interval, minute, %(since)s), type, sum(events)::bigint
@@ -27,7 +27,7 @@ GROUP BY found.minute ORDER BY found.minute {order} LIMIT %(limit)s
 
 ENDS = f"""
 SELECT head.position, checkpoint.position
-FROM {NEWEST_HEAD}, (SELECT * FROM activity.checkpoint ORDER BY position_group DESC LIMIT 1) AS checkpoint
+FROM {NEWEST_HEAD}, (SELECT * FROM activity.checkpoint {NEWEST}) AS checkpoint
 """.encode()  # noqa: S608 - put together from constants
 
 

@@ -47,7 +47,7 @@ _OF_CONDITION = {
         "mend what keeps the database from answering; the keys are read again by themselves",
     ),
 }
-# Their reasons begin with what they are about.
+# The reasons of these conditions say what they are about, so that no name before them is needed.
 _NAMED_BY_REASON = {"bell", "commands", "access"}
 
 _OTHERS_FIRST = "mend the other findings on this page first"
@@ -177,15 +177,14 @@ class Heart:
                 if name != "projector" and not (reason == NOBODY_LISTENS and "projector" in not_ready)
             ),
         ]
-        findings = [] if unanswered else [*self._checked]
         if unanswered and not not_ready:
             conditions.append(("bad", "database", unanswered))
-        findings += [_of_condition(*it) for it in conditions] + of_groups
-        if unanswered:
-            findings = [_unread(it, self._parts.database_log) for it in findings]
-        findings.sort(key=lambda it: it.level != "bad")
-        pulse = Pulse(found, findings, parked, workers, _of_redis(workers, degraded), oldest, unanswered)
-        return pulse._replace(findings=[_with_worker(it, pulse) for it in findings])
+        checked = [] if unanswered else self._checked
+        is_alone = len(checked) + len(conditions) + len(of_groups) == 1
+        pulse = Pulse(found, [], parked, workers, _of_redis(workers, degraded), oldest, unanswered)
+        of_conditions = [_of_condition(pulse, *it, is_alone, self._parts.database_log) for it in conditions]
+        findings = sorted([*checked, *of_conditions, *of_groups], key=lambda it: it.level != "bad")
+        return pulse._replace(findings=findings)
 
 
 def _of_redis(workers: Sequence[str] | None, degraded: Mapping[str, str]) -> str:
@@ -196,34 +195,24 @@ def _of_redis(workers: Sequence[str] | None, degraded: Mapping[str, str]) -> str
     return f"reaches {counted(len(workers), 'worker')}"
 
 
-def _of_condition(level: str, name: str, reason: str) -> Finding:
+def _of_condition(pulse: Pulse, level: str, name: str, reason: str, is_alone: bool, log: Path | None) -> Finding:
+    """The finding about a condition of /readyz. `log` is that of a PostgreSQL which `orders up` runs."""
     why, remedy = _OF_CONDITION.get(name, ("", "`orders doctor`"))
-    if reason == NOBODY_LISTENS:
+    if name == "projector":
+        others_first = "" if is_alone or pulse.workers == [] else f"{_OTHERS_FIRST}; if this stays, "
+        remedy = others_first + pulse.worker_remedy
+    elif name == "database" and pulse.unanswered:
+        why = _UNREAD
+        if log is not None:
+            data = log.with_suffix("")
+            remedy = f"the end of `{log}` says why; delete nothing in `{data}`, which holds the orders"
+    elif reason == NOBODY_LISTENS:
         remedy = _NOBODY_LISTENS
     elif name == "bell":
         reason, _, remedy = reason.rpartition("; ")
     reason = reason.rstrip(".")
     is_named = name in _NAMED_BY_REASON or reason.startswith("The ")
     return Finding(level, reason if is_named else f"{name}: {reason}", why, remedy)
-
-
-def _unread(finding: Finding, log: Path | None) -> Finding:
-    """The finding about the database while it does not answer. `log` is the one of a server that `orders up` runs."""
-    why, remedy = _OF_CONDITION["database"]
-    if finding.why != why:
-        return finding
-    if log is not None:
-        data = log.with_suffix("")
-        remedy = f"the end of `{log}` says why; delete nothing in `{data}`, which holds the orders"
-    return finding._replace(why=_UNREAD, remedy=remedy)
-
-
-def _with_worker(finding: Finding, pulse: Pulse) -> Finding:
-    """The finding about the projector with its remedy, which depends on what else was found."""
-    if not finding.what.startswith("projector: "):
-        return finding
-    others = len(pulse.findings) > 1 and pulse.workers != []
-    return finding._replace(remedy=(f"{_OTHERS_FIRST}; if this stays, " if others else "") + pulse.worker_remedy)
 
 
 def _of_group(group: Group, since: datetime | None) -> Finding:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from psycopg import Connection, sql
 
-from database.position_group import NEWEST_HEAD
+from database.position_group import NEWEST, NEWEST_HEAD
 from eventlog import skips
 from projector.projection import Projection
 
@@ -15,23 +15,24 @@ WORKER = f"{socket.gethostname()}:{os.getpid()}"
 # `position_group` finds the newest version of the row beside older ones (see database/position_group.py).
 _LOOK = (
     "SELECT checkpoint.position, head.position, checkpoint.version, checkpoint.parked, checkpoint.parked_changes, "
-    "{last_skip} FROM (SELECT * FROM {checkpoint} ORDER BY position_group DESC LIMIT 1) AS checkpoint, {head}"
+    "{last_skip} FROM (SELECT * FROM {checkpoint} {newest}) AS checkpoint, {head}"
 )
 _LOCK = (
-    "SELECT FROM {checkpoint} WHERE ctid = ({newest}) "
+    "SELECT FROM {checkpoint} WHERE ctid = (SELECT ctid FROM {checkpoint} {newest}) "
     "AND position = %(position)s AND parked_changes = %(parked_changes)s FOR UPDATE SKIP LOCKED"
 )
 _MOVE = (
     "UPDATE {checkpoint} SET position = %s, updated_at = clock_timestamp(), seen_at = clock_timestamp(), worker = %s, "
     "error = NULL, parked = %s, parked_changes = parked_changes + %s "
-    "WHERE ctid = ({newest}) AND position = %s"
+    "WHERE ctid = (SELECT ctid FROM {checkpoint} {newest}) AND position = %s"
 )
 _BEAT = (
     "UPDATE {checkpoint} SET seen_at = clock_timestamp(), worker = %s, error = CASE WHEN position < %s THEN error END "
-    "WHERE ctid = ({newest} FOR UPDATE SKIP LOCKED)"
+    "WHERE ctid = (SELECT ctid FROM {checkpoint} {newest} FOR UPDATE SKIP LOCKED)"
 )
 _FAIL = (
-    "UPDATE {checkpoint} SET error = %s, seen_at = clock_timestamp(), worker = %s WHERE ctid = ({newest} FOR UPDATE)"
+    "UPDATE {checkpoint} SET error = %s, seen_at = clock_timestamp(), worker = %s "
+    "WHERE ctid = (SELECT ctid FROM {checkpoint} {newest} FOR UPDATE)"
 )
 
 
@@ -67,10 +68,9 @@ class Checkpoint:
 
     def __init__(self, projection: Projection, schema: str) -> None:
         self._projection = projection
-        checkpoint = sql.Identifier(schema, "checkpoint")
         names = {
-            "checkpoint": checkpoint,
-            "newest": sql.SQL("SELECT ctid FROM {} ORDER BY position_group DESC LIMIT 1").format(checkpoint),
+            "checkpoint": sql.Identifier(schema, "checkpoint"),
+            "newest": sql.SQL(NEWEST),
             "last_skip": sql.SQL(skips.LAST_POSITION),
             "head": sql.SQL(NEWEST_HEAD),
         }

@@ -8,7 +8,7 @@ from uuid import UUID
 import psycopg
 from psycopg import Connection, sql
 
-from database.position_group import NEWEST_HEAD
+from database.position_group import NEWEST, NEWEST_HEAD
 from projector.projection import Projection
 from projector.shadow import LOCK_CLASS, built_beside
 
@@ -30,7 +30,7 @@ SELECT {name} AS name, checkpoint.version, checkpoint.position, head.position AS
             AND objid = hashtext({name})::bigint & 4294967295 AND granted
             AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
     ) AS building, held.since AS parked_since
-FROM (SELECT * FROM {checkpoint} ORDER BY position_group DESC LIMIT 1) AS checkpoint, {head},
+FROM (SELECT * FROM {checkpoint} {newest}) AS checkpoint, {head},
     (SELECT count(*) AS streams, min(parked_at) AS since FROM {parked} WHERE NOT skipped) AS held
 """
 
@@ -214,6 +214,7 @@ def standing_statement(projection: Projection) -> bytes:
         .format(
             name=sql.Literal(name),
             checkpoint=sql.Identifier(name, "checkpoint"),
+            newest=sql.SQL(NEWEST),
             head=sql.SQL(NEWEST_HEAD),
             parked=sql.Identifier(name, "parked"),
             beside=sql.Literal(f"{built_beside(projection)}.checkpoint"),

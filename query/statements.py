@@ -6,6 +6,7 @@ import re
 from sqlalchemy import ColumnElement, FromClause, MetaData, Select, literal_column, true
 from sqlalchemy.dialects.postgresql import psycopg
 
+from database.position_group import NEWEST
 from query.database import Statement
 from readmodel.base import checkpoint_of, version_of
 
@@ -39,7 +40,7 @@ def is_current(projection: MetaData) -> ColumnElement[bool]:
     `position_group` finds the newest version of the row, whatever older ones an open snapshot keeps.
     """
     checkpoint = checkpoint_of(projection)
-    newest = f"(SELECT ctid FROM {checkpoint.fullname} ORDER BY position_group DESC LIMIT 1)"  # noqa: S608 - its name
+    newest = f"(SELECT ctid FROM {checkpoint.fullname} {NEWEST})"  # noqa: S608 - the name of a table of ours
     return (literal_column("checkpoint.ctid") == literal_column(newest)) & (
         checkpoint.c.version == literal_column(str(version_of(projection)))
     )

@@ -12,10 +12,10 @@ from decimal import Decimal
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from command.cancelling import CancelOrder
 from command.domain.placing import WantedLine
 from command.domain.refusals import Refused
 from command.orders import PlaceOrder, ProductRef
+from command.placed_orders import CancelOrder
 from command.products import AddProduct, AdjustStock, ChangeProduct, DiscontinueProduct
 from command.submission import Answer, Command, Submission
 from command.users import ChangeUser, DeleteUser, RegisterUser

@@ -22,7 +22,8 @@ _POSITION = Statement(moments.POSITION)
 
 T = TypeVar("T")
 
-_TRIES = 20
+# Unreadable events of one stream that are passed over, before the answer is of no version.
+_UNREADABLE_MAX = 20
 
 # An event of a thousand lines takes several milliseconds to fold, and as many to show.
 _LARGE_BYTES = 4 * 1024
@@ -206,7 +207,7 @@ async def as_far_as_readable(read: Callable[[int | None], Awaitable[T]]) -> tupl
     may be unreadable too; then it is asked again.
     """
     trouble: Unfoldable | None = None
-    for _ in range(_TRIES):
+    for _ in range(_UNREADABLE_MAX):
         try:
             return await read(trouble.event.version - 1 if trouble else None), trouble
         except Unfoldable as error:

@@ -19,7 +19,7 @@ from command.importing.rows import CancelOrderRow, OrderedLine, PlaceOrderRow, P
 LINE_COLUMNS = ("sku", "quantity", "unit_price")
 NUMBERS = frozenset({"quantity", "min_initial_stock"})
 KEYS = frozenset({"id", "sku", "order"})
-_ALL_KEYS = KEYS | {"customer", "target"}
+_KEYS_AND_REFERENCES = KEYS | {"customer", "target"}
 KNOWN = frozenset({"kind"}).union(
     *(row.model_fields for row in (UserRow, ProductRow, PlaceOrderRow, OrderedLine, CancelOrderRow))
 ) - {"lines"}
@@ -136,7 +136,7 @@ def _cells(
         for values in reader:
             stripped = [value.strip() for value in values]
             cells = {name: _decimal(name, it, delimiter) for name, it in zip(header, stripped, strict=False) if it}
-            shortened = [it for it in _ALL_KEYS & cells.keys() if _SHORTENED.fullmatch(cells[it])]
+            shortened = [it for it in _KEYS_AND_REFERENCES & cells.keys() if _SHORTENED.fullmatch(cells[it])]
             fault = (
                 f"Column {shortened[0]} is a number without its last digits: format it as text." if shortened else None
             )

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import NamedTuple
 
-from command.cancelling import known_products, products_of
 from command.domain import cancelling, product
 from command.domain import order as rules
 from command.domain.order import Decided, Order
 from command.domain.product import Product
 from command.domain.refusals import ExternalIdTaken, Missing, Refused
+from command.placed_orders import known_products, products_of
 from command.states import Entity, States
 from command.submission import Answer, Outcome
 from contract.names import split

@@ -33,7 +33,7 @@ _LOG = (
     f"SELECT head.log_uuid::text, head.position, ({_EVENT}), {skips.LAST_POSITION} "  # noqa: S608 - parts of ours
     f"FROM {NEWEST_HEAD}"
 )
-_LOG_UUID = "SELECT log_uuid::text FROM log.head"
+_LOG_UUID = f"SELECT log_uuid::text FROM {NEWEST_HEAD}"  # noqa: S608 - a constant
 
 # A mirror knows its checkpoint, because no other one moves it. It reads the checkpoint again after this long. So a
 # mirror without news notices that its database is away, or that it was restored.

@@ -93,12 +93,14 @@ def _of_postgres(error: BaseException) -> tuple[str, int] | None:
 
 def _remedy(outage: "Error", said: str) -> str:
     if "No space left on device" in said:
-        return "; make room on the disk of PostgreSQL"
+        from service.doctor.storage import make_room  # slow, and seldom needed
+
+        return f"; {make_room()}"
     if "could not access file" in said:
         return "; correct session_preload_libraries or local_preload_libraries of the server, the database or the role"
     if outage.sqlstate or _TAKES_NO_MORE.search(said):
         return ""  # the server itself has spoken: a lock that is held, a start that takes long
-    inherited = "".join(f", {it}" for it in sorted(os.environ) if it.startswith("PG"))  # as libpq reads PGTZ
+    inherited = "".join(f", {it}" for it in sorted(os.environ) if it.startswith("PG"))  # libpq reads these too
     return f"; check DATABASE_URL{inherited}" + ("" if "FATAL" in said else ", and that the server runs")
 
 

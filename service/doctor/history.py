@@ -5,13 +5,11 @@ from collections.abc import Iterator
 from psycopg import Connection
 
 from console.words import minute
-from eventlog import read
+from eventlog import pages, read
 from eventlog.codec import Codec, UnreadableEvent
 from service.doctor.finding import RESTORE, Check, Finding, of_rows
 
 PAGE_EVENTS, PAGE_BYTES_MAX = 10_000, 8 * 1024**2
-
-_HEAD = "SELECT position FROM log.head"
 
 _SKIPS = "SELECT string_agg(projection, ', ' ORDER BY projection), min(skipped_at) FROM log.skips WHERE position = %s"
 
@@ -41,12 +39,12 @@ GROUP BY stream HAVING min(version) <> 1 OR max(version) <> count(*) ORDER BY st
 
 def head(connection: Connection) -> int:
     """The position of the log's last event."""
-    row = connection.execute(_HEAD).fetchone()
+    row = connection.execute(pages.HEAD).fetchone()
     return int(row[0]) if row else 0
 
 
 def _positions(connection: Connection) -> Iterator[Finding]:
-    row = connection.execute(_HEAD).fetchone()
+    row = connection.execute(pages.HEAD).fetchone()
     if row is None:
         yield Finding("log.head has no row", RESTORE)
         return

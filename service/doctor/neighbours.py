@@ -9,6 +9,7 @@ from dramatiq.brokers.redis import RedisBroker
 from psycopg import Connection
 
 from console.words import span
+from database.position_group import NEWEST_HEAD
 from projector import bell
 from projector.redis_faults import fault_of
 from service.doctor.finding import Check, Finding
@@ -19,9 +20,7 @@ REPLICA_SECONDS_MAX = 30
 REPLICA_BYTES_MAX = 256 * 1024**2
 MEMORY_SHARE_MAX = 0.9
 
-_CLOCK = """
-SELECT recorded_at, recorded_at - clock_timestamp(), clock_timestamp() FROM log.head
-"""
+_CLOCK = f"SELECT recorded_at, recorded_at - clock_timestamp(), clock_timestamp() FROM {NEWEST_HEAD}"  # noqa: S608 - ours
 
 # Roles without pg_read_all_stats see no positions here, and get no finding.
 _REPLICAS = """

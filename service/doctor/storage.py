@@ -10,6 +10,7 @@ from psycopg import Connection
 import access.tables
 import eventlog.tables
 from console.log import position_at
+from database.position_group import NEWEST_HEAD
 from service.doctor.finding import Check, Finding, of_rows, with_psql
 from service.projections import PROJECTIONS
 
@@ -71,11 +72,11 @@ SELECT setting FROM pg_settings WHERE name = 'data_directory' AND inet_server_ad
 """
 
 # How many events came behind a position, and in how many seconds.
-_GROWTH = """
+_GROWTH = f"""
 SELECT head.position - %(before)s, head.position, pg_database_size(current_database()),
     extract(epoch FROM clock_timestamp() - (SELECT recorded_at FROM log.events WHERE position = %(before)s + 1))::float8
-FROM log.head AS head
-"""
+FROM {NEWEST_HEAD}
+"""  # noqa: S608 - put together from constants
 
 
 def _vacuum(connection: Connection) -> Iterator[Finding]:
@@ -148,7 +149,7 @@ def disk_findings(connection: Connection, directory: str, free_bytes: int) -> It
 
 
 def make_room(directory: str = "its data directory") -> str:
-    """What to do about a disk of PostgreSQL that is full, or soon is."""
+    """The remedy for a disk of PostgreSQL that is full, or will be soon."""
     return (
         "make room on the disk of PostgreSQL: old backups, core dumps and files of other programs may go, but delete "
         f"nothing in {directory}; or give it a larger disk"

@@ -6,6 +6,8 @@ from datetime import datetime, timedelta
 from psycopg import Connection
 
 from console.words import counted, parked
+from database.position_group import NEWEST
+from eventlog import pages
 from projector.parked import Group, groups
 from projector.status import STOPPED_AFTER, Standing, status
 from service.doctor.finding import Check, Finding
@@ -19,14 +21,14 @@ LAG_MAX = timedelta(seconds=30)
 VERIFIED_DAYS_MAX = 7
 
 _PROJECTED = " UNION ALL ".join(
-    f"SELECT '{it.name}', position FROM {it.name}.checkpoint"  # noqa: S608 - names of our own tables
+    f"(SELECT '{it.name}', position FROM {it.name}.checkpoint {NEWEST})"  # noqa: S608 - names of our own tables
     for it in PROJECTIONS
 ).encode()
 
 
 def _standings(connection: Connection) -> list[Standing]:
     # Without a row in log.head there is no status; another check reports that.
-    has_head = connection.execute("SELECT FROM log.head").rowcount
+    has_head = connection.execute(pages.HEAD).rowcount
     return status(connection, PROJECTIONS).projections if has_head else []
 
 

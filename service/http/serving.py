@@ -75,12 +75,12 @@ def app(settings: Settings, figures: Path | None) -> FastAPI:
 
 
 def _block_ctrl_c() -> None:
-    """Leave Ctrl-C to a thread that does nothing else, from which Python tells this one.
+    """Block Ctrl-C in this thread, whose processes inherit that: the parent stops them.
 
-    The processes inherit what this thread blocks. They need no Ctrl-C: the parent stops them.
+    The parent still gets it, because Python passes on what another thread of the process receives.
     """
     resource_tracker.ensure_running()  # it unblocks Ctrl-C when it starts, which the first process causes
-    threading.Thread(target=threading.Event().wait, daemon=True).start()
+    threading.Thread(target=threading.Event().wait, daemon=True).start()  # it receives Ctrl-C
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
 
 

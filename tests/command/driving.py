@@ -8,9 +8,9 @@ from typing import Any
 
 import psycopg
 
-from command.cancelling import CancelOrder
 from command.domain.placing import WantedLine
 from command.orders import PlaceOrder, ProductRef
+from command.placed_orders import CancelOrder
 from command.products import AddProduct, AdjustStock
 from command.submission import Answer, Command, Key, Submission
 from command.users import RegisterUser

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import psycopg
 import pytest
 
-from command.cancelling import CancelOrder
 from command.deciding import BATCH_BYTES_MAX, BATCH_ROWS_MAX
 from command.domain.refusals import NotCancellable
+from command.placed_orders import CancelOrder
 from command.submission import Answer, Key, KeyReused, Submission
 from eventlog.idempotency import BODIES_BYTES_MAX
 from tests.command.driving import Driver, cancel, check_log, driving, execute, place, restock, rows, submission

@@ -99,6 +99,15 @@ def test_a_redis_that_is_gone_is_to_be_mended_and_no_worker_started(database_url
     assert "start a worker" not in told
 
 
+def test_commands_that_fail_stand_before_a_redis_that_is_gone(database_url: str) -> None:
+    sweep(database_url)
+    with served_with(settings(database_url, NO_REDIS)) as shop, psycopg.connect(database_url) as holder:
+        holder.execute("SELECT FROM log.head FOR UPDATE")
+        assert shop.post("/users", json={"name": "Ada", "email": "ada@example.org"}).status_code == 503
+        told = page(shop)
+    assert told.index("Commands failed, and the next ones may fail too") < told.index("Redis cannot be reached")
+
+
 def test_the_page_of_a_resource_shows_the_versions_before_an_event_that_cannot_be_read(
     database_url: str, redis_url: str
 ) -> None:

@@ -187,7 +187,7 @@ def test_a_worker_names_the_obstacle_to_a_rebuild_in_one_line_and_goes_on(
         (standing,) = status(connection, [SHOP]).projections
         assert f"this release needs {SHOP.version}: it cannot be rebuilt: InTheWay" in str(standing.trouble)
         connection.execute("DROP VIEW public.nicks")
-        time.sleep(0.5)
+        time.sleep(0.5)  # the worker tries again after retry_seconds
         worker.sweep()
         worker.sweep()
     assert (error(connection), status(connection, [SHOP]).projections[0].state) == (None, "live")

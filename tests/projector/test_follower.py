@@ -282,7 +282,7 @@ def test_on_a_busy_log_it_looks_by_itself_also_after_a_small_batch_and_after_its
     ],
     ids=["a rule", "a trigger"],
 )
-def test_what_drops_new_rows_without_an_error_stops_the_projection_until_it_is_gone(
+def test_a_rule_or_a_trigger_that_drops_new_rows_stops_the_projection_until_it_is_gone(
     made: str, follower: Follower, writing: Writing, other: Connection
 ) -> None:
     """Only verify found it, when the rows were missing for good."""

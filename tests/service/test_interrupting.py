@@ -120,7 +120,7 @@ def test_a_ctrl_c_in_a_callback_is_neither_printed_nor_lost() -> None:
         "noted = weakref.ref(things[0], interrupt)\n"
         "try:\n"
         "    things.clear()\n"
-        f"    time.sleep({END_SECONDS_MAX})\n"
+        f"    time.sleep({END_SECONDS_MAX})  # until the Ctrl-C comes again\n"
         "except KeyboardInterrupt:\n"
         "    print('interrupted')\n"
     )

@@ -17,7 +17,9 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from eventlog.ids import new_id
 from service.embedded.account import account_for
+from service.health.writes import LOOK_EVERY_SECONDS
 from tests import loopback
 from tests.builders import wait_until
 from tests.chance import chosen_seed
@@ -255,6 +257,26 @@ def test_a_full_disk_refuses_honestly_and_space_is_all_that_it_takes(small_disk:
     out_of_room_again_and_again(small_disk, full_disk, {200}, " is full\n", 5 if is_long else 1)
 
 
+def test_readyz_tells_of_a_full_disk_until_there_is_room_also_while_no_command_comes(small_disk: Path) -> None:
+    def degraded() -> list[str]:
+        return list(loopback.get(f"{stack.urls[0]}/readyz").json()["degraded"])
+
+    def register() -> int:
+        body = {"name": "Ada", "email": f"{new_id()}@example.org"}
+        return loopback.post(f"{stack.urls[0]}/users", json=body, timeout=GOES_ON_SECONDS_MAX).status_code
+
+    with Stack(small_disk, settings=WAL) as stack:
+        assert register() == 201
+        with full_disk(stack):
+            wait_until(lambda: register() == 503, GOES_ON_SECONDS_MAX, "a command to be refused")
+            until = time.monotonic() + 1.5 * LOOK_EVERY_SECONDS
+            while time.monotonic() < until:
+                assert "commands" in degraded()
+                time.sleep(0.2)  # the next look comes within this time
+        wait_until(lambda: "commands" not in degraded(), GOES_ON_SECONDS_MAX, "the end of that trouble")
+        assert register() == 201
+
+
 def test_a_quota_that_is_used_up_loses_nothing(tmp_path: Path, is_long: bool) -> None:
     """PostgreSQL dies of it, and cannot recover before there is room. Needs no root, as a small disk does."""
     if not is_long and os.geteuid() == 0:
@@ -269,7 +291,7 @@ def out_of_room_again_and_again(
     status: str,
     times: int,
 ) -> None:
-    """`reads`: what a GET is answered meanwhile. `status`: what `orders status` then says."""
+    """`reads`: the statuses that a GET may have meanwhile. `status`: a sentence that `orders status` prints then."""
     seed = chosen_seed()
     with Stack(directory, settings=WAL) as stack:
         with Buyers(stack.urls, seed, pause=PAUSE_SECONDS) as buyers:

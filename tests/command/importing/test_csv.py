@@ -156,7 +156,7 @@ def test_a_key_that_a_spreadsheet_has_shortened_is_refused(stocked, key):
     assert [it["detail"].split(" is ")[0] for it in stocked.rejected] == ["Column sku", "Column customer"]
 
 
-def test_a_comma_stays_in_what_is_no_number(shop):
+def test_a_comma_stays_in_a_text(shop):
     products = "sku;description;unit_price;min_initial_stock\n10,5;7,20;7,20;5,0\n"
     assert shop.load(write(shop, "products.csv", products)).accepted == 1
     (data,) = shop.ask("SELECT data FROM log.events WHERE type = 'ProductAdded'")[0]

@@ -186,10 +186,10 @@ def test_a_foreign_key_of_another_table_refuses_a_rebuild_before_the_work(
         ("CREATE EXTENSION pg_trgm SCHEMA shop", "extension pg_trgm"),
     ],
 )
-def test_what_others_have_in_the_schema_of_a_mirror_refuses_a_rebuild_before_the_work(
+def test_objects_of_others_in_the_schema_of_a_mirror_stop_a_rebuild_before_the_work(
     writing: Writing, database_url: str, empty_database_url: str, made: str, named: str
 ) -> None:
-    """It was dropped with the retired tables: another application's rows too."""
+    """The rebuild dropped them with the retired tables, another application's rows too."""
     writing.history(3)
     catch_up(database_url, empty_database_url, [SHOP])
     with psycopg.connect(empty_database_url, autocommit=True) as connection:

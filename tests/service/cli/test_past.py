@@ -47,7 +47,7 @@ def test_explain_names_the_event_that_set_each_field(run: Run, order: str) -> No
     assert "v2 OrderLinesCancelled" in told["items.1.cancelled_quantity"]
 
 
-def test_explain_shows_what_is_before_an_event_that_cannot_be_read_and_names_it(run: Run, database_url: str) -> None:
+def test_explain_shows_the_versions_before_an_unreadable_event_and_names_it(run: Run, database_url: str) -> None:
     stream = append_parked_user(database_url)
     project(database_url)
     done = run("explain", stream)

@@ -1,5 +1,6 @@
 """Each kind of damage, done behind the triggers' back, is found as what it is, and nothing else is."""
 
+import subprocess
 from collections.abc import Iterator
 from decimal import Decimal
 
@@ -7,6 +8,7 @@ import psycopg
 import pytest
 
 from service.doctor import FINDINGS_MAX, Examination, Finding, examine
+from service.doctor.finding import with_psql
 from tests.builders import Writing
 from tests.conftest import Servers, copy_of_template
 from tests.service.doctor.examining import statements
@@ -181,6 +183,13 @@ def test_the_statement_that_repairs_a_claim_repairs_it(damaged: psycopg.Connecti
         for statement in statements(finding.remedy):
             damaged.execute(statement.encode())
     assert found_by(damaged) == {}
+
+
+def test_a_shell_hands_the_statement_of_a_remedy_to_psql_as_it_is() -> None:
+    statement = r"""SELECT 'a"b$HOME`id`\'"""
+    command = with_psql(f"repair it: {statement}").removeprefix("repair it: `").removesuffix("`")
+    script = f'psql() {{ printf %s "$3"; }}; {command}'
+    assert subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True).stdout == statement
 
 
 def test_the_doctor_prints_only_the_first_findings_of_a_kind(damaged: psycopg.Connection) -> None:

@@ -68,7 +68,7 @@ def test_a_young_log_says_nothing_about_growth(database_url: str) -> None:
         assert list(storage.disk_findings(connection, "/data", storage.FREE_BYTES_MIN - 1)) != []
 
 
-def test_a_full_disk_is_called_full_and_the_remedy_says_what_may_go(database_url: str) -> None:
+def test_the_doctor_calls_a_full_disk_full_and_says_which_files_may_be_deleted(database_url: str) -> None:
     with psycopg.connect(database_url, autocommit=True) as connection:
         (full,) = storage.disk_findings(connection, "/data/postgres", 0)
         (nearly,) = storage.disk_findings(connection, "/data/postgres", 40 * 1024**2)

@@ -1,4 +1,4 @@
-"""Commands on orders that exist, with bodies and routes: cancelling an order or some of its lines."""
+"""Commands on orders that were placed, with their bodies and routes: cancelling an order, or some of its lines."""
 
 from collections.abc import Iterable, Mapping
 from typing import Annotated
@@ -119,7 +119,6 @@ def add_routes(routes: APIRouter, commands: Commands) -> None:
         """An order is history: it is cancelled, never edited or deleted."""
         raise Problem(
             "method-not-allowed",
-            "An order is never rewritten or deleted. What can be done with it are the POSTs below its path, "
-            f"such as POST /orders/{id[:36]}/cancel.",
+            f"An order is never rewritten or deleted. To cancel it, send POST /orders/{id[:36]}/cancel.",
             headers={"Allow": "GET, HEAD"},
         )
