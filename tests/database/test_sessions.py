@@ -203,8 +203,8 @@ def test_row_security_that_may_hide_a_part_of_the_log_is_refused(database_url: s
         connection.close()
 
 
-def test_row_security_in_another_applications_schema_of_the_name_is_nobodys_obstacle(empty_database_url: str) -> None:
-    """As in the database of a mirror."""
+def test_row_security_in_a_schema_log_of_another_application_is_not_refused(empty_database_url: str) -> None:
+    """The database of a mirror may have such a schema."""
     connection = psycopg.connect(empty_database_url, autocommit=True)
     role = f"mirror_{connection.info.dbname}"
     connection.execute(

@@ -22,6 +22,7 @@ import psycopg
 import pytest
 
 from bench import load
+from service.doctor.storage import make_room
 from tests import loopback
 from tests.builders import wait_until
 from tests.chance import chosen_seed
@@ -208,7 +209,5 @@ def without_room(stack: Stack) -> None:
             line = refusal(stack.run("replay"))
         finally:
             connection.execute("DROP EVENT TRIGGER no_room; DROP FUNCTION no_room")
-    assert line == (
-        "orders: PostgreSQL: could not extend file: No space left on device; make room on the disk of PostgreSQL"
-    )
+    assert line == (f"orders: PostgreSQL: could not extend file: No space left on device; {make_room()}")
     assert schemas(stack) == {"shop"}
