@@ -3,11 +3,14 @@
 import re
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
+from itertools import islice
 from typing import NamedTuple
 
 from psycopg import Connection
 from psycopg.rows import dict_row
 
+# Of the same kind there may be millions; the first ones tell.
+FINDINGS_MAX = 20
 RESTORE = "nothing of ours writes that: find out who did, and restore the log from a backup"
 
 
@@ -34,6 +37,13 @@ class Check(NamedTuple):
     name: str
     run: Callable[[Connection], Iterable[Finding]]
     why: str
+
+    def first(self, connection: Connection) -> list[Finding]:
+        """Run the check. When it finds more than FINDINGS_MAX, the last entry says so."""
+        found = list(islice(self.run(connection), FINDINGS_MAX + 1))
+        if len(found) > FINDINGS_MAX:
+            found[FINDINGS_MAX:] = [Finding("there are more of the same kind", "begin with the first ones")]
+        return found
 
 
 def with_psql(remedy: str, *more: str) -> str:

@@ -1,10 +1,15 @@
-"""No page scans the log: PostgreSQL's own count of the scans of log.events, over every page of a longer log."""
+"""No page scans the log, by PostgreSQL's own count of the scans of log.events; and no page lists without end."""
 
 import psycopg
+import pytest
 
+from service.settings import Settings
 from tests.console.shop import hostile_shop, paths
+from tests.served import NO_REDIS, served_with
 
 EVENTS = 30_000
+MANY = 300
+PAGE_BYTES_MAX = 60_000
 
 _REGISTERED = """
 INSERT INTO log.events
@@ -13,6 +18,15 @@ SELECT i, 'user-' || gen_random_uuid(), 1, 'UserRegistered', 1, now() - interval
     json_build_object('name', 'User ' || i, 'email', i || '@example.org', 'email_key', i || '@example.org',
         'external_id', null), json_build_object('command_id', gen_random_uuid())
 FROM generate_series(1, %s) AS i
+"""
+_PARKED = """
+INSERT INTO shop.parked (stream, position, version, type, error, skipped, parked_at)
+SELECT stream, position, 1, type, 'no address: ' || translate(position::text, '0123456789', 'abcdefghij'), false, now()
+FROM log.events
+"""
+_KILLED = """
+INSERT INTO operations.imports (id, path, bytes_total, progressed_at)
+SELECT uuidv7(), '/srv/shop/' || n || '.jsonl', 1, now() - interval '1 hour' FROM generate_series(1, %s) AS n
 """
 _SCANS = "SELECT seq_scan FROM pg_stat_user_tables WHERE relid = 'log.events'::regclass"
 
@@ -28,6 +42,29 @@ def test_no_page_scans_the_log(database_url: str) -> None:
         for path in [*paths(made), *more]:
             assert made.shop.get(f"/console{path}").status_code in {200, 400, 404}
     assert scans(database_url) == before
+
+
+@pytest.fixture
+def troubled_url(database_url: str) -> str:
+    """Of a database with many parked streams, each with an error of its own, and many imports that were killed."""
+    with psycopg.connect(database_url) as connection:
+        connection.execute(_REGISTERED, [MANY])
+        connection.execute(_PARKED)
+        connection.execute("UPDATE shop.checkpoint SET parked = %s", [MANY])
+        connection.execute(_KILLED, [MANY])
+    return database_url
+
+
+def test_pages_stay_small_however_much_there_is_to_mend(troubled_url: str) -> None:
+    settings = Settings(
+        database_url=troubled_url, redis_url=NO_REDIS, allow_unsafe_database=True, console=True, no_auth=True
+    )
+    with served_with(settings) as shop:
+        texts = {path: shop.get(f"/console/{path}").text for path in ("", "doctor", "imports")}
+        assert max(map(len, texts.values())) < PAGE_BYTES_MAX
+        assert f"{MANY - 20} more groups of parked streams" in texts[""]
+        assert "there are more of the same kind" in texts[""].lower()
+        assert f"{MANY - 20} more groups: <code>orders parked" in shop.get("/console/parked").text
 
 
 def scans(database_url: str) -> int:
