@@ -88,6 +88,24 @@ def test_a_worker_that_runs_is_not_to_be_started_and_its_cause_stands_first(data
     assert told.index("Fsync is off") < told.index(PROJECTOR)
 
 
+def test_tables_that_wait_for_a_rebuild_are_named_with_the_command_that_rebuilds_them(
+    database_url: str, redis_url: str
+) -> None:
+    sweep(database_url)
+    with psycopg.connect(database_url) as connection:
+        connection.execute("UPDATE sales.checkpoint SET version = 0")
+    with listening(redis_url), served_with(settings(database_url, redis_url)) as shop:
+        shown = page(shop, "")
+    assert "Projector: the tables of sales are of another release Commands are accepted." in shown
+    assert "Do orders replay sales Open projections" in shown
+
+
+def test_that_no_worker_has_ever_looked_is_said(database_url: str, redis_url: str) -> None:
+    with served_with(settings(database_url, redis_url)) as shop:
+        wait_until(lambda: "no worker has looked at the log yet" in page(shop, ""), SOON, "a finding")
+        assert "Worker none has looked yet" in page(shop, "")
+
+
 def test_a_redis_that_is_gone_is_to_be_mended_and_no_worker_started(database_url: str) -> None:
     with served_with(settings(database_url, NO_REDIS)) as shop:
         sweep(database_url)

@@ -107,8 +107,8 @@ def test_the_doctor_names_the_session_that_blocks_the_service(database_url: str)
         "shop.orders": "LOCK TABLE shop.orders IN SHARE MODE",
     }
     effects = {
-        "log.head": ": every write is refused with 503 after 5 seconds",
-        "shop.checkpoint": ": the read tables stay as they are",
+        "log.head": "every write is refused with 503 after 5 seconds: ",
+        "shop.checkpoint": "the read tables stay as they are: ",
     }
     pids = {}
     began = time.monotonic()
@@ -124,8 +124,10 @@ def test_the_doctor_names_the_session_that_blocks_the_service(database_url: str)
         told = findings(database_url, "in the way")
     assert len(told) == len(held), told
     for name, pid in pids.items():
-        (line,) = [line for line in told if line.endswith(f"holds {name}{effects.get(name, '')}")]
-        found = re.match(rf"PostgreSQL process {pid} \(psql of Ada, idle in transaction for (\d+) s: ", line)
+        (line,) = [line for line in told if line.endswith(f"holds {name}")]
+        found = re.match(
+            rf"{effects.get(name, '')}PostgreSQL process {pid} \(psql of Ada, idle in transaction for (\d+) s: ", line
+        )
         assert found, line
         assert HELD_SECONDS_MIN <= int(found[1]) <= time.monotonic() - began
         assert "secret" not in line
