@@ -104,6 +104,7 @@ def _pages(url: str, order: str, product: str, user: str, parked: str) -> dict[s
         "job": f"/jobs/{job}",
         "imports": "/imports",
         "audit": "/audit",
+        "keys": "/keys",
         "doctor": "/doctor",
         "configuration": "/configuration",
     }

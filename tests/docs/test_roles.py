@@ -98,7 +98,7 @@ def test_every_page_and_endpoint_of_operators_works_with_these_roles(
         pages = [
             *("/", "/sign-in", "/events", "/events?type=OrderPlaced", "/events/1", "/find?q=x", "/projections"),
             *("/parked", "/jobs", f"/jobs/{job}", "/replay?projection=shop", f"/skip?projection=shop&stream={parked}"),
-            *("/imports", "/audit", "/doctor", "/configuration"),
+            *("/imports", "/audit", "/keys", "/doctor", "/configuration"),
             *resources,
             *(f"{it}?version=1" for it in resources),
         ]
