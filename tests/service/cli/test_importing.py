@@ -36,11 +36,12 @@ def users(tmp_path):
 def test_an_import_prints_the_outcome_of_its_rows_and_the_rate(orders, users, tmp_path):
     done = orders(users)
     assert done.returncode == 0
-    first, second, third = done.stdout.splitlines()
+    first, second, third, fourth = done.stdout.splitlines()
     assert first == "accepted 1, already there 0, refused 1, total 2"
     assert second.startswith("1 events in ")
     assert second.endswith(" events/s")
     assert third == "refused, see rejects.jsonl: malformed-json 1"
+    assert fourth.startswith("to repair: correct the rows in their files and import these again; ")
     assert done.stderr == ""
     (reject,) = (tmp_path / "rejects.jsonl").read_text().splitlines()
     assert list(json.loads(reject)) == ["file", "line", "code", "detail", "row"]
