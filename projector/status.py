@@ -162,7 +162,7 @@ class Standing(NamedTuple):
             return f"{begun}: rebuilding, {self.progress:.0%}{eta}"
         if self.failed:
             return f"{begun}: it cannot be rebuilt: {self.error}"
-        expected = "" if self.expected_seconds is None else f" (about {self.expected_seconds:.0f} s)"
+        expected = "" if self.expected_seconds is None else f" (about {max(1, self.expected_seconds):.0f} s)"
         return (
             f"{begun}: `orders replay {self.name}` rebuilds them{expected}, and so does a worker of this release, "
             "unless REBUILD=manual"

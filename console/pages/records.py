@@ -35,6 +35,12 @@ def keys(desk: Desk, request: Request) -> Response:
 
 
 def imports(desk: Desk, request: Request) -> Response:
+    """The newest runs of imports, each with whether a later run of the same path came to its end."""
     with desk.database.connection() as connection:
         found = newest(connection, IMPORTS_SHOWN)
-    return desk.page(request, "imports.html", imports=found)
+    shown, ended = [], set()
+    for it in found:
+        shown.append((it, it.path in ended))
+        if it.finished_at and not it.error:
+            ended.add(it.path)
+    return desk.page(request, "imports.html", imports=shown)

@@ -102,6 +102,26 @@ def test_tables_that_wait_for_a_rebuild_are_named_with_the_command_that_rebuilds
     assert "Do orders replay sales . Open projections" in shown
 
 
+def test_refused_rows_have_a_remedy_until_the_import_is_run_again(database_url: str) -> None:
+    begin = (
+        "INSERT INTO operations.imports (id, path, bytes_total, finished_at, refused) "
+        "VALUES ('01890a5d-ac96-774b-bcce-b3020000000{}', 'shop/', 9, now(), '{}')"
+    )
+    with (
+        served_with(settings(database_url, NO_REDIS)) as shop,
+        psycopg.connect(database_url, autocommit=True) as asking,
+    ):
+        asking.execute(begin.format(0, '{"out-of-stock": 3}').encode())
+        told = page(shop, "imports")
+        assert "3 rows refused Accepted" in told
+        assert "run the same command with --retry" in told
+        asking.execute(begin.format(1, "{}").encode())
+        told = page(shop, "imports")
+        assert "all rows are in Accepted" in told
+        assert "3 rows refused, imported again since Accepted" in told
+        assert "--retry" not in told
+
+
 def test_that_no_worker_has_ever_looked_is_said(database_url: str, redis_url: str) -> None:
     with served_with(settings(database_url, redis_url)) as shop:
         wait_until(lambda: "no worker has looked at the log yet" in page(shop, ""), SOON, "a finding")
