@@ -25,6 +25,7 @@ from tests.projecting import sweep
 from tests.served import NO_REDIS, Shop, served_with
 
 SOON = 10
+EFFECT = "Every write is refused with 503 after 5 seconds"
 PROJECTOR = "no worker has looked at the log for"
 
 
@@ -100,6 +101,22 @@ def test_tables_that_wait_for_a_rebuild_are_named_with_the_command_that_rebuilds
         "The tables of sales are of another release Commands are accepted. Reads of these tables are refused" in shown
     )
     assert "Do orders replay sales . Open projections" in shown
+
+
+def test_the_headline_about_a_session_in_the_way_begins_with_the_effect_and_leaves_the_query_out(
+    durable: PostgresServer, redis_url: str
+) -> None:
+    sweep(durable.url)
+    with psycopg.connect(durable.url) as held, served_with(settings(durable.url, redis_url)) as shop:
+        held.execute("SELECT (SELECT 1) FROM log.head FOR UPDATE")
+        holder = f"PostgreSQL process {held.info.backend_pid} holds log.head"
+
+        def headline() -> str:
+            (found,) = re.findall('<h1 id="state">(.*?)</h1>', shop.get("/console/").text)
+            return str(found)
+
+        wait_until(lambda: headline().startswith(f"{EFFECT}: {holder}"), 2 * SOON, "the effect")
+        assert "SELECT (SELECT 1) FROM log.head" in page(shop, "")
 
 
 def test_refused_rows_have_a_remedy_until_the_import_is_run_again(database_url: str) -> None:
