@@ -14,7 +14,7 @@ from anyio import from_thread
 
 from console.database import Database, Unanswered
 from console.parts import Finding, Parts
-from console.words import counted, parked, short, without_asides
+from console.words import counted, headline, parked, short
 from projector.bell import NOBODY_LISTENS
 from projector.parked import Group, groups
 from projector.status import Status, status
@@ -89,7 +89,7 @@ class Pulse(NamedTuple):
     def sentence(self) -> str:
         if not self.findings:
             return "All is well."
-        what = without_asides(self.findings[0].public or self.findings[0].what)
+        what = headline(self.findings[0].public or self.findings[0].what)
         more = counted(len(self.findings) - 1, "more finding") if self.findings[1:] else ""
         return short(f"{what[:1].upper()}{what[1:]}") + (f"; and {more}." if more else ".")
 

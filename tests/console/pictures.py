@@ -31,9 +31,11 @@ ORDERS = 2_400
 ORDERS_A_SEED = 400
 # `past` runs from 0 to 1 and never back.
 SPREAD = """
-UPDATE log.events SET recorded_at = now() - (1 - past - sin(past * 25) / 60) * interval '59 minutes' FROM (
-    SELECT position AS at, position::float / max(position) OVER () AS past FROM log.events
-) AS part WHERE position = at
+UPDATE log.events SET recorded_at = at, occurred_at = at FROM (
+    SELECT place, now() - (1 - past - sin(past * 25) / 60) * interval '59 minutes' AS at FROM (
+        SELECT position AS place, position::float / max(position) OVER () AS past FROM log.events
+    ) AS part
+) AS moved WHERE position = place
 """
 
 _IMPORTS = """
