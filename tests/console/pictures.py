@@ -21,6 +21,7 @@ from service import jobs
 from service.embedded import PostgresServer, ValkeyServer
 from service.migrate import upgrade
 from service.settings import Settings
+from tests.access.keyed import new_key
 from tests.builders import Writing, append_parked_user
 from tests.console.browsing import NARROW, WIDE, browser, tab
 from tests.projecting import sweep
@@ -123,7 +124,9 @@ def _picture(running: Browser, shop: Shop, pages: Mapping[str, str], folder: Pat
 
 
 def _record_work(url: str) -> str:
-    """A job that has ended, imports, and a mirror. Returns the job's id."""
+    """A job that has ended, keys, imports, and a mirror. Returns the job's id."""
+    for role in ("operator", "staff"):
+        new_key(url, role)
     actor = {"kind": "cli", "id": "ada@shop-1"}
     job = asyncio.run(jobs.ask(url, actor, Wanted("verify", "shop", reason="a customer saw a wrong total")))
     reject = {"file": "shop/orders.csv", "line": 1207, "code": "out-of-stock", "detail": "Line 1 wants 3 of tea-assam."}
