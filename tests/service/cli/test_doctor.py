@@ -15,18 +15,20 @@ from service.doctor import examine, server
 from service.embedded import PostgresServer
 from service.health.holders import HELD_SECONDS_MIN
 from service.migrate import upgrade
+from tests.projecting import projected
 from tests.service.cli.conftest import Run
 
 
 @pytest.fixture(scope="module")
 def durable_url() -> Iterator[str]:
-    """A server as it should be, with tables and room for prepared transactions."""
+    """A server as it should be, with tables, what projects them, and room for prepared transactions."""
     with tempfile.TemporaryDirectory() as place:
         # As root the server runs as another user, who must get through.
         Path(place).chmod(0o755)
         with PostgresServer(Path(place), {"max_prepared_transactions": "2"}) as postgres:
             upgrade(postgres.url)
-            yield postgres.url
+            with projected(postgres.url):
+                yield postgres.url
 
 
 def findings(url: str, check: str) -> list[str]:
