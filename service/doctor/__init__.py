@@ -118,4 +118,4 @@ def _findings(connection: Connection, check: Check) -> list[Finding]:
     """Run one check. Raises QueryCanceled when it runs out of time."""
     # A savepoint: the next checks go on after one that was cancelled.
     with connection.transaction():
-        return check.first(connection)
+        return check.findings(connection)

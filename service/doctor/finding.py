@@ -5,12 +5,14 @@ from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from itertools import islice
 from typing import NamedTuple
+from urllib.parse import quote
 
 from psycopg import Connection
 from psycopg.rows import dict_row
 
 # Of the same kind there may be millions; the first ones tell.
 FINDINGS_MAX = 20
+_PSQL = 'psql "$DATABASE_URL"'
 RESTORE = "nothing of ours writes that: find out who did, and restore the log from a backup"
 
 
@@ -38,19 +40,32 @@ class Check(NamedTuple):
     run: Callable[[Connection], Iterable[Finding]]
     why: str
 
-    def first(self, connection: Connection) -> list[Finding]:
-        """Run the check. When it finds more than FINDINGS_MAX, the last entry says so."""
+    def findings(self, connection: Connection) -> list[Finding]:
+        """The first FINDINGS_MAX, each with a remedy that can be pasted where the connection is from.
+
+        When there are more, the last entry says so.
+        """
+        psql = _psql(connection)
         found = list(islice(self.run(connection), FINDINGS_MAX + 1))
         if len(found) > FINDINGS_MAX:
             found[FINDINGS_MAX:] = [Finding("there are more of the same kind", "begin with the first ones")]
-        return found
+        return [it._replace(remedy=it.remedy.replace(_PSQL, psql)) for it in found]
 
 
 def with_psql(remedy: str, *more: str) -> str:
     """The remedy with the SQL behind its first colon as a command of psql. `more` are further statements."""
     words, _, statement = remedy.partition(": ")
     quoted = (re.sub(r'(["$`\\])', r"\\\1", it) for it in (statement, *more))
-    return f'{words}: `psql "$DATABASE_URL"' + "".join(f' -c "{it}"' for it in quoted) + "`"
+    return f"{words}: `{_PSQL}" + "".join(f' -c "{it}"' for it in quoted) + "`"
+
+
+def _psql(connection: Connection) -> str:
+    """The call of psql. A socket's URL has no password and is shown: no shell knows that of `orders up`."""
+    info = connection.info
+    if not info.host.startswith("/") or info.password:
+        return _PSQL
+    name, user = quote(info.dbname, ""), quote(info.user, "")
+    return f'psql "postgresql://{user}@/{name}?host={quote(info.host, "")}&port={info.port}"'
 
 
 def of_rows(statement: str, what: str, remedy: str, **limits: object) -> Callable[[Connection], Iterator[Finding]]:
