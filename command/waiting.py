@@ -39,23 +39,19 @@ class Queue:
         # Commands that come back from a batch: it was full, or the loader had to read a long stream for them first.
         self._returned: deque[Waiting] = deque()
         self._news = asyncio.Event()
-        self._is_closed = False
+        self.is_closed = False
         self.overloaded = 0
 
     def __len__(self) -> int:
         return len(self._new) + len(self._returned)
 
-    @property
-    def is_closed(self) -> bool:
-        return self._is_closed
-
     def close(self) -> None:
-        self._is_closed = True
+        self.is_closed = True
         self._news.set()
 
     def is_full(self) -> bool:
         """Whether a new command would be refused."""
-        if len(self) >= WAITING_MAX or self._is_closed:
+        if len(self) >= WAITING_MAX or self.is_closed:
             return True
         if not self._new or self._is_patient:
             return False

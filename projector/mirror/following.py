@@ -47,7 +47,7 @@ class TargetInUse(Exception):
 
 
 class Mirror:
-    """The projections of one log on one target. Use it in a `with`: that closes what it holds."""
+    """The projections of one log on one target."""
 
     def __init__(
         self,
