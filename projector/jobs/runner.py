@@ -101,7 +101,8 @@ class Runner:
             return
         log.info("job %s begins: %s, asked for by %s", job.id, title, job.asked_by)
         try:
-            outcome = acts.perform(self._database_url, self._projections, job, self._reporting(connection, job))
+            report = _Reporter(connection, job, self._stopping)
+            outcome = acts.perform(self._database_url, self._projections, job, report)
         except _Stopped:
             table.give_back(connection, job.id)
         except psycopg.OperationalError:
@@ -115,9 +116,6 @@ class Runner:
         else:
             log.info("job %s is done: %s", job.id, outcome.said)
             table.finish(connection, job.id, outcome._asdict())
-
-    def _reporting(self, connection: Connection, job: Job) -> "_Reporter":
-        return _Reporter(connection, job, self._stopping)
 
     def _connected(self) -> Connection:
         if self._connection is None or self._connection.closed:
