@@ -14,7 +14,7 @@ from readmodel.types import MONEY_DECIMALS
 Values = tuple[Any, ...]
 Convert = Callable[[Any], Any]
 
-_TIME_LENGTH = len("2026-01-02 03:04:05")
+_DATE_LENGTH, _TIME_LENGTH = len("2026-01-02"), len("2026-01-02 03:04:05")
 
 
 def converters(table: Table, money: Convert) -> dict[str, Convert]:
@@ -31,16 +31,15 @@ def converters(table: Table, money: Convert) -> dict[str, Convert]:
 def utc_text(value: str | None) -> str | None:
     """PostgreSQL's text of a time in UTC, as text with microseconds and without the zone.
 
-    Raises RowsRefused for a year of more than four digits or before our era.
+    Raises RowsRefused for another text, as a handler may write one, for a year of more than four digits, and for a time
+    before our era.
     """
     if value is None:
         return None
     time = value.removesuffix("+00")
-    if len(time) == _TIME_LENGTH:
-        return f"{time}.000000"
-    if len(time) < _TIME_LENGTH or time[_TIME_LENGTH] != "." or not time[:4].isdigit():
-        raise RowsRefused("a time is not between the years 1 and 9999")
-    return f"{time:0<26}"
+    if len(time) == len(value) or len(time) < _TIME_LENGTH or time[_DATE_LENGTH] != " ":
+        raise RowsRefused("a time is not between the years 1 and 9999, or not as PostgreSQL writes it in UTC")
+    return f"{time}.000000" if len(time) == _TIME_LENGTH else f"{time:0<26}"
 
 
 @lru_cache(maxsize=10_000)
