@@ -9,14 +9,12 @@ A snapshot is also written on the way. So a process that ends loses at most SAVE
 """
 
 import asyncio
-import contextlib
 import logging
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import psycopg
 from psycopg import AsyncConnection
 
 from command.states import Entity, base_of, fold, shape_of
@@ -195,6 +193,5 @@ class Loader:
 
     async def _disconnect(self) -> None:
         if self._connection is not None:
-            with contextlib.suppress(psycopg.Error, OSError):
-                await self._connection.close()
+            await self._connection.close()
             self._connection = None

@@ -8,7 +8,6 @@ queue at the head instead of failing. A refused command costs the others nothing
 """
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -247,8 +246,7 @@ class Writer:
 
     async def _disconnect(self) -> None:
         if self._connection is not None:
-            with contextlib.suppress(psycopg.Error, OSError):
-                await self._connection.close()
+            await self._connection.close()
             self._connection = None
 
     async def _decide(self, connection: AsyncConnection, taken: Sequence[Waiting]) -> Decided:
