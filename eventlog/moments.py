@@ -13,7 +13,6 @@ Events that the projection `%(projection)s` skips are marked, and decide nothing
 
 from database.position_group import NEWEST_HEAD
 from eventlog import pages, skips
-from eventlog.events import ProductChanged, ProductDiscontinued, ProductRepriced
 from eventlog.tables import PRODUCT_DETAILS
 
 # Read from the log in one go. An event of a large order has up to about 200 KiB.
@@ -58,10 +57,9 @@ _LAST_STOCK = f"""(
         ORDER BY version DESC LIMIT 1)"""  # noqa: S608 - constants
 
 # The events of a product that decide what it was.
-_DETAILS = (ProductChanged, ProductRepriced, ProductDiscontinued)
 _DECISIVE = f"""SELECT * FROM log.events
     WHERE stream = %(stream)s AND version <= at.version AND version = ANY (ARRAY[1, at.version,
-    {", ".join(_LAST_DETAIL.format(it.__name__, _IS_SKIPPED) for it in _DETAILS)},
+    {", ".join(_LAST_DETAIL.format(it, _IS_SKIPPED) for it in PRODUCT_DETAILS)},
     {_LAST_STOCK}])"""  # noqa: S608 - constants
 
 
