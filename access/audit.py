@@ -22,7 +22,7 @@ async def append_act(
     actor: Mapping[str, str],
     act: str,
     target: str,
-    reason: str | None = None,
+    reason: str | None,
     *,
     request_id: str | None = None,
     change: Change | None = None,

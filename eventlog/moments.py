@@ -18,11 +18,9 @@ from eventlog.tables import PRODUCT_DETAILS
 # Read from the log in one go. An event of a large order has up to about 200 KiB.
 EVENTS_A_PAGE = 100
 
-_TIME = """to_char({} AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')"""
-
 # The columns of an event, in the order of timeline.folding.PastEvent. `event` has the columns of log.events.
 _EVENT = f"""event.position, event.version, event.type, event.schema_version,
-    {_TIME.format("event.occurred_at")}, {_TIME.format("event.recorded_at")}, event.data, event.metadata,
+    {pages.TIME.format("event.occurred_at")}, {pages.TIME.format("event.recorded_at")}, event.data, event.metadata,
     {skips.IS_SKIPPED.format("event")}"""
 
 # Which version a stream had: the given one, the last one, or the last by a time or a position.

@@ -48,7 +48,7 @@ class Connections:
         waiting: Callable[[], int],
         commands_are_full: Callable[[], bool],
         closing: Callable[[], None],
-        prefix: str = "",
+        prefix: str,
     ) -> None:
         self._waiting = waiting
         self._commands_are_full = commands_are_full
