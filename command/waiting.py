@@ -40,7 +40,6 @@ class Queue:
         self._returned: deque[Waiting] = deque()
         self._news = asyncio.Event()
         self.is_closed = False
-        self.overloaded = 0
 
     def __len__(self) -> int:
         return len(self._new) + len(self._returned)
@@ -60,7 +59,6 @@ class Queue:
     def add(self, submission: Submission) -> asyncio.Future[Answer]:
         """Put a new command at the end. Raises Overloaded."""
         if self.is_full():
-            self.overloaded += 1
             raise Overloaded("too many commands are waiting")
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Answer] = loop.create_future()
@@ -100,7 +98,6 @@ class Queue:
                 if self._is_patient:
                     waiting.since = now
                 elif waiting.since < now - self._seconds_max:
-                    self.overloaded += 1
                     waiting.future.set_exception(Overloaded("it waited too long for its turn"))
                     continue
                 taken.append(waiting)
