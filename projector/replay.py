@@ -128,11 +128,11 @@ def _swap(connection: Connection, projection: Projection, shadow: Shadow) -> Pro
         # The only lock that is waited for: a rename needs no lock on a table, and the old ones are dropped later.
         connection.execute(sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(serving))
         reached = sql.SQL("SELECT coalesce(max(position), 0) FROM {}").format(serving)
-        ((before,),) = connection.execute(reached).fetchall()
+        ((seen,),) = connection.execute(reached).fetchall()
         dependents.look(connection, projection, shadow.schema)
         # Not behind what readers have already seen, unless the log itself is: it was restored without the read tables.
         # The worker projects events that arrive meanwhile.
-        while (progress := shadow.loop.project(connection, BATCH_EVENTS)).position < min(before, progress.head):
+        while (progress := shadow.loop.project(connection, BATCH_EVENTS)).position < min(seen, progress.head):
             pass
         shadow.apply_skips()
         connection.execute(sql.SQL(_RATE).format(sql.Identifier(shadow.schema, "checkpoint")), (RATE_EVENTS_MIN,))
