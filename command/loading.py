@@ -87,7 +87,8 @@ class Loader:
         if self._seconds_max is not None and len(self._held) > HELD_MAX:
             self._fail([waiting], Overloaded("too many commands wait for a history that is being loaded"))
         elif self._seconds_max is not None:
-            asyncio.get_running_loop().call_at(waiting.since + self._seconds_max, self._expire, waiting)
+            late = Overloaded("the history that it needs is still being loaded")
+            asyncio.get_running_loop().call_at(waiting.since + self._seconds_max, self._fail, [waiting], late)
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._run(), name="loader")
 
@@ -182,9 +183,6 @@ class Loader:
         for waiting in held:
             if self._held.pop(waiting, None) is not None and not waiting.future.done():
                 waiting.future.set_exception(error)
-
-    def _expire(self, waiting: Waiting) -> None:
-        self._fail([waiting], Overloaded("the history that it needs is still being loaded"))
 
     async def _connected(self) -> AsyncConnection:
         if self._connection is None or self._connection.broken:
