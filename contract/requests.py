@@ -227,11 +227,10 @@ def refuse_undeclared(app: FastAPI) -> None:
             raise TypeError(f"{path} is no StrictRoute, so nothing checks who may call it: use add_routes")
 
 
-def refuse_parameters(request: Request, known: Collection[str] = ()) -> None:
+def refuse_parameters(request: Request, known: Collection[str]) -> None:
     """Raise Problem `unknown-parameter` if the query string has any parameter that is not `known`."""
     for name, _ in parse_qsl(request.url.query, keep_blank_values=True):
-        if name in known:
-            continue
-        raise Problem(
-            "unknown-parameter", f"{request.url.path} takes no query parameter {name[:100]!r}.", parameter=name[:100]
-        )
+        if name not in known:
+            shown = name[:100]
+            detail = f"{request.url.path} takes no query parameter {shown!r}."
+            raise Problem("unknown-parameter", detail, parameter=shown)

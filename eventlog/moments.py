@@ -13,17 +13,14 @@ Events that the projection `%(projection)s` skips are marked, and decide nothing
 
 from database.position_group import NEWEST_HEAD
 from eventlog import pages, skips
-from eventlog.events import ProductChanged, ProductDiscontinued, ProductRepriced
 from eventlog.tables import PRODUCT_DETAILS
 
 # Read from the log in one go. An event of a large order has up to about 200 KiB.
 EVENTS_A_PAGE = 100
 
-_TIME = """to_char({} AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')"""
-
 # The columns of an event, in the order of timeline.folding.PastEvent. `event` has the columns of log.events.
 _EVENT = f"""event.position, event.version, event.type, event.schema_version,
-    {_TIME.format("event.occurred_at")}, {_TIME.format("event.recorded_at")}, event.data, event.metadata,
+    {pages.TIME.format("event.occurred_at")}, {pages.TIME.format("event.recorded_at")}, event.data, event.metadata,
     {skips.IS_SKIPPED.format("event")}"""
 
 # Which version a stream had: the given one, the last one, or the last by a time or a position.
@@ -59,10 +56,9 @@ _LAST_STOCK = f"""(
 
 # The events of a product that decide what it was. Each is looked up by itself: with old statistics, which know of few
 # events a stream, PostgreSQL read all of a stream's events and compared each with every one of these versions.
-_DETAILS = (ProductChanged, ProductRepriced, ProductDiscontinued)
 _DECISIVE = f"""SELECT found.* FROM (
         SELECT DISTINCT unnest(ARRAY[1, at.version,
-        {", ".join(_LAST_DETAIL.format(it.__name__, _IS_SKIPPED) for it in _DETAILS)},
+        {", ".join(_LAST_DETAIL.format(it, _IS_SKIPPED) for it in PRODUCT_DETAILS)},
         {_LAST_STOCK}]) AS version
     ) AS wanted, LATERAL (
         SELECT * FROM log.events WHERE stream = %(stream)s AND version = wanted.version LIMIT 1
