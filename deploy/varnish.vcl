@@ -31,6 +31,7 @@ sub vcl_recv {
         set req.http.X-Forwarded-For = regsub(req.http.X-Forwarded-For, ", *[^,]+$", "");
     }
     unset req.http.Upgrade;
+    unset req.http.Range; # the API answers with the whole, and Varnish would cut a part out of it
     # Only the files of /docs are for everybody. All else goes to the API, each request by itself: a read that waits
     # for its Sync-Token must not hold up others for the same path. Never pipe: Varnish does not read what it pipes.
     if (req.url !~ "^/static/") {
