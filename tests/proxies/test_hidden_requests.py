@@ -114,6 +114,11 @@ def test_a_request_in_a_body_beside_an_offered_upgrade_is_a_body(shop: Shop) -> 
             assert [kind for kind, _ in shop.events(f"/users/{case[2]}")] == ["UserRegistered"]
 
 
+def test_a_request_without_a_host_or_with_two_is_refused(shop: Shop) -> None:
+    for hosts in (b"", b"Host: x\r\nHost: y\r\n"):
+        assert statuses(shop, b"GET /users HTTP/1.1\r\n" + hosts + b"\r\n", enough=1) == [400]
+
+
 def test_a_body_that_its_client_breaks_off_cancels_nothing(shop: Shop) -> None:
     """Varnish sends the API what came of it, and then says that this is all."""
     parts = [b"", b"1\r\n{\r\n", b'22\r\n{"lines":[{"line":1,"quantity":1}]\r\n']
