@@ -12,15 +12,27 @@ from service.errors import OperatorError
 from service.projections import PROJECTIONS
 
 LOCK_SECONDS_MAX = 10
+_SCHEMAS = ["access", "log", "mirrors", "operations", *(projection.name for projection in PROJECTIONS)]
+_TAKEN = b"""
+SELECT string_agg(nspname, ', ' ORDER BY nspname) FROM pg_namespace
+WHERE nspname = ANY (%s) AND to_regclass('log.orders_schema_version') IS NULL
+"""
 
 
 def upgrade(database_url: str) -> str | None:
     """Run every migration that the database at the libpq URL does not have yet; return the revision it is at now.
 
     All of them or, on an error, none. Several processes may do this at the same moment: one works, the others wait
-    and find it done. Raises OperatorError when the database is of a newer version than the code, and
-    psycopg.OperationalError when it cannot be reached.
+    and find it done. Raises OperatorError when the database is of a newer version than the code, or has schemas of
+    these names that are not ours, and psycopg.OperationalError when it cannot be reached.
     """
+    with connect(database_url, "orders migrate") as connection:
+        ((taken,),) = connection.execute(_TAKEN, [_SCHEMAS]).fetchall()
+    if taken:
+        raise OperatorError(
+            f"the database has schemas of another application that orders would make ({taken}): "
+            "give orders a database of its own"
+        )
     config = _config()
     config.attributes["database_url"] = database_url
     try:

@@ -171,7 +171,7 @@ class Connection(HttpToolsProtocol):
             and sum(len(name) + len(value) for name, value in self.headers) > HEAD_BYTES_MAX
         ):
             return _headers_too_large()
-        if fault := framing.fault(self.parser, self.headers):
+        if fault := framing.fault(self.parser, self.url, self.headers):
             # Others may find another end of this request, so nothing behind it is read.
             return Problem("malformed-request", fault, headers={"Connection": "close"})
         if no_room:
