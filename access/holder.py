@@ -1,4 +1,6 @@
-"""All API keys in memory, so that no request waits for PostgreSQL; read again within two seconds of a change.
+"""All API keys but those that ended long ago, in memory, so that no request waits for PostgreSQL.
+
+They are read again within two seconds of a change.
 
 A trigger counts the changes in one row. A look reads that row, and the keys only if it has changed or the connection
 is new. Another process refuses a revoked key after two seconds at most: REFRESH_SECONDS, and the time that the look

@@ -15,7 +15,13 @@ SELECT id, account, name, sha256, role, scopes, user_id::text, created_by, creat
        replaced_by, last_used_hour
 FROM access.api_keys
 """
-_ALL = _KEYS + b"ORDER BY created_at, id"
+# A key that ended long ago is refused like one that never was, so it takes no memory.
+_USEFUL = (
+    _KEYS
+    + b"""
+WHERE coalesce(least(revoked_at, expires_at), 'infinity') > now() - interval '30 days' ORDER BY created_at, id
+"""
+)
 _PAGE = (
     _KEYS
     + b"""
@@ -88,9 +94,9 @@ class StoredKey(NamedTuple):
 
 
 async def load(connection: AsyncConnection) -> AsyncIterator[list[StoredKey]]:
-    """All keys, oldest first, some at a time. Raises psycopg.Error."""
+    """All keys but those that ended 30 days ago or longer, oldest first, some at a time. Raises psycopg.Error."""
     cursor = connection.cursor(row_factory=class_row(StoredKey))
-    await cursor.execute(_ALL)
+    await cursor.execute(_USEFUL)
     while some := await cursor.fetchmany(_KEYS_AT_A_TIME):
         yield some
 

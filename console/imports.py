@@ -12,7 +12,7 @@ STALLED_AFTER = timedelta(seconds=15)
 _IMPORTS = b"""
 SELECT id::text, path, started_at, progressed_at, finished_at, bytes_read, bytes_total, accepted, already_there, events,
     refused, first_rejects, error, clock_timestamp() AS now
-FROM operations.imports ORDER BY id DESC LIMIT %s
+FROM operations.imports ORDER BY imports.id DESC LIMIT %s
 """
 
 

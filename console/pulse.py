@@ -21,6 +21,8 @@ from projector.status import Status, status
 
 LOOK_SECONDS = 1.0
 CHECK_SECONDS = 10.0
+# Errors that quote words of the events can make a group of each stream.
+GROUPS_SHOWN_MAX = 20
 # A worker looks at the log about every second.
 SILENT_SECONDS = 5.0
 
@@ -54,6 +56,7 @@ _OTHERS_FIRST = "mend the other findings on this page first"
 _NO_WORKER = "start a worker: `orders work`; if one runs, its log says why it does not look"
 _HELD_UP = "the worker's log and `orders status` say why"
 _UNREAD = "Commands are refused until this is mended; so are reads, unless a replica answers them (QUERY_DATABASE_URL)."
+_HELD_BACK = "Events of parked streams are held back from the read tables; all other streams go on."
 _OUTDATED = (
     "Commands are accepted. Reads of these tables are refused until a rebuild: with REBUILD=manual no worker does it."
 )
@@ -172,7 +175,10 @@ class Heart:
                 if parked:
                     since = {it.name: it.parked_since for it in found.projections}
                     of_parked = groups(connection, self._parts.projections)
-                    of_groups = [_of_group(it, since[it.projection]) for it in of_parked]
+                    of_groups = [_of_group(it, since[it.projection]) for it in of_parked[:GROUPS_SHOWN_MAX]]
+                    if more := len(of_parked) - len(of_groups):
+                        what = counted(more, "more group of parked streams", "more groups of parked streams")
+                        of_groups.append(Finding("warn", what, _HELD_BACK, "begin with the first ones", "/parked"))
                 row = connection.execute(_OLDEST).fetchone()
                 oldest = row[0] if row else None
                 if time.monotonic() - self._checked_at >= CHECK_SECONDS:
@@ -235,7 +241,7 @@ def _of_group(group: Group, since: datetime | None) -> Finding:
     return Finding(
         "warn",
         parked(group),
-        "Events of parked streams are held back from the read tables; all other streams go on.",
+        _HELD_BACK,
         "deploy a release that can project the event, then retry; or skip the event",
         "/parked",
         since,

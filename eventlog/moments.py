@@ -54,11 +54,16 @@ _LAST_STOCK = f"""(
             AND type NOT IN ({", ".join(f"'{name}'" for name in PRODUCT_DETAILS)}) AND NOT {_IS_SKIPPED}
         ORDER BY version DESC LIMIT 1)"""  # noqa: S608 - constants
 
-# The events of a product that decide what it was.
-_DECISIVE = f"""SELECT * FROM log.events
-    WHERE stream = %(stream)s AND version <= at.version AND version = ANY (ARRAY[1, at.version,
-    {", ".join(_LAST_DETAIL.format(it, _IS_SKIPPED) for it in PRODUCT_DETAILS)},
-    {_LAST_STOCK}])"""  # noqa: S608 - constants
+# The events of a product that decide what it was. Each is looked up by itself: with old statistics, which know of few
+# events a stream, PostgreSQL read all of a stream's events and compared each with every one of these versions.
+_DECISIVE = f"""SELECT found.* FROM (
+        SELECT DISTINCT unnest(ARRAY[1, at.version,
+        {", ".join(_LAST_DETAIL.format(it, _IS_SKIPPED) for it in PRODUCT_DETAILS)},
+        {_LAST_STOCK}]) AS version
+    ) AS wanted, LATERAL (
+        SELECT * FROM log.events WHERE stream = %(stream)s AND version = wanted.version LIMIT 1
+    ) AS found
+    WHERE found.version <= at.version"""  # noqa: S608 - constants
 
 
 def _moment(at: str, settled: str, future: str, events: str) -> bytes:

@@ -9,8 +9,8 @@ from eventlog import read
 from projector.folding import Page
 from projector.projection import Projection
 
-# A page of so few events is not cut further, because an event has half a megabyte at most.
-FEW_EVENTS = 20
+# A page of so few events is not cut further. An event has 1.2 MB at most: 1,000 lines with names of 800 bytes.
+FEW_EVENTS = 4
 # Large events make a batch end early, so that its transaction stays short.
 BATCH_PAGES_MAX = 24
 # A batch that has taken this long ends with the page that it has. On a busy machine its transaction would time out.
@@ -25,7 +25,7 @@ class PageMax(NamedTuple):
     """How large a page may be: positions of the log, and bytes of the events that are read."""
 
     events: int = 5_000
-    data_bytes: int = 8 * 1024 * 1024
+    data_bytes: int = 4 * 1024 * 1024
 
 
 PAGE_MAX = PageMax()

@@ -64,6 +64,7 @@ TRANSACTIONS = {
     "projector/mirror/mysql.py:MysqlTarget._rename": "mirror",  # the tables' names
     "projector/mirror/mysql.py:MysqlTarget.take": "read",  # a lock of the session
     "projector/mirror/mysql.py:MysqlTarget.snapshot": "read",  # what the server is
+    "projector/mirror/postgres.py:PostgresTarget.snapshot": "read",  # a setting of the session
     "projector/mirror/following.py:Mirror._connected": "read",  # what the server is
     "projector/mirror/verifying.py:verify": "read",  # one snapshot, compared
 }

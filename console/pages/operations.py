@@ -5,6 +5,7 @@ from starlette.responses import Response
 
 from console.database import Unanswered
 from console.desk import Desk
+from console.pulse import GROUPS_SHOWN_MAX
 from projector.mirror.standings import standings
 from projector.parked import groups, held_back
 
@@ -28,7 +29,8 @@ def parked(desk: Desk, request: Request) -> Response:
     return desk.page(
         request,
         "parked.html",
-        groups=list(enumerate(found, 1)),
+        groups=list(enumerate(found[:GROUPS_SHOWN_MAX], 1)),
+        more_groups=max(0, len(found) - GROUPS_SHOWN_MAX),
         held=held[:STREAMS_SHOWN_MAX],
         more=max(0, sum(it.streams for it in found) - STREAMS_SHOWN_MAX),
     )

@@ -19,9 +19,10 @@ SELECT id::text, kind, projection, stream, at_position, type, error, streams, re
     attempts, started_at, seen_at, done_events, of_events, finished_at, result, clock_timestamp() AS now
 FROM operations.jobs
 """
-_LATEST = _SELECT + b"ORDER BY id DESC LIMIT %s"
+# Of the table: `id` alone is the text above, which no index has.
+_LATEST = _SELECT + b"ORDER BY jobs.id DESC LIMIT %s"
 _ONE = _SELECT + b"WHERE id = %s::uuid"
-_OPEN = _SELECT + b"WHERE state IN ('waiting', 'running') ORDER BY id"
+_OPEN = _SELECT + b"WHERE state IN ('waiting', 'running') ORDER BY jobs.id"
 
 _INSERT = b"""
 INSERT INTO operations.jobs (id, kind, projection, stream, at_position, type, error, streams, reason, asked_by)

@@ -45,6 +45,13 @@ class PostgresTarget(Target):
         connection.commit()
         return taken
 
+    def snapshot(self) -> Connection:
+        connection = self.engine.connect()
+        with connection.begin():
+            # It waits while verify folds the log, and holds no lock that another session waits for.
+            connection.exec_driver_sql("SET idle_in_transaction_session_timeout = 0")
+        return connection.execution_options(isolation_level="REPEATABLE READ")
+
     def named(self, projection: Projection, table: str, build: Build) -> TableName:
         return TableName(f"{projection.name}{build}", table)
 

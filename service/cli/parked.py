@@ -58,8 +58,11 @@ def parked(context: typer.Context, projection: Of = None, as_json: AsJson = Fals
     output.table("projection", "stream", "position", "version", "event", "held back", "for", "error", rows=shown)
     if (more := sum(it.streams for it in grouped) - len(shown)) > 0:
         print(f"... and {more:,} more: --json shows all")
-    of_groups = [[it.name, it.projection, f"{it.streams:,}", it.type, _reason(it.said)] for it in grouped]
+    some = grouped[:STREAMS_SHOWN_MAX]
+    of_groups = [[it.name, it.projection, f"{it.streams:,}", it.type, _reason(it.said)] for it in some]
     output.table("group", "projection", "streams", "event", "error", rows=of_groups)
+    if more := len(grouped) - len(some):
+        print(f"... and {more:,} more groups: --json shows all")
     print("after the cause is mended: orders parked retry, or retry --group GROUP")
     print("to do without an event: orders parked skip STREAM --reason ..., or skip --group GROUP")
 

@@ -3,12 +3,15 @@
 import re
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
+from itertools import islice
 from typing import NamedTuple
 from urllib.parse import quote
 
 from psycopg import Connection
 from psycopg.rows import dict_row
 
+# Of the same kind there may be millions; the first ones tell.
+FINDINGS_MAX = 20
 _PSQL = 'psql "$DATABASE_URL"'
 RESTORE = "nothing of ours writes that: find out who did, and restore the log from a backup"
 
@@ -37,11 +40,16 @@ class Check(NamedTuple):
     run: Callable[[Connection], Iterable[Finding]]
     why: str
 
-    def findings(self, connection: Connection) -> Iterator[Finding]:
-        """What it finds, each with a remedy that can be pasted where the connection is from."""
+    def findings(self, connection: Connection) -> list[Finding]:
+        """The first FINDINGS_MAX, each with a remedy that can be pasted where the connection is from.
+
+        When there are more, the last entry says so.
+        """
         psql = _psql(connection)
-        for found in self.run(connection):
-            yield found._replace(remedy=found.remedy.replace(_PSQL, psql))
+        found = list(islice(self.run(connection), FINDINGS_MAX + 1))
+        if len(found) > FINDINGS_MAX:
+            found[FINDINGS_MAX:] = [Finding("there are more of the same kind", "begin with the first ones")]
+        return [it._replace(remedy=it.remedy.replace(_PSQL, psql)) for it in found]
 
 
 def with_psql(remedy: str, *more: str) -> str:

@@ -52,7 +52,9 @@ SELECT
     (SELECT jsonb_build_object(
         'accepted', coalesce(sum(accepted), 0),
         'already_there', coalesce(sum(already_there), 0),
-        'refused', coalesce(sum((SELECT sum(value::bigint) FROM json_each_text(refused))), 0)
+        'refused', coalesce(sum(
+            CASE WHEN refused::text <> '{}' THEN (SELECT sum(value::bigint) FROM json_each_text(refused)) END
+        ), 0)
     ) FROM operations.imports)
 """
 )

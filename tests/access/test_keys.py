@@ -98,6 +98,30 @@ def test_a_revoked_key_is_refused_by_a_process_whose_clock_is_behind(database_ur
     asyncio.run(use_it_after_revoking())
 
 
+@pytest.mark.parametrize(
+    ("column", "days_ago", "reason"),
+    [
+        ("expires_at", 29, "has expired"),
+        ("expires_at", 31, "no such API key"),
+        ("revoked_at", 29, "was revoked"),
+        ("revoked_at", 31, "no such API key"),
+    ],
+)
+def test_a_key_that_ended_long_ago_takes_no_memory(database_url: str, column: str, days_ago: int, reason: str) -> None:
+    async def use_it() -> None:
+        issued = await create(database_url, Wanted("till", "staff"), {"kind": "cli", "id": "0"})
+        with psycopg.connect(database_url) as connection:
+            ended = f"UPDATE access.api_keys SET {column} = now() - interval '{days_ago} days'"
+            connection.execute(ended.encode())
+        holder = KeyHolder(database_url)
+        async with holder.kept_current():
+            with pytest.raises(Problem, match=reason) as refused:
+                await holder.find(issued.text)
+            assert refused.value.status_code == 401
+
+    asyncio.run(use_it())
+
+
 def counted(connection: psycopg.Connection) -> object:
     return connection.execute("SELECT version FROM access.api_keys_version").fetchone()
 

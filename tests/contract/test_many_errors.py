@@ -2,6 +2,7 @@
 
 import json
 import socket
+import threading
 import time
 from contextlib import ExitStack
 
@@ -13,6 +14,7 @@ JSON = {"Content-Type": "application/json"}
 ATTEMPTS = 3
 SECONDS_MAX = 5  # of CPU; 2 on an idle machine, and more than 20 when all errors are listed
 AT_ONCE = 20
+SHARE_OF_TIME_MAX = 0.4  # nearly 1 when the event loop reads them
 ANSWER_SECONDS_MAX = 120
 ANSWER_BYTES_MAX = 50_000
 
@@ -86,3 +88,31 @@ def test_a_duplicate_name_among_a_hundred_thousand_is_found_at_once(shop: Shop) 
     began = time.process_time()
     assert problem(shop.post("/orders", content=body, headers=JSON)) == (400, "malformed-json")
     assert time.process_time() - began < SECONDS_MAX
+
+
+def test_others_are_answered_while_such_bodies_are_read(shop: Shop) -> None:
+    body = sent("unknown members")
+    assert max(waited(shop, body) for _ in range(ATTEMPTS)) < SHARE_OF_TIME_MAX
+
+
+def waited(shop: Shop, body: bytes) -> float:
+    """The longest wait of another request while the bodies are read, as a share of the time that they take."""
+    seconds: list[float] = []
+    has_ended = threading.Event()
+
+    def ask() -> None:
+        while not has_ended.wait(0.01):
+            asked = time.monotonic()
+            assert shop.get("/healthz").status_code == 200
+            seconds.append(time.monotonic() - asked)
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    try:
+        began = time.monotonic()
+        assert statuses_at_once(shop, body) == [b"422"] * AT_ONCE
+        took = time.monotonic() - began
+    finally:
+        has_ended.set()
+        asking.join()
+    return max(seconds) / took

@@ -25,6 +25,7 @@ from tests.system.weighing import resident_bytes, session_bytes
 
 LINES, NAME_CHARACTERS = 1_000, 200
 ORDERS, ORDERS_LONG = 25, 2_000
+AT_ONCE = 19
 CLIENTS, PAUSE_SECONDS = 2, 0.1
 BASELINE_ORDERS = 40
 MIB = 1024 * 1024
@@ -48,7 +49,8 @@ async def largest_order(database_url: str) -> tuple[str, list[str], str]:
     """Place one order of the largest size. Returns its user, its products and its stream."""
     async with driving(database_url, is_patient=True) as driver:
         user, products, order = await driver.user(), [new_id() for _ in range(LINES)], new_id()
-        names = [secrets.token_hex(NAME_CHARACTERS // 2) for _ in range(LINES)]
+        # Characters of four bytes, so a name has as many bytes as a name can have, and no two are alike.
+        names = ["".join(chr(0x1F300 + it) for it in secrets.token_bytes(NAME_CHARACTERS)) for _ in range(LINES)]
         price = Decimal("2.5")
         added = [AddProduct(it, it, name, price, "EUR", None) for it, name in zip(products, names, strict=True)]
         await asyncio.gather(*map(driver.do, added))
@@ -116,10 +118,10 @@ class Shop:
         self.stack, self.orders = stack, orders
         self.seen: dict[str, tuple[float, float]] = {}
         self.peaks = Peaks(stack)
-        user, products, stream = asyncio.run(largest_order(stack.database_url))
+        user, products, self.stream = asyncio.run(largest_order(stack.database_url))
+        for copied in range(0, orders - 1, 100):
+            self.append(min(100, orders - 1 - copied))
         with psycopg.connect(stack.database_url, autocommit=True) as connection:
-            for copied in range(0, orders - 1, 100):
-                connection.execute(COPIES, {"orders": min(100, orders - 1 - copied), "stream": stream})
             connection.execute("VACUUM ANALYZE log.events")
         self.url = stack.urls[0]
         body = {"user_id": user, "items": [{"product_id": it, "quantity": 1} for it in products[:3]]}
@@ -127,6 +129,17 @@ class Shop:
         with self.buyers.buying():
             wait_until(lambda: len(self.buyers.seconds) >= BASELINE_ORDERS, 60, "orders of others")
         self.baseline = self.buyers.waited()
+
+    def append(self, orders: int) -> None:
+        """Append so many of the largest orders in one transaction."""
+        with psycopg.connect(self.stack.database_url, autocommit=True) as connection:
+            connection.execute(COPIES, {"orders": orders, "stream": self.stream})
+
+    def append_at_once(self) -> None:
+        """Append a few orders in one transaction, which the worker then has in one batch, some times."""
+        for _ in range(4):
+            self.append(AT_ONCE)
+            wait_until(lambda: self.stack.lag() < AT_ONCE // 2, self.seconds_max, "caught up")
 
     @contextmanager
     def beside_buyers(self, what: str) -> Iterator[None]:
@@ -167,7 +180,7 @@ class Shop:
 
     def run(self, *arguments: str) -> None:
         """Run an `orders` command to its end, which must be good."""
-        process = self.stack.service(f"{arguments[0]}-command", *arguments)
+        process = self.stack.service(f"{arguments[0]}{arguments[-1]}", *arguments)
         process.start()
         deadline = time.monotonic() + self.seconds_max
         while process.is_alive():
@@ -207,8 +220,10 @@ def test_a_log_of_very_large_orders_is_worked_through_in_flat_memory(tmp_path: P
             stack.workers.append(stack.service("worker", "work"))
             stack.workers[0].start()
             wait_until(lambda: stack.lag() < 20, shop.seconds_max, "caught up")
+        shop.do("a few orders at once", shop.append_at_once)
         for path, most in (("/events?limit=1000", orders + LINES), ("/orders?limit=100", orders)):
             shop.do(f"GET {path}", partial(shop.reads_more_than, most, path))
-        for command in ("verify", "replay", "doctor"):
-            shop.do(command, partial(shop.run, command))
+        mirror = ("mirror", f"sqlite:///{tmp_path}/mirror.db")
+        for command in (("verify",), ("replay",), ("doctor",), (*mirror, "--once"), (*mirror, "--verify")):
+            shop.do(" ".join(command), partial(shop.run, *command))
         shop.check()

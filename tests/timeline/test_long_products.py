@@ -3,7 +3,7 @@
 import json
 import random
 from collections.abc import AsyncIterator, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import psycopg
@@ -12,7 +12,7 @@ import pytest
 from eventlog.events import ProductAdded, ProductEvent, StockAdjusted, StockReleased, StockReserved
 from eventlog.tables import PRODUCT_DETAILS
 from query.database import Reads, Statement
-from timeline.reading import NOW, AsOf, Timeline, Version
+from timeline.reading import NOW, AsOf, Timeline, Version, When
 
 pytestmark = pytest.mark.anyio
 
@@ -38,6 +38,16 @@ WITH filled AS (
     ) AS event RETURNING position
 )
 UPDATE log.head SET position = %(length)s
+"""
+
+
+# What ANALYZE had found when nearly every stream had one event.
+OLD_STATISTICS = """
+SELECT pg_restore_attribute_stats('schemaname', 'log', 'relname', 'events', 'attname', name, 'inherited', false,
+    'null_frac', 0::real, 'avg_width', width, 'n_distinct', distinct_values::real,
+    'most_common_vals', common, 'most_common_freqs', CASE WHEN common IS NOT NULL THEN '{0.999}'::real[] END)
+FROM (VALUES ('stream', 45, -1, NULL), ('type', 14, 8, '{OrderPlaced}'), ('version', 4, 2, '{1}'))
+    AS found (name, width, distinct_values, common)
 """
 
 
@@ -119,6 +129,16 @@ async def test_the_last_page_of_its_history_is_read_without_the_others(reads: Re
     history = await Timeline(counting).history(STREAM, LENGTH - 3, 100)
     assert [step.event.version for step in history.steps] == [LENGTH - 2, LENGTH - 1, LENGTH]
     assert history.steps[0].changes == [("stock", LENGTH - 3, LENGTH - 2)]
+    assert counting.pages_read < 2 * PAGES_READ_MAX
+
+
+@pytest.mark.parametrize("when", [NOW, Version(30_000), AsOf(datetime.max.replace(tzinfo=UTC))])
+async def test_statistics_of_short_streams_make_no_difference(reads: Reads, filled: str, when: When) -> None:
+    with psycopg.connect(filled) as connection:
+        connection.execute(OLD_STATISTICS)
+        connection.execute("UPDATE pg_class SET reltuples = 10000 WHERE oid = 'log.events'::regclass")
+    counting = Counting(reads)
+    await Timeline(counting).at(STREAM, when)
     assert counting.pages_read < 2 * PAGES_READ_MAX
 
 

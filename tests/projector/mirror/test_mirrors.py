@@ -2,6 +2,7 @@
 
 import re
 import threading
+import time
 from decimal import Decimal
 from pathlib import Path
 
@@ -10,9 +11,11 @@ from psycopg import Connection
 from sqlalchemy import inspect, text
 from sqlalchemy.dialects.mysql.reserved_words import RESERVED_WORDS_MARIADB, RESERVED_WORDS_MYSQL
 
+from eventlog import stalled
 from projector.mirror import mysql
 from projector.mirror.target import Unsuitable
 from projector.mirror.targets import target_of
+from projector.mirror.verifying import verify
 from projector.mirror.writer import OtherLog
 from projector.projections.shop import SHOP
 from service.projections import PROJECTIONS
@@ -39,6 +42,19 @@ def test_a_mirror_goes_on_where_it_stopped(writing: Writing, database_url: str, 
     after = catch_up(database_url, target_url)
     assert all(after[name] > before[name] for name in before)
     assert not differences(database_url, target_url)
+
+
+@pytest.mark.parametrize("target_url", ["postgres"], indirect=True)
+def test_verify_ends_when_folding_the_log_takes_long(writing: Writing, database_url: str, target_url: str) -> None:
+    writing.history()
+    catch_up(database_url, target_url)
+    target = target_of(target_url)
+    try:
+        verdict = verify(database_url, target, SHOP, lambda _: time.sleep(stalled.SECONDS_MAX + 1))
+    finally:
+        target.close()
+    assert verdict.rows["users"]
+    assert not verdict.differences
 
 
 def test_verify_names_the_column_the_missing_row_and_the_row_too_many(

@@ -7,8 +7,8 @@ from decimal import Decimal
 import psycopg
 import pytest
 
-from service.doctor import FINDINGS_MAX, Examination, Finding, examine
-from service.doctor.finding import with_psql
+from service.doctor import Examination, Finding, examine
+from service.doctor.finding import FINDINGS_MAX, with_psql
 from tests.builders import Writing
 from tests.conftest import Servers, copy_of_template
 from tests.service.doctor.examining import statements
