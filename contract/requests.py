@@ -17,7 +17,7 @@ from starlette.types import Receive, Scope, Send
 from contract.caching import SharedFile
 from contract.callers import admit, requirement_of
 from contract.observation import observation_of
-from contract.problems import ERRORS_MAX, Problem
+from contract.problems import BODY_IS_MISSING, ERRORS_MAX, Problem
 from contract.strict_json import parse_json
 
 BODY_BYTES_MAX = 1024 * 1024
@@ -42,6 +42,10 @@ class StrictRequest(Request):
             if self._body:
                 self._check_encoding()
                 self._check_media_type()
+            elif "content-type" in self.headers:
+                # A client has lost it: nothing is done without it.
+                error = {"pointer": "", "code": "missing", "detail": BODY_IS_MISSING}
+                raise Problem("validation-error", "There is a Content-Type, but no body: send both or none.", errors=[error])
         return self._body
 
     async def json(self) -> Any:
@@ -106,7 +110,7 @@ class StrictRoute(APIRoute):
 
         async def handle(request: Request) -> Response:
             await admit(request.scope, self.required)
-            self._check_query(request)
+            self._check_target(request)
             return _finished(request.scope, await handler(StrictRequest(request.scope, request.receive)))
 
         return handle
@@ -117,7 +121,9 @@ class StrictRoute(APIRoute):
         texts = all(parameter.field_info.annotation is str for parameter in needs.path_params)
         return texts and not needs.dependencies and signature(self.endpoint).parameters.keys() <= names
 
-    def _check_query(self, request: Request) -> None:
+    def _check_target(self, request: Request) -> None:
+        if "\0" in request.scope["path"]:  # PostgreSQL stores no NUL
+            raise Problem("not-found", "There is nothing at a path with the character NUL.")
         # A route that takes query parameters checks them itself: it only documents them.
         if request.scope["query_string"] and not self._takes_query:
             refuse_parameters(request, self._known)
@@ -125,7 +131,7 @@ class StrictRoute(APIRoute):
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         await admit(scope, self.required)
         request = StrictRequest(scope, receive)
-        self._check_query(request)
+        self._check_target(request)
         arguments: dict[str, Any] = dict(scope["path_params"])
         if self._takes_request:
             arguments["request"] = request

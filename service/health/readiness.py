@@ -13,7 +13,6 @@ from service.health.durability import SWITCHED_OFF, remedy
 from service.health.holders import HELD_SECONDS_MIN, HOLDERS, Holder
 from service.health.standings import shared, standings_of
 from service.health.writes import Writes
-from service.projections import PROJECTIONS
 from service.settings import Settings
 
 # A probe needs its answer soon, even when the database is frozen.
@@ -25,11 +24,13 @@ _PRIMARY = Statement(
     b"to_regclass('log.events') IS NULL, has_table_privilege(to_regclass('log.events'), 'INSERT')"
 )
 _HOLDERS = Statement(HOLDERS)
-_TABLES = [table.fullname for projection in PROJECTIONS for table in projection.plain_tables]
 # A right on any column will do: a role may have rights on each column instead of the table.
 _UNREADABLE = Statement(
-    b"SELECT name, to_regclass(name) IS NULL FROM unnest(%(tables)s::text[]) AS name "
-    b"WHERE has_any_column_privilege(to_regclass(name), 'SELECT') IS NOT TRUE"
+    b"SELECT DISTINCT CASE WHEN to_regclass(name) IS NULL THEN 'table ' || name WHEN attname IS NULL "
+    b"THEN 'column ' || name || '.' || wanted ELSE name END, attname IS NULL "
+    b"FROM unnest(%(tables)s::text[], %(columns)s::text[]) AS needed (name, wanted) "
+    b"LEFT JOIN pg_attribute ON attrelid = to_regclass(name) AND attname = wanted AND NOT attisdropped "
+    b"WHERE attname IS NULL OR NOT has_any_column_privilege(attrelid, 'SELECT') ORDER BY 1"
 )
 
 
@@ -77,9 +78,13 @@ class Health:
         name = "replica" if self._has_replica else "database"
         try:
             standings = await standings_of(self._reads)
-            unreadable = await self._reads.rows(_UNREADABLE, {"tables": _TABLES})
+            # Those of another release are rebuilt: see its standing.
+            ours = [it.projection for it in standings if it.version == it.projection.version]
+            columns = [column for projection in ours for table in projection.plain_tables for column in table.columns]
+            needed = {"tables": [it.table.fullname for it in columns], "columns": [it.name for it in columns]}
+            unreadable = await self._reads.rows(_UNREADABLE, needed)
             if missing := [it for it, is_missing in unreadable if is_missing]:
-                not_ready.setdefault(name, f"the table {', '.join(missing)} is missing: run `orders replay`")
+                not_ready.setdefault(name, f"the {', the '.join(missing)} is missing: run `orders replay`")
             elif unreadable:
                 names = ", ".join(it for it, _ in unreadable)
                 not_ready.setdefault(name, f"the service's role may not read {names}: {NEEDED_GRANTS}")

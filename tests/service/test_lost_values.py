@@ -17,17 +17,18 @@ def shop(module_database_url: str) -> Iterator[Shop]:
         yield shop
 
 
-def cancel(shop: Shop, body: bytes) -> tuple[httpx.Response, int]:
-    """The answer, and how many events the cancellation appended."""
+def cancel(shop: Shop, body: bytes | None) -> tuple[httpx.Response, int]:
+    """The answer, and how many events the cancellation appended. None: without a body and without a Content-Type."""
     order = shop.order()
     before = shop.head()
-    answer = shop.post(f"/orders/{order['id']}/cancel", content=body, headers={"Content-Type": "application/json"})
+    headers = {} if body is None else {"Content-Type": "application/json"}
+    answer = shop.post(f"/orders/{order['id']}/cancel", content=body, headers=headers)
     return answer, shop.head() - before
 
 
 @pytest.mark.parametrize(
     ("body", "pointer"),
-    [(b"null", ""), (b" null ", ""), (b'{"lines": null}', "/lines"), (b'{"lines": []}', "/lines"), (b"[]", "")],
+    [(b"", ""), (b"null", ""), (b" null ", ""), (b'{"lines": null}', "/lines"), (b'{"lines": []}', "/lines"), (b"[]", "")],
 )
 def test_a_lost_list_of_lines_cancels_nothing(shop: Shop, body: bytes, pointer: str) -> None:
     answer, events = cancel(shop, body)
@@ -36,8 +37,8 @@ def test_a_lost_list_of_lines_cancels_nothing(shop: Shop, body: bytes, pointer: 
     assert events == 0
 
 
-@pytest.mark.parametrize("body", [b"", b"{}", b'{"reason": "changed her mind"}'])
-def test_absent_lines_cancel_the_whole_order(shop: Shop, body: bytes) -> None:
+@pytest.mark.parametrize("body", [None, b"{}", b'{"reason": "changed her mind"}'])
+def test_absent_lines_cancel_the_whole_order(shop: Shop, body: bytes | None) -> None:
     answer, events = cancel(shop, body)
     assert (answer.status_code, answer.json()["status"], events) == (200, "cancelled", 2)
 
@@ -60,6 +61,20 @@ def test_a_lost_idempotency_key_does_not_make_two_orders_one(shop: Shop, key: st
     answer = shop.post("/orders", json=body, headers={"Idempotency-Key": key})
     assert (answer.status_code, answer.json()["code"]) == (400, "invalid-header")
     assert shop.post("/orders", json=body, headers={"Idempotency-Key": f"{key}-1"}).status_code == 201
+
+
+@pytest.mark.parametrize("key", ["undefined", "NULL", "None", " nan ", "\\N", "#N/A"])
+def test_a_lost_key_is_not_one_key_for_all(shop: Shop, key: str) -> None:
+    user, sku = shop.user()["id"], shop.product()["sku"]
+    item = {"sku": sku, "quantity": 1}
+    for path, pointer, body in [
+        ("/users", "/external_id", {"name": "Ada", "email": "ada@lost.example", "external_id": key}),
+        ("/products", "/sku", {"name": "Tea", "price": 1, "currency": "EUR", "sku": key}),
+        ("/orders", "/external_id", {"user_id": user, "items": [item], "external_id": key}),
+        ("/orders", "/items/0/sku", {"user_id": user, "items": [item | {"sku": key}]}),
+    ]:
+        answer = shop.post(path, json=body)
+        assert [(it["pointer"], it["code"]) for it in answer.json()["errors"]] == [(pointer, "lost-value")]
 
 
 def test_a_condition_is_not_dropped(shop: Shop) -> None:

@@ -194,6 +194,8 @@ def test_the_api_and_verify_say_that_a_read_table_or_a_column_of_it_is_gone(run:
         assert run(database_url, "replay shop").returncode == 0
         assert "database" not in shop.get("/readyz").json()["not_ready"]
         admin.execute("ALTER TABLE shop.users DROP COLUMN name CASCADE")
+        assert "run `orders replay`" in shop.get("/users").json()["detail"]
+        assert not_ready(shop)["database"] == "the column shop.users.name is missing: run `orders replay`"
         assert "`orders replay` for a read table" in line_of(run(database_url, "verify"))
 
 
