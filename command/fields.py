@@ -100,7 +100,9 @@ def _nothing_hidden(value: str) -> str:
 
 def _not_lost(value: str) -> str:
     if _LOST.fullmatch(value.strip()):
-        raise PydanticCustomError("lost-value", "is {value}, which programs write for a missing value", {"value": value})
+        raise PydanticCustomError(
+            "lost-value", "is {value}, which programs write for a missing value", {"value": value}
+        )
     return value
 
 

@@ -45,7 +45,9 @@ class StrictRequest(Request):
             elif "content-type" in self.headers:
                 # A client has lost it: nothing is done without it.
                 error = {"pointer": "", "code": "missing", "detail": BODY_IS_MISSING}
-                raise Problem("validation-error", "There is a Content-Type, but no body: send both or none.", errors=[error])
+                raise Problem(
+                    "validation-error", "There is a Content-Type, but no body: send both or none.", errors=[error]
+                )
         return self._body
 
     async def json(self) -> Any:

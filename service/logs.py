@@ -81,7 +81,7 @@ def _passes(record: logging.LogRecord) -> bool:
     if record.levelno < logging.WARNING and "ConsumerThread" in record.name:
         return False  # it restarts every three seconds
     passes = _once.filter(record)
-    # Dramatiq logs errors of connections in a wrapper, as the message's argument. Errors of a cluster have a text there.
+    # Dramatiq logs errors of connections in a wrapper, as the message's argument. Those of a cluster have a text there.
     arguments = record.args if isinstance(record.args, tuple) else ()
     wrapper = record.exc_info[1] if record.exc_info else next(iter(arguments), None)
     message = getattr(wrapper, "message", None)

@@ -27,7 +27,9 @@ def test_lines_below_warning_always_pass() -> None:
     assert [once.filter(record("ready", logging.INFO)) for _ in range(3)] == [True] * 3
 
 
-@pytest.mark.parametrize("error", ["ClusterDownError('CLUSTERDOWN')", "MasterDownError('MASTERDOWN')", "MovedError('1 a:7')"])
+@pytest.mark.parametrize(
+    "error", ["ClusterDownError('CLUSTERDOWN')", "MasterDownError('MASTERDOWN')", "MovedError('1 a:7')"]
+)
 def test_an_error_of_a_cluster_or_a_replica_is_one_line(error: str) -> None:
     code = (
         "import logging; from redis.exceptions import *; from service.logs import configure; configure()\n"

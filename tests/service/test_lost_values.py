@@ -28,7 +28,14 @@ def cancel(shop: Shop, body: bytes | None) -> tuple[httpx.Response, int]:
 
 @pytest.mark.parametrize(
     ("body", "pointer"),
-    [(b"", ""), (b"null", ""), (b" null ", ""), (b'{"lines": null}', "/lines"), (b'{"lines": []}', "/lines"), (b"[]", "")],
+    [
+        (b"", ""),
+        (b"null", ""),
+        (b" null ", ""),
+        (b'{"lines": null}', "/lines"),
+        (b'{"lines": []}', "/lines"),
+        (b"[]", ""),
+    ],
 )
 def test_a_lost_list_of_lines_cancels_nothing(shop: Shop, body: bytes, pointer: str) -> None:
     answer, events = cancel(shop, body)
