@@ -17,7 +17,6 @@ if TYPE_CHECKING:  # the worker and the command line answer with problems, and n
 
 MEDIA_TYPE = "application/problem+json"
 ERRORS_MAX = 100  # errors listed in a validation problem: a body can have 100,000
-BODY_IS_MISSING = "the body is missing: it must be an object"
 
 
 class Problem(HTTPException):
@@ -127,7 +126,7 @@ def in_words(error: Mapping[str, Any]) -> str:
     if error["type"] == "model_type":
         return "must be an object"
     if error["type"] == "missing" and error["loc"] == ("body",):
-        return BODY_IS_MISSING
+        return "the body is missing: it must be an object"
     return str(error["msg"]).removeprefix("Value error, ")
 
 

@@ -17,7 +17,7 @@ from starlette.types import Receive, Scope, Send
 from contract.caching import SharedFile
 from contract.callers import admit, requirement_of
 from contract.observation import observation_of
-from contract.problems import BODY_IS_MISSING, ERRORS_MAX, Problem
+from contract.problems import ERRORS_MAX, Problem
 from contract.strict_json import parse_json
 
 BODY_BYTES_MAX = 1024 * 1024
@@ -42,12 +42,6 @@ class StrictRequest(Request):
             if self._body:
                 self._check_encoding()
                 self._check_media_type()
-            elif "content-type" in self.headers:
-                # A client has lost it: nothing is done without it.
-                error = {"pointer": "", "code": "missing", "detail": BODY_IS_MISSING}
-                raise Problem(
-                    "validation-error", "There is a Content-Type, but no body: send both or none.", errors=[error]
-                )
         return self._body
 
     async def json(self) -> Any:

@@ -38,6 +38,12 @@ def _make_missing_tables(database_url: str) -> None:
     with connect(database_url, "orders migrate", Limits(lock=LOCK_SECONDS_MAX)) as connection:
         for projection in PROJECTIONS:
             make_missing(connection, projection)
+            checkpoint = f"{projection.name}.checkpoint"
+            if connection.execute("SELECT to_regclass(%s)", (checkpoint,)).fetchone() == (None,):
+                raise OperatorError(
+                    f"there is a schema {projection.name}, but no table {checkpoint}: use another database if the schema "
+                    "is another application's; else drop it and run `orders migrate` again"
+                )
             make_missing_views(connection, projection)
 
 

@@ -2,6 +2,8 @@
 
 from typing import NamedTuple
 
+import access.tables
+import eventlog.tables
 from access.holder import KeyHolder
 from command.writer import Writer
 from console.words import counted
@@ -21,8 +23,10 @@ ANSWER_SECONDS_MAX = 2.0
 _SWITCHED_OFF = Statement(SWITCHED_OFF)
 _PRIMARY = Statement(
     b"SELECT pg_is_in_recovery(), current_setting('default_transaction_read_only')::boolean, "
-    b"to_regclass('log.events') IS NULL, has_table_privilege(to_regclass('log.events'), 'INSERT')"
+    b"ARRAY(SELECT name FROM unnest(%(tables)s::text[]) AS name WHERE to_regclass(name) IS NULL), "
+    b"has_table_privilege(to_regclass('log.events'), 'INSERT')"
 )
+_TABLES = [table.fullname for tables in (eventlog.tables, access.tables) for table in tables.metadata.sorted_tables]
 _HOLDERS = Statement(HOLDERS)
 # A right on any column will do: a role may have rights on each column instead of the table.
 _UNREADABLE = Statement(
@@ -100,13 +104,16 @@ class Health:
 
     async def _of_primary(self) -> str | None:
         try:
-            ((is_standby, is_frozen, lacks_tables, may_append),) = await self._primary.rows(_PRIMARY, {})
+            rows = await self._primary.rows(_PRIMARY, {"tables": _TABLES})
+            ((is_standby, is_frozen, missing, may_append),) = rows
             if is_standby:
                 return "DATABASE_URL leads to a standby, which takes no commands"
             if is_frozen:
                 return "it only reads: default_transaction_read_only is on for the server, the database or the role"
-            if lacks_tables:
+            if missing == _TABLES:
                 return "its tables are missing: run `orders migrate`"
+            if missing:
+                return f"it lacks {', '.join(missing)}: restore it from a backup, whole"
             if not may_append:
                 return f"the role of DATABASE_URL may not append to log.events: {NEEDED_GRANTS}"
             off = [name for (name,) in await self._primary.rows(_SWITCHED_OFF, {})]

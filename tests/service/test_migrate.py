@@ -51,3 +51,13 @@ def test_another_applications_version_table_is_not_taken_for_ours(empty_database
     with psycopg.connect(empty_database_url) as connection:
         assert connection.execute("SELECT position FROM log.head").fetchall() == [(0,)]
         assert connection.execute("SELECT count(*) FROM public.alembic_version").fetchall() == [(1,)]
+
+
+def test_a_schema_of_another_application_with_the_name_of_ours_is_left_alone_and_named(empty_database_url: str) -> None:
+    with psycopg.connect(empty_database_url) as connection:
+        connection.execute("CREATE SCHEMA sales; CREATE TABLE sales.invoices ()")
+    with pytest.raises(OperatorError, match="use another database if the schema is another application's"):
+        upgrade(empty_database_url)
+    with psycopg.connect(empty_database_url) as connection:
+        tables = connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'sales'").fetchall()
+    assert tables == [("invoices",)]

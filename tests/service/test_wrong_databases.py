@@ -199,6 +199,16 @@ def test_the_api_and_verify_say_that_a_read_table_or_a_column_of_it_is_gone(run:
         assert "`orders replay` for a read table" in line_of(run(database_url, "verify"))
 
 
+def test_the_api_names_a_table_of_the_log_that_a_restore_left_out(database_url: str) -> None:
+    with psycopg.connect(database_url, autocommit=True) as admin, served(database_url) as shop:
+        sweep(database_url)
+        admin.execute("ALTER TABLE log.claims RENAME TO elsewhere")
+        assert problem(shop.post("/users", json=USER)) == (503, "unavailable")
+        assert not_ready(shop)["database"] == "it lacks log.claims: restore it from a backup, whole"
+        admin.execute("ALTER TABLE log.elsewhere RENAME TO claims")
+        assert "database" not in shop.get("/readyz").json()["not_ready"]
+
+
 def served_on(database_url: str, query_database_url: str) -> contextlib.AbstractContextManager[Shop]:
     given = {"database_url": database_url, "query_database_url": query_database_url}
     return served_with(Settings(**given, redis_url=NO_REDIS, allow_unsafe_database=True, no_auth=True))
