@@ -61,3 +61,11 @@ def test_a_schema_of_another_application_with_the_name_of_ours_is_left_alone_and
     with psycopg.connect(empty_database_url) as connection:
         tables = connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'sales'").fetchall()
     assert tables == [("invoices",)]
+
+
+def test_tables_of_the_log_without_a_revision_are_refused_in_one_line(empty_database_url: str) -> None:
+    upgrade(empty_database_url)
+    with psycopg.connect(empty_database_url) as connection:
+        connection.execute("DELETE FROM log.orders_schema_version")
+    with pytest.raises(OperatorError, match=r"^cannot migrate: .*already exists: .*restore it whole$"):
+        upgrade(empty_database_url)
