@@ -4,7 +4,7 @@ from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
-from psycopg.errors import DuplicateTable
+from psycopg.errors import DuplicateSchema, DuplicateTable
 from sqlalchemy.exc import ProgrammingError
 
 from database.sessions import Limits, connect
@@ -32,11 +32,11 @@ def upgrade(database_url: str) -> str | None:
             f"cannot migrate: {error}; is the database of a newer version of orders than this one?"
         ) from error
     except ProgrammingError as error:
-        if not isinstance(error.orig, DuplicateTable):
+        if not isinstance(error.orig, DuplicateSchema | DuplicateTable):
             raise
         raise OperatorError(
-            f"cannot migrate: {str(error.orig).partition(chr(10))[0]}: the schema log is another application's, or was "
-            "restored without orders_schema_version: use another database, or restore it whole"
+            f"cannot migrate: {str(error.orig).partition(chr(10))[0]}: another application uses our names, or the log was "
+            "restored without log.orders_schema_version: use another database, or restore it whole"
         ) from error
     _make_missing_tables(database_url)
     return expected_revision()

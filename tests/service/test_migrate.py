@@ -63,6 +63,14 @@ def test_a_schema_of_another_application_with_the_name_of_ours_is_left_alone_and
     assert tables == [("invoices",)]
 
 
+@pytest.mark.parametrize("schema", ["access", "operations", "mirrors"])
+def test_a_schema_of_another_application_is_refused_in_one_line(empty_database_url: str, schema: str) -> None:
+    with psycopg.connect(empty_database_url) as connection:
+        connection.execute(f"CREATE SCHEMA {schema}".encode())
+    with pytest.raises(OperatorError, match=f'^cannot migrate: schema "{schema}" already exists: .*another database'):
+        upgrade(empty_database_url)
+
+
 def test_tables_of_the_log_without_a_revision_are_refused_in_one_line(empty_database_url: str) -> None:
     upgrade(empty_database_url)
     with psycopg.connect(empty_database_url) as connection:

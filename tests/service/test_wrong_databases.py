@@ -199,6 +199,13 @@ def test_the_api_and_verify_say_that_a_read_table_or_a_column_of_it_is_gone(run:
         assert "`orders replay` for a read table" in line_of(run(database_url, "verify"))
 
 
+def test_no_read_fails_with_500_while_the_database_is_away() -> None:
+    nowhere = "postgresql://orders@127.0.0.1:1/orders"
+    with served_on(nowhere, nowhere) as shop:
+        for path in ("/keys", "/audit", "/projections", "/events", "/users", "/orders", "/products", "/sales"):
+            assert problem(shop.get(path)) == (503, "unavailable"), path
+
+
 def test_the_api_names_a_table_of_the_log_that_a_restore_left_out(database_url: str) -> None:
     with psycopg.connect(database_url, autocommit=True) as admin, served(database_url) as shop:
         sweep(database_url)
