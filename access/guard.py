@@ -73,6 +73,7 @@ class Guard:
             if problem.status_code == 401 and (wait := self._rates.failures.take(self._address(connection))):
                 raise limited("Too many requests of this address could not be authenticated.", wait) from None
             raise
+        connection["caller"] = caller  # for the log line of a request that is refused below
         self._limit(connection, caller)
         if required.scope is not None and required.scope not in caller.scopes:
             raise missing_scope(required.scope, caller)

@@ -24,6 +24,7 @@ ORDER BY created_at, id LIMIT %(limit)s
 """
 )
 _LATEST = _KEYS + b"ORDER BY created_at DESC, id DESC LIMIT %s"
+_MADE_BY = _KEYS + b"WHERE created_by = %s ORDER BY created_at, id"
 _OF_DIGEST = _KEYS + b"WHERE sha256 = %s"
 _LOCKED = _KEYS + b"WHERE id = %s FOR UPDATE"
 
@@ -117,6 +118,11 @@ def latest(connection: Connection, limit: int) -> list[StoredKey]:
     """The newest keys, oldest first. Raises psycopg.Error."""
     cursor = connection.cursor(row_factory=class_row(StoredKey))
     return cursor.execute(_LATEST, (limit,)).fetchall()[::-1]
+
+
+def made_by(connection: Connection, actor: str) -> list[StoredKey]:
+    """The keys that an actor, such as `key Ab12Cd34`, has made, oldest first. Raises psycopg.Error."""
+    return connection.cursor(row_factory=class_row(StoredKey)).execute(_MADE_BY, (actor,)).fetchall()
 
 
 def of_digest(connection: Connection, digest: bytes) -> StoredKey | None:

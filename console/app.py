@@ -48,6 +48,7 @@ PAGES: dict[str, Page] = {
     "/skip": acting.confirm_skip,
     "/imports": records.imports,
     "/audit": records.audit,
+    "/keys": records.keys,
     "/doctor": operations.doctor,
     "/configuration": operations.configuration,
     "/{kind}/{id}": resource.show,

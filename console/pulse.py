@@ -14,7 +14,7 @@ from anyio import from_thread
 
 from console.database import Database, Unanswered
 from console.parts import Finding, Parts
-from console.words import counted, parked, short
+from console.words import counted, headline, parked, short
 from projector.bell import NOBODY_LISTENS
 from projector.parked import Group, groups
 from projector.status import Status, status
@@ -54,6 +54,9 @@ _OTHERS_FIRST = "mend the other findings on this page first"
 _NO_WORKER = "start a worker: `orders work`; if one runs, its log says why it does not look"
 _HELD_UP = "the worker's log and `orders status` say why"
 _UNREAD = "Commands are refused until this is mended; so are reads, unless a replica answers them (QUERY_DATABASE_URL)."
+_OUTDATED = (
+    "Commands are accepted. Reads of these tables are refused until a rebuild: with REBUILD=manual no worker does it."
+)
 _NOBODY_LISTENS = "look whether REDIS_URL of the worker is that of the API"
 
 
@@ -86,7 +89,7 @@ class Pulse(NamedTuple):
     def sentence(self) -> str:
         if not self.findings:
             return "All is well."
-        what = self.findings[0].public or self.findings[0].what
+        what = headline(self.findings[0].public or self.findings[0].what)
         more = counted(len(self.findings) - 1, "more finding") if self.findings[1:] else ""
         return short(f"{what[:1].upper()}{what[1:]}") + (f"; and {more}." if more else ".")
 
@@ -122,11 +125,20 @@ class Pulse(NamedTuple):
         )
 
     @property
+    def outdated(self) -> list[str]:
+        """The projections that wait for a rebuild, if nothing else is wrong with any."""
+        if self.status is None:
+            return []
+        found = [it for it in self.status.projections if it.trouble]
+        is_all = all(it.state == "outdated" and it.version < it.projection.version and not it.failed for it in found)
+        return [it.name for it in found] if is_all else []
+
+    @property
     def worker_seen(self) -> float | None:
-        """How many seconds ago a worker looked at the log."""
+        """How many seconds ago a worker looked at the log; None if none has yet."""
         if self.status is None:
             return None
-        return min(((it.now - it.seen_at).total_seconds() for it in self.status.projections), default=None)
+        return min(((it.now - it.seen_at).total_seconds() for it in self.status.projections if it.worker), default=None)
 
 
 class Heart:
@@ -201,6 +213,10 @@ def _of_condition(pulse: Pulse, level: str, name: str, reason: str, is_alone: bo
     if name == "projector":
         others_first = "" if is_alone or pulse.workers == [] else f"{_OTHERS_FIRST}; if this stays, "
         remedy = others_first + pulse.worker_remedy
+        if pulse.outdated:
+            names = " and ".join(pulse.outdated)
+            reason, page = f"the tables of {names} are of another release", "/projections"
+            return Finding(level, reason, _OUTDATED, f"`orders replay {' '.join(pulse.outdated)}`", page)
     elif name == "database" and pulse.unanswered:
         why = _UNREAD
         if log is not None:

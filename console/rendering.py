@@ -22,6 +22,7 @@ MENU = (
     ("/imports", "Imports"),
     ("/doctor", "Doctor"),
     ("/audit", "Audit"),
+    ("/keys", "Keys"),
     ("/configuration", "Configuration"),
 )
 

@@ -14,6 +14,8 @@ _UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
 # A pause shorter than this is written in milliseconds.
 _MILLISECONDS_BELOW = timedelta(seconds=2)
 TEXT_SHOWN_MAX = 160
+HEADLINE_MAX = 90
+_ASIDE = re.compile(r"\s*\([^()]*\)")
 _CODE = re.compile("`([^`]+)`")
 # Overrides and isolates of the direction of text. Data with one of them would turn our own words round.
 _TURNING = {it: f"\\u{it:04x}" for it in (*range(0x202A, 0x202F), *range(0x2066, 0x206A))}
@@ -87,6 +89,15 @@ def code(text: str) -> Markup:
 def visible(value: object) -> object:
     """The text with each character that changes the direction of text replaced by its code."""
     return value.translate(_TURNING) if isinstance(value, str) else value
+
+
+def headline(text: str) -> str:
+    """The text without asides in parentheses, such as a session's query; a long one without what its colon explains."""
+    shorter = _ASIDE.sub("", text)
+    if shorter != text:
+        return headline(shorter)
+    head = text[:HEADLINE_MAX].rpartition(": ")[0]
+    return head if len(text) > HEADLINE_MAX and " " in head else text
 
 
 def short(text: str, most: int = TEXT_SHOWN_MAX) -> str:

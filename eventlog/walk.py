@@ -9,6 +9,12 @@ from psycopg.types.string import TextLoader
 from eventlog import pages
 
 PAGE_EVENTS = 500
+ACTOR_POSITIONS = 10_000
+
+_OF_ACTOR = b"""
+SELECT position FROM log.events WHERE position > %(after)s AND position <= %(last)s
+    AND metadata->'actor'->>'id' = %(actor)s AND (%(types)s::text[] IS NULL OR type = ANY(%(types)s))
+"""
 
 _events = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
@@ -34,6 +40,18 @@ def walk(connection: Connection, stream: str | None, after: int, limit: int | No
             return
         after = last
         left = None if left is None else left - len(page)
+
+
+def of_actor(connection: Connection, actor: str, types: Sequence[str], after: int) -> Iterator[msgspec.Raw]:
+    """The events behind `after` that an actor caused, oldest first, each as JSON. It reads the log from there on.
+
+    `types` empty: of all types.
+    """
+    last = end(connection, None)
+    while after < last:
+        wanted = {"after": after, "last": after + ACTOR_POSITIONS, "actor": actor, "types": list(types) or None}
+        yield from at_positions(connection, [it for (it,) in connection.execute(_OF_ACTOR, wanted).fetchall()])
+        after += ACTOR_POSITIONS
 
 
 def at_positions(connection: Connection, positions: Sequence[int]) -> list[msgspec.Raw]:

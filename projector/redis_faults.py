@@ -35,7 +35,7 @@ _REMEDIES = (
     ),
     ("ReadOnly|READONLY|MasterDown|MASTERDOWN", "lead REDIS_URL to the primary"),
     ("OutOfMemory|OOM|maxmemory", "raise maxmemory, or give the service a Redis of its own: it needs a few MiB"),
-    ("MISCONF", "make room on its disk; its log names the fault"),
+    ("MISCONF", "make room on its disk (its log names the fault)"),
     ("NOREPLICAS", "start its replicas, or lower min-replicas-to-write"),
     (
         "[Mm]oved|MOVED|AskError|Cluster|cluster|CROSSSLOT|Script attempted to access",

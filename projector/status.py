@@ -143,22 +143,30 @@ class Standing(NamedTuple):
         return "live" if self.lag_ms <= LIVE_LAG_MS_MAX else "catching_up"
 
     @property
+    def failed(self) -> bool:
+        """Whether the last batch or rebuild failed: to meet tables of another release is no failure."""
+        return bool(self.error and not self.error.startswith("OtherVersion"))
+
+    @property
     def outdated(self) -> str | None:
         """Why reads are refused because another version built the tables, and what becomes of it; else None."""
         ours = self.projection.version
         if self.version == ours:
             return None
         if self.version > ours:
-            return f"{self.name} is at version {self.version}, this release has {ours}: run the newer release"
-        begun = f"{self.name} is at version {self.version}, this release needs {ours}"
+            return f"its tables are of version {self.version}, this release has {ours}: run the newer release"
+        begun = f"its tables are of version {self.version}, this release needs {ours}"
         if self.built is not None and self.progress is not None:
             left = self.built.seconds_left(self.head)
             eta = "" if left is None else f", {left:.0f} s left"
             return f"{begun}: rebuilding, {self.progress:.0%}{eta}"
-        if self.error and not self.error.startswith("OtherVersion"):
+        if self.failed:
             return f"{begun}: it cannot be rebuilt: {self.error}"
-        expected = "" if self.expected_seconds is None else f" (about {self.expected_seconds:.0f} s)"
-        return f"{begun}: a worker of this release rebuilds it, or `orders replay {self.name}`{expected}"
+        expected = "" if self.expected_seconds is None else f" (about {max(1, self.expected_seconds):.0f} s)"
+        return (
+            f"{begun}: `orders replay {self.name}` rebuilds them{expected}, and so does a worker of this release, "
+            "unless REBUILD=manual"
+        )
 
     @property
     def silence(self) -> str | None:
@@ -168,6 +176,8 @@ class Standing(NamedTuple):
         looking = "no worker" if self.mirror is None else "no mirror"
         if silence < -SILENT_AFTER:
             return f"{looking} has looked at the log since the clock was set back; the last was {last}"
+        if silence > SILENT_AFTER and self.worker is None:
+            return f"{looking} has looked at the log yet"
         if silence > SILENT_AFTER:
             return f"{looking} has looked at the log for {silence.total_seconds():.0f} s; the last was {last}"
         return None

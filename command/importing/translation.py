@@ -66,6 +66,8 @@ def _kind_of(row: dict[str, Any]) -> str:
 
 def _command_of(row: dict[str, Any], kind: str) -> Wanted | Reason:
     asked = row.get("kind") if kind == "commands" else kind
+    if asked is None and {"code", "detail", "row"} <= row.keys():
+        return Reason("unknown-kind", "This is a line of a rejects file: import the rows of one, by jq -cr .row FILE.")
     if asked is None:
         return Reason("unknown-kind", f"The row has no kind: {_KNOWN_KINDS}.")
     translation = _TRANSLATIONS.get(asked) if isinstance(asked, str) else None

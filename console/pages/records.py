@@ -1,16 +1,18 @@
-"""The pages of records beside the log: the audit and the imports."""
+"""The pages of records beside the log: the audit, the API keys and the imports."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 
 from starlette.requests import Request
 from starlette.responses import Response
 
+from access.store import latest
 from console.desk import Desk
 from console.imports import newest
 from contract.names import id_of
 from eventlog.pages import ACTS_PAGE
 
 ACTS_SHOWN = 50
+KEYS_SHOWN = 200
 IMPORTS_SHOWN = 50
 
 
@@ -25,7 +27,20 @@ def audit(desk: Desk, request: Request) -> Response:
     return desk.page(request, "audit.html", acts=shown, older=oldest if more else None, is_first=before == "~")
 
 
+def keys(desk: Desk, request: Request) -> Response:
+    """The newest API keys: who made each, when it was used last, and whether it still is valid."""
+    with desk.database.connection() as connection:
+        found = latest(connection, KEYS_SHOWN + 1)[::-1]
+    return desk.page(request, "keys.html", keys=found[:KEYS_SHOWN], more=len(found) > KEYS_SHOWN, now=datetime.now(UTC))
+
+
 def imports(desk: Desk, request: Request) -> Response:
+    """The newest runs of imports, each with whether a later run of the same path came to its end."""
     with desk.database.connection() as connection:
         found = newest(connection, IMPORTS_SHOWN)
-    return desk.page(request, "imports.html", imports=found)
+    shown, ended = [], set()
+    for it in found:
+        shown.append((it, it.path in ended))
+        if it.finished_at and not it.error:
+            ended.add(it.path)
+    return desk.page(request, "imports.html", imports=shown)

@@ -32,7 +32,7 @@
   slider?.addEventListener("change", () => slider.form.requestSubmit());
 
   // Keys: / search, g and a letter for a page, [ and ] versions, j and k rows, t pause. Not while something is typed.
-  const go = { o: "/", e: "/events", p: "/projections", d: "/doctor", c: "/configuration", j: "/jobs", i: "/imports", a: "/audit" };
+  const go = { o: "/", e: "/events", p: "/projections", d: "/doctor", c: "/configuration", j: "/jobs", i: "/imports", a: "/audit", k: "/keys" };
   const home = document.querySelector("a.brand").getAttribute("href").slice(0, -1);
   let going = false;
   const follow = (selector) => document.querySelector(selector)?.click();

@@ -8,8 +8,6 @@ import signal
 import sys
 import threading
 
-# prometheus_client would keep our figures there, in files of the programs that share the directory.
-_OF_OTHER_PROGRAMS = ("PROMETHEUS_MULTIPROC_DIR", "prometheus_multiproc_dir")
 # As the shell passes "$FOLDER" or --rejects="$FILE" when the variable has no value. As a path it would mean `.`.
 _LOST_VALUE = re.compile(r"\s*|--[a-z-]+=\s*")
 
@@ -17,8 +15,6 @@ _LOST_VALUE = re.compile(r"\s*|--[a-z-]+=\s*")
 def main() -> None:
     """Run the command line; `orders.py` is its entry point, which ends a Ctrl-C that no command handles silently."""
     _prepare_output()
-    for name in _OF_OTHER_PROGRAMS:
-        os.environ.pop(name, None)
     # They log what fails while an interrupted command closes connections. A command that keeps a log shows it.
     for library in ("psycopg", "sqlalchemy.pool"):
         logging.getLogger(library).addHandler(logging.NullHandler())

@@ -18,6 +18,7 @@ COMMANDS = {
     "work": ("run.work", "DATABASE_URL=postgresql://... REDIS_URL=redis://... orders work"),
     "migrate": ("run.migrate", "DATABASE_URL=postgresql://... orders migrate"),
     "import": ("importing.import_", "orders import shop/ --currency GBP"),
+    "imports": ("imports.imports", "orders imports --json"),
     "status": ("status.status", "orders status --watch"),
     "replay": ("read_tables.replay", "orders replay sales"),
     "verify": ("read_tables.verify", "orders verify --json"),

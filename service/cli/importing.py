@@ -25,6 +25,9 @@ from service.errors import OperatorError
 from service.garbage import collect_seldom
 
 SHOW_EVERY_SECONDS = 0.2
+REPAIR = (
+    "correct the rows in their files and import these again; if the rows are right, mend what they lack and use --retry"
+)
 
 Files = Annotated[Path, typer.Argument(help="A file of JSON lines or CSV, or a folder of them; .gz too")]
 Currency = Annotated[str | None, typer.Option(help="Currency of rows that carry none, such as GBP")]
@@ -156,6 +159,7 @@ def _text(report: dict[str, Any]) -> str:
     if report["refused"]:
         codes = ", ".join(f"{code} {count}" for code, count in report["refused_by_code"].items())
         lines.append(f"refused, see {{rejects}}: {codes}")
+        lines.append(f"to repair: {REPAIR}")
     return "\n".join(lines).format(**report)
 
 

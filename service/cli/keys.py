@@ -73,8 +73,11 @@ def list_(
     if as_json:
         output.json({"data": [it.shown() for it in found]})
         return
-    rows = [[it.id, it.name, it.role, it.user_id or "", f"{it.created_at:%Y-%m-%d}", _state(it)] for it in found]
-    output.table("id", "name", "role", "user", "created", "state", rows=rows)
+    rows = [
+        [it.id, it.name, it.role, it.user_id or "", f"{it.created_at:%Y-%m-%d}", it.created_by, _used(it), _state(it)]
+        for it in found
+    ]
+    output.table("id", "name", "role", "user", "created", "made by", "last used (UTC)", "state", rows=rows)
 
 
 @app.command(epilog="Example: orders keys rotate Ab12Cd34 --overlap 24h")
@@ -102,8 +105,13 @@ def revoke(
     data_dir: DataDir = None,
 ) -> None:
     """End a key: every API process refuses it within two seconds."""
-    _done(issuing.revoke(connect.database_url(data_dir), id_, reason, actor()))
+    url = connect.database_url(data_dir)
+    _done(issuing.revoke(url, id_, reason, actor()))
     print(f"revoked {id_}")
+    with connect.asking(url, "orders keys") as connection:
+        made = [it.id for it in store.made_by(connection, f"key {id_}") if it.is_valid(datetime.now(UTC))]
+    if made:
+        print(f"it has made keys that are still valid; if it was stolen, revoke them too: {', '.join(made)}")
 
 
 @app.command(epilog="Example: orders keys link")
@@ -158,6 +166,11 @@ def _done(change: Coroutine[Any, Any, Result]) -> Result:
         raise OperatorError(f"there is no user with the id {error}: register the user first") from None
     except TimeoutError:
         raise OperatorError("the database did not answer in time: look with `orders keys list`") from None
+
+
+def _used(key: StoredKey) -> str:
+    """The hour of the last use: the API writes down no more."""
+    return f"{key.last_used_hour.astimezone(UTC):%Y-%m-%d %H}h" if key.last_used_hour else "never"
 
 
 def _state(key: StoredKey) -> str:

@@ -15,9 +15,10 @@ from psycopg import Connection, OperationalError
 from console import activity
 from console.log import Wanted, page, position_at
 from eventlog.events import SCHEMA_VERSIONS
-from eventlog.walk import at_positions, end, exists, version_at, walk
+from eventlog.walk import at_positions, end, exists, of_actor, version_at, walk
 from service.cli import connect
 from service.cli.connect import DataDir
+from service.cli.failures import MISUSE
 from service.cli.output import printable
 from service.cli.times import moment
 from service.errors import OperatorError
@@ -32,6 +33,9 @@ def events(
     stream: Annotated[str | None, typer.Option(help="Only this stream, such as order-<id>")] = None,
     types: Annotated[
         list[str] | None, typer.Option("--type", help="Only events of this type, such as OrderPlaced; may be repeated")
+    ] = None,
+    actor: Annotated[
+        str | None, typer.Option(help="Only events that this key caused, by its id; reads the log from --since on")
     ] = None,
     since: Annotated[
         datetime | None,
@@ -48,6 +52,8 @@ def events(
     data_dir: DataDir = None,
 ) -> None:
     """Print the log, oldest first. With --follow: from the end of the log on, or from --after or --since."""
+    if actor and (stream or follow):
+        raise OperatorError("--actor goes with --type, --since and --after", exit_code=MISUSE)
     wanted = Wanted(tuple(types or ()), stream)
     url = connect.database_url(data_dir)
     with connect.asking(url, "orders events") as connection:
@@ -61,9 +67,11 @@ def events(
             return
         printed, last = 0, after or 0
         # One more than is printed tells whether there is more.
-        for event in _behind(connection, wanted, last, limit + 1 if limit else None):
+        found = of_actor(connection, actor, wanted.types, last) if actor else None
+        for event in found or _behind(connection, wanted, last, limit + 1 if limit else None):
             if limit and printed == limit:
                 options = "".join(f"--type {it} " for it in wanted.types) + (f"--stream {stream} " if stream else "")
+                options += f"--actor {actor} " if actor else ""
                 print(f"there is more: orders events {options}--after {last}", file=sys.stderr)
                 break
             print(_shown(event, as_json))

@@ -140,6 +140,11 @@ def name_of(standing: Standing) -> str:
     return standing.name if standing.mirror is None else f"{standing.name} in {standing.mirror}"
 
 
+def looked(standing: Standing) -> str:
+    """When a worker looked at the log last."""
+    return f"{(standing.now - standing.seen_at).total_seconds():.0f} s ago" if standing.worker else "never"
+
+
 def _state(standing: Standing) -> str:
     """The state; of a rebuild also how much is done, and how long the rest takes."""
     if standing.built is None or standing.progress is None:
@@ -176,7 +181,7 @@ def _print(found: Look) -> None:
             f"{it.lag_events:,}",
             span(it.lag),
             _state(it),
-            f"{(it.now - it.seen_at).total_seconds():.0f} s ago by {it.worker or 'no worker'}",
+            f"{looked(it)} by {it.worker}" if it.worker else looked(it),
         ]
         for it in found.standings
     ]

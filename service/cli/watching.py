@@ -19,7 +19,7 @@ from rich.text import Text
 from console.words import span
 from service.cli import output
 from service.cli.failures import explain
-from service.cli.status import Look, document, name_of, troubles
+from service.cli.status import Look, document, looked, name_of, troubles
 
 _STYLES = {"live": "green", "catching_up": "yellow", "rebuilding": "yellow", "outdated": "red", "stopped": "red"}
 
@@ -111,7 +111,7 @@ def _frame(found: Look | str, before: Look | None) -> Panel:
             f"{it.lag_events:,} · {span(it.lag)}",
             rate if it.progress is None else f"{it.progress:.0%}",
             Text(f"{it.parked:,}", style="yellow" if it.parked else ""),
-            f"{(it.now - it.seen_at).total_seconds():.0f} s ago",
+            looked(it),
         )
     told = troubles(found)
     state = "needs a look" if told else "projections are well"  # orders doctor looks at more

@@ -121,7 +121,7 @@ def _findings(connection: Connection, check: Check) -> list[Finding]:
     """Run one check. Raises QueryCanceled when it runs out of time."""
     # A savepoint: the next checks go on after one that was cancelled.
     with connection.transaction():
-        found = list(islice(check.run(connection), FINDINGS_MAX + 1))
+        found = list(islice(check.findings(connection), FINDINGS_MAX + 1))
     if len(found) > FINDINGS_MAX:
         found[FINDINGS_MAX:] = [Finding("there are more of the same kind", "begin with the first ones")]
     return found

@@ -4,10 +4,12 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from typing import NamedTuple
+from urllib.parse import quote
 
 from psycopg import Connection
 from psycopg.rows import dict_row
 
+_PSQL = 'psql "$DATABASE_URL"'
 RESTORE = "nothing of ours writes that: find out who did, and restore the log from a backup"
 
 
@@ -35,12 +37,27 @@ class Check(NamedTuple):
     run: Callable[[Connection], Iterable[Finding]]
     why: str
 
+    def findings(self, connection: Connection) -> Iterator[Finding]:
+        """What it finds, each with a remedy that can be pasted where the connection is from."""
+        psql = _psql(connection)
+        for found in self.run(connection):
+            yield found._replace(remedy=found.remedy.replace(_PSQL, psql))
+
 
 def with_psql(remedy: str, *more: str) -> str:
     """The remedy with the SQL behind its first colon as a command of psql. `more` are further statements."""
     words, _, statement = remedy.partition(": ")
     quoted = (re.sub(r'(["$`\\])', r"\\\1", it) for it in (statement, *more))
-    return f'{words}: `psql "$DATABASE_URL"' + "".join(f' -c "{it}"' for it in quoted) + "`"
+    return f"{words}: `{_PSQL}" + "".join(f' -c "{it}"' for it in quoted) + "`"
+
+
+def _psql(connection: Connection) -> str:
+    """The call of psql. A socket's URL has no password and is shown: no shell knows that of `orders up`."""
+    info = connection.info
+    if not info.host.startswith("/") or info.password:
+        return _PSQL
+    name, user = quote(info.dbname, ""), quote(info.user, "")
+    return f'psql "postgresql://{user}@/{name}?host={quote(info.host, "")}&port={info.port}"'
 
 
 def of_rows(statement: str, what: str, remedy: str, **limits: object) -> Callable[[Connection], Iterator[Finding]]:

@@ -45,7 +45,7 @@ def _durable(connection: Connection) -> Iterator[Finding]:
 def _in_the_way(connection: Connection) -> Iterator[Finding]:
     for row in connection.execute(HOLDERS, {"seconds": HELD_SECONDS_MIN}):
         holder = Holder(*row)
-        yield Finding(f"{holder}{_effect(holder)}", _end(holder.pid), _ago(holder.seconds))
+        yield Finding(f"{_effect(holder)}{holder}", _end(holder.pid), _ago(holder.seconds))
 
 
 def _left_open(connection: Connection) -> Iterator[Finding]:
@@ -80,8 +80,8 @@ def _slots(connection: Connection) -> Iterator[Finding]:
 def _effect(holder: Holder) -> str:
     """What waits for the one row that the session holds; empty if it holds another lock."""
     if "log.head" in holder.holds.split(", "):
-        return ": every write is refused with 503 after 5 seconds"
-    return ": the read tables stay as they are" if ".checkpoint" in holder.holds else ""
+        return "every write is refused with 503 after 5 seconds: "
+    return "the read tables stay as they are: " if ".checkpoint" in holder.holds else ""
 
 
 def _ago(seconds: int) -> datetime:

@@ -169,5 +169,5 @@ CHECKS = (
     ),
     Check("vacuum", _vacuum, "tables grow and become slow, and PostgreSQL stops writes before transaction ids run out"),
     Check("indexes", _indexes, "every write keeps the index up to date, and no read gains from it"),
-    Check("disk", disk, "every command is refused with 503 while the disk is full"),
+    Check("disk", disk, "when the disk is full, every command is refused with 503"),
 )

@@ -46,29 +46,23 @@ def _parked(connection: Connection) -> Iterator[Finding]:
 
 
 def _lacks_worker(standing: Standing) -> bool:
-    # A database that was restored or imported into has no worker yet.
-    is_silent = standing.now - standing.seen_at > STOPPED_AFTER
-    return bool(standing.worker and is_silent and not standing.outdated)
+    return standing.now - standing.seen_at > STOPPED_AFTER and not standing.outdated
 
 
 def _without_worker(standings: Sequence[Standing]) -> Iterator[Finding]:
     """One finding for all projections, because one worker drives them."""
     if left := [it for it in standings if _lacks_worker(it)]:
         last = max(left, key=lambda it: it.seen_at)
-        events, silence = max(it.lag_events for it in left), last.now - last.seen_at
+        events = max(it.lag_events for it in left)
         names = ", ".join(it.name for it in left if it.lag_events)
         waiting = f"{counted(events, 'event waits', 'events wait')} for {names}, and " if events else ""
-        yield Finding(
-            f"{waiting}no worker has looked for {silence.total_seconds():.0f} s; the last was {last.worker}",
-            "start a worker: orders work",
-            last.seen_at,
-        )
+        yield Finding(f"{waiting}{last.silence}", "start a worker: orders work", last.seen_at)
 
 
 def _of_projection(standing: Standing) -> Iterator[Finding]:
     name = standing.name
     if standing.outdated:
-        yield Finding(standing.outdated, f"start a worker of this release, or: orders replay {name}")
+        yield Finding(f"{name}: {standing.outdated}", _after_release(standing))
     elif _lacks_worker(standing):
         pass
     elif standing.error:
@@ -93,6 +87,15 @@ def _of_group(group: Group, since: datetime | None) -> Finding:
         f"or do without the event: `orders parked skip --group {group.name} --reason WHY`",
         since,
     )
+
+
+def _after_release(standing: Standing) -> str:
+    """The remedy for tables that another release built."""
+    if standing.version > standing.projection.version:
+        return "deploy the newer release again"
+    if standing.building:
+        return "wait: `orders status --watch` shows how far the rebuild is"
+    return f"orders replay {standing.name}"
 
 
 def _after_failure(error: str) -> str:

@@ -45,7 +45,7 @@ def examine(connection: Connection) -> Iterable[parts.Finding]:
     for check in CHECKS:
         level = "bad" if check.name in _BAD else "warn"
         why = f"{check.why[:1].upper()}{check.why[1:]}."
-        for found in check.run(connection):
+        for found in check.findings(connection):
             yield parts.Finding(level, found.what, why, found.remedy, _PAGES.get(check.name), found.since, found.public)
 
 

@@ -16,6 +16,7 @@ from typing import Literal
 import msgspec
 from starlette.types import Scope
 
+from contract.callers import Caller
 from contract.observation import Observation, path_shown
 
 LOGGER = "request"
@@ -42,6 +43,7 @@ class _Line(msgspec.Struct, omit_defaults=True):
     status: int
     ms: float
     path: str | None = None
+    key_id: str | None = None
     command: str | None = None
     outcome: str | None = None
     code: str | None = None
@@ -52,8 +54,9 @@ class _Line(msgspec.Struct, omit_defaults=True):
     span_id: str | None = None
 
 
-# When a request ended (Unix time), the level of its line, its method, raw path and route, its seconds, its other facts.
-_Seen = tuple[float, int, str, bytes, str | None, float, Observation]
+# When a request ended (Unix time), the level of its line, its method, raw path and route, its seconds, its other facts,
+# its caller.
+_Seen = tuple[float, int, str, bytes, str | None, float, Observation, Caller | None]
 
 
 class RequestLog(logging.Handler):
@@ -89,7 +92,8 @@ class RequestLog(logging.Handler):
         level = logging.INFO if seen.status < 500 else logging.ERROR if seen.status == 500 else logging.WARNING
         if not log.isEnabledFor(level) or route in _UNLOGGED:
             return
-        self._held.append((time.time(), level, scope["method"], scope["raw_path"], route, seconds, seen))
+        caller = scope.get("caller")
+        self._held.append((time.time(), level, scope["method"], scope["raw_path"], route, seconds, seen, caller))
         if level > logging.INFO or len(self._held) >= HELD_LINES_MAX:
             self.flush()
         elif not self._flush_is_due:
@@ -120,7 +124,15 @@ class RequestLog(logging.Handler):
         self.flush()
 
     def _line(
-        self, at: float, level: int, method: str, raw_path: bytes, route: str | None, seconds: float, seen: Observation
+        self,
+        at: float,
+        level: int,
+        method: str,
+        raw_path: bytes,
+        route: str | None,
+        seconds: float,
+        seen: Observation,
+        caller: Caller | None,
     ) -> _Line:
         return _Line(
             self._time(at),
@@ -132,6 +144,8 @@ class RequestLog(logging.Handler):
             seen.status,
             int(seconds * 100_000) / 100,
             path_shown(raw_path),
+            # Not the subject of a token, which may be a name.
+            caller.subject if caller is not None and caller.kind == "key" else None,
             seen.command,
             seen.outcome,
             seen.code,
@@ -162,7 +176,8 @@ _encoder = msgspec.json.Encoder()
 def _text(line: _Line) -> str:
     told = "".join(f" {it}" for it in (line.command, line.outcome, line.code, line.stream) if it)
     at = f" at {line.position}" if line.position is not None else ""
+    by = f" by {line.key_id}" if line.key_id else ""
     return (
         f"{line.time} {line.level.upper():<7} {line.logger}: {line.method} {line.path} {line.status} {line.ms:.1f} ms"
-        f"{told}{at} [{line.request_id}]\n"
+        f"{told}{at}{by} [{line.request_id}]\n"
     )

@@ -21,6 +21,7 @@ from service import jobs
 from service.embedded import PostgresServer, ValkeyServer
 from service.migrate import upgrade
 from service.settings import Settings
+from tests.access.keyed import new_key
 from tests.builders import Writing, append_parked_user
 from tests.console.browsing import NARROW, WIDE, browser, tab
 from tests.projecting import sweep
@@ -31,9 +32,11 @@ ORDERS = 2_400
 ORDERS_A_SEED = 400
 # `past` runs from 0 to 1 and never back.
 SPREAD = """
-UPDATE log.events SET recorded_at = now() - (1 - past - sin(past * 25) / 60) * interval '59 minutes' FROM (
-    SELECT position AS at, position::float / max(position) OVER () AS past FROM log.events
-) AS part WHERE position = at
+UPDATE log.events SET recorded_at = at, occurred_at = at FROM (
+    SELECT place, now() - (1 - past - sin(past * 25) / 60) * interval '59 minutes' AS at FROM (
+        SELECT position AS place, position::float / max(position) OVER () AS past FROM log.events
+    ) AS part
+) AS moved WHERE position = place
 """
 
 _IMPORTS = """
@@ -104,6 +107,7 @@ def _pages(url: str, order: str, product: str, user: str, parked: str) -> dict[s
         "job": f"/jobs/{job}",
         "imports": "/imports",
         "audit": "/audit",
+        "keys": "/keys",
         "doctor": "/doctor",
         "configuration": "/configuration",
     }
@@ -120,7 +124,9 @@ def _picture(running: Browser, shop: Shop, pages: Mapping[str, str], folder: Pat
 
 
 def _record_work(url: str) -> str:
-    """A job that has ended, imports, and a mirror. Returns the job's id."""
+    """A job that has ended, keys, imports, and a mirror. Returns the job's id."""
+    for role in ("operator", "staff"):
+        new_key(url, role)
     actor = {"kind": "cli", "id": "ada@shop-1"}
     job = asyncio.run(jobs.ask(url, actor, Wanted("verify", "shop", reason="a customer saw a wrong total")))
     reject = {"file": "shop/orders.csv", "line": 1207, "code": "out-of-stock", "detail": "Line 1 wants 3 of tea-assam."}

@@ -67,7 +67,7 @@ def park(database_url: str) -> str:
 
 
 def record(database_url: str) -> str:
-    """A job that has ended, an import and a mirror, with hostile texts; returns the job's id."""
+    """A job that has ended, a key, an import and a mirror, with hostile texts; returns the job's id."""
     actor = {"kind": "cli", "id": HOSTILE[:80]}
     job = asyncio.run(jobs.ask(database_url, actor, Wanted("verify", "shop", reason=HOSTILE[:900])))
     difference = {"table": "users", "key": {"id": HOSTILE}, "column": "name", "stands": HOSTILE, "should_be": None}
@@ -78,6 +78,11 @@ def record(database_url: str) -> str:
             "INSERT INTO operations.imports (id, path, finished_at, bytes_total, accepted, refused, first_rejects, "
             "error) VALUES (%s, %s, now(), 9, 3, %s, %s, %s)",
             (new_id(), HOSTILE, Json({HOSTILE[:50]: 1}), Json([reject]), HOSTILE),
+        )
+        connection.execute(
+            "INSERT INTO access.api_keys (id, account, name, sha256, role, scopes, created_by) VALUES ('hostile1', "
+            "'hostile1', %s, sha256('hostile'), 'staff', '{}', %s)",
+            (HOSTILE[:200], HOSTILE[:80]),
         )
         connection.execute("UPDATE sales.checkpoint SET error = %s, worker = %s", (f"DiskFull: {HOSTILE}", HOSTILE))
         connection.execute(
@@ -115,6 +120,7 @@ def paths(made: Made) -> list[str]:
         f"/skip?projection=shop&stream={made.parked}",
         "/imports",
         "/audit",
+        "/keys",
         "/doctor",
         "/configuration",
         "/nowhere",

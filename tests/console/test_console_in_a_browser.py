@@ -2,9 +2,11 @@
 
 from collections.abc import Iterator
 
+import psycopg
 import pytest
 from playwright.sync_api import Browser
 
+from eventlog.ids import new_id
 from tests.console.browsing import NARROW, WIDE, Tab, tab
 from tests.console.shop import Made, hostile_shop, paths
 
@@ -86,6 +88,21 @@ def test_the_list_of_events_shows_a_new_event_by_itself_until_it_is_paused(made:
         it.page.wait_for_timeout(3_000)
         assert it.page.get_by_text(later["id"]).count() == 0
         assert faults(it) == []
+
+
+def test_what_a_reader_has_opened_stays_open_when_the_page_refreshes(made: Made, browser: Browser) -> None:
+    with tab(browser, base_of(made)) as it:
+        it.open("/imports")
+        it.page.locator("summary").first.click()
+        with psycopg.connect(made.shop.database_url) as connection:
+            connection.execute(
+                "INSERT INTO operations.imports (id, path, finished_at, bytes_total, refused, first_rejects) "
+                "SELECT %s, 'newer/', now(), 9, refused, first_rejects FROM operations.imports",
+                (new_id(),),
+            )
+        it.page.get_by_text("newer/").wait_for(timeout=10_000)
+        assert it.page.evaluate("[...document.querySelectorAll('details')].map(it => it.open)") == [False, True]
+        assert it.faults() == []
 
 
 def test_the_chosen_colours_stay(made: Made, browser: Browser) -> None:

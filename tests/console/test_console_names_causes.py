@@ -25,6 +25,7 @@ from tests.projecting import sweep
 from tests.served import NO_REDIS, Shop, served_with
 
 SOON = 10
+EFFECT = "Every write is refused with 503 after 5 seconds"
 PROJECTOR = "no worker has looked at the log for"
 
 
@@ -86,6 +87,62 @@ def test_a_worker_that_runs_is_not_to_be_started_and_its_cause_stands_first(data
     assert "mend the other findings on this page first; if this stays, the worker's log" in told
     # The server of the tests is not durable.
     assert told.index("Fsync is off") < told.index(PROJECTOR)
+
+
+def test_tables_that_wait_for_a_rebuild_are_named_with_the_command_that_rebuilds_them(
+    database_url: str, redis_url: str
+) -> None:
+    sweep(database_url)
+    with psycopg.connect(database_url) as connection:
+        connection.execute("UPDATE sales.checkpoint SET version = 0")
+    with listening(redis_url), served_with(settings(database_url, redis_url)) as shop:
+        shown = page(shop, "")
+    assert (
+        "The tables of sales are of another release Commands are accepted. Reads of these tables are refused" in shown
+    )
+    assert "Do orders replay sales . Open projections" in shown
+
+
+def test_the_headline_about_a_session_in_the_way_begins_with_the_effect_and_leaves_the_query_out(
+    durable: PostgresServer, redis_url: str
+) -> None:
+    sweep(durable.url)
+    with psycopg.connect(durable.url) as held, served_with(settings(durable.url, redis_url)) as shop:
+        held.execute("SELECT (SELECT 1) FROM log.head FOR UPDATE")
+        holder = f"PostgreSQL process {held.info.backend_pid} holds log.head"
+
+        def headline() -> str:
+            (found,) = re.findall('<h1 id="state">(.*?)</h1>', shop.get("/console/").text)
+            return str(found)
+
+        wait_until(lambda: headline().startswith(f"{EFFECT}: {holder}"), 2 * SOON, "the effect")
+        assert "SELECT (SELECT 1) FROM log.head" in page(shop, "")
+
+
+def test_refused_rows_have_a_remedy_until_the_import_is_run_again(database_url: str) -> None:
+    begin = (
+        "INSERT INTO operations.imports (id, path, bytes_total, finished_at, refused) "
+        "VALUES ('01890a5d-ac96-774b-bcce-b3020000000{}', 'shop/', 9, now(), '{}')"
+    )
+    with (
+        served_with(settings(database_url, NO_REDIS)) as shop,
+        psycopg.connect(database_url, autocommit=True) as asking,
+    ):
+        asking.execute(begin.format(0, '{"out-of-stock": 3}').encode())
+        told = page(shop, "imports")
+        assert "3 rows refused Accepted" in told
+        assert "run the same command with --retry" in told
+        asking.execute(begin.format(1, "{}").encode())
+        told = page(shop, "imports")
+        assert "all rows are in Accepted" in told
+        assert "3 rows refused, imported again since Accepted" in told
+        assert "--retry" not in told
+
+
+def test_that_no_worker_has_ever_looked_is_said(database_url: str, redis_url: str) -> None:
+    with served_with(settings(database_url, redis_url)) as shop:
+        wait_until(lambda: "no worker has looked at the log yet" in page(shop, ""), SOON, "a finding")
+        assert "Worker none has looked yet" in page(shop, "")
 
 
 def test_a_redis_that_is_gone_is_to_be_mended_and_no_worker_started(database_url: str) -> None:

@@ -215,3 +215,25 @@ def test_pages_name_the_grant_that_the_services_role_lacks(database_url: str) ->
                     assert "The database does not answer" not in text, page
         finally:
             connection.execute(f"DROP OWNED BY {role}; DROP ROLE {role}".encode())
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        (
+            "no worker has looked at the log for 20 s; the last was vm:1",
+            "no worker has looked at the log for 20 s; the last was vm:1",
+        ),
+        (
+            "Redis rejects commands (MISCONF Errors (AOF): no space), so workers look",
+            "Redis rejects commands, so workers look",
+        ),
+        (
+            f"the mirror of shop in postgresql://reports@bi/shop has stopped: {'no mirror ' * 9}",
+            "the mirror of shop in postgresql://reports@bi/shop has stopped",
+        ),
+        (f"database: {'it does not answer ' * 9}", f"database: {'it does not answer ' * 9}"),
+    ],
+)
+def test_a_headline_leaves_asides_out_and_long_explanations(text: str, shown: str) -> None:
+    assert words.headline(text) == shown

@@ -28,6 +28,7 @@ COMMANDS = [
     "status",
     "events",
     "audit",
+    "imports",
     "parked",
     "jobs",
     "keys list",

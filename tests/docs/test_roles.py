@@ -98,7 +98,7 @@ def test_every_page_and_endpoint_of_operators_works_with_these_roles(
         pages = [
             *("/", "/sign-in", "/events", "/events?type=OrderPlaced", "/events/1", "/find?q=x", "/projections"),
             *("/parked", "/jobs", f"/jobs/{job}", "/replay?projection=shop", f"/skip?projection=shop&stream={parked}"),
-            *("/imports", "/audit", "/doctor", "/configuration"),
+            *("/imports", "/audit", "/keys", "/doctor", "/configuration"),
             *resources,
             *(f"{it}?version=1" for it in resources),
         ]
@@ -116,7 +116,7 @@ def test_every_page_and_endpoint_of_operators_works_with_these_roles(
         answer = loopback.post(f"{api.url}/console/jobs", data=asked, headers=key)
         assert answer.status_code == 303, answer.text
         for role in ("orders_owner", "orders_api"):
-            for command in (["status"], ["jobs"], ["parked"], ["audit"], ["keys", "list"], ["events"]):
+            for command in (["status"], ["jobs"], ["parked"], ["audit"], ["imports"], ["keys", "list"], ["events"]):
                 run_orders(command, roles[role], tmp_path)
         run_orders(["import", str(ROOT / "tests/fixtures/shop"), "--currency", "EUR"], roles["orders_api"], tmp_path)
 

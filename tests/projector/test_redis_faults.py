@@ -31,6 +31,7 @@ def test_an_answer_of_redis_has_its_remedy(error: Exception, remedy: str) -> Non
     fault = fault_of(error)
     assert remedy in fault.remedy
     assert fault.what.startswith("rejects ")
+    assert "; " not in fault.remedy, "the console shows what follows the last one as the remedy"
     assert not [it for it in ("\n", "script: on", "Solutions", "Commands that") if it in str(fault)]
 
 

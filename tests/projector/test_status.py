@@ -63,17 +63,17 @@ def test_tables_of_an_older_version_are_outdated_until_they_are_rebuilt() -> Non
     it = standing(version=0, events_per_second=1, head=20)
     assert (it.state, it.progress) == ("outdated", None)
     assert it.outdated == (
-        f"shop is at version 0, this release needs {SHOP.version}: a worker of this release rebuilds it, "
-        "or `orders replay shop` (about 20 s)"
+        f"its tables are of version 0, this release needs {SHOP.version}: `orders replay shop` rebuilds them "
+        "(about 20 s), and so does a worker of this release, unless REBUILD=manual"
     )
     built = Building(5, ago(10), NOW)
     it = standing(version=0, building=True, built=built, head=20)
     assert (it.state, it.progress) == ("rebuilding", 0.25)
-    assert it.trouble == f"shop is at version 0, this release needs {SHOP.version}: rebuilding, 25%, 30 s left"
+    assert it.trouble == f"its tables are of version 0, this release needs {SHOP.version}: rebuilding, 25%, 30 s left"
 
 
 def test_tables_of_a_newer_version_need_the_newer_release() -> None:
-    told = f"shop is at version {SHOP.version + 1}, this release has {SHOP.version}: run the newer release"
+    told = f"its tables are of version {SHOP.version + 1}, this release has {SHOP.version}: run the newer release"
     assert standing(version=SHOP.version + 1).outdated == told
 
 

@@ -51,6 +51,19 @@ def test_a_folder_for_figures_of_other_programs_is_not_used(tmp_path: Path, name
     assert not list(tmp_path.glob("figures/*"))
 
 
+@pytest.mark.parametrize("is_there", [True, False])
+def test_a_worker_that_dramatiq_itself_starts_does_not_use_that_folder(tmp_path: Path, is_there: bool) -> None:
+    folder = tmp_path / "figures"
+    if is_there:
+        folder.mkdir()
+    code = "from service import worker; worker.serve_metrics('127.0.0.1', 0).of('shop')"
+    variables = {"PATH": os.defpath, "PROMETHEUS_MULTIPROC_DIR": str(folder)}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, env=variables, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert not list(tmp_path.glob("figures/*"))
+
+
 def test_the_start_of_a_command_loads_no_server_and_no_driver(tmp_path: Path) -> None:
     heavy = {"dramatiq", "fastapi", "jinja2", "opentelemetry", "psycopg", "redis", "sqlalchemy", "uvicorn"}
     code = f"import sys, service.cli.commands; print(sorted({heavy} & set(sys.modules)))"

@@ -32,6 +32,7 @@ COMMANDS = [
     "events",
     "events --follow",
     "audit",
+    "imports",
     "parked",
     "jobs",
     "keys list",

@@ -122,7 +122,9 @@ def test_reads_of_tables_of_another_version_wait_for_their_rebuild_and_commands_
         assert answer.headers["retry-after"] == "5"
     assert shop.get("/sales").status_code == 200
     told = shop.get("/readyz").json()["not_ready"]["projector"]
-    assert told.startswith(f"shop: shop is at version 0, this release needs {SHOP.version}: a worker of this release ")
+    assert told.startswith(
+        f"shop: its tables are of version 0, this release needs {SHOP.version}: `orders replay shop` "
+    )
     assert shop.get("/projections").json()["data"][0]["state"] == "outdated"
     sweep(shop.database_url)
     sweep(shop.database_url)

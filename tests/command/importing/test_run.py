@@ -175,6 +175,14 @@ def test_the_members_of_a_row_tell_its_kind_in_any_file(shop):
     assert shop.codes == [(4, "unknown-kind")]
 
 
+def test_a_rejects_file_that_was_repaired_is_told_how_its_rows_are_imported(shop):
+    shop.load(shop.file("users.jsonl", "{broken"))
+    shop.load(shop.file("repaired.jsonl", *shop.rejects_path.read_text().splitlines()))
+    (reject,) = map(json.loads, shop.rejects_path.read_text().splitlines())
+    assert reject["code"] == "unknown-kind"
+    assert "This is a line of a rejects file" in reject["detail"]
+
+
 def test_a_user_may_order_in_the_batch_that_registers_them(shop):
     shop.load(shop.file("products.jsonl", TEA))
     # While the writer is busy with the first row, the others gather.

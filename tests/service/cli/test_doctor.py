@@ -15,18 +15,20 @@ from service.doctor import examine, server
 from service.embedded import PostgresServer
 from service.health.holders import HELD_SECONDS_MIN
 from service.migrate import upgrade
+from tests.projecting import projected
 from tests.service.cli.conftest import Run
 
 
 @pytest.fixture(scope="module")
 def durable_url() -> Iterator[str]:
-    """A server as it should be, with tables and room for prepared transactions."""
+    """A server as it should be, with tables, what projects them, and room for prepared transactions."""
     with tempfile.TemporaryDirectory() as place:
         # As root the server runs as another user, who must get through.
         Path(place).chmod(0o755)
         with PostgresServer(Path(place), {"max_prepared_transactions": "2"}) as postgres:
             upgrade(postgres.url)
-            yield postgres.url
+            with projected(postgres.url):
+                yield postgres.url
 
 
 def findings(url: str, check: str) -> list[str]:
@@ -107,8 +109,8 @@ def test_the_doctor_names_the_session_that_blocks_the_service(database_url: str)
         "shop.orders": "LOCK TABLE shop.orders IN SHARE MODE",
     }
     effects = {
-        "log.head": ": every write is refused with 503 after 5 seconds",
-        "shop.checkpoint": ": the read tables stay as they are",
+        "log.head": "every write is refused with 503 after 5 seconds: ",
+        "shop.checkpoint": "the read tables stay as they are: ",
     }
     pids = {}
     began = time.monotonic()
@@ -124,8 +126,10 @@ def test_the_doctor_names_the_session_that_blocks_the_service(database_url: str)
         told = findings(database_url, "in the way")
     assert len(told) == len(held), told
     for name, pid in pids.items():
-        (line,) = [line for line in told if line.endswith(f"holds {name}{effects.get(name, '')}")]
-        found = re.match(rf"PostgreSQL process {pid} \(psql of Ada, idle in transaction for (\d+) s: ", line)
+        (line,) = [line for line in told if line.endswith(f"holds {name}")]
+        found = re.match(
+            rf"{effects.get(name, '')}PostgreSQL process {pid} \(psql of Ada, idle in transaction for (\d+) s: ", line
+        )
         assert found, line
         assert HELD_SECONDS_MIN <= int(found[1]) <= time.monotonic() - began
         assert "secret" not in line

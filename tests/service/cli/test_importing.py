@@ -36,11 +36,12 @@ def users(tmp_path):
 def test_an_import_prints_the_outcome_of_its_rows_and_the_rate(orders, users, tmp_path):
     done = orders(users)
     assert done.returncode == 0
-    first, second, third = done.stdout.splitlines()
+    first, second, third, fourth = done.stdout.splitlines()
     assert first == "accepted 1, already there 0, refused 1, total 2"
     assert second.startswith("1 events in ")
     assert second.endswith(" events/s")
     assert third == "refused, see rejects.jsonl: malformed-json 1"
+    assert fourth.startswith("to repair: correct the rows in their files and import these again; ")
     assert done.stderr == ""
     (reject,) = (tmp_path / "rejects.jsonl").read_text().splitlines()
     assert list(json.loads(reject)) == ["file", "line", "code", "detail", "row"]
@@ -179,6 +180,26 @@ def test_a_run_is_recorded_with_its_counts_and_first_rejects(orders, users, data
     assert [(it["line"], it["code"]) for it in rejects] == [(2, "malformed-json")]
     assert "row" not in rejects[0]
     assert (error, is_finished) == (None, True)
+
+
+def test_the_runs_of_imports_are_listed_with_what_the_newest_refused(run, orders, users, database_url, tmp_path):
+    empty = run("imports", DATABASE_URL=database_url)
+    assert empty.stdout == "nothing was imported yet: orders import FOLDER\n"
+    more = tmp_path / "more.jsonl"
+    more.write_text("{broken\n[]\n")
+    orders(users)
+    orders(more)
+    head, newer, older, _, _, *rejects = run("imports", DATABASE_URL=database_url).stdout.splitlines()
+    assert head.split()[-1] == "refused"
+    assert [str(more), "ended", "0", "0", "malformed-json", "1,", "validation-error", "1"] == newer.split()[2:]
+    assert [str(users), "ended", "1", "0", "malformed-json", "1"] == older.split()[2:]
+    assert [it.split()[1:3] for it in rejects] == [["1", "malformed-json"], ["2", "validation-error"]]
+    (told, _) = json.loads(run("imports", "--json", DATABASE_URL=database_url).stdout)["data"]
+    assert (told["path"], told["state"], told["refused"]) == (
+        str(more),
+        "ended",
+        {"malformed-json": 1, "validation-error": 1},
+    )
 
 
 def test_a_run_shows_how_far_it_is_before_its_end(users, tmp_path, database_url):

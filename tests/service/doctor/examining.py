@@ -17,7 +17,9 @@ def statements(remedy: str) -> list[str]:
     """The SQL of the command that a remedy prints, as a shell would hand it to psql."""
     (command,) = [it for it in remedy.split("`") if it.startswith("psql ")]
     program, url, *arguments = shlex.split(command)
-    assert (program, url, set(arguments[::2])) == ("psql", "$DATABASE_URL", {"-c"})
+    assert (program, set(arguments[::2])) == ("psql", {"-c"})
+    if url != "$DATABASE_URL":  # the tests' server listens on a socket, and its URL is shown
+        psycopg.connect(url).close()
     return arguments[1::2]
 
 

@@ -1,9 +1,15 @@
-"""What the doctor says of dead rows, vacuum, indexes and the disk."""
+"""What the doctor says of dead rows, vacuum, indexes and the disk; and its commands for psql."""
+
+import os
+import subprocess
+import time
 
 import psycopg
 import pytest
 
 from service.doctor import storage
+from service.embedded import postgres_program
+from service.health.holders import HELD_SECONDS_MIN
 from tests.served import served
 from tests.service.doctor.examining import findings, run, statements
 
@@ -94,3 +100,16 @@ def test_a_disk_that_is_full_soon_is_a_finding_with_the_days_left(database_url: 
         ((size,),) = connection.execute("SELECT pg_database_size(current_database())").fetchall()
         lasts = float(found.what.rpartition("lasts ")[2].removesuffix(" days"))
         assert lasts == pytest.approx(30 * 1024**2 / size * 47 / 24, abs=0.1)
+
+
+def test_a_command_of_psql_can_be_pasted_into_a_shell_that_knows_no_database(database_url: str) -> None:
+    with psycopg.connect(database_url) as session:
+        session.execute("SELECT FROM log.head FOR UPDATE")
+        time.sleep(HELD_SECONDS_MIN + 0.2)
+        (found,) = findings(database_url, "in the way")
+        command = found.remedy.split("`")[1]
+        path = f"{postgres_program('psql').parent}:{os.defpath}"
+        done = subprocess.run(["bash", "-c", command], env={"PATH": path}, capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stderr) == (0, "")
+        with pytest.raises(psycopg.OperationalError, match="terminat"):
+            session.execute("SELECT 1")

@@ -26,9 +26,14 @@ def shop(database_url: str) -> Iterator[Shop]:
         yield shop
 
 
-def test_a_database_without_a_worker_so_far_is_no_finding(shop: Shop) -> None:
+def test_that_no_worker_has_ever_looked_is_a_finding(shop: Shop) -> None:
     shop.user()
-    assert findings(shop.database_url, "projections") == []
+    run(
+        shop.database_url, *(f"UPDATE {it.name}.checkpoint SET seen_at = now() - interval '11 s'" for it in PROJECTIONS)
+    )
+    (found,) = findings(shop.database_url, "projections")
+    assert found.what == "1 event waits for shop, sales, activity, and no worker has looked at the log yet"
+    assert found.remedy == "start a worker: orders work"
 
 
 def test_a_worker_that_is_gone_while_events_wait_is_a_finding_with_its_remedy(shop: Shop) -> None:
@@ -36,7 +41,7 @@ def test_a_worker_that_is_gone_while_events_wait_is_a_finding_with_its_remedy(sh
     shop.user()
     run(shop.database_url, "UPDATE shop.checkpoint SET seen_at = now() - interval '42 s', worker = 'shop-7:123'")
     (found,) = findings(shop.database_url, "projections")
-    assert found.what.startswith("1 event waits for shop, and no worker has looked for 4")
+    assert found.what.startswith("1 event waits for shop, and no worker has looked at the log for 4")
     assert found.what.endswith("the last was shop-7:123")
     assert found.remedy == "start a worker: orders work"
     # One worker drives all of them, so one finding is enough.
@@ -50,7 +55,7 @@ def test_a_worker_that_is_gone_is_a_finding_although_no_event_waits(shop: Shop) 
     for name in ("shop", "sales", "activity"):
         run(shop.database_url, f"UPDATE {name}.checkpoint SET seen_at = now() - interval '16 s', worker = 'shop-7:123'")
     (found,) = findings(shop.database_url, "projections")
-    assert found.what.startswith("no worker has looked for 1")
+    assert found.what.startswith("no worker has looked at the log for 1")
     assert found.what.endswith(" s; the last was shop-7:123")
     assert found.remedy == "start a worker: orders work"
 
@@ -74,7 +79,10 @@ def test_the_error_of_the_last_batch_and_tables_of_another_release_are_findings(
     )
     found = {it.what: it.remedy for it in findings(shop.database_url, "projections")}
     assert "without one, the worker's log says more" in found["the last batch of shop failed: event 7: unknown"]
-    assert "start a worker of this release, or: orders replay sales" in found.values()
+    assert "orders replay sales" in found.values()
+    # A replay would build the tables of this release, and the newer one would refuse them.
+    run(shop.database_url, "UPDATE sales.checkpoint SET version = 99")
+    assert "deploy the newer release again" in [it.remedy for it in findings(shop.database_url, "projections")]
 
 
 def test_an_import_that_stands_still_is_a_finding_until_it_is_run_again(database_url: str) -> None:
