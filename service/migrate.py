@@ -35,7 +35,7 @@ def upgrade(database_url: str) -> str | None:
         if not isinstance(error.orig, DuplicateSchema | DuplicateTable):
             raise
         raise OperatorError(
-            f"cannot migrate: {str(error.orig).partition(chr(10))[0]}: another application uses our names, or the log was "
+            f"cannot migrate: {str(error.orig).splitlines()[0]}: another application uses our names, or the log was "
             "restored without log.orders_schema_version: use another database, or restore it whole"
         ) from error
     _make_missing_tables(database_url)
@@ -50,8 +50,8 @@ def _make_missing_tables(database_url: str) -> None:
             checkpoint = f"{projection.name}.checkpoint"
             if connection.execute("SELECT to_regclass(%s)", (checkpoint,)).fetchone() == (None,):
                 raise OperatorError(
-                    f"there is a schema {projection.name}, but no table {checkpoint}: use another database if the schema "
-                    "is another application's; else drop it and run `orders migrate` again"
+                    f"there is a schema {projection.name}, but no table {checkpoint}: use another database if the "
+                    "schema is another application's; else drop it and run `orders migrate` again"
                 )
             make_missing_views(connection, projection)
 
