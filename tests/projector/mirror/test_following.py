@@ -157,29 +157,6 @@ def test_a_mirror_stops_at_a_path_that_can_be_no_database(database_url: str, tmp
     retrying.cancel()
 
 
-def test_a_mirror_does_not_go_on_in_a_file_that_was_replaced(
-    writing: Writing, database_url: str, other: Connection, tmp_path: Path
-) -> None:
-    path = tmp_path / "app.db"
-    mirror = Mirror(database_url, target_of(f"sqlite:///{path}"), [SHOP])
-
-    def replace() -> None:
-        wait_until(lambda: position_of(other, "shop") == head(other), SECONDS_MAX, "it has caught up")
-        path.rename(tmp_path / "moved.db")
-        path.touch()
-
-    writing.history()
-    thread = threading.Thread(target=replace)
-    thread.start()
-    stopping = threading.Timer(SECONDS_MAX, mirror.stop)
-    stopping.start()
-    with pytest.raises(Unsuitable, match="was removed or replaced"):
-        mirror.follow()
-    stopping.cancel()
-    thread.join(SECONDS_MAX)
-    assert states(other)["shop"] == "stopped"
-
-
 def states(connection: Connection) -> dict[str, str]:
     return {it.name: it.state for it in standings(connection, PROJECTIONS)}
 
