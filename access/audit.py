@@ -8,7 +8,7 @@ from psycopg import AsyncConnection
 from eventlog import append, connecting
 from eventlog.batch import Batch, NewEvent
 from eventlog.codec import encode
-from eventlog.events import SCHEMA_VERSIONS, OperatorActed
+from eventlog.events import OperatorActed
 from eventlog.ids import new_id
 
 # Of what an operator wrote, here and wherever else it is kept: a job, a skip.
@@ -22,7 +22,7 @@ async def append_act(
     actor: Mapping[str, str],
     act: str,
     target: str,
-    reason: str | None = None,
+    reason: str | None,
     *,
     request_id: str | None = None,
     change: Change | None = None,
@@ -36,18 +36,9 @@ async def append_act(
     """
     if reason and len(reason) > REASON_LENGTH_MAX:
         raise ValueError(f"the reason has more than {REASON_LENGTH_MAX:,} characters")
-    moment = datetime.now(UTC)
     metadata = {"actor": dict(actor), "command_id": new_id()} | ({"request_id": request_id} if request_id else {})
     acted = OperatorActed(act, target, reason or None)
-    event = NewEvent(
-        f"operator-{new_id()}",
-        1,
-        OperatorActed.__name__,
-        SCHEMA_VERSIONS[OperatorActed],
-        moment,
-        encode(acted),
-        encode(metadata),
-    )
+    event = NewEvent.of(f"operator-{new_id()}", 1, acted, datetime.now(UTC), encode(metadata))
     connection = await connecting.connect(database_url)
     try:
         await append.take_head(connection)

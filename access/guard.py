@@ -86,7 +86,8 @@ class Guard:
         try:
             return await self._caller(connection, required)
         except Problem as problem:
-            if problem.status_code == 401 and _has_credentials(connection):
+            has_credentials = any(name == b"authorization" for name, _ in connection["headers"])
+            if problem.status_code == 401 and has_credentials:
                 self._rates.failures.take(self._address(connection))
             return NOBODY
 
@@ -175,10 +176,6 @@ def _ip_address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | No
     except ValueError:
         return None
     return getattr(address, "ipv4_mapped", None) or address
-
-
-def _has_credentials(connection: Connection) -> bool:
-    return any(name == b"authorization" for name, _ in connection["headers"])
 
 
 def _credentials(headers: Iterable[tuple[bytes, bytes]]) -> str | None:

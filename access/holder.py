@@ -175,8 +175,7 @@ class KeyHolder:
 
     async def _disconnect(self) -> None:
         if self._connection is not None:
-            with contextlib.suppress(psycopg.Error, OSError):
-                await self._connection.close()
+            await self._connection.close()
             self._connection = None
 
 

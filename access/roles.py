@@ -22,7 +22,7 @@ def widened(scopes: Iterable[str]) -> frozenset[str]:
     return given | (implied & SCOPES.keys())
 
 
-def scopes_of(role: str, chosen: Collection[str] = ()) -> frozenset[str]:
+def scopes_of(role: str, chosen: Collection[str]) -> frozenset[str]:
     """The scopes of a key: all of its role's, or those chosen of them. Raises ValueError, saying what is wrong."""
     if role not in ROLES:
         raise ValueError(f"there is no role {role!r}: use {', '.join(ROLES)}")

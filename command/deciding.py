@@ -12,7 +12,6 @@ from command.waiting import Waiting
 from contract.times import rfc3339
 from eventlog.batch import Batch, NewEvent
 from eventlog.codec import UnreadableEvent, encode
-from eventlog.events import SCHEMA_VERSIONS
 from eventlog.idempotency import KeptAnswer
 from eventlog.snapshots import Snapshot
 
@@ -147,12 +146,9 @@ def _apply(outcome: Outcome, decided: Decided, states: States, occurred_at: date
     decided.rows += len(outcome.events)
     for stream, event in outcome.events:
         entity = states.evolve(stream, event, at)
-        kind = type(event)
-        data = encode(event)
-        decided.data_bytes += len(data)
-        batch.events.append(
-            NewEvent(stream, entity.version, kind.__name__, SCHEMA_VERSIONS[kind], occurred_at, data, metadata)
-        )
+        new = NewEvent.of(stream, entity.version, event, occurred_at, metadata)
+        decided.data_bytes += len(new.data)
+        batch.events.append(new)
         if entity.version % SNAPSHOT_EVERY_EVENTS == 0:
             batch.snapshots[stream] = Snapshot(entity.version, shape_of(stream), encode(entity.state))
     for claim in outcome.released:

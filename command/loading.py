@@ -9,14 +9,12 @@ A snapshot is also written on the way. So a process that ends loses at most SAVE
 """
 
 import asyncio
-import contextlib
 import logging
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import psycopg
 from psycopg import AsyncConnection
 
 from command.states import Entity, base_of, fold, shape_of
@@ -89,7 +87,8 @@ class Loader:
         if self._seconds_max is not None and len(self._held) > HELD_MAX:
             self._fail([waiting], Overloaded("too many commands wait for a history that is being loaded"))
         elif self._seconds_max is not None:
-            asyncio.get_running_loop().call_at(waiting.since + self._seconds_max, self._expire, waiting)
+            late = Overloaded("the history that it needs is still being loaded")
+            asyncio.get_running_loop().call_at(waiting.since + self._seconds_max, self._fail, [waiting], late)
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._run(), name="loader")
 
@@ -185,9 +184,6 @@ class Loader:
             if self._held.pop(waiting, None) is not None and not waiting.future.done():
                 waiting.future.set_exception(error)
 
-    def _expire(self, waiting: Waiting) -> None:
-        self._fail([waiting], Overloaded("the history that it needs is still being loaded"))
-
     async def _connected(self) -> AsyncConnection:
         if self._connection is None or self._connection.broken:
             self._connection = await connecting.connect(self._database_url)
@@ -195,6 +191,5 @@ class Loader:
 
     async def _disconnect(self) -> None:
         if self._connection is not None:
-            with contextlib.suppress(psycopg.Error, OSError):
-                await self._connection.close()
+            await self._connection.close()
             self._connection = None

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import msgspec
 
+from command.domain.product import Product
 from command.states import States
 from command.submission import Answer, Command, Outcome
 from contract.names import split
@@ -24,34 +25,29 @@ class Trial:
     def decide(self, states: States) -> Outcome:
         outcome = self.command.decide(states)
         events: list[dict[str, object]] = []
-        stock: dict[str, dict[str, object]] = {}
-        with states.kept({stream for stream, _ in outcome.events}):
+        stock: list[dict[str, object]] = []
+        before = {stream: _product(states, stream) for stream, _ in outcome.events}
+        with states.kept(before):
             for stream, event in outcome.events:
-                before = _stock(states, stream)
                 version = states.evolve(stream, event, self.at).version
                 data = msgspec.Raw(encode(event))
                 events.append({"stream": stream, "version": version, "type": type(event).__name__, "data": data})
-                if before != (after := _stock(states, stream)):
-                    first = stock.get(stream, {"before": before})
-                    product_id = split(stream)[1]
-                    product = states.product(product_id)
-                    assert product is not None
-                    sku = product.state.sku
-                    stock[stream] = {"product_id": product_id, "sku": sku, "before": first["before"], "after": after}
+            for stream, was in before.items():
+                now, had = _product(states, stream), was.stock if was else None
+                if now is not None and now.stock != had:
+                    stock.append({"product_id": now.id, "sku": now.sku, "before": had, "after": now.stock})
             answered = outcome.answer(states)
         would = {
             "status": answered.status,
             "events": events,
             "resource": msgspec.Raw(answered.body or b"null"),
-            "stock": list(stock.values()),
+            "stock": stock,
         }
         return Outcome([], lambda _: Answer(200, body=encode(would)))
 
 
-def _stock(states: States, stream: str) -> int | None:
-    """The stock of the product whose stream it is; None for other streams, and where no stock is kept."""
+def _product(states: States, stream: str) -> Product | None:
+    """The product whose stream it is; None for other streams, and for a product that the command adds."""
     kind, product_id = split(stream)
-    if kind != "product" or stream not in states:
-        return None
-    product = states.product(product_id)
-    return product.state.stock if product else None
+    entity = states.product(product_id) if kind == "product" and stream in states else None
+    return entity.state if entity else None

@@ -39,23 +39,18 @@ class Queue:
         # Commands that come back from a batch: it was full, or the loader had to read a long stream for them first.
         self._returned: deque[Waiting] = deque()
         self._news = asyncio.Event()
-        self._is_closed = False
-        self.overloaded = 0
+        self.is_closed = False
 
     def __len__(self) -> int:
         return len(self._new) + len(self._returned)
 
-    @property
-    def is_closed(self) -> bool:
-        return self._is_closed
-
     def close(self) -> None:
-        self._is_closed = True
+        self.is_closed = True
         self._news.set()
 
     def is_full(self) -> bool:
         """Whether a new command would be refused."""
-        if len(self) >= WAITING_MAX or self._is_closed:
+        if len(self) >= WAITING_MAX or self.is_closed:
             return True
         if not self._new or self._is_patient:
             return False
@@ -64,7 +59,6 @@ class Queue:
     def add(self, submission: Submission) -> asyncio.Future[Answer]:
         """Put a new command at the end. Raises Overloaded."""
         if self.is_full():
-            self.overloaded += 1
             raise Overloaded("too many commands are waiting")
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Answer] = loop.create_future()
@@ -104,7 +98,6 @@ class Queue:
                 if self._is_patient:
                     waiting.since = now
                 elif waiting.since < now - self._seconds_max:
-                    self.overloaded += 1
                     waiting.future.set_exception(Overloaded("it waited too long for its turn"))
                     continue
                 taken.append(waiting)

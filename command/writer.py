@@ -8,7 +8,6 @@ queue at the head instead of failing. A refused command costs the others nothing
 """
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -85,8 +84,6 @@ class Writer:
         self._keys_forgotten_at: datetime | None = None
         self.trouble: str | None = None  # why the last batch is not in the log, for /readyz
         self.batches = 0
-        self.events = 0
-        self._counts = {"accepted": 0, "replayed": 0, "refused": 0, "failed": 0}
 
     async def start(self) -> None:
         self._task = asyncio.create_task(self._run(), name="writer")
@@ -101,10 +98,6 @@ class Writer:
         if self._task:
             await self._task
         await self._disconnect()
-
-    @property
-    def counts(self) -> dict[str, int]:
-        return self._counts | {"overloaded": self._queue.overloaded}
 
     @property
     def waiting(self) -> int:
@@ -148,7 +141,6 @@ class Writer:
         if failure:
             verdict = failure.verdict
             log.warning("a batch of %d commands failed: %s: %s", len(taken), type(verdict).__name__, verdict)
-            self._counts["failed"] += len(taken)
             self.trouble = f"the last commands failed at {self._now():%Y-%m-%dT%H:%M:%SZ}: {public_reason(verdict)}"
             for waiting in taken:
                 if not waiting.future.done():
@@ -247,8 +239,7 @@ class Writer:
 
     async def _disconnect(self) -> None:
         if self._connection is not None:
-            with contextlib.suppress(psycopg.Error, OSError):
-                await self._connection.close()
+            await self._connection.close()
             self._connection = None
 
     async def _decide(self, connection: AsyncConnection, taken: Sequence[Waiting]) -> Decided:
@@ -277,17 +268,14 @@ class Writer:
         return last is not None
 
     def _answer(self, decided: Decided) -> None:
-        """Tell everyone what became of their commands, and count them."""
+        """Tell everyone what became of their commands."""
         if decided.batch.events:
             self.trouble = None
         self.batches += 1
-        self.events += len(decided.batch.events)
         if decided.batch.events or decided.batch.answers:
             seconds = asyncio.get_running_loop().time() - decided.began_at
             self._metrics.appended(seconds, len(decided.answers) + len(decided.refusals), decided.batch.events)
-        self._counts["refused"] += len(decided.refusals)
         for waiting, answer in decided.answers:
-            self._counts["replayed" if answer.replayed else "accepted"] += 1
             if not waiting.future.done():
                 waiting.future.set_result(answer)
         for waiting, refusal in decided.refusals:

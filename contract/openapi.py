@@ -114,7 +114,8 @@ def complete(document: dict[str, Any], prefix: str) -> None:
     components = document["components"]
     components["schemas"].update(problem_schemas())
     put_back(components["schemas"])
-    components["securitySchemes"] = security_schemes()
+    described = "An API key (`orders keys create`), or a token of the issuer that the service trusts."
+    components["securitySchemes"] = {SCHEME: {"type": "http", "scheme": "bearer", "description": described}}
     components["headers"] = {name: {"description": text, "schema": it} for name, (text, it) in _HEADERS.items()}
     components["examples"] = {
         code: {"summary": PROBLEMS[code].title, "value": problem.document()} for code, problem in EXAMPLES.items()
@@ -142,12 +143,6 @@ def problem_schemas() -> dict[str, Any]:
     schemas = {model.__name__: model.model_json_schema(ref_template=_REFERENCE) for model in models}
     schemas[ProblemView.__name__].pop("$defs")
     return schemas
-
-
-def security_schemes() -> dict[str, Any]:
-    """The components to which the routes' security requirements refer."""
-    described = "An API key (`orders keys create`), or a token of the issuer that the service trusts."
-    return {SCHEME: {"type": "http", "scheme": "bearer", "description": described}}
 
 
 def header(name: str, description: str, schema: Mapping[str, Any]) -> dict[str, Any]:

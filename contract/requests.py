@@ -42,6 +42,9 @@ class StrictRequest(Request):
             if self._body:
                 self._check_encoding()
                 self._check_media_type()
+            elif "transfer-encoding" in self.headers:
+                # Varnish ends a body that its client has broken off. Without a body, a whole order would be cancelled.
+                raise Problem("malformed-json", "A body was announced, and is empty: send {}, or no body.")
         return self._body
 
     async def json(self) -> Any:
@@ -215,11 +218,10 @@ def refuse_undeclared(app: FastAPI) -> None:
             raise TypeError(f"{path} is no StrictRoute, so nothing checks who may call it: use add_routes")
 
 
-def refuse_parameters(request: Request, known: Collection[str] = ()) -> None:
+def refuse_parameters(request: Request, known: Collection[str]) -> None:
     """Raise Problem `unknown-parameter` if the query string has any parameter that is not `known`."""
     for name, _ in parse_qsl(request.url.query, keep_blank_values=True):
-        if name in known:
-            continue
-        raise Problem(
-            "unknown-parameter", f"{request.url.path} takes no query parameter {name[:100]!r}.", parameter=name[:100]
-        )
+        if name not in known:
+            shown = name[:100]
+            detail = f"{request.url.path} takes no query parameter {shown!r}."
+            raise Problem("unknown-parameter", detail, parameter=shown)

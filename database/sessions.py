@@ -154,9 +154,7 @@ def pool(
     return AsyncConnectionPool(url, name=name, kwargs=given, configure=configure, open=False, **options)
 
 
-def blocking_pool(
-    url: str, name: str, limits: Limits, settings: Mapping[str, str] = MappingProxyType({}), **options: Any
-) -> ConnectionPool:
+def blocking_pool(url: str, name: str, limits: Limits, settings: Mapping[str, str], **options: Any) -> ConnectionPool:
     """A pool of connections for threads, in autocommit, not open yet. `settings` are more settings of each session."""
     given = {"autocommit": True, "application_name": name, "client_encoding": ENCODING}
     return ConnectionPool(

@@ -30,7 +30,11 @@ sub vcl_recv {
     if (client.ip ~ tls_proxies) {
         set req.http.X-Forwarded-For = regsub(req.http.X-Forwarded-For, ", *[^,]+$", "");
     }
+    if (!req.http.Host && req.proto == "HTTP/1.1") {
+        return (synth(400)); # Varnish would send the API a Host of its own
+    }
     unset req.http.Upgrade;
+    unset req.http.Range; # the API answers with the whole, and Varnish would cut a part out of it
     # Only the files of /docs are for everybody. All else goes to the API, each request by itself: a read that waits
     # for its Sync-Token must not hold up others for the same path. Never pipe: Varnish does not read what it pipes.
     if (req.url !~ "^/static/") {

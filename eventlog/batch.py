@@ -2,8 +2,10 @@
 
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
+from eventlog.codec import encode
+from eventlog.events import SCHEMA_VERSIONS, Event
 from eventlog.idempotency import KeptAnswer
 from eventlog.snapshots import Snapshot
 
@@ -18,6 +20,12 @@ class NewEvent(NamedTuple):
     occurred_at: datetime
     data: bytes
     metadata: bytes
+
+    @classmethod
+    def of(cls, stream: str, version: int, event: Event, at: datetime, metadata: bytes) -> Self:
+        """`event`, in today's shape, as the next of its stream."""
+        kind = type(event)
+        return cls(stream, version, kind.__name__, SCHEMA_VERSIONS[kind], at, encode(event), metadata)
 
 
 @dataclass(slots=True)

@@ -13,17 +13,14 @@ Events that the projection `%(projection)s` skips are marked, and decide nothing
 
 from database.position_group import NEWEST_HEAD
 from eventlog import pages, skips
-from eventlog.events import ProductChanged, ProductDiscontinued, ProductRepriced
 from eventlog.tables import PRODUCT_DETAILS
 
 # Read from the log in one go. An event of a large order has up to about 200 KiB.
 EVENTS_A_PAGE = 100
 
-_TIME = """to_char({} AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')"""
-
 # The columns of an event, in the order of timeline.folding.PastEvent. `event` has the columns of log.events.
 _EVENT = f"""event.position, event.version, event.type, event.schema_version,
-    {_TIME.format("event.occurred_at")}, {_TIME.format("event.recorded_at")}, event.data, event.metadata,
+    {pages.TIME.format("event.occurred_at")}, {pages.TIME.format("event.recorded_at")}, event.data, event.metadata,
     {skips.IS_SKIPPED.format("event")}"""
 
 # Which version a stream had: the given one, the last one, or the last by a time or a position.
@@ -58,10 +55,9 @@ _LAST_STOCK = f"""(
         ORDER BY version DESC LIMIT 1)"""  # noqa: S608 - constants
 
 # The events of a product that decide what it was.
-_DETAILS = (ProductChanged, ProductRepriced, ProductDiscontinued)
 _DECISIVE = f"""SELECT * FROM log.events
     WHERE stream = %(stream)s AND version <= at.version AND version = ANY (ARRAY[1, at.version,
-    {", ".join(_LAST_DETAIL.format(it.__name__, _IS_SKIPPED) for it in _DETAILS)},
+    {", ".join(_LAST_DETAIL.format(it, _IS_SKIPPED) for it in PRODUCT_DETAILS)},
     {_LAST_STOCK}])"""  # noqa: S608 - constants
 
 

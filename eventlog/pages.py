@@ -7,10 +7,12 @@ from database.position_group import NEWEST_HEAD
 # size as text, but not to know its stored size. So the inner query first ends the page by the stored sizes.
 PAGE_BYTES_MAX = 4 * 1024 * 1024
 
-_EVENT = """json_build_object(
+# A time as callers see it (RFC 3339).
+TIME = """to_char({} AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')"""
+_EVENT = f"""json_build_object(
     'position', position, 'stream', stream, 'version', version, 'type', type, 'schema_version', schema_version,
-    'occurred_at', to_char(occurred_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
-    'recorded_at', to_char(recorded_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
+    'occurred_at', {TIME.format("occurred_at")},
+    'recorded_at', {TIME.format("recorded_at")},
     'data', data)"""
 
 _BEFORE = "OVER (ORDER BY {order} ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0)"
@@ -69,7 +71,7 @@ FROM {NEWEST_HEAD}, LATERAL (
     FROM (
         SELECT substr(stream, length('operator-') + 1) AS id, json_build_object(
             'id', substr(stream, length('operator-') + 1), 'position', position,
-            'at', to_char(recorded_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
+            'at', {TIME.format("recorded_at")},
             'actor', metadata->'actor', 'act', data->'act', 'target', data->'target', 'reason', data->'reason',
             'request_id', metadata->'request_id') AS act
         FROM log.events

@@ -170,9 +170,7 @@ async def histories(
 
 async def base(connection: AsyncConnection, stream: str, shape: int) -> tuple[int, History]:
     """The version that the stream has reached, and where its history begins: the snapshot without the events."""
-    row = await (await connection.execute(_BASE, (stream, stream, shape))).fetchone()
-    assert row is not None, "an aggregate is always one row"
-    last, version, state = row
+    ((last, version, state),) = await (await connection.execute(_BASE, (stream, stream, shape))).fetchall()
     return last, History(version, state, [])
 
 

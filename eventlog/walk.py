@@ -57,9 +57,8 @@ def of_actor(connection: Connection, actor: str, types: Sequence[str], after: in
 def at_positions(connection: Connection, positions: Sequence[int]) -> list[msgspec.Raw]:
     """The events at these positions, oldest first, each as JSON."""
     connection.adapters.register_loader("json", TextLoader)
-    row = connection.execute(pages.AT_POSITIONS, {"positions": list(positions)}).fetchone()
-    assert row is not None, "an aggregate has a row"
-    return _events(row[0])
+    ((events,),) = connection.execute(pages.AT_POSITIONS, {"positions": list(positions)}).fetchall()
+    return _events(events)
 
 
 def exists(connection: Connection, stream: str) -> bool:
@@ -81,7 +80,5 @@ def end(connection: Connection, stream: str | None) -> int:
 def version_at(connection: Connection, stream: str, position: int) -> int:
     """The version that the stream had at a position of the log; 0: none."""
     query = "SELECT coalesce(max(version), 0) FROM log.events WHERE stream = %s AND position <= %s"
-    row = connection.execute(query, (stream, position)).fetchone()
-    assert row is not None, "an aggregate has a row"
-    version: int = row[0]
-    return version
+    ((version,),) = connection.execute(query, (stream, position)).fetchall()
+    return int(version)

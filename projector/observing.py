@@ -51,7 +51,9 @@ class Observer:
 def log_parked(connect: Callable[[], Connection], projection: str, progress: Progress) -> None:
     """Log the streams that a batch has parked, each with the request that appended the event."""
     for it in progress.parked:
-        request_id = _request_of(connect, it.position)
+        request_id = None
+        with contextlib.suppress(psycopg.Error):
+            request_id = causes.of(connect(), it.position - 1, it.position, 1)[0].request_id
         log.error(
             "%s: %s is parked at event %d (%s): %s [%s]",
             projection,
@@ -61,9 +63,3 @@ def log_parked(connect: Callable[[], Connection], projection: str, progress: Pro
             it.error,
             request_id,
         )
-
-
-def _request_of(connect: Callable[[], Connection], position: int) -> str | None:
-    with contextlib.suppress(psycopg.Error):
-        return causes.of(connect(), position - 1, position, 1)[0].request_id
-    return None

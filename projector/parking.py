@@ -91,13 +91,11 @@ class Parking:
     projectable, each with the error.
     """
 
-    def __init__(
-        self, parked: ParkedStreams, skipped: Iterable[int] = (), given_up: Mapping[int, str] | None = None
-    ) -> None:
+    def __init__(self, parked: ParkedStreams, skipped: Iterable[int], given_up: Mapping[int, str]) -> None:
         self._parked = parked.streams
         self._waiting = parked.waiting
         self._skipped = frozenset(skipped)
-        self._given_up = given_up or {}
+        self._given_up = given_up
         self.new: dict[str, Parked] = {}
         self.released: set[str] = set()
         # Whether a row may be missing that an event refers to. Checking that costs each event a little.

@@ -22,7 +22,7 @@ class Envelope(NamedTuple):
     """The metadata of an event that a handler may use beside its data.
 
     `id` is the one in the stream's name, `version` the stream's version after this event, `at` the time at which it
-    happened (PostgreSQL's text, in UTC).
+    happened (PostgreSQL's text, in UTC: `2026-01-02 03:04:05.678901+00`).
     """
 
     id: str

@@ -127,12 +127,12 @@ def _swap(connection: Connection, projection: Projection, shadow: Shadow) -> Pro
         connection.execute(f"SET LOCAL idle_in_transaction_session_timeout = '{stalled.SECONDS_MAX}s'")
         # The only lock that is waited for: a rename needs no lock on a table, and the old ones are dropped later.
         connection.execute(sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(serving))
-        row = connection.execute(sql.SQL("SELECT coalesce(max(position), 0) FROM {}").format(serving)).fetchone()
-        assert row is not None, "an aggregate has a row"
+        reached = sql.SQL("SELECT coalesce(max(position), 0) FROM {}").format(serving)
+        ((seen,),) = connection.execute(reached).fetchall()
         dependents.look(connection, projection, shadow.schema)
         # Not behind what readers have already seen, unless the log itself is: it was restored without the read tables.
         # The worker projects events that arrive meanwhile.
-        while (progress := shadow.loop.project(connection, BATCH_EVENTS)).position < min(row[0], progress.head):
+        while (progress := shadow.loop.project(connection, BATCH_EVENTS)).position < min(seen, progress.head):
             pass
         shadow.apply_skips()
         connection.execute(sql.SQL(_RATE).format(sql.Identifier(shadow.schema, "checkpoint")), (RATE_EVENTS_MIN,))
@@ -157,5 +157,5 @@ def _drop_retired(connection: Connection, projection: Projection) -> None:
 
 
 def _users_of(connection: Connection, schema: str) -> str:
-    row = connection.execute(_USERS, (schema,)).fetchone()
-    return f"PostgreSQL process {row[0] if row and row[0] else 'unknown'}; end it, and replay again"
+    ((processes,),) = connection.execute(_USERS, (schema,)).fetchall()
+    return f"PostgreSQL process {processes or 'unknown'}; end it, and replay again"

@@ -32,5 +32,5 @@ def make_missing_views(connection: Connection, projection: Projection) -> None:
 
 
 def _is_there(connection: Connection, look: str, name: str) -> bool:
-    row = connection.execute(f"SELECT {look}(%s) IS NOT NULL".encode(), (name,)).fetchone()
-    return bool(row and row[0])
+    ((is_there,),) = connection.execute(f"SELECT {look}(%s) IS NOT NULL".encode(), (name,)).fetchall()
+    return bool(is_there)

@@ -104,8 +104,8 @@ def building(database_url: str, projection: Projection) -> Iterator[Connection]:
 @contextmanager
 def only_one(connection: Connection, projection: Projection) -> Iterator[None]:
     """Hold the lock of replay and verify. Raises Busy. The lock ends with the connection, however that ends."""
-    row = connection.execute(_LOCK, (LOCK_CLASS, projection.name)).fetchone()
-    if row is None or not row[0]:
+    ((is_ours,),) = connection.execute(_LOCK, (LOCK_CLASS, projection.name)).fetchall()
+    if not is_ours:
         holder = connection.execute(_HOLDER, (LOCK_CLASS, projection.name)).fetchone()
         process = holder[0] if holder else "unknown"
         raise Busy(f"another replay or verify of {projection.name} is running (PostgreSQL process {process})")

@@ -94,8 +94,8 @@ def make_missing(connection: Connection, projection: Projection) -> bool:
     with connection.transaction():
         # Two processes that migrate at the same time: one works, the other finds it done.
         connection.execute("SELECT pg_advisory_xact_lock(%s)", (CREATE_LOCK,))
-        row = connection.execute("SELECT to_regnamespace(%s) IS NULL", (projection.name,)).fetchone()
-        if row is None or not row[0]:
+        ((is_there,),) = connection.execute("SELECT to_regnamespace(%s) IS NOT NULL", (projection.name,)).fetchall()
+        if is_there:
             return False
         tables = Tables(projection, projection.name)
         tables.create(connection)

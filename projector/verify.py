@@ -114,10 +114,8 @@ def _same_position(
 
 def _count(snapshot: Connection, schema: str, table: Table, which: LiteralString = "true") -> int:
     counted = sql.SQL("SELECT count(*) FROM {} WHERE {}").format(sql.Identifier(schema, table.name), sql.SQL(which))
-    row = snapshot.execute(counted).fetchone()
-    assert row is not None
-    count: int = row[0]
-    return count
+    ((count,),) = snapshot.execute(counted).fetchall()
+    return int(count)
 
 
 def _differences(

@@ -16,6 +16,7 @@ from dramatiq.brokers.redis import RedisBroker
 
 from projector import bell
 from projector.follower import Follower
+from projector.jobs.runner import Runner
 from projector.metrics import ProjectorMetrics
 from projector.observing import Traced
 from projector.projection import Projection
@@ -99,23 +100,24 @@ class Projectors:
 
 
 class _Lifetime(Middleware):
-    """Starts and stops the projectors with Dramatiq's worker."""
+    """Starts and stops the threads of a part with Dramatiq's worker."""
 
-    def __init__(self, projectors: Projectors) -> None:
-        self._projectors = projectors
+    def __init__(self, part: Projectors | Runner) -> None:
+        self._part = part
 
     def after_worker_boot(self, broker: Broker, worker: Worker) -> None:
-        self._projectors.start()
+        self._part.start()
 
     def before_worker_shutdown(self, broker: Broker, worker: Worker) -> None:
-        self._projectors.stop()
+        self._part.stop()
 
     def after_worker_shutdown(self, broker: Broker, worker: Worker) -> None:
-        self._projectors.close()
+        self._part.close()
 
 
-def set_up(broker: RedisBroker, projectors: Projectors) -> None:
-    """Make `broker`'s workers project: the actor that takes a waiting message, and the followers."""
+def set_up(broker: RedisBroker, projectors: Projectors, jobs: Runner) -> None:
+    """Make `broker`'s workers project (the actor that takes a waiting message, and the followers) and run jobs."""
+    broker.add_middleware(_Lifetime(jobs))
     broker.add_middleware(_Lifetime(projectors))
 
     # Not retried: the next message does the same, and so do the followers by themselves.

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
+from typing import Any
 from urllib.parse import parse_qsl, quote, urlencode
 
 import msgspec
@@ -47,11 +48,7 @@ def cursor_of(place: Place, tied_to: str) -> str:
 
 def place_of(cursor: str, sort: Sort, tied_to: str) -> Place:
     """The place that a cursor names. Raises Problem `invalid-cursor` for any other text."""
-    value, row = values_of(cursor, tied_to, 2)
-    try:
-        return Place(sort.parse(value), id_of(row))
-    except ValueError:
-        raise _unknown() from None
+    return Place(*values_of(cursor, tied_to, (sort.parse, id_of)))
 
 
 def cursor_text(values: Sequence[str], tied_to: str) -> str:
@@ -60,8 +57,8 @@ def cursor_text(values: Sequence[str], tied_to: str) -> str:
     return base64.urlsafe_b64encode(content).rstrip(b"=").decode()
 
 
-def values_of(cursor: str, tied_to: str, count: int) -> list[str]:
-    """The `count` values in a cursor. Raises Problem `invalid-cursor` for any other text."""
+def values_of(cursor: str, tied_to: str, parse: Sequence[Callable[[str], Any]]) -> list[Any]:
+    """The values in a cursor, each read by its function. Raises Problem `invalid-cursor` for any other text."""
     try:
         padded = cursor.encode("ascii") + b"=" * (-len(cursor) % 4)
         content = base64.b64decode(padded, altchars=b"-_", validate=True)
@@ -70,9 +67,10 @@ def values_of(cursor: str, tied_to: str, count: int) -> list[str]:
         raise _unknown() from None
     if was_tied_to != tied_to:
         raise Problem("invalid-cursor", "The cursor belongs to another list, another sort or other filters.")
-    if len(values) != count or any("\0" in value for value in values):
-        raise _unknown()
-    return values
+    try:
+        return [read(value) for read, value in zip(parse, values, strict=True)]
+    except ValueError:
+        raise _unknown() from None
 
 
 def _unknown() -> Problem:

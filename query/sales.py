@@ -11,12 +11,13 @@ from sqlalchemy import BigInteger, ColumnElement, Text, bindparam, cast, func, l
 
 from contract.callers import scope
 from contract.examples import TEA_ID, page_of
+from contract.names import id_of
 from contract.requests import StrictRoute
 from contract.resources import Id as ShownId
 from contract.resources import Int64, Money
 from query.database import Reads, Statement
 from query.paging import cursor_text, tie, values_of
-from query.parameters import CursorParameters, Id
+from query.parameters import CursorParameters, Id, text_of
 from query.parked import PARKED, any_parked
 from query.routes import get, page_response
 from query.statements import beside_checkpoint, compiled, is_current
@@ -43,6 +44,8 @@ def day_of(text: str) -> date:
     except ValueError:
         raise ValueError("is no day that the calendar has") from None
 
+
+_PARSERS = {"day": day_of, "product_id": id_of, "sku": text_of, "currency": text_of}
 
 Day = Annotated[date, BeforeValidator(day_of), WithJsonSchema({"type": "string", "format": "date"})]
 
@@ -113,8 +116,9 @@ def router(reads: Reads, sync: Sync) -> APIRouter:
         """Sales by day and product, oldest day first; or grouped by day, or by product."""
         parameters = SalesParameters.of(request)
         keys = _KEYS[parameters.group_by]
+        parsers = [_PARSERS[key] for key in keys]
         tied_to = tie("sales", "", parameters.filters)
-        start = None if parameters.cursor is None else values_of(parameters.cursor, tied_to, len(keys))
+        start = None if parameters.cursor is None else values_of(parameters.cursor, tied_to, parsers)
         page = await sync.answer(request, lambda: _read(reads, parameters, start))
         shown, more = page.rows[: parameters.limit], len(page.rows) > parameters.limit
         data = [dict(zip((*keys, *_SUMS), row, strict=True)) for row in shown]
@@ -125,7 +129,7 @@ def router(reads: Reads, sync: Sync) -> APIRouter:
     return routes
 
 
-async def _read(reads: Reads, parameters: SalesParameters, start: list[str] | None) -> _Page:
+async def _read(reads: Reads, parameters: SalesParameters, start: list[Any] | None) -> _Page:
     filters = {name: value for name, value in parameters.filters.items() if name in _FILTERS}
     values = filters | {"limit": parameters.limit + 1} | {f"start_{i}": value for i, value in enumerate(start or ())}
     statement = _statement(parameters.group_by, tuple(filters), continued=start is not None)
@@ -152,7 +156,7 @@ def _statement(group_by: str | None, filters: tuple[str, ...], *, continued: boo
     if group_by is not None:
         rows = rows.group_by(*keys)
     if continued:
-        start = [cast(bindparam(f"start_{i}", type_=Text), key.type) for i, key in enumerate(keys)]
+        start = [bindparam(f"start_{i}", type_=key.type) for i, key in enumerate(keys)]
         rows = rows.where(tuple_(*keys) > tuple_(*start))
     page = rows.order_by(*keys).limit(bindparam("limit", type_=BigInteger)).subquery("page")
     texts = [cast(page.c[name], Text) for name in _KEYS[group_by]]

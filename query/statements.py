@@ -52,9 +52,7 @@ def digest_of(expression: ColumnElement[str], projection: MetaData) -> str:
     return hashlib.blake2b(text.encode(), digest_size=4).hexdigest()
 
 
-def compiled(
-    select: Select[*tuple[object, ...]], projection: MetaData | None = None, *, prepared: bool = True
-) -> Statement:
+def compiled(select: Select[*tuple[object, ...]], projection: MetaData, *, prepared: bool = True) -> Statement:
     """The text of a select for psycopg. Parameters keep their names and travel in binary.
 
     `projection` is the one whose checkpoint the select reads: it answers at least one row, unless the tables are of
@@ -62,5 +60,4 @@ def compiled(
     """
     text = _same_name.sub(r"\1", _schema.sub("", str(select.compile(dialect=_dialect))))
     text = _cast.sub(r"\1::\2", text)
-    name = None if projection is None else str(projection.schema)
-    return Statement(_placeholder.sub(r"%(\1)b", text).encode(), prepared, name)
+    return Statement(_placeholder.sub(r"%(\1)b", text).encode(), prepared, str(projection.schema))

@@ -109,7 +109,8 @@ def create_app(settings: Settings, figures: Path | None = None) -> FastAPI:
     for routes in _routers(process):
         add_routes(app, routes)
     add_routes(app, api_reference.router(app.openapi))
-    _hide_docs(app, settings)
+    if settings.docs == "off":
+        app.router.routes[:] = [it for it in app.router.routes if getattr(it, "path", "") not in HIDDEN]
     refuse_undeclared(app)
     if process.console:
         mount(app, process.console)
@@ -138,11 +139,6 @@ def _routers(process: ApiProcess) -> Iterator[APIRouter]:
         is_open=process.access.is_open,
         has_console=process.console is not None,
     )
-
-
-def _hide_docs(app: FastAPI, settings: Settings) -> None:
-    if settings.docs == "off":
-        app.router.routes[:] = [it for it in app.router.routes if getattr(it, "path", "") not in HIDDEN]
 
 
 class _Api(FastAPI):

@@ -4,7 +4,7 @@ from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
-from psycopg.errors import DuplicateSchema, DuplicateTable
+from psycopg.errors import DuplicateTable
 from sqlalchemy.exc import ProgrammingError
 
 from database.sessions import Limits, connect
@@ -14,15 +14,27 @@ from service.errors import OperatorError
 from service.projections import PROJECTIONS
 
 LOCK_SECONDS_MAX = 10
+_SCHEMAS = ["access", "log", "mirrors", "operations", *(projection.name for projection in PROJECTIONS)]
+_TAKEN = b"""
+SELECT string_agg(nspname, ', ' ORDER BY nspname) FROM pg_namespace
+WHERE nspname = ANY (%s) AND to_regclass('log.orders_schema_version') IS NULL
+"""
 
 
 def upgrade(database_url: str) -> str | None:
     """Run every migration that the database at the libpq URL does not have yet; return the revision it is at now.
 
     All of them or, on an error, none. Several processes may do this at the same moment: one works, the others wait
-    and find it done. Raises OperatorError when the database is of a newer version than the code, and
-    psycopg.OperationalError when it cannot be reached.
+    and find it done. Raises OperatorError when the database is of a newer version than the code, or has schemas of
+    these names that are not ours, and psycopg.OperationalError when it cannot be reached.
     """
+    with connect(database_url, "orders migrate") as connection:
+        ((taken,),) = connection.execute(_TAKEN, [_SCHEMAS]).fetchall()
+    if taken:
+        raise OperatorError(
+            f"the database has schemas of another application that orders would make ({taken}): "
+            "give orders a database of its own"
+        )
     config = _config()
     config.attributes["database_url"] = database_url
     try:
@@ -32,11 +44,11 @@ def upgrade(database_url: str) -> str | None:
             f"cannot migrate: {error}; is the database of a newer version of orders than this one?"
         ) from error
     except ProgrammingError as error:
-        if not isinstance(error.orig, DuplicateSchema | DuplicateTable):
+        if not isinstance(error.orig, DuplicateTable):
             raise
+        said = str(error.orig).splitlines()[0]
         raise OperatorError(
-            f"cannot migrate: {str(error.orig).splitlines()[0]}: another application uses our names, or the log was "
-            "restored without log.orders_schema_version: use another database, or restore it whole"
+            f"cannot migrate: {said}, but log.orders_schema_version has no revision: restore the database whole"
         ) from error
     _make_missing_tables(database_url)
     return expected_revision()
@@ -47,12 +59,6 @@ def _make_missing_tables(database_url: str) -> None:
     with connect(database_url, "orders migrate", Limits(lock=LOCK_SECONDS_MAX)) as connection:
         for projection in PROJECTIONS:
             make_missing(connection, projection)
-            checkpoint = f"{projection.name}.checkpoint"
-            if connection.execute("SELECT to_regclass(%s)", (checkpoint,)).fetchone() == (None,):
-                raise OperatorError(
-                    f"there is a schema {projection.name}, but no table {checkpoint}: use another database if the "
-                    "schema is another application's; else drop it and run `orders migrate` again"
-                )
             make_missing_views(connection, projection)
 
 

@@ -62,8 +62,35 @@ class Traces:
         return _Traced(app, self.tracer, self._sampled)
 
     def projected(self, connection: Connection, projection: str, progress: Progress) -> None:
-        """Continue the traces of the requests in a batch that was committed just now. Raises psycopg.Error."""
-        _continue(self.tracer, connection, projection, progress)
+        """Continue the traces of requests up to the commit of a batch, which was just now. Raises psycopg.Error."""
+        first = progress.position - progress.events
+        found = causes.of(connection, first, progress.position, REQUESTS_MAX, traced=True)
+        now = time.time_ns()
+        # A command with several events continues its trace once.
+        parents = {
+            it.traceparent: (context, it)
+            for it in found
+            if now / _NANO - it.recorded_at < OLD_SECONDS and (context := _context(it.traceparent or ""))
+        }
+        if not parents:
+            return
+        seconds = progress.fold_seconds + progress.write_seconds + progress.commit_seconds
+        # A batch belongs to many requests, so it has a trace of its own that links to them.
+        links = [Link(context) for context, _ in parents.values()]
+        batch = self.tracer.start_span(
+            f"project batch {projection}", links=links, start_time=now - int(seconds * _NANO)
+        )
+        batch.set_attributes({"orders.projection": projection, "orders.events": progress.events})
+        batch.end(now)
+        to_batch = [Link(batch.get_span_context())]
+        for context, cause in parents.values():
+            parent = set_span_in_context(NonRecordingSpan(context))
+            began = int(cause.recorded_at * _NANO)
+            span = self.tracer.start_span(f"project {projection}", parent, links=to_batch, start_time=began)
+            span.set_attributes({"orders.projection": projection, "orders.position": cause.position})
+            if cause.request_id:
+                span.set_attribute("orders.request_id", cause.request_id)
+            span.end(now)
 
     def stop(self) -> None:
         """Send what is left, but wait no longer than STOP_SECONDS_MAX for a collector that does not answer."""
@@ -122,36 +149,6 @@ class _Traced:
             if status >= 500:
                 span.set_status(StatusCode.ERROR)
             span.end()
-
-
-def _continue(tracer: Tracer, connection: Connection, projection: str, progress: Progress) -> None:
-    """Continue the traces of requests up to the commit of a batch, which was just now. Raises psycopg.Error."""
-    first = progress.position - progress.events
-    found = causes.of(connection, first, progress.position, REQUESTS_MAX, traced=True)
-    now = time.time_ns()
-    # A command with several events continues its trace once.
-    parents = {
-        it.traceparent: (context, it)
-        for it in found
-        if now / _NANO - it.recorded_at < OLD_SECONDS and (context := _context(it.traceparent or ""))
-    }
-    if not parents:
-        return
-    seconds = progress.fold_seconds + progress.write_seconds + progress.commit_seconds
-    # A batch belongs to many requests, so it has a trace of its own that links to them.
-    links = [Link(context) for context, _ in parents.values()]
-    batch = tracer.start_span(f"project batch {projection}", links=links, start_time=now - int(seconds * _NANO))
-    batch.set_attributes({"orders.projection": projection, "orders.events": progress.events})
-    batch.end(now)
-    to_batch = [Link(batch.get_span_context())]
-    for context, cause in parents.values():
-        parent = set_span_in_context(NonRecordingSpan(context))
-        began = int(cause.recorded_at * _NANO)
-        span = tracer.start_span(f"project {projection}", parent, links=to_batch, start_time=began)
-        span.set_attributes({"orders.projection": projection, "orders.position": cause.position})
-        if cause.request_id:
-            span.set_attribute("orders.request_id", cause.request_id)
-        span.end(now)
 
 
 def _sent(scope: Scope) -> SpanContext | None:

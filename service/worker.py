@@ -52,24 +52,7 @@ def setup() -> None:
     )
     if traces:
         broker.add_middleware(_StopsTraces(traces.stop))
-    broker.add_middleware(_RunsJobs(Runner(settings.database_url, PROJECTIONS)))
-    set_up(broker, projectors)
-
-
-class _RunsJobs(Middleware):
-    """Starts and stops what runs the jobs of operators."""
-
-    def __init__(self, runner: Runner) -> None:
-        self._runner = runner
-
-    def after_worker_boot(self, broker: Broker, worker: Worker) -> None:
-        self._runner.start()
-
-    def before_worker_shutdown(self, broker: Broker, worker: Worker) -> None:
-        self._runner.stop()
-
-    def after_worker_shutdown(self, broker: Broker, worker: Worker) -> None:
-        self._runner.close()
+    set_up(broker, projectors, Runner(settings.database_url, PROJECTIONS))
 
 
 class _StopsTraces(Middleware):

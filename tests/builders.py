@@ -22,8 +22,7 @@ from command.users import ChangeUser, DeleteUser, RegisterUser
 from command.writer import Writer
 from eventlog import append, connecting
 from eventlog.batch import Batch, NewEvent
-from eventlog.codec import encode
-from eventlog.events import SCHEMA_VERSIONS, Event, UserDeleted, UserRegistered
+from eventlog.events import Event, UserDeleted, UserRegistered
 from eventlog.ids import new_id
 
 ANSWER_SECONDS_MAX = 30
@@ -45,8 +44,7 @@ def wait_until(condition: Callable[[], bool], seconds: float, what: str) -> None
 
 def new_event(stream: str, version: int, event: Event, at: datetime = LONG_AGO) -> NewEvent:
     """An event as the log takes it."""
-    kind = type(event)
-    return NewEvent(stream, version, kind.__name__, SCHEMA_VERSIONS[kind], at, encode(event), METADATA)
+    return NewEvent.of(stream, version, event, at, METADATA)
 
 
 def append_events(database_url: str, events: Iterable[NewEvent]) -> None:

@@ -12,3 +12,11 @@ COMMANDS = sorted(
     for method, operation in operations.items()
     if operation.get("x-dry-run")
 )
+# For each command by POST, a text of its body: with another one it is another request.
+TEXTS = {
+    "/users": "name",
+    "/products": "name",
+    "/products/{id}/stock": "reason",
+    "/orders": "note",
+    "/orders/{id}/cancel": "reason",
+}

@@ -54,7 +54,7 @@ class PastAnswers:
     `waiting` counts the reads that wait for the log.
     """
 
-    def __init__(self, reads: Reads, waiting: WaitingReads | None = None) -> None:
+    def __init__(self, reads: Reads, waiting: WaitingReads) -> None:
         self._timeline = Timeline(reads)
         self._log = LogReader(reads)
         self._sync = Sync(self._log.position, waiting)

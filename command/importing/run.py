@@ -96,7 +96,7 @@ async def import_files(
     database_url: str,
     paths: Sequence[Path],
     rejects: Rejects,
-    currency: str | None = None,
+    currency: str | None,
     has_read: Callable[[int, int], None] = lambda _bytes, _rows: None,
     retry: bool = False,
     summary: Summary | None = None,

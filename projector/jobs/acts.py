@@ -62,7 +62,7 @@ def _verify(database_url: str, projection: Projection, _: Job, report: Report) -
 
 def _retry(database_url: str, projection: Projection, job: Job, _: Report) -> Outcome:
     with connect(database_url) as connection:
-        group = _group(job) if job.type is not None else None
+        group = Group(job.projection, job.type, job.error or "", job.streams or 0) if job.type is not None else None
         try:
             return _told(retry(connection, Loop(projection), job.stream, group=group))
         except NotParked:
@@ -77,7 +77,8 @@ def _skip(database_url: str, projection: Projection, job: Job, _: Report) -> Out
         # Streams of the group that are done may be parked again, at an event that no operator has asked to skip.
         if job.attempts > 1:
             raise Refused("the worker ended in the middle; look at what is parked now, and skip what is left")
-        now = next((it for it in groups(connection, [projection]) if _is_same(it, job)), None)
+        of_projection = groups(connection, [projection])
+        now = next((it for it in of_projection if (it.type, it.error) == (job.type, job.error)), None)
         if now is None or now.streams != job.streams:
             number = now.streams if now else 0
             raise Refused(f"the group had {job.streams:,} streams when this was asked for, and has {number:,} now")
@@ -104,14 +105,6 @@ def _told(drained: Sequence[Drained]) -> Outcome:
     if held and held[0].parked is not None:
         said += f"; {len(held):,} are parked still: {held[0].parked.error}"
     return Outcome(said, not held)
-
-
-def _group(job: Job) -> Group:
-    return Group(job.projection, job.type or "", job.error or "", job.streams or 0)
-
-
-def _is_same(group: Group, job: Job) -> bool:
-    return (group.projection, group.type, group.error) == (job.projection, job.type, job.error)
 
 
 _ACTS: Mapping[Kind, Callable[[str, Projection, Job, Report], Outcome]] = {

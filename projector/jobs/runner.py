@@ -5,7 +5,6 @@ so a killed worker loses it at once, and the next worker takes up the unfinished
 notices by TCP keep-alives within 25 seconds, and ends the session.
 """
 
-import contextlib
 import logging
 import threading
 import time
@@ -87,8 +86,7 @@ class Runner:
         """Run all open jobs, if this worker has the right to. Raises psycopg.Error."""
         connection = self._connected()
         if not self._is_ours:
-            row = connection.execute(_TAKE, (LOCK,)).fetchone()
-            self._is_ours = bool(row and row[0])
+            ((self._is_ours,),) = connection.execute(_TAKE, (LOCK,)).fetchall()
         while self._is_ours and not self._stopping.is_set() and (job := table.claim(connection, WORKER)):
             self._do(connection, job)
 
@@ -101,7 +99,8 @@ class Runner:
             return
         log.info("job %s begins: %s, asked for by %s", job.id, title, job.asked_by)
         try:
-            outcome = acts.perform(self._database_url, self._projections, job, self._reporting(connection, job))
+            report = _Reporter(connection, job, self._stopping)
+            outcome = acts.perform(self._database_url, self._projections, job, report)
         except _Stopped:
             table.give_back(connection, job.id)
         except psycopg.OperationalError:
@@ -116,9 +115,6 @@ class Runner:
             log.info("job %s is done: %s", job.id, outcome.said)
             table.finish(connection, job.id, outcome._asdict())
 
-    def _reporting(self, connection: Connection, job: Job) -> "_Reporter":
-        return _Reporter(connection, job, self._stopping)
-
     def _connected(self) -> Connection:
         if self._connection is None or self._connection.closed:
             self._is_ours = False
@@ -132,8 +128,7 @@ class Runner:
     def _hang_up(self) -> None:
         self._is_ours = False
         if self._connection is not None:
-            with contextlib.suppress(psycopg.Error):
-                self._connection.close()
+            self._connection.close()
             self._connection = None
 
 

@@ -47,7 +47,7 @@ class TargetInUse(Exception):
 
 
 class Mirror:
-    """The projections of one log on one target. Use it in a `with`: that closes what it holds."""
+    """The projections of one log on one target."""
 
     def __init__(
         self,
@@ -62,6 +62,7 @@ class Mirror:
         self._projections = projections
         self._stopping = threading.Event()
         self._has_connected = False
+        self._trouble = ""
 
     def stop(self) -> None:
         """End after the batch that is under way."""
@@ -97,7 +98,6 @@ class Mirror:
         When one of the databases cannot be reached, it connects again. Raises Unsuitable, OtherLog, OtherVersion; at
         the start also DBAPIError for a wrong URL of the target, and sessions.Unsuitable for a database of the log.
         """
-        trouble = ""
         while not self._stopping.is_set():
             try:
                 with self._listing_failures(), self._at_work() as loops:
@@ -106,29 +106,27 @@ class Mirror:
                         # A rest between batches saved CPU and added as much to the lag.
                         has_news = self._catch_up(loops)
                         pause = 0.0 if has_news else min(max(LOOK_SECONDS, 2 * pause), LOOK_SECONDS_MAX)
-                        trouble = self._over(trouble)
+                        self._note("")
                     for following in loops:
                         following.end()
             except TargetInUse as error:
-                trouble = self._warn_once(trouble, f"{error}: this one stands by")
+                self._note(f"{error}: this one stands by")
                 self._stopping.wait(STAND_BY_SECONDS)
             except (DBAPIError, Fenced, psycopg.OperationalError) as error:
                 is_wrong = isinstance(getattr(error, "orig", error), sessions.Unsuitable)
                 is_wrong |= isinstance(error, DBAPIError) and not self._target.is_away(error)
                 if is_wrong and not self._has_connected:
                     raise
-                trouble = self._warn_once(trouble, f"{self._said(error)}: trying again")
+                self._note(f"{self._said(error)}: trying again")
                 self._stopping.wait(AFTER_ERROR_SECONDS)
 
-    def _warn_once(self, before: str, trouble: str) -> str:
-        if trouble != before:
+    def _note(self, trouble: str) -> None:
+        """Log a trouble once, and its end, which is no trouble."""
+        if trouble and trouble != self._trouble:
             log.warning("%s", trouble)
-        return trouble
-
-    def _over(self, trouble: str) -> str:
-        if trouble:
+        elif self._trouble and not trouble:
             log.info("the mirror goes on")
-        return ""
+        self._trouble = trouble
 
     def _said(self, error: Exception) -> str:
         """The error's message, in one line."""

@@ -13,11 +13,10 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.types import TypeEngine
 
 from projector import swapping
-from projector.mirror import statements
 from projector.mirror.layout import Build, Layout
+from projector.mirror.statements import DriverTarget, Values, checked, in_parts
 from projector.mirror.target import Target, Unsuitable
 from projector.projection import Projection
-from projector.rows import Changes, NewRows, RowMissing
 
 MARIADB_MIN, MYSQL_MIN = (10, 6), (8, 0, 19)  # JSON_TABLE, and a RENAME TABLE that is all or nothing
 CONNECT_SECONDS_MAX = 5
@@ -56,10 +55,12 @@ _encoder = msgspec.json.Encoder(decimal_format="string")
 _json, _lines = _encoder.encode, _encoder.encode_lines
 
 
-class MysqlTarget(Target):
+class MysqlTarget(DriverTarget):
     """One database. A table has the name that it has in PostgreSQL, without the schema."""
 
     has_partial_indexes = False
+    money = staticmethod(checked)
+    if_there, given, least, greatest = "ON DUPLICATE KEY UPDATE", "VALUES({})", "least", "greatest"
 
     def __init__(self, url: URL) -> None:
         if importlib.util.find_spec("pymysql") is None:
@@ -128,42 +129,26 @@ class MysqlTarget(Target):
             return mysql.VARCHAR(_KEY_LENGTH) if is_searched else mysql.MEDIUMTEXT()
         return column.type
 
-    def insert(self, connection: Connection, table: Table, new: NewRows) -> None:
-        rows = statements.converted([tuple(row.values()) for row in new.rows], new.columns, _converters(table))
-        self._insert(connection, f"INSERT INTO `{table.name}` ({', '.join(new.columns)})", rows)
-
-    def change(self, connection: Connection, table: Table, changes: Changes) -> None:
-        key = statements.key_of(table)
-        for columns, rows in statements.updates(changes):
-            names = [*columns, *key]
-            values = statements.converted(rows, names, _converters(table))
-            statement = _update(table, columns, key)
-            found = sum(
-                connection.exec_driver_sql(statement, (_json(some).decode(),)).rowcount
-                for some in statements.in_parts(values, _ROWS_AT_ONCE)
-            )
-            if found != len(rows):
-                raise RowMissing(f"{len(rows) - found} of the rows to change are not in {table.name}")
-        for (added, least, greatest), rows in statements.sums(changes):
-            names = [*key, *added, *least, *greatest]
-            settings = ", ".join(
-                [f"{name} = {name} + VALUES({name})" for name in added]
-                + [f"{name} = least({name}, VALUES({name}))" for name in least]
-                + [f"{name} = greatest({name}, VALUES({name}))" for name in greatest]
-            )
-            values = statements.converted(rows, names, _converters(table))
-            into = f"INSERT INTO `{table.name}` ({', '.join(names)})"
-            self._insert(connection, into, values, f" ON DUPLICATE KEY UPDATE {settings}")
-
-    def _insert(self, connection: Connection, into: str, rows: Sequence[statements.Values], end: str = "") -> None:
-        for some in statements.in_parts(rows, _ROWS_AT_ONCE):
+    def add(
+        self, connection: Connection, table: Table, names: Sequence[str], rows: list[Values], end: str = ""
+    ) -> None:
+        into = f"INSERT INTO `{table.name}` ({', '.join(names)}) VALUES"
+        for some in in_parts(rows, _ROWS_AT_ONCE):
             literals = _literals(some)
             if literals is None:
-                marks = ", ".join(["%s"] * len(some[0]))
-                connection.exec_driver_sql(f"{into} VALUES ({marks}){end}", list(some))
+                marks = ", ".join(["%s"] * len(names))
+                connection.exec_driver_sql(f"{into} ({marks}){end}", list(some))
             else:
-                statement = f"{into} VALUES {literals}{end}"
-                connection.exec_driver_sql(statement, execution_options={"no_parameters": True})
+                connection.exec_driver_sql(f"{into} {literals}{end}", execution_options={"no_parameters": True})
+
+    def update(
+        self, connection: Connection, table: Table, names: Sequence[str], key: Sequence[str], rows: list[Values]
+    ) -> int:
+        statement = _update(table, names, key)
+        return sum(
+            connection.exec_driver_sql(statement, (_json(some).decode(),)).rowcount
+            for some in in_parts(rows, _ROWS_AT_ONCE)
+        )
 
     def complete(self, connection: Connection, layout: Layout) -> None:
         self._when_free(connection, lambda: Target.complete(self, connection, layout))
@@ -266,7 +251,7 @@ def _is_text(column: Column[Any]) -> bool:
 _DIALECT = mysql.dialect()
 
 
-def _literals(rows: Sequence[statements.Values]) -> str | None:
+def _literals(rows: Sequence[Values]) -> str | None:
     r"""The rows as they stand behind VALUES. None if one of them has a value that PyMySQL must write.
 
     A row in JSON has the literals of MySQL between its brackets: numbers, null, true, and texts in double quotes with
@@ -278,7 +263,3 @@ def _literals(rows: Sequence[statements.Values]) -> str | None:
         return None
     rows_in_brackets = lines[1:-2].replace(b"]\n[", b"),(").decode()
     return f"({rows_in_brackets})"
-
-
-def _converters(table: Table) -> dict[str, statements.Convert]:
-    return statements.converters(table, statements.checked)

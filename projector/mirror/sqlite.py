@@ -25,11 +25,10 @@ from sqlalchemy import (
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.types import TypeEngine
 
-from projector.mirror import statements
 from projector.mirror.layout import Build
-from projector.mirror.target import Target, Unsuitable
+from projector.mirror.statements import DriverTarget, Values, counted, in_parts
+from projector.mirror.target import Unsuitable
 from projector.projection import Projection
-from projector.rows import Changes, NewRows, RowMissing
 
 # How long a transaction waits for another one that writes.
 BUSY_MS_MAX = 10_000
@@ -61,12 +60,14 @@ _SETTINGS = (
 )
 
 
-class SqliteTarget(Target):
+class SqliteTarget(DriverTarget):
     """One file. A table has the name that it has in PostgreSQL, without the schema."""
 
     table_options = {"sqlite_strict": True, "sqlite_with_rowid": False}  # noqa: RUF012 - never changed
 
     writes_behind = False
+    money = staticmethod(counted)
+    if_there, given, least, greatest = "ON CONFLICT ({}) DO UPDATE SET", "excluded.{}", "min", "max"
 
     def __init__(self, url: URL) -> None:
         if not url.database or url.database == ":memory:":
@@ -150,37 +151,22 @@ class SqliteTarget(Target):
             return Integer()
         return Text() if isinstance(column.type, Date) else column.type
 
-    def insert(self, connection: Connection, table: Table, new: NewRows) -> None:
-        rows = statements.converted([row.values() for row in new.rows], new.columns, _converters(table))  # type: ignore[misc]
-        names = ", ".join(new.columns)
-        marks = f"({', '.join('?' * len(new.columns))})"
-        for some in statements.in_parts(rows, ROWS_AT_ONCE):
-            statement = f'INSERT INTO "{table.name}" ({names}) VALUES {", ".join([marks] * len(some))}'  # noqa: S608 - names of ours
+    def add(
+        self, connection: Connection, table: Table, names: Sequence[str], rows: list[Values], end: str = ""
+    ) -> None:
+        marks = f"({', '.join('?' * len(names))})"
+        for some in in_parts(rows, ROWS_AT_ONCE):
+            values = ", ".join([marks] * len(some))
+            statement = f'INSERT INTO "{table.name}" ({", ".join(names)}) VALUES {values}{end}'  # noqa: S608 - names of ours
             connection.exec_driver_sql(statement, tuple(chain.from_iterable(some)))
 
-    def change(self, connection: Connection, table: Table, changes: Changes) -> None:
-        convert, key = _converters(table), statements.key_of(table)
-        for columns, rows in statements.updates(changes):
-            settings = ", ".join(f"{name} = ?" for name in columns)
-            same_key = " AND ".join(f"{name} = ?" for name in key)
-            statement = f'UPDATE "{table.name}" SET {settings} WHERE {same_key}'  # noqa: S608 - names of ours
-            values = statements.converted(rows, [*columns, *key], convert)
-            found = connection.exec_driver_sql(statement, values).rowcount
-            if found != len(rows):
-                raise RowMissing(f"{len(rows) - found} of the rows to change are not in {table.name}")
-        for (added, least, greatest), rows in statements.sums(changes):
-            names = [*key, *added, *least, *greatest]
-            settings = ", ".join(
-                [f"{name} = {name} + excluded.{name}" for name in added]
-                + [f"{name} = min({name}, excluded.{name})" for name in least]
-                + [f"{name} = max({name}, excluded.{name})" for name in greatest]
-            )
-            marks = ", ".join("?" * len(names))
-            statement = (
-                f'INSERT INTO "{table.name}" ({", ".join(names)}) VALUES ({marks}) '  # noqa: S608 - as above
-                f"ON CONFLICT ({', '.join(key)}) DO UPDATE SET {settings}"
-            )
-            connection.exec_driver_sql(statement, statements.converted(rows, names, convert))
+    def update(
+        self, connection: Connection, table: Table, names: Sequence[str], key: Sequence[str], rows: list[Values]
+    ) -> int:
+        settings = ", ".join(f"{name} = ?" for name in names)
+        same_key = " AND ".join(f"{name} = ?" for name in key)
+        statement = f'UPDATE "{table.name}" SET {settings} WHERE {same_key}'  # noqa: S608 - names of ours
+        return connection.exec_driver_sql(statement, rows).rowcount
 
     def swap(self, connection: Connection, projection: Projection, tables: Sequence[str], old: Collection[str]) -> None:
         with connection.begin():
@@ -192,10 +178,6 @@ class SqliteTarget(Target):
 
 
 _BUILDS = (Build.SERVING, Build.NEXT, Build.RETIRED)
-
-
-def _converters(table: Table) -> dict[str, statements.Convert]:
-    return statements.converters(table, statements.counted)
 
 
 def _kind(error: DBAPIError) -> int:

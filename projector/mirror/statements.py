@@ -1,46 +1,92 @@
 """Common to the statements of SQLite and MySQL: rows grouped by the columns that change, values for the drivers."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from abc import abstractmethod
+from collections.abc import Callable, Iterator, Sequence
 from decimal import Decimal, InvalidOperation
 from functools import lru_cache
-from typing import Any
+from typing import Any, ClassVar
 
-from sqlalchemy import Column, DateTime, Numeric, Table
+from sqlalchemy import Connection, DateTime, Numeric, Table
 
+from projector.mirror.target import Target
 from projector.narrowing import RowsRefused
-from projector.rows import Changes, Named
+from projector.rows import Changes, NewRows, RowMissing
 from readmodel.types import MONEY_DECIMALS
 
 Values = tuple[Any, ...]
 Convert = Callable[[Any], Any]
 
-_TIME_LENGTH = len("2026-01-02 03:04:05")
+_DATE_LENGTH, _TIME_LENGTH = len("2026-01-02"), len("2026-01-02 03:04:05")
 
 
-def converters(table: Table, money: Convert) -> dict[str, Convert]:
-    """For the columns whose values the driver does not take as handlers give them: the function that converts one."""
-    found: dict[str, Convert] = {}
-    for column in table.columns:
-        if _is(column, Numeric):
-            found[column.name] = money
-        elif _is(column, DateTime):
-            found[column.name] = utc_text
-    return found
+class DriverTarget(Target):
+    """A target whose rows go through its driver, in statements of ours.
+
+    `money` converts an amount for the driver. `if_there` begins what an INSERT does to a row that is there, by the
+    columns of the key; there `given` is the new value of a column, `least` and `greatest` are functions of two values.
+    """
+
+    money: ClassVar[Convert]
+    if_there: ClassVar[str]
+    given: ClassVar[str]
+    least: ClassVar[str]
+    greatest: ClassVar[str]
+
+    @abstractmethod
+    def add(
+        self, connection: Connection, table: Table, names: Sequence[str], rows: list[Values], end: str = ""
+    ) -> None:
+        """Insert rows with these columns; `end` is the end of the statement."""
+
+    @abstractmethod
+    def update(
+        self, connection: Connection, table: Table, names: Sequence[str], key: Sequence[str], rows: list[Values]
+    ) -> int:
+        """Set the columns `names` of the rows with these keys, and return how many there are."""
+
+    def insert(self, connection: Connection, table: Table, new: NewRows) -> None:
+        rows = [tuple(row.values()) for row in new.rows]
+        self.add(connection, table, new.columns, self._converted(table, new.columns, rows))
+
+    def change(self, connection: Connection, table: Table, changes: Changes) -> None:
+        key = [column.name for column in table.primary_key]
+        for columns, changed in changes.by_columns():
+            rows = [(*row.values(), *_values(of)) for of, row in changed]
+            found = self.update(connection, table, columns, key, self._converted(table, [*columns, *key], rows))
+            if found != len(rows):
+                raise RowMissing(f"{len(rows) - found} of the rows to change are not in {table.name}")
+        for (added, least, greatest), sums in changes.by_kinds():
+            names = [*key, *added, *least, *greatest]
+            settings = [f"{name} = {name} + {self.given.format(name)}" for name in added]
+            settings += [f"{name} = {self.least}({name}, {self.given.format(name)})" for name in least]
+            settings += [f"{name} = {self.greatest}({name}, {self.given.format(name)})" for name in greatest]
+            end = f" {self.if_there.format(', '.join(key))} {', '.join(settings)}"
+            rows = [(*_values(of), *row.values()) for of, row in sums]
+            self.add(connection, table, names, self._converted(table, names, rows), end)
+
+    def _converted(self, table: Table, names: Sequence[str], rows: list[Values]) -> list[Values]:
+        """Rows as the driver takes them, column by column: that is faster than value by value."""
+        by_column = list(zip(*rows, strict=True))
+        for number, name in enumerate(names):
+            if isinstance(table.c[name].type, Numeric):
+                by_column[number] = tuple(map(type(self).money, by_column[number]))
+            elif isinstance(table.c[name].type, DateTime):
+                by_column[number] = tuple(map(utc_text, by_column[number]))
+        return list(zip(*by_column, strict=True))
 
 
 def utc_text(value: str | None) -> str | None:
     """PostgreSQL's text of a time in UTC, as text with microseconds and without the zone.
 
-    Raises RowsRefused for a year of more than four digits or before our era.
+    Raises RowsRefused for another text, as a handler may write one, for a year of more than four digits, and for a time
+    before our era.
     """
     if value is None:
         return None
     time = value.removesuffix("+00")
-    if len(time) == _TIME_LENGTH:
-        return f"{time}.000000"
-    if len(time) < _TIME_LENGTH or time[_TIME_LENGTH] != "." or not time[:4].isdigit():
-        raise RowsRefused("a time is not between the years 1 and 9999")
-    return f"{time:0<26}"
+    if len(time) == len(value) or len(time) < _TIME_LENGTH or time[_DATE_LENGTH] != " ":
+        raise RowsRefused("a time is not between the years 1 and 9999, or not as PostgreSQL writes it in UTC")
+    return f"{time}.000000" if len(time) == _TIME_LENGTH else f"{time:0<26}"
 
 
 @lru_cache(maxsize=10_000)
@@ -67,41 +113,11 @@ def checked(value: Any) -> str | None:
     return str(value)
 
 
-def converted(rows: Iterable[Sequence[Any]], columns: Sequence[str], convert: Mapping[str, Convert]) -> list[Values]:
-    """Rows as the driver takes them, column by column: that is faster than value by value."""
-    by_column = list(zip(*rows, strict=True))
-    for number, name in enumerate(columns):
-        if name in convert:
-            by_column[number] = tuple(map(convert[name], by_column[number]))
-    return list(zip(*by_column, strict=True))
-
-
-def updates(changes: Changes) -> Iterator[tuple[Named, list[Values]]]:
-    """Rows whose same columns change: the columns, and for each row the new values and then the key's."""
-    for columns, rows in changes.by_columns():
-        yield columns, [(*row.values(), *_values(key)) for key, row in rows]
-
-
-def sums(changes: Changes) -> Iterator[tuple[tuple[Named, Named, Named], list[Values]]]:
-    """Rows that add to the same columns: (sums, least, greatest), and for each row the key's values and then those."""
-    for kinds, rows in changes.by_kinds():
-        yield kinds, [(*_values(key), *row.values()) for key, row in rows]
-
-
 def in_parts(rows: Sequence[Values], size: int) -> Iterator[Sequence[Values]]:
     """The rows, `size` at a time."""
     for start in range(0, len(rows), size):
         yield rows[start : start + size]
 
 
-def key_of(table: Table) -> list[str]:
-    """The names of the primary key's columns."""
-    return [column.name for column in table.primary_key]
-
-
 def _values(key: Any) -> Values:
     return key if isinstance(key, tuple) else (key,)
-
-
-def _is(column: Column[Any], kind: type[Any]) -> bool:
-    return isinstance(column.type, kind)

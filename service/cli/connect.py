@@ -53,7 +53,7 @@ def database_url(data_dir: Path | None = None) -> str:
     return given.database_url or _running(given.data_dir)["database_url"]
 
 
-def api_url(data_dir: Path | None = None) -> str:
+def api_url(data_dir: Path | None) -> str:
     """Return where the API of `orders up` answers. Raises OperatorError when no `orders up` runs on the directory."""
     return _running(Settings.load(data_dir=data_dir).data_dir)["api_url"]
 

@@ -1,19 +1,20 @@
 """`orders doctor`: what is wrong with the log, the server or its neighbours, each in one line with its remedy."""
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
+from psycopg.errors import InsufficientPrivilege
 
-from service.cli import connect
+from console.words import ago, counted, moment
+from contract.times import rfc3339
+from service.cli import connect, output
 from service.cli.connect import DataDir
 from service.cli.failures import NOT_TRUE
 from service.cli.output import AsJson, line
 from service.cli.status import urls
+from service.doctor import Examination, examine
+from service.doctor.finding import Finding
 from service.errors import OperatorError
-
-if TYPE_CHECKING:
-    from service.doctor import Examination
-    from service.doctor.finding import Finding
 
 
 def doctor(
@@ -28,15 +29,10 @@ def doctor(
     Exit code 0: all well; 1: see the findings, or a check ran out of time.
     """
     url, redis_url = urls(data_dir)
-    import psycopg
-
-    from service.cli import output
-    from service.doctor import examine
-
     try:
         with connect.asking(url, "orders doctor") as connection, output.steps() as step:
             found = examine(connection, step, redis_url=redis_url, quick=quick)
-    except psycopg.errors.InsufficientPrivilege as error:
+    except InsufficientPrivilege as error:
         raise OperatorError(f"{error.diag.message_primary}: it takes the role that owns the tables") from error
     if as_json:
         output.json(_document(found))
@@ -46,7 +42,7 @@ def doctor(
         raise typer.Exit(NOT_TRUE)
 
 
-def _document(found: "Examination") -> dict[str, object]:
+def _document(found: Examination) -> dict[str, object]:
     return {
         "healthy": found.healthy,
         "events": found.events,
@@ -65,16 +61,12 @@ def _document(found: "Examination") -> dict[str, object]:
     }
 
 
-def _view(finding: "Finding", why: str) -> dict[str, object]:
-    from contract.times import rfc3339
-
+def _view(finding: Finding, why: str) -> dict[str, object]:
     since = rfc3339(finding.since) if finding.since else None
     return {"what": finding.what, "since": since, "why": why, "remedy": finding.remedy, "accepted": finding.accepted}
 
 
-def _print(found: "Examination") -> None:
-    from console.words import ago, counted, moment
-
+def _print(found: Examination) -> None:
     for check in found.checks:
         for finding in found.findings.get(check.name, ()):
             line(f"{check.name}: {finding.what}")

@@ -19,6 +19,7 @@ NOT_TRUE = 1  # what was asked for is not so, or could not be done
 MISUSE = 2  # the command line or the configuration is wrong
 INTERRUPTED = 130  # ended by Ctrl-C, as shells count it
 
+DISK_FULL = "53100"
 _TAKES_NO_MORE = re.compile("too many|connection slots|starting up|shutting down|not yet accepting")
 
 
@@ -92,7 +93,7 @@ def _of_postgres(error: BaseException) -> tuple[str, int] | None:
 
 
 def _remedy(outage: "Error", said: str) -> str:
-    if "No space left on device" in said:
+    if outage.sqlstate == DISK_FULL or "No space left on device" in said:  # in the language of the server
         from service.doctor.storage import make_room  # slow, and seldom needed
 
         return f"; {make_room()}"

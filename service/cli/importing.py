@@ -6,7 +6,7 @@ import logging
 import sys
 import time
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -91,8 +91,8 @@ def import_(
     database_url = connect.database_url(data_dir)
 
     started = time.perf_counter()
-    with _Progress(sum(each.stat().st_size for each in paths)) as progress:
-        summary = _import(database_url, paths, currency, rejects, retry, progress)
+    with _Bar(sum(each.stat().st_size for each in paths)) as bar:
+        summary = _import(database_url, paths, currency, rejects, retry, bar)
     report = _report(summary, time.perf_counter() - started, rejects)
     print(json.dumps(report, indent=2) if as_json else _text(report))
     for damaged in summary.damaged:
@@ -111,15 +111,15 @@ def _import(
     currency: str | None,
     rejects: Path,
     retry: bool,
-    progress: "_Progress",
+    bar: "_Bar",
 ) -> Summary:
     # The command prints an outage itself, in one line, so the writer's log lines are dropped.
     logging.getLogger("command").addHandler(logging.NullHandler())
     collect_seldom()
     into = Rejects(rejects)
     try:
-        with import_runs.recorded(database_url, paths, into, lambda: progress.bytes_read) as summary, into:
-            return asyncio.run(import_files(database_url, paths, into, currency, progress, retry, summary))
+        with import_runs.recorded(database_url, paths, into, lambda: bar.bytes_read) as summary, into:
+            return asyncio.run(import_files(database_url, paths, into, currency, bar.note, retry, summary))
     except Stopped as stopped:
         raise OperatorError(
             f"the import stopped at line {stopped.number} of {stopped.file}: {stopped.cause}; what came before it is "
@@ -127,7 +127,7 @@ def _import(
         ) from stopped
     except KeyboardInterrupt:
         raise OperatorError(
-            f"interrupted after {progress.rows:,} rows: they are in, or in {rejects}; run the same command again to go "
+            f"interrupted after {bar.rows:,} rows: they are in, or in {rejects}; run the same command again to go "
             "on, nothing is imported twice",
             exit_code=INTERRUPTED,
         ) from None
@@ -163,29 +163,22 @@ def _text(report: dict[str, Any]) -> str:
     return "\n".join(lines).format(**report)
 
 
-class _Progress:
+class _Bar(Progress):
     """A bar of the bytes read, on stderr; invisible when stderr is no terminal."""
 
     def __init__(self, total_bytes: int) -> None:
         console = Console(stderr=True)
         columns = (BarColumn(), TaskProgressColumn(), TextColumn("{task.fields[rows]}"), TimeRemainingColumn())
-        self._progress = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
-        self._task = self._progress.add_task("import", total=total_bytes, rows="")
+        super().__init__(*columns, console=console, transient=True, disable=not console.is_terminal)
+        self._import = self.add_task("import", total=total_bytes, rows="")
         self.rows = self.bytes_read = 0
         self._started = self._shown = time.perf_counter()
 
-    def __enter__(self) -> Self:
-        self._progress.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._progress.stop()
-
-    def __call__(self, bytes_read: int, rows: int) -> None:
+    def note(self, bytes_read: int, rows: int) -> None:
         """Show it, a few times a second and not at every row."""
         self.rows, self.bytes_read = rows, bytes_read
         now = time.perf_counter()
         if now - self._shown > SHOW_EVERY_SECONDS:
             self._shown = now
             rate = rows / (now - self._started)
-            self._progress.update(self._task, completed=bytes_read, rows=f"{rows:,} rows, {rate:,.0f}/s")
+            self.update(self._import, completed=bytes_read, rows=f"{rows:,} rows, {rate:,.0f}/s")

@@ -5,10 +5,21 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
+from sqlalchemy.exc import DBAPIError
 
+from projector.checkpoint import OtherVersion
+from projector.dependents import InTheWay
+from projector.loop import Progress
+from projector.mirror import standings
+from projector.mirror.following import Mirror, TargetInUse
+from projector.mirror.target import Target, Unsuitable
+from projector.mirror.targets import target_of
+from projector.mirror.verifying import verify as compare
+from projector.mirror.writer import OtherLog
+from projector.projection import Projection
 from service import logs
 from service.cli import connect, output
 from service.cli.connect import DataDir
@@ -18,11 +29,6 @@ from service.errors import OperatorError
 from service.garbage import collect_seldom
 from service.projections import named
 from service.settings import Settings
-
-if TYPE_CHECKING:
-    from projector.loop import Progress
-    from projector.mirror.target import Target
-    from projector.projection import Projection
 
 Url = Annotated[str, typer.Argument(metavar="URL", help="sqlite:///./app.db, mysql://... or postgresql://...")]
 Chosen = Annotated[
@@ -47,9 +53,6 @@ def mirror(
     if forget:
         _forget(log_url, url, chosen)
         return
-    from projector.mirror.target import Unsuitable
-    from projector.mirror.targets import target_of
-
     try:
         target = target_of(url)
     except Unsuitable as error:
@@ -66,13 +69,11 @@ def mirror(
             _follow(log_url, target, chosen)
 
 
-def _catch_up(log_url: str, target: "Target", chosen: "list[Projection]") -> None:
-    from projector.mirror.following import Mirror
-
+def _catch_up(log_url: str, target: Target, chosen: list[Projection]) -> None:
     reached: dict[str, int] = {}
     with output.events_bar("mirroring") as bar:
 
-        def report(projection: "Projection", progress: "Progress") -> None:
+        def report(projection: Projection, progress: Progress) -> None:
             reached[projection.name] = progress.position
             bar(progress)
 
@@ -81,9 +82,7 @@ def _catch_up(log_url: str, target: "Target", chosen: "list[Projection]") -> Non
         print(f"{name} is at position {position:,} in {target.shown}")
 
 
-def _rebuild(log_url: str, target: "Target", chosen: "list[Projection]") -> None:
-    from projector.mirror.following import Mirror
-
+def _rebuild(log_url: str, target: Target, chosen: list[Projection]) -> None:
     for projection in chosen:
         with output.events_bar(f"rebuilding {projection.name}") as bar:
             mirroring = Mirror(log_url, target, [projection])
@@ -91,9 +90,7 @@ def _rebuild(log_url: str, target: "Target", chosen: "list[Projection]") -> None
         print(f"rebuilt {projection.name} from {reached.position:,} events in {target.shown}", flush=True)
 
 
-def _verify(log_url: str, target: "Target", chosen: "list[Projection]") -> None:
-    from projector.mirror.verifying import verify as compare
-
+def _verify(log_url: str, target: Target, chosen: list[Projection]) -> None:
     equal = True
     for projection in chosen:
         with output.events_bar(f"folding the log for {projection.name}") as bar:
@@ -104,9 +101,7 @@ def _verify(log_url: str, target: "Target", chosen: "list[Projection]") -> None:
         raise typer.Exit(NOT_TRUE)
 
 
-def _follow(log_url: str, target: "Target", chosen: "list[Projection]") -> None:
-    from projector.mirror.following import Mirror
-
+def _follow(log_url: str, target: Target, chosen: list[Projection]) -> None:
     settings = Settings.load()
     logs.configure(settings.log_format, settings.log_level)
     mirroring = Mirror(log_url, target, chosen)
@@ -120,12 +115,8 @@ def _follow(log_url: str, target: "Target", chosen: "list[Projection]") -> None:
     mirroring.follow()
 
 
-def _forget(log_url: str, url: str, chosen: "list[Projection]") -> None:
+def _forget(log_url: str, url: str, chosen: list[Projection]) -> None:
     """Delete a mirror from the list. `url` may be the name that `orders status` prints."""
-    from projector.mirror import standings
-    from projector.mirror.target import Unsuitable
-    from projector.mirror.targets import target_of
-
     names = {url}
     with contextlib.suppress(Unsuitable):
         target = target_of(url)
@@ -144,16 +135,8 @@ def _forget(log_url: str, url: str, chosen: "list[Projection]") -> None:
 
 
 @contextmanager
-def _explained(target: "Target") -> Iterator[None]:
+def _explained(target: Target) -> Iterator[None]:
     """Turn what an operator can cause into one line."""
-    from sqlalchemy.exc import DBAPIError
-
-    from projector.checkpoint import OtherVersion
-    from projector.dependents import InTheWay
-    from projector.mirror.following import TargetInUse
-    from projector.mirror.target import Unsuitable
-    from projector.mirror.writer import OtherLog
-
     try:
         yield
     except Unsuitable as error:

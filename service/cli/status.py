@@ -6,7 +6,6 @@ from typing import Annotated, NamedTuple
 import psycopg
 import redis
 import typer
-from psycopg import Connection
 
 from console.words import counted, span
 from contract.times import rfc3339
@@ -79,7 +78,8 @@ class Look(NamedTuple):
 def look(url: str, redis_url: str | None) -> Look:
     """Ask the log's database, and Redis. Raises OperatorError and psycopg.Error."""
     with connect.asking(url, "orders status") as connection:
-        holders = _holders(connection)
+        # The sessions that hold locks for which projectors, readers or writers wait.
+        holders = [str(Holder(*row)) for row in connection.execute(HOLDERS, {"seconds": HELD_SECONDS_MIN})]
         try:
             found = ask(connection, PROJECTIONS)
             mirrors = standings(connection, PROJECTIONS)
@@ -104,11 +104,6 @@ def document(found: Look) -> dict[str, object]:
         "workers": found.workers,
         "redis_error": found.silence,
     }
-
-
-def _holders(connection: Connection) -> list[str]:
-    """The sessions that hold locks for which projectors, readers or writers wait."""
-    return [str(Holder(*row)) for row in connection.execute(HOLDERS, {"seconds": HELD_SECONDS_MIN})]
 
 
 def urls(data_dir: DataDir) -> tuple[str, str | None]:

@@ -81,7 +81,7 @@ def _migration(connection: Connection) -> Iterator[Finding]:
 
 
 def redis_check(url: str) -> Check:
-    """That the bell can ring: Redis answers, takes writes, and has memory left."""
+    """That the bell can ring and workers can be listed: Redis answers, takes writes, and has memory left."""
     return Check(
         "redis",
         lambda _: _redis(url),
@@ -96,6 +96,7 @@ def _redis(url: str) -> Iterator[Finding]:
             # As the API rings; a worker that hears it looks at the log once more.
             client.publish(bell.channel(client), b"")
             bell.queue(client, RedisBroker(client=client))  # type: ignore[no-untyped-call] # Dramatiq has no types
+            bell.workers(url)  # as `orders status` and the console ask for them
             memory = client.info("memory")
     except (redis.RedisError, OSError) as error:
         fault = fault_of(error)

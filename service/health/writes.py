@@ -1,7 +1,6 @@
 """Whether commands fail; and after a failure, whether the log takes writes again."""
 
 import asyncio
-import contextlib
 import logging
 
 import psycopg
@@ -57,6 +56,5 @@ class Writes:
             return False
         finally:
             if connection is not None:
-                with contextlib.suppress(psycopg.Error, OSError):
-                    await connection.close()  # ends the transaction
+                await connection.close()  # ends the transaction
         return True

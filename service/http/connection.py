@@ -11,7 +11,6 @@ from collections import deque
 from typing import Any
 
 import httptools
-from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from contract.headers import request_id
@@ -112,12 +111,12 @@ class Connection(HttpToolsProtocol):
             # The parser skips the body.
             self.cycle = _Rejected()  # type: ignore[assignment] # it stands in for uvicorn's
             return
-        rejecting = self._rejecting_app(no_room)
-        if rejecting is None:
+        problem = self._problem(no_room)
+        if problem is None:
             super().on_headers_complete()
             return
         # uvicorn answers this request like any other, so the connection stays in step and can be used again.
-        application, self.app = self.app, rejecting
+        application, self.app = self.app, problem.response(request_id(self.headers), self._shared.prefix)
         try:
             super().on_headers_complete()
         finally:
@@ -161,12 +160,8 @@ class Connection(HttpToolsProtocol):
             and len(self.headers) <= HEADERS_MAX
         )
 
-    def _rejecting_app(self, no_room: NoRoom | None) -> ASGIApp | None:
-        """An application that rejects this request before its body is read; None if nothing is wrong with it."""
-        problem = self._problem(no_room)
-        return problem.response(request_id(self.headers), self._shared.prefix) if problem else None
-
     def _problem(self, no_room: NoRoom | None) -> Problem | None:
+        """What is wrong with this request before its body is read; None if nothing is."""
         if len(self.url) > URL_BYTES_MAX:
             return Problem("uri-too-long", f"The URI has more than {URL_BYTES_MAX} bytes.")
         if b"#" in self.url:  # what follows it would be dropped, as a fragment
@@ -176,7 +171,7 @@ class Connection(HttpToolsProtocol):
             and sum(len(name) + len(value) for name, value in self.headers) > HEAD_BYTES_MAX
         ):
             return _headers_too_large()
-        if fault := framing.fault(self.parser, self.headers):
+        if fault := framing.fault(self.parser, self.url, self.headers):
             # Others may find another end of this request, so nothing behind it is read.
             return Problem("malformed-request", fault, headers={"Connection": "close"})
         if no_room:

@@ -51,7 +51,7 @@ class Connections:
         waiting: Callable[[], int],
         commands_are_full: Callable[[], bool],
         closing: Callable[[], None],
-        prefix: str = "",
+        prefix: str,
     ) -> None:
         self._waiting = waiting
         self._commands_are_full = commands_are_full
@@ -82,14 +82,11 @@ class Connections:
 
     def no_room(self, under_way: int, method: bytes, url: bytes) -> NoRoom | None:
         """Why there is no room for this request; None if there is."""
-        if self._is_crowded(under_way) and url not in _HEALTH_CHECKS:
+        if under_way - self._waiting() > REQUESTS_MAX and url not in _HEALTH_CHECKS:
             return refusing.REQUESTS
         if method not in _READING and self._commands_are_full():
             return refusing.COMMANDS
         return None
-
-    def _is_crowded(self, under_way: int) -> bool:
-        return under_way - self._waiting() > REQUESTS_MAX
 
     def closing(self) -> None:
         """Begin to stop: requests that have arrived are answered, later ones are not. May be called several times."""

@@ -26,7 +26,7 @@ def without_upgrade(parser: httptools.HttpRequestParser, url: bytes, headers: _H
     return b"\r\n".join([*lines, b"", b""])
 
 
-def fault(parser: httptools.HttpRequestParser, headers: _Headers) -> str | None:
+def fault(parser: httptools.HttpRequestParser, url: bytes, headers: _Headers) -> str | None:
     """Return what is wrong with a head that httptools lets pass; None if nothing is."""
     version = parser.get_http_version()
     if version not in {"1.0", "1.1"}:
@@ -36,6 +36,8 @@ def fault(parser: httptools.HttpRequestParser, headers: _Headers) -> str | None:
         return "The request must have exactly one Host header."
     if hosts and not _HOST.fullmatch(hosts[0]):
         return "The Host header is no host."
+    if hosts and b"://" in url[:8] and url.split(b"/", 3)[2].lower() != hosts[0].lower():
+        return "The Host header names another host than the URI."
     encodings = [value.strip().lower() for name, value in headers if name == b"transfer-encoding"]
     if encodings and (encodings != [b"chunked"] or version == "1.0"):
         return "The only Transfer-Encoding that the service reads is chunked, in HTTP/1.1."

@@ -120,9 +120,7 @@ class Counted(Collector):
 
 def metrics_text(counted: Callable[[], Iterable[Metric]], state: list[Metric]) -> bytes:
     """The metrics in Prometheus' text format. It takes milliseconds, so a thread should do it."""
-    registry = CollectorRegistry()
-    registry.register(_Families([*counted(), *state]))
-    return generate_latest(registry)
+    return generate_latest(_Families([*counted(), *state]))
 
 
 class _Families(Collector):

@@ -99,7 +99,7 @@ class State:
             _up(1),
             *_of_log(standings, database),
             *_of_standings("orders_projection", ["projection"], STATES, standings),
-            *_of_projections(standings),
+            *[_each(name, meaning, standings, figure, ["projection"]) for name, meaning, figure in _OF_PROJECTIONS],
             *_of_verify(verified),
             *_of_standings("orders_mirror", ["mirror", "projection"], (*STATES, "ended"), mirrors),
             _each("orders_mirror_parked_streams", "Streams that the mirror holds back", mirrors, lambda it: it.parked),
@@ -133,10 +133,6 @@ def _of_standings(
             family.add_metric([*_labels(standing), state], standing.state == state)
     figures = [_each(f"{name}_{end}", meaning, standings, figure, labels) for end, meaning, figure in _FIGURES]
     return [family, *figures]
-
-
-def _of_projections(standings: Sequence[Standing]) -> list[Metric]:
-    return [_each(name, meaning, standings, figure, ["projection"]) for name, meaning, figure in _OF_PROJECTIONS]
 
 
 def _of_verify(rows: Sequence[Sequence[Any]]) -> list[Metric]:

@@ -13,18 +13,10 @@ import pytest
 from command.submission import Key
 from eventlog.idempotency import KEPT_DAYS
 from tests.command.driving import Driver, check_log, driving, execute, place, restock, rows, submission
-from tests.openapi import COMMANDS
+from tests.openapi import COMMANDS, TEXTS
 from tests.served import Shop, problem, served
 
 POSTS = [path for method, path in COMMANDS if method == "POST"]
-# A text of the body that may be another.
-TEXTS = {
-    "/users": "name",
-    "/products": "name",
-    "/products/{id}/stock": "reason",
-    "/orders": "note",
-    "/orders/{id}/cancel": "reason",
-}
 
 
 def request(shop: Shop, post: str) -> tuple[str, dict[str, Any]]:
@@ -41,7 +33,7 @@ def request(shop: Shop, post: str) -> tuple[str, dict[str, Any]]:
             return post, {"user_id": shop.user()["id"], "items": items, "note": "Zoë"}
         case "/orders/{id}/cancel":
             return f"/orders/{shop.order()['id']}/cancel", {"lines": [{"line": 1, "quantity": 2}]}
-    raise AssertionError(f"say here, and in TEXTS, how POST {post} is asked for")
+    raise AssertionError(f"say here, and in TEXTS of tests/openapi.py, how POST {post} is asked for")
 
 
 def same(answer: httpx.Response, first: httpx.Response) -> bool:

@@ -63,7 +63,6 @@ async def test_a_batch_of_cancellations_ends_when_it_is_full(database_url: str, 
     async with driving(database_url, is_patient=is_patient) as driver:
         answers = await asyncio.gather(*[driver.do(cancel(order)) for order in shop.orders])
         assert driver.writer.batches >= len(shop.orders) // 2
-        assert driver.writer.counts["accepted"] == len(shop.orders)
     assert [it.status for it in answers] == [200] * len(shop.orders)
     assert [it.position for it in answers] == sorted(it.position for it in answers)
     assert largest_transaction(database_url, "OrderCancelled") < BATCH_ROWS_MAX + LINES + 1
@@ -128,7 +127,6 @@ async def test_a_failed_batch_does_not_fail_commands_that_it_put_back(database_u
         failed = [it for it in answers if not isinstance(it, Answer)]
         assert len(failed) <= BATCH_ROWS_MAX // LINES
         assert all(isinstance(it, Answer) for it in answers[len(failed) :])
-        assert driver.writer.counts["failed"] == 1 + len(failed)
     check_log(database_url)
 
 

@@ -1,8 +1,8 @@
 """Two processes at the same products, orders and names: every race has one winner, and nothing is lost or doubled."""
 
 import asyncio
-import contextlib
 import random
+from collections import Counter
 from collections.abc import Callable
 from decimal import Decimal
 
@@ -60,7 +60,6 @@ async def test_two_processes_take_turns_and_see_each_others_events(writer: Drive
         with pytest.raises(NotCancellable):
             await second.do(cancel(order["id"], {1: 1}))
         await first.do(place(ada, (tea, 1)))
-    assert writer.writer.counts["failed"] == other.writer.counts["failed"] == 0
     check_log(writer.database_url)
 
 
@@ -162,18 +161,21 @@ async def test_a_busy_hour_over_two_processes_adds_up(writer: Driver, other: Dri
     ada = await writer.user()
     products = [await writer.product(stock=20) for _ in range(5)]
     orders: list[str] = []
+    refused = Counter[Driver]()
 
     async def client(till: Driver) -> None:
         for _ in range(20):
             lines = [(it, dice.randint(1, 4)) for it in dice.choices(products, k=dice.randint(1, 4))]
             order_id = dice.choice(orders) if orders else new_id()
             commands: list[Command] = [place(ada, *lines), cancel(order_id, {1: 1}), cancel(order_id)]
-            with contextlib.suppress(Refused):
+            try:
                 orders.append((await till.shown(dice.choice(commands)))["id"])
+            except Refused:
+                refused[till] += 1
 
     await asyncio.gather(*[client(it) for _ in range(8) for it in (writer, other)])
     assert check_log(writer.database_url) > 100
-    assert writer.writer.counts["refused"] > 10
+    assert refused[writer] > 10
     for order_id in orders:
         await other.do(cancel(order_id))
     assert [stock_of(writer.database_url, it) for it in products] == [20] * 5

@@ -178,8 +178,8 @@ GUARDS = (
     Guard(
         "a full queue refuses at once",
         "command/waiting.py",
-        "if len(self) >= WAITING_MAX or self._is_closed:",
-        "if self._is_closed:",
+        "if len(self) >= WAITING_MAX or self.is_closed:",
+        "if self.is_closed:",
         ("tests/command/test_writer.py::test_too_many_are_refused_at_once",),
     ),
     Guard(
@@ -285,7 +285,7 @@ GUARDS = (
     Guard(
         "a swap is never behind what readers have seen",
         "projector/replay.py",
-        "while (progress := shadow.loop.project(connection, BATCH_EVENTS)).position < min(row[0], progress.head):",
+        "while (progress := shadow.loop.project(connection, BATCH_EVENTS)).position < min(seen, progress.head):",
         "while (progress := shadow.loop.look(connection)).position < 0:",
         ("tests/projector/test_replay.py::test_a_swap_never_goes_back_behind_a_position_that_readers_have_seen",),
     ),
@@ -377,8 +377,8 @@ GUARDS = (
     Guard(
         "the number of requests under way is limited, reads too",
         "service/http/connections.py",
-        "return under_way - self._waiting() > REQUESTS_MAX",
-        "return False",
+        "if under_way - self._waiting() > REQUESTS_MAX and url",
+        "if not url and url",
         ("tests/system/test_overload.py::test_reads_without_room_are_rejected_at_once",),
     ),
     Guard(

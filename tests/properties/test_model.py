@@ -1,6 +1,7 @@
 """Any sequence of requests is answered as the contract says, whatever becomes of the worker and the read tables."""
 
 import contextlib
+import re
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -13,7 +14,7 @@ from psycopg import sql
 from projector.connecting import connect
 from tests.chance import chosen_seed
 from tests.conftest import url_of
-from tests.openapi import COMMANDS
+from tests.openapi import COMMANDS, TEXTS
 from tests.properties.customer import Customer
 from tests.properties.model import Json
 from tests.served import served
@@ -256,8 +257,7 @@ class Requests(RuleBasedStateMachine):
     def use_a_key_again(self, which: int) -> None:
         """The same key for another request."""
         (method, path, body), key = self.customer.sent[which % len(self.customer.sent)]
-        texts = {"users": "name", "products": "name", "stock": "reason", "orders": "note", "cancel": "reason"}
-        other = texts[path.rpartition("/")[2]] if method == "POST" else "reason"
+        other = TEXTS[re.sub("/[^/]{36}", "/{id}", path)] if method == "POST" else "reason"
         self.send(method, path, {**(body or {}), other: "another"}, key=key)
 
     def item(self, line: Line) -> Json:

@@ -114,6 +114,25 @@ def test_a_request_in_a_body_beside_an_offered_upgrade_is_a_body(shop: Shop) -> 
             assert [kind for kind, _ in shop.events(f"/users/{case[2]}")] == ["UserRegistered"]
 
 
+def test_a_request_without_a_host_or_with_two_is_refused(shop: Shop) -> None:
+    for hosts in (b"", b"Host: x\r\nHost: y\r\n"):
+        assert statuses(shop, b"GET /users HTTP/1.1\r\n" + hosts + b"\r\n", enough=1) == [400]
+
+
+def test_a_body_that_its_client_breaks_off_cancels_nothing(shop: Shop) -> None:
+    """Varnish sends the API what came of it, and then says that this is all."""
+    parts = [b"", b"1\r\n{\r\n", b'22\r\n{"lines":[{"line":1,"quantity":1}]\r\n']
+    paths = [f"/orders/{shop.order()['id']}" for _ in parts]
+    url = str(shop.http.base_url).rstrip("/")
+    for path, part in zip(paths, parts, strict=True):
+        head = f"POST {path}/cancel HTTP/1.1\r\nHost: {urlsplit(url).netloc}\r\n".encode() + JSON
+        with closing(SlowClient(url)) as client:
+            client.send(head + b"Transfer-Encoding: chunked\r\n\r\n" + part)
+            time.sleep(0.3)  # so that the proxy has sent all of it to the API
+    time.sleep(0.5)  # until the API would have cancelled
+    assert [kind for path in paths for kind, _ in shop.events(path)] == ["OrderPlaced"] * len(parts)
+
+
 def test_each_answer_then_belongs_to_its_request(shop: Shop) -> None:
     """An answer too many on a connection to the API would be taken for the next one."""
     for _ in range(30):

@@ -113,6 +113,14 @@ def test_the_request_id_reaches_the_log_and_comes_back(shop: Shop) -> None:
     assert "command-id" in made.headers
 
 
+def test_an_answer_is_whole_although_the_client_wants_a_part(shop: Shop) -> None:
+    path = f"/users/{shop.user()['id']}"
+    whole = shop.get(path, headers={"Sync-Token": str(shop.head())})
+    for part in ("bytes=0-9", "bytes=5-", "items=0-9"):
+        answer = shop.get(path, headers={"Range": part})
+        assert (answer.status_code, answer.content) == (200, whole.content)
+
+
 def test_the_api_refuses_a_body_above_one_mebibyte(shop: Shop) -> None:
     kind = {"Content-Type": "application/json"}
 

@@ -10,6 +10,7 @@ import pytest
 
 from query import sales
 from query.database import Reads
+from query.paging import cursor_text, tie
 from query.sync import Sync
 from readmodel.sales import Base
 from tests.query.answers import problem
@@ -142,6 +143,12 @@ async def test_a_cursor_of_another_list_is_refused(api: httpx.AsyncClient) -> No
     cursor = (await api.get("/sales?limit=1")).json()["next"]
     for query in (f"limit=1&group_by=day&cursor={cursor}", "cursor=x", "cursor=WyJ4Il0"):
         assert problem(await api.get(f"/sales?{query}")) == (400, "invalid-cursor")
+
+
+@pytest.mark.parametrize("values", [("x", TEA, "TEA", "EUR"), ("2026-11-27", "y", "TEA", "EUR"), (), ("\0",) * 4])
+async def test_a_cursor_with_values_that_no_row_has_is_refused(api: httpx.AsyncClient, values: tuple[str, ...]) -> None:
+    cursor = cursor_text(values, tie("sales", "", {}))
+    assert problem(await api.get(f"/sales?cursor={cursor}")) == (400, "invalid-cursor")
 
 
 async def test_tables_of_another_version_are_not_read(api: httpx.AsyncClient, database_url: str) -> None:

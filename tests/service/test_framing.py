@@ -99,6 +99,7 @@ def test_a_request_hidden_in_a_body_is_not_executed(module_database_url: str, up
         b"GET /users HTTP/1.1\r\nHost: x y\r\n\r\n",
         b"GET /users HTTP/1.1\r\nHost: x/y\r\n\r\n",
         b"GET /users HTTP/1.1\r\nHost: y@x\r\n\r\n",
+        b"GET http://y/users HTTP/1.1\r\nHost: x\r\n\r\n",
         b"GET /orders?limit=1#&status=placed HTTP/1.1\r\nHost: x\r\n\r\n",
         b"CONNECT x:80 HTTP/1.1\r\nHost: x:80\r\n\r\n",
         b"GET /users HTTP/2.0\r\nHost: x\r\n\r\n",
@@ -111,6 +112,12 @@ def test_a_request_hidden_in_a_body_is_not_executed(module_database_url: str, up
 def test_a_head_that_breaks_the_rules_of_http_is_malformed(module_database_url: str, raw: bytes) -> None:
     with served(module_database_url) as shop:
         assert answer(shop, raw).startswith(b"HTTP/1.1 400 ")
+
+
+def test_a_uri_may_name_the_host_as_clients_of_a_proxy_do(module_database_url: str) -> None:
+    with served(module_database_url) as shop:
+        raw = b"GET http://Shop.example:8000/users HTTP/1.1\r\nHost: shop.example:8000\r\n\r\n"
+        assert answer(shop, raw).startswith(b"HTTP/1.1 200 ")
 
 
 def with_trailer(trailer: bytes, **user: str) -> bytes:

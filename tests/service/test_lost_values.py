@@ -42,6 +42,14 @@ def test_absent_lines_cancel_the_whole_order(shop: Shop, body: bytes) -> None:
     assert (answer.status_code, answer.json()["status"], events) == (200, "cancelled", 2)
 
 
+def test_a_body_that_was_announced_and_did_not_come_cancels_nothing(shop: Shop) -> None:
+    order = shop.order()
+    before = shop.head()
+    answer = shop.post(f"/orders/{order['id']}/cancel", content=iter(()))
+    assert "transfer-encoding" in answer.request.headers
+    assert (answer.status_code, answer.json()["code"], shop.head()) == (400, "malformed-json", before)
+
+
 def test_a_lost_price_does_not_switch_its_check_off(shop: Shop) -> None:
     product = shop.product()
     item = {"sku": product["sku"], "quantity": 1, "expected_unit_price": None}

@@ -60,6 +60,10 @@ def test_every_pod_runs_as_the_user_of_the_image_and_writes_nothing() -> None:
             assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
 
 
+def test_no_pod_takes_the_address_of_another_service_for_a_setting() -> None:
+    assert [pod["enableServiceLinks"] for _, pod in pods()] == [False] * len(PODS)
+
+
 def test_every_pod_migrates_first_and_then_runs_a_command_of_orders() -> None:
     commands = subcommands()
     secrets = re.findall(r"--from-literal=(\w+)=", (DEPLOY / "kubernetes.yaml").read_text())

@@ -151,6 +151,14 @@ def test_readyz_doctor_and_log_name_the_fault_of_redis_and_its_remedy(
         assert "args beginning" not in reason
 
 
+def test_the_doctor_misses_the_right_to_list_workers(database_url: str) -> None:
+    """The bell rings without it, but `orders status` cannot name the workers, and points to the doctor."""
+    with running(Case(rights="~* &* +@all -@admin")) as url:
+        (found,) = findings(database_url, url)
+    assert "run the 'client|list' command" in found.what
+    assert RIGHT["remedy"] in found.remedy
+
+
 @pytest.mark.parametrize("name", WELL)
 def test_a_redis_that_is_set_up_otherwise_is_used(name: str, database_url: str) -> None:
     with running(WELL[name]) as url, served(database_url, url) as shop, worker(database_url, url) as log:

@@ -5,7 +5,14 @@ from collections.abc import Iterator
 import psycopg
 import pytest
 
+from service.doctor.storage import make_room
 from tests.service.cli.conftest import Run, one_line
+
+NO_ROOM = """
+CREATE FUNCTION public.no_room() RETURNS event_trigger LANGUAGE plpgsql AS $$
+BEGIN RAISE 'Auf dem Gerät ist kein Speicherplatz mehr verfügbar' USING ERRCODE = 'disk_full'; END $$;
+CREATE EVENT TRIGGER no_room ON ddl_command_end WHEN TAG IN ('CREATE INDEX') EXECUTE FUNCTION public.no_room();
+"""
 
 
 @pytest.fixture
@@ -42,3 +49,9 @@ def test_a_role_that_may_only_read_gets_one_line_or_an_answer(
 def test_a_session_that_is_read_only_gets_one_line(run: Run, database_url: str, command: str) -> None:
     read_only = f"{database_url}&options=-c%20default_transaction_read_only%3Don"
     assert "read-only" in one_line(run(command, DATABASE_URL=read_only), 1)
+
+
+def test_a_full_disk_has_its_remedy_in_every_language_of_the_server(run: Run, database_url: str) -> None:
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute(NO_ROOM.encode())
+    assert one_line(run("replay"), 1).endswith(f"verfügbar; {make_room()}\n")
