@@ -19,6 +19,8 @@ from service.projections import PROJECTIONS
 # A worker catches up with an import within that time, or its user wants to know.
 LAG_MAX = timedelta(seconds=30)
 VERIFIED_DAYS_MAX = 7
+# The errors of a batch that has waited for another session.
+_WAITED = ("LockNotAvailable", "QueryCanceled", "DeadlockDetected")
 
 _PROJECTED = " UNION ALL ".join(
     f"(SELECT '{it.name}', position FROM {it.name}.checkpoint {NEWEST})"  # noqa: S608 - names of our own tables
@@ -102,7 +104,9 @@ def _after_failure(error: str) -> str:
     """The remedy for the error of a batch, which begins with the name of its class."""
     if error.startswith(("DiskFull", "ExtendFailed")) or "No space left on device" in error:
         return f"{make_room()}; the worker goes on by itself"
-    return "end the session that `orders status` shows as in the way; without one, the worker's log says more"
+    if error.startswith(_WAITED):
+        return "end the session that `orders status` shows as in the way; without one, the worker's log says more"
+    return "mend what the error names (the worker's log says more); the worker goes on by itself"
 
 
 def differences(connection: Connection) -> Iterator[Finding]:

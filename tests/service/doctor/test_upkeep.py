@@ -74,11 +74,14 @@ def test_the_error_of_the_last_batch_and_tables_of_another_release_are_findings(
     sweep(shop.database_url)
     run(
         shop.database_url,
-        "UPDATE shop.checkpoint SET error = 'event 7: unknown'",
+        "UPDATE shop.checkpoint SET error = 'RaiseException: a trigger says no'",
+        "UPDATE activity.checkpoint SET error = 'LockNotAvailable: canceling statement due to lock timeout'",
         "UPDATE sales.checkpoint SET version = 0",
     )
     found = {it.what: it.remedy for it in findings(shop.database_url, "projections")}
-    assert "without one, the worker's log says more" in found["the last batch of shop failed: event 7: unknown"]
+    assert "mend what the error names" in found["the last batch of shop failed: RaiseException: a trigger says no"]
+    (waited,) = [remedy for what, remedy in found.items() if what.startswith("the last batch of activity failed")]
+    assert "end the session that `orders status` shows as in the way" in waited
     assert "orders replay sales" in found.values()
     # A replay would build the tables of this release, and the newer one would refuse them.
     run(shop.database_url, "UPDATE sales.checkpoint SET version = 99")
