@@ -131,28 +131,29 @@ class KeyHolder:
 
     async def page(self, after: str | None, limit: int) -> list[StoredKey]:
         """The next keys after the one with this id (None: the first), oldest first. Raises Problem `unavailable`."""
-        async with self._asking("the API keys cannot be listed") as connection:
+        failing = Problem("unavailable", "The API keys cannot be read from the database at the moment.")
+        async with self._asking(failing) as connection:
             await self._note_use(connection)
             return await store.page(connection, after, limit)
-        raise Problem("unavailable", "The API keys cannot be read from the database at the moment.")
 
     async def user_of(self, external_id: str) -> str | None:
         """The user who has the external_id, by the write side's own claim. Raises Problem `auth-unavailable`."""
-        async with self._asking("the user of a token cannot be found") as connection:
+        failing = Problem("auth-unavailable", "The database cannot be asked for the token's user.")
+        async with self._asking(failing) as connection:
             return await store.user_of(connection, external_id)
-        raise Problem("auth-unavailable", "The database cannot be asked for the token's user.")
 
     @asynccontextmanager
-    async def _asking(self, failing: str) -> AsyncIterator[AsyncConnection]:
-        """The connection, for as long as a read may take. A failure of it is logged, and ends the block."""
+    async def _asking(self, failing: Problem) -> AsyncIterator[AsyncConnection]:
+        """The connection, for as long as a read may take. Logs a failure of it, and raises `failing`."""
         async with self._reading:
             try:
                 connection = await self._connected()
                 with hung_up_after(READ_SECONDS_MAX, connection):
                     yield connection
             except (psycopg.Error, OSError) as error:
-                log.warning("%s: %s", failing, str(error).partition("\n")[0])
+                log.warning("%s %s", failing.detail, str(error).partition("\n")[0])
                 await self._disconnect()
+                raise failing from error
 
     async def _note_use(self, connection: AsyncConnection) -> None:
         used, self._used = self._used, set()

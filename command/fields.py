@@ -19,6 +19,7 @@ from pydantic_core import PydanticCustomError
 
 from command.domain import money
 from command.domain.currencies import CURRENCIES
+from contract.headers import LOST
 from contract.names import ID_RULE, id_of
 
 NAME_LENGTH_MAX = 200
@@ -34,6 +35,8 @@ _EMAIL = re.compile(r"[^@\s]+@[^@\s]+")
 # are trouble in terminals and spreadsheets. Lone surrogates are refused by pydantic: they are no text.
 _CONTROLS = r"\x00-\x08\x0b\x0c\x0e-\x1f"
 _CONTROL = re.compile(f"[{_CONTROLS}]")
+# As a key it would make all resources without one the same. The last ones are those of databases and spreadsheets.
+_LOST = re.compile(rf"{LOST}|\\N|#?N/A|#REF!|#VALUE!|#NAME\?", re.IGNORECASE)
 # Letters and symbols that show nothing: fillers of Korean, and the empty pattern of Braille.
 _EMPTY = "\u115f\u1160\u2800\u3164\uffa0"
 
@@ -95,6 +98,14 @@ def _nothing_hidden(value: str) -> str:
     return value
 
 
+def _not_lost(value: str) -> str:
+    if _LOST.fullmatch(value.strip()):
+        raise PydanticCustomError(
+            "lost-value", "is {value}, which programs write for a missing value", {"value": value}
+        )
+    return value
+
+
 # No multipleOf for the decimals of a number: validators compute it with floats, and refuse 0.29 and 19.99.
 _money_schema = {
     "anyOf": [
@@ -117,6 +128,7 @@ _ADDRESS = rf"^[^@\s{_CONTROLS}\x85]+@[^@\s{_CONTROLS}\x85]+$"
 
 NO_CONTROL = AfterValidator(_no_control)
 NOT_BLANK = AfterValidator(_not_blank)
+NOT_LOST = AfterValidator(_not_lost)
 _NOTHING_HIDDEN = AfterValidator(_nothing_hidden)
 
 
@@ -126,8 +138,8 @@ def required(most: int) -> tuple[Any, ...]:
 
 
 Name = Annotated[str, *required(NAME_LENGTH_MAX)]
-Sku = Annotated[str, *required(KEY_LENGTH_MAX), _NOTHING_HIDDEN]
-ExternalId = Annotated[str, *required(KEY_LENGTH_MAX), _NOTHING_HIDDEN]
+Sku = Annotated[str, *required(KEY_LENGTH_MAX), _NOTHING_HIDDEN, NOT_LOST]
+ExternalId = Annotated[str, *required(KEY_LENGTH_MAX), _NOTHING_HIDDEN, NOT_LOST]
 Email = Annotated[str, _length(3, EMAIL_LENGTH_MAX, _ADDRESS), NO_CONTROL, AfterValidator(_email), _NOTHING_HIDDEN]
 Text = Annotated[str, _length(0, TEXT_LENGTH_MAX), NO_CONTROL]
 RequiredText = Annotated[str, *required(TEXT_LENGTH_MAX)]

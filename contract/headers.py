@@ -15,8 +15,9 @@ _ETAGS = re.compile(r'\s*(?:W/)?"[^"]*"\s*(?:,\s*(?:W/)?"[^"]*"\s*)*')
 _QUOTED = re.compile(r'(?:W/)?"([^"]*)"')
 _VERSION_TAG = re.compile(r"([0-9]{1,18})(?:\.[0-9a-f]{1,32})?")
 _KEY_BEGINNING = KEY_BEGINNING.encode()
-# A client that has lost its key sends one of these: an empty text in quotes, JavaScript's undefined, Python's None.
-_LOST_KEY = re.compile(r'["\s]*(undefined|null|none|nil|nan|\[object \w+\])?["\s]*', re.IGNORECASE)
+# What programs write for a value that they have lost, such as JavaScript's undefined or Python's None; in any case.
+LOST = r"undefined|null|none|nil|nan|\[object \w+\]"
+_LOST_KEY = re.compile(rf'["\s]*({LOST})?["\s]*', re.IGNORECASE)
 _REQUEST_ID = re.compile(rb"[ -~]{1,%d}" % REQUEST_ID_LENGTH_MAX)
 
 

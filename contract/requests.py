@@ -123,7 +123,7 @@ class StrictRoute(APIRoute):
 
         async def handle(request: Request) -> Response:
             await admit(request.scope, self.required)
-            self._check_query(request)
+            self._check_target(request)
             return _finished(request.scope, await handler(StrictRequest(request.scope, request.receive)))
 
         return handle
@@ -134,7 +134,9 @@ class StrictRoute(APIRoute):
         texts = all(parameter.field_info.annotation is str for parameter in needs.path_params)
         return texts and not needs.dependencies and signature(self.endpoint).parameters.keys() <= names
 
-    def _check_query(self, request: Request) -> None:
+    def _check_target(self, request: Request) -> None:
+        if "\0" in request.scope["path"]:  # PostgreSQL stores no NUL
+            raise Problem("not-found", "There is nothing at a path with the character NUL.")
         # A route that takes query parameters checks them itself: it only documents them.
         if request.scope["query_string"] and not self._takes_query:
             refuse_parameters(request, self._known)
@@ -142,7 +144,7 @@ class StrictRoute(APIRoute):
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         await admit(scope, self.required)
         request = StrictRequest(scope, receive)
-        self._check_query(request)
+        self._check_target(request)
         arguments: dict[str, Any] = dict(scope["path_params"])
         if self._takes_request:
             arguments["request"] = request

@@ -15,6 +15,7 @@ import psycopg
 from psycopg import Connection, sql
 
 from projector.connecting import LIMITS, connect
+from projector.dependents import InTheWay
 from projector.loop import Loop, Progress
 from projector.paging import PAGE_MAX, PageMax, ReadPage
 from projector.parked import drain
@@ -119,6 +120,10 @@ def only_one(connection: Connection, projection: Projection) -> Iterator[None]:
 
 
 def drop_schema(connection: Connection, schema: str) -> None:
+    """Drop what a replay or verify has made. Raises InTheWay if the schema has not the checkpoint that those make."""
+    query = "SELECT to_regnamespace(%s) IS NOT NULL AND to_regclass(%s) IS NULL"
+    if connection.execute(query, (schema, f"{schema}.checkpoint")).fetchone() == (True,):
+        raise InTheWay(f"the schema {schema} is not of orders, and a rebuild or a verify needs its name: rename it")
     connection.execute(sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(sql.Identifier(schema)))
 
 

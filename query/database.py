@@ -152,6 +152,7 @@ def other_version(projection: str) -> Problem:
     """Why tables of another version are not read."""
     return Problem(
         "projection-behind",
-        f"The tables of {projection} are of another release's version. GET /projections shows how far the rebuild is.",
+        f"The tables of {projection} are not those of this release: GET /projections shows how far a rebuild is. "
+        "If there is none, run `orders replay`.",
         headers={"Retry-After": "5"},
     )

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from access import keys, links, store
 from access.issuing import Wanted, create
+from contract.callers import KEY_BEGINNING
 from database.sessions import Limits, connect
 from service.cli.acting import actor
 from service.errors import OperatorError
@@ -19,20 +20,24 @@ def ensure(database_url: str, data_dir: Path) -> bool:
     path = data_dir / FILE_NAME
     try:
         if path.exists():
+            text = path.read_text(errors="replace").strip()
+            if text and not text.startswith(KEY_BEGINNING):
+                raise OperatorError(f"{path} holds no API key of orders: move it, or choose another --data-dir")
             with connect(database_url, "orders up", Limits(statement=STATEMENT_SECONDS_MAX)) as connection:
-                if store.is_valid(connection, keys.digest(path.read_text().strip())):
+                if store.is_valid(connection, keys.digest(text)):
                     return False
             path.unlink()  # the key was revoked, or the database is another one
         # No other user may read the file, not even for a moment.
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w") as file:
-            issued = asyncio.run(create(database_url, Wanted("orders up", "operator"), actor()))
-            file.write(issued.text + "\n")
+        try:
+            with os.fdopen(descriptor, "w") as file:
+                issued = asyncio.run(create(database_url, Wanted("orders up", "operator"), actor()))
+                file.write(issued.text + "\n")
+        except BaseException:
+            path.unlink()
+            raise
     except OSError as error:
         raise OperatorError(f"cannot write {path}: {error.strerror}") from error
-    except BaseException:
-        path.unlink(missing_ok=True)
-        raise
     return True
 
 

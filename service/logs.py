@@ -81,10 +81,11 @@ def _passes(record: logging.LogRecord) -> bool:
     if record.levelno < logging.WARNING and "ConsumerThread" in record.name:
         return False  # it restarts every three seconds
     passes = _once.filter(record)
-    # Dramatiq logs errors of connections in a wrapper, as the message's argument.
+    # Dramatiq logs errors of connections in a wrapper, as the message's argument. Those of a cluster have a text there.
     arguments = record.args if isinstance(record.args, tuple) else ()
     wrapper = record.exc_info[1] if record.exc_info else next(iter(arguments), None)
-    error = getattr(wrapper, "message", wrapper)
+    message = getattr(wrapper, "message", None)
+    error = message if isinstance(message, Exception) else wrapper
     # By its module, because to import redis takes time that most commands do not need.
     if isinstance(error, Exception) and type(error).__module__.startswith("redis."):
         from projector.redis_faults import fault_of

@@ -4,6 +4,8 @@ from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
+from psycopg.errors import DuplicateTable
+from sqlalchemy.exc import ProgrammingError
 
 from database.sessions import Limits, connect
 from projector.reports import make_missing_views
@@ -40,6 +42,13 @@ def upgrade(database_url: str) -> str | None:
     except CommandError as error:
         raise OperatorError(
             f"cannot migrate: {error}; is the database of a newer version of orders than this one?"
+        ) from error
+    except ProgrammingError as error:
+        if not isinstance(error.orig, DuplicateTable):
+            raise
+        said = str(error.orig).splitlines()[0]
+        raise OperatorError(
+            f"cannot migrate: {said}, but log.orders_schema_version has no revision: restore the database whole"
         ) from error
     _make_missing_tables(database_url)
     return expected_revision()

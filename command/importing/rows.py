@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, model_validator
 from pydantic_core import PydanticCustomError
 
-from command.fields import LINES_MAX, Currency, Email, ExternalId, Money, Name, Quantity, Sku, Stock
+from command.fields import LINES_MAX, NOT_LOST, Currency, Email, ExternalId, Money, Name, Quantity, Sku, Stock
 
 KEPT_IN_STOCK = "product"
 
@@ -56,7 +56,7 @@ class ProductRow(Row):
     description: Name
     unit_price: Money
     currency: Currency
-    kind: Annotated[Name, AfterValidator(lambda it: it.strip().lower())] = KEPT_IN_STOCK
+    kind: Annotated[Name, NOT_LOST, AfterValidator(lambda it: it.strip().lower())] = KEPT_IN_STOCK
     min_initial_stock: Stock | None = None
     first_seen: Time | None = None
 

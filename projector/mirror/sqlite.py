@@ -82,6 +82,7 @@ class SqliteTarget(DriverTarget):
         if not self._path.parent.is_dir():
             raise Unsuitable(f"there is no directory {self._path.parent}")
         self._lock: TextIOWrapper | None = None
+        self._file: int | None = None
         super().__init__(url)
 
     @property
@@ -97,9 +98,13 @@ class SqliteTarget(DriverTarget):
             connection.isolation_level = None  # SQLAlchemy begins transactions, not the driver
             for setting in _SETTINGS:
                 connection.execute(setting)
+            self._file = self._file or self._path.stat().st_ino
 
         @event.listens_for(engine, "begin")
         def begin(connection: Connection) -> None:
+            # SQLite would go on in the file that it has open, which nobody else can find.
+            if not self._path.exists() or self._path.stat().st_ino != self._file:
+                raise Unsuitable(f"{self._path} was removed or replaced while the mirror was at work: start it again")
             writes = connection.get_execution_options().get("writes")
             connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 

@@ -2,6 +2,8 @@
 
 from typing import NamedTuple
 
+import access.tables
+import eventlog.tables
 from access.holder import KeyHolder
 from command.writer import Writer
 from console.words import counted
@@ -13,7 +15,6 @@ from service.health.durability import SWITCHED_OFF, remedy
 from service.health.holders import HELD_SECONDS_MIN, HOLDERS, Holder
 from service.health.standings import shared, standings_of
 from service.health.writes import Writes
-from service.projections import PROJECTIONS
 from service.settings import Settings
 
 # A probe needs its answer soon, even when the database is frozen.
@@ -22,14 +23,18 @@ ANSWER_SECONDS_MAX = 2.0
 _SWITCHED_OFF = Statement(SWITCHED_OFF)
 _PRIMARY = Statement(
     b"SELECT pg_is_in_recovery(), current_setting('default_transaction_read_only')::boolean, "
-    b"to_regclass('log.events') IS NULL, has_table_privilege(to_regclass('log.events'), 'INSERT')"
+    b"ARRAY(SELECT name FROM unnest(%(tables)s::text[]) AS name WHERE to_regclass(name) IS NULL), "
+    b"has_table_privilege(to_regclass('log.events'), 'INSERT')"
 )
+_TABLES = [table.fullname for tables in (eventlog.tables, access.tables) for table in tables.metadata.sorted_tables]
 _HOLDERS = Statement(HOLDERS)
-_TABLES = [table.fullname for projection in PROJECTIONS for table in projection.plain_tables]
 # A right on any column will do: a role may have rights on each column instead of the table.
 _UNREADABLE = Statement(
-    b"SELECT name, to_regclass(name) IS NULL FROM unnest(%(tables)s::text[]) AS name "
-    b"WHERE has_any_column_privilege(to_regclass(name), 'SELECT') IS NOT TRUE"
+    b"SELECT DISTINCT CASE WHEN to_regclass(name) IS NULL THEN 'table ' || name WHEN attname IS NULL "
+    b"THEN 'column ' || name || '.' || wanted ELSE name END, attname IS NULL "
+    b"FROM unnest(%(tables)s::text[], %(columns)s::text[]) AS needed (name, wanted) "
+    b"LEFT JOIN pg_attribute ON attrelid = to_regclass(name) AND attname = wanted AND NOT attisdropped "
+    b"WHERE attname IS NULL OR NOT has_any_column_privilege(attrelid, 'SELECT') ORDER BY 1"
 )
 
 
@@ -77,9 +82,13 @@ class Health:
         name = "replica" if self._has_replica else "database"
         try:
             standings = await standings_of(self._reads)
-            unreadable = await self._reads.rows(_UNREADABLE, {"tables": _TABLES})
+            # Those of another release are rebuilt: see its standing.
+            ours = [it.projection for it in standings if it.version == it.projection.version]
+            columns = [column for projection in ours for table in projection.plain_tables for column in table.columns]
+            needed = {"tables": [it.table.fullname for it in columns], "columns": [it.name for it in columns]}
+            unreadable = await self._reads.rows(_UNREADABLE, needed)
             if missing := [it for it, is_missing in unreadable if is_missing]:
-                not_ready.setdefault(name, f"the table {', '.join(missing)} is missing: run `orders replay`")
+                not_ready.setdefault(name, f"the {', the '.join(missing)} is missing: run `orders replay`")
             elif unreadable:
                 names = ", ".join(it for it, _ in unreadable)
                 not_ready.setdefault(name, f"the service's role may not read {names}: {NEEDED_GRANTS}")
@@ -95,13 +104,16 @@ class Health:
 
     async def _of_primary(self) -> str | None:
         try:
-            ((is_standby, is_frozen, lacks_tables, may_append),) = await self._primary.rows(_PRIMARY, {})
+            rows = await self._primary.rows(_PRIMARY, {"tables": _TABLES})
+            ((is_standby, is_frozen, missing, may_append),) = rows
             if is_standby:
                 return "DATABASE_URL leads to a standby, which takes no commands"
             if is_frozen:
                 return "it only reads: default_transaction_read_only is on for the server, the database or the role"
-            if lacks_tables:
+            if missing == _TABLES:
                 return "its tables are missing: run `orders migrate`"
+            if missing:
+                return f"it lacks {', '.join(missing)}: restore it from a backup, whole"
             if not may_append:
                 return f"the role of DATABASE_URL may not append to log.events: {NEEDED_GRANTS}"
             off = [name for (name,) in await self._primary.rows(_SWITCHED_OFF, {})]

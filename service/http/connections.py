@@ -1,6 +1,7 @@
 """Shared by all connections of a process: their number, the room for requests, and a check of each once a second."""
 
 import asyncio
+import logging
 import resource
 from collections import Counter
 from collections.abc import Callable
@@ -8,6 +9,8 @@ from typing import Protocol, Self
 
 from service.http import refusing
 from service.http.refusing import NoRoom
+
+log = logging.getLogger(__name__)
 
 CONNECTIONS_MAX = 4_000
 # File descriptors for everything else: databases, Redis, logs.
@@ -109,4 +112,8 @@ def connections_max() -> int:
     allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
     if soft != resource.RLIM_INFINITY and soft < allowed:
         resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
-    return max(1, allowed - OTHER_DESCRIPTORS)
+    most = max(1, allowed - OTHER_DESCRIPTORS)
+    if most < CONNECTIONS_MAX:
+        remedy = "raise it with ulimit -n, or LimitNOFILE of systemd"
+        log.warning("the limit of %d open files allows %d connections, not %d: %s", hard, most, CONNECTIONS_MAX, remedy)
+    return most

@@ -64,6 +64,11 @@ def test_a_key_is_made_used_rotated_and_revoked(shop: Shop) -> None:
     assert shown[second["id"]]["revoked_at"] is not None
 
 
+def test_an_id_that_no_key_can_have_is_not_found(shop: Shop) -> None:
+    for answer in (shop.delete("/keys/a%00b"), shop.post("/keys/a%00b/rotate"), shop.delete("/keys/undefined")):
+        assert (answer.status_code, answer.json()["code"]) == (404, "not-found")
+
+
 def test_keys_are_listed_in_pages(shop: Shop) -> None:
     made = [shop.post("/keys", json={"name": f"till {number}", "role": "staff"}).json()["id"] for number in range(3)]
     listed: list[str] = []

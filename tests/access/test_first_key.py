@@ -42,3 +42,21 @@ def test_without_a_database_no_empty_file_is_left(tmp_path: Path) -> None:
     with pytest.raises(Exception, match=r"connection|refused"):
         first_key.ensure("postgresql://orders@127.0.0.1:1/orders", tmp_path)
     assert not (tmp_path / first_key.FILE_NAME).exists()
+
+
+@pytest.mark.parametrize("content", [b"a key of another program\n", b"\xff\xfe"])
+def test_a_file_of_another_program_is_not_replaced(database_url: str, tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / first_key.FILE_NAME
+    path.write_bytes(content)
+    with pytest.raises(OperatorError, match="holds no API key of orders"):
+        first_key.ensure(database_url, tmp_path)
+    assert path.read_bytes() == content
+
+
+def test_a_key_stays_when_the_database_cannot_say_whether_it_is_valid(database_url: str, tmp_path: Path) -> None:
+    first_key.ensure(database_url, tmp_path)
+    path = tmp_path / first_key.FILE_NAME
+    before = path.read_text()
+    with pytest.raises(Exception, match=r"connection|refused"):
+        first_key.ensure("postgresql://orders@127.0.0.1:1/orders", tmp_path)
+    assert path.read_text() == before

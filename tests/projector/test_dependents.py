@@ -105,6 +105,22 @@ def test_a_replay_names_a_temporary_view_of_another_session(
     replay(database_url, SHOP, nobody)
 
 
+@pytest.mark.parametrize("schema", ["shop_next", "shop_retired", "shop_verify"])
+def test_a_schema_of_others_with_a_name_that_a_replay_or_verify_needs_is_not_dropped(
+    shop: Writing, database_url: str, other: Connection, schema: str
+) -> None:
+    other.execute(f"CREATE SCHEMA {schema}; CREATE TABLE {schema}.mine ()".encode())
+    try:
+        with pytest.raises(InTheWay, match=f"the schema {schema} is not of orders"):
+            replay(database_url, SHOP, nobody)
+        if schema != "shop_retired":
+            with pytest.raises(InTheWay, match=f"the schema {schema} is not of orders"):
+                verify(database_url, SHOP, nobody)
+        assert other.execute(f"SELECT FROM {schema}.mine".encode()).fetchall() == []
+    finally:
+        other.execute(f"DROP SCHEMA IF EXISTS {schema} CASCADE".encode())
+
+
 def test_a_replay_drops_objects_that_only_an_earlier_release_made(
     shop: Writing, database_url: str, connection: Connection
 ) -> None:

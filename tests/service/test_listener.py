@@ -3,11 +3,15 @@
 import asyncio
 import contextlib
 import socket
+import subprocess
+import sys
 from collections.abc import Awaitable, Callable
 
 import uvloop
 
 from service.http.listener import ACCEPTS_A_TURN, BACKLOG, listen, often
+from tests.served import NO_REDIS
+from tests.system.stack import SURROUNDINGS, free_port
 
 CLIENTS = 512
 
@@ -42,3 +46,16 @@ def turns_until_all_are_accepted(listeners: list[socket.socket]) -> int:
 
 def test_a_turn_of_the_loop_accepts_many_connections() -> None:
     assert turns_until_all_are_accepted(often(listen("127.0.0.1", 0))) <= 2 * CLIENTS / ACCEPTS_A_TURN
+
+
+def test_a_low_limit_of_open_files_is_named_at_the_start(database_url: str) -> None:
+    command = f"ulimit -n 300; exec {sys.executable} -P -m service.cli serve --port {free_port()}"
+    more = {"DATABASE_URL": database_url, "REDIS_URL": NO_REDIS, "ALLOW_UNSAFE_DATABASE": "1"}
+    with subprocess.Popen(
+        ["bash", "-c", command], env=SURROUNDINGS | more, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stderr is not None
+        said = (line for line in process.stderr if "open files" in line or "startup complete" in line)
+        warning = next(said, "")
+        process.terminate()
+    assert "the limit of 300 open files allows 200 connections, not 4000: raise it" in warning

@@ -1,4 +1,8 @@
 import logging
+import subprocess
+import sys
+
+import pytest
 
 from service.logs import OncePerMinute
 
@@ -21,3 +25,17 @@ def test_the_same_message_passes_once_a_minute() -> None:
 def test_lines_below_warning_always_pass() -> None:
     once = OncePerMinute(now=lambda: 0.0)
     assert [once.filter(record("ready", logging.INFO)) for _ in range(3)] == [True] * 3
+
+
+@pytest.mark.parametrize(
+    "error", ["ClusterDownError('CLUSTERDOWN')", "MasterDownError('MASTERDOWN')", "MovedError('1 a:7')"]
+)
+def test_an_error_of_a_cluster_or_a_replica_is_one_line(error: str) -> None:
+    code = (
+        "import logging; from redis.exceptions import *; from service.logs import configure; configure()\n"
+        f"try: raise {error}\n"
+        "except RedisError: logging.getLogger('dramatiq.worker').critical('Consumer failed.', exc_info=True)"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert len(ended.stderr.splitlines()) == 1
+    assert "lead REDIS_URL to" in ended.stderr

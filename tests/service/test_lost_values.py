@@ -70,6 +70,20 @@ def test_a_lost_idempotency_key_does_not_make_two_orders_one(shop: Shop, key: st
     assert shop.post("/orders", json=body, headers={"Idempotency-Key": f"{key}-1"}).status_code == 201
 
 
+@pytest.mark.parametrize("key", ["undefined", "NULL", "None", " nan ", "\\N", "#N/A"])
+def test_a_lost_key_is_not_one_key_for_all(shop: Shop, key: str) -> None:
+    user, sku = shop.user()["id"], shop.product()["sku"]
+    item = {"sku": sku, "quantity": 1}
+    for path, pointer, body in [
+        ("/users", "/external_id", {"name": "Ada", "email": "ada@lost.example", "external_id": key}),
+        ("/products", "/sku", {"name": "Tea", "price": 1, "currency": "EUR", "sku": key}),
+        ("/orders", "/external_id", {"user_id": user, "items": [item], "external_id": key}),
+        ("/orders", "/items/0/sku", {"user_id": user, "items": [item | {"sku": key}]}),
+    ]:
+        answer = shop.post(path, json=body)
+        assert [(it["pointer"], it["code"]) for it in answer.json()["errors"]] == [(pointer, "lost-value")]
+
+
 def test_a_condition_is_not_dropped(shop: Shop) -> None:
     """Two tokens, and a condition that only reads take."""
     user = shop.user()

@@ -61,3 +61,11 @@ def test_a_schema_of_another_application_is_refused_by_name(empty_database_url: 
         upgrade(empty_database_url)
     with psycopg.connect(empty_database_url) as connection:
         assert connection.execute("SELECT to_regclass('log.events')").fetchall() == [(None,)]
+
+
+def test_tables_of_the_log_without_a_revision_are_refused_in_one_line(empty_database_url: str) -> None:
+    upgrade(empty_database_url)
+    with psycopg.connect(empty_database_url) as connection:
+        connection.execute("DELETE FROM log.orders_schema_version")
+    with pytest.raises(OperatorError, match=r"^cannot migrate: .*already exists, but .* restore the database whole$"):
+        upgrade(empty_database_url)

@@ -194,7 +194,26 @@ def test_the_api_and_verify_say_that_a_read_table_or_a_column_of_it_is_gone(run:
         assert run(database_url, "replay shop").returncode == 0
         assert "database" not in shop.get("/readyz").json()["not_ready"]
         admin.execute("ALTER TABLE shop.users DROP COLUMN name CASCADE")
+        assert "run `orders replay`" in shop.get("/users").json()["detail"]
+        assert not_ready(shop)["database"] == "the column shop.users.name is missing: run `orders replay`"
         assert "`orders replay` for a read table" in line_of(run(database_url, "verify"))
+
+
+def test_no_read_fails_with_500_while_the_database_is_away() -> None:
+    nowhere = "postgresql://orders@127.0.0.1:1/orders"
+    with served_on(nowhere, nowhere) as shop:
+        for path in ("/keys", "/audit", "/projections", "/events", "/users", "/orders", "/products", "/sales"):
+            assert problem(shop.get(path)) == (503, "unavailable"), path
+
+
+def test_the_api_names_a_table_of_the_log_that_a_restore_left_out(database_url: str) -> None:
+    with psycopg.connect(database_url, autocommit=True) as admin, served(database_url) as shop:
+        sweep(database_url)
+        admin.execute("ALTER TABLE log.claims RENAME TO elsewhere")
+        assert problem(shop.post("/users", json=USER)) == (503, "unavailable")
+        assert not_ready(shop)["database"] == "it lacks log.claims: restore it from a backup, whole"
+        admin.execute("ALTER TABLE log.elsewhere RENAME TO claims")
+        assert "database" not in shop.get("/readyz").json()["not_ready"]
 
 
 def served_on(database_url: str, query_database_url: str) -> contextlib.AbstractContextManager[Shop]:

@@ -156,6 +156,20 @@ def test_a_key_that_a_spreadsheet_has_shortened_is_refused(stocked, key):
     assert [it["detail"].split(" is ")[0] for it in stocked.rejected] == ["Column sku", "Column customer"]
 
 
+@pytest.mark.parametrize("lost", ["NULL", "\\N", "nan", "None", "#N/A", "undefined"])
+def test_rows_that_have_lost_their_keys_do_not_become_one(stocked, lost):
+    users = f"id,name\n{lost},Bob\n{lost},Eve\n"
+    products = f"sku,description,unit_price,min_initial_stock,kind\n{lost},Cup,1,5,\nmug,Mug,1,5,{lost}\n"
+    orders = f"{lost},{AT},ada,tea,1,1\n{lost},{AT},ada,milk,1,1\nT1,{AT},{lost},tea,1,1\nT2,{AT},ada,{lost},1,1\n"
+    paths = [write(stocked, "users.csv", users), write(stocked, "products.csv", products)]
+    assert stocked.load(*paths, write(stocked, "orders.csv", HEADER + orders)).accepted == 0
+    assert [it["detail"].split(":")[0] for it in stocked.rejected] == [
+        *["column id"] * 2,
+        *["column sku", "column kind"],
+        *["column order", "column customer", "row 5, column sku"],
+    ]
+
+
 def test_a_comma_stays_in_a_text(shop):
     products = "sku;description;unit_price;min_initial_stock\n10,5;7,20;7,20;5,0\n"
     assert shop.load(write(shop, "products.csv", products)).accepted == 1
@@ -163,7 +177,7 @@ def test_a_comma_stays_in_a_text(shop):
     assert (data["sku"], data["name"], data["price"]) == ("10,5", "7,20", "7.20")
 
 
-@pytest.mark.parametrize(("kind", "accepted"), [("", 0), (" ", 0), ("Product", 1), (" PRODUCT", 1)])
+@pytest.mark.parametrize(("kind", "accepted"), [("", 0), (" ", 0), ("null", 0), ("Product", 1), (" PRODUCT", 1)])
 def test_a_lost_or_capitalised_kind_does_not_make_an_endless_stock(shop, kind, accepted):
     product = {"sku": "tea", "description": "Tea", "unit_price": 1, "kind": kind, "min_initial_stock": 5}
     assert shop.load(shop.file("products.jsonl", product)).accepted == accepted
