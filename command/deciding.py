@@ -47,7 +47,7 @@ class Decided:
     deferred: list[tuple[Waiting, set[str]]] = field(default_factory=list)
     # Commands that wait for the next batch because this one is full.
     put_back: list[Waiting] = field(default_factory=list)
-    # The size of the batch: streams read and events to append, and the bytes of those and of the answers.
+    # The size of the batch: streams loaded, or read by refused commands; events to append; bytes.
     rows: int = 0
     data_bytes: int = 0
     answered: dict[tuple[bytes, str], KeptAnswer] = field(default_factory=dict)
@@ -120,6 +120,9 @@ def _decide_one(waiting: Waiting, decided: Decided, states: States) -> None:
         return
     except Exception as refusal:  # noqa: BLE001 - a decision changes nothing, so a bug in one fails only its own command
         decided.refusals.append((waiting, refusal))
+        # Refusing an order of a thousand lines takes about as long as placing it.
+        with contextlib.suppress(UnreadableEvent, NotLoaded):
+            decided.rows += sum(1 for _ in submission.command.reads(states))
         return
     _apply(outcome, decided, states, submission.occurred_at or decided.now, submission.metadata)
     position = decided.base + len(decided.batch.events)

@@ -5,7 +5,7 @@ at the same position and one snapshot sees both; then it goes on, while that sna
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, LiteralString
 
@@ -22,6 +22,9 @@ from projector.shadow import BATCH_EVENTS, Report, Shadow, building, built_for_p
 from readmodel.base import parked_of
 
 _GENERATION = "SELECT generation FROM {}"
+
+# A verdict keeps this many differences, so a table that is wrong everywhere still fits into memory.
+DIFFERENCES_MAX = 10_000
 
 # Of a parked stream only its place counts: the error and the time may differ.
 PARKED_COLUMNS = ("stream", "position", "version", "type", "skipped")
@@ -40,7 +43,7 @@ class Difference:
 
 @dataclass(slots=True)
 class Verdict:
-    """The result of a verify: the position, the counts and the differences.
+    """The result of a verify: the position, the counts, how many differences were `found`, and the first of them.
 
     The tables have `parked` streams only as far as they were projected; that these have to be parked is a part of the
     proof.
@@ -50,7 +53,15 @@ class Verdict:
     position: int
     parked: int = 0
     rows: dict[str, int] = field(default_factory=dict)
+    found: int = 0
     differences: list[Difference] = field(default_factory=list)
+
+    def add(self, differences: Iterable[Difference]) -> None:
+        """Count the differences, and keep them up to DIFFERENCES_MAX."""
+        for it in differences:
+            self.found += 1
+            if self.found <= DIFFERENCES_MAX:
+                self.differences.append(it)
 
 
 def verify(database_url: str, projection: Projection, report: Report) -> Verdict:
@@ -75,10 +86,10 @@ def verify(database_url: str, projection: Projection, report: Report) -> Verdict
                 )
                 for table in projection.plain_tables:
                     verdict.rows[str(table.name)] = _count(snapshot, projection.name, table)
-                    verdict.differences.extend(_differences(snapshot, projection.name, proof, table))
+                    verdict.add(_differences(snapshot, projection.name, proof, table))
                 parked = parked_of(projection.metadata)
                 verdict.parked = _count(snapshot, projection.name, parked, "NOT skipped")
-                verdict.differences.extend(_differences(snapshot, projection.name, proof, parked, PARKED_COLUMNS))
+                verdict.add(_differences(snapshot, projection.name, proof, parked, PARKED_COLUMNS))
         _record(connection, verdict)
     return verdict
 
@@ -88,7 +99,7 @@ def _record(connection: Connection, verdict: Verdict) -> None:
     generation = sql.SQL(_GENERATION).format(sql.Identifier(verdict.projection, "checkpoint"))
     row = connection.execute(generation).fetchone()
     assert row is not None, "`orders migrate` made the checkpoint"
-    verifications.record(connection, verdict.projection, row[0], verdict.position, len(verdict.differences))
+    verifications.record(connection, verdict.projection, row[0], verdict.position, verdict.found)
 
 
 def _same_position(

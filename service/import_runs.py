@@ -15,6 +15,8 @@ from eventlog.ids import new_id
 
 STATEMENT_SECONDS_MAX = 5.0
 PROGRESS_SECONDS = 2.0
+# The name of a run names this many files: a shop may come in thousands.
+NAMED_FILES_MAX = 10
 
 _BEGIN = b"INSERT INTO operations.imports (id, path, bytes_total) VALUES (%s, %s, %s)"
 _PROGRESS = b"""
@@ -36,7 +38,7 @@ def recorded(
     `bytes_read` tells how far the files are read. An import that cannot be recorded runs all the same.
     """
     id_, summary, has_ended = new_id(), Summary(), threading.Event()
-    name = str(paths[0]) if len(paths) == 1 else f"{paths[0].parent} ({', '.join(it.name for it in paths)})"
+    name = str(paths[0]) if len(paths) == 1 else f"{paths[0].parent} ({_names(paths)})"
 
     def figures() -> _Figures:
         return bytes_read(), summary.accepted, summary.already_there, summary.events, dict(summary.refused)
@@ -66,6 +68,11 @@ def recorded(
         write(figures())
         kept = [{name: _storable(value) for name, value in one.items()} for one in rejects.first]
         _write(database_url, _END, (Json(kept), _storable(error), id_))
+
+
+def _names(paths: Sequence[Path]) -> str:
+    more = len(paths) - NAMED_FILES_MAX
+    return ", ".join(it.name for it in paths[:NAMED_FILES_MAX]) + (f" and {more:,} more" if more > 0 else "")
 
 
 def _write(database_url: str, statement: bytes, values: tuple[object, ...]) -> None:

@@ -66,7 +66,7 @@ def is_csv(path: Path) -> bool:
 def misfit(path: Path) -> str | None:
     """Why a file has none of the formats that are read, and what to do, in one line; None when it may have one."""
     try:
-        beginning = next(_chunks(path, lambda _: None, _PEEK_BYTES), b"")
+        beginning = _beginning(path)
     except (OSError, EOFError, zlib.error):
         return None  # reading it says which line is damaged
     if beginning.startswith(_ZIP_MAGIC):
@@ -90,13 +90,29 @@ def ignored(path: Path) -> list[str]:
     if not is_csv(path):
         return []
     try:
-        beginning = next(_chunks(path, lambda _: None, _PEEK_BYTES), b"")
+        beginning = _beginning(path)
         return csv_rows.ignored(beginning.decode(errors="replace").split("\n"))
     except (OSError, EOFError, zlib.error, csv.Error):
         return []  # reading it says which line is damaged
 
 
+def _beginning(path: Path) -> bytes:
+    """The first _PEEK_BYTES of a file, or its first line if that is longer. Raises when nothing can be read."""
+    beginning = b""
+    try:
+        for chunk in _chunks(path, lambda _: None, _PEEK_BYTES):
+            beginning += chunk
+            if len(beginning) > LINE_BYTES_MAX or (len(beginning) >= _PEEK_BYTES and b"\n" in beginning):
+                break
+    except (OSError, EOFError, zlib.error):
+        if not beginning:
+            raise
+    return beginning
+
+
 def _misfit_of_csv(path: Path, beginning: bytes) -> str | None:
+    if len(beginning) > LINE_BYTES_MAX:
+        return None  # reading it says that its first line is too long
     if b"\r" in beginning and b"\n" not in beginning:
         return f"{path} ends its lines with carriage returns alone: save it as CSV UTF-8"
     try:

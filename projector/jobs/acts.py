@@ -48,14 +48,13 @@ def _replay(database_url: str, projection: Projection, _: Job, report: Report) -
 def _verify(database_url: str, projection: Projection, _: Job, report: Report) -> Outcome:
     verdict = verify(database_url, projection, report)
     rows = sum(verdict.rows.values())
-    found = verdict.differences
-    if not found:
+    if not verdict.found:
         return Outcome(f"all {rows:,} rows equal the fold of the log, at position {verdict.position:,}")
     kept = [
         {name: getattr(it, name) for name in ("table", "key", "column", "stands", "should_be")}
-        for it in found[:DIFFERENCES_KEPT_MAX]
+        for it in verdict.differences[:DIFFERENCES_KEPT_MAX]
     ]
-    number = "1 difference" if len(found) == 1 else f"{len(found):,} differences"
+    number = "1 difference" if verdict.found == 1 else f"{verdict.found:,} differences"
     said = f"{number} in {rows:,} rows, at position {verdict.position:,}: rebuild {projection.name}"
     return Outcome(said, False, kept)
 

@@ -83,12 +83,12 @@ def _compare(
         name = str(table.name)
         stands = _rows(target, snapshot, table, live.tables[name])
         verdict.rows[name] = snapshot.execute(select(func.count()).select_from(live.tables[name])).scalar_one()
-        verdict.differences.extend(_differences(table, stands, _rows(proof, folded, table, right.tables[name])))
+        verdict.add(_differences(table, stands, _rows(proof, folded, table, right.tables[name])))
     parked = parked_of(projection.metadata)
     verdict.parked = snapshot.execute(select(func.count()).where(~live.parked.c.skipped)).scalar_one()
     stands = _rows(target, snapshot, parked, live.parked, PARKED_COLUMNS)
     folded_rows = _rows(proof, folded, parked, right.parked, PARKED_COLUMNS)
-    verdict.differences.extend(_differences(parked, stands, folded_rows, PARKED_COLUMNS))
+    verdict.add(_differences(parked, stands, folded_rows, PARKED_COLUMNS))
     return verdict
 
 

@@ -96,7 +96,7 @@ def _verify(log_url: str, target: Target, chosen: list[Projection]) -> None:
         with output.events_bar(f"folding the log for {projection.name}") as bar:
             verdict = compare(log_url, target, projection, bar)
         print_verdict(verdict, "orders mirror URL --rebuild")
-        equal = equal and not verdict.differences
+        equal = equal and not verdict.found
     if not equal:
         raise typer.Exit(NOT_TRUE)
 

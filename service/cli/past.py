@@ -225,6 +225,7 @@ def _view(comparison: Comparison) -> dict[str, object]:
         "last": comparison.last,
         "parked": comparison.parked,
         "rows": comparison.rows,
+        "found": len(comparison.differences),
         "differences": comparison.differences,
     }
 

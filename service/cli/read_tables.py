@@ -16,7 +16,7 @@ from projector.parked import groups
 from projector.projection import Projection
 from projector.replay import SwapRefused
 from projector.shadow import Busy, Report
-from projector.verify import Verdict
+from projector.verify import DIFFERENCES_MAX, Verdict
 from projector.verify import verify as compare
 from service.cli import acting, connect, output, rebuilding
 from service.cli.connect import DataDir
@@ -78,7 +78,9 @@ def _parked(streams: int) -> str:
 def verify(
     projections: Names = None,
     stream: Annotated[str | None, typer.Option(help="Only the rows of this stream, such as order-<id>")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print all differences, as JSON")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help=f"Print JSON, with the first {DIFFERENCES_MAX:,} differences")
+    ] = False,
     data_dir: DataDir = None,
 ) -> None:
     """Prove that read tables equal the fold of the log: exit code 0; or name what differs: exit code 1."""
@@ -95,7 +97,7 @@ def verify(
             verdicts.append(compare(url, projection, report))
         if not as_json:
             print_verdict(verdicts[-1], f"orders replay {projection.name}")
-    equal = not any(it.differences for it in verdicts)
+    equal = not any(it.found for it in verdicts)
     if as_json:
         output.json({"equal": equal, "projections": [_view(it) for it in verdicts]})
     if not equal:
@@ -105,27 +107,28 @@ def verify(
 def _view(verdict: Verdict) -> dict[str, object]:
     return {
         "name": verdict.projection,
-        "equal": not verdict.differences,
+        "equal": not verdict.found,
         "position": verdict.position,
         "rows": verdict.rows,
         "parked": verdict.parked,
+        "found": verdict.found,
         "differences": verdict.differences,
     }
 
 
 def print_verdict(verdict: Verdict, remedy: str) -> None:
     """Print what differs, and what mends it: the command `remedy`."""
-    differences, name = verdict.differences, verdict.projection
-    if differences:
-        output.differences(differences[:DIFFERENCES_SHOWN_MAX])
-        if len(differences) > DIFFERENCES_SHOWN_MAX:
-            print(f"... and {len(differences) - DIFFERENCES_SHOWN_MAX:,} more: --json shows all")
+    found, name = verdict.found, verdict.projection
+    if found:
+        output.differences(verdict.differences[:DIFFERENCES_SHOWN_MAX])
+        if found > DIFFERENCES_SHOWN_MAX:
+            print(f"... and {found - DIFFERENCES_SHOWN_MAX:,} more: --json shows up to {DIFFERENCES_MAX:,}")
     rows = ", ".join(f"{table} {number:,}" for table, number in verdict.rows.items())
-    said = counted(len(differences), "difference") if differences else "no difference"
+    said = counted(found, "difference") if found else "no difference"
     print(f"{name}: {said} between tables and log, at position {verdict.position:,} (rows: {rows})", flush=True)
     if verdict.parked:
         print(f"{name}: {_parked(verdict.parked)}, so rows lack their later events: orders parked")
-    if differences:
+    if found:
         print(f"rebuild them with: {remedy}")
 
 

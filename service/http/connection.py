@@ -202,6 +202,14 @@ class Connection(HttpToolsProtocol):
         if not self._has_unread_bytes:
             super().timeout_keep_alive_handler()
 
+    @property
+    def unread_bytes(self) -> int:
+        """How many bytes of answers wait in this process, because the client has not read those before them."""
+        return self.transport.get_write_buffer_size()
+
+    def abort(self) -> None:
+        self.transport.abort()
+
     def check(self, now: float) -> None:
         """Close the connection if its client sends too slowly or has stopped reading."""
         closing = self._shared.closing_since

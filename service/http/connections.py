@@ -5,6 +5,7 @@ import logging
 import resource
 from collections import Counter
 from collections.abc import Callable
+from operator import itemgetter
 from typing import Protocol, Self
 
 from service.http import refusing
@@ -18,6 +19,9 @@ OTHER_DESCRIPTORS = 100
 # A request must arrive within this time, from its first byte to its last.
 REQUEST_SECONDS_MAX = 10
 CHECK_EVERY_SECONDS = 1
+# Answers that clients have not read yet are in memory: 4 MiB for a page of events. Clients that read slowly may hold
+# this much in all.
+UNREAD_BYTES_MAX = 256 * 1024**2
 
 URL_BYTES_MAX = 8 * 1024
 HEADERS_MAX = 100
@@ -34,7 +38,12 @@ _HEALTH_CHECKS = {b"/healthz", b"/readyz", b"/metrics"}
 class Checked(Protocol):
     """A connection that is checked once a second. `now` is the event loop's time."""
 
+    @property
+    def unread_bytes(self) -> int: ...
+
     def check(self, now: float) -> None: ...
+
+    def abort(self) -> None: ...
 
 
 class Connections:
@@ -100,6 +109,18 @@ class Connections:
             await asyncio.sleep(CHECK_EVERY_SECONDS)
             for connection in tuple(self._open):
                 connection.check(loop.time())
+            self._close_slow_readers()
+
+    def _close_slow_readers(self) -> None:
+        """Close the connections with the most unread bytes, until all others have UNREAD_BYTES_MAX at most."""
+        unread = sorted(((it.unread_bytes, it) for it in self._open), key=itemgetter(0))
+        total, closed = sum(count for count, _ in unread), 0
+        while total > UNREAD_BYTES_MAX:
+            count, connection = unread.pop()
+            connection.abort()
+            total, closed = total - count, closed + 1
+        if closed:
+            log.warning("closed %d connections: their clients read too slowly, and the answers filled memory", closed)
 
 
 def connections_max() -> int:

@@ -8,7 +8,7 @@ import psycopg
 import pytest
 
 from command.deciding import BATCH_BYTES_MAX, BATCH_ROWS_MAX
-from command.domain.refusals import NotCancellable
+from command.domain.refusals import NotCancellable, OutOfStock
 from command.placed_orders import CancelOrder
 from command.submission import Answer, Key, KeyReused, Submission
 from eventlog.idempotency import BODIES_BYTES_MAX
@@ -91,6 +91,15 @@ async def test_small_commands_do_not_wait_for_large_ones(database_url: str) -> N
         assert not all(it.done() for it in large)
         assert [(await it).status for it in large] == [200] * len(large)
     check_log(database_url)
+
+
+async def test_a_batch_of_large_orders_that_are_refused_ends_when_it_is_full(database_url: str) -> None:
+    shop = await Large.of(database_url, 0)
+    async with driving(database_url) as driver:
+        too_much = place(shop.ada, *[(product, 1_000_000) for product in shop.products])
+        answers = await asyncio.gather(*[driver.do(too_much) for _ in range(10)], return_exceptions=True)
+        assert {type(it) for it in answers} == {OutOfStock}
+        assert driver.writer.batches >= 10 * LINES // BATCH_ROWS_MAX
 
 
 async def test_small_commands_that_came_with_large_ones_are_in_their_batch(database_url: str) -> None:

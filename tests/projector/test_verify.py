@@ -7,7 +7,7 @@ from projector.loop import Loop, Progress
 from projector.projections.shop import SHOP
 from projector.replay import replay
 from projector.shadow import Busy
-from projector.verify import Difference, verify
+from projector.verify import DIFFERENCES_MAX, Difference, verify
 from tests.builders import Writing, append_events, new_event
 from tests.projector.read_tables import contents, head, position
 from tests.projector.test_loop import ALL
@@ -142,6 +142,21 @@ def test_there_is_no_false_alarm_while_it_all_goes_on(shop: Writing, database_ur
     assert [verdict.differences for verdict in verdicts] == [[]] * 4
     positions = [verdict.position for verdict in verdicts]
     assert positions == sorted(set(positions)), "it went on"
+
+
+def test_of_very_many_differences_all_are_counted_and_the_first_are_kept(
+    shop: Writing, database_url: str, connection: Connection
+) -> None:
+    number = DIFFERENCES_MAX + 500
+    connection.execute(
+        "INSERT INTO shop.users (id, name, email, email_key, version, created_at, updated_at) "
+        "SELECT gen_random_uuid(), 'Eve', n::text, n::text, 1, now(), now() FROM generate_series(1, %s) AS n",
+        (number,),
+    )
+    verdict = verify(database_url, SHOP, nobody)
+    assert (verdict.found, len(verdict.differences)) == (number, DIFFERENCES_MAX)
+    ((recorded,),) = connection.execute("SELECT differences FROM log.verifications").fetchall()
+    assert recorded == number
 
 
 def test_two_at_once_are_refused(shop: Writing, database_url: str) -> None:

@@ -9,6 +9,7 @@ import psycopg
 import pytest
 
 from service.http import reading
+from service.http.connections import CHECK_EVERY_SECONDS, UNREAD_BYTES_MAX
 from tests.served import Shop, served
 
 PAGE_BYTES = 21_000_000
@@ -87,3 +88,31 @@ def test_the_connection_of_a_reader_that_reads_almost_nothing_is_closed(
 ) -> None:
     with pytest.raises(ConnectionError):
         take_the_rest(client, take(client, bytes_a_second, WINDOW_SECONDS + 3))
+
+
+def test_very_many_slow_readers_do_not_fill_memory(shop: Shop) -> None:
+    url = shop.http.base_url
+    with contextlib.ExitStack() as opened:
+        clients = [opened.enter_context(contextlib.closing(socket.socket())) for _ in range(30)]
+        for client in clients:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 64 * 1024)
+            client.settimeout(30)
+            client.connect((url.host, url.port))
+            client.sendall(b"GET /events HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        for client in clients:
+            with contextlib.suppress(ConnectionError):
+                client.recv(1)  # its page was read from the database
+        time.sleep(CHECK_EVERY_SECONDS + 1)
+        lefts = [left_of(client) for client in clients]
+        assert shop.http.get("/healthz").status_code == 200
+    # The kernel holds some megabytes of each page.
+    assert 0 < lefts.count(0) <= UNREAD_BYTES_MAX // (PAGE_BYTES * 2 // 3)
+
+
+def left_of(client: socket.socket) -> int:
+    """How many bytes of the page do not come."""
+    left = PAGE_BYTES - 1
+    with contextlib.suppress(ConnectionError):
+        while left > 0 and (some := client.recv(1024 * 1024)):
+            left -= len(some)
+    return max(0, left)

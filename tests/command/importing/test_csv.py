@@ -251,6 +251,21 @@ def test_columns_without_a_use_are_named(shop):
     assert ignored(write(shop, "orders.csv", "order,kind,at,target,currency\n")) == []
 
 
+@pytest.mark.parametrize("columns", [1_000, 10_000])
+def test_a_first_row_with_very_many_columns_is_read(shop, columns):
+    more = [f"meta:_column_{number}" for number in range(columns)]
+    path = write(shop, "users.csv", f"id,name,{','.join(more)}\nada,Ada{',' * columns}\n")
+    assert (misfit(path), ignored(path)) == (None, more)
+    assert shop.load(path).accepted == 1
+
+
+def test_a_first_row_that_never_ends_is_damage(shop):
+    path = write(shop, "users.csv", "id,name" + ",column" * 200_000)
+    assert misfit(path) is None
+    shop.load(path)
+    assert [it["code"] for it in shop.rejected] == ["damaged-file"]
+
+
 def test_line_numbers_are_those_of_the_file(shop):
     path = write(shop, "users.csv", 'sep=,\nid,name\n\nada,"A\nda"\nbob,Bob\n')
     assert [line.number for line in read(path)] == [4, 6]

@@ -202,6 +202,16 @@ def test_the_runs_of_imports_are_listed_with_what_the_newest_refused(run, orders
     )
 
 
+def test_a_run_of_very_many_files_names_the_first_of_them(run, orders, database_url, tmp_path):
+    for number in range(1, 1_001):
+        (tmp_path / f"users-{number}.jsonl").write_text(f'{{"id": "{number}"}}\n')
+    assert orders(tmp_path).returncode == 0
+    said = run("imports", DATABASE_URL=database_url).stdout
+    assert "(users-1.jsonl, users-2.jsonl, " in said
+    assert " and 990 more)" in said
+    assert max(map(len, said.splitlines())) < 500
+
+
 def test_a_run_shows_how_far_it_is_before_its_end(users, tmp_path, database_url):
     def row():
         with psycopg.connect(database_url) as connection:

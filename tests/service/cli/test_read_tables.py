@@ -13,6 +13,7 @@ from eventlog.events import UserDeleted
 from projector.projections.sales import SALES
 from projector.projections.shop import SHOP
 from projector.shadow import only_one
+from projector.verify import DIFFERENCES_MAX
 from service.cli.read_tables import DIFFERENCES_SHOWN_MAX
 from tests.builders import Writing, append_events, new_event, wait_until
 from tests.service.cli.conftest import Run, one_line
@@ -133,7 +134,7 @@ def test_verify_shows_no_more_than_anybody_reads(run: Run, shop: Writing, databa
     assert done.returncode == 1
     shown = [line for line in done.stdout.splitlines() if line.startswith(("users ", "order_items "))]
     assert len(shown) == DIFFERENCES_SHOWN_MAX
-    assert "more: --json shows all" in done.stdout
+    assert f"more: --json shows up to {DIFFERENCES_MAX:,}" in done.stdout
     differences = json.loads(run("verify", "--json").stdout)["projections"][0]["differences"]
     assert len(differences) >= DIFFERENCES_SHOWN_MAX + int(str(items))
 
