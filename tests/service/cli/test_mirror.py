@@ -3,6 +3,7 @@
 import json
 import socket
 import sqlite3
+import time
 from pathlib import Path
 
 import psycopg
@@ -139,3 +140,12 @@ def test_options_in_the_url_of_a_mirror_reach_its_server(run: Run, database_url:
     done = run("mirror", f"{empty_database_url}{options}", "--once")
     assert done.returncode == 0
     assert "options=-c%20synchronous_commit%3Doff%20-c%20work_mem%3D8MB" in done.stdout
+
+
+@pytest.mark.parametrize("kind", ["mysql", "postgresql"])
+def test_a_port_that_never_answers_is_found_out_within_seconds(run: Run, kind: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        began = time.monotonic()
+        line = one_line(run("mirror", f"{kind}://user@127.0.0.1:{silent.getsockname()[1]}/app", "--once"), 1)
+    assert "imeout expired" in line or "timed out" in line
+    assert time.monotonic() - began < 15
