@@ -15,8 +15,10 @@ from database.position_group import NEWEST_HEAD
 from eventlog import pages, skips
 from eventlog.tables import PRODUCT_DETAILS
 
-# Read from the log in one go. An event of a large order has up to about 200 KiB.
+# Read for a fold in one go: so many events, and fewer once they have so many bytes. An event has up to 1.2 MB, and many
+# folds may be under way.
 EVENTS_A_PAGE = 100
+FOLD_BYTES_MAX = 512 * 1024
 
 # The columns of an event, in the order of timeline.folding.PastEvent. `event` has the columns of log.events.
 _EVENT = f"""event.position, event.version, event.type, event.schema_version,
@@ -40,9 +42,16 @@ _UP_TO = """search (low, high) AS (
 _AS_OF = _UP_TO.format(column="recorded_at", limit="%(as_of)s")
 _AT_POSITION = _UP_TO.format(column="position", limit="%(position)s")
 
-# The first events of the stream.
-_FIRST = f"""SELECT * FROM log.events
-    WHERE stream = %(stream)s AND version <= at.version ORDER BY version LIMIT {EVENTS_A_PAGE}"""  # noqa: S608 - constants
+# Events of the stream, oldest first, that end once they have `bytes_max` bytes. There is at least one.
+_SOME = f"""SELECT * FROM (
+    SELECT *, {pages.SIZE_BEFORE.format(order="version")}
+    FROM (
+        SELECT *, {pages.STORED_BEFORE.format(order="version")}
+        FROM log.events WHERE stream = %(stream)s AND {{within}}
+    ) AS stored
+    WHERE stored_before < {{bytes_max}}
+) AS wanted WHERE size_before < {{bytes_max}}"""  # noqa: S608 - put together from constants
+_FIRST = _SOME.format(within=f"version <= least(at.version, {EVENTS_A_PAGE})", bytes_max=FOLD_BYTES_MAX)
 
 _IS_SKIPPED = skips.IS_SKIPPED.format("events")
 _LAST_DETAIL = """(
@@ -93,21 +102,12 @@ WHOLE = _moments(_FIRST)
 WITHOUT_EVENTS = _moments("SELECT * FROM log.events WHERE false")
 DECISIVE = _moments(_DECISIVE)
 
-# The next events of a stream, oldest first, as many as a page of the log may have bytes. Parameters: stream,
-# projection, after and up_to (versions), limit.
+# The next events of a stream, oldest first. Parameters: stream, projection, after and up_to (versions), limit,
+# bytes_max.
+_BEHIND = """version > %(after)s::integer
+            AND version <= least(%(up_to)s::bigint, %(after)s::bigint + %(limit)s::bigint)"""
 NEXT = f"""
-SELECT {_EVENT} FROM (
-    SELECT *, {pages.SIZE_BEFORE.format(order="version")}
-    FROM (
-        SELECT *, {pages.STORED_BEFORE.format(order="version")}
-        FROM log.events
-        WHERE stream = %(stream)s AND version > %(after)s::integer
-            AND version <= least(%(up_to)s::bigint, %(after)s::bigint + %(limit)s::bigint)
-    ) AS stored
-    WHERE stored_before < {pages.PAGE_BYTES_MAX}
-) AS event
-WHERE size_before < {pages.PAGE_BYTES_MAX}
-ORDER BY version
+SELECT {_EVENT} FROM ({_SOME.format(within=_BEHIND, bytes_max="%(bytes_max)s::bigint")}) AS event ORDER BY version
 """.encode()  # noqa: S608 - put together from constants
 
 # The last position that was recorded by a time; 0: none. Parameter: as_of.

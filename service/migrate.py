@@ -32,8 +32,8 @@ def upgrade(database_url: str) -> str | None:
         ((taken,),) = connection.execute(_TAKEN, [_SCHEMAS]).fetchall()
     if taken:
         raise OperatorError(
-            f"the database has schemas of another application that orders would make ({taken}): "
-            "give orders a database of its own"
+            f"the database already has schemas that orders makes itself ({taken}): drop them if they are empty, "
+            "else give orders a database of its own"
         )
     config = _config()
     config.attributes["database_url"] = database_url

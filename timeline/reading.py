@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 from contract.problems import Problem
 from database.sessions import ROW_IS_MISSING
 from eventlog import moments
+from eventlog.pages import PAGE_BYTES_MAX
 from projector.projection import Projection
 from projector.projections.shop import SHOP
 from query.database import Statement
@@ -185,9 +186,11 @@ class Timeline:
             await let_others_run(event)
         return History(past.position, past.last, steps)
 
-    async def events(self, stream: str, after: int, up_to: int, limit: int) -> list[PastEvent]:
+    async def events(
+        self, stream: str, after: int, up_to: int, limit: int, bytes_max: int = PAGE_BYTES_MAX
+    ) -> list[PastEvent]:
         """The stream's events with after < version <= up_to, oldest first: at most `limit`, fewer if they are large."""
-        range_ = {"after": after, "up_to": up_to, "limit": limit}
+        range_ = {"after": after, "up_to": up_to, "limit": limit, "bytes_max": bytes_max}
         parameters = {"stream": stream, "projection": self._projection.name} | range_
         return _events(await self._select.rows(_NEXT, parameters))
 
@@ -199,7 +202,7 @@ class Timeline:
     async def _read_on(self, fold: Fold, after: int, up_to: int) -> None:
         """Fold the rest of a stream page by page, so that other requests are answered meanwhile."""
         while after < up_to:
-            page = await self.events(fold.stream, after, up_to, moments.EVENTS_A_PAGE)
+            page = await self.events(fold.stream, after, up_to, moments.EVENTS_A_PAGE, moments.FOLD_BYTES_MAX)
             await _fold(fold, page)
             after = page[-1].version
 

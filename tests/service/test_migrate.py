@@ -57,7 +57,7 @@ def test_another_applications_version_table_is_not_taken_for_ours(empty_database
 def test_a_schema_of_another_application_is_refused_by_name(empty_database_url: str, name: str) -> None:
     with psycopg.connect(empty_database_url) as connection:
         connection.execute(f"CREATE SCHEMA {name}".encode())
-    with pytest.raises(OperatorError, match=rf"that orders would make \({name}\): give orders a database of its own"):
+    with pytest.raises(OperatorError, match=rf"that orders makes itself \({name}\): drop them if they are empty"):
         upgrade(empty_database_url)
     with psycopg.connect(empty_database_url) as connection:
         assert connection.execute("SELECT to_regclass('log.events')").fetchall() == [(None,)]

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from eventlog.events import UserChanged, UserRegistered
+from eventlog.moments import FOLD_BYTES_MAX
 from eventlog.pages import PAGE_BYTES_MAX
 from query.database import Reads, Statement
 from tests.builders import append_events, new_event
@@ -41,20 +42,22 @@ def test_a_page_of_a_history_is_bounded_in_bytes_and_no_event_is_left_out(filled
 
 
 class Turning:
-    """Runs selects, and counts the turns of the event loop since the last one was answered."""
+    """Runs selects, and counts the turns of the event loop while none is under way."""
 
     def __init__(self, reads: Reads) -> None:
         self._reads = reads
+        self._is_reading = False
         self.turns = 0
 
     async def rows(self, statement: Statement, parameters: Mapping[str, object]) -> Sequence[tuple[Any, ...]]:
+        self._is_reading = True
         rows = await self._reads.rows(statement, parameters)
-        self.turns = 0
+        self._is_reading = False
         return rows
 
     async def count(self) -> None:
         while True:
-            self.turns += 1
+            self.turns += not self._is_reading
             await asyncio.sleep(0)
 
 
@@ -64,7 +67,7 @@ def test_other_requests_are_answered_between_two_large_events(filled_url: str) -
             turning = Turning(reads)
             counting = asyncio.create_task(turning.count())
             past = await Timeline(turning).at(f"user-{USER}", NOW)
-            folding = turning.turns
+            folding, turning.turns = turning.turns, 0
             await Timeline(turning).history(f"user-{USER}", 0, EVENTS)
             counting.cancel()
             assert past.version == EVENTS
@@ -73,3 +76,28 @@ def test_other_requests_are_answered_between_two_large_events(filled_url: str) -
     folding, telling = asyncio.run(turns())
     assert folding >= EVENTS
     assert telling >= PAGE_BYTES_MAX // NAME_BYTES
+
+
+class Weighing:
+    """Runs selects, and keeps how many bytes each has answered."""
+
+    def __init__(self, reads: Reads) -> None:
+        self._reads = reads
+        self.bytes: list[int] = []
+
+    async def rows(self, statement: Statement, parameters: Mapping[str, object]) -> Sequence[tuple[Any, ...]]:
+        rows = await self._reads.rows(statement, parameters)
+        self.bytes.append(sum(len(value) for row in rows for value in row if isinstance(value, bytes)))
+        return rows
+
+
+def test_a_fold_reads_little_at_a_time_because_many_may_be_under_way(filled_url: str) -> None:
+    async def read() -> list[int]:
+        async with Reads(filled_url) as reads:
+            weighing = Weighing(reads)
+            assert (await Timeline(weighing).at(f"user-{USER}", NOW)).version == EVENTS
+            return weighing.bytes
+
+    taken = asyncio.run(read())
+    assert max(taken) < FOLD_BYTES_MAX + 2 * NAME_BYTES
+    assert sum(taken) > EVENTS * NAME_BYTES
