@@ -7,7 +7,7 @@ a pooler such as PgBouncer refuses most of them as startup parameters. It must b
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -26,6 +26,11 @@ SERVER_VERSION_MIN = 18
 # It must be right from the first statement on; every server and pooler takes this startup parameter. The other settings
 # are set later, and this one again, because an event trigger on login may have changed it.
 ENCODING = "UTF8"
+
+ROW_IS_MISSING = (
+    "log.head or a checkpoint has lost its row: run `orders replay`; if that says the same, the log's head is lost: "
+    "restore the database from a backup, whole"
+)
 
 # Not here, because the operator decides: synchronous_commit (service/health/durability.py refuses `off`),
 # default_transaction_read_only (a way to freeze a database), role, tablespaces, memory, the planner's methods, logging.
@@ -67,6 +72,13 @@ _LOOK = (
 
 class Unsuitable(OperationalError):
     """The server answers, but the service must not work on this database; the message says what to do."""
+
+
+def only_row(row: Sequence[Any] | None) -> Sequence[Any]:
+    """The one row of log.head or of a checkpoint, which a migration or a replay made. Raises Unsuitable without it."""
+    if row is None:
+        raise Unsuitable(ROW_IS_MISSING)
+    return row
 
 
 @dataclass(frozen=True, slots=True)

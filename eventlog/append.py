@@ -9,6 +9,7 @@ from collections.abc import Collection, Sequence
 from psycopg import AsyncConnection, AsyncCursor
 from psycopg.errors import Diagnostic
 
+from database.sessions import only_row
 from eventlog import idempotency, snapshots
 from eventlog.batch import Batch, NewEvent
 from eventlog.idempotency import KeptAnswer
@@ -68,9 +69,7 @@ async def take_head(
 
 
 async def _position(head: AsyncCursor) -> int:
-    row = await head.fetchone()
-    assert row is not None, "the migration made the row of log.head"
-    return int(row[0])
+    return int(only_row(await head.fetchone())[0])
 
 
 async def changed_streams(connection: AsyncConnection, after: int, up_to: int) -> list[str]:

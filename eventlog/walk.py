@@ -6,6 +6,7 @@ import msgspec
 from psycopg import Connection
 from psycopg.types.string import TextLoader
 
+from database.sessions import only_row
 from eventlog import pages
 
 PAGE_EVENTS = 500
@@ -31,9 +32,7 @@ def walk(connection: Connection, stream: str | None, after: int, limit: int | No
     while left is None or left > 0:
         number = PAGE_EVENTS if left is None else min(left, PAGE_EVENTS)
         parameters = {"after": after, "limit": number} | ({} if stream is None else {"stream": stream})
-        row = connection.execute(statement, parameters).fetchone()
-        assert row is not None, "the migration made the row of log.head"
-        _, events, last, end = row
+        _, events, last, end = only_row(connection.execute(statement, parameters).fetchone())
         page = _events(events)
         yield from page
         if end is None or last >= end:
@@ -72,8 +71,7 @@ def end(connection: Connection, stream: str | None) -> int:
         row = connection.execute(pages.HEAD).fetchone()
     else:
         row = connection.execute("SELECT max(version) FROM log.events WHERE stream = %s", (stream,)).fetchone()
-    assert row is not None, "the migration made the row of log.head"
-    last: int = row[0]
+    last: int = only_row(row)[0]
     return last
 
 

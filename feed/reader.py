@@ -51,7 +51,7 @@ class LogReader:
             stream = await self.visible(stream, viewer)
         statement = _LOG_PAGE if stream is None else _STREAM_PAGE
         parameters = {"after": after, "limit": limit} | ({} if stream is None else {"stream": stream})
-        ((position, data, last, end),) = await self._reads.rows(statement, parameters)
+        position, data, last, end = await self._reads.row(statement, parameters)
         if end is None:
             return Events(position, None, after, False)
         return Events(position, data, last, last < end)
@@ -59,7 +59,7 @@ class LogReader:
     async def acts(self, before: str | None, limit: int) -> Acts:
         """At most `limit` acts of operators, newest first; `before`: only those older than the act with this id."""
         parameters = {"before": before or "~", "limit": limit}
-        ((position, data, oldest, more),) = await self._reads.rows(_ACTS_PAGE, parameters)
+        position, data, oldest, more = await self._reads.row(_ACTS_PAGE, parameters)
         return Acts(position, data, oldest if more else None)
 
     async def visible(self, stream: str, viewer: Viewer) -> str:
@@ -78,5 +78,4 @@ class LogReader:
 
     async def position(self) -> int:
         """The head of the log that is read. A replica may be behind the primary."""
-        ((position,),) = await self._reads.rows(_HEAD, {})
-        return int(position)
+        return int((await self._reads.row(_HEAD, {}))[0])

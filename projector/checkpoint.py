@@ -7,6 +7,7 @@ from typing import NamedTuple
 from psycopg import Connection, sql
 
 from database.position_group import NEWEST, NEWEST_HEAD
+from database.sessions import only_row
 from eventlog import skips
 from projector.projection import Projection
 
@@ -80,9 +81,7 @@ class Checkpoint:
 
     def look(self, connection: Connection) -> Seen:
         """Where the tables and the log are. Takes no lock and writes nothing. Raises OtherVersion."""
-        row = connection.execute(self._look, {"projection": self._projection.name}).fetchone()
-        assert row is not None, "`orders migrate` made the checkpoint"
-        seen = Seen(*row)
+        seen = Seen(*only_row(connection.execute(self._look, {"projection": self._projection.name}).fetchone()))
         if seen.version != self._projection.version:
             raise OtherVersion(self._projection.name, seen.version, self._projection.version)
         return seen

@@ -9,6 +9,7 @@ import psycopg
 from psycopg import Connection, sql
 
 from database.position_group import NEWEST, NEWEST_HEAD
+from database.sessions import only_row
 from projector.projection import Projection
 from projector.shadow import LOCK_CLASS, built_beside
 
@@ -243,15 +244,12 @@ def status(connection: Connection, projections: Sequence[Projection]) -> Status:
     """How things stand. Raises psycopg.Error."""
     standings = []
     for projection in projections:
-        row = connection.execute(standing_statement(projection)).fetchone()
-        assert row is not None, "`orders migrate` made the checkpoint"
+        row = only_row(connection.execute(standing_statement(projection)).fetchone())
         standing = Standing(projection, *row[1:])
         if standing.building:
             standing = standing._replace(built=_built(connection, projection))
         standings.append(standing)
-    log = connection.execute(LOG).fetchone()
-    assert log is not None, "the migration made the row of log.head"
-    log_uuid, head, recorded_at = log
+    log_uuid, head, recorded_at = only_row(connection.execute(LOG).fetchone())
     return Status(log_uuid, head, recorded_at, standings)
 
 

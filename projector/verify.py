@@ -12,6 +12,7 @@ from typing import Any, LiteralString
 from psycopg import Connection, IsolationLevel, sql
 from sqlalchemy import Table
 
+from database.sessions import only_row
 from eventlog import verifications
 from projector.connecting import connect
 from projector.loop import Loop
@@ -97,8 +98,7 @@ def verify(database_url: str, projection: Projection, report: Report) -> Verdict
 def _record(connection: Connection, verdict: Verdict) -> None:
     """Keep the result for `orders doctor` and the metrics."""
     generation = sql.SQL(_GENERATION).format(sql.Identifier(verdict.projection, "checkpoint"))
-    row = connection.execute(generation).fetchone()
-    assert row is not None, "`orders migrate` made the checkpoint"
+    row = only_row(connection.execute(generation).fetchone())
     verifications.record(connection, verdict.projection, row[0], verdict.position, verdict.found)
 
 
@@ -108,9 +108,7 @@ def _same_position(
     """Hold the live tables at their position, bring the fold there, and begin the snapshot that sees both."""
     position = sql.SQL("SELECT position FROM {}").format(sql.Identifier(projection.name, "checkpoint"))
     with connect(database_url) as gate, gate.transaction():
-        row = gate.execute(position + sql.SQL(" FOR UPDATE")).fetchone()
-        assert row is not None, "`orders migrate` made the checkpoint"
-        held: int = row[0]
+        held: int = only_row(gate.execute(position + sql.SQL(" FOR UPDATE")).fetchone())[0]
         while shadow.loop.project(connection, BATCH_EVENTS, until=held).events:
             pass
         # The serving tables have foreign keys: they have parked such a stream.

@@ -9,6 +9,7 @@ from typing import Protocol
 
 from psycopg import Connection, sql
 
+from database.sessions import only_row
 from projector import parking
 from projector.checkpoint import Checkpoint, Seen
 from projector.parking import Parked, Parking
@@ -63,9 +64,7 @@ class PostgresWriter:
         return connection.transaction()
 
     def hold(self, connection: Connection) -> tuple[int, int]:
-        row = connection.execute(self._named(_HOLD)).fetchone()
-        assert row is not None, "`orders migrate` made the checkpoint"
-        position, changes = row
+        position, changes = only_row(connection.execute(self._named(_HOLD)).fetchone())
         return position, changes
 
     def load_parked(self, connection: Connection) -> Sequence[Parked]:

@@ -13,7 +13,7 @@ from psycopg_pool import PoolTimeout
 
 from contract.problems import Problem
 from database.deadline import hung_up_after
-from database.sessions import Limits, pool, settle
+from database.sessions import ROW_IS_MISSING, Limits, pool, settle
 
 # Joined look-ups need few connections: one flies while the others wait for it.
 CONNECTIONS_MAX = 6
@@ -107,6 +107,12 @@ class Reads:
             raise Problem("unavailable", f"The service's role lacks a grant: {NEEDED_GRANTS}.") from error
         except (psycopg.OperationalError, PoolTimeout) as error:
             raise Problem("unavailable", "The database cannot be read at the moment.") from error
+
+    async def row(self, statement: Statement, parameters: Mapping[str, object]) -> tuple[Any, ...]:
+        """The one row of a select from log.head or a checkpoint. Raises the same, and `unavailable` without it."""
+        for row in await self.rows(statement, parameters):
+            return row
+        raise Problem("unavailable", f"{ROW_IS_MISSING}.")
 
     async def _rows_after_restart(
         self, statement: Statement, parameters: Mapping[str, object]

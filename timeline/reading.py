@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple, Protocol, TypeVar
 
+from contract.problems import Problem
+from database.sessions import ROW_IS_MISSING
 from eventlog import moments
 from eventlog.pages import PAGE_BYTES_MAX
 from projector.projection import Projection
@@ -165,6 +167,8 @@ class Timeline:
             case _:
                 statement = statements["now"]
         rows = await self._select.rows(statement, parameters)
+        if not rows:
+            raise Problem("unavailable", f"{ROW_IS_MISSING}.")
         position, last, version, settled, future = rows[0][:5]
         past = Past(stream, position, last, version, settled, future, Fold(self._projection, stream))
         return past, _events(row[5:] for row in rows)

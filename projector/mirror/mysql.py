@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import URL, Column, Connection, Engine, Table, Text, Uuid, create_engine, event
+from sqlalchemy import URL, Column, Connection, Dialect, Engine, Table, Text, Uuid, create_engine, event
 from sqlalchemy.dialects import mysql
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.types import TypeEngine
@@ -95,6 +95,12 @@ class MysqlTarget(DriverTarget):
                 "write_timeout": ANSWER_SECONDS_MAX,
             },
         )
+
+        @event.listens_for(engine, "do_connect")
+        def look(dialect: Dialect, _: object, arguments: Any, options: dict[str, Any]) -> None:
+            # PyMySQL waits for a server's greeting as long as for a statement. So a session before the real one waits
+            # briefly: a port that takes connections and says nothing is found out.
+            dialect.connect(*arguments, **options | {"read_timeout": CONNECT_SECONDS_MAX}).close()
 
         @event.listens_for(engine, "connect")
         def settle(connection: Any, _: object) -> None:

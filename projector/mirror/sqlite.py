@@ -43,10 +43,14 @@ VERSION_MIN = (3, 37)  # STRICT tables
 _MAY_WRITE = "name a file that this user may write, in a folder that this user may write"
 _WRONG_PATH = {
     sqlite3.SQLITE_CANTOPEN: _MAY_WRITE,
-    sqlite3.SQLITE_IOERR: _MAY_WRITE,
     sqlite3.SQLITE_NOTADB: "it is no SQLite database; name another file, or a new one",
     sqlite3.SQLITE_PERM: _MAY_WRITE,
     sqlite3.SQLITE_READONLY: _MAY_WRITE,
+}
+_MAKE_ROOM = "make room on the disk"
+_REMEDIES = _WRONG_PATH | {
+    sqlite3.SQLITE_FULL: _MAKE_ROOM,
+    sqlite3.SQLITE_IOERR: f"{_MAKE_ROOM}, or {_MAY_WRITE}",
 }
 
 # synchronous=FULL: a commit survives a power failure. legacy_alter_table: a rename leaves other people's views alone.
@@ -116,11 +120,10 @@ class SqliteTarget(DriverTarget):
             raise Unsuitable(f"this Python has SQLite {version}: a mirror needs SQLite 3.37 or newer")
 
     def is_away(self, error: DBAPIError) -> bool:
-        kind = _kind(error)
-        return kind not in _WRONG_PATH or kind == sqlite3.SQLITE_IOERR
+        return _kind(error) not in _WRONG_PATH
 
     def said(self, error: DBAPIError) -> str:
-        remedy = _WRONG_PATH.get(_kind(error))
+        remedy = _REMEDIES.get(_kind(error))
         return super().said(error) + (f": {remedy}" if remedy else "")
 
     def take(self, connection: Connection) -> bool:

@@ -18,6 +18,7 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DBAPIError
 
 from database.position_group import NEWEST_HEAD
+from database.sessions import only_row
 from eventlog import skips
 from projector.checkpoint import Fenced, OtherVersion, Seen
 from projector.mirror.layout import Build, Layout
@@ -79,8 +80,7 @@ class MirrorWriter:
         name = self._projection.name
         if version != self._projection.version:
             raise OtherVersion(name, version, self._projection.version)
-        row = log.execute(_LOG, {"position": position, "projection": name}).fetchone()
-        assert row is not None, "the migration made the row of log.head"
+        row = only_row(log.execute(_LOG, {"position": position, "projection": name}).fetchone())
         found_uuid, head, found_event, last_skip = row
         if found_uuid != log_uuid:
             raise OtherLog(f"{name} mirrors the log {log_uuid}, and this is the log {found_uuid}: run with --rebuild")
@@ -198,8 +198,7 @@ class MirrorWriter:
 
 def start(connection: Connection, layout: Layout, projection: Projection, log: psycopg.Connection, number: int) -> None:
     """Write the checkpoint of empty tables: position 0 of this log."""
-    row = log.execute(_LOG_UUID).fetchone()
-    assert row is not None, "the migration made the row of log.head"
+    row = only_row(log.execute(_LOG_UUID).fetchone())
     now = datetime.now(UTC)
     connection.execute(
         insert(layout.checkpoint).values(

@@ -5,6 +5,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from errno import EBADF
 from json import dumps
 from typing import TYPE_CHECKING, Annotated
 
@@ -40,6 +41,8 @@ def line(text: str, *, to_stderr: bool = False) -> None:
 def secret(text: str, lost: str) -> None:
     """Print a secret that is shown only this once. Raises OperatorError with the sentence `lost` where it cannot."""
     try:
+        if getattr(sys.stdout, "name", "") == os.devnull:  # it was closed at the start: see `service.cli`
+            raise OSError(EBADF, os.strerror(EBADF))
         print(text, flush=True)
     except OSError as error:
         # Python flushes once more when it ends, and would print a second message.

@@ -17,6 +17,8 @@ log = logging.getLogger(__name__)
 
 # More threads than projections and sweeps would only wait for each other.
 WORKER_THREADS = 2
+# A number with digits too many would start processes until the machine stands still.
+PROCESSES_MAX = 64
 # How long a batch may take to its end when the worker is to stop. With what dramatiq and the parent process wait for
 # beside, each up to a second at a time, a stop takes ten seconds at most.
 WORKER_SHUTDOWN_MS = 4_000
@@ -47,7 +49,7 @@ def up(
 def serve(
     host: Host = "127.0.0.1",
     port: Port = None,
-    processes: Annotated[int, typer.Option(help="How many processes share the port", min=1)] = 1,
+    processes: Annotated[int, typer.Option(help="How many processes share the port", min=1, max=PROCESSES_MAX)] = 1,
     data_dir: DataDir = None,
     no_auth: NoAuth = None,
 ) -> None:

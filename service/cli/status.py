@@ -33,7 +33,7 @@ def status(
     watch: Annotated[
         bool, typer.Option("--watch", "-w", help="Show it again and again, until q; piped: a JSON object a line")
     ] = False,
-    interval: Annotated[float, typer.Option(help="Seconds between two looks of --watch", min=0.1)] = 1.0,
+    interval: Annotated[float, typer.Option(help="Seconds between two looks of --watch", min=0.1, max=3_600)] = 1.0,
     data_dir: DataDir = None,
 ) -> None:
     """Print the log's head, each projection's position and lag, its worker, and its last error."""

@@ -116,10 +116,12 @@ class PostgresServer(EmbeddedServer):
         try:
             version = (self.directory / "PG_VERSION").read_text(errors="replace").strip()
         except FileNotFoundError:
+            version = ""
+        if not version:
             raise OperatorError(
-                f"{self.directory} holds no data of PostgreSQL (PG_VERSION is missing): restore it from a backup, "
-                "or name another --data-dir"
-            ) from None
+                f"{self.directory} holds no data of PostgreSQL (PG_VERSION is missing or empty): "
+                "restore it from a backup, or name another --data-dir"
+            )
         if version != MAJOR_VERSION:
             raise OperatorError(
                 f"{self.directory} holds data of PostgreSQL {version}, "

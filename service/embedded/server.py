@@ -8,6 +8,7 @@ import subprocess
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import ClassVar, Self
 
@@ -182,12 +183,15 @@ class EmbeddedServer(ABC):
             time.sleep(POLL_SECONDS)
 
     def _complaint(self) -> str:
-        """Return the line of this start's log that most likely says what is wrong."""
+        """Return the line of this start's log that most likely says what is wrong, and its details."""
         with self.log_path.open("rb") as log:
             log.seek(self._log_start)
             lines = log.read().decode(errors="replace").splitlines()
-        grave = [line for line in lines if "FATAL" in line or "PANIC" in line]
-        return next(iter(grave or lines[-1:]), "it said nothing")
+        for line, following in pairwise([*lines, ""]):
+            if "FATAL" in line or "PANIC" in line:
+                detail = following.partition("DETAIL:")[2]
+                return f"{line}:{detail}" if detail else line
+        return next(iter(lines[-1:]), "it said nothing")
 
 
 def with_remedy(said: str, otherwise: str = "") -> str:

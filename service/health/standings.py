@@ -19,7 +19,7 @@ async def standings_of(reads: Reads) -> list[Standing]:
     """Where each projection is. Raises Problem `unavailable`, also when its tables are missing."""
     standings = []
     for projection in PROJECTIONS:
-        ((_, *row),) = await reads.rows(Statement(standing_statement(projection)), {})
+        _, *row = await reads.row(Statement(standing_statement(projection)), {})
         standing = Standing(projection, *row)
         if standing.building:
             standing = standing._replace(built=await _built(reads, projection))

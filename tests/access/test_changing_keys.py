@@ -33,7 +33,7 @@ def orders(shop: Shop, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
 
 
-@pytest.mark.parametrize("redirected", ["> /dev/full", "| sleep 0"])
+@pytest.mark.parametrize("redirected", ["> /dev/full", "| sleep 0", ">&-"])
 def test_a_key_that_could_not_be_printed_is_named_so_that_it_can_be_revoked(shop: Shop, redirected: str) -> None:
     made = shop.post("/keys", json={"name": "till", "role": "staff"}).json()["id"]
     for arguments in ("create --name till --role staff", f"rotate {made}"):

@@ -193,6 +193,9 @@ def test_a_folder_of_other_files_in_place_of_a_cluster_is_refused_with_a_remedy(
     with pytest.raises(OperatorError, match=r"holds no data of PostgreSQL .* or name another --data-dir"):
         PostgresServer(place).start()
     assert (place / "postgres" / "notes.txt").exists()
+    (place / "postgres" / "PG_VERSION").touch()
+    with pytest.raises(OperatorError, match=r"PG_VERSION is missing or empty"):
+        PostgresServer(place).start()
 
 
 def test_a_cluster_that_was_half_made_is_made_again(place: Path) -> None:
@@ -219,6 +222,14 @@ def test_a_server_that_does_not_start_says_why_and_leaves_nothing_behind(place: 
         PostgresServer(place, settings={"shared_buffers": "a lot"}).start()
     assert not is_held(place / "locks" / "postgres.owner")
     assert not is_held(place / "locks" / "postgres.running")
+
+
+def test_data_that_was_copied_without_its_mode_is_refused_with_the_right_one(place: Path) -> None:
+    with PostgresServer(place) as server:
+        data = server.data_dir
+    (data / "postgres").chmod(0o755)
+    with pytest.raises(OperatorError, match=r"invalid permissions: .*Permissions should be u=rwx \(0700\)"):
+        PostgresServer(place).start()
 
 
 @needs_root

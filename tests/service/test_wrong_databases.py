@@ -241,3 +241,35 @@ def test_the_api_says_that_it_cannot_read_its_keys(database_url: str) -> None:
             assert shop.get("/readyz").status_code == 503
             admin.execute("ALTER TABLE access.elsewhere RENAME TO api_keys_version")
             wait_until(lambda: shop.get("/readyz").status_code == 200, SOON, "keys")
+
+
+LOST_ROW_SAID = "has lost its row: run `orders replay`; if that says the same"
+
+
+@pytest.mark.parametrize("command", ["status", "replay", "verify", "events", "mirror sqlite:///./app.db --once"])
+def test_a_command_says_in_one_line_that_the_head_is_lost(command: str, database_url: str, run: Run) -> None:
+    with psycopg.connect(database_url, autocommit=True) as admin:
+        admin.execute("DELETE FROM log.head")
+    assert LOST_ROW_SAID in line_of(run(database_url, command))
+
+
+def test_the_api_says_that_the_head_is_lost(database_url: str) -> None:
+    with served(database_url) as shop:
+        user = shop.post("/users", json=USER).json()["id"]
+        sweep(database_url)
+        with psycopg.connect(database_url, autocommit=True) as admin:
+            admin.execute("DELETE FROM log.head")
+        assert problem(shop.post("/users", json=USER)) == (503, "unavailable")
+        for path in ("/events", "/projections", f"/users/{user}/history", f"/users/{user}?version=1"):
+            answer = shop.get(path)
+            assert problem(answer) == (503, "unavailable"), path
+            assert LOST_ROW_SAID in answer.json()["detail"]
+        assert LOST_ROW_SAID in not_ready(shop)["database"]
+
+
+def test_a_replay_makes_a_lost_checkpoint_anew(database_url: str, run: Run) -> None:
+    with psycopg.connect(database_url, autocommit=True) as admin:
+        admin.execute("DELETE FROM sales.checkpoint")
+    assert LOST_ROW_SAID in line_of(run(database_url, "status"))
+    assert run(database_url, "replay").returncode == 0
+    assert run(database_url, "status").returncode == 0

@@ -3,6 +3,9 @@
 import json
 import socket
 import sqlite3
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import psycopg
@@ -11,6 +14,7 @@ import pytest
 from projector.mirror.standings import LISTED_MAX
 from tests.builders import Writing
 from tests.service.cli.conftest import Run, one_line
+from tests.system.stack import SURROUNDINGS
 
 MISUSE = 2
 
@@ -139,3 +143,21 @@ def test_options_in_the_url_of_a_mirror_reach_its_server(run: Run, database_url:
     done = run("mirror", f"{empty_database_url}{options}", "--once")
     assert done.returncode == 0
     assert "options=-c%20synchronous_commit%3Doff%20-c%20work_mem%3D8MB" in done.stdout
+
+
+@pytest.mark.parametrize("kind", ["mysql", "postgresql"])
+def test_a_port_that_never_answers_is_found_out_within_seconds(run: Run, kind: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        began = time.monotonic()
+        line = one_line(run("mirror", f"{kind}://user@127.0.0.1:{silent.getsockname()[1]}/app", "--once"), 1)
+    assert "imeout expired" in line or "timed out" in line
+    assert time.monotonic() - began < 15
+
+
+def test_a_disk_without_room_for_a_mirror_in_sqlite_is_named(shop: Writing, database_url: str, tmp_path: Path) -> None:
+    command = f"ulimit -f 8; {sys.executable} -P -m service.cli mirror sqlite:///./app.db --once"
+    environment = SURROUNDINGS | {"DATABASE_URL": database_url, "PYTHONDONTWRITEBYTECODE": "1"}
+    done = subprocess.run(
+        ["bash", "-c", command], env=environment, cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert "error: make room on the disk, or name a file that" in one_line(done, 1)

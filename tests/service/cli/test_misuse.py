@@ -43,6 +43,8 @@ def test_a_server_that_refuses_a_connection_need_not_be_started(
     ("arguments", "says"),
     [
         (["up", "--port", "99999"], "orders: Invalid value for '--port': "),
+        (["serve", "--processes", "10000"], "orders: Invalid value for '--processes': "),
+        (["status", "--watch", "--interval", "inf"], "orders: Invalid value for '--interval': "),
         (["nonsense"], "orders: No such command 'nonsense'. See orders --help"),
         (["import"], "orders: Missing argument 'path'. See orders import --help"),
         (["status", "--hepl"], "orders: No such option: --hepl"),
