@@ -100,25 +100,27 @@ class Projectors:
 
 
 class _Lifetime(Middleware):
-    """Starts and stops the threads of a part with Dramatiq's worker."""
+    """Starts and stops the threads of the parts with Dramatiq's worker."""
 
-    def __init__(self, part: Projectors | Runner) -> None:
-        self._part = part
+    def __init__(self, *parts: Projectors | Runner) -> None:
+        self._parts = parts
 
     def after_worker_boot(self, broker: Broker, worker: Worker) -> None:
-        self._part.start()
+        for part in self._parts:
+            part.start()
 
     def before_worker_shutdown(self, broker: Broker, worker: Worker) -> None:
-        self._part.stop()
+        for part in self._parts:
+            part.stop()
 
     def after_worker_shutdown(self, broker: Broker, worker: Worker) -> None:
-        self._part.close()
+        for part in self._parts:
+            part.close()
 
 
 def set_up(broker: RedisBroker, projectors: Projectors, jobs: Runner) -> None:
     """Make `broker`'s workers project (the actor that takes a waiting message, and the followers) and run jobs."""
-    broker.add_middleware(_Lifetime(jobs))
-    broker.add_middleware(_Lifetime(projectors))
+    broker.add_middleware(_Lifetime(jobs, projectors))
 
     # Not retried: the next message does the same, and so do the followers by themselves.
     @dramatiq.actor(broker=broker, actor_name=bell.ACTOR, queue_name=bell.QUEUE, max_retries=0)

@@ -337,7 +337,7 @@ HEADERS_AND_PATHS: dict[str, tuple[bytes, int, str]] = {
         404,
         "not-found",
     ),
-    "a path that is a URL": (request(GET, b"http://example.org/users/../x"), 404, "not-found"),
+    "a path that is a URL of another host": (request(GET, b"http://example.org/users"), 400, "malformed-request"),
     "a method that is unknown": (request(b"TRACE", b"/users"), 405, "method-not-allowed"),
     "CONNECT": (request(b"CONNECT", b"example.org:443"), 400, "malformed-request"),
     "changing an order": (request(PUT, b"/orders/@order", body=ANY_USER), 405, "method-not-allowed"),
