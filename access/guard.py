@@ -16,6 +16,7 @@ from access.hosts import Hosts, is_of_another_site
 from access.limits import Rate
 from access.tokens import Tokens
 from contract.callers import KEY_BEGINNING, NOBODY, SCOPES, Caller, Requirement
+from contract.observation import observation_of
 from contract.problems import Problem
 
 _BEARER = b"bearer "
@@ -73,7 +74,6 @@ class Guard:
             if problem.status_code == 401 and (wait := self._rates.failures.take(self._address(connection))):
                 raise limited("Too many requests of this address could not be authenticated.", wait) from None
             raise
-        connection["caller"] = caller  # for the log line of a request that is refused below
         self._limit(connection, caller)
         if required.scope is not None and required.scope not in caller.scopes:
             raise missing_scope(required.scope, caller)
@@ -100,7 +100,9 @@ class Guard:
                 return Caller("loopback", "loopback", "metrics", frozenset({"metrics:read"}), kind="anyone")
             raise Problem("unauthenticated", "The request has no Authorization header.")
         if text.startswith(KEY_BEGINNING) or self._tokens is None:
-            return await self._keys.find(text)
+            caller = await self._keys.find(text)
+            observation_of(connection).key_id = caller.subject
+            return caller
         return await self._tokens.find(text, lambda: self._address(connection))
 
     def _limit(self, connection: Connection, caller: Caller) -> None:

@@ -47,7 +47,8 @@ class Decided:
     deferred: list[tuple[Waiting, set[str]]] = field(default_factory=list)
     # Commands that wait for the next batch because this one is full.
     put_back: list[Waiting] = field(default_factory=list)
-    # The size of the batch: streams loaded, or read by refused commands; events to append; bytes.
+    # The size of the batch. Each event to append is a row, and so is each stream that was loaded, or that a refused
+    # command reads. The bytes are those of the events, the answers and what was loaded.
     rows: int = 0
     data_bytes: int = 0
     answered: dict[tuple[bytes, str], KeptAnswer] = field(default_factory=dict)

@@ -6,6 +6,10 @@ from typing import Any, NamedTuple
 from psycopg import Connection
 from psycopg.rows import class_row
 
+REPAIR = (
+    "correct the rows in their files and import these again; if the rows are right, mend what they lack and run the "
+    "same command with `--retry`"
+)
 # An import that works writes down every two seconds how far it is.
 STALLED_AFTER = timedelta(seconds=15)
 

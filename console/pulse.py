@@ -49,7 +49,7 @@ _OF_CONDITION = {
         "mend what keeps the database from answering; the keys are read again by themselves",
     ),
 }
-# The reasons of these conditions say what they are about, so that no name before them is needed.
+# The findings about these conditions do not begin with the name: the reason already has it.
 _NAMED_BY_REASON = {"bell", "commands", "access"}
 
 _OTHERS_FIRST = "mend the other findings on this page first"

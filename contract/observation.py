@@ -17,10 +17,10 @@ _API_KEY = re.compile(KEY_BEGINNING.encode() + rb"\w*")
 class Observation:
     """The facts about one request. The middleware creates it; the routes fill in what they know.
 
-    `status` is that of the answer, 0 before the answer begins; `code` is the code of the problem in the answer. The
-    others are about a command: its `outcome` is `accepted`, `unchanged`, `replayed`, `refused`, `overloaded`,
-    `outcome_unknown` or `failed`, and its `position` is the log position of its last event. `trace` are the
-    ids of the trace and the span, if it is recorded.
+    `status` is that of the answer, 0 before the answer begins; `code` is the code of the problem in the answer.
+    `key_id` is the id of the API key that was sent, if it is valid. `trace` are the ids of the trace and the span, if
+    it is recorded. The others are about a command: its `outcome` is `accepted`, `unchanged`, `replayed`, `refused`,
+    `overloaded`, `outcome_unknown` or `failed`, and its `position` is the log position of its last event.
     """
 
     request_id: bytes
@@ -28,6 +28,7 @@ class Observation:
     command: str | None = None
     outcome: str | None = None
     code: str | None = None
+    key_id: str | None = None
     stream: str | None = None
     version: int | None = None
     position: int | None = None

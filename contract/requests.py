@@ -54,9 +54,9 @@ class StrictRequest(Request):
         return self._body
 
     async def json(self, names: Collection[str] | None = None) -> Any:
-        """The body as JSON. A large one may lack members that have none of the `names`, all but the first of them.
+        """The body as JSON. Raises Problem.
 
-        Raises Problem.
+        `names` are the members that the body's model knows. Of the others a large body keeps the first ones alone.
         """
         body = await self.body()
         if len(body) < LARGE_BODY_BYTES:

@@ -42,16 +42,10 @@ _UP_TO = """search (low, high) AS (
 _AS_OF = _UP_TO.format(column="recorded_at", limit="%(as_of)s")
 _AT_POSITION = _UP_TO.format(column="position", limit="%(position)s")
 
-# Events of the stream, oldest first, that end once they have `bytes_max` bytes. There is at least one.
-_SOME = f"""SELECT * FROM (
-    SELECT *, {pages.SIZE_BEFORE.format(order="version")}
-    FROM (
-        SELECT *, {pages.STORED_BEFORE.format(order="version")}
-        FROM log.events WHERE stream = %(stream)s AND {{within}}
-    ) AS stored
-    WHERE stored_before < {{bytes_max}}
-) AS wanted WHERE size_before < {{bytes_max}}"""  # noqa: S608 - put together from constants
-_FIRST = _SOME.format(within=f"version <= least(at.version, {EVENTS_A_PAGE})", bytes_max=FOLD_BYTES_MAX)
+# The first events of the stream.
+_FIRST = pages.bounded(
+    f"stream = %(stream)s AND version <= least(at.version, {EVENTS_A_PAGE})", "version", FOLD_BYTES_MAX
+)
 
 _IS_SKIPPED = skips.IS_SKIPPED.format("events")
 _LAST_DETAIL = """(
@@ -104,10 +98,10 @@ DECISIVE = _moments(_DECISIVE)
 
 # The next events of a stream, oldest first. Parameters: stream, projection, after and up_to (versions), limit,
 # bytes_max.
-_BEHIND = """version > %(after)s::integer
-            AND version <= least(%(up_to)s::bigint, %(after)s::bigint + %(limit)s::bigint)"""
+_BEHIND = """stream = %(stream)s AND version > %(after)s::integer
+    AND version <= least(%(up_to)s::bigint, %(after)s::bigint + %(limit)s::bigint)"""
 NEXT = f"""
-SELECT {_EVENT} FROM ({_SOME.format(within=_BEHIND, bytes_max="%(bytes_max)s::bigint")}) AS event ORDER BY version
+SELECT {_EVENT} FROM ({pages.bounded(_BEHIND, "version", "%(bytes_max)s::bigint")}) AS event ORDER BY version
 """.encode()  # noqa: S608 - put together from constants
 
 # The last position that was recorded by a time; 0: none. Parameter: as_of.

@@ -16,37 +16,46 @@ _EVENT = f"""json_build_object(
     'data', data)"""
 
 _BEFORE = "OVER (ORDER BY {order} ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0)"
-SIZE_BEFORE = f"coalesce(sum(octet_length(data::text)) {_BEFORE} AS size_before"
-STORED_BEFORE = f"coalesce(sum(pg_column_size(data)) {_BEFORE} AS stored_before"
+_SIZE_BEFORE = f"coalesce(sum(octet_length(data::text)) {_BEFORE} AS size_before"
+_STORED_BEFORE = f"coalesce(sum(pg_column_size(data)) {_BEFORE} AS stored_before"
 
-_PAGE = f"""
-SELECT head.position, coalesce(page.events, '[]'), coalesce(page.last, %(after)s::bigint), {{end}}
-FROM {NEWEST_HEAD}, LATERAL (
-    SELECT json_agg({_EVENT} ORDER BY {{order}}) AS events, max({{order}}) AS last
-    FROM (
-        SELECT *, {SIZE_BEFORE}
+
+def bounded(within: str, order: str, bytes_max: int | str) -> str:
+    """A select of the events `within`, in this order, that ends once they have `bytes_max` bytes: see above."""
+    return f"""SELECT * FROM (
+        SELECT *, {_SIZE_BEFORE.format(order=order)}
         FROM (
-            SELECT *, {STORED_BEFORE}
-            FROM log.events WHERE {{within}} AND {{order}} > %(after)s::bigint AND {{order}} <= {{up_to}}
+            SELECT *, {_STORED_BEFORE.format(order=order)}
+            FROM log.events WHERE {within}
         ) AS stored
-        WHERE stored_before < {PAGE_BYTES_MAX}
+        WHERE stored_before < {bytes_max}
     ) AS wanted
-    WHERE size_before < {PAGE_BYTES_MAX}
-) AS page
-"""  # noqa: S608 - put together from constants
+    WHERE size_before < {bytes_max}"""  # noqa: S608 - parts of our statements
+
+
 _UP_TO = "%(after)s::bigint + %(limit)s::bigint"
+
+
+def _page(order: str, stream: str, up_to: str, end: str) -> bytes:
+    within = f"{stream}{order} > %(after)s::bigint AND {order} <= {up_to}"
+    return f"""
+SELECT head.position, coalesce(page.events, '[]'), coalesce(page.last, %(after)s::bigint), {end}
+FROM {NEWEST_HEAD}, LATERAL (
+    SELECT json_agg({_EVENT} ORDER BY {order}) AS events, max({order}) AS last
+    FROM ({bounded(within, order, PAGE_BYTES_MAX)}) AS event
+) AS page
+""".encode()  # noqa: S608 - put together from constants
+
 
 # Each answers one row: the head's position, the events as a JSON array, the last one's position (or version), and the
 # last that there is. Parameters: after, limit; the stream's also: stream. A stream that does not exist has no last.
-LOG_PAGE = _PAGE.format(
-    order="position", within="true", up_to=f"least({_UP_TO}, head.position)", end="head.position"
-).encode()
-STREAM_PAGE = _PAGE.format(
-    order="version",
-    within="stream = %(stream)s",
-    up_to=_UP_TO,
-    end="(SELECT max(version) FROM log.events WHERE stream = %(stream)s)",
-).encode()
+LOG_PAGE = _page("position", "", f"least({_UP_TO}, head.position)", "head.position")
+STREAM_PAGE = _page(
+    "version",
+    "stream = %(stream)s AND ",
+    _UP_TO,
+    "(SELECT max(version) FROM log.events WHERE stream = %(stream)s)",
+)
 
 # The events at `positions` as a JSON array, oldest first.
 AT_POSITIONS = f"""

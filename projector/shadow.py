@@ -120,9 +120,10 @@ def only_one(connection: Connection, projection: Projection) -> Iterator[None]:
 
 
 def drop_schema(connection: Connection, schema: str) -> None:
-    """Drop what a replay or verify has made. Raises InTheWay if the schema has not the checkpoint that those make."""
+    """Drop the schema that a replay or a verify has made. Raises InTheWay if it is of others: it has no checkpoint."""
     query = "SELECT to_regnamespace(%s) IS NOT NULL AND to_regclass(%s) IS NULL"
-    if connection.execute(query, (schema, f"{schema}.checkpoint")).fetchone() == (True,):
+    ((is_of_others,),) = connection.execute(query, (schema, f"{schema}.checkpoint")).fetchall()
+    if is_of_others:
         raise InTheWay(f"the schema {schema} is not of orders, and a rebuild or a verify needs its name: rename it")
     connection.execute(sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(sql.Identifier(schema)))
 

@@ -7,7 +7,7 @@ from starlette.responses import Response
 
 from access.store import latest
 from console.desk import Desk
-from console.imports import newest
+from console.imports import REPAIR, newest
 from contract.names import id_of
 from eventlog.pages import ACTS_PAGE
 
@@ -43,4 +43,4 @@ def imports(desk: Desk, request: Request) -> Response:
         shown.append((it, it.path in ended))
         if it.finished_at and not it.error:
             ended.add(it.path)
-    return desk.page(request, "imports.html", imports=shown)
+    return desk.page(request, "imports.html", imports=shown, repair=REPAIR)

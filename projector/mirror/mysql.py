@@ -13,8 +13,8 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.types import TypeEngine
 
 from projector import swapping
+from projector.mirror.driver_target import DriverTarget, Values, checked, in_parts
 from projector.mirror.layout import Build, Layout
-from projector.mirror.statements import DriverTarget, Values, checked, in_parts
 from projector.mirror.target import Target, Unsuitable
 from projector.projection import Projection
 

@@ -25,8 +25,8 @@ from sqlalchemy import (
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.types import TypeEngine
 
+from projector.mirror.driver_target import DriverTarget, Values, counted, in_parts
 from projector.mirror.layout import Build
-from projector.mirror.statements import DriverTarget, Values, counted, in_parts
 from projector.mirror.target import Unsuitable
 from projector.projection import Projection
 

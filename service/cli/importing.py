@@ -17,6 +17,7 @@ from command.importing import files
 from command.importing.csv_rows import TEMPLATES
 from command.importing.rejects import Rejects
 from command.importing.run import Stopped, Summary, import_files
+from console.imports import REPAIR
 from service import import_runs
 from service.cli import connect, output
 from service.cli.connect import DataDir
@@ -25,9 +26,6 @@ from service.errors import OperatorError
 from service.garbage import collect_seldom
 
 SHOW_EVERY_SECONDS = 0.2
-REPAIR = (
-    "correct the rows in their files and import these again; if the rows are right, mend what they lack and use --retry"
-)
 
 Files = Annotated[Path, typer.Argument(help="A file of JSON lines or CSV, or a folder of them; .gz too")]
 Currency = Annotated[str | None, typer.Option(help="Currency of rows that carry none, such as GBP")]

@@ -67,8 +67,12 @@ def events(
             return
         printed, last = 0, after or 0
         # One more than is printed tells whether there is more.
-        found = of_actor(connection, actor, wanted.types, last) if actor else None
-        for event in found or _behind(connection, wanted, last, limit + 1 if limit else None):
+        found = (
+            of_actor(connection, actor, wanted.types, last)
+            if actor
+            else _behind(connection, wanted, last, limit + 1 if limit else None)
+        )
+        for event in found:
             if limit and printed == limit:
                 options = "".join(f"--type {it} " for it in wanted.types) + (f"--stream {stream} " if stream else "")
                 options += f"--actor {actor} " if actor else ""

@@ -96,7 +96,8 @@ def verify(
         with _folding(f"folding the log for {projection.name}", "interrupted: nothing was proved") as report:
             verdicts.append(compare(url, projection, report))
         if not as_json:
-            print_verdict(verdicts[-1], f"orders replay {projection.name}")
+            rest = f": --json shows up to {DIFFERENCES_MAX:,}"
+            print_verdict(verdicts[-1], f"orders replay {projection.name}", rest)
     equal = not any(it.found for it in verdicts)
     if as_json:
         output.json({"equal": equal, "projections": [_view(it) for it in verdicts]})
@@ -116,13 +117,13 @@ def _view(verdict: Verdict) -> dict[str, object]:
     }
 
 
-def print_verdict(verdict: Verdict, remedy: str) -> None:
-    """Print what differs, and what mends it: the command `remedy`."""
+def print_verdict(verdict: Verdict, remedy: str, rest: str = "") -> None:
+    """Print the differences and the command `remedy`, which mends them. `rest` says how to see those left out."""
     found, name = verdict.found, verdict.projection
     if found:
         output.differences(verdict.differences[:DIFFERENCES_SHOWN_MAX])
         if found > DIFFERENCES_SHOWN_MAX:
-            print(f"... and {found - DIFFERENCES_SHOWN_MAX:,} more: --json shows up to {DIFFERENCES_MAX:,}")
+            print(f"... and {found - DIFFERENCES_SHOWN_MAX:,} more{rest}")
     rows = ", ".join(f"{table} {number:,}" for table, number in verdict.rows.items())
     said = counted(found, "difference") if found else "no difference"
     print(f"{name}: {said} between tables and log, at position {verdict.position:,} (rows: {rows})", flush=True)

@@ -161,7 +161,7 @@ class Connection(HttpToolsProtocol):
         )
 
     def _problem(self, no_room: NoRoom | None) -> Problem | None:
-        """What is wrong with this request before its body is read; None if nothing is."""
+        """Return the problem of a request whose body was not read yet; None if it has none."""
         if len(self.url) > URL_BYTES_MAX:
             return Problem("uri-too-long", f"The URI has more than {URL_BYTES_MAX} bytes.")
         if b"#" in self.url:  # what follows it would be dropped, as a fragment

@@ -113,7 +113,7 @@ class Connections:
 
     def _close_slow_readers(self) -> None:
         """Close the connections with the most unread bytes, until all others have UNREAD_BYTES_MAX at most."""
-        unread = sorted(((it.unread_bytes, it) for it in self._open), key=itemgetter(0))
+        unread = sorted(((count, it) for it in self._open if (count := it.unread_bytes)), key=itemgetter(0))
         total, closed = sum(count for count, _ in unread), 0
         while total > UNREAD_BYTES_MAX:
             count, connection = unread.pop()

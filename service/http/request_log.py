@@ -16,7 +16,6 @@ from typing import Literal
 import msgspec
 from starlette.types import Scope
 
-from contract.callers import Caller
 from contract.observation import Observation, path_shown
 
 LOGGER = "request"
@@ -54,9 +53,8 @@ class _Line(msgspec.Struct, omit_defaults=True):
     span_id: str | None = None
 
 
-# When a request ended (Unix time), the level of its line, its method, raw path and route, its seconds, its other facts,
-# its caller.
-_Seen = tuple[float, int, str, bytes, str | None, float, Observation, Caller | None]
+# When a request ended (Unix time), the level of its line, its method, raw path and route, its seconds, its other facts.
+_Seen = tuple[float, int, str, bytes, str | None, float, Observation]
 
 
 class RequestLog(logging.Handler):
@@ -92,8 +90,7 @@ class RequestLog(logging.Handler):
         level = logging.INFO if seen.status < 500 else logging.ERROR if seen.status == 500 else logging.WARNING
         if not log.isEnabledFor(level) or route in _UNLOGGED:
             return
-        caller = scope.get("caller")
-        self._held.append((time.time(), level, scope["method"], scope["raw_path"], route, seconds, seen, caller))
+        self._held.append((time.time(), level, scope["method"], scope["raw_path"], route, seconds, seen))
         if level > logging.INFO or len(self._held) >= HELD_LINES_MAX:
             self.flush()
         elif not self._flush_is_due:
@@ -124,15 +121,7 @@ class RequestLog(logging.Handler):
         self.flush()
 
     def _line(
-        self,
-        at: float,
-        level: int,
-        method: str,
-        raw_path: bytes,
-        route: str | None,
-        seconds: float,
-        seen: Observation,
-        caller: Caller | None,
+        self, at: float, level: int, method: str, raw_path: bytes, route: str | None, seconds: float, seen: Observation
     ) -> _Line:
         return _Line(
             self._time(at),
@@ -144,8 +133,7 @@ class RequestLog(logging.Handler):
             seen.status,
             int(seconds * 100_000) / 100,
             path_shown(raw_path),
-            # Not the subject of a token, which may be a name.
-            caller.subject if caller is not None and caller.kind == "key" else None,
+            seen.key_id,
             seen.command,
             seen.outcome,
             seen.code,

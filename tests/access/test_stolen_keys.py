@@ -1,4 +1,4 @@
-"""What an operator finds out about a key that was stolen, and how he ends what it has made."""
+"""An operator finds out what a stolen key did, and ends the keys that it has made."""
 
 import json
 import logging
@@ -44,7 +44,7 @@ def test_a_revocation_names_the_valid_keys_that_the_key_has_made(shop: Shop) -> 
     assert told[1:] == [f"it has made keys that are still valid; if it was stolen, revoke them too: {second['id']}"]
 
 
-def test_the_list_of_keys_says_who_made_each_and_when_it_was_used_last(shop: Shop) -> None:
+def test_the_list_of_keys_names_the_maker_and_the_last_use_of_each(shop: Shop) -> None:
     key = made(shop, "staff")
     (maker,) = [it["created_by"] for it in shop.get("/keys").json()["data"] if it["id"] == key["id"]]
 

@@ -90,7 +90,7 @@ def test_the_list_of_events_shows_a_new_event_by_itself_until_it_is_paused(made:
         assert faults(it) == []
 
 
-def test_what_a_reader_has_opened_stays_open_when_the_page_refreshes(made: Made, browser: Browser) -> None:
+def test_a_list_that_a_reader_has_opened_stays_open_when_the_page_refreshes(made: Made, browser: Browser) -> None:
     with tab(browser, base_of(made)) as it:
         it.open("/imports")
         it.page.locator("summary").first.click()

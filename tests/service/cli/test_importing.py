@@ -182,7 +182,7 @@ def test_a_run_is_recorded_with_its_counts_and_first_rejects(orders, users, data
     assert (error, is_finished) == (None, True)
 
 
-def test_the_runs_of_imports_are_listed_with_what_the_newest_refused(run, orders, users, database_url, tmp_path):
+def test_imports_are_listed_with_the_rows_that_the_newest_one_refused(run, orders, users, database_url, tmp_path):
     empty = run("imports", DATABASE_URL=database_url)
     assert empty.stdout == "nothing was imported yet: orders import FOLDER\n"
     more = tmp_path / "more.jsonl"

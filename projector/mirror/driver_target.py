@@ -1,4 +1,4 @@
-"""Common to the statements of SQLite and MySQL: rows grouped by the columns that change, values for the drivers."""
+"""A target whose statements we write ourselves, for its driver: what SQLite and MySQL share."""
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
@@ -22,8 +22,9 @@ _DATE_LENGTH, _TIME_LENGTH = len("2026-01-02"), len("2026-01-02 03:04:05")
 class DriverTarget(Target):
     """A target whose rows go through its driver, in statements of ours.
 
-    `money` converts an amount for the driver. `if_there` begins what an INSERT does to a row that is there, by the
-    columns of the key; there `given` is the new value of a column, `least` and `greatest` are functions of two values.
+    `money` converts an amount for the driver. The others are words of the dialect: `if_there` begins the part of an
+    INSERT that changes a row which exists ({}: the columns of the key); in that part `given` stands for the value that
+    was given for the column {}, and `least` and `greatest` name the functions of two values.
     """
 
     money: ClassVar[Convert]

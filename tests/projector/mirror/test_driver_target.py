@@ -2,7 +2,7 @@
 
 import pytest
 
-from projector.mirror.statements import utc_text
+from projector.mirror.driver_target import utc_text
 from projector.narrowing import RowsRefused
 
 
