@@ -10,6 +10,7 @@ from typing import TypeVar
 
 import psycopg
 
+from database.remedies import in_one_line
 from eventlog import stalled
 from eventlog.failures import is_outage
 from projector.bell import LONG_PAUSE_SECONDS
@@ -246,7 +247,8 @@ class Follower:
             self._observer.failed(error)
             if message != self._error:
                 ours = not isinstance(error, psycopg.Error | OtherVersion | InTheWay)
-                log.error("the projection %s stopped: %s", self.projection.name, message, exc_info=ours)  # noqa: TRY400 - a lost server is no bug
+                said = in_one_line(error) if isinstance(error, psycopg.Error) else message
+                log.error("the projection %s stopped: %s", self.projection.name, said, exc_info=ours)  # noqa: TRY400 - a lost server is no bug
             self._error = message
             with contextlib.suppress(psycopg.Error, UnicodeError):
                 self._loop.checkpoint.report(self._session.connection(), message)

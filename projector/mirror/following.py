@@ -16,6 +16,7 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DBAPIError
 
 from database import sessions
+from database.remedies import in_one_line
 from projector.checkpoint import Fenced, OtherVersion
 from projector.connecting import connect
 from projector.loop import Loop, Progress
@@ -130,7 +131,8 @@ class Mirror:
 
     def _said(self, error: Exception) -> str:
         """The error's message, in one line."""
-        return self._target.said(error) if isinstance(error, DBAPIError) else str(error).partition("\n")[0]
+        said = self._target.said(error) if isinstance(error, DBAPIError) else str(error).partition("\n")[0]
+        return in_one_line(error) if isinstance(error, psycopg.Error) else said
 
     @contextmanager
     def _listing_failures(self) -> Iterator[None]:
@@ -138,15 +140,15 @@ class Mirror:
         names = [projection.name for projection in self._projections]
         try:
             yield
-        except TargetInUse:
-            raise
         except KeyboardInterrupt:
             with suppress(psycopg.Error), connect(self._database_url) as log_connection:
                 standings.end(log_connection, self._target.listed, names)
             raise
         except Exception as error:
-            with suppress(psycopg.Error), connect(self._database_url) as log_connection:
-                standings.fail(log_connection, self._target.listed, names, self._said(error))
+            is_away = isinstance(error, psycopg.OperationalError) and not self._has_connected
+            if not is_away and not isinstance(error, TargetInUse):
+                with suppress(psycopg.Error), connect(self._database_url) as log_connection:
+                    standings.fail(log_connection, self._target.listed, names, self._said(error))
             raise
 
     @contextmanager

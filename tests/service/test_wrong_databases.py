@@ -240,6 +240,7 @@ def test_the_api_says_that_it_cannot_read_its_keys(database_url: str) -> None:
             assert problem(shop.get("/users", headers=operator)) == (503, "auth-unavailable")
             assert shop.get("/readyz").status_code == 503
             admin.execute("ALTER TABLE access.elsewhere RENAME TO api_keys_version")
+            sweep(database_url)
             wait_until(lambda: shop.get("/readyz").status_code == 200, SOON, "keys")
 
 
@@ -259,7 +260,9 @@ def test_the_api_says_that_the_head_is_lost(database_url: str) -> None:
         sweep(database_url)
         with psycopg.connect(database_url, autocommit=True) as admin:
             admin.execute("DELETE FROM log.head")
-        assert problem(shop.post("/users", json=USER)) == (503, "unavailable")
+        answer = shop.post("/users", json=USER)
+        assert problem(answer) == (503, "unavailable")
+        assert LOST_ROW_SAID in answer.json()["detail"]
         for path in ("/events", "/projections", f"/users/{user}/history", f"/users/{user}?version=1"):
             answer = shop.get(path)
             assert problem(answer) == (503, "unavailable"), path

@@ -1,0 +1,119 @@
+"""Columns, constraints and triggers that others add to the tables of the service, and that refuse what it writes."""
+
+import logging
+import socket
+import time
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from service.health.writes import LOOK_EVERY_SECONDS
+from tests.builders import wait_until
+from tests.command_line import run_here
+from tests.projecting import sweep
+from tests.served import NO_REDIS, problem, served
+
+USER = {"name": "Ada", "email": "ada@example.org"}
+FUNCTION = """
+CREATE FUNCTION public.frozen() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN RAISE EXCEPTION 'no changes during the audit of %', NEW; END $$
+"""
+# What others add to a table, how they take it away again, and what an operator reads.
+COLUMN = (
+    "ALTER TABLE {} ADD tenant int NOT NULL DEFAULT 1; ALTER TABLE {} ALTER tenant DROP DEFAULT",
+    "ALTER TABLE {} ALTER tenant DROP NOT NULL",
+    "the column tenant of {} is NOT NULL",
+)
+CONSTRAINT = (
+    "ALTER TABLE {} ADD CONSTRAINT house_rule CHECK (false) NOT VALID",
+    "ALTER TABLE {} DROP CONSTRAINT house_rule",
+    "the constraint house_rule of {}",
+)
+TRIGGER = (
+    FUNCTION + "; CREATE TRIGGER frozen BEFORE INSERT ON {} FOR EACH ROW EXECUTE FUNCTION public.frozen()",
+    "DROP TRIGGER frozen ON {}",
+    "the function frozen() failed",
+)
+
+
+@pytest.mark.parametrize("table", ["log.events", "log.claims", "log.idempotency_keys"])
+@pytest.mark.parametrize("rule", [COLUMN, CONSTRAINT, TRIGGER], ids=["column", "constraint", "trigger"])
+def test_a_rule_that_refuses_commands_is_named_to_operators_alone(
+    table: str, rule: tuple[str, str, str], database_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    added, dropped, said = (text.replace("{}", table) for text in rule)
+    with psycopg.connect(database_url, autocommit=True) as admin, served(database_url) as shop:
+        sweep(database_url)
+        admin.execute(added.encode())
+        with caplog.at_level(logging.WARNING):
+            answer = shop.post("/users", json=USER, headers={"Idempotency-Key": "ada"})
+        assert problem(answer) == (503, "unavailable")
+        assert "the database refuses what the service writes" in answer.json()["detail"]
+        assert said not in answer.text
+        assert said in caplog.text
+        assert "ada@example.org" not in caplog.text
+        assert "Traceback" not in caplog.text
+        assert said in shop.get("/readyz").json()["degraded"]["commands"]
+        # It is not well because it has been looked at: the look writes as a command does.
+        time.sleep(LOOK_EVERY_SECONDS + 0.5)
+        assert said in shop.get("/readyz").json()["degraded"]["commands"]
+        admin.execute(dropped.encode())
+        assert shop.post("/users", json=USER, headers={"Idempotency-Key": "ada"}).status_code == 201
+        assert "commands" not in shop.get("/readyz").json()["degraded"]
+
+
+def test_a_look_at_the_log_leaves_nothing_in_it(database_url: str) -> None:
+    with psycopg.connect(database_url, autocommit=True) as admin, served(database_url) as shop:
+        sweep(database_url)
+        admin.execute(COLUMN[0].replace("{}", "log.events").encode())
+        assert shop.post("/users", json=USER).status_code == 503
+        admin.execute(COLUMN[1].replace("{}", "log.events").encode())
+        wait_until(
+            lambda: "commands" not in shop.get("/readyz").json()["degraded"], 3 * LOOK_EVERY_SECONDS, "the next look"
+        )
+        for table in ("events", "claims", "snapshots", "idempotency_keys"):
+            assert admin.execute(f"SELECT FROM log.{table}".encode()).rowcount == 0
+        assert shop.head() == 0
+
+
+@pytest.mark.parametrize("rule", [COLUMN, CONSTRAINT, TRIGGER], ids=["column", "constraint", "trigger"])
+@pytest.mark.parametrize(
+    ("table", "command"),
+    [
+        ("log.events", "import tests/fixtures/shop --currency EUR"),
+        ("access.api_keys", "keys create --name till --role staff"),
+        ("log.events", "keys create --name till --role staff"),
+        ("log.verifications", "verify sales"),
+    ],
+)
+def test_a_command_names_the_rule_in_one_line(
+    table: str,
+    command: str,
+    rule: tuple[str, str, str],
+    database_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
+    with psycopg.connect(database_url, autocommit=True) as admin:
+        admin.execute(rule[0].replace("{}", table).encode())
+    arguments = command.replace("tests/", f"{Path(__file__).parents[1]}/").split()
+    done = run_here(arguments, {"DATABASE_URL": database_url}, monkeypatch, capsys, tmp_path)
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1), done.stderr
+    said = rule[2].replace("{}", table)
+    assert said in done.stderr or "frozen() in the database failed" in done.stderr
+
+
+def test_every_command_finds_out_within_seconds_that_a_port_is_silent(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"postgresql://orders@127.0.0.1:{silent.getsockname()[1]}/orders"
+        shop = Path(__file__).parents[1] / "fixtures" / "shop"
+        for arguments in (["import", str(shop)], ["mirror", "sqlite:///./app.db", "--once"], ["status"]):
+            began = time.monotonic()
+            done = run_here(arguments, {"DATABASE_URL": url, "REDIS_URL": NO_REDIS}, monkeypatch, capsys, tmp_path)
+            assert time.monotonic() - began < 8, arguments
+            assert (done.returncode, done.stderr.count("\n")) == (1, 1), done.stderr
+            assert "check DATABASE_URL" in done.stderr
