@@ -36,7 +36,7 @@ def in_one_line(error: Error, url: str = "DATABASE_URL") -> str:
     if rule := rule_of(error):
         return f"PostgreSQL: {said}: {rule}"
     if isinstance(error, UndefinedTable | UndefinedColumn | InvalidSchemaName):
-        hint = "run `orders migrate` first, or `orders replay` for a read table"
+        hint = "run `orders migrate` first, or `orders replay` for a read table; else restore a backup, whole"
         return f"the database lacks tables of ours ({said}): {hint}"
     if isinstance(error, InsufficientPrivilege):
         return f"PostgreSQL: {said}: use the role that owns the tables, or grant it what docs/deploying.md lists"

@@ -5,7 +5,6 @@ cannot change meanwhile, positions follow the order of commits, and positions ha
 """
 
 from collections.abc import Collection, Sequence
-from datetime import UTC, datetime
 
 from psycopg import AsyncConnection, AsyncCursor
 from psycopg.errors import Diagnostic
@@ -13,10 +12,7 @@ from psycopg.errors import Diagnostic
 from database.sessions import only_row
 from eventlog import idempotency, snapshots
 from eventlog.batch import Batch, NewEvent
-from eventlog.events import OperatorActed
 from eventlog.idempotency import KeptAnswer
-from eventlog.ids import new_id
-from eventlog.snapshots import Snapshot
 
 _HEAD = b"SELECT position FROM log.head ORDER BY position_group DESC LIMIT 1 FOR UPDATE"
 
@@ -100,29 +96,13 @@ async def append(connection: AsyncConnection, batch: Batch) -> None:
     connection.add_notice_handler(hear)
     try:
         async with connection.pipeline():
-            for query, params in _statements(batch):
+            for query, params in statements(batch):
                 await connection.execute(query, params)
             await connection.execute(b"COMMIT")
     finally:
         connection.remove_notice_handler(hear)
     if WAITS_FOR_STANDBY in reported_by:
         raise Unreplicated("the wait of the commit for its standby was cancelled")
-
-
-async def rehearse(connection: AsyncConnection) -> None:
-    """Write what commands write, and roll it back. Raises psycopg.Error, which says what keeps them from the log."""
-    name, now = f"operator-{new_id()}", datetime.now(UTC)
-    batch = Batch(
-        [NewEvent.of(name, 1, OperatorActed("writes.rehearsed", "log", None), now, b"{}")],
-        {name: name},
-        snapshots={name: Snapshot(1, 1, b"{}")},
-        answers=[KeptAnswer(name.encode(), name, b"", 200, None, None, 0, b"")],
-    )
-    await take_head(connection)
-    async with connection.pipeline():
-        for query, params in _statements(batch):
-            await connection.execute(query, params)
-        await connection.execute(b"ROLLBACK")
 
 
 async def landed(connection: AsyncConnection, batch: Batch) -> bool:
@@ -144,7 +124,8 @@ async def landed(connection: AsyncConnection, batch: Batch) -> bool:
         await connection.execute(b"ROLLBACK")
 
 
-def _statements(batch: Batch) -> list[tuple[bytes, Sequence[object]]]:
+def statements(batch: Batch) -> list[tuple[bytes, Sequence[object]]]:
+    """What writes the batch, with parameters."""
     statements: list[tuple[bytes, Sequence[object]]] = []
     if batch.events:
         statements.append((_APPEND, _columns(batch.events)))

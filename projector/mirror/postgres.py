@@ -47,9 +47,9 @@ class PostgresTarget(Target):
         return taken
 
     def said(self, error: DBAPIError) -> str:
-        is_psycopg = isinstance(error.orig, psycopg.Error)
-        said = in_one_line(error.orig, "the URL of the mirror") if is_psycopg else super().said(error)
-        return said.removeprefix("PostgreSQL: ")
+        if not isinstance(error.orig, psycopg.Error):
+            return super().said(error)
+        return in_one_line(error.orig, "the URL of the mirror").removeprefix("PostgreSQL: ")
 
     def snapshot(self) -> Connection:
         connection = self.engine.connect()

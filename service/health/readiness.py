@@ -21,12 +21,23 @@ from service.settings import Settings
 ANSWER_SECONDS_MAX = 2.0
 
 _SWITCHED_OFF = Statement(SWITCHED_OFF)
-_PRIMARY = Statement(
-    b"SELECT pg_is_in_recovery(), current_setting('default_transaction_read_only')::boolean, "
-    b"ARRAY(SELECT name FROM unnest(%(tables)s::text[]) AS name WHERE to_regclass(name) IS NULL), "
-    b"has_table_privilege(to_regclass('log.events'), 'INSERT')"
+# `found`: the columns that the tables of the log and the keys have.
+_PRIMARY = Statement(b"""
+WITH found AS (
+    SELECT nspname || '.' || relname || '.' || attname AS name, attnotnull AND NOT atthasdef AS needs_value
+    FROM pg_attribute JOIN pg_class ON pg_class.oid = attrelid JOIN pg_namespace ON pg_namespace.oid = relnamespace
+    WHERE attrelid = ANY(ARRAY(SELECT to_regclass(name)::oid FROM unnest(%(tables)s::text[]) AS name))
+        AND attnum > 0 AND NOT attisdropped AND attidentity = ''
 )
-_TABLES = [table.fullname for tables in (eventlog.tables, access.tables) for table in tables.metadata.sorted_tables]
+SELECT pg_is_in_recovery(), current_setting('default_transaction_read_only')::boolean,
+    ARRAY(SELECT name FROM unnest(%(tables)s::text[]) AS name WHERE to_regclass(name) IS NULL),
+    has_table_privilege(to_regclass('log.events'), 'INSERT'),
+    ARRAY(SELECT name FROM unnest(%(columns)s::text[]) AS name WHERE name NOT IN (SELECT name FROM found)),
+    ARRAY(SELECT name FROM found WHERE needs_value AND name <> ALL(%(columns)s::text[]))
+""")
+_OURS = [table for tables in (eventlog.tables, access.tables) for table in tables.metadata.sorted_tables]
+_TABLES = [table.fullname for table in _OURS]
+_COLUMNS = [f"{table.fullname}.{column.name}" for table in _OURS for column in table.columns]
 _HOLDERS = Statement(HOLDERS)
 # A right on any column will do: a role may have rights on each column instead of the table.
 _UNREADABLE = Statement(
@@ -104,16 +115,18 @@ class Health:
 
     async def _of_primary(self) -> str | None:
         try:
-            rows = await self._primary.rows(_PRIMARY, {"tables": _TABLES})
-            ((is_standby, is_frozen, missing, may_append),) = rows
+            found = await self._primary.row(_PRIMARY, {"tables": _TABLES, "columns": _COLUMNS})
+            is_standby, is_frozen, missing, may_append, gone, added = found
             if is_standby:
                 return "DATABASE_URL leads to a standby, which takes no commands"
             if is_frozen:
                 return "it only reads: default_transaction_read_only is on for the server, the database or the role"
             if missing == _TABLES:
                 return "its tables are missing: run `orders migrate`"
-            if missing:
-                return f"it lacks {', '.join(missing)}: restore it from a backup, whole"
+            if missing or gone:
+                return f"it lacks {', '.join(missing or gone)}: restore it from a backup, whole"
+            if added:
+                return f"{', '.join(added)} is not of this release and NOT NULL: drop that, or it, or give it a default"
             if not may_append:
                 return f"the role of DATABASE_URL may not append to log.events: {NEEDED_GRANTS}"
             off = [name for (name,) in await self._primary.rows(_SWITCHED_OFF, {})]

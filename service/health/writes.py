@@ -8,7 +8,8 @@ from psycopg import AsyncConnection
 
 from command.writer import Writer
 from database.deadline import hung_up_after
-from eventlog import append, connecting, failures
+from eventlog import connecting, failures
+from eventlog.rehearsal import rehearse
 
 LOOK_EVERY_SECONDS = 5.0
 LOOK_SECONDS_MAX = 2.0
@@ -50,7 +51,7 @@ class Writes:
             connection = await connecting.connect(self._database_url, LOOK_SECONDS_MAX)
             with hung_up_after(LOOK_SECONDS_MAX, connection):
                 await connection.execute(_NEEDS_ROOM, prepare=False)
-                await append.rehearse(connection)
+                await rehearse(connection)
         except (psycopg.Error, OSError) as error:
             log.info("the log takes no writes yet: %s", failures.for_operators(error))
             return False

@@ -8,6 +8,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from eventlog.ids import new_id
 from service.health.writes import LOOK_EVERY_SECONDS
 from tests.builders import wait_until
 from tests.command_line import run_here
@@ -75,6 +76,30 @@ def test_a_look_at_the_log_leaves_nothing_in_it(database_url: str) -> None:
         for table in ("events", "claims", "snapshots", "idempotency_keys"):
             assert admin.execute(f"SELECT FROM log.{table}".encode()).rowcount == 0
         assert shop.head() == 0
+
+
+def test_readyz_names_columns_that_will_refuse_commands_or_are_gone(database_url: str) -> None:
+    def reason() -> str:
+        return str(shop.get("/readyz").json()["not_ready"].get("database"))
+
+    with psycopg.connect(database_url, autocommit=True) as admin, served(database_url) as shop:
+        assert reason() == "None"
+        admin.execute("ALTER TABLE log.claims ADD note text, ADD number int GENERATED ALWAYS AS IDENTITY")
+        admin.execute("ALTER TABLE log.claims ADD at timestamptz NOT NULL DEFAULT now()")
+        assert reason() == "None"
+        admin.execute(COLUMN[0].replace("{}", "log.claims").encode())
+        assert reason().startswith("log.claims.tenant is not of this release and NOT NULL: drop that")
+        admin.execute(COLUMN[1].replace("{}", "log.claims").encode())
+        admin.execute("ALTER TABLE log.events RENAME metadata TO elsewhere")
+        assert reason() == "it lacks log.events.metadata: restore it from a backup, whole"
+        for path in ("/audit", f"/orders/{new_id()}/history"):
+            assert problem(shop.get(path)) == (503, "unavailable")
+        admin.execute("ALTER TABLE log.events RENAME elsewhere TO metadata")
+        admin.execute("ALTER TABLE shop.checkpoint RENAME version TO elsewhere")
+        for path in ("/projections", "/readyz", "/users"):
+            assert shop.get(path).status_code == 503, path
+        assert "not those of this release" in reason()
+        assert shop.get("/metrics").status_code == 200
 
 
 @pytest.mark.parametrize("rule", [COLUMN, CONSTRAINT, TRIGGER], ids=["column", "constraint", "trigger"])

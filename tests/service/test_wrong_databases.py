@@ -247,7 +247,7 @@ def test_the_api_says_that_it_cannot_read_its_keys(database_url: str) -> None:
 LOST_ROW_SAID = "has lost its row: run `orders replay`; if that says the same"
 
 
-@pytest.mark.parametrize("command", ["status", "replay", "verify", "events", "mirror sqlite:///./app.db --once"])
+@pytest.mark.parametrize("command", ["status", "replay", "verify", "events", "audit", "mirror sqlite:///./a.db --once"])
 def test_a_command_says_in_one_line_that_the_head_is_lost(command: str, database_url: str, run: Run) -> None:
     with psycopg.connect(database_url, autocommit=True) as admin:
         admin.execute("DELETE FROM log.head")
@@ -268,6 +268,40 @@ def test_the_api_says_that_the_head_is_lost(database_url: str) -> None:
             assert problem(answer) == (503, "unavailable"), path
             assert LOST_ROW_SAID in answer.json()["detail"]
         assert LOST_ROW_SAID in not_ready(shop)["database"]
+
+
+def test_the_console_says_that_the_head_is_lost(database_url: str) -> None:
+    settings = Settings(
+        database_url=database_url, redis_url=NO_REDIS, allow_unsafe_database=True, no_auth=True, console=True
+    )
+    with served_with(settings) as shop:
+        with psycopg.connect(database_url, autocommit=True) as admin:
+            admin.execute("DELETE FROM log.head")
+        answer = shop.get("/console/audit")
+        assert answer.status_code == 503
+        assert "has lost its row" in answer.text
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "ALTER DATABASE THIS SET default_transaction_read_only = on",
+        "ALTER TABLE access.api_keys RENAME TO elsewhere",
+        "ALTER TABLE access.api_keys_version RENAME TO elsewhere",
+        "ALTER TABLE log.events RENAME COLUMN metadata TO elsewhere",
+        "ALTER TABLE access.api_keys ADD CHECK (revoked_at IS NULL), ADD CHECK (name <> 'till')",
+        "DELETE FROM log.head",
+    ],
+)
+def test_a_change_of_the_keys_that_the_database_refuses_is_no_fault_of_the_service(
+    statement: str, database_url: str
+) -> None:
+    with served(database_url) as shop, psycopg.connect(database_url, autocommit=True) as admin:
+        made = shop.post("/keys", json={"name": "shop", "role": "staff"}).json()["id"]
+        name = conninfo_to_dict(database_url)["dbname"]
+        admin.execute(statement.replace("THIS", f'"{name}"').encode())
+        for answer in (shop.delete(f"/keys/{made}"), shop.post("/keys", json={"name": "till", "role": "staff"})):
+            assert problem(answer) in {(503, "unavailable"), (503, "outcome-unknown")}
 
 
 def test_a_replay_makes_a_lost_checkpoint_anew(database_url: str, run: Run) -> None:
