@@ -79,8 +79,8 @@ def _rehearse(connection: Connection, projection: Projection, shadow: Shadow) ->
             try:
                 with connection.transaction():
                     connection.execute(statement.encode())
-            except psycopg.errors.LockNotAvailable:
-                raise  # a session reads the view: the swap will find out
+            except psycopg.OperationalError:
+                raise  # a session reads the view: the swap will find out; or the server has gone away
             except psycopg.Error as error:
                 if function_of(error):
                     raise  # an event trigger's function: the view or the setting is right

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import subprocess
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -110,6 +111,23 @@ def test_a_replay_names_a_trigger_that_objects_only_to_the_swap(database_url: st
         admin.execute(NOTES_DDL.replace("ddl_command_end", "ddl_command_end WHEN TAG IN ('CREATE VIEW')").encode())
     said = line_of(run(database_url, "replay"))
     assert 'note_ddl() in the database failed: relation "ddl_log" does not exist' in said
+
+
+def test_a_replay_whose_server_stops_blames_nothing_of_others(database_url: str, run: Run) -> None:
+    blocked = "FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE 'CREATE%VIEW%'"
+    with psycopg.connect(database_url, autocommit=True) as admin, psycopg.connect(database_url) as holder:
+        admin.execute("CREATE VIEW public.names AS SELECT name FROM shop.users")
+        holder.execute("SELECT FROM public.names")
+
+        def stop() -> bool:
+            return bool(admin.execute(f"SELECT pg_terminate_backend(pid) {blocked}".encode()).rowcount)
+
+        stopping = threading.Thread(target=lambda: wait_until(stop, SOON, "the view to be made"))
+        stopping.start()
+        said = line_of(run(database_url, "replay shop"))
+        stopping.join()
+    assert "terminating connection" in said
+    assert "drop or change it" not in said
 
 
 @pytest.mark.parametrize("command", ["replay", "verify", "import tests/fixtures/shop"])
