@@ -3,6 +3,7 @@
 import re
 
 from psycopg import Error, IntegrityError, OperationalError
+from psycopg.errors import StringDataRightTruncation
 
 # PL/pgSQL function note_ddl() line 2 at SQL statement; the words around the name are in the server's language.
 _NAMED = re.compile(r'^PL/.*?([\w."]+\([^)]*\))', re.MULTILINE)
@@ -26,6 +27,8 @@ def rule_of(error: BaseException) -> str | None:
         return None
     if function := function_of(error):
         return f"the function {function} failed: correct it, or drop its trigger"
+    if isinstance(error, StringDataRightTruncation):
+        return f"{error.diag.message_primary}: give that column of the log its type again, text"
     found = error.diag
     table = f"{found.schema_name}.{found.table_name}"
     if not isinstance(error, IntegrityError) or not found.table_name:

@@ -30,6 +30,7 @@ TABLES_ARE_OTHERS = (
     "The service's tables are not those of this release, and its log says what differs: run `orders replay` for a read "
     "table, or restore the others from a backup."
 )
+NOT_READ = "The database cannot be read at the moment."
 NEEDED_GRANTS = "give it what docs/deploying.md lists under roles and grants"
 # PostgreSQL's default of 4 is for spinning disks: it has the lines of an order fetched through a bitmap and sorted,
 # where they could be read in order. A page of orders takes a third less with this.
@@ -115,7 +116,7 @@ class Reads:
                 raise Problem("unavailable", TABLES_ARE_OTHERS) from error
             raise other_version(statement.projection) from error
         except (psycopg.OperationalError, PoolTimeout) as error:
-            raise Problem("unavailable", "The database cannot be read at the moment.") from error
+            raise Problem("unavailable", NOT_READ) from error
 
     async def row(self, statement: Statement, parameters: Mapping[str, object]) -> tuple[Any, ...]:
         """The one row of a select from log.head or a checkpoint. Raises the same, and `unavailable` without it."""

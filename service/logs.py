@@ -79,7 +79,7 @@ _OF_CONNECTIONS = ("sqlalchemy.pool", "psycopg")
 
 
 def _passes(record: logging.LogRecord) -> bool:
-    """Whether to log the record. An error of a server is an operator's business: it gets one line, without traceback."""
+    """Whether to log the record. An error of a server is an operator's business: one line, without traceback."""
     if record.name.startswith(_OF_CONNECTIONS) and record.exc_info and record.exc_info[1]:
         said = str(record.exc_info[1]).partition("\n")[0]
         record.msg, record.args, record.exc_info = "%s: %s", (record.getMessage(), said), None

@@ -1,6 +1,7 @@
 """Turns an error that an operator can cause into one line and an exit code. Any other error keeps its traceback."""
 
 import sys
+from errno import ENOSPC
 
 import typer
 
@@ -73,5 +74,6 @@ def _of_system(error: BaseException) -> tuple[str, int] | None:
         # Python reads bytes of the command line and the environment that are not UTF-8 as lone surrogates.
         return f"{error.object!r} is not UTF-8 text", MISUSE
     if isinstance(error, OSError) and error.strerror:
-        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror, NOT_TRUE
+        where = f"{error.filename}: " if error.filename else "cannot print: " if error.errno == ENOSPC else ""
+        return f"{where}{error.strerror}{'; make room there' if error.errno == ENOSPC else ''}", NOT_TRUE
     return None

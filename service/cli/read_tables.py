@@ -42,9 +42,9 @@ def replay(
     """Rebuild projections from the first event on, while their old tables serve; then let the new ones serve."""
     chosen = named(projections)
     url = connect.database_url(data_dir)
-    at_once = processes or os.cpu_count() or 1
     names = [it.name for it in chosen]
-    if min(at_once, len(names)) > 1:
+    at_once = min(processes or os.cpu_count() or 1, len(names))
+    if at_once > 1:
         title = f"rebuilding {', '.join(names)}"
         with _explained(REPLAY_INTERRUPTED), output.events_bar(title) as show:
             for rebuilt in rebuilding.several(url, names, at_once, show):

@@ -4,13 +4,13 @@ from typing import NamedTuple
 
 import access.tables
 import eventlog.tables
-from access.holder import KeyHolder
 from command.writer import Writer
 from console.words import counted
 from contract.problems import Problem
 from projector.bell import Bell
 from projector.status import Standing
-from query.database import NEEDED_GRANTS, Reads, Statement
+from query.database import NEEDED_GRANTS, NOT_READ, Reads, Statement
+from service.access import Access
 from service.health.durability import SWITCHED_OFF, remedy
 from service.health.holders import HELD_SECONDS_MIN, HOLDERS, Holder
 from service.health.standings import shared, standings_of
@@ -59,11 +59,11 @@ class Condition(NamedTuple):
 class Health:
     """Asks on connections of its own, so that an answer waits for no other request. Open `connections` before."""
 
-    def __init__(self, settings: Settings, bell: Bell, writer: Writer, keys: KeyHolder) -> None:
+    def __init__(self, settings: Settings, bell: Bell, writer: Writer, access: Access) -> None:
         assert settings.database_url is not None
         self._bell = bell
         self._writes = Writes(settings.database_url, writer)
-        self._keys = keys
+        self._access = access
         self._unsafe_is_allowed = settings.allow_unsafe_database
         self._primary = _connection(settings.database_url)
         replica_url = settings.query_database_url
@@ -76,11 +76,12 @@ class Health:
         return self._bell.listeners
 
     async def condition(self) -> Condition:
-        troubles = {"bell": self._bell.trouble, "commands": await self._writes.trouble()}
+        troubles = {"bell": self._bell.trouble, "commands": await self._of_commands()}
+        troubles["tokens"] = self._access.trouble_of_tokens
         degraded = {name: trouble for name, trouble in troubles.items() if trouble}
         not_ready: dict[str, str] = {}
-        if trouble := self._keys.trouble:
-            if self._keys.is_loaded:
+        if trouble := self._access.holder.trouble:
+            if self._access.holder.is_loaded:
                 degraded["access"] = f"{trouble}; the last known ones hold, so a revoked key may still work"
             else:
                 not_ready["access"] = trouble
@@ -104,7 +105,8 @@ class Health:
                 names = ", ".join(it for it, _ in unreadable)
                 not_ready.setdefault(name, f"the service's role may not read {names}: {NEEDED_GRANTS}")
         except Problem as problem:
-            not_ready.setdefault(name, "; ".join([problem.detail, *await self._holders()]))
+            setting = "QUERY_DATABASE_URL" if self._has_replica else "DATABASE_URL"
+            not_ready.setdefault(name, "; ".join([_with_remedy(problem, setting), *await self._holders()]))
         if reasons := _grouped(standings):
             not_ready["projector"] = "; ".join([*reasons, *await self._holders()])
         if parked := [
@@ -112,6 +114,10 @@ class Health:
         ]:
             degraded["projector"] = f"parked: {', '.join(parked)}; see `orders parked`"
         return Condition(not_ready, degraded)
+
+    async def _of_commands(self) -> str | None:
+        trouble = await self._writes.trouble()
+        return trouble and "; ".join([trouble, *await self._holders()])
 
     async def _of_primary(self) -> str | None:
         try:
@@ -131,7 +137,7 @@ class Health:
                 return f"the role of DATABASE_URL may not append to log.events: {NEEDED_GRANTS}"
             off = [name for (name,) in await self._primary.rows(_SWITCHED_OFF, {})]
         except Problem as problem:
-            return problem.detail
+            return _with_remedy(problem, "DATABASE_URL")
         if off and not self._unsafe_is_allowed:
             return f"it is not durable ({', '.join(off)} off): {remedy(off)}"
         return None
@@ -151,6 +157,12 @@ def _grouped(standings: list[Standing]) -> list[str]:
         reason if len(names) == len(standings) else f"{', '.join(names)}: {reason}"
         for names, reason in shared((it.name, it.public_trouble) for it in standings)
     ]
+
+
+def _with_remedy(problem: Problem, setting: str) -> str:
+    if problem.detail != NOT_READ:
+        return problem.detail
+    return f"{problem.detail[:-1]}: check {setting}, and that the server runs; the log of the API says more"
 
 
 def _connection(url: str) -> Reads:

@@ -1,6 +1,7 @@
 """Columns, constraints and triggers that others add to the tables of the service, and that refuse what it writes."""
 
 import logging
+import re
 import socket
 import time
 from pathlib import Path
@@ -76,6 +77,26 @@ def test_a_look_at_the_log_leaves_nothing_in_it(database_url: str) -> None:
         for table in ("events", "claims", "snapshots", "idempotency_keys"):
             assert admin.execute(f"SELECT FROM log.{table}".encode()).rowcount == 0
         assert shop.head() == 0
+
+
+def test_a_column_that_was_made_shorter_is_named_to_operators_alone(database_url: str) -> None:
+    with psycopg.connect(database_url, autocommit=True) as admin, served(database_url) as shop:
+        sweep(database_url)
+        admin.execute("ALTER TABLE log.claims ALTER stream TYPE varchar(20)")
+        answer = shop.post("/users", json=USER)
+        assert problem(answer) == (503, "unavailable")
+        assert "character varying" not in answer.text
+        said = "value too long for type character varying(20): give that column of the log its type again"
+        assert said in shop.get("/readyz").json()["degraded"]["commands"]
+
+
+def test_readyz_names_the_session_that_keeps_commands_from_a_table(database_url: str) -> None:
+    with served(database_url) as shop, psycopg.connect(database_url, application_name="psql of Ada") as holder:
+        sweep(database_url)
+        holder.execute("LOCK TABLE log.claims")
+        assert problem(shop.post("/users", json=USER)) == (503, "unavailable")
+        reason = shop.get("/readyz").json()["degraded"]["commands"]
+    assert re.search(r"psql of Ada, idle in transaction .* holds log.claims", reason)
 
 
 def test_readyz_names_columns_that_will_refuse_commands_or_are_gone(database_url: str) -> None:

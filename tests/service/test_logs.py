@@ -47,7 +47,7 @@ def test_a_connection_that_was_lost_is_one_line(name: str, capsys: pytest.Captur
     try:
         raise ConnectionResetError("gone\nwith details")
     except ConnectionResetError:
-        logging.getLogger(name).error("Exception during reset", exc_info=True)
+        logging.getLogger(name).exception("Exception during reset")
     said = capsys.readouterr().err
     assert said.endswith(f" ERROR   {name}: Exception during reset: gone\n")
     assert said.count("\n") == 1
