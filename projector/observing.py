@@ -55,11 +55,11 @@ def log_parked(connect: Callable[[], Connection], projection: str, progress: Pro
         with contextlib.suppress(psycopg.Error):
             request_id = causes.of(connect(), it.position - 1, it.position, 1)[0].request_id
         log.error(
-            "%s: %s is parked at event %d (%s): %s [%s]",
+            "%s: %s is parked at event %d (%s): %s%s",
             projection,
             it.stream,
             it.position,
             it.type,
             it.error,
-            request_id,
+            f" [{request_id}]" if request_id else "",
         )

@@ -69,8 +69,8 @@ class OncePerMinute(logging.Filter):
         return True
 
 
-# These loggers repeat themselves while Redis fails.
-_OFTEN = ("dramatiq.", "projector.bell")
+# These loggers repeat themselves while Redis, or the collector of traces, fails.
+_OFTEN = ("dramatiq.", "projector.bell", "opentelemetry.")
 _once = OncePerMinute()
 
 

@@ -1,7 +1,7 @@
 """Turns an error that an operator can cause into one line and an exit code. Any other error keeps its traceback."""
 
 import sys
-from errno import ENOSPC
+from errno import ENOENT, ENOSPC
 
 import typer
 
@@ -13,6 +13,12 @@ DONE = 0
 NOT_TRUE = 1  # what was asked for is not so, or could not be done
 MISUSE = 2  # the command line or the configuration is wrong
 INTERRUPTED = 130  # ended by Ctrl-C, as shells count it
+
+# What an OSError that names no file is about.
+_WITHOUT_NAME = {
+    ENOENT: ("", ": was the working directory deleted? cd to another"),
+    ENOSPC: ("cannot print: ", "; make room there"),
+}
 
 
 def explain(error: BaseException) -> tuple[str, int] | None:
@@ -74,6 +80,6 @@ def _of_system(error: BaseException) -> tuple[str, int] | None:
         # Python reads bytes of the command line and the environment that are not UTF-8 as lone surrogates.
         return f"{error.object!r} is not UTF-8 text", MISUSE
     if isinstance(error, OSError) and error.strerror:
-        where = f"{error.filename}: " if error.filename else "cannot print: " if error.errno == ENOSPC else ""
-        return f"{where}{error.strerror}{'; make room there' if error.errno == ENOSPC else ''}", NOT_TRUE
+        before, after = (f"{error.filename}: ", "") if error.filename else _WITHOUT_NAME.get(error.errno or 0, ("", ""))
+        return f"{before}{error.strerror}{after}", NOT_TRUE
     return None

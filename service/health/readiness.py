@@ -7,6 +7,7 @@ import eventlog.tables
 from command.writer import Writer
 from console.words import counted
 from contract.problems import Problem
+from database.sessions import HIDDEN
 from projector.bell import Bell
 from projector.status import Standing
 from query.database import NEEDED_GRANTS, NOT_READ, Reads, Statement
@@ -33,7 +34,9 @@ SELECT pg_is_in_recovery(), current_setting('default_transaction_read_only')::bo
     ARRAY(SELECT name FROM unnest(%(tables)s::text[]) AS name WHERE to_regclass(name) IS NULL),
     has_table_privilege(to_regclass('log.events'), 'INSERT'),
     ARRAY(SELECT name FROM unnest(%(columns)s::text[]) AS name WHERE name NOT IN (SELECT name FROM found)),
-    ARRAY(SELECT name FROM found WHERE needs_value AND name <> ALL(%(columns)s::text[]))
+    ARRAY(SELECT name FROM found WHERE needs_value AND name <> ALL(%(columns)s::text[])),
+    ARRAY(SELECT name FROM unnest(%(tables)s::text[]) AS name
+        WHERE name LIKE 'log.%%' AND row_security_active(to_regclass(name)::oid))
 """)
 _OURS = [table for tables in (eventlog.tables, access.tables) for table in tables.metadata.sorted_tables]
 _TABLES = [table.fullname for table in _OURS]
@@ -122,7 +125,7 @@ class Health:
     async def _of_primary(self) -> str | None:
         try:
             found = await self._primary.row(_PRIMARY, {"tables": _TABLES, "columns": _COLUMNS})
-            is_standby, is_frozen, missing, may_append, gone, added = found
+            is_standby, is_frozen, missing, may_append, gone, added, hidden = found
             if is_standby:
                 return "DATABASE_URL leads to a standby, which takes no commands"
             if is_frozen:
@@ -131,6 +134,8 @@ class Health:
                 return "its tables are missing: run `orders migrate`"
             if missing or gone:
                 return f"it lacks {', '.join(missing or gone)}: restore it from a backup, whole"
+            if hidden:
+                return HIDDEN.format(", ".join(hidden))
             if added:
                 return f"{', '.join(added)} is not of this release and NOT NULL: drop that, or it, or give it a default"
             if not may_append:

@@ -148,7 +148,8 @@ def test_errors_of_operators_differ_from_faults_of_the_service() -> None:
     assert explain(idle) == (f"PostgreSQL: {idle}; try again in a moment", 1)
     assert explain(psycopg.errors.SyntaxError("at SELEC")) is None
     assert explain(KeyError("ours")) is None
-    assert explain(FileNotFoundError(2, "No such file or directory")) == ("No such file or directory", 1)
+    gone = "No such file or directory: was the working directory deleted? cd to another"
+    assert explain(FileNotFoundError(2, "No such file or directory")) == (gone, 1)
     assert explain(PermissionError(13, "Permission denied", "/srv/a")) == ("/srv/a: Permission denied", 1)
     assert explain(TimeoutError()) is None
     assert explain(UnicodeEncodeError("utf-8", "\udcff", 0, 1, "surrogates not allowed")) == (

@@ -1,6 +1,7 @@
 """Columns, constraints and triggers that others add to the tables of the service, and that refuse what it writes."""
 
 import logging
+import os
 import re
 import socket
 import time
@@ -88,6 +89,24 @@ def test_a_column_that_was_made_shorter_is_named_to_operators_alone(database_url
         assert "character varying" not in answer.text
         said = "value too long for type character varying(20): give that column of the log its type again"
         assert said in shop.get("/readyz").json()["degraded"]["commands"]
+
+
+def test_readyz_says_that_row_security_hides_the_log(database_url: str) -> None:
+    role = f"hidden_{os.getpid()}"
+    with psycopg.connect(database_url, autocommit=True) as admin:
+        admin.execute(f"CREATE ROLE {role} LOGIN".encode())
+        admin.execute(f"GRANT USAGE ON SCHEMA log, shop, sales, activity, access TO {role}".encode())
+        admin.execute(f"GRANT ALL ON ALL TABLES IN SCHEMA log, shop, sales, activity, access TO {role}".encode())
+        try:
+            with served(database_url.replace("orders@", f"{role}@")) as shop:
+                sweep(database_url)
+                assert "database" not in shop.get("/readyz").json()["not_ready"]
+                admin.execute("ALTER TABLE log.events ENABLE ROW LEVEL SECURITY")
+                reason = shop.get("/readyz").json()["not_ready"]["database"]
+                assert reason.startswith("row security may hide rows of log.events from this role")
+        finally:
+            admin.execute(f"DROP OWNED BY {role}".encode())
+            admin.execute(f"DROP ROLE {role}".encode())
 
 
 def test_readyz_names_the_session_that_keeps_commands_from_a_table(database_url: str) -> None:

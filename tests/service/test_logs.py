@@ -51,3 +51,10 @@ def test_a_connection_that_was_lost_is_one_line(name: str, capsys: pytest.Captur
     said = capsys.readouterr().err
     assert said.endswith(f" ERROR   {name}: Exception during reset: gone\n")
     assert said.count("\n") == 1
+
+
+def test_a_collector_that_is_away_is_logged_once_a_minute(capsys: pytest.CaptureFixture[str]) -> None:
+    configure()
+    for code in (500, 502, 503):
+        logging.getLogger("opentelemetry.exporter.test").error("Failed to export spans batch code: %s", code)
+    assert capsys.readouterr().err.count("\n") == 1
