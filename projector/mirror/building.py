@@ -72,14 +72,19 @@ def rebuild(
         old = target.existing(connection, serving)
     following = _make_following(target, connection, projection, log, number + 1)
     loop = Loop(projection, read_page=ahead.page, writer=MirrorWriter(target, connection, projection, Build.NEXT))
-    while True:
-        progress = loop.project(log, BATCH_EVENTS)
-        report(progress)
-        if not progress.lag:
-            break
+    progress = fill(loop, log, report)
     target.complete(connection, following)
     _swap(target, connection, projection, following, old)
     return progress
+
+
+def fill(loop: Loop, log: psycopg.Connection, report: Report, until: int | None = None) -> Progress:
+    """Project up to position `until`, or to the end of the log. Returns where the tables then are."""
+    while True:
+        progress = loop.project(log, BATCH_EVENTS, until)
+        report(progress)
+        if not progress.lag:
+            return progress
 
 
 def _make_following(
