@@ -50,14 +50,14 @@ TRANSACTIONS = {
     "service/doctor/__init__.py:_findings": "read",  # a savepoint in it
     "migrations/env.py:run": "migration",
     "projector/mirror/writer.py:MirrorWriter.transaction": "writer",  # what the loop commits
-    "projector/mirror/building.py:prepare": "mirror",  # which tables are there
-    "projector/mirror/building.py:rebuild": "mirror",  # the number of the last build
-    "projector/mirror/building.py:_make_following": "mirror",  # empty tables that nobody reads yet
-    "projector/mirror/building.py:_swap": "mirror",  # the tables that were replaced
+    "projector/mirror/building.py:MirrorTables.prepare": "mirror",  # which tables are there
+    "projector/mirror/building.py:MirrorTables.rebuild": "mirror",  # the number of the last build
+    "projector/mirror/building.py:MirrorTables._make_following": "mirror",  # empty tables that nobody reads yet
+    "projector/mirror/building.py:MirrorTables._swap": "mirror",  # the tables that were replaced
     "projector/mirror/sqlite.py:SqliteTarget.swap": "mirror",  # the tables' names
     "projector/mirror/postgres.py:PostgresTarget._rename": "mirror",  # the schemas' names
     "projector/mirror/postgres.py:PostgresTarget.take": "read",  # a lock of the session
-    "projector/mirror/building.py:complete": "mirror",  # the number of the build
+    "projector/mirror/building.py:MirrorTables.complete": "mirror",  # the number of the build
     "projector/mirror/target.py:Target.complete": "mirror",  # indexes
     "projector/mirror/target.py:Target.make_views": "mirror",  # views for reports
     "projector/mirror/mysql.py:MysqlTarget._when_free": "mirror",  # a setting of the session

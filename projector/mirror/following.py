@@ -12,7 +12,6 @@ from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 
 import psycopg
-from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DBAPIError
 
 from database import sessions
@@ -20,7 +19,7 @@ from projector.checkpoint import Fenced, OtherVersion
 from projector.connecting import connect
 from projector.loop import Loop, Progress
 from projector.mirror import standings
-from projector.mirror.building import complete, prepare, rebuild
+from projector.mirror.building import MirrorTables
 from projector.mirror.standings import Heartbeat
 from projector.mirror.target import Target
 from projector.mirror.writer import MirrorWriter
@@ -148,9 +147,10 @@ class Mirror:
                 raise TargetInUse(f"another mirror is at work on {self._target.shown}")
             loops = []
             for projection in self._projections:
-                prepare(self._target, writing, projection, log_connection)
+                tables = MirrorTables(self._target, writing, projection, log_connection)
+                tables.prepare()
                 ahead = stack.enter_context(ReadAhead(connect(self._database_url), reader_of(projection)))
-                loops.append(_Following(self._target, writing, log_connection, projection, ahead, self._batch_events))
+                loops.append(_Following(tables, ahead, self._batch_events))
             yield loops
             for following in loops:
                 following.end()
@@ -188,20 +188,13 @@ class Mirror:
 class _Following:
     """One projection on the target."""
 
-    def __init__(
-        self,
-        target: Target,
-        writing: Connection,
-        log_connection: psycopg.Connection,
-        projection: Projection,
-        ahead: ReadAhead,
-        batch_events: int,
-    ) -> None:
-        self.projection, self._batch_events = projection, batch_events
-        self._target, self._writing, self._log, self._ahead = target, writing, log_connection, ahead
-        self._writer = MirrorWriter(target, writing, projection)
-        self._loop = Loop(projection, read_page=ahead.page, writer=self._writer)
-        self._heartbeat = Heartbeat(target.listed, projection)
+    def __init__(self, tables: MirrorTables, ahead: ReadAhead, batch_events: int) -> None:
+        self.projection, self._log = tables.projection, tables.log
+        self._tables, self._ahead, self._batch_events = tables, ahead, batch_events
+        self._writer = MirrorWriter(tables.target, tables.connection, tables.projection)
+        self._loop = Loop(self.projection, read_page=ahead.page, writer=self._writer)
+        self._target = tables.target.listed
+        self._heartbeat = Heartbeat(self._target, self.projection)
         self._rounds = Rounds()
         self._rests_until = 0.0
         self._is_complete = False
@@ -228,7 +221,7 @@ class _Following:
                 return Progress(0, 0, 0)
         if not progress.lag and not self._is_complete:
             # After the first fill; after a start it finds out whether the indexes are there.
-            complete(self._target, self._writing, self.projection)
+            self._tables.complete()
             self._is_complete = True
         if progress.events and not progress.lag:
             self._rests_until = time.monotonic() + self.projection.rest_seconds
@@ -244,7 +237,7 @@ class _Following:
     def end(self) -> None:
         """Record that the mirror ends in order, and where."""
         self._beat()
-        standings.end(self._log, self._target.listed, [self.projection.name])
+        standings.end(self._log, self._target, [self.projection.name])
 
     def rebuild(self, report: Callable[[Progress], None]) -> Progress:
         """Build the tables anew."""
@@ -254,7 +247,7 @@ class _Following:
                 self._heartbeat.beat_of_rebuild(self._log, progress.position)
             report(progress)
 
-        return rebuild(self._target, self._writing, self.projection, self._log, self._ahead, beat)
+        return self._tables.rebuild(self._ahead, beat)
 
     def retry_parked(self) -> None:
         """Retry parked streams, after the start and then once a minute: their cause may be gone."""

@@ -15,7 +15,7 @@ from sqlalchemy.engine import Connection
 
 from projector.connecting import connect
 from projector.loop import Loop
-from projector.mirror.building import fill, prepare
+from projector.mirror.building import MirrorTables, fill
 from projector.mirror.sqlite import SqliteTarget
 from projector.mirror.target import Target, Unsuitable
 from projector.mirror.writer import MirrorWriter
@@ -64,7 +64,7 @@ def _fold(
     position: int,
     report: Report,
 ) -> None:
-    prepare(proof, writing, projection, log)
+    MirrorTables(proof, writing, projection, log).prepare()
     with ReadAhead(connect(database_url), reader_of(projection)) as ahead:
         fill(
             Loop(projection, read_page=ahead.page, writer=MirrorWriter(proof, writing, projection)),
