@@ -142,7 +142,6 @@ class Loop:
             self.folding.fold(page, parking)
             if then is None or perf_counter() - began > self._batch_seconds:
                 break
-            # A writer may report here that it could not write an earlier page.
             with refusing(end - position, position + 1):
                 self.writer.write_new(connection, self.folding.take_new())
             after = end

@@ -69,7 +69,6 @@ class SqliteTarget(DriverTarget):
 
     table_options = {"sqlite_strict": True, "sqlite_with_rowid": False}  # noqa: RUF012 - never changed
 
-    writes_behind = False
     money = staticmethod(counted)
     if_there, given, least, greatest = "ON CONFLICT ({}) DO UPDATE SET", "excluded.{}", "min", "max"
 

@@ -49,8 +49,6 @@ class Target(ABC):
     table_options: ClassVar[dict[str, Any]] = {}
     has_partial_indexes: ClassVar[bool] = True
     numbers_names: ClassVar[bool] = True
-    # Whether the driver waits for its server most of the time, so that another thread can fold meanwhile.
-    writes_behind: ClassVar[bool] = True
 
     def __init__(self, url: URL) -> None:
         self.url = url

@@ -4,10 +4,8 @@ The checkpoint names the log (`log_uuid`) and the event at its position. So a mi
 than before: after a restore, or after a failover that lost events.
 """
 
-import concurrent.futures
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import NamedTuple
@@ -64,10 +62,7 @@ class MirrorWriter:
     ) -> None:
         self._target, self._connection, self._projection = target, connection, projection
         self._layout = target.layout(projection, build)
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="write-behind")
-        self._behind: list[Future[None]] = []
         self._known: _Checkpoint | None = None
-        self._moved: _Checkpoint | None = None
         self._read_again_at = 0.0
 
     def look(self, log: psycopg.Connection) -> Seen:
@@ -92,15 +87,12 @@ class MirrorWriter:
 
     @contextmanager
     def transaction(self, _: psycopg.Connection) -> Iterator[None]:
-        self._moved = self._known
-        with self._connection.begin():
-            try:
+        try:
+            with self._connection.begin():
                 yield
-            finally:
-                # No other thread uses the connection when it commits or rolls back.
-                concurrent.futures.wait(self._behind)
-                self._behind.clear()
-        self._known = self._moved
+        except BaseException:
+            self._known = None
+            raise
 
     def lock(self, _: psycopg.Connection, seen: Seen) -> bool:
         return self._held() == (seen.position, seen.parked_changes)
@@ -120,27 +112,14 @@ class MirrorWriter:
             return {it.stream: it.position for it in reading.execute(waiting.order_by(parked.position).limit(limit))}
 
     def write_new(self, _: psycopg.Connection, new: Sequence[NewRows]) -> None:
-        """Write new rows, perhaps while the caller goes on. The next call or `write` then raises what this one met."""
         with self._refusing():
-            self._wait()
-            if self._target.writes_behind:
-                self._behind.append(self._thread.submit(self._insert, new))
-            else:
-                self._insert(new)
-
-    def _insert(self, new: Sequence[NewRows]) -> None:
-        for rows in new:
-            if rows.rows:
-                self._target.insert(self._connection, self._layout.tables[rows.table], rows)
-
-    def _wait(self) -> None:
-        while self._behind:
-            self._behind.pop().result()
+            for rows in new:
+                if rows.rows:
+                    self._target.insert(self._connection, self._layout.tables[rows.table], rows)
 
     def write(self, log: psycopg.Connection, rows: Rows) -> None:
+        self.write_new(log, rows.take_new())
         with self._refusing():
-            self._wait()
-            self._insert(rows.take_new())
             for mapped, table in zip(self._projection.tables, self._layout.tables.values(), strict=True):
                 changes = rows.of(mapped)
                 self._target.change(self._connection, table, changes)
@@ -163,8 +142,8 @@ class MirrorWriter:
             "parked": parked,
             "parked_changes": seen.parked_changes + has_changed,
         }
-        assert self._moved is not None, "the loop has looked, and has locked what it saw"
-        self._moved = self._moved._replace(**values)
+        assert self._known is not None, "the loop has looked, and has locked what it saw"
+        self._known = self._known._replace(**values)
         table = self._layout.checkpoint
         statement = update(table).where(table.c.position == seen.position)
         moved = self._connection.execute(statement.values(values | {"updated_at": datetime.now(UTC)}))
@@ -172,7 +151,7 @@ class MirrorWriter:
             raise Fenced(f"the checkpoint is no longer at {seen.position}")
 
     def record_parked(self, _: psycopg.Connection, parked: int, has_changed: bool) -> None:
-        self._moved = None
+        self._known = None
         table = self._layout.checkpoint
         changes = table.c.parked_changes + int(has_changed)
         self._connection.execute(update(table).values(parked=parked, parked_changes=changes))
