@@ -140,11 +140,7 @@ async def connect_async(url: str, name: str, limits: Limits = NO_LIMITS, *, seco
     until = asyncio.get_running_loop().time() + seconds_max
     async with asyncio.timeout_at(until):
         connection = await AsyncConnection.connect(
-            url,
-            autocommit=True,
-            application_name=name,
-            connect_timeout=host_seconds,
-            client_encoding=ENCODING,
+            url, autocommit=True, application_name=name, connect_timeout=host_seconds, client_encoding=ENCODING
         )
     try:
         with hung_up_after(until - asyncio.get_running_loop().time(), connection):
@@ -156,10 +152,7 @@ async def connect_async(url: str, name: str, limits: Limits = NO_LIMITS, *, seco
 
 
 def pool(
-    url: str,
-    name: str,
-    configure: Callable[[AsyncConnection], Awaitable[None]],
-    **options: Any,
+    url: str, name: str, configure: Callable[[AsyncConnection], Awaitable[None]], **options: Any
 ) -> AsyncConnectionPool:
     """A pool of connections in autocommit, not open yet; `configure` is called with each, and must call `settle`."""
     given = {"autocommit": True, "application_name": name, "client_encoding": ENCODING}

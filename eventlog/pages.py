@@ -51,10 +51,7 @@ FROM {NEWEST_HEAD}, LATERAL (
 # last that there is. Parameters: after, limit; the stream's also: stream. A stream that does not exist has no last.
 LOG_PAGE = _page("position", "", f"least({_UP_TO}, head.position)", "head.position")
 STREAM_PAGE = _page(
-    "version",
-    "stream = %(stream)s AND ",
-    _UP_TO,
-    "(SELECT max(version) FROM log.events WHERE stream = %(stream)s)",
+    "version", "stream = %(stream)s AND ", _UP_TO, "(SELECT max(version) FROM log.events WHERE stream = %(stream)s)"
 )
 
 # The events at `positions` as a JSON array, oldest first.

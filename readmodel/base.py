@@ -82,12 +82,8 @@ def _checkpoint(metadata: sa.MetaData) -> None:
         metadata,
         sa.Column("one_row", sa.Boolean, primary_key=True, comment="true: the table has one row"),
         sa.Column("version", sa.Integer, nullable=False, comment="of the projection that built these tables"),
-        sa.Column(
-            "made", sa.ARRAY(sa.Text), nullable=False, comment="columns, indexes and constraints of that version"
-        ),
-        sa.Column(
-            "generation", sa.Text, nullable=False, comment="random text: no other build of these tables has the same"
-        ),
+        sa.Column("made", sa.ARRAY(sa.Text), nullable=False, comment="columns, indexes, constraints of that version"),
+        sa.Column("generation", sa.Text, nullable=False, comment="random text: no other build has the same"),
         sa.Column("built_at", TIME, nullable=False, comment="when the build of these tables began"),
         sa.Column("events_per_second", sa.Integer, comment="how fast the last replay built them"),
         sa.Column("position", sa.BigInteger, nullable=False, comment="of the last event that the tables contain"),
@@ -117,9 +113,7 @@ def _parked(metadata: sa.MetaData) -> None:
         sa.Column("type", sa.Text, nullable=False, comment="of that event"),
         sa.Column("error", sa.Text, nullable=False, comment="why that event could not be projected"),
         sa.Column("behind", sa.Text, comment="the parked stream whose row this one refers to"),
-        sa.Column(
-            "skipped", sa.Boolean, nullable=False, comment="its first event was skipped: the stream stays out for good"
-        ),
+        sa.Column("skipped", sa.Boolean, nullable=False, comment="its first event was skipped: it stays out for good"),
         sa.Column("parked_at", TIME, nullable=False, comment="when the stream was parked"),
         comment="streams whose events are held back, from one that could not be projected on",
     )

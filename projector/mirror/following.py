@@ -47,11 +47,7 @@ class Mirror:
     """The projections of one log on one target."""
 
     def __init__(
-        self,
-        database_url: str,
-        target: Target,
-        projections: Sequence[Projection],
-        batch_events: int = BATCH_EVENTS_MAX,
+        self, database_url: str, target: Target, projections: Sequence[Projection], batch_events: int = BATCH_EVENTS_MAX
     ) -> None:
         self._batch_events = batch_events
         self._database_url = database_url

@@ -9,19 +9,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import (
-    URL,
-    Boolean,
-    Column,
-    Connection,
-    Date,
-    Engine,
-    Integer,
-    Table,
-    Text,
-    create_engine,
-    event,
-)
+from sqlalchemy import URL, Boolean, Column, Connection, Date, Engine, Integer, Table, Text, create_engine, event
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.types import TypeEngine
 
@@ -48,10 +36,7 @@ _WRONG_PATH = {
     sqlite3.SQLITE_READONLY: _MAY_WRITE,
 }
 _MAKE_ROOM = "make room on the disk"
-_REMEDIES = _WRONG_PATH | {
-    sqlite3.SQLITE_FULL: _MAKE_ROOM,
-    sqlite3.SQLITE_IOERR: f"{_MAKE_ROOM}, or {_MAY_WRITE}",
-}
+_REMEDIES = _WRONG_PATH | {sqlite3.SQLITE_FULL: _MAKE_ROOM, sqlite3.SQLITE_IOERR: f"{_MAKE_ROOM}, or {_MAY_WRITE}"}
 
 # synchronous=FULL: a commit survives a power failure. legacy_alter_table: a rename leaves other people's views alone.
 _SETTINGS = (
