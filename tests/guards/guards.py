@@ -327,8 +327,8 @@ GUARDS = (
     Guard(
         "a time in the past includes the events recorded at that very time",
         "eventlog/moments.py",
-        "event.{column} <= {limit} THEN event.version",
-        "event.{column} < {limit} THEN event.version",
+        "event.{column} <= {limit} THEN event.{number}",
+        "event.{column} < {limit} THEN event.{number}",
         ("tests/timeline/test_past.py::test_a_time_means_the_events_that_had_been_recorded_by_then",),
     ),
     Guard(
