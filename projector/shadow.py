@@ -174,10 +174,10 @@ class Shadow:
     def finish(self) -> None:
         """Add foreign keys and indexes, and tell the planner what is there."""
         try:
-            self._add_keys_and_indexes()
+            self._tables.add_keys_and_indexes(self._connection)
         except psycopg.errors.ForeignKeyViolation:
             self.park_orphans()
-            self._add_keys_and_indexes()
+            self._tables.add_keys_and_indexes(self._connection)
         self._tables.analyze(self._connection)
 
     def park_orphans(self) -> None:
@@ -229,7 +229,3 @@ class Shadow:
         return sql.SQL(statement).format(
             checkpoint=sql.Identifier(self.schema, "checkpoint"), parked=sql.Identifier(self.schema, "parked")
         )
-
-    def _add_keys_and_indexes(self) -> None:
-        with self._connection.transaction():
-            self._tables.add_keys_and_indexes(self._connection)

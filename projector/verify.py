@@ -13,7 +13,6 @@ from psycopg import Connection, IsolationLevel, sql
 from sqlalchemy import Table
 
 from database.sessions import only_row
-from eventlog import verifications
 from projector.connecting import connect
 from projector.loop import Loop
 from projector.paging import reader_of
@@ -22,7 +21,13 @@ from projector.read_ahead import ReadAhead
 from projector.shadow import BATCH_EVENTS, Report, Shadow, building, built_for_proof
 from readmodel.base import parked_of
 
-_GENERATION = "SELECT generation FROM {}"
+# The result of the last verify of each projection, for `orders doctor` and the metrics.
+_RECORD = """
+INSERT INTO log.verifications (projection, generation, position, differences)
+SELECT %s, generation, %s, %s FROM {checkpoint}
+ON CONFLICT (projection) DO UPDATE SET generation = excluded.generation, position = excluded.position,
+    differences = excluded.differences, verified_at = excluded.verified_at
+"""
 
 # A verdict keeps this many differences, so a table that is wrong everywhere still fits into memory.
 DIFFERENCES_MAX = 10_000
@@ -91,15 +96,9 @@ def verify(database_url: str, projection: Projection, report: Report) -> Verdict
                 parked = parked_of(projection.metadata)
                 verdict.parked = _count(snapshot, projection.name, parked, "NOT skipped")
                 verdict.add(_differences(snapshot, projection.name, proof, parked, PARKED_COLUMNS))
-        _record(connection, verdict)
+        record = sql.SQL(_RECORD).format(checkpoint=sql.Identifier(projection.name, "checkpoint"))
+        connection.execute(record, (projection.name, verdict.position, verdict.found))
     return verdict
-
-
-def _record(connection: Connection, verdict: Verdict) -> None:
-    """Keep the result for `orders doctor` and the metrics."""
-    generation = sql.SQL(_GENERATION).format(sql.Identifier(verdict.projection, "checkpoint"))
-    row = only_row(connection.execute(generation).fetchone())
-    verifications.record(connection, verdict.projection, row[0], verdict.position, verdict.found)
 
 
 def _same_position(
