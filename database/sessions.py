@@ -83,10 +83,7 @@ def only_row(row: Sequence[Any] | None) -> Sequence[Any]:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Seconds after which PostgreSQL ends a statement, a wait for a lock, a transaction or an idle transaction.
-
-    None: never, whatever the server, the database or the role says.
-    """
+    """Seconds after which PostgreSQL ends a statement, a wait for a lock, a transaction, an idle one; None: never."""
 
     statement: float | None = None
     lock: float | None = None

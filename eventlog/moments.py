@@ -4,11 +4,8 @@ Times are found by binary search: `recorded_at` never decreases with position, n
 So a search takes about twenty look-ups in a key for a million events, and needs no index on the time.
 
 A user or an order is folded from all of its events. A product may have millions, so it is folded from a few: every
-product event sets its columns to values that it carries, so the last event of each sort decides. PostgreSQL finds the
-last change of name, price or listing in `product_details_idx`, which has only those rare events, and the last stock
-event by walking the stream backwards, where it is nearly always the first.
-
-Events that the projection `%(projection)s` skips are marked, and decide nothing.
+product event carries the values that it sets, so the last event of each sort decides. `product_details_idx` finds the
+rare ones, and a walk backwards the last stock event. Events that the projection `%(projection)s` skips decide nothing.
 """
 
 from functools import partial

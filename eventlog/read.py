@@ -133,10 +133,7 @@ class StoredEvent(NamedTuple):
 
 
 class EventCount(NamedTuple):
-    """The events of one type that were appended in one minute: how many, and the first and last of their positions.
-
-    `minute` is PostgreSQL's text, in UTC.
-    """
+    """How many events of a type were appended in a minute (PostgreSQL's text, in UTC), between which positions."""
 
     minute: str
     type: str

@@ -1,9 +1,8 @@
 """The bell: "there is news", told after a commit. It carries no data.
 
 It may be lost, doubled or late: each projection looks at the log every second anyway. So ringing never waits and never
-fails a command. Two ways lead to the worker: a message published on a Redis channel, which reaches every worker at once
-and costs nothing while there is no news; and a Dramatiq message in the queue, which waits there for a worker that was
-not listening. At most one waits at a time.
+fails a command. Two ways lead to the worker: a message on a Redis channel, which reaches every worker at once; and a
+Dramatiq message in the queue, one at most, which waits for a worker that was not listening.
 """
 
 import logging

@@ -106,10 +106,7 @@ def refuse_added(connection: Connection, schema: str, ours: Collection[str]) -> 
 
 
 def views(connection: Connection, schema: str) -> list[str]:
-    """Statements that make all views on the schema's tables anew, in place, on the tables that have its name by then.
-
-    Call it in the transaction of the swap.
-    """
+    """Statements for the swap's transaction that make all views anew, in place, on the tables of the schema's name."""
     with heritage.names_in_full(connection):
         found = connection.execute((_FROM_OUTSIDE + _VIEWS).encode(), {"schema": schema})
         return [statement for (statement,) in found.fetchall()]

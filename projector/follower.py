@@ -110,10 +110,7 @@ class Follower:
         self._session.close()
 
     def catch_up(self) -> Progress:
-        """Project until nothing is left of what was there at the last look, or another projector is working.
-
-        Raises AheadOfLog, Fenced, OtherVersion and psycopg.Error.
-        """
+        """Project all that was there at the last look. Raises AheadOfLog, Fenced, OtherVersion and psycopg.Error."""
         events = 0
         while True:
             progress = self._project()

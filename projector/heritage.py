@@ -1,10 +1,8 @@
 """Settings that operators made on the read tables, which a replay carries over to the new ones.
 
-Owner, privileges, row security, publications, storage options, statistics, column defaults, comments, replica identity
-and the mark of CLUSTER belong to a table, not to its name. The swap reads each of them from the serving tables as a
-statement, before it renames the schemas, and runs the statements on the new tables, after it has renamed them: so a
-policy's subquery means the new tables. A column that this release has dropped takes its settings with it.
-projector/uncarried.py finds the settings that a replay cannot carry over.
+They belong to a table, not to its name. The swap reads each from the serving tables as a statement, before it renames
+the schemas, and runs the statements on the new tables afterwards: so a policy's subquery means the new tables. A column
+that this release has dropped takes its settings with it. projector/uncarried.py finds what cannot be carried over.
 """
 
 from collections.abc import Iterator
@@ -175,10 +173,7 @@ WHERE old.nspname = %(old)s::text AND new.nspname = %(new)s::text AND old.nspown
 
 
 def statements(connection: Connection, old: str, new: str) -> list[str]:
-    """Return the statements that set on the tables of `new`, once renamed to `old`, what is set on `old`.
-
-    Needs an open transaction.
-    """
+    """The statements that set on the tables of `new`, once renamed to `old`, what is set on `old`."""
     found: list[str] = []
     with names_in_full(connection):
         for query in _STATEMENTS:

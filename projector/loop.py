@@ -77,8 +77,8 @@ class Loop:
     def project(self, connection: Connection, limit: int, until: int | None = None) -> Progress:
         """Project the next `limit` events, or those up to position `until`; park what cannot be projected.
 
-        No events with a lag left means that another projector is working, or has just been. Raises AheadOfLog, Fenced,
-        OtherVersion and psycopg.Error; then nothing has changed.
+        No events with a lag left: another projector is working. Raises AheadOfLog, Fenced, OtherVersion, psycopg.Error;
+        then nothing has changed.
         """
         return self.narrowing.run(lambda events: self._project(connection, events, until), limit)
 

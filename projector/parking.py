@@ -1,11 +1,9 @@
 """Parking: an event that cannot be projected holds back its own stream, and no other.
 
-From that event on the stream is parked: the tables lack its events, which stay in the log. So a parked stream is one
-row, which names the first event that is missing. An event that refers to a missing row (an order of a parked user)
-parks its stream behind the other. When the cause is mended, a retry projects what was held back, in order; or an
-operator skips the event. See docs/decisions/0013-a-bad-event-parks-its-stream.md.
-
-Each projection parks for itself. A fault in one never shows in another.
+From that event on the stream is parked: the tables lack its events. A parked stream is one row, which names the first
+event that is missing. An event that refers to a missing row (an order of a parked user) parks its stream behind the
+other. When the cause is mended, a retry projects what was held back, in order; or an operator skips the event. Each
+projection parks for itself. See docs/decisions/0013-a-bad-event-parks-its-stream.md.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -17,8 +15,7 @@ from eventlog.read import StoredEvent
 class Parked(NamedTuple):
     """A stream that is held back, and the first of its events that the tables lack.
 
-    `behind` is the parked stream whose row it refers to. `skipped`: its first event was skipped, so the stream stays
-    out for good.
+    `behind` is the parked stream whose row it refers to. `skipped`: its first event was, so it stays out for good.
     """
 
     stream: str
@@ -69,8 +66,7 @@ class ParkedStreams:
 class Parking:
     """The streams that one transaction holds back while it projects.
 
-    `skipped` are positions that the operator has left out; `given_up` positions of events that turned out not to be
-    projectable, each with the error.
+    `skipped` are the positions that operators left out, `given_up` those of events that failed, each with the error.
     """
 
     def __init__(self, parked: ParkedStreams, skipped: Iterable[int], given_up: Mapping[int, str]) -> None:

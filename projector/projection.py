@@ -38,10 +38,9 @@ class Projection:
     """The fold of the log into the tables of one schema.
 
     `on` maps event types to handlers; all other types are not read. Instead of that, `every` handles the numbers of all
-    events by minute and type, which PostgreSQL counts: it reads no data, so no event can fail it. Handlers are pure:
-    they read no table and no clock. A worker rests for `rest_seconds` after it has projected some events: less work for
-    a projection that need not be current at once. It projects at most `batch_events` in a transaction: with more of
-    them, rows that many events add to are written less often, and readers see older rows meanwhile.
+    events by minute and type: it reads no data, so no event can fail it. Handlers are pure: they read no table and no
+    clock. A worker rests for `rest_seconds` after a batch of at most `batch_events`: less work for a projection that
+    need not be current at once.
 
     In `tables` a table comes before those that refer to it. The version stands in the metadata of the tables: raise it
     there when tables or handlers change what the rows are.
@@ -76,10 +75,7 @@ class Projection:
 
     @cached_property
     def types_read(self) -> list[str] | None:
-        """The names of the event types that are read; None: all, also those that this release does not know.
-
-        A projection that handles every known type must notice an unknown one: its tables would lack something.
-        """
+        """The names of the event types that are read; None: all, also unknown ones, if it handles every known type."""
         handled = {cls.__name__ for cls in self.on}
         if self.every is not None or handled >= {cls.__name__ for cls in SCHEMA_VERSIONS if cls not in NOT_PROJECTED}:
             return None

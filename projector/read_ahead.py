@@ -20,11 +20,7 @@ class _Fetch(NamedTuple):
 
 
 class ReadAhead:
-    """A reader for the loop with a thread and a connection of its own, so PostgreSQL reads while Python folds.
-
-    `read_page` reads one page. Use it where there is much to read: for a replay, for verify, for a worker that is far
-    behind. Closes the connection.
-    """
+    """A reader for the loop with a thread and a connection of its own, which it closes. `read_page` reads one page."""
 
     def __init__(self, connection: Connection, read_page: ReadPage) -> None:
         self._connection = connection

@@ -1,9 +1,9 @@
 """Replay: rebuild a projection from event 1 while its old tables serve, then swap the new ones in.
 
 The same loop as live projection, on a schema of its own. At the end one short transaction locks the checkpoint of the
-serving tables, projects the last events, and renames the schemas. Every select reads the checkpoint first (see
-query/statements.py), so the lock holds all readers back for that moment: no reader sees one table of the old build
-beside one of the new. A crash at any point leaves the old tables serving, and the next replay begins afresh.
+serving tables, projects the last events, and renames the schemas. Every select reads the checkpoint first
+(query/statements.py), so no reader sees one table of the old build beside one of the new. A crash at any point leaves
+the old tables serving.
 """
 
 import contextlib
@@ -42,10 +42,9 @@ class SwapRefused(Exception):
 
 
 def replay(database_url: str, projection: Projection, report: Report, page_max: PageMax = PAGE_MAX) -> Progress:
-    """Rebuild the projection's tables. Returns where they then are.
+    """Rebuild the projection's tables, and call `report` after each batch. Returns where they then are.
 
-    `report` is called after each batch, and `page_max` bounds the pages that a batch reads. Raises Busy, SwapRefused,
-    InTheWay and psycopg.Error; then the old tables go on serving, and the new ones are dropped.
+    Raises Busy, SwapRefused, InTheWay and psycopg.Error; then the old tables go on serving, the new ones are dropped.
     """
     with (
         building(database_url, projection) as connection,

@@ -159,10 +159,7 @@ class Shadow:
             drop_schema(self._connection, self.schema)
 
     def fill(self, report: Report, goal: Callable[[], int] | None = None) -> None:
-        """Project until the end of the log, or the position that `goal` returns, is near.
-
-        The caller projects the rest while it holds a lock. Large events end a batch early, so few events may be a lot.
-        """
+        """Project until the end of the log, or the position of `goal`, is near: the rest comes under a lock."""
         tries = 0
         while tries < NEAR_TRIES:
             began = perf_counter()
@@ -181,10 +178,7 @@ class Shadow:
         self._tables.analyze(self._connection)
 
     def park_orphans(self) -> None:
-        """Park the streams whose rows refer to rows that are not there, and drop their rows.
-
-        Foreign keys come after the rows here. On the serving tables they find such rows at once.
-        """
+        """Park the streams whose rows refer to missing rows, and drop their rows, as foreign keys make the loop do."""
         while streams := sorted(self._orphans()):
             with self._connection.transaction():
                 self._connection.execute(self._named(_PARK), {"streams": streams})

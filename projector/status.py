@@ -126,10 +126,7 @@ class Standing(NamedTuple):
 
     @property
     def state(self) -> str:
-        """`live`, `catching_up`, `rebuilding`, `outdated` (another version built the tables), `stopped` or `ended`.
-
-        Only a mirror ends: it was stopped by an operator, or has caught up as it was told.
-        """
+        """`live`, `catching_up`, `rebuilding`, `outdated` (other version), `stopped`; `ended`: a mirror, in order."""
         if self.ended_at is not None:
             return "ended"
         if self.mirror is not None and self.error:

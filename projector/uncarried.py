@@ -128,8 +128,7 @@ ORDER BY 1
 def settings(connection: Connection, old: str, new: str, made: Collection[str], *, same: bool) -> list[str]:
     """Name what is set on the tables of schema `old` and cannot be carried over to `new`.
 
-    `made` are the names of indexes and constraints that a release of ours has made itself. `same`: both schemas are of
-    one version, so that a difference of definitions is not ours.
+    `made` are the names that a release of ours has made itself. `same`: both schemas are of one version.
     """
     queries = (_NOT_CARRIED, _CHANGED) if same else (_NOT_CARRIED,)
     found = [connection.execute(it.encode(), {"old": old, "new": new, "made": list(made)}) for it in queries]

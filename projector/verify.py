@@ -51,8 +51,7 @@ class Difference:
 class Verdict:
     """The result of a verify: the position, the counts, how many differences were `found`, and the first of them.
 
-    The tables have `parked` streams only as far as they were projected; that these have to be parked is a part of the
-    proof.
+    That the `parked` streams have to be parked is a part of the proof.
     """
 
     projection: str

@@ -1,7 +1,6 @@
 """Common to the read tables of every projection: a schema, a checkpoint, and a table of parked streams.
 
-Each projection has a file here with its tables, as ORM classes on a `Base` of its own. Its tables live in a schema that
-has the projection's name, so that a rebuild can make new ones beside them and then swap the two schemas.
+Each projection has its tables in a file here, as ORM classes, and in a schema of its name: a rebuild swaps schemas.
 """
 
 from collections.abc import Mapping
@@ -26,10 +25,7 @@ _NAMES = {
 
 
 def read_metadata(name: str, version: int, comment: str = "") -> sa.MetaData:
-    """The metadata of the projection `name`, with its checkpoint and its parked streams. `comment`: of its schema.
-
-    Raise `version` when tables or handlers change what the rows are: workers then rebuild the tables.
-    """
+    """The metadata of a projection; `comment`: of its schema. If `version` is raised, workers rebuild the tables."""
     metadata = sa.MetaData(schema=name, naming_convention=_NAMES, info={"version": version, "comment": comment})
     _checkpoint(metadata)
     _parked(metadata)

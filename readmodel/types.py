@@ -1,8 +1,7 @@
 """The column types that other databases store otherwise than PostgreSQL, so that the same classes read all of them.
 
-PostgreSQL has its own types for ids, money and times. A mirror in SQLite or MySQL stores an id as its text of 36
-characters, and a time in UTC with microseconds. Money is exact: DECIMAL in MySQL, and in SQLite, which has no decimal
-type, an integer that counts ten-thousandths.
+SQLite and MySQL store an id as its text of 36 characters, and a time in UTC with microseconds. Money is exact: DECIMAL
+in MySQL, and an integer that counts ten-thousandths in SQLite.
 """
 
 from datetime import UTC, datetime

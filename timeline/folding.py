@@ -104,10 +104,9 @@ class Fold:
         return (self._projection, self.stream) == (projection, stream) and self.last is not None
 
     def apply(self, past: PastEvent) -> Event | None:
-        """Fold one more event; return it decoded, or None if it is skipped.
+        """Fold one more event; return it decoded, or None if it, or the first of the stream, is skipped.
 
-        As in the read tables, a stream whose first event is skipped stays out. Raises Unfoldable, after which the fold
-        is of no use.
+        Raises Unfoldable, after which the fold is of no use.
         """
         self._is_out = self._is_out or (past.skipped and past.version == 1)
         if past.skipped or self._is_out:

@@ -71,10 +71,7 @@ def fields(stream: str, fold: Fold) -> list[Field]:
 
 
 def explanation(fields: Iterable[Field], name: str | None = None) -> list[dict[str, Any]]:
-    """The fields as GET answers them, each with the event that set it last.
-
-    With `name` only that field and those below it: `items` has all `items.<line>`. Empty when there is none.
-    """
+    """The fields as GET answers them. With `name` only that one and those below it: `items` has all `items.<line>`."""
     return [it.view() for it in fields if name is None or it.name == name or it.name.startswith(f"{name}.")]
 
 
@@ -87,10 +84,7 @@ class Change(NamedTuple):
 
 
 def changes(stream: str, fold: Fold) -> list[Change]:
-    """The changes of the `fields` by the last event.
-
-    Left out are `id`, and `version` and `updated_at`, which every event sets.
-    """
+    """The changes by the last event of the `fields` but `id`, `version` and `updated_at`."""
     found = [change for place in fold.before for change in _changes_of(stream, fold, place)]
     return [change for change in found if change.before != change.after]
 

@@ -49,10 +49,7 @@ class ExplainParameters(PastParameters):
 
 
 class PastAnswers:
-    """Answers `?version=` and `?as_of=` on one resource, for the routes of the read side.
-
-    `waiting` counts the reads that wait for the log.
-    """
+    """Answers `?version=` and `?as_of=` on one resource. `waiting` counts the reads that wait for the log."""
 
     def __init__(self, reads: Reads, waiting: WaitingReads) -> None:
         self._timeline = Timeline(reads)
@@ -94,8 +91,7 @@ class PastAnswers:
     async def _read(self, request: Request, stream: str, read: Callable[[str], Awaitable[Answer]]) -> Answer:
         """Call `read` with the stream and return its answer, which is no older than the request's Sync-Token.
 
-        An order or a user that the caller may not see is read as one that does not exist. A product has no owner;
-        the scopes of its routes say who sees it.
+        An order or a user that the caller may not see is read as one that does not exist. A product has no owner.
         """
         viewer = caller_of(request).viewer
         is_product = stream.startswith("product-")

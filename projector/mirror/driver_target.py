@@ -23,8 +23,7 @@ class DriverTarget(Target):
     """A target whose rows go through its driver, in statements of ours.
 
     `money` converts an amount for the driver. The others are words of the dialect: `if_there` begins the part of an
-    INSERT that changes a row which exists ({}: the columns of the key); in that part `given` stands for the value that
-    was given for the column {}, and `least` and `greatest` name the functions of two values.
+    INSERT that changes a row which exists ({}: the columns of the key), where `given` is the value given for column {}.
     """
 
     money: ClassVar[Convert]
@@ -77,10 +76,9 @@ class DriverTarget(Target):
 
 
 def utc_text(value: str | None) -> str | None:
-    """PostgreSQL's text of a time in UTC, as text with microseconds and without the zone.
+    """PostgreSQL's text of a time in UTC, with microseconds and without the zone.
 
-    Raises RowsRefused for another text, as a handler may write one, for a year of more than four digits, and for a time
-    before our era.
+    Raises RowsRefused for another text, for a year of more than four digits, and for a time before our era.
     """
     if value is None:
         return None

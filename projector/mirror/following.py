@@ -152,10 +152,7 @@ class Mirror:
                 following.end()
 
     def _catch_up(self, loops: Sequence["_Following"], report: Report | None = None) -> bool:
-        """Project one batch of each projection in turn, so that none waits for another that is far behind.
-
-        Returns whether there was something to project.
-        """
+        """Project batches of all projections by turns, until none is behind; whether there was something to project."""
         had_news, is_busy = False, True
         while is_busy and not self._stopping.is_set():
             is_busy = False
@@ -201,7 +198,7 @@ class _Following:
         return time.monotonic() < self._rests_until
 
     def project(self, meanwhile: Callable[[], None]) -> Progress:
-        """Project the next batch; rebuild tables of an older version, and call `meanwhile` after each batch of that.
+        """Project the next batch, or rebuild tables of an older version, with `meanwhile` after each batch.
 
         Raises OtherLog, and OtherVersion for a newer version.
         """

@@ -1,7 +1,4 @@
-"""Where the mirrors are: each mirror writes its positions into the log's database, if its role may.
-
-The log itself is only read. Without the right to write `mirrors.standings` a mirror works all the same, unlisted.
-"""
+"""Where the mirrors are: each writes its positions into the log's database. Without the right to, it is not listed."""
 
 import contextlib
 import logging

@@ -79,10 +79,7 @@ class Target(ABC):
         return taken
 
     def named(self, projection: Projection, table: str, build: Build) -> TableName:
-        """How a table of a build is called here: without schemas, as in PostgreSQL but for the schema.
-
-        The tables that each projection has, the checkpoint and the parked streams, begin with the projection's name.
-        """
+        """How a table of a build is called here: `orders`, and `shop_checkpoint` for those that each projection has."""
         of_each = table in {"checkpoint", "parked"}
         return TableName(None, f"{projection.name}_{table}{build}" if of_each else f"{table}{build}")
 
