@@ -43,7 +43,7 @@ class LogReader:
         self._reads = reads
 
     async def page(self, stream: str | None, after: int, limit: int, viewer: Viewer) -> Events:
-        """At most `limit` events behind `after`: of the log, or of a stream, which is empty if the viewer may not see it."""
+        """At most `limit` events behind `after`, of the log or of a stream; `data` is None if it may not be seen."""
         if stream is not None:
             stream = await self.visible(stream, viewer)
         statement = _LOG_PAGE if stream is None else _STREAM_PAGE

@@ -120,9 +120,7 @@ class Runner:
             self._is_ours = False
             limits = Limits(statement=STATEMENT_SECONDS_MAX)
             self._connection = sessions.connect(self._database_url, "orders jobs", limits)
-            cursor = self._connection.execute(_NOTICE_DEATH, prepare=False)
-            while cursor.nextset():
-                pass
+            self._connection.execute(_NOTICE_DEATH, prepare=False)
         return self._connection
 
     def _hang_up(self) -> None:

@@ -75,14 +75,7 @@ class MysqlTarget(DriverTarget):
 
     @property
     def table_options(self) -> dict[str, Any]:  # type: ignore[override]
-        return {
-            "mysql_engine": "InnoDB",
-            "mysql_charset": "utf8mb4",
-            "mysql_collate": self._collation,
-            "mariadb_engine": "InnoDB",
-            "mariadb_charset": "utf8mb4",
-            "mariadb_collate": self._collation,
-        }
+        return {"mysql_engine": "InnoDB", "mysql_charset": "utf8mb4", "mysql_collate": self._collation}
 
     def _make_engine(self) -> Engine:
         engine = create_engine(
