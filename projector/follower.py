@@ -23,7 +23,7 @@ from projector.projection import Projection
 from projector.replay import SwapRefused, replay
 from projector.retrying import RETRY_SECONDS, Rounds
 from projector.session import Session
-from projector.shadow import Busy
+from projector.shadow import Busy, Stopped
 from projector.writer import PostgresWriter
 
 SWEEP_SECONDS = 1.0
@@ -42,10 +42,6 @@ CUT_OFF_SECONDS_MAX = 1.0
 log = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
-
-
-class _Stopped(Exception):
-    """The worker stops in the middle of a rebuild."""
 
 
 class Follower:
@@ -185,9 +181,9 @@ class Follower:
 
         def report(_: Progress) -> None:
             if self._stopping.is_set():
-                raise _Stopped
+                raise Stopped
 
-        with contextlib.suppress(_Stopped):
+        with contextlib.suppress(Stopped):
             try:
                 reached = replay(self._database_url, self.projection, report)
             except Busy:

@@ -118,12 +118,8 @@ class Projection:
     def referred_streams(self, rows: Rows) -> Iterator[str]:
         """The streams whose rows the new rows of `rows` refer to."""
         for mapped, columns in self.references.items():
-            inserted = rows.of(mapped).inserted
-            if inserted:
-                for row in inserted.values():
-                    for column, kind in columns:
-                        if row[column] is not None:
-                            yield f"{kind}-{row[column]}"
+            for row in rows.of(mapped).inserted.values():
+                yield from (f"{kind}-{row[column]}" for column, kind in columns if row[column] is not None)
 
 
 def named(projections: Iterable[Projection], name: str) -> Projection | None:

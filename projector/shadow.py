@@ -70,6 +70,10 @@ WHERE skip.projection = %s AND NOT parked.skipped ORDER BY parked.position
 """
 
 
+class Stopped(Exception):
+    """The process stops: a report raises it to end a rebuild in the middle."""
+
+
 class Busy(Exception):
     """Another replay or verify of the projection is running."""
 

@@ -187,15 +187,8 @@ class Standing(NamedTuple):
             return None
         if self.mirror is not None and self.error:
             return self.error
-        if self.outdated:
-            return self.outdated
-        if self.silence:
-            return self.silence
-        if self.error:
-            return self.error
-        if self.lag > SILENT_AFTER:
-            return f"{self.lag_events} events behind the log's head"
-        return None
+        behind = f"{self.lag_events} events behind the log's head" if self.lag > SILENT_AFTER else None
+        return self.outdated or self.silence or self.error or behind
 
     @property
     def public_trouble(self) -> str | None:

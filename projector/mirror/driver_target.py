@@ -1,17 +1,21 @@
 """A target whose statements we write ourselves, for its driver: what SQLite and MySQL share."""
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from decimal import Decimal, InvalidOperation
 from functools import lru_cache
 from typing import Any, ClassVar
 
 from sqlalchemy import Connection, DateTime, Numeric, Table
 
+from projector.mirror.layout import Build
 from projector.mirror.target import Target
 from projector.narrowing import RowsRefused
+from projector.projection import Projection
 from projector.rows import Changes, NewRows, RowMissing
 from readmodel.types import MONEY_DECIMALS
+
+_BUILDS = (Build.SERVING, Build.NEXT, Build.RETIRED)
 
 Values = tuple[Any, ...]
 Convert = Callable[[Any], Any]
@@ -63,6 +67,16 @@ class DriverTarget(Target):
             end = f" {self.if_there.format(', '.join(key))} {', '.join(settings)}"
             rows = [(*_values(of), *row.values()) for of, row in sums]
             self.add(connection, table, names, self._converted(table, names, rows), end)
+
+    def _renames(
+        self, projection: Projection, tables: Sequence[str], old: Collection[str]
+    ) -> Iterator[tuple[str, str]]:
+        """The names that a swap changes, in order: those of the next build's tables, and before each that in `old`."""
+        for name in tables:
+            serving, following, retired = (self.named(projection, name, build).name for build in _BUILDS)
+            if name in old:
+                yield serving, retired
+            yield following, serving
 
     def _converted(self, table: Table, names: Sequence[str], rows: list[Values]) -> list[Values]:
         """Rows as the driver takes them, column by column: that is faster than value by value."""

@@ -28,6 +28,7 @@ from projector.paging import reader_of
 from projector.projection import Projection
 from projector.read_ahead import ReadAhead
 from projector.retrying import Rounds
+from projector.shadow import Stopped
 
 BATCH_EVENTS_MAX = 50_000
 LOOK_SECONDS, LOOK_SECONDS_MAX = 0.02, 0.25
@@ -170,9 +171,9 @@ class Mirror:
         return had_news
 
     def _meanwhile(self, loops: Sequence["_Following"], rebuilt: "_Following") -> None:
-        """While one projection is rebuilt, the others are listed as at work. Raises _Stopped."""
+        """While one projection is rebuilt, the others are listed as at work. Raises Stopped."""
         if self._stopping.is_set():
-            raise _Stopped
+            raise Stopped
         for following in loops:
             if following is not rebuilt:
                 following.beat_if_due()
@@ -210,7 +211,7 @@ class _Following:
             log.info("%s: rebuilding them", other)
             try:
                 return self.rebuild(lambda _: meanwhile())
-            except _Stopped:
+            except Stopped:
                 return Progress(0, 0, 0)
         if not progress.lag and not self._is_complete:
             # After the first fill; after a start it finds out whether the indexes are there.
@@ -250,7 +251,3 @@ class _Following:
         with suppress(OtherVersion):  # it waits for its rebuild, or was stopped in the middle of it
             seen = self._writer.look(self._log)
             self._heartbeat.beat(self._log, seen.position, seen.parked)
-
-
-class _Stopped(Exception):
-    """The mirror stops in the middle of a rebuild."""

@@ -14,7 +14,7 @@ from sqlalchemy.types import TypeEngine
 
 from projector import swapping
 from projector.mirror.driver_target import DriverTarget, Values, checked, in_parts
-from projector.mirror.layout import Build, Layout
+from projector.mirror.layout import Layout
 from projector.mirror.target import Target, Unsuitable
 from projector.projection import Projection
 
@@ -153,12 +153,7 @@ class MysqlTarget(DriverTarget):
         self._when_free(connection, lambda: Target.complete(self, connection, layout))
 
     def swap(self, connection: Connection, projection: Projection, tables: Sequence[str], old: Collection[str]) -> None:
-        renames = []
-        for name in tables:
-            serving, following, retired = (
-                self.named(projection, name, build).name for build in (Build.SERVING, Build.NEXT, Build.RETIRED)
-            )
-            renames += [f"`{serving}` TO `{retired}`"] * (name in old) + [f"`{following}` TO `{serving}`"]
+        renames = [f"`{table}` TO `{name}`" for table, name in self._renames(projection, tables, old)]
         statement = f"RENAME TABLE {', '.join(renames)}"
         self._when_free(connection, lambda: self._rename(connection, statement))
 

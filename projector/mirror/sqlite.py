@@ -14,7 +14,6 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.types import TypeEngine
 
 from projector.mirror.driver_target import DriverTarget, Values, counted, in_parts
-from projector.mirror.layout import Build
 from projector.mirror.target import Unsuitable
 from projector.projection import Projection
 
@@ -161,14 +160,8 @@ class SqliteTarget(DriverTarget):
 
     def swap(self, connection: Connection, projection: Projection, tables: Sequence[str], old: Collection[str]) -> None:
         with connection.begin():
-            for name in tables:
-                serving, following, retired = (self.named(projection, name, build).name for build in _BUILDS)
-                if name in old:
-                    connection.exec_driver_sql(f'ALTER TABLE "{serving}" RENAME TO "{retired}"')
-                connection.exec_driver_sql(f'ALTER TABLE "{following}" RENAME TO "{serving}"')
-
-
-_BUILDS = (Build.SERVING, Build.NEXT, Build.RETIRED)
+            for table, name in self._renames(projection, tables, old):
+                connection.exec_driver_sql(f'ALTER TABLE "{table}" RENAME TO "{name}"')
 
 
 def _kind(error: DBAPIError) -> int:

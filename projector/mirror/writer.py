@@ -94,11 +94,13 @@ class MirrorWriter:
             self._known = None
             raise
 
-    def lock(self, _: psycopg.Connection, seen: Seen) -> bool:
-        return self._held() == (seen.position, seen.parked_changes)
+    def lock(self, log: psycopg.Connection, seen: Seen) -> bool:
+        return self.hold(log) == (seen.position, seen.parked_changes)
 
     def hold(self, _: psycopg.Connection) -> tuple[int, int]:
-        return self._held()
+        checkpoint = self._layout.checkpoint.c
+        row = self._connection.execute(select(checkpoint.position, checkpoint.parked_changes).with_for_update()).one()
+        return row[0], row[1]
 
     def load_parked(self, _: psycopg.Connection) -> Sequence[Parked]:
         columns = [self._layout.parked.c[name] for name in Parked._fields]
@@ -155,11 +157,6 @@ class MirrorWriter:
         table = self._layout.checkpoint
         changes = table.c.parked_changes + int(has_changed)
         self._connection.execute(update(table).values(parked=parked, parked_changes=changes))
-
-    def _held(self) -> tuple[int, int]:
-        checkpoint = self._layout.checkpoint.c
-        row = self._connection.execute(select(checkpoint.position, checkpoint.parked_changes).with_for_update()).one()
-        return row[0], row[1]
 
     @contextmanager
     def _refusing(self) -> Iterator[None]:
