@@ -121,13 +121,10 @@ class Mirror:
             yield
         except TargetInUse:
             raise
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, Exception) as error:
+            why = self._said(error) if isinstance(error, Exception) else None
             with suppress(psycopg.Error), connect(self._database_url) as log_connection:
-                standings.end(log_connection, self._target.listed, names)
-            raise
-        except Exception as error:
-            with suppress(psycopg.Error), connect(self._database_url) as log_connection:
-                standings.fail(log_connection, self._target.listed, names, self._said(error))
+                standings.end(log_connection, self._target.listed, names, why)
             raise
 
     @contextmanager
