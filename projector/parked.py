@@ -225,6 +225,6 @@ def _drain_set(loop: Loop, connection: Connection, streams: Sequence[str], limit
 def _hold(loop: Loop, connection: Connection) -> tuple[int, int, Parking]:
     """Wait for the checkpoint and lock it: its position, its count of changes, and what is parked."""
     position, changes = loop.writer.hold(connection)
-    parked = loop.load_parked(connection, changes)
+    parked = loop.parked.load(connection, changes)
     skipped = skips.positions(connection, loop.projection.name, 0, position)
     return position, changes, Parking(parked, skipped, loop.narrowing.given_up)

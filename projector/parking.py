@@ -9,6 +9,8 @@ projection parks for itself. See docs/decisions/0013-a-bad-event-parks-its-strea
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple, Self
 
+from psycopg import Connection
+
 from eventlog.read import StoredEvent
 
 
@@ -30,7 +32,8 @@ class Parked(NamedTuple):
 class ParkedStreams:
     """The parked streams of a projection, kept in memory: read again only when another process has changed them."""
 
-    def __init__(self) -> None:
+    def __init__(self, read: Callable[[Connection], Sequence[Parked]]) -> None:
+        self._read = read
         self._changes = -1
         self.streams: dict[str, Parked] = {}
         # Whether the first event of one of them is held back, so that its row is missing; and how many of them wait,
@@ -39,10 +42,10 @@ class ParkedStreams:
         self.lacks_rows = False
         self.waiting = 0
 
-    def load(self, read: Callable[[], Sequence[Parked]], changes: int) -> Self:
-        """Itself, read anew by `read` if need be; `changes` is the checkpoint's count, which must be locked."""
+    def load(self, connection: Connection, changes: int) -> Self:
+        """Itself, read anew if need be; `changes` is the checkpoint's count, which must be locked."""
         if changes != self._changes:
-            self.streams = {it.stream: it for it in read()}
+            self.streams = {it.stream: it for it in self._read(connection)}
             self._changes = changes
             self._look_through()
         return self
