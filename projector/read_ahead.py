@@ -8,9 +8,10 @@ from typing import NamedTuple, Self
 
 from psycopg import Connection
 
-from database.deadline import hang_up
+from projector.connecting import connect
 from projector.folding import Page
-from projector.paging import ReadPage
+from projector.paging import reader_of
+from projector.projection import Projection
 
 
 class _Fetch(NamedTuple):
@@ -20,11 +21,11 @@ class _Fetch(NamedTuple):
 
 
 class ReadAhead:
-    """A reader for the loop with a thread and a connection of its own, which it closes. `read_page` reads one page."""
+    """A reader for the loop with a thread and a connection of its own."""
 
-    def __init__(self, connection: Connection, read_page: ReadPage) -> None:
-        self._connection = connection
-        self._read_page = read_page
+    def __init__(self, database_url: str, projection: Projection) -> None:
+        self._connection = connect(database_url)
+        self._read_page = reader_of(projection)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="read-ahead")
         self._next: _Fetch | None = None
 
@@ -32,15 +33,8 @@ class ReadAhead:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
         self._thread.shutdown(cancel_futures=True)
         self._connection.close()
-
-    def hang_up(self) -> None:
-        """Give a thread that waits for a page an error instead."""
-        hang_up(self._connection)
 
     def page(self, connection: Connection, after: int, up_to: int, then: int | None) -> Page:
         """The events at positions after < position <= up_to; begins to fetch the page that ends at `then`."""

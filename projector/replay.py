@@ -14,9 +14,8 @@ from psycopg import Connection, sql
 from database.functions import function_of
 from eventlog import stalled
 from projector import dependents, heritage, swapping
-from projector.connecting import connect
 from projector.loop import Progress
-from projector.paging import PAGE_MAX, PageMax, reader_of
+from projector.paging import PAGE_MAX, PageMax
 from projector.projection import Projection
 from projector.read_ahead import ReadAhead
 from projector.shadow import BATCH_EVENTS, Report, Shadow, building, built_beside, drop_schema
@@ -48,7 +47,7 @@ def replay(database_url: str, projection: Projection, report: Report, page_max: 
     """
     with (
         building(database_url, projection) as connection,
-        ReadAhead(connect(database_url), reader_of(projection)) as ahead,
+        ReadAhead(database_url, projection) as ahead,
     ):
         _drop_retired(connection, projection)
         with Shadow(

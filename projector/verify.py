@@ -15,7 +15,6 @@ from sqlalchemy import Table
 from database.sessions import only_row
 from projector.connecting import connect
 from projector.loop import Loop
-from projector.paging import reader_of
 from projector.projection import Projection
 from projector.read_ahead import ReadAhead
 from projector.shadow import BATCH_EVENTS, Report, Shadow, building, built_for_proof
@@ -76,7 +75,7 @@ def verify(database_url: str, projection: Projection, report: Report) -> Verdict
         live = Loop(projection)
         live.look(connection)
         with (
-            ReadAhead(connect(database_url), reader_of(projection)) as ahead,
+            ReadAhead(database_url, projection) as ahead,
             Shadow(connection, projection, proof, read_page=ahead.page, logged=False) as shadow,
             connect(database_url) as snapshot,
         ):

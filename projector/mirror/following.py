@@ -24,7 +24,6 @@ from projector.mirror.standings import Heartbeat
 from projector.mirror.target import Target
 from projector.mirror.writer import MirrorWriter
 from projector.observing import log_parked
-from projector.paging import reader_of
 from projector.projection import Projection
 from projector.read_ahead import ReadAhead
 from projector.retrying import Rounds
@@ -143,7 +142,7 @@ class Mirror:
             for projection in self._projections:
                 tables = MirrorTables(self._target, writing, projection, log_connection)
                 tables.prepare()
-                ahead = stack.enter_context(ReadAhead(connect(self._database_url), reader_of(projection)))
+                ahead = stack.enter_context(ReadAhead(self._database_url, projection))
                 loops.append(_Following(tables, ahead, self._batch_events))
             yield loops
             for following in loops:

@@ -19,7 +19,6 @@ from projector.mirror.building import MirrorTables, fill
 from projector.mirror.sqlite import SqliteTarget
 from projector.mirror.target import Target, Unsuitable
 from projector.mirror.writer import MirrorWriter
-from projector.paging import reader_of
 from projector.projection import Projection
 from projector.read_ahead import ReadAhead
 from projector.shadow import Report
@@ -65,7 +64,7 @@ def _fold(
     report: Report,
 ) -> None:
     MirrorTables(proof, writing, projection, log).prepare()
-    with ReadAhead(connect(database_url), reader_of(projection)) as ahead:
+    with ReadAhead(database_url, projection) as ahead:
         fill(
             Loop(projection, read_page=ahead.page, writer=MirrorWriter(proof, writing, projection)),
             log,
