@@ -170,15 +170,15 @@ class Standing(NamedTuple):
     def silence(self) -> str | None:
         """That no worker looks at the log; None when one did just now."""
         silence = self.now - self.seen_at
-        last = self.worker or "none"
+        if abs(silence) <= SILENT_AFTER:
+            return None
         looking = "no worker" if self.mirror is None else "no mirror"
-        if silence < -SILENT_AFTER:
-            return f"{looking} has looked at the log since the clock was set back; the last was {last}"
-        if silence > SILENT_AFTER and self.worker is None:
+        last = f"the last was {self.worker or 'none'}"
+        if silence < timedelta(0):
+            return f"{looking} has looked at the log since the clock was set back; {last}"
+        if self.worker is None:
             return f"{looking} has looked at the log yet"
-        if silence > SILENT_AFTER:
-            return f"{looking} has looked at the log for {silence.total_seconds():.0f} s; the last was {last}"
-        return None
+        return f"{looking} has looked at the log for {silence.total_seconds():.0f} s; {last}"
 
     @property
     def trouble(self) -> str | None:

@@ -117,12 +117,8 @@ class Target(ABC):
 
     def existing(self, connection: Connection, layout: Layout) -> set[str]:
         """Which tables of the layout are there."""
-        found: set[str] = set()
         inspector = inspect(connection)
-        for table in layout.all:
-            if inspector.has_table(table.name, schema=table.schema):
-                found.add(table.name)
-        return found
+        return {table.name for table in layout.all if inspector.has_table(table.name, schema=table.schema)}
 
     def refuse_dependents(self, connection: Connection, projection: Projection) -> None:
         """Raise Unsuitable if a foreign key of another table leads to the projection's: a rebuild would break it."""
