@@ -4,11 +4,9 @@ The checkpoint names the log (`log_uuid`) and the event at its position. So a mi
 than before: after a restore, or after a failover that lost events.
 """
 
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import NamedTuple
 
 import psycopg
 from sqlalchemy import delete, insert, select, update
@@ -34,24 +32,9 @@ _LOG = (
 )
 _LOG_UUID = f"SELECT log_uuid::text FROM {NEWEST_HEAD}"  # noqa: S608 - a constant
 
-# A mirror knows its checkpoint, because no other one moves it. It reads the checkpoint again after this long. So a
-# mirror without news notices that its database is away, or that it was restored.
-KNOWN_SECONDS_MAX = 1.0
-
 
 class OtherLog(Exception):
     """The mirror is not the fold of this log; the message says why and what mends it."""
-
-
-class _Checkpoint(NamedTuple):
-    """The columns of the checkpoint's row that a look reads."""
-
-    version: int
-    log_uuid: str
-    position: int
-    event: str
-    parked: int
-    parked_changes: int
 
 
 class MirrorWriter:
@@ -62,16 +45,12 @@ class MirrorWriter:
     ) -> None:
         self._target, self._connection, self._projection = target, connection, projection
         self._layout = target.layout(projection, build)
-        self._known: _Checkpoint | None = None
-        self._read_again_at = 0.0
 
     def look(self, log: psycopg.Connection) -> Seen:
-        if self._known is None or time.monotonic() > self._read_again_at:
-            columns = [self._layout.checkpoint.c[name] for name in _Checkpoint._fields]
-            with self._target.engine.connect() as reading:
-                self._known = _Checkpoint(*reading.execute(select(*columns)).one())
-            self._read_again_at = time.monotonic() + KNOWN_SECONDS_MAX
-        version, log_uuid, position, event, parked, changes = self._known
+        its = self._layout.checkpoint.c
+        columns = (its.version, its.log_uuid, its.position, its.event, its.parked, its.parked_changes)
+        with self._target.engine.connect() as reading:
+            version, log_uuid, position, event, parked, changes = reading.execute(select(*columns)).one()
         name = self._projection.name
         if version != self._projection.version:
             raise OtherVersion(name, version, self._projection.version)
@@ -87,12 +66,8 @@ class MirrorWriter:
 
     @contextmanager
     def transaction(self, _: psycopg.Connection) -> Iterator[None]:
-        try:
-            with self._connection.begin():
-                yield
-        except BaseException:
-            self._known = None
-            raise
+        with self._connection.begin():
+            yield
 
     def lock(self, log: psycopg.Connection, seen: Seen) -> bool:
         return self.hold(log) == (seen.position, seen.parked_changes)
@@ -138,22 +113,14 @@ class MirrorWriter:
     def move(self, log: psycopg.Connection, seen: Seen, position: int, parked: int, has_changed: bool) -> None:
         row = log.execute(_EVENT, {"position": position}).fetchone()
         assert row is not None, "the log has no holes"
-        values = {
-            "position": position,
-            "event": row[0],
-            "parked": parked,
-            "parked_changes": seen.parked_changes + has_changed,
-        }
-        assert self._known is not None, "the loop has looked, and has locked what it saw"
-        self._known = self._known._replace(**values)
-        table = self._layout.checkpoint
+        changes, table = seen.parked_changes + has_changed, self._layout.checkpoint
+        values = {"position": position, "event": row[0], "parked": parked, "parked_changes": changes}
         statement = update(table).where(table.c.position == seen.position)
-        moved = self._connection.execute(statement.values(values | {"updated_at": datetime.now(UTC)}))
+        moved = self._connection.execute(statement.values(**values, updated_at=datetime.now(UTC)))
         if moved.rowcount != 1:
             raise Fenced(f"the checkpoint is no longer at {seen.position}")
 
     def record_parked(self, _: psycopg.Connection, parked: int, has_changed: bool) -> None:
-        self._known = None
         table = self._layout.checkpoint
         changes = table.c.parked_changes + int(has_changed)
         self._connection.execute(update(table).values(parked=parked, parked_changes=changes))

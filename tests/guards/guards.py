@@ -299,8 +299,8 @@ GUARDS = (
     Guard(
         "a mirror's rows and checkpoint are one transaction",
         "projector/mirror/writer.py",
-        "            with self._connection.begin():\n                yield\n",
-        "            try:\n                yield\n            finally:\n                self._connection.commit()\n",
+        "        with self._connection.begin():\n            yield\n",
+        "        try:\n            yield\n        finally:\n            self._connection.commit()\n",
         ("tests/projector/mirror/test_following.py::test_rows_without_their_checkpoint_are_never_seen",),
     ),
     Guard(
