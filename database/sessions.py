@@ -91,7 +91,6 @@ class Limits:
     idle_in_transaction: float | None = None
 
     def settings(self) -> dict[str, str]:
-        """The limits as PostgreSQL's settings, in milliseconds."""
         limits = {
             "transaction_timeout": self.transaction,
             "statement_timeout": self.statement,

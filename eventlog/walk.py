@@ -48,7 +48,6 @@ def of_actor(connection: Connection, actor: str, types: Sequence[str], after: in
 
 
 def at_positions(connection: Connection, positions: Sequence[int]) -> list[msgspec.Raw]:
-    """The events at these positions, oldest first, each as JSON."""
     connection.adapters.register_loader("json", TextLoader)
     ((events,),) = connection.execute(pages.AT_POSITIONS, {"positions": list(positions)}).fetchall()
     return _events(events)

@@ -98,8 +98,6 @@ def queue(client: redis.Redis, broker: RedisBroker) -> None:
 
 
 class Listener:
-    """Hears the bell, on a connection of its own."""
-
     def __init__(self, redis_url: str) -> None:
         self._redis = client(redis_url, f"{_LISTENER_PREFIX}{WORKER}")
         # redis-py's method has no types.
@@ -117,8 +115,6 @@ class Listener:
 
 
 class Bell:
-    """Rings from a thread of its own."""
-
     def __init__(self, redis_url: str) -> None:
         self._redis = client(redis_url)
         self._broker = RedisBroker(client=self._redis)  # type: ignore[no-untyped-call]

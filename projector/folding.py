@@ -22,8 +22,6 @@ _EXACT = Context(prec=1_000)
 
 
 class Folding:
-    """The row changes of one batch."""
-
     def __init__(self, projection: Projection) -> None:
         self._projection = projection
         self._decode = Codec().decode

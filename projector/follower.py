@@ -90,7 +90,6 @@ class Follower:
         self._news.set()
 
     def stop(self) -> None:
-        """End after the batch that is under way."""
         self._stopping.set()
         self._news.set()
 

@@ -10,8 +10,6 @@ DELAY_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60
 
 
 class ProjectorMetrics:
-    """The figures of all projections of a process."""
-
     def __init__(self, registry: CollectorRegistry) -> None:
         self.batch_seconds = Histogram(
             "orders_projection_batch_duration_seconds",
@@ -58,7 +56,6 @@ class ProjectionMetrics:
         self._errors = {kind: errors.labels(projection, kind) for kind in ("database", "fault", "event")}
 
     def projected(self, progress: Progress, delay_seconds: float) -> None:
-        """A batch was committed."""
         self._read.observe(progress.read_seconds)
         self._fold.observe(progress.fold_seconds - progress.read_seconds)
         self._write.observe(progress.write_seconds)

@@ -100,15 +100,12 @@ class Parking:
         return self.new.get(stream) or self._parked.get(stream)
 
     def release(self, stream: str) -> None:
-        """Project the stream's events from here on."""
         self.released.add(stream)
 
     def keep(self, stream: str) -> None:
-        """Leave the stream parked as it is, after all."""
         self.released.discard(stream)
 
     def holds_back(self, event: StoredEvent) -> bool:
-        """Whether the event must not be projected."""
         stream = event.stream
         if (stream in self._parked or stream in self.new) and self.get(stream):
             return True
@@ -129,7 +126,6 @@ class Parking:
         return parked is not None and parked.version == 1
 
     def park(self, event: StoredEvent, error: str, *, behind: str | None = None, skipped: bool = False) -> None:
-        """Hold the stream back, from this event on."""
         parked = Parked(event.stream, event.position, event.version, event.type, error, behind, skipped)
         self.new[event.stream] = parked
         self.any = True

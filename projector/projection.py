@@ -83,7 +83,6 @@ class Projection:
 
     @cached_property
     def plain_tables(self) -> tuple[Table, ...]:
-        """The projection's own tables, in the order of `tables`."""
         return tuple(table_of(mapped) for mapped in self.tables)
 
     @cached_property

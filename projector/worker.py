@@ -56,7 +56,6 @@ class Projectors:
         self._thread.start()
 
     def wake(self) -> None:
-        """Have all followers look at the log now. Returns at once."""
         for follower in self.followers:
             follower.wake()
 
@@ -68,13 +67,11 @@ class Projectors:
         self.wake()
 
     def stop(self) -> None:
-        """End after the batches that are under way."""
         self._stopping.set()
         for follower in self.followers:
             follower.stop()
 
     def close(self) -> None:
-        """Give all connections back, after `stop`."""
         for follower in self.followers:
             follower.close()
         self._thread.join(2 * LISTEN_SECONDS)

@@ -160,7 +160,6 @@ class PostgresWriter:
             connection.execute(self._beat, (WORKER, head))
 
     def report(self, connection: Connection, error: str) -> None:
-        """Record why nothing is projected."""
         with connection.transaction():
             connection.execute(self._named(_FAIL), (error, WORKER))
 

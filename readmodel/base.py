@@ -42,7 +42,6 @@ def checkpoint_of(metadata: sa.MetaData) -> sa.Table:
 
 
 def parked_of(metadata: sa.MetaData) -> sa.Table:
-    """The table of the streams that are held back."""
     return metadata.tables[f"{metadata.schema}.parked"]
 
 

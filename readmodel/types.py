@@ -29,8 +29,6 @@ def amount(value: Decimal) -> Decimal:
 
 
 class _TextId(TypeDecorator[UUID]):
-    """An id as its text of 36 characters."""
-
     impl = CHAR(36)
     cache_ok = True
 
@@ -45,8 +43,6 @@ class _TextId(TypeDecorator[UUID]):
 
 
 class _CountedMoney(TypeDecorator[Decimal]):
-    """An amount as a whole number of ten-thousandths."""
-
     impl = Integer
     cache_ok = True
 
@@ -58,8 +54,6 @@ class _CountedMoney(TypeDecorator[Decimal]):
 
 
 class _DecimalMoney(TypeDecorator[Decimal]):
-    """An amount as a DECIMAL."""
-
     impl = mysql.DECIMAL(MONEY_DIGITS, MONEY_DECIMALS)
     cache_ok = True
 

@@ -39,12 +39,10 @@ class Comparison:
 
     @property
     def equal(self) -> bool:
-        """Whether every row and column equals the fold."""
         return not self.differences
 
     @property
     def behind(self) -> int:
-        """How many events of the stream are not in the rows yet."""
         return self.last - self.version
 
     @property

@@ -78,8 +78,6 @@ def explanation(fields: Iterable[Field], name: str | None = None) -> list[dict[s
 
 
 class Change(NamedTuple):
-    """The change of one field by an event."""
-
     field: str
     before: Any
     after: Any

@@ -36,15 +36,11 @@ STEPS_MAX = 1_000
 
 
 class HistoryParameters(Parameters):
-    """The query parameters of a history."""
-
     after: Position = Field(0, ge=0, le=VERSION_MAX, description="only events behind this version")
     limit: Number = Field(STEPS_DEFAULT, ge=1, le=STEPS_MAX, description="the most events that the page may have")
 
 
 class ExplainParameters(PastParameters):
-    """The query parameters of an explanation."""
-
     field: Name | None = Field(None, description="only this field and those below it, such as `items` or `items.2`")
 
 
@@ -123,7 +119,6 @@ def _shown_to(request: Request, step: dict[str, Any]) -> dict[str, Any]:
 
 
 def routers(past: PastAnswers) -> Iterator[APIRouter]:
-    """The routes for histories and explanations."""
     for kind in SCOPES:
         yield _router(past, kind)
 

@@ -111,7 +111,6 @@ class Runner:
             table.finish(connection, job.id, outcome._asdict())
 
     def _reporter(self, connection: Connection, job: Job) -> Report:
-        """Writes down the progress of a job, now and then."""
         next_at = 0.0
 
         def report(progress: Progress) -> None:

@@ -127,7 +127,6 @@ def checked(value: Any) -> str | None:
 
 
 def in_parts(rows: Sequence[Values], size: int) -> Iterator[Sequence[Values]]:
-    """The rows, `size` at a time."""
     for start in range(0, len(rows), size):
         yield rows[start : start + size]
 

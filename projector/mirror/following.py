@@ -58,7 +58,6 @@ class Mirror:
         self._trouble = ""
 
     def stop(self) -> None:
-        """End after the batch that is under way."""
         self._stopping.set()
 
     def catch_up(self, report: Report) -> None:
@@ -109,7 +108,6 @@ class Mirror:
         self._trouble = trouble
 
     def _said(self, error: Exception) -> str:
-        """The error's message, in one line."""
         return self._target.said(error) if isinstance(error, DBAPIError) else str(error).partition("\n")[0]
 
     @contextmanager
@@ -176,8 +174,6 @@ class Mirror:
 
 
 class _Following:
-    """One projection on the target."""
-
     def __init__(self, tables: MirrorTables, ahead: ReadAhead, batch_events: int) -> None:
         self.projection, self._log = tables.projection, tables.log
         self._tables, self._ahead, self._batch_events = tables, ahead, batch_events
@@ -220,7 +216,6 @@ class _Following:
         return progress
 
     def beat_if_due(self) -> None:
-        """Record, once a second, that the mirror is at work, and where."""
         if self._heartbeat.is_due:
             self._beat()
 

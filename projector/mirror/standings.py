@@ -78,7 +78,6 @@ class Heartbeat:
 
     @property
     def is_due(self) -> bool:
-        """Whether `beat` should be called now."""
         return self._is_allowed and time.monotonic() - self._beaten_at >= BEAT_SECONDS
 
     def beat(self, connection: Connection, position: int, parked: int) -> None:

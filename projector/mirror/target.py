@@ -112,11 +112,9 @@ class Target(ABC):
         return column
 
     def layout(self, projection: Projection, build: Build = Build.SERVING, generation: int = 1) -> Layout:
-        """The tables of a build."""
         return Layout(self, projection, build, generation)
 
     def existing(self, connection: Connection, layout: Layout) -> set[str]:
-        """Which tables of the layout are there."""
         inspector = inspect(connection)
         return {table.name for table in layout.all if inspector.has_table(table.name, schema=table.schema)}
 
@@ -150,7 +148,6 @@ class Target(ABC):
                 index.create(connection, checkfirst=True)
 
     def make_views(self, connection: Connection, projection: Projection) -> None:
-        """Make the projection's views for reports that are missing."""
         with connection.begin():
             inspector = inspect(connection)
             for view in reports_of(projection.metadata):
@@ -172,7 +169,6 @@ class Target(ABC):
         return True
 
     def said(self, error: DBAPIError) -> str:
-        """The database's message, in one line."""
         return str(error.orig).splitlines()[0]
 
     def reason(self, error: DBAPIError) -> str:
