@@ -15,9 +15,8 @@ from database.functions import function_of
 from eventlog import stalled
 from projector import dependents, heritage, swapping
 from projector.loop import Progress
-from projector.paging import PAGE_MAX, PageMax
+from projector.paging import PAGE_MAX, PageMax, ReadAhead
 from projector.projection import Projection
-from projector.read_ahead import ReadAhead
 from projector.shadow import BATCH_EVENTS, Report, Shadow, building, built_beside, drop_schema
 
 _USERS = """

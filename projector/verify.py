@@ -15,8 +15,8 @@ from sqlalchemy import Table
 from database.sessions import only_row
 from projector.connecting import connect
 from projector.loop import Loop
+from projector.paging import ReadAhead
 from projector.projection import Projection
-from projector.read_ahead import ReadAhead
 from projector.shadow import BATCH_EVENTS, Report, Shadow, building, built_for_proof
 from readmodel.base import parked_of
 

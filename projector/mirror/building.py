@@ -10,8 +10,8 @@ from projector.loop import Loop, Progress
 from projector.mirror.layout import Build, Layout
 from projector.mirror.target import Target, Unsuitable
 from projector.mirror.writer import MirrorWriter, start
+from projector.paging import ReadAhead
 from projector.projection import Projection
-from projector.read_ahead import ReadAhead
 from projector.shadow import Report
 
 # Large batches spare updates, as they do in a replay.

@@ -24,8 +24,8 @@ from projector.mirror.standings import Heartbeat
 from projector.mirror.target import Target
 from projector.mirror.writer import MirrorWriter
 from projector.observing import log_parked
+from projector.paging import ReadAhead
 from projector.projection import Projection
-from projector.read_ahead import ReadAhead
 from projector.retrying import Rounds
 from projector.shadow import Stopped
 

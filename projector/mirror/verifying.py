@@ -19,8 +19,8 @@ from projector.mirror.building import MirrorTables, fill
 from projector.mirror.sqlite import SqliteTarget
 from projector.mirror.target import Target, Unsuitable
 from projector.mirror.writer import MirrorWriter
+from projector.paging import ReadAhead
 from projector.projection import Projection
-from projector.read_ahead import ReadAhead
 from projector.shadow import Report
 from projector.verify import PARKED_COLUMNS, Difference, Verdict, differences_of
 from readmodel.base import parked_of
