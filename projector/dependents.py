@@ -15,9 +15,8 @@ from projector.tables import made_by_release
 # Each object outside the schema that refers to one of its relations, row types or arrays of these, once.
 _FROM_OUTSIDE = """
 WITH relations AS (
-    SELECT class.oid, ARRAY[reltype, typarray] AS types FROM pg_class AS class
-        JOIN pg_namespace AS schema ON schema.oid = relnamespace JOIN pg_type AS type ON type.oid = reltype
-    WHERE nspname = %(schema)s AND relkind IN ('r', 'p', 'v', 'm')
+    SELECT class.oid, ARRAY[reltype, typarray] AS types FROM pg_class AS class JOIN pg_type ON pg_type.oid = reltype
+    WHERE relnamespace = to_regnamespace(%(schema)s) AND relkind IN ('r', 'p', 'v', 'm')
 ), dependents AS (
     SELECT DISTINCT depend.classid, depend.objid, view.oid AS view, view.reloptions,
         view.relkind = 'v' AND rule.rulename = '_RETURN' AND pg_has_role(view.relowner, 'USAGE')

@@ -22,8 +22,7 @@ from projector.shadow import BATCH_EVENTS, Report, Shadow, building, built_besid
 _USERS = """
 SELECT string_agg(DISTINCT pid::text, ', ')
 FROM pg_locks AS lock JOIN pg_class AS class ON class.oid = lock.relation
-    JOIN pg_namespace AS schema ON schema.oid = class.relnamespace
-WHERE schema.nspname = %s AND lock.granted AND lock.pid <> pg_backend_pid()
+WHERE class.relnamespace = to_regnamespace(%s) AND lock.granted AND lock.pid <> pg_backend_pid()
     AND lock.database = (SELECT oid FROM pg_database WHERE datname = current_database())
 """
 

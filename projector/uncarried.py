@@ -7,10 +7,7 @@ from psycopg import Connection
 # Settings without a statement in projector/heritage.py, as descriptions. Objects of the release itself are in both
 # schemas in the end.
 _NOT_CARRIED = """
-WITH tables AS (
-    SELECT class.* FROM pg_class AS class JOIN pg_namespace AS schema ON schema.oid = relnamespace
-    WHERE nspname = %(old)s::text AND relkind = 'r'
-)
+WITH tables AS (SELECT * FROM pg_class WHERE relnamespace = to_regnamespace(%(old)s::text) AND relkind = 'r')
 SELECT pg_describe_object('pg_trigger'::regclass, trigger.oid, 0)
 FROM pg_trigger AS trigger JOIN tables ON tables.oid = tgrelid WHERE NOT tgisinternal
 UNION ALL

@@ -61,34 +61,27 @@ class _DecimalMoney(TypeDecorator[Decimal]):
         return None if value is None else amount(value)
 
 
-class _TextTime(TypeDecorator[datetime]):
-    """A time in UTC as text with microseconds, which sorts as time does."""
+class _UtcTime(TypeDecorator[datetime]):
+    """A time in UTC with microseconds, without a zone. SQLite has it as text, which sorts as time does."""
 
     impl = Text
     cache_ok = True
 
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        return dialect.type_descriptor(Text() if dialect.name == "sqlite" else mysql.DATETIME(fsp=6))
+
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> str | None:
         return None if value is None else value.astimezone(UTC).strftime(_TIME_FORMAT)
 
-    def process_result_value(self, value: str | None, dialect: Dialect) -> datetime | None:
-        return None if value is None else datetime.fromisoformat(value).replace(tzinfo=UTC)
-
-
-class _UtcTime(TypeDecorator[datetime]):
-    """A time in UTC with microseconds, of a type that knows no zone."""
-
-    impl = mysql.DATETIME(fsp=6)
-    cache_ok = True
-
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        return None if value is None else value.astimezone(UTC).replace(tzinfo=None)
-
-    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        return None if value is None else value.replace(tzinfo=UTC)
+    def process_result_value(self, value: str | datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        time = datetime.fromisoformat(value) if isinstance(value, str) else value
+        return time.replace(tzinfo=UTC)
 
 
 _MYSQL = ("mysql", "mariadb")
 
 ID = Uuid().with_variant(_TextId(), "sqlite", *_MYSQL)
 MONEY = Numeric().with_variant(_CountedMoney(), "sqlite").with_variant(_DecimalMoney(), *_MYSQL)
-TIME = DateTime(timezone=True).with_variant(_TextTime(), "sqlite").with_variant(_UtcTime(), *_MYSQL)
+TIME = DateTime(timezone=True).with_variant(_UtcTime(), "sqlite", *_MYSQL)
