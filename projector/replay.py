@@ -15,7 +15,7 @@ from database.functions import function_of
 from eventlog import stalled
 from projector import dependents, heritage, swapping
 from projector.loop import Progress
-from projector.paging import ReadAhead
+from projector.paging import PAGE_MAX, PageMax, ReadAhead
 from projector.projection import Projection
 from projector.shadow import BATCH_EVENTS, Report, Shadow, building, built_beside, drop_schema
 
@@ -38,7 +38,7 @@ class SwapRefused(Exception):
     """Another session held the read tables all the time, so the new ones could not take their place."""
 
 
-def replay(database_url: str, projection: Projection, report: Report) -> Progress:
+def replay(database_url: str, projection: Projection, report: Report, page_max: PageMax = PAGE_MAX) -> Progress:
     """Rebuild the projection's tables, and call `report` after each batch. Returns where they then are.
 
     Raises Busy, SwapRefused, InTheWay and psycopg.Error; then the old tables go on serving, the new ones are dropped.
@@ -48,7 +48,9 @@ def replay(database_url: str, projection: Projection, report: Report) -> Progres
         ReadAhead(database_url, projection) as ahead,
     ):
         _drop_retired(connection, projection)
-        with Shadow(connection, projection, built_beside(projection), read_page=ahead.page) as shadow:
+        with Shadow(
+            connection, projection, built_beside(projection), read_page=ahead.page, page_max=page_max
+        ) as shadow:
             _rehearse(connection, projection, shadow)
             shadow.fill(report)
             shadow.finish()
