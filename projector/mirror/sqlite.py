@@ -19,10 +19,6 @@ from projector.projection import Projection
 
 # How long a transaction waits for another one that writes.
 BUSY_MS_MAX = 10_000
-# New rows touch pages all over the indexes: for the session that writes, these stay in memory, and go into the file
-# together. Sessions that read keep SQLite's own 2 MiB.
-CACHE_KIB = 32 * 1024
-CHECKPOINT_PAGES = 16_000
 # One statement with 100 rows takes less time than 100 statements. A statement may have 32,766 values.
 ROWS_AT_ONCE = 100
 VERSION_MIN = (3, 37)  # STRICT tables
@@ -44,7 +40,6 @@ _SETTINGS = (
     "PRAGMA foreign_keys = ON",
     f"PRAGMA busy_timeout = {BUSY_MS_MAX}",
     "PRAGMA legacy_alter_table = ON",
-    f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}",
 )
 
 
@@ -126,11 +121,7 @@ class SqliteTarget(DriverTarget):
             self._lock = None
 
     def writing(self) -> Connection:
-        connection = self.engine.connect().execution_options(writes=True)
-        driver = connection.connection.driver_connection
-        assert isinstance(driver, sqlite3.Connection)
-        driver.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
-        return connection
+        return self.engine.connect().execution_options(writes=True)
 
     def snapshot(self) -> Connection:
         return self.engine.connect()
