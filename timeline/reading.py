@@ -40,15 +40,15 @@ class Selecting(Protocol):
 
 
 class Version(NamedTuple):
-    """After the first `number` events of the stream."""
+    """After the first `version` events of the stream."""
 
-    number: int
+    version: int
 
 
 class AsOf(NamedTuple):
     """At this time: after all events that had been recorded by then."""
 
-    time: datetime
+    as_of: datetime
 
 
 class AtPosition(NamedTuple):
@@ -151,16 +151,9 @@ class Timeline:
         return max(usable, key=lambda it: it.version, default=None)
 
     async def _read(self, stream: str, when: When, statements: Mapping[str, Statement]) -> tuple[Past, list[PastEvent]]:
-        parameters: dict[str, object] = {"stream": stream, "projection": self._projection.name}
-        match when:
-            case Version(number):
-                statement, parameters["version"] = statements["version"], number
-            case AsOf(time):
-                statement, parameters["as_of"] = statements["as_of"], time
-            case AtPosition(position):
-                statement, parameters["position"] = statements["position"], position
-            case _:
-                statement = statements["now"]
+        # The field of `when` names the statement, and its parameter.
+        statement = statements[next(iter(when._fields), "now")]
+        parameters = {"stream": stream, "projection": self._projection.name, **when._asdict()}
         rows = await self._select.rows(statement, parameters)
         if not rows:
             raise Problem("unavailable", f"{ROW_IS_MISSING}.")

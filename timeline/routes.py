@@ -189,8 +189,8 @@ def _check(past: Past, when: When, path: str) -> None:
         raise Problem("invalid-parameter", detail, parameter="as_of", headers=headers)
     if not past.last:
         raise absent(path, past.position, parked=False)
-    if isinstance(when, Version) and when.number > past.last:
-        detail = f"{path} has no version {when.number}: its last one is {past.last}."
+    if isinstance(when, Version) and when.version > past.last:
+        detail = f"{path} has no version {when.version}: its last one is {past.last}."
         raise Problem("not-found", detail, headers=headers)
     if not past.exists:
         why = "has no row: its first event was skipped" if past.version else "did not exist yet at that time"
