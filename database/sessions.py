@@ -23,8 +23,8 @@ from database.poolers import PROCESS, processes_of_another
 CONNECT_SECONDS_MAX = 5
 HOST_SECONDS_MAX = 2  # for the API's writer, which has to answer a client in time
 SERVER_VERSION_MIN = 18
-# It must be right from the first statement on; every server and pooler takes this startup parameter. The other settings
-# are set later, and this one again, because an event trigger on login may have changed it.
+# Right from the first statement on: every server and pooler takes this startup parameter. It is set again with the
+# others, because an event trigger on login may have changed it.
 ENCODING = "UTF8"
 
 ROW_IS_MISSING = (

@@ -14,8 +14,7 @@ from database.position_group import NEWEST_HEAD
 from eventlog import pages, skips
 from eventlog.tables import PRODUCT_DETAILS
 
-# Read for a fold in one go: so many events, and fewer once they have so many bytes. An event has up to 1.2 MB, and many
-# folds may be under way.
+# The most that a fold reads in one go: an event has up to 1.2 MB, and many folds may be under way.
 EVENTS_A_PAGE = 100
 FOLD_BYTES_MAX = 512 * 1024
 
@@ -95,8 +94,7 @@ WHOLE = _moments(_FIRST)
 WITHOUT_EVENTS = _moments("SELECT * FROM log.events WHERE false")
 DECISIVE = _moments(_DECISIVE)
 
-# The next events of a stream, oldest first. Parameters: stream, projection, after and up_to (versions), limit,
-# bytes_max.
+# The next events of a stream, oldest first. Parameters: stream, projection, after, up_to, limit, bytes_max.
 _BEHIND = """stream = %(stream)s AND version > %(after)s::integer
     AND version <= least(%(up_to)s::bigint, %(after)s::bigint + %(limit)s::bigint)"""
 NEXT = f"""

@@ -7,10 +7,9 @@ from typing import NamedTuple
 import msgspec
 from psycopg import AsyncConnection, Connection
 
-# For each stream: its snapshot, if one of the right shape is there, and the first events behind it. One look-up in an
-# index each, of bounded cost however long the stream is. LATERAL with LIMIT or ORDER BY leaves the planner no other
-# way, whatever it believes of tables that it has no statistics of yet. A state, which may be large, is in the stream's
-# first row alone.
+# For each stream: its snapshot, if one of the right shape is there, and the first events behind it. LATERAL with LIMIT
+# or ORDER BY leaves the planner no other way than one look-up in an index each, whatever it believes of the tables. A
+# state, which may be large, is in the stream's first row alone.
 _HISTORIES = b"""
 SELECT wanted.stream, snapshot.version,
        CASE WHEN coalesce(event.version, snapshot.version + 1) = snapshot.version + 1 THEN snapshot.state::text END,

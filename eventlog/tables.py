@@ -58,8 +58,7 @@ head = sa.Table(
 )
 sa.Index("head_position_group_idx", head.c.position_group)
 
-# The state after a stream's first `version` events: bounds the cost of loading a long stream. Disposable. Two releases
-# whose states have different fields keep a row each; a stream has two rows at most.
+# They bound the cost of loading a long stream. Two releases whose states have different fields keep a row each.
 snapshots = sa.Table(
     "snapshots",
     metadata,

@@ -51,8 +51,7 @@ log = logging.getLogger(__name__)
 
 def client(redis_url: str, name: str | None = None) -> redis.Redis:
     """A client with short timeouts. CLIENT LIST shows its `name`."""
-    # One retry, at once, for a connection that a restart of the server has left dead. By default redis-py retries for
-    # many seconds.
+    # One retry, at once, for a connection that a restart has left dead. By default redis-py retries for many seconds.
     return redis.Redis.from_url(
         redis_url,
         socket_timeout=REDIS_SECONDS_MAX,

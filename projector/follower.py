@@ -213,8 +213,7 @@ class Follower:
         except psycopg.Error as error:
             if not is_outage(error):
                 raise
-            # A restart of the server, or a batch that took too long. What was not committed was rolled back, so it is
-            # done again, with fewer events at a time.
+            # A restart, or a batch that took too long. It was rolled back, and is done again with fewer events.
             self._limit = max(1, self._limit // 10)
             if session.is_open:
                 raise

@@ -18,8 +18,7 @@ BATCH_PAGES_MAX = 24
 # A batch that has taken this long ends with the page that it has. On a busy machine its transaction would time out.
 BATCH_SECONDS = 10.0
 
-# Reads the events at positions after < position <= up_to. The last argument is where the page after it will end, if
-# there is one.
+# Reads the events at positions after < position <= up_to. The last argument: where the page after it will end.
 ReadPage = Callable[[Connection, int, int, int | None], Page]
 
 

@@ -126,8 +126,7 @@ def _swap(connection: Connection, projection: Projection, shadow: Shadow) -> Pro
         reached = sql.SQL("SELECT coalesce(max(position), 0) FROM {}").format(serving)
         ((seen,),) = connection.execute(reached).fetchall()
         dependents.look(connection, projection, shadow.schema)
-        # Not behind what readers have already seen, unless the log itself is: it was restored without the read tables.
-        # The worker projects events that arrive meanwhile.
+        # Not behind what readers have seen, unless the log itself is: it was restored without the read tables.
         while (progress := shadow.loop.project(connection, BATCH_EVENTS)).position < min(seen, progress.head):
             pass
         shadow.apply_skips()

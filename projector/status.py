@@ -18,8 +18,7 @@ STOPPED_AFTER = timedelta(seconds=10)
 SILENT_AFTER = timedelta(seconds=5)
 LIVE_LAG_MS_MAX = 1_000
 
-# One row: the checkpoint, the log's head, and when the first event that is not projected was appended. `building`: a
-# replay holds its lock and has tables.
+# The columns of a Standing, in one row. `building`: a replay holds its lock and has tables.
 _STANDING = """
 SELECT {name} AS name, checkpoint.version, checkpoint.position, head.position AS head,
     (SELECT recorded_at FROM log.events WHERE position = checkpoint.position + 1) AS waiting_since,

@@ -4,8 +4,7 @@ from collections.abc import Collection
 
 from psycopg import Connection
 
-# Settings without a statement in projector/heritage.py, as descriptions. Objects of the release itself are in both
-# schemas in the end.
+# Settings without a statement in projector/heritage.py. Objects of the release itself are in both schemas.
 _NOT_CARRIED = """
 WITH tables AS (SELECT * FROM pg_class WHERE relnamespace = to_regnamespace(%(old)s::text) AND relkind = 'r')
 SELECT pg_describe_object('pg_trigger'::regclass, trigger.oid, 0)

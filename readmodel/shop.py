@@ -133,8 +133,7 @@ sa.Index("orders_total_idx", orders.c.total, orders.c.id)
 sa.Index("orders_user_id_idx", orders.c.user_id, orders.c.placed_at, orders.c.id)
 sa.Index("orders_external_id_idx", orders.c.external_id, postgresql_where=orders.c.external_id.is_not(None))
 
-# Most orders stay as they were placed: the two indexes by time and by total serve those. These hold the few others: two
-# for one status, two for both.
+# Most orders stay as placed: the indexes by time and by total serve those. These hold the others, by status and not.
 _was_cancelled = orders.c.status != sa.literal_column("'placed'")
 sa.Index(
     "orders_cancelled_placed_at_idx", orders.c.status, orders.c.placed_at, orders.c.id, postgresql_where=_was_cancelled

@@ -41,8 +41,7 @@ _SETTINGS = (
     f"unique_checks = 1, innodb_lock_wait_timeout = {LOCK_SECONDS_MAX}, lock_wait_timeout = {LOCK_SECONDS_MAX}"
 )
 
-# Neither DataError nor IntegrityError to PyMySQL: a CHECK that fails (MariaDB, MySQL), and a value that is
-# none of its type.
+# Neither DataError nor IntegrityError to PyMySQL: a CHECK that fails (MariaDB, MySQL), a value not of its type.
 _REFUSALS = {4025, 3819, 1292, 1366}
 _LOCK_WAIT_TIMEOUT = 1205
 # The user may not use the database, has another password, or there is no such database.
