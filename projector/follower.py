@@ -16,7 +16,7 @@ from projector.bell import LONG_PAUSE_SECONDS
 from projector.checkpoint import OtherVersion
 from projector.dependents import InTheWay
 from projector.loop import Loop, Progress
-from projector.metrics import ProjectionMetrics
+from projector.metrics import ProjectorMetrics
 from projector.observing import Observer, Traced
 from projector.paging import PAGE_MAX, PageMax
 from projector.projection import Projection
@@ -60,7 +60,7 @@ class Follower:
         rebuild: bool = True,
         page_max: PageMax = PAGE_MAX,
         retry_seconds: float = RETRY_SECONDS,
-        metrics: ProjectionMetrics | None = None,
+        metrics: ProjectorMetrics | None = None,
         traced: Traced | None = None,
     ) -> None:
         self.projection = projection

@@ -43,8 +43,7 @@ class Projectors:
         traced: Traced | None = None,
     ) -> None:
         self.followers = [
-            Follower(database_url, it, rebuild=rebuild, metrics=metrics.of(it.name) if metrics else None, traced=traced)
-            for it in projections
+            Follower(database_url, it, rebuild=rebuild, metrics=metrics, traced=traced) for it in projections
         ]
         self._redis_url = redis_url
         self._stopping = threading.Event()
