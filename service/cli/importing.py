@@ -104,12 +104,7 @@ def _check_currency(currency: str | None) -> None:
 
 
 def _import(
-    database_url: str,
-    paths: list[Path],
-    currency: str | None,
-    rejects: Path,
-    retry: bool,
-    bar: "_Bar",
+    database_url: str, paths: list[Path], currency: str | None, rejects: Path, retry: bool, bar: "_Bar"
 ) -> Summary:
     # The command prints an outage itself, in one line, so the writer's log lines are dropped.
     logging.getLogger("command").addHandler(logging.NullHandler())
