@@ -72,7 +72,8 @@ def import_(
 
     Example: orders import shop/ --currency EUR
     """
-    _check_currency(currency)
+    if currency is not None and currency not in CURRENCIES:
+        raise OperatorError(f"--currency {currency} is no ISO 4217 code such as GBP", exit_code=MISUSE)
     try:
         paths = files.find(path)
     except OSError as error:
@@ -96,11 +97,6 @@ def import_(
     for damaged in summary.damaged:
         output.line(f"orders: {damaged} could not be read to its end, see {rejects}", to_stderr=True)
     sys.exit(NOT_TRUE if summary.damaged or (strict and summary.refused) else DONE)
-
-
-def _check_currency(currency: str | None) -> None:
-    if currency is not None and currency not in CURRENCIES:
-        raise OperatorError(f"--currency {currency} is no ISO 4217 code such as GBP", exit_code=MISUSE)
 
 
 def _import(
