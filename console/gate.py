@@ -102,7 +102,6 @@ def demand_scope(request: Request, scope: str) -> Caller:
 
 
 def _with_key(scope: Scope, key: str | None) -> Scope:
-    """The request as an API client would have sent it with this key."""
     headers = [(name, value) for name, value in scope["headers"] if key is None or name != _AUTHORIZATION]
     if key is not None:
         headers.append((_AUTHORIZATION, b"Bearer " + key.encode()))

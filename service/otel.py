@@ -58,7 +58,6 @@ class Traces:
         self.tracer: Tracer = self._provider.get_tracer("orders")
 
     def around(self, app: ASGIApp) -> ASGIApp:
-        """The application, with some of its requests recorded."""
         return _Traced(app, self.tracer, self._sampled)
 
     def projected(self, connection: Connection, projection: str, progress: Progress) -> None:

@@ -60,7 +60,6 @@ class OnDemand(TyperGroup):
 
 
 def _function(place: str) -> Any:
-    """The function, or the group of commands, at a place below service/cli."""
     module, _, name = place.partition(".")
     return getattr(imported(f"service.cli.{module}"), name)
 

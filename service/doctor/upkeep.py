@@ -87,7 +87,6 @@ def _of_projection(standing: Standing) -> Iterator[Finding]:
 
 
 def _after_release(standing: Standing) -> str:
-    """The remedy for tables that another release built."""
     if standing.version > standing.projection.version:
         return "deploy the newer release again"
     if standing.building:
