@@ -3,7 +3,7 @@
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from errno import EBADF
 from json import dumps
@@ -16,6 +16,7 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn,
 from rich.table import Table
 from rich.text import Text
 
+from console.words import counted
 from service.errors import OperatorError
 from service.logs import escaped
 
@@ -29,6 +30,8 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON")]
 _FILE_WIDTH = 200
 
 VALUE_SHOWN_MAX = 60
+# --json has all.
+DIFFERENCES_SHOWN_MAX = 50
 
 _BEYOND_ASCII = re.compile("[^\n -~]")
 
@@ -63,17 +66,25 @@ def table_of(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
     return made
 
 
-def differences(found: "Sequence[Difference]") -> None:
-    """Print what differs between rows and the fold of the log, as a table on stdout."""
-    rows = []
-    for it in found:
+def comparison(
+    name: str, between: str, rows: Mapping[str, int], found: int, differences: "Sequence[Difference]", rest: str = ""
+) -> None:
+    """Print the differences that a projection has, and their number. `rest` says how to see those left out."""
+    cells = []
+    for it in differences[:DIFFERENCES_SHOWN_MAX]:
         key = " ".join(str(value) for value in it.key.values())
         if it.column is None:
-            cells = ["(row)", "missing", "a row"] if it.stands is None else ["(row)", "a row", "none"]
+            of_row = ["(row)", "missing", "a row"] if it.stands is None else ["(row)", "a row", "none"]
         else:
-            cells = [it.column, value(it.stands), value(it.should_be)]
-        rows.append([it.table, key, *cells])
-    table("table", "row", "column", "stands", "should be", rows=rows)
+            of_row = [it.column, value(it.stands), value(it.should_be)]
+        cells.append([it.table, key, *of_row])
+    if cells:
+        table("table", "row", "column", "stands", "should be", rows=cells)
+    if found > len(cells):
+        print(f"... and {found - len(cells):,} more{rest}")
+    said = counted(found, "difference") if found else "no difference"
+    counts = ", ".join(f"{table} {number:,}" for table, number in rows.items())
+    print(f"{name}: {said} between {between} (rows: {counts})", flush=True)
 
 
 def value(of: object) -> str:

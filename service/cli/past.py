@@ -6,7 +6,6 @@ from typing import Annotated, TypeVar
 
 import typer
 
-from console.words import counted
 from contract.names import path_of
 from contract.problems import Problem
 from projector.projection import Projection
@@ -22,7 +21,7 @@ from timeline.connection import connected
 from timeline.finding import streams_of
 from timeline.folding import Unfoldable
 from timeline.reading import NOW, AsOf, Past, Selecting, Timeline, Version, When, as_far_as_readable
-from timeline.resources import explanation, is_stream
+from timeline.resources import Field, explanation, is_stream
 
 T = TypeVar("T")
 
@@ -151,21 +150,15 @@ def _check(then: Past, when: When | None, resource: str) -> None:
 
 
 def _print_explanation(past: Past, as_json: bool) -> None:
-    explained = explanation(past.fields())
+    fields = past.fields()
     if as_json:
-        output.json({"stream": past.stream, "version": past.version, "last": past.last, "data": explained})
+        data = explanation(fields)
+        output.json({"stream": past.stream, "version": past.version, "last": past.last, "data": data})
         return
     print(f"{past.stream}: version {past.version} of {past.last}")
     rows = [
-        [
-            it["field"],
-            output.value(it["value"]),
-            f"v{it['version']} {it['type']}",
-            it["occurred_at"],
-            _actor(it["actor"]),
-            it["request_id"] or "-",
-        ]
-        for it in explained
+        [it.name, output.value(it.value), _set_by(it), it.event.occurred_at, _actor(it), it.event.request_id or "-"]
+        for it in fields
     ]
     output.table("field", "value", "set by", "occurred at", "actor", "request", rows=rows)
 
@@ -185,29 +178,27 @@ def _print_difference(then: Past, now: Past, as_json: bool) -> None:
     if not changed:
         print("nothing has changed since")
         return
-    rows = [
-        [
-            it.name,
-            output.value(before[it.name]) if it.name in before else "-",
-            output.value(it.value),
-            f"v{it.event.version} {it.event.type}",
-            _actor(it.event.actor),
-        ]
-        for it in changed
-    ]
+    earlier = {name: output.value(value) for name, value in before.items()}
+    rows = [[it.name, earlier.get(it.name, "-"), output.value(it.value), _set_by(it), _actor(it)] for it in changed]
     output.table("field", "then", "now", "set by", "actor", rows=rows)
 
 
+def _set_by(field: Field) -> str:
+    return f"v{field.event.version} {field.event.type}"
+
+
+def _actor(field: Field) -> str:
+    actor = field.event.actor
+    if actor is None:
+        return "-"
+    return f"{actor['kind']} {actor['id']}" if actor["id"] else str(actor["kind"])
+
+
 def _print_comparison(comparison: Comparison) -> None:
-    if comparison.differences:
-        output.differences(comparison.differences)
     number = len(comparison.differences)
-    said = counted(number, "difference") if number else "no difference"
-    rows = ", ".join(f"{table} {number:,}" for table, number in comparison.rows.items())
-    print(
-        f"{comparison.projection}: {said} between {comparison.stream} and its rows, at version {comparison.version} "
-        f"of {comparison.last} (rows: {rows})"
-    )
+    between = f"{comparison.stream} and its rows, at version {comparison.version} of {comparison.last}"
+    rest = ": --json shows all"
+    output.comparison(comparison.projection, between, comparison.rows, number, comparison.differences, rest)
     if comparison.parked:
         print(f"{comparison.projection}: the stream is parked at version {comparison.version + 1}: orders parked")
     elif comparison.behind:
@@ -228,9 +219,3 @@ def _view(comparison: Comparison) -> dict[str, object]:
         "found": len(comparison.differences),
         "differences": comparison.differences,
     }
-
-
-def _actor(actor: dict[str, str | None] | None) -> str:
-    if actor is None:
-        return "-"
-    return f"{actor['kind']} {actor['id']}" if actor["id"] else str(actor["kind"])

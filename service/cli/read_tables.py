@@ -25,8 +25,6 @@ from service.errors import OperatorError
 from service.garbage import collect_seldom
 from service.projections import named
 
-# --json has all.
-DIFFERENCES_SHOWN_MAX = 50
 REPLAY_INTERRUPTED = "interrupted: the old read tables go on serving, what was built of the new ones is dropped"
 
 Names = Annotated[list[str] | None, typer.Argument(metavar="[PROJECTION]...", help="All of them when left out")]
@@ -107,17 +105,11 @@ def _view(verdict: Verdict) -> dict[str, object]:
 
 def print_verdict(verdict: Verdict, remedy: str, rest: str = "") -> None:
     """Print the differences and the command `remedy`, which mends them. `rest` says how to see those left out."""
-    found, name = verdict.found, verdict.projection
-    if found:
-        output.differences(verdict.differences[:DIFFERENCES_SHOWN_MAX])
-        if found > DIFFERENCES_SHOWN_MAX:
-            print(f"... and {found - DIFFERENCES_SHOWN_MAX:,} more{rest}")
-    rows = ", ".join(f"{table} {number:,}" for table, number in verdict.rows.items())
-    said = counted(found, "difference") if found else "no difference"
-    print(f"{name}: {said} between tables and log, at position {verdict.position:,} (rows: {rows})", flush=True)
+    between = f"tables and log, at position {verdict.position:,}"
+    output.comparison(verdict.projection, between, verdict.rows, verdict.found, verdict.differences, rest)
     if verdict.parked:
-        print(f"{name}: {_parked(verdict.parked)}, so rows lack their later events: orders parked")
-    if found:
+        print(f"{verdict.projection}: {_parked(verdict.parked)}, so rows lack their later events: orders parked")
+    if verdict.found:
         print(f"rebuild them with: {remedy}")
 
 
