@@ -126,8 +126,9 @@ class _Traced:
         span = self._tracer.start_span(scope["method"], context, SpanKind.SERVER)
         # The events keep this span as their parent.
         scope["headers"] = [it for it in scope["headers"] if it[0] != b"traceparent"]
-        scope["headers"].append((b"traceparent", _traceparent(span.get_span_context()).encode()))
-        scope["trace"] = span.get_span_context().trace_id, span.get_span_context().span_id
+        own = span.get_span_context()
+        scope["headers"].append((b"traceparent", f"00-{own.trace_id:032x}-{own.span_id:016x}-01".encode()))
+        scope["trace"] = own.trace_id, own.span_id
         try:
             await self._app(scope, receive, send)
         finally:
@@ -156,7 +157,3 @@ def _context(traceparent: str) -> SpanContext | None:
     """The span that the header names; None if it is not valid."""
     context = get_current_span(_W3C.extract({"traceparent": traceparent})).get_span_context()
     return context if context.is_valid else None
-
-
-def _traceparent(context: SpanContext) -> str:
-    return f"00-{context.trace_id:032x}-{context.span_id:016x}-01"
