@@ -77,15 +77,14 @@ def wait_for(
 ) -> None:
     """Wait for the end of a job, and print what came of it; exit code 1 if not all is well then."""
     with connect.asking(connect.database_url(data_dir), "orders jobs wait") as connection:
-        if (job := table.one(connection, str(id_))) and job.is_open:
+        job = table.one(connection, str(id_))
+        if job and job.is_open:
             _warn_without_worker(connection, job.projection)
-        while True:
-            job = table.one(connection, str(id_))
-            if job is None:
-                raise OperatorError(f"there is no job {id_}: orders jobs")
-            if not job.is_open:
-                break
+        while job and job.is_open:
             time.sleep(LOOK_SECONDS)  # between two looks at the table
+            job = table.one(connection, str(id_))
+    if job is None:
+        raise OperatorError(f"there is no job {id_}: orders jobs")
     output.line(f"{_state(job)}: {_said(job)}")
     if not (job.result and job.result.get("is_well")):
         raise typer.Exit(NOT_TRUE)
