@@ -113,11 +113,7 @@ class _Count(ProgressColumn):
 @contextmanager
 def steps() -> Iterator[Callable[[str], None]]:
     """Yield what shows the name of the step that is under way; invisible when stderr is no terminal."""
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield lambda _: None
-        return
-    with console.status("") as status:
+    with Console(stderr=True).status("") as status:
         yield status.update
 
 
@@ -126,8 +122,9 @@ def events_bar(title: str) -> "Iterator[Report]":
     """Yield what shows progress as a bar that counts events; invisible when stderr is no terminal."""
     columns = (TextColumn("{task.description}"), BarColumn(), _Count(), TimeRemainingColumn())
     console = Console(stderr=True)
-    hidden = not console.is_terminal
     # Without a thread that refreshes it: `orders replay` forks while the bar is shown.
-    with Progress(*columns, console=console, transient=True, disable=hidden, auto_refresh=False) as progress:
+    with Progress(
+        *columns, console=console, transient=True, disable=not console.is_terminal, auto_refresh=False
+    ) as progress:
         task = progress.add_task(title, total=None)
         yield lambda at: progress.update(task, completed=at.position, total=at.head, refresh=True)
