@@ -92,11 +92,11 @@ class Console:
         await (refusal or self._router)(scope, receive, send)
 
     async def _visit(self, request: Request) -> Response:
-        """Sign in by a link; without one ask for a key. The token is no part of the path, which the request log shows."""
+        """Sign in by a link, or ask for a key. The token is no part of the path, which the request log shows."""
         token = request.query_params.get("token")
         if token is not None and request.method == "GET":  # a HEAD that only looks must not use it up
             return await self._gate.sign_in_by_link(request, token)
-        return await self._gate.refusal(request) or self._desk.renderer.redirect(self._desk.renderer.url("/"))
+        return await self._gate.refusal(request) or self._desk.renderer.redirect()
 
     async def _sign_in(self, request: Request) -> Response:
         return await self._gate.sign_in(request, (await _form(request)).get("key", ""))

@@ -64,7 +64,7 @@ class Gate:
         return self._with_cookie(quote(issued.text))
 
     def _with_cookie(self, value: str) -> Response:
-        answer = self._renderer.redirect(self._renderer.url("/"))
+        answer = self._renderer.redirect()
         answer.set_cookie(
             KEY_COOKIE,
             value,
