@@ -3,7 +3,7 @@
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from errno import EBADF
 from json import dumps
@@ -51,11 +51,16 @@ def secret(text: str, lost: str) -> None:
 
 
 def table(*columns: str, rows: list[list[str]]) -> None:
-    shown = Table(*columns, box=None, pad_edge=False, header_style="bold")
+    """Print a table."""
+    Console(width=None if sys.stdout.isatty() else _FILE_WIDTH, highlight=False).print(table_of(columns, rows))
+
+
+def table_of(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
+    """A table of cells with data, which is never markup."""
+    made = Table(*columns, box=None, pad_edge=False, header_style="bold")
     for row in rows:
-        # Data, never markup.
-        shown.add_row(*[Text(escaped(cell)) for cell in row])
-    Console(width=None if sys.stdout.isatty() else _FILE_WIDTH, highlight=False).print(shown)
+        made.add_row(*[Text(escaped(cell)) for cell in row])
+    return made
 
 
 def differences(found: "Sequence[Difference]") -> None:
