@@ -160,15 +160,15 @@ class States:
         return isinstance(self._unreadable.get(stream), NotLoaded)
 
     def user(self, user_id: str) -> Entity[User] | None:
-        return self._entity(user.stream(user_id))
+        return self.entity(user.stream(user_id))
 
     def product(self, product_id: str) -> Entity[Product] | None:
-        return self._entity(product.stream(product_id))
+        return self.entity(product.stream(product_id))
 
     def order(self, order_id: str) -> Entity[Order] | None:
-        return self._entity(order.stream(order_id))
+        return self.entity(order.stream(order_id))
 
-    def _entity(self, stream: str) -> Entity[Any] | None:
+    def entity(self, stream: str) -> Entity[Any] | None:
         """Raises NotLoaded, or UnreadableEvent for a stream that cannot be read: it takes no commands until it can."""
         if stream in self._unreadable:
             raise self._unreadable[stream]
