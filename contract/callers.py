@@ -6,7 +6,7 @@ know the caller, and not how the guard found it out.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 from starlette.requests import Request
@@ -64,11 +64,11 @@ class Caller:
     scopes: frozenset[str]
     user_id: str | None = None
     kind: Kind = "key"
-    viewer: Viewer = field(init=False)
 
-    def __post_init__(self) -> None:
+    @property
+    def viewer(self) -> Viewer:
         own_only = self.role == "customer" or self.user_id is not None
-        object.__setattr__(self, "viewer", Viewer(self.user_id) if own_only else EVERYONE)
+        return Viewer(self.user_id) if own_only else EVERYONE
 
     @property
     def actor(self) -> dict[str, str]:

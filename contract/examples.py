@@ -47,9 +47,7 @@ def page_of(name: str, view: type[BaseModel], *examples: object, following: str 
 REGISTER: dict[str, Any] = {"name": "Ada Lovelace", "email": "ada@example.org", "external_id": "ada"}
 USER: dict[str, Any] = {
     "id": ADA_ID,
-    "external_id": "ada",
-    "name": "Ada Lovelace",
-    "email": "ada@example.org",
+    **REGISTER,
     "version": 1,
     "created_at": REGISTERED,
     "updated_at": REGISTERED,
@@ -58,11 +56,7 @@ USER: dict[str, Any] = {
 ADD: dict[str, Any] = {"sku": "tea-assam", "name": "Assam, 250 g", "price": "7.20", "currency": "EUR", "stock": 10}
 PRODUCT: dict[str, Any] = {
     "id": TEA_ID,
-    "sku": "tea-assam",
-    "name": "Assam, 250 g",
-    "price": "7.20",
-    "currency": "EUR",
-    "stock": 10,
+    **ADD,
     "in_stock": True,
     "discontinued": False,
     "version": 2,
