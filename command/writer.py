@@ -254,7 +254,8 @@ class Writer:
                 states.forget(await append.changed_streams(connection, states.position, head))
             states.position = head
         now = self._now()
-        decided = Decided(head, now, kept, in_order=self._is_patient)
+        answered = {(answer.caller, answer.key): answer for answer in kept}
+        decided = Decided(head, now, answered, in_order=self._is_patient)
         await fill(decided, taken, states, connection, self._loader)
         if decided.answers and self._time_to_forget_keys(now):
             decided.batch.forget_keys = True
