@@ -125,10 +125,7 @@ def _existing(states: States, user_id: str, expected_version: int | None, viewer
 
 
 def own_external_id(caller: Caller, given: str | None) -> str | None:
-    """The external_id of a new user. A customer registers himself alone, with his token's subject.
-
-    Raises Problem `validation-error`.
-    """
+    """The external_id of a new user: a customer's is his token's subject. Raises Problem `validation-error`."""
     if caller.viewer.everyone:
         return given
     if given is not None and given != caller.subject:

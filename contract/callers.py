@@ -1,8 +1,7 @@
 """The caller of a request, the scopes that routes declare, and the resources that a caller may see.
 
 A route declares its scope as OpenAPI's security requirement, and StrictRoute enforces that declaration: so the
-document and the check cannot differ. A guard (package `access`) turns a request into a Caller; `command` and `query`
-know the caller, and not how the guard found it out.
+document and the check cannot differ. A guard (package `access`) turns a request into a Caller.
 """
 
 from collections.abc import Mapping

@@ -23,10 +23,7 @@ CANCELLED = "2026-11-23T09:14:03.274410Z"
 
 
 def shown(*examples: object) -> ConfigDict:
-    """The `model_config` of a model with these examples: JSON that its schema allows.
-
-    FastAPI takes every null out of its document. So the examples pass through it as text; `put_back` decodes them.
-    """
+    """The `model_config` of a model with these examples, as text until `put_back`: FastAPI drops every null."""
     return ConfigDict(json_schema_extra={_AS_TEXT: [json.dumps(it) for it in examples]})
 
 

@@ -1,7 +1,7 @@
 """CSV files as rows: a header names the columns, and consecutive rows of one order become one place_order.
 
 Reads what spreadsheets write (RFC 4180 with `,`, `;` or tabs; a first line `sep=;`; UTF-8 with or without a byte order
-mark). Each row leaves here as the JSON object that a file of JSON lines would have, so all that follows is the same.
+mark), and makes the JSON objects that a file of JSON lines would have.
 """
 
 import csv
@@ -73,10 +73,7 @@ def rows(text: Iterable[str]) -> Iterator[Line]:
 
 
 def ignored(text: Iterable[str]) -> list[str]:
-    """The columns that no row has a use for, from the beginning of a file. Raises csv.Error.
-
-    A column without a name is one of them if a cell of it has a value.
-    """
+    """The columns that no row has a use for, from the beginning of a file. Raises csv.Error."""
     lines = iter(text)
     header, delimiter, _ = _header(lines)
     filled = {at for row in csv.reader(lines, delimiter=delimiter) for at, it in enumerate(row) if it.strip()}

@@ -31,9 +31,8 @@ _PEEK_BYTES = 64 * 1024
 
 
 def find(path: Path) -> list[Path]:
-    """The files to import: `path` itself, or a folder's users*, products*, and commands* or orders*.
+    """The files to import: `path` itself, or a folder's users*, products*, and commands* or orders*, in natural order.
 
-    Files of one kind are in natural order: commands-2 before commands-10.
     Raises FileNotFoundError with one line when there are none.
     """
     if path.is_file():
@@ -194,10 +193,7 @@ def _rows_in(folder: Path) -> list[Path]:
 
 
 def _natural(name: str) -> tuple[list[tuple[str, int]], str]:
-    """A sort key that compares digits, of any script, as numbers, and letters without regard to case.
-
-    The name itself decides between `1` and `01`.
-    """
+    """A sort key: digits of any script as numbers, letters without regard to case; then the name, for `1` and `01`."""
     stem = name.lower().removesuffix(".gz").removesuffix(".jsonl").removesuffix(".csv")
     parts = _DIGITS.findall(stem)
     return [(text, int(digits or -1)) for text, digits in parts], name
