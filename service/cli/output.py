@@ -50,16 +50,16 @@ def secret(text: str, lost: str) -> None:
         raise OperatorError(f"{error.strerror}: {lost}") from None
 
 
-def table(*columns: str, rows: list[list[str]]) -> None:
+def table(*columns: str, rows: Iterable[Sequence[str | Text]]) -> None:
     """Print a table."""
     Console(width=None if sys.stdout.isatty() else _FILE_WIDTH, highlight=False).print(table_of(columns, rows))
 
 
-def table_of(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
-    """A table of cells with data, which is never markup."""
+def table_of(columns: Sequence[str], rows: Iterable[Sequence[str | Text]]) -> Table:
+    """A table of cells with data, which is never markup. A Text keeps its style."""
     made = Table(*columns, box=None, pad_edge=False, header_style="bold")
     for row in rows:
-        made.add_row(*[Text(escaped(cell)) for cell in row])
+        made.add_row(*[cell if isinstance(cell, Text) else Text(escaped(cell)) for cell in row])
     return made
 
 
