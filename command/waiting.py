@@ -26,10 +26,9 @@ class Waiting:
 
 
 class Queue:
-    """The commands that wait for a batch.
+    """The commands that wait for a batch: for `seconds_max` at most.
 
-    The queue refuses a command that has waited for `seconds_max`. `is_patient`, for imports: it refuses none, and
-    batches take commands strictly in the order in which they came.
+    `is_patient`, for imports: it refuses none, and batches take commands strictly in the order in which they came.
     """
 
     def __init__(self, is_patient: bool, seconds_max: float) -> None:

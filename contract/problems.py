@@ -60,11 +60,9 @@ class Problem(HTTPException):
         return document
 
     def response(self, request_id: bytes | None = None, prefix: str = "") -> Response:
-        """The problem document, with the X-Request-Id of the request, also as its `instance`.
+        """The problem document. A 429 and a 503 always have a Retry-After.
 
-        A 429 and a 503 always have a Retry-After.
-
-        `prefix` is what a proxy puts in front of the API's paths.
+        `request_id` is the X-Request-Id, also in `instance`; `prefix` is what a proxy puts in front of the API's paths.
         """
         headers = NO_STORE | dict(self.headers or {})
         if self.status_code in {429, 503}:

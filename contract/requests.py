@@ -89,10 +89,9 @@ class StrictRoute(APIRoute):
     Its `openapi_extra` declares who may call it, as OpenAPI's `security`: see contract/callers.py. The caller is let in
     before anything of the request is read. A route that declares nothing cannot be made.
 
-    A plain endpoint takes its path parameters as text, `request`, and `body` if it has one, and answers a Response. The
-    route calls it directly: FastAPI's resolving of dependencies would cost as much as placing an order does. FastAPI
-    runs every other endpoint: one with dependencies, its own or those of its router, or with other parameters. Both
-    kinds read bodies strictly and reject query parameters that `openapi_extra` does not document.
+    A plain endpoint takes its path parameters as text, `request`, and `body` if it has one. The route calls it
+    directly: FastAPI's resolving of dependencies would cost as much as placing an order does. FastAPI runs every other
+    endpoint, such as one with dependencies, on the same strict request.
     """
 
     def __init__(self, path: str, endpoint: Callable[..., Awaitable[Response]], **options: Any) -> None:

@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import IO
 
 from command.importing import csv_rows
-from command.importing.line import LINE_BYTES_MAX, Line
+from command.importing.line import LINE_BYTES_MAX, Line, Reason
 
 CHUNK_BYTES = 256 * 1024
+DAMAGED = "damaged-file"
+_TOO_LONG = Reason("row-too-large", f"The row has more than {LINE_BYTES_MAX} bytes.")
 
 # A folder is imported in this order, because commands name users and products.
 KINDS = ("users", "products", "commands")
@@ -29,9 +31,8 @@ _PEEK_BYTES = 64 * 1024
 
 
 def find(path: Path) -> list[Path]:
-    """The files to import: `path` itself, or a folder's users*, products*, and commands* or orders*.
+    """The files to import: `path` itself, or a folder's users*, products*, and commands* or orders*, in natural order.
 
-    Files of one kind are in natural order: commands-2 before commands-10.
     Raises FileNotFoundError with one line when there are none.
     """
     if path.is_file():
@@ -130,10 +131,12 @@ def _misfit_of_csv(path: Path, beginning: bytes) -> str | None:
 def read(path: Path, has_read: Callable[[int], None] = lambda _: None) -> Iterator[Line]:
     """The rows of a file. Blank lines are left out. Calls `has_read` with the bytes of the file that were read so far.
 
-    Damage does not raise: the last line then carries it, with as much of that line as there was.
+    Damage does not raise: it is the reason of the last line, with as much of that line as there was.
     """
     chunks = _chunks(path, has_read)
-    return _csv_lines(chunks) if is_csv(path) else _json_lines(chunks)
+    for line in _csv_lines(chunks) if is_csv(path) else _json_lines(chunks):
+        is_long = line.reason is None and len(line.content) > LINE_BYTES_MAX
+        yield line._replace(reason=_TOO_LONG) if is_long else line
 
 
 def _csv_lines(chunks: Iterable[bytes]) -> Iterator[Line]:
@@ -144,7 +147,7 @@ def _csv_lines(chunks: Iterable[bytes]) -> Iterator[Line]:
             yield line
     except (OSError, EOFError, zlib.error, UnicodeDecodeError, csv.Error, csv_rows.NoHeader) as error:
         from_line = error.number if isinstance(error, csv_rows.UnreadableRow) else number + 1
-        yield Line(from_line, b"", damage=_damage(error))
+        yield Line(from_line, b"", _damage(error))
 
 
 def _text_lines(chunks: Iterable[bytes]) -> Iterator[str]:
@@ -175,7 +178,7 @@ def _json_lines(chunks: Iterable[bytes]) -> Iterator[Line]:
             # The bytes that are cut off here belong to a line that is too long anyway.
             rest = rest[: LINE_BYTES_MAX + 1]
     except (OSError, EOFError, zlib.error) as error:
-        yield Line(number + 1, rest, damage=_damage(error))
+        yield Line(number + 1, rest, _damage(error))
         return
     if stripped := rest.strip():
         yield Line(number + 1, stripped)
@@ -190,20 +193,17 @@ def _rows_in(folder: Path) -> list[Path]:
 
 
 def _natural(name: str) -> tuple[list[tuple[str, int]], str]:
-    """A sort key that compares digits, of any script, as numbers, and letters without regard to case.
-
-    The name itself decides between `1` and `01`.
-    """
+    """A sort key: digits of any script as numbers, letters without regard to case; then the name, for `1` and `01`."""
     stem = name.lower().removesuffix(".gz").removesuffix(".jsonl").removesuffix(".csv")
     parts = _DIGITS.findall(stem)
     return [(text, int(digits or -1)) for text, digits in parts], name
 
 
-def _damage(error: Exception) -> str:
+def _damage(error: Exception) -> Reason:
     if isinstance(error, UnicodeDecodeError):
-        return "the file is not UTF-8 from here on: save it as CSV UTF-8"
-    reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
-    return f"the file cannot be read from here on: {reason}"
+        return Reason(DAMAGED, "the file is not UTF-8 from here on: save it as CSV UTF-8")
+    cause = (error.strerror if isinstance(error, OSError) else None) or str(error)
+    return Reason(DAMAGED, f"the file cannot be read from here on: {cause}")
 
 
 def _chunks(path: Path, has_read: Callable[[int], None], size: int = CHUNK_BYTES) -> Iterator[bytes]:

@@ -1,10 +1,9 @@
 """Why a row was not taken: a code and a sentence for the rejects file."""
 
-from typing import NamedTuple
-
 from pydantic import ValidationError
 
 from command.domain.refusals import OutOfStock, Refused
+from command.importing.line import Reason
 from command.importing.returning import NothingToReturn
 from command.problems import problem_of
 from contract.problems import Problem, in_words
@@ -12,13 +11,6 @@ from eventlog.codec import UnreadableEvent
 
 # A row of 1,000 lines can break 3,000 rules; the first few tell what is wrong with it.
 NAMED_MAX = 5
-
-
-class Reason(NamedTuple):
-    """Codes are the API's wherever it has one."""
-
-    code: str
-    detail: str
 
 
 def of_malformed(problem: Problem) -> Reason:

@@ -6,6 +6,7 @@ from typing import Annotated, NamedTuple
 import psycopg
 import redis
 import typer
+from rich.text import Text
 
 from console.words import counted, span
 from contract.times import rfc3339
@@ -26,6 +27,7 @@ from service.projections import PROJECTIONS
 from service.settings import Settings
 
 NO_REDIS_URL = "REDIS_URL is not set"
+_STYLES = {"live": "green", "catching_up": "yellow", "rebuilding": "yellow", "outdated": "red", "stopped": "red"}
 COLUMNS = ("projection", "position", "events behind", "time behind", "state", "last looked")
 
 
@@ -136,7 +138,7 @@ def name_of(standing: Standing) -> str:
     return standing.name if standing.mirror is None else f"{standing.name} in {standing.mirror}"
 
 
-def row(standing: Standing) -> list[str]:
+def row(standing: Standing) -> list[str | Text]:
     """The cells of a standing under COLUMNS."""
     state = standing.state
     if standing.built is not None and standing.progress is not None:
@@ -145,7 +147,7 @@ def row(standing: Standing) -> list[str]:
     seconds = (standing.now - standing.seen_at).total_seconds()
     looked = f"{seconds:.0f} s ago by {standing.worker}" if standing.worker else "never"
     behind = f"{standing.lag_events:,}", span(standing.lag)
-    return [name_of(standing), f"{standing.position:,}", *behind, state, looked]
+    return [name_of(standing), f"{standing.position:,}", *behind, Text(state, _STYLES.get(standing.state, "")), looked]
 
 
 def troubles(found: Look) -> list[str]:

@@ -46,12 +46,11 @@ def _claims(connection: Connection) -> Iterator[Finding]:
         kind = claim.partition(":")[0]
         if is_wanted:
             what = f"{stream} has no claim on its {kind}, so another may take it"
-            mending = sql.SQL("INSERT INTO log.claims (claim, stream) VALUES ({}, {})")
+            mending = sql.SQL("as the tables' owner: INSERT INTO log.claims (claim, stream) VALUES ({}, {})")
         else:
             what = f"{stream} has a claim on a {kind} that no event gives it, so no other stream can take it"
-            mending = sql.SQL("DELETE FROM log.claims WHERE claim = {} AND stream = {}")
-        statement = mending.format(sql.Literal(claim), sql.Literal(stream)).as_string()
-        yield Finding(what, with_psql(f"as the tables' owner: {statement}"))
+            mending = sql.SQL("as the tables' owner: DELETE FROM log.claims WHERE claim = {} AND stream = {}")
+        yield Finding(what, with_psql(mending.format(sql.Literal(claim), sql.Literal(stream)).as_string()))
 
 
 CHECKS = (Check("claims", _claims, "two resources may get the same key, or a free key may be refused"),)
