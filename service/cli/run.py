@@ -32,11 +32,11 @@ Host = Annotated[str, typer.Option(help="The address to listen on; 0.0.0.0 for a
 
 def up(port: Port = None, data_dir: DataDir = None, host: Host = "127.0.0.1", no_auth: NoAuth = None) -> None:
     """Run everything in this terminal: PostgreSQL, Valkey, the API, the worker. Ctrl-C stops it, the data stays."""
-    from service import exposure
     from service.embedded.supervisor import Supervisor
+    from service.starting import refuse_exposed
 
     settings = Settings.load(port=port, data_dir=data_dir, no_auth=no_auth)
-    exposure.refuse(settings, host)
+    refuse_exposed(settings, host)
     logs.configure(settings.log_format, settings.log_level)
     sys.exit(Supervisor(settings, host).run())
 
@@ -49,15 +49,13 @@ def serve(
     no_auth: NoAuth = None,
 ) -> None:
     """Run the API alone."""
-    from service import exposure
-    from service.health.durability import refuse_unsafe
     from service.http import serving
+    from service.starting import refuse_exposed, refuse_unsafe
 
     settings = connect.settings(data_dir, port=port, no_auth=no_auth)
-    exposure.refuse(settings, host)
+    refuse_exposed(settings, host)
     logs.configure(settings.log_format, settings.log_level)
-    refuse_unsafe(settings)
-    exposure.refuse_without_callers(settings, host)
+    refuse_unsafe(settings, host)
     if settings.no_auth:
         log.warning("NO_AUTH: everybody who reaches the port may do everything")
     serving.serve(settings, host, processes)
@@ -65,7 +63,7 @@ def serve(
 
 def work(data_dir: DataDir = None) -> None:
     """Run the worker alone: it carries events from the log into the read tables."""
-    from service.health.durability import refuse_unsafe
+    from service.starting import refuse_unsafe
 
     settings = connect.settings(data_dir)
     logs.configure(settings.log_format, settings.log_level)

@@ -16,11 +16,11 @@ from service.embedded.child import Child, say, say_bare
 from service.embedded.locks import Lock
 from service.embedded.server import EmbeddedServer
 from service.errors import OperatorError
-from service.health.durability import refuse_unsafe
 from service.http.listener import listen
 from service.migrate import upgrade
 from service.settings import Settings
 from service.shown_settings import handed_on
+from service.starting import refuse_unsafe
 
 DEATHS_MAX = 5
 DEATHS_SECONDS = 60
