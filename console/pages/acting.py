@@ -47,8 +47,7 @@ def confirm_replay(desk: Desk, request: Request) -> Response:
 def confirm_skip(desk: Desk, request: Request) -> Response:
     """Show what a skip would leave out, with the fields for the reason and the name."""
     demand_scope(request, SCOPE)
-    form = request.query_params
-    return _skip_page(desk, request, _target(desk, form), form)
+    return _skip_page(desk, request, _target(desk, request.query_params), request.query_params)
 
 
 def start(desk: Desk, request: Request) -> Response:

@@ -22,6 +22,7 @@ from service import import_runs
 from service.cli import connect, output
 from service.cli.connect import DataDir
 from service.cli.failures import DONE, INTERRUPTED, MISUSE, NOT_TRUE
+from service.cli.output import AsJson
 from service.errors import OperatorError
 from service.garbage import collect_seldom
 
@@ -32,7 +33,6 @@ Currency = Annotated[str | None, typer.Option(help="Currency of rows that carry 
 RejectsPath = Annotated[Path, typer.Option("--rejects", help="Where refused rows go; written anew")]
 Strict = Annotated[bool, typer.Option("--strict", help="Exit with 1 if any row was refused")]
 Retry = Annotated[bool, typer.Option("--retry", help="Take rows that an earlier import of this file refused")]
-Json = Annotated[bool, typer.Option("--json", help="Print the summary as JSON")]
 
 
 def _print_template(kind: str | None) -> None:
@@ -61,7 +61,7 @@ def import_(
     rejects: RejectsPath = Path("rejects.jsonl"),
     strict: Strict = False,
     retry: Retry = False,
-    as_json: Json = False,
+    as_json: AsJson = False,
     data_dir: DataDir = None,
     template: Template = None,
 ) -> None:
