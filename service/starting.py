@@ -43,9 +43,9 @@ def refuse_exposed(settings: Settings, host: str) -> None:
 def refuse_unsafe(settings: Settings, host: str = LOOPBACK) -> None:
     """Raise OperatorError when a database must not be used (its encoding is not UTF8, say), or is not safe.
 
-    Safe: the server of `database_url` loses nothing that it acknowledges, if that was not allowed; and there is an API
-    key, if the API is to listen on a `host` that others reach. A server that cannot be reached is left to the
-    processes, which wait for it; `/readyz` asks the same again.
+    It is not safe when its server may lose what it acknowledges, unless ALLOW_UNSAFE_DATABASE is set; nor when there is
+    no API key, and the API is to listen on a `host` that other machines reach. A server that does not answer is left
+    to the processes, which wait for it; `/readyz` asks the same again.
     """
     if settings.database_url is None:
         return
