@@ -25,8 +25,6 @@ from service.errors import OperatorError
 from service.garbage import collect_seldom
 from service.projections import named
 
-REPLAY_INTERRUPTED = "interrupted: the old read tables go on serving, what was built of the new ones is dropped"
-
 Names = Annotated[list[str] | None, typer.Argument(metavar="[PROJECTION]...", help="All of them when left out")]
 
 
@@ -41,7 +39,8 @@ def replay(
     chosen = named(projections)
     url = connect.database_url(data_dir)
     names = [it.name for it in chosen]
-    with _explained(REPLAY_INTERRUPTED), output.events_bar(f"rebuilding {', '.join(names)}") as show:
+    interrupted = "interrupted: the old read tables go on serving, what was built of the new ones is dropped"
+    with _explained(interrupted), output.events_bar(f"rebuilding {', '.join(names)}") as show:
         for name, events, seconds in rebuilding.rebuilt(url, names, processes or os.cpu_count() or 1, show):
             rate = events / seconds
             print(f"rebuilt {name} from {events:,} events in {seconds:.1f} s ({rate:,.0f} events/s)", flush=True)
