@@ -20,9 +20,7 @@ from command.importing.run import Stopped, Summary, import_files
 from console.imports import REPAIR
 from service import import_runs
 from service.cli import connect, output
-from service.cli.connect import DataDir
 from service.cli.failures import DONE, INTERRUPTED, MISUSE, NOT_TRUE
-from service.cli.output import AsJson
 from service.errors import OperatorError
 from service.garbage import collect_seldom
 
@@ -61,8 +59,8 @@ def import_(
     rejects: RejectsPath = Path("rejects.jsonl"),
     strict: Strict = False,
     retry: Retry = False,
-    as_json: AsJson = False,
-    data_dir: DataDir = None,
+    as_json: output.AsJson = False,
+    data_dir: connect.DataDir = None,
     template: Template = None,
 ) -> None:
     """Import users, products and orders from JSON lines or CSV, by the rules that HTTP keeps. Safe to repeat.

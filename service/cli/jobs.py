@@ -15,9 +15,7 @@ from projector.jobs.table import Job, Wanted
 from projector.status import status
 from service.cli import connect, output
 from service.cli.acting import Reason, actor
-from service.cli.connect import DataDir
 from service.cli.failures import MISUSE, NOT_TRUE
-from service.cli.output import AsJson
 from service.errors import OperatorError
 from service.jobs import ask
 from service.projections import PROJECTIONS, named
@@ -31,8 +29,8 @@ app = typer.Typer(name="jobs", add_completion=False)
 def jobs(
     context: typer.Context,
     limit: Annotated[int, typer.Option(help="How many of the last jobs", min=1, max=10_000)] = 20,
-    as_json: AsJson = False,
-    data_dir: DataDir = None,
+    as_json: output.AsJson = False,
+    data_dir: connect.DataDir = None,
 ) -> None:
     """List the jobs that the workers were asked for, newest first; start one, or wait for its end."""
     if context.invoked_subcommand is not None:
@@ -55,7 +53,7 @@ def start(
     stream: Annotated[str | None, typer.Option(help="Of a retry: this parked stream; all when left out")] = None,
     reason: Reason = None,
     wait: Annotated[bool, typer.Option("--wait", help="Wait for the end; exit code 1 if not all is well then")] = False,
-    data_dir: DataDir = None,
+    data_dir: connect.DataDir = None,
 ) -> None:
     """Ask the workers for a job, as the console does. Prints its id."""
     (of,) = named([projection])
@@ -73,7 +71,7 @@ def start(
 @app.command("wait", epilog="Example: orders jobs wait 0190...")
 def wait_for(
     id_: Annotated[UUID, typer.Argument(metavar="JOB", help="The job's id, as `orders jobs` shows it")],
-    data_dir: DataDir = None,
+    data_dir: connect.DataDir = None,
 ) -> None:
     """Wait for the end of a job, and print what came of it; exit code 1 if not all is well then."""
     with connect.asking(connect.database_url(data_dir), "orders jobs wait") as connection:

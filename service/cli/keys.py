@@ -17,8 +17,6 @@ from access.issuing import NoSuchKey, NoSuchUser
 from access.store import StoredKey
 from service.cli import connect, output
 from service.cli.acting import Reason, actor
-from service.cli.connect import DataDir
-from service.cli.output import AsJson
 from service.cli.times import span
 from service.errors import OperatorError
 from service.first_key import FILE_NAME
@@ -47,7 +45,7 @@ def create(
     expires: Annotated[
         timedelta | None, typer.Option(parser=span, metavar="SPAN", help="When it ends: 90d, 12h")
     ] = None,
-    data_dir: DataDir = None,
+    data_dir: connect.DataDir = None,
 ) -> None:
     """Make an API key, and print it: the only time that it is shown."""
     try:
@@ -61,8 +59,8 @@ def create(
 @app.command("list", epilog="Example: orders keys list --json")
 def list_(
     limit: Annotated[int, typer.Option(help="How many of the newest keys", min=1, max=10_000)] = 1_000,
-    as_json: AsJson = False,
-    data_dir: DataDir = None,
+    as_json: output.AsJson = False,
+    data_dir: connect.DataDir = None,
 ) -> None:
     """List the API keys: never the keys themselves, which are not kept."""
     with connect.asking(connect.database_url(data_dir), "orders keys") as connection:
@@ -87,7 +85,7 @@ def rotate(
         timedelta | None,
         typer.Option(parser=span, metavar="SPAN", help="For so long the old key stays valid: 12h, 0h [24h]"),
     ] = None,
-    data_dir: DataDir = None,
+    data_dir: connect.DataDir = None,
 ) -> None:
     """Make a key in place of another, and print it. Account, role and scopes stay."""
     # Not the option's default: it would pass through `span`, which reads texts.
@@ -99,7 +97,7 @@ def rotate(
 
 
 @app.command(epilog='Example: orders keys revoke Ab12Cd34 --reason "it was published"')
-def revoke(id_: KeyId, reason: Reason = None, data_dir: DataDir = None) -> None:
+def revoke(id_: KeyId, reason: Reason = None, data_dir: connect.DataDir = None) -> None:
     """End a key: every API process refuses it within two seconds."""
     url = connect.database_url(data_dir)
     _done(issuing.revoke(url, id_, reason, actor()))
@@ -111,7 +109,7 @@ def revoke(id_: KeyId, reason: Reason = None, data_dir: DataDir = None) -> None:
 
 
 @app.command(epilog="Example: orders keys link")
-def link(data_dir: DataDir = None) -> None:
+def link(data_dir: connect.DataDir = None) -> None:
     """Print a link that signs a browser in to the console of `orders up` as an operator, once."""
     address = connect.api_url(data_dir)
     token = new_link(connect.database_url(data_dir))
@@ -121,7 +119,7 @@ def link(data_dir: DataDir = None) -> None:
     print(f"{address}/console/sign-in?token={token}")
 
 
-def whoami(as_json: AsJson = False, data_dir: DataDir = None) -> None:
+def whoami(as_json: output.AsJson = False, data_dir: connect.DataDir = None) -> None:
     """Say whose key this is: that of ORDERS_API_KEY or ORDERS_API_KEY_FILE, or of the file that `orders up` made."""
     digest = texts.digest(_own_key(data_dir))
     with connect.asking(connect.database_url(data_dir), "orders keys") as connection:

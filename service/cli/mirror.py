@@ -22,7 +22,6 @@ from projector.mirror.writer import OtherLog
 from projector.projection import Projection
 from service import logs
 from service.cli import connect, output
-from service.cli.connect import DataDir
 from service.cli.failures import INTERRUPTED, MISUSE, NOT_TRUE
 from service.cli.read_tables import print_verdict
 from service.errors import OperatorError
@@ -43,7 +42,7 @@ def mirror(
     verify: Annotated[bool, typer.Option("--verify", help="Compare every row with the log: exit code 0 or 1")] = False,
     rebuild: Annotated[bool, typer.Option("--rebuild", help="Build the tables anew while readers use them")] = False,
     forget: Annotated[bool, typer.Option("--forget", help="Take it off the list; its tables stay")] = False,
-    data_dir: DataDir = None,
+    data_dir: connect.DataDir = None,
 ) -> None:
     """Keep the read tables in another database: make them, catch up with the log, and follow it until Ctrl-C."""
     if once + verify + rebuild + forget > 1:

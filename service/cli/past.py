@@ -12,9 +12,7 @@ from projector.projection import Projection
 from query.parameters import time_of
 from query.single import VERSION_MAX
 from service.cli import connect, output
-from service.cli.connect import DataDir
 from service.cli.failures import MISUSE, NOT_TRUE
-from service.cli.output import AsJson
 from service.errors import OperatorError
 from timeline.comparing import Comparison, compare, has_rows_of
 from timeline.connection import connected
@@ -35,8 +33,8 @@ def explain(
     diff: Annotated[
         bool, typer.Option("--diff", help="Only what is different now; alone: what the last event changed")
     ] = False,
-    as_json: AsJson = False,
-    data_dir: DataDir = None,
+    as_json: output.AsJson = False,
+    data_dir: connect.DataDir = None,
 ) -> None:
     """Show which event set each field of an order, a user or a product, now or in the past."""
     when = _when(as_of, version)
@@ -68,7 +66,9 @@ def explain(
         raise OperatorError(f"{_unread(unread)}; the above is of version {now.version}")
 
 
-def verify_stream(projections: list[Projection], named: bool, stream: str, as_json: bool, data_dir: DataDir) -> None:
+def verify_stream(
+    projections: list[Projection], named: bool, stream: str, as_json: bool, data_dir: connect.DataDir
+) -> None:
     """Compare the rows of one stream with its fold, in those `projections` that have rows of it.
 
     `named`: the operator named the projections, so each must have rows of the stream.

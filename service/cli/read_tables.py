@@ -19,7 +19,6 @@ from projector.shadow import Busy, Report
 from projector.verify import DIFFERENCES_MAX, Verdict
 from projector.verify import verify as compare
 from service.cli import acting, connect, output, rebuilding
-from service.cli.connect import DataDir
 from service.cli.failures import INTERRUPTED, NOT_TRUE
 from service.errors import OperatorError
 from service.garbage import collect_seldom
@@ -33,7 +32,7 @@ def replay(
     processes: Annotated[
         int | None, typer.Option(help="Rebuild so many projections at the same time [default: one a processor]", min=1)
     ] = None,
-    data_dir: DataDir = None,
+    data_dir: connect.DataDir = None,
 ) -> None:
     """Rebuild projections from the first event on, while their old tables serve; then let the new ones serve."""
     chosen = named(projections)
@@ -66,7 +65,7 @@ def verify(
     as_json: Annotated[
         bool, typer.Option("--json", help=f"Print JSON, with the first {DIFFERENCES_MAX:,} differences")
     ] = False,
-    data_dir: DataDir = None,
+    data_dir: connect.DataDir = None,
 ) -> None:
     """Prove that read tables equal the fold of the log: exit code 0; or name what differs: exit code 1."""
     chosen = named(projections)

@@ -10,7 +10,6 @@ import typer
 
 from service import logs
 from service.cli import connect
-from service.cli.connect import DataDir, help_of
 from service.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -23,14 +22,14 @@ PROCESSES_MAX = 64
 # beside, each up to a second at a time, a stop takes ten seconds at most.
 WORKER_SHUTDOWN_MS = 4_000
 
-Port = Annotated[int | None, typer.Option(help=help_of("port"), min=1, max=65535)]
+Port = Annotated[int | None, typer.Option(help=connect.help_of("port"), min=1, max=65535)]
 NoAuth = Annotated[
     bool | None, typer.Option("--no-auth", help="Let everybody do everything, without a key; on loopback alone")
 ]
 Host = Annotated[str, typer.Option(help="The address to listen on; 0.0.0.0 for all")]
 
 
-def up(port: Port = None, data_dir: DataDir = None, host: Host = "127.0.0.1", no_auth: NoAuth = None) -> None:
+def up(port: Port = None, data_dir: connect.DataDir = None, host: Host = "127.0.0.1", no_auth: NoAuth = None) -> None:
     """Run everything in this terminal: PostgreSQL, Valkey, the API, the worker. Ctrl-C stops it, the data stays."""
     from service.embedded.supervisor import Supervisor
     from service.starting import refuse_exposed
@@ -45,7 +44,7 @@ def serve(
     host: Host = "127.0.0.1",
     port: Port = None,
     processes: Annotated[int, typer.Option(help="How many processes share the port", min=1, max=PROCESSES_MAX)] = 1,
-    data_dir: DataDir = None,
+    data_dir: connect.DataDir = None,
     no_auth: NoAuth = None,
 ) -> None:
     """Run the API alone."""
@@ -61,7 +60,7 @@ def serve(
     serving.serve(settings, host, processes)
 
 
-def work(data_dir: DataDir = None) -> None:
+def work(data_dir: connect.DataDir = None) -> None:
     """Run the worker alone: it carries events from the log into the read tables."""
     from service.starting import refuse_unsafe
 
@@ -82,7 +81,7 @@ def work(data_dir: DataDir = None) -> None:
     os.execv(sys.executable, dramatiq)  # noqa: S606 -- no shell is what we want
 
 
-def migrate(data_dir: DataDir = None) -> None:
+def migrate(data_dir: connect.DataDir = None) -> None:
     """Bring the database's tables to the state that this version expects. Safe to run at any time, by several."""
     from service.migrate import upgrade
 
