@@ -8,11 +8,10 @@ from psycopg.errors import InsufficientPrivilege
 from console.words import ago, counted, moment
 from contract.times import rfc3339
 from service.cli import connect, output
-from service.cli.failures import NOT_TRUE
 from service.cli.status import urls
 from service.doctor import Examination, examine
 from service.doctor.finding import Finding
-from service.errors import OperatorError
+from service.errors import NOT_TRUE, OperatorError
 
 
 def doctor(

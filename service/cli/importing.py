@@ -20,8 +20,7 @@ from command.importing.run import Stopped, Summary, import_files
 from console.imports import REPAIR
 from service import import_runs
 from service.cli import connect, output
-from service.cli.failures import DONE, INTERRUPTED, MISUSE, NOT_TRUE
-from service.errors import OperatorError
+from service.errors import DONE, INTERRUPTED, MISUSE, NOT_TRUE, OperatorError
 from service.garbage import collect_seldom
 
 SHOW_EVERY_SECONDS = 0.2

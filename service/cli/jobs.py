@@ -15,8 +15,7 @@ from projector.jobs.table import Job, Wanted
 from projector.status import status
 from service.cli import connect, output
 from service.cli.acting import Reason, actor
-from service.cli.failures import MISUSE, NOT_TRUE
-from service.errors import OperatorError
+from service.errors import MISUSE, NOT_TRUE, OperatorError
 from service.jobs import ask
 from service.projections import PROJECTIONS, named
 

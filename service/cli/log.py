@@ -17,10 +17,9 @@ from console.log import Wanted, page, position_at
 from eventlog.events import SCHEMA_VERSIONS
 from eventlog.walk import at_positions, end, exists, of_actor, version_at, walk
 from service.cli import connect
-from service.cli.failures import MISUSE
 from service.cli.output import printable
 from service.cli.times import moment
-from service.errors import OperatorError
+from service.errors import MISUSE, OperatorError
 from service.logs import escaped
 
 EVENTS_SHOWN = 100

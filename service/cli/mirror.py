@@ -22,9 +22,8 @@ from projector.mirror.writer import OtherLog
 from projector.projection import Projection
 from service import logs
 from service.cli import connect, output
-from service.cli.failures import INTERRUPTED, MISUSE, NOT_TRUE
 from service.cli.read_tables import print_verdict
-from service.errors import OperatorError
+from service.errors import INTERRUPTED, MISUSE, NOT_TRUE, OperatorError
 from service.garbage import collect_seldom
 from service.projections import named
 from service.settings import Settings

@@ -20,8 +20,7 @@ from projector.parked import skip as leave_out
 from projector.parking import Parked
 from projector.projection import Projection
 from service.cli import acting, connect, output
-from service.cli.failures import MISUSE, NOT_TRUE
-from service.errors import OperatorError
+from service.errors import MISUSE, NOT_TRUE, OperatorError
 from service.projections import named
 
 ERROR_SHOWN_MAX = 80

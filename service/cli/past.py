@@ -12,8 +12,7 @@ from projector.projection import Projection
 from query.parameters import time_of
 from query.single import VERSION_MAX
 from service.cli import connect, output
-from service.cli.failures import MISUSE, NOT_TRUE
-from service.errors import OperatorError
+from service.errors import MISUSE, NOT_TRUE, OperatorError
 from timeline.comparing import Comparison, compare, has_rows_of
 from timeline.connection import connected
 from timeline.finding import streams_of

@@ -19,8 +19,7 @@ from projector.shadow import Busy, Report
 from projector.verify import DIFFERENCES_MAX, Verdict
 from projector.verify import verify as compare
 from service.cli import acting, connect, output, rebuilding
-from service.cli.failures import INTERRUPTED, NOT_TRUE
-from service.errors import OperatorError
+from service.errors import INTERRUPTED, NOT_TRUE, OperatorError
 from service.garbage import collect_seldom
 from service.projections import named
 
