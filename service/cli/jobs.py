@@ -11,7 +11,6 @@ from psycopg import Connection
 
 from contract.times import rfc3339
 from projector.jobs import table
-from projector.jobs.table import Job, Wanted
 from projector.status import status
 from service.cli import connect, output
 from service.cli.acting import Reason, actor
@@ -58,7 +57,7 @@ def start(
     (of,) = named([projection])
     if stream is not None and kind != "retry":
         raise OperatorError("--stream is for a retry", MISUSE)
-    id_ = asyncio.run(ask(connect.database_url(data_dir), actor(), Wanted(kind, of.name, stream, reason=reason)))
+    id_ = asyncio.run(ask(connect.database_url(data_dir), actor(), table.Wanted(kind, of.name, stream, reason=reason)))
     print(id_, flush=True)
     if wait:
         wait_for(UUID(id_), data_dir)
@@ -93,18 +92,18 @@ def _warn_without_worker(connection: Connection, projection: str) -> None:
             output.line(f"{standing.silence}; the job waits until one does: orders work", to_stderr=True)
 
 
-def _state(job: Job) -> str:
+def _state(job: table.Job) -> str:
     if job.progress is None:
         return job.state
     left = "" if job.seconds_left is None else f", {job.seconds_left:.0f} s left"
     return f"{job.state}, {job.progress:.0%}{left}"
 
 
-def _said(job: Job) -> str:
+def _said(job: table.Job) -> str:
     return str(job.result["said"]) if job.result else ""
 
 
-def _view(job: Job) -> dict[str, Any]:
+def _view(job: table.Job) -> dict[str, Any]:
     return {
         name: rfc3339(value) if isinstance(value, datetime) else value
         for name, value in job._asdict().items()

@@ -13,14 +13,11 @@ import typer
 
 from access import issuing, links, store
 from access import keys as texts
-from access.issuing import NoSuchKey, NoSuchUser
-from access.store import StoredKey
+from service import first_key
 from service.cli import connect, output
 from service.cli.acting import Reason, actor
 from service.cli.times import span
 from service.errors import OperatorError
-from service.first_key import FILE_NAME
-from service.first_key import link as new_link
 from service.settings import Settings, secret_in
 
 API_KEY_VARIABLE = "ORDERS_API_KEY"
@@ -112,7 +109,7 @@ def revoke(id_: KeyId, reason: Reason = None, data_dir: connect.DataDir = None) 
 def link(data_dir: connect.DataDir = None) -> None:
     """Print a link that signs a browser in to the console of `orders up` as an operator, once."""
     address = connect.api_url(data_dir)
-    token = new_link(connect.database_url(data_dir))
+    token = first_key.link(connect.database_url(data_dir))
     minutes, hours = int(links.VALID_FOR.total_seconds() // 60), int(links.VISIT.total_seconds() // 3600)
     told = f"Open this link in a browser within {minutes} minutes. It works once, and signs you in for {hours} hours:"
     print(told, file=sys.stderr)
@@ -144,7 +141,8 @@ def _show(issued: issuing.Issued) -> None:
 def _own_key(data_dir: Path | None) -> str:
     if text := os.environ.get(API_KEY_VARIABLE):
         return text.strip()
-    path = Path(os.environ.get(f"{API_KEY_VARIABLE}_FILE") or Settings.load(data_dir=data_dir).data_dir / FILE_NAME)
+    of_up = Settings.load(data_dir=data_dir).data_dir / first_key.FILE_NAME
+    path = Path(os.environ.get(f"{API_KEY_VARIABLE}_FILE") or of_up)
     try:
         return secret_in(path)
     except OperatorError as error:
@@ -154,20 +152,20 @@ def _own_key(data_dir: Path | None) -> str:
 def _done(change: Coroutine[Any, Any, Result]) -> Result:
     try:
         return asyncio.run(change)
-    except NoSuchKey as error:
+    except issuing.NoSuchKey as error:
         raise OperatorError(f"there is no valid key with the id {error}: `orders keys list` shows the ids") from None
-    except NoSuchUser as error:
+    except issuing.NoSuchUser as error:
         raise OperatorError(f"there is no user with the id {error}: register the user first") from None
     except TimeoutError:
         raise OperatorError("the database did not answer in time: look with `orders keys list`") from None
 
 
-def _used(key: StoredKey) -> str:
+def _used(key: store.StoredKey) -> str:
     """The hour of the last use: the API writes down no more."""
     return f"{key.last_used_hour.astimezone(UTC):%Y-%m-%d %H}h" if key.last_used_hour else "never"
 
 
-def _state(key: StoredKey) -> str:
+def _state(key: store.StoredKey) -> str:
     if key.revoked_at is not None:
         return f"revoked {key.revoked_at:%Y-%m-%d}"
     if key.expires_at is None:

@@ -1,9 +1,8 @@
 """`orders mirror`: keep the read tables in another database too: SQLite, MySQL, MariaDB, or another PostgreSQL."""
 
-import contextlib
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Annotated
 
@@ -116,7 +115,7 @@ def _follow(log_url: str, target: Target, chosen: list[Projection]) -> None:
 def _forget(log_url: str, url: str, chosen: list[Projection]) -> None:
     """Delete a mirror from the list. `url` may be the name that `orders status` prints."""
     names = {url}
-    with contextlib.suppress(Unsuitable):
+    with suppress(Unsuitable):
         target = target_of(url)
         names.add(target.listed)
         target.close()
