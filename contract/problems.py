@@ -79,7 +79,7 @@ class Problem(HTTPException):
 def problem_of_status(error: HTTPException) -> Problem:
     """The problem of an exception of FastAPI's, such as a dependency raises: it has a status, and no code of ours."""
     title = HTTPStatus(error.status_code).phrase
-    kind = ProblemType(error.status_code, "", "", retryable=error.status_code in {429, 503}, title=title)
+    kind = ProblemType(error.status_code, "", "", title)
     return Problem(title.lower().replace(" ", "-"), str(error.detail), headers=error.headers, kind=kind)
 
 
