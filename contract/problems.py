@@ -101,7 +101,7 @@ def problem_of(invalid: "RequestValidationError") -> Problem:
         return Problem("invalid-header", f"{_shown(error['loc'][-1])}: {in_words(error)}.")
     found = by_place.get("body", ())
     errors = [
-        {"pointer": _pointer(error["loc"][1:]), "code": _body_code(error["type"]), "detail": in_words(error)}
+        {"pointer": pointer(error["loc"][1:]), "code": _body_code(error["type"]), "detail": in_words(error)}
         for error in found[:ERRORS_MAX]
     ]
     detail = "The body breaks rules: see errors."
@@ -110,7 +110,7 @@ def problem_of(invalid: "RequestValidationError") -> Problem:
     return Problem("validation-error", detail, errors=errors)
 
 
-def _pointer(location: Sequence[str | int]) -> str:
+def pointer(location: Sequence[str | int]) -> str:
     """A JSON pointer (RFC 6901); the whole body is the empty one."""
     return "".join("/" + _shown(part).replace("~", "~0").replace("/", "~1") for part in location)
 
