@@ -16,14 +16,12 @@ from access.hosts import is_of_another_site
 from console.database import Database, Unanswered
 from console.desk import Desk
 from console.gate import Gate, demand_scope
-from console.pages import acting, event, events, jobs, operations, overview, records, resource, theme
+from console.pages import acting, event, events, operations, overview, records, resource, theme
 from console.parts import Parts
 from console.pulse import Heart
 from console.rendering import Renderer
 from console.static import static
 from contract.observation import observation_of, path_shown
-
-PATH = "/console"
 
 FORM_BYTES_MAX = 64 * 1024
 
@@ -42,8 +40,8 @@ PAGES: dict[str, Page] = {
     "/find": resource.find,
     "/projections": operations.projections,
     "/parked": operations.parked,
-    "/jobs": jobs.listing,
-    "/jobs/{id}": jobs.show,
+    "/jobs": records.jobs,
+    "/jobs/{id}": records.job,
     "/replay": acting.confirm_replay,
     "/skip": acting.confirm_skip,
     "/imports": records.imports,
@@ -55,11 +53,7 @@ PAGES: dict[str, Page] = {
 }
 # These show what the log says, so they need the scope that reading it over HTTP needs.
 OF_THE_LOG = {"/events", "/events/{position:int}", "/find", "/{kind}/{id}"}
-FORMS: dict[str, Page] = {
-    "/theme": theme.choose,
-    "/jobs": acting.start,
-}
-
+FORMS: dict[str, Page] = {"/theme": theme.choose, "/jobs": acting.start}
 
 _LINK = Route("/sign-in", static, methods=["GET"])  # only its path counts
 
@@ -67,11 +61,11 @@ _LINK = Route("/sign-in", static, methods=["GET"])  # only its path counts
 class Console:
     """The pages. Open `database` with `with` before the first request."""
 
-    PATH = PATH
+    PATH = "/console"
 
     def __init__(self, parts: Parts) -> None:
         self.database = Database(parts.database_url)
-        self._desk = Desk(parts, self.database, Heart(parts, self.database), Renderer(PATH, parts.prefix))
+        self._desk = Desk(parts, self.database, Heart(parts, self.database), Renderer(self.PATH, parts.prefix))
         self._gate = Gate(parts, self._desk.renderer)
         needed = dict.fromkeys(OF_THE_LOG, "events:read")
         routes = [Route(path, self._endpoint(page, needed.get(path)), methods=["GET"]) for path, page in PAGES.items()]

@@ -68,16 +68,18 @@ class Gate:
     def _with_cookie(self, value: str) -> Response:
         answer = self._renderer.redirect(self._renderer.url("/"))
         answer.set_cookie(
-            KEY_COOKIE, value, path=self._renderer.base, secure=self._is_secure, httponly=True, samesite="strict"
+            KEY_COOKIE,
+            value,
+            max_age=None if value else 0,
+            path=self._renderer.base,
+            secure=self._is_secure,
+            httponly=True,
+            samesite="strict",
         )
         return answer
 
     def sign_out(self) -> Response:
-        answer = self._renderer.redirect(self._renderer.url("/"))
-        answer.delete_cookie(
-            KEY_COOKIE, path=self._renderer.base, secure=self._is_secure, httponly=True, samesite="strict"
-        )
-        return answer
+        return self._with_cookie("")
 
     def _refused(self, request: Request, problem: Problem, reason: str) -> Response:
         page = self._page(request, problem.status_code, reason)
@@ -100,7 +102,6 @@ def demand_scope(request: Request, scope: str) -> Caller:
 
 
 def _with_key(scope: Scope, key: str | None) -> Scope:
-    """The request as an API client would have sent it with this key."""
     headers = [(name, value) for name, value in scope["headers"] if key is None or name != _AUTHORIZATION]
     if key is not None:
         headers.append((_AUTHORIZATION, b"Bearer " + key.encode()))

@@ -21,9 +21,10 @@ from projector.observing import Observer, Traced
 from projector.paging import PAGE_MAX, PageMax
 from projector.projection import Projection
 from projector.replay import SwapRefused, replay
-from projector.retrying import Rounds
+from projector.retrying import RETRY_SECONDS, Rounds
 from projector.session import Session
 from projector.shadow import Busy
+from projector.writer import PostgresWriter
 
 SWEEP_SECONDS = 1.0
 # When another worker holds the checkpoint, this one looks again after this long.
@@ -35,9 +36,6 @@ BUSY_EVENTS, BUSY_SECONDS = 8, 0.006
 VERY_BUSY_EVENTS, VERY_BUSY_SECONDS = 400, 0.04
 BUSY_UNTIL_SECONDS = 2 * LONG_PAUSE_SECONDS
 LOOK_AGAIN_SECONDS = 0.001
-# When all parked streams have been retried, the next round begins after this long. A refused rebuild is tried again
-# after this long too.
-RETRY_SECONDS = 60.0
 # Stopping waits this long for a batch, and again after its connection was cut.
 CUT_OFF_SECONDS_MAX = 1.0
 
@@ -55,7 +53,7 @@ class Follower:
 
     Several processes may do so beside each other: the checkpoint lets one of them work, the others look again later.
     `rebuild`: build tables of an older version anew; otherwise that is left to `orders replay`. `retry_seconds`: how
-    often parked streams are retried.
+    often parked streams are retried, and a refused rebuild.
     """
 
     def __init__(
@@ -77,7 +75,8 @@ class Follower:
         self._observer = Observer(projection.name, metrics, traced)
         self._rounds = Rounds(retry_seconds)
         self._stopping = threading.Event()
-        self._session = Session(database_url, projection, self._stopping)
+        self._session = Session(database_url, self._stopping)
+        self._writer = PostgresWriter(projection)
         self._loop = self._new_loop()
         self._limit = projection.batch_events
         self._news = threading.Event()
@@ -170,7 +169,7 @@ class Follower:
         if not progress.lag:
             self._rounds.go_on(self._session.connection(), self._loop)
         if not progress.events:
-            self._loop.checkpoint.beat(self._session.connection(), progress.head)
+            self._writer.beat(self._session.connection(), progress.head)
         return progress
 
     def _meet(self, other: OtherVersion) -> None:
@@ -211,9 +210,8 @@ class Follower:
             log.warning("a projector that had stopped in the middle of a statement was ended")
 
     def _project(self) -> Progress:
-        self._session.read_seconds = 0.0
         progress = self._project_batch()
-        self._observer.committed(self._session.connection, progress, self._session.read_seconds)
+        self._observer.committed(self._session.connection, progress)
         return progress
 
     def _project_batch(self) -> Progress:
@@ -234,7 +232,7 @@ class Follower:
         return progress
 
     def _new_loop(self) -> Loop:
-        return Loop(self.projection, read_page=self._session.page, page_max=self._page_max)
+        return Loop(self.projection, page_max=self._page_max, writer=self._writer)
 
     def _reporting(self, work: Callable[[], Result]) -> Result | None:
         """Do the work. Record its failure for `orders status`; the next sweep tries again."""
@@ -249,7 +247,7 @@ class Follower:
                 log.error("the projection %s stopped: %s", self.projection.name, message, exc_info=ours)  # noqa: TRY400 - a lost server is no bug
             self._error = message
             with contextlib.suppress(psycopg.Error, UnicodeError):
-                self._loop.checkpoint.report(self._session.connection(), message)
+                self._writer.report(self._session.connection(), message)
         else:
             if self._error is not None:
                 log.info("the projection %s goes on", self.projection.name)

@@ -57,10 +57,10 @@ class ProjectionMetrics:
         self._delay = all_of_them.delay.labels(projection)
         self._errors = {kind: errors.labels(projection, kind) for kind in ("database", "fault", "event")}
 
-    def projected(self, progress: Progress, read_seconds: float, delay_seconds: float) -> None:
-        """A batch was committed. `read_seconds` are a part of its `fold_seconds`."""
-        self._read.observe(read_seconds)
-        self._fold.observe(max(0.0, progress.fold_seconds - read_seconds))
+    def projected(self, progress: Progress, delay_seconds: float) -> None:
+        """A batch was committed."""
+        self._read.observe(progress.read_seconds)
+        self._fold.observe(progress.fold_seconds - progress.read_seconds)
         self._write.observe(progress.write_seconds)
         self._commit.observe(progress.commit_seconds)
         self._events.observe(progress.events)

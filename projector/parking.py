@@ -11,21 +11,7 @@ Each projection parks for itself. A fault in one never shows in another.
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple, Self
 
-from psycopg import Connection, sql
-
 from eventlog.read import StoredEvent
-
-_ALL = "SELECT stream, position, version, type, error, behind, skipped FROM {}"
-
-_UPSERT = """
-INSERT INTO {} AS old (stream, position, version, type, error, behind, skipped, parked_at)
-SELECT *, clock_timestamp() FROM unnest(%s::text[], %s::bigint[], %s::integer[], %s::text[], %s::text[], %s::text[],
-    %s::boolean[])
-ON CONFLICT (stream) DO UPDATE SET position = excluded.position, version = excluded.version, type = excluded.type,
-    error = excluded.error, behind = excluded.behind, skipped = excluded.skipped
-"""
-
-_DELETE = "DELETE FROM {} WHERE stream = ANY(%s)"
 
 
 class Parked(NamedTuple):
@@ -42,10 +28,6 @@ class Parked(NamedTuple):
     error: str
     behind: str | None
     skipped: bool
-
-
-def load(connection: Connection, schema: str) -> list[Parked]:
-    return [Parked(*row) for row in connection.execute(sql.SQL(_ALL).format(sql.Identifier(schema, "parked")))]
 
 
 class ParkedStreams:
@@ -153,11 +135,3 @@ class Parking:
         self.new[event.stream] = parked
         self.any = True
         self.lacks_rows = self.lacks_rows or event.version == 1
-
-    def write(self, connection: Connection, schema: str) -> None:
-        table = sql.Identifier(schema, "parked")
-        if gone := self.released - self.new.keys():
-            connection.execute(sql.SQL(_DELETE).format(table), (list(gone),))
-        if self.new:
-            columns = [list(values) for values in zip(*self.new.values(), strict=True)]
-            connection.execute(sql.SQL(_UPSERT).format(table), columns)

@@ -153,10 +153,9 @@ def _differences(
 def differences_of(
     table: Table, columns: Sequence[str], live: Mapping[str, Any] | None, proof: Mapping[str, Any] | None
 ) -> Iterator[Difference]:
-    """The columns in which a row differs from the proof. None: there is, or should be, no row.
-
-    Both are JSON that PostgreSQL has made of a row of `table`, read with `decode`.
-    """
+    """The columns in which a row of `table` differs from the proof. None: there is, or should be, no row."""
+    if live == proof:
+        return
     row = live or proof or {}
     key = {str(column.name): row[column.name] for column in table.primary_key}
     if live is None or proof is None:
@@ -167,5 +166,5 @@ def differences_of(
             yield Difference(str(table.name), key, column, live[column], proof[column])
 
 
-# Numbers stay as they are written, for the same reason.
+# A row as PostgreSQL has made JSON of it. Numbers stay as they are written, for the same reason.
 decode = json.JSONDecoder(parse_float=str).decode

@@ -63,7 +63,6 @@ def _make_missing_tables(database_url: str) -> None:
 
 
 def expected_revision() -> str | None:
-    """Return the newest revision that this code knows, None when there is none yet."""
     return ScriptDirectory.from_config(_config()).get_current_head()
 
 

@@ -58,7 +58,6 @@ class Traces:
         self.tracer: Tracer = self._provider.get_tracer("orders")
 
     def around(self, app: ASGIApp) -> ASGIApp:
-        """The application, with some of its requests recorded."""
         return _Traced(app, self.tracer, self._sampled)
 
     def projected(self, connection: Connection, projection: str, progress: Progress) -> None:
@@ -114,7 +113,9 @@ class _Traced:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        parent = _sent(scope)
+        # The header of W3C Trace Context.
+        sent = next((value for name, value in scope["headers"] if name == b"traceparent"), b"")
+        parent = _context(sent.decode("latin-1")) if sent else None
         if not (parent.trace_flags.sampled if parent else random.random() < self._sampled):  # noqa: S311 - no secret
             await self._app(scope, receive, send)
             return
@@ -151,15 +152,8 @@ class _Traced:
             span.end()
 
 
-def _sent(scope: Scope) -> SpanContext | None:
-    """The caller's span, from the header `traceparent` of W3C Trace Context; None if there is none that is valid."""
-    for name, value in scope["headers"]:
-        if name == b"traceparent":
-            return _context(value.decode("latin-1"))
-    return None
-
-
 def _context(traceparent: str) -> SpanContext | None:
+    """The span that the header names; None if it is not valid."""
     context = get_current_span(_W3C.extract({"traceparent": traceparent})).get_span_context()
     return context if context.is_valid else None
 

@@ -56,8 +56,6 @@ def setup() -> None:
 
 
 class _StopsTraces(Middleware):
-    """Sends the last spans when the worker ends."""
-
     def __init__(self, stop: Callable[[], None]) -> None:
         self._stop = stop
 

@@ -85,6 +85,7 @@ class Fold:
         self._projection = projection
         self.stream = stream
         self._id = split(stream)[1]
+        self._of_one_event = Rows(projection.tables)
         self.rows: dict[Place, dict[str, Cell]] = {}
         self.last: PastEvent | None = None
         self._is_out = False
@@ -121,10 +122,11 @@ class Fold:
         event = CODEC.decode(past.type, past.schema_version, past.data)
         handle = self._projection.on.get(type(event))
         if handle is not None:
-            rows = Rows(self._projection.tables)
+            rows = self._of_one_event
             try:
                 handle(event, Envelope(self._id, past.version, past.occurred_at), rows)
                 self._take(rows, past)
+                rows.clear()
             except UnreadableEvent:
                 raise
             except Exception as error:

@@ -131,7 +131,6 @@ def _skip_page(
 
 
 def _errors_of_skip(target: Target, form: Mapping[str, str]) -> dict[str, str]:
-    """The errors of a skip's form, by field."""
     errors = {}
     reason = form.get("reason", "").strip()
     if not reason:

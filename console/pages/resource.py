@@ -35,7 +35,6 @@ class Blame(NamedTuple):
 
     @property
     def differs(self) -> bool:
-        """True if the value has changed since."""
         return (self.then and self.then.value) != (self.now and self.now.value)
 
 
@@ -100,7 +99,6 @@ def find(desk: Desk, request: Request) -> Response:
 
 
 def _when(request: Request) -> tuple[When, str | None]:
-    """The moment that was asked for, and what is wrong with it."""
     version, as_of = request.query_params.get("version", ""), request.query_params.get("as_of", "").strip()
     if as_of:
         try:
@@ -149,7 +147,6 @@ def _blames(then: Past, now: Past) -> list[Blame]:
 
 
 def _summary(view: Mapping[str, Any]) -> str:
-    """The resource as it is now, in a few words."""
     if "status" in view:
         return f"{view['status'].replace('_', ' ')} · {view['total']} {view['currency']}"
     if "sku" in view:

@@ -118,15 +118,7 @@ class Target(ABC):
 
     def layout(self, projection: Projection, build: Build = Build.SERVING, generation: int = 1) -> Layout:
         """The tables of a build."""
-        return Layout(
-            projection,
-            self.named,
-            self.column_type,
-            build=build,
-            generation=generation if self.numbers_names else None,
-            has_partial_indexes=self.has_partial_indexes,
-            **self.table_options,
-        )
+        return Layout(self, projection, build, generation)
 
     def existing(self, connection: Connection, layout: Layout) -> set[str]:
         """Which tables of the layout are there."""

@@ -113,12 +113,11 @@ class MirrorWriter:
         rows = self._connection.execute(select(*columns)).all()
         return [Parked(*row)._replace(skipped=bool(row.skipped)) for row in rows]
 
-    def waiting(self) -> list[str]:
-        """The parked streams whose first event was not skipped, ordered by the position of that event."""
+    def waiting(self, _: psycopg.Connection, after: int, limit: int) -> dict[str, int]:
         parked = self._layout.parked.c
+        waiting = select(parked.stream, parked.position).where(~parked.skipped, parked.position > after)
         with self._target.engine.connect() as reading:
-            found = reading.execute(select(parked.stream, parked.skipped).order_by(parked.position)).all()
-        return [stream for stream, skipped in found if not skipped]
+            return {it.stream: it.position for it in reading.execute(waiting.order_by(parked.position).limit(limit))}
 
     def write_new(self, _: psycopg.Connection, new: Sequence[NewRows]) -> None:
         """Write new rows, perhaps while the caller goes on. The next call or `write` then raises what this one met."""

@@ -72,7 +72,8 @@ def import_(
 
     Example: orders import shop/ --currency EUR
     """
-    _check_currency(currency)
+    if currency is not None and currency not in CURRENCIES:
+        raise OperatorError(f"--currency {currency} is no ISO 4217 code such as GBP", exit_code=MISUSE)
     try:
         paths = files.find(path)
     except OSError as error:
@@ -98,18 +99,8 @@ def import_(
     sys.exit(NOT_TRUE if summary.damaged or (strict and summary.refused) else DONE)
 
 
-def _check_currency(currency: str | None) -> None:
-    if currency is not None and currency not in CURRENCIES:
-        raise OperatorError(f"--currency {currency} is no ISO 4217 code such as GBP", exit_code=MISUSE)
-
-
 def _import(
-    database_url: str,
-    paths: list[Path],
-    currency: str | None,
-    rejects: Path,
-    retry: bool,
-    bar: "_Bar",
+    database_url: str, paths: list[Path], currency: str | None, rejects: Path, retry: bool, bar: "_Bar"
 ) -> Summary:
     # The command prints an outage itself, in one line, so the writer's log lines are dropped.
     logging.getLogger("command").addHandler(logging.NullHandler())

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
@@ -108,9 +109,8 @@ def _said(job: Job) -> str:
 
 
 def _view(job: Job) -> dict[str, Any]:
-    times = ("asked_at", "started_at", "seen_at", "finished_at")
-    shown = {name: value for name, value in job._asdict().items() if name not in {*times, "now"}}
-    for name in times:
-        at = getattr(job, name)
-        shown[name] = None if at is None else rfc3339(at)
-    return shown
+    return {
+        name: rfc3339(value) if isinstance(value, datetime) else value
+        for name, value in job._asdict().items()
+        if name != "now"
+    }

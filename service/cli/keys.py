@@ -99,11 +99,7 @@ def rotate(
 
 
 @app.command(epilog='Example: orders keys revoke Ab12Cd34 --reason "it was published"')
-def revoke(
-    id_: KeyId,
-    reason: Reason = None,
-    data_dir: DataDir = None,
-) -> None:
+def revoke(id_: KeyId, reason: Reason = None, data_dir: DataDir = None) -> None:
     """End a key: every API process refuses it within two seconds."""
     url = connect.database_url(data_dir)
     _done(issuing.revoke(url, id_, reason, actor()))

@@ -3,7 +3,7 @@
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from errno import EBADF
 from json import dumps
@@ -13,7 +13,7 @@ import msgspec
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from service.errors import OperatorError
@@ -50,12 +50,18 @@ def secret(text: str, lost: str) -> None:
         raise OperatorError(f"{error.strerror}: {lost}") from None
 
 
-def table(*columns: str, rows: list[list[str]]) -> None:
-    shown = Table(*columns, box=None, pad_edge=False, header_style="bold")
+def table(*columns: str, rows: Iterable[Sequence[str | Text]]) -> None:
+    """Print a table."""
+    Console(width=None if sys.stdout.isatty() else _FILE_WIDTH, highlight=False).print(table_of(columns, rows))
+
+
+def table_of(columns: Sequence[str], rows: Iterable[Sequence[str | Text]]) -> Table:
+    """A table of cells with data, which is never markup. A Text keeps its style."""
+    whole = [Column(it, overflow="fold") for it in columns]  # a narrow terminal wraps cells, and cuts none off
+    made = Table(*whole, box=None, pad_edge=False, header_style="bold")
     for row in rows:
-        # Data, never markup.
-        shown.add_row(*[Text(escaped(cell)) for cell in row])
-    Console(width=None if sys.stdout.isatty() else _FILE_WIDTH, highlight=False).print(shown)
+        made.add_row(*[cell if isinstance(cell, Text) else Text(escaped(cell)) for cell in row])
+    return made
 
 
 def differences(found: "Sequence[Difference]") -> None:

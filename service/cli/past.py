@@ -30,7 +30,9 @@ T = TypeVar("T")
 def explain(
     resource: Annotated[str, typer.Argument(help="orders/ID, users/ID, products/ID, a SKU, an e-mail, an external_id")],
     as_of: Annotated[str | None, typer.Option(help="As it was at this time, such as 2026-11-22T13:51:00Z")] = None,
-    version: Annotated[int | None, typer.Option(help="As it was after so many of its events", min=1)] = None,
+    version: Annotated[
+        int | None, typer.Option(help="As it was after so many of its events", min=1, max=VERSION_MAX)
+    ] = None,
     diff: Annotated[
         bool, typer.Option("--diff", help="Only what is different now; alone: what the last event changed")
     ] = False,
@@ -99,8 +101,6 @@ def _when(as_of: str | None, version: int | None) -> When | None:
     if as_of is not None and version is not None:
         raise OperatorError("give --as-of or --version, not both", MISUSE)
     if version is not None:
-        if version > VERSION_MAX:
-            raise OperatorError(f"--version is {VERSION_MAX} at most", MISUSE)
         return Version(version)
     if as_of is None:
         return None

@@ -42,25 +42,13 @@ def replay(
     """Rebuild projections from the first event on, while their old tables serve; then let the new ones serve."""
     chosen = named(projections)
     url = connect.database_url(data_dir)
-    at_once = processes or os.cpu_count() or 1
     names = [it.name for it in chosen]
-    if min(at_once, len(names)) > 1:
-        title = f"rebuilding {', '.join(names)}"
-        with _explained(REPLAY_INTERRUPTED), output.events_bar(title) as show:
-            for rebuilt in rebuilding.several(url, names, at_once, show):
-                _tell(rebuilt)
-    else:
-        for projection in chosen:
-            with _folding(f"rebuilding {projection.name}", REPLAY_INTERRUPTED) as report:
-                rebuilt = rebuilding.one(url, projection, report)
-            _tell(rebuilt)
+    with _explained(REPLAY_INTERRUPTED), output.events_bar(f"rebuilding {', '.join(names)}") as show:
+        for name, events, seconds in rebuilding.rebuilt(url, names, processes or os.cpu_count() or 1, show):
+            rate = events / seconds
+            print(f"rebuilt {name} from {events:,} events in {seconds:.1f} s ({rate:,.0f} events/s)", flush=True)
     acting.note(url, "projection.replayed", ", ".join(names))
     _tell_parked(url, chosen)
-
-
-def _tell(rebuilt: rebuilding.Rebuilt) -> None:
-    name, events, seconds = rebuilt
-    print(f"rebuilt {name} from {events:,} events in {seconds:.1f} s ({events / seconds:,.0f} events/s)", flush=True)
 
 
 def _tell_parked(url: str, projections: list[Projection]) -> None:
@@ -93,7 +81,7 @@ def verify(
     url = connect.database_url(data_dir)
     verdicts = []
     for projection in chosen:
-        with _folding(f"folding the log for {projection.name}", "interrupted: nothing was proved") as report:
+        with _folding(f"folding the log for {projection.name}") as report:
             verdicts.append(compare(url, projection, report))
         if not as_json:
             rest = f": --json shows up to {DIFFERENCES_MAX:,}"
@@ -134,9 +122,10 @@ def print_verdict(verdict: Verdict, remedy: str, rest: str = "") -> None:
 
 
 @contextmanager
-def _folding(title: str, interrupted: str) -> Iterator[Report]:
-    """Show the progress that the block reports to what is yielded; `interrupted` is printed after a Ctrl-C."""
+def _folding(title: str) -> Iterator[Report]:
+    """Show the progress that the block reports to what is yielded."""
     collect_seldom()
+    interrupted = "interrupted: nothing was proved"
     with _explained(interrupted), rebuilding.interruptible() as check, output.events_bar(title) as show:
 
         def report(progress: Progress) -> None:

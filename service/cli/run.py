@@ -30,12 +30,7 @@ NoAuth = Annotated[
 Host = Annotated[str, typer.Option(help="The address to listen on; 0.0.0.0 for all")]
 
 
-def up(
-    port: Port = None,
-    data_dir: DataDir = None,
-    host: Host = "127.0.0.1",
-    no_auth: NoAuth = None,
-) -> None:
+def up(port: Port = None, data_dir: DataDir = None, host: Host = "127.0.0.1", no_auth: NoAuth = None) -> None:
     """Run everything in this terminal: PostgreSQL, Valkey, the API, the worker. Ctrl-C stops it, the data stays."""
     from service import exposure
     from service.embedded.supervisor import Supervisor

@@ -6,6 +6,7 @@ from typing import Annotated, NamedTuple
 import psycopg
 import redis
 import typer
+from rich.text import Text
 
 from console.words import counted, span
 from contract.times import rfc3339
@@ -26,6 +27,8 @@ from service.projections import PROJECTIONS
 from service.settings import Settings
 
 NO_REDIS_URL = "REDIS_URL is not set"
+_STYLES = {"live": "green", "catching_up": "yellow", "rebuilding": "yellow", "outdated": "red", "stopped": "red"}
+COLUMNS = ("projection", "position", "events behind", "time behind", "state", "last looked")
 
 
 def status(
@@ -135,17 +138,16 @@ def name_of(standing: Standing) -> str:
     return standing.name if standing.mirror is None else f"{standing.name} in {standing.mirror}"
 
 
-def looked(standing: Standing) -> str:
-    """When a worker looked at the log last."""
-    return f"{(standing.now - standing.seen_at).total_seconds():.0f} s ago" if standing.worker else "never"
-
-
-def _state(standing: Standing) -> str:
-    """The state; of a rebuild also how much is done, and how long the rest takes."""
-    if standing.built is None or standing.progress is None:
-        return standing.state
-    left = standing.built.seconds_left(standing.head)
-    return f"{standing.state}, {standing.progress:.0%}" + (f", {span(left)} left" if left else "")
+def row(standing: Standing) -> list[str | Text]:
+    """The cells of a standing under COLUMNS."""
+    state = standing.state
+    if standing.built is not None and standing.progress is not None:
+        left = standing.built.seconds_left(standing.head)
+        state += f", {standing.progress:.0%}" + (f", {span(left)} left" if left else "")
+    seconds = (standing.now - standing.seen_at).total_seconds()
+    looked = f"{seconds:.0f} s ago by {standing.worker}" if standing.worker else "never"
+    behind = f"{standing.lag_events:,}", span(standing.lag)
+    return [name_of(standing), f"{standing.position:,}", *behind, Text(state, _STYLES.get(standing.state, "")), looked]
 
 
 def troubles(found: Look) -> list[str]:
@@ -169,18 +171,7 @@ def _print(found: Look) -> None:
     log = found.status
     recorded = f", appended {log.recorded_at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC" if log.head else ""
     print(f"log {log.log_uuid}: head at position {log.head:,}{recorded}")
-    rows = [
-        [
-            name_of(it),
-            f"{it.position:,}",
-            f"{it.lag_events:,}",
-            span(it.lag),
-            _state(it),
-            f"{looked(it)} by {it.worker}" if it.worker else looked(it),
-        ]
-        for it in found.standings
-    ]
-    output.table("projection", "position", "events behind", "time behind", "state", "last looked", rows=rows)
+    output.table(*COLUMNS, rows=[row(it) for it in found.standings])
     for line in troubles(found):
         output.line(line)
     output.line(f"workers that listen to Redis: {found.listening}")

@@ -7,7 +7,7 @@ from psycopg import Connection
 from console.words import minute
 from eventlog import pages, read
 from eventlog.codec import Codec, UnreadableEvent
-from service.doctor.finding import RESTORE, Check, Finding, of_rows
+from service.doctor.finding import RESTORE, Check, Finding, damage
 
 PAGE_EVENTS, PAGE_BYTES_MAX = 10_000, 8 * 1024**2
 
@@ -87,18 +87,16 @@ def _page_ends(connection: Connection, end: int) -> Iterator[int]:
 
 CHECKS = (
     Check("positions", _positions, "readers follow the log by position, and would miss events"),
-    Check(
+    damage(
         "time",
-        of_rows(_BACKWARDS, "event {position} was recorded at {recorded_at}, the one before it at {earlier}", RESTORE),
+        _BACKWARDS,
+        "event {position} was recorded at {recorded_at}, the one before it at {earlier}",
         "questions about a time search the log by recorded_at, and would find the wrong event",
     ),
-    Check(
+    damage(
         "versions",
-        of_rows(
-            _VERSIONS,
-            "{stream} has {count} events with versions from {first} to {last}, not from 1 to {count}",
-            RESTORE,
-        ),
+        _VERSIONS,
+        "{stream} has {count} events with versions from {first} to {last}, not from 1 to {count}",
         "the state of the stream cannot be folded from its events",
     ),
     Check(

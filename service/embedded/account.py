@@ -24,7 +24,6 @@ class Account:
 
     @property
     def user(self) -> tuple[int, int] | None:
-        """User id and group id to change to; None when the servers run as we do."""
         return (self.uid, self.gid) if self.switch else None
 
     def own(self, directory: Path) -> None:

@@ -51,7 +51,6 @@ class Lock:
         os.pwrite(self.descriptor, f"{pid}\n".encode(), 0)
 
     def signer(self) -> int | None:
-        """Return the process id that the last sign() wrote, if any."""
         with contextlib.suppress(OSError, ValueError):
             return int(self.path.read_text())
         return None
@@ -70,7 +69,6 @@ class Lock:
 
 
 def is_held(path: Path) -> bool:
-    """Say whether some living process holds the lock."""
     if not path.exists():
         return False
     descriptor = os.open(path, os.O_RDONLY)

@@ -51,13 +51,11 @@ class EmbeddedServer(ABC):
 
     @property
     def pid(self) -> int:
-        """The process id of the running server."""
         if self._process is None:
             raise RuntimeError(f"{self.title} is not started")
         return self._process.pid
 
     def is_alive(self) -> bool:
-        """Say whether the server was started and still runs."""
         return self._process is not None and self._process.poll() is None
 
     def start(self) -> str:

@@ -6,7 +6,6 @@ import signal
 import time
 from collections import deque
 from collections.abc import Callable
-from urllib.error import URLError
 from urllib.request import urlopen
 
 from access import links
@@ -159,7 +158,7 @@ class Supervisor:
         try:
             with urlopen(f"{self._api_url}/healthz", timeout=HEALTH_SECONDS_MAX):  # noqa: S310 -- http, always
                 return True
-        except (URLError, OSError):
+        except OSError:
             return False
 
     @property

@@ -228,14 +228,14 @@ GUARDS = (
     ),
     Guard(
         "a checkpoint that was moved meanwhile fences the batch",
-        "projector/checkpoint.py",
+        "projector/writer.py",
         "        if connection.execute(self._move, values).rowcount != 1:",
         "        if connection.execute(self._move, values).rowcount > 1:",
         ("tests/projector/test_loop.py::test_a_checkpoint_that_was_moved_meanwhile_fences_the_batch",),
     ),
     Guard(
         "only one worker projects at a time",
-        "projector/checkpoint.py",
+        "projector/writer.py",
         "AND position = %(position)s AND parked_changes = %(parked_changes)s FOR UPDATE SKIP LOCKED",
         "AND position >= %(position)s AND parked_changes >= %(parked_changes)s",
         ("tests/projector/test_loop.py::test_a_second_projector_does_not_wait_for_the_first",),
