@@ -78,8 +78,6 @@ class AddProduct(Record, frozen=True):
 
 
 class _OnProduct(Record, frozen=True):
-    """A command that reads one product and nothing else."""
-
     product_id: str
 
     @property

@@ -28,7 +28,6 @@ def shown(*examples: object) -> ConfigDict:
 
 
 def put_back(schemas: dict[str, dict[str, Any]]) -> None:
-    """Give the schemas of a document their examples."""
     for schema in schemas.values():
         if texts := schema.pop(_AS_TEXT, None):
             schema["examples"] = [json.loads(it) for it in texts]

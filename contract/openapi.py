@@ -93,7 +93,6 @@ def _answer(codes: Sequence[str]) -> dict[str, Any]:
 
 
 def problem_content(*codes: str) -> dict[str, Any]:
-    """The content of an answer that is a problem document with one of these codes."""
     examples = {code: {"$ref": f"#/components/examples/{code}"} for code in codes}
     return {MEDIA_TYPE: {"schema": {"$ref": _REFERENCE.format(model=ProblemView.__name__)}, "examples": examples}}
 
@@ -135,7 +134,6 @@ def complete(document: dict[str, Any], prefix: str) -> None:
 
 
 def problem_schemas() -> dict[str, Any]:
-    """The components to which the references of `problems` point."""
     models = (ProblemView, ProblemLine, BodyError)
     schemas = {model.__name__: model.model_json_schema(ref_template=_REFERENCE) for model in models}
     schemas[ProblemView.__name__].pop("$defs")

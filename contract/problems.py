@@ -43,7 +43,6 @@ class Problem(HTTPException):
         self.facts = facts
 
     def document(self, request_id: bytes | None = None, prefix: str = "") -> dict[str, Any]:
-        """The members of the problem document. See `response`."""
         document: dict[str, Any] = {
             "type": f"{prefix}/problems/{self.code}" if self.code in PROBLEMS else "about:blank",
             "title": self.kind.title,

@@ -30,7 +30,6 @@ def external_id_claim(external_id: str) -> str:
 
 
 def claims(email_key: str, external_id: str | None) -> list[str]:
-    """All claims of a user."""
     return [email_claim(email_key), *([] if external_id is None else [external_id_claim(external_id)])]
 
 

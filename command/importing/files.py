@@ -181,7 +181,6 @@ def _json_lines(chunks: Iterable[bytes]) -> Iterator[Line]:
 
 
 def _rows_in(folder: Path) -> list[Path]:
-    """The folder's files of JSON lines or CSV, by their names, in natural order."""
     entries = [entry for entry in folder.iterdir() if entry.name.lower().endswith(SUFFIXES)]
     if missing := next((entry for entry in entries if not entry.is_file() and kind_of(entry)), None):
         raise FileNotFoundError(f"{missing} is no file that can be read: mend its link, or move it elsewhere")

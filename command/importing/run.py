@@ -119,8 +119,6 @@ async def import_files(
 
 @dataclass(slots=True)
 class Importer:
-    """See `import_files`."""
-
     writer: Writer
     rejects: Rejects
     currency: str | None
