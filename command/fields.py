@@ -67,7 +67,8 @@ def _refuse(code: LiteralString, detail: LiteralString, is_wrong: Callable[[str]
 
     def check(value: str) -> str:
         if is_wrong(value):
-            raise PydanticCustomError(code, detail, {"value": value})
+            # It may have lone surrogates, which an error cannot carry.
+            raise PydanticCustomError(code, detail, {"value": value.encode(errors="replace").decode()})
         return value
 
     return AfterValidator(check)
