@@ -62,13 +62,13 @@ def _money(value: Any) -> Decimal:
         raise PydanticCustomError("money", "{reason}", {"reason": str(error)}) from None
 
 
-def _refuse(code: LiteralString, detail: LiteralString, is_wrong: Callable[[str], object]) -> AfterValidator:
-    """A validator of texts. `detail` may quote the text as `{value}`."""
+def _refuse(code: LiteralString, detail: LiteralString, is_wrong: Callable[[Any], object]) -> AfterValidator:
+    """A validator. `detail` may quote the value as `{value}`."""
 
-    def check(value: str) -> str:
+    def check(value: Any) -> Any:
         if is_wrong(value):
-            # It may have lone surrogates, which an error cannot carry.
-            raise PydanticCustomError(code, detail, {"value": value.encode(errors="replace").decode()})
+            # A text may have lone surrogates, which an error cannot carry.
+            raise PydanticCustomError(code, detail, {"value": str(value).encode(errors="replace").decode()})
         return value
 
     return AfterValidator(check)
@@ -143,6 +143,8 @@ Currency = Annotated[
 Quantity = Annotated[int, Field(ge=1, le=QUANTITY_MAX, json_schema_extra={"format": "int32"})]
 Stock = Annotated[int, Field(ge=0, le=STOCK_MAX, json_schema_extra={"format": "int64"})]
 StockDelta = Annotated[
-    int, Field(ge=-STOCK_MAX, le=STOCK_MAX, json_schema_extra={"format": "int64", "not": {"const": 0}})
+    int,
+    Field(ge=-STOCK_MAX, le=STOCK_MAX, json_schema_extra={"format": "int64", "not": {"const": 0}}),
+    _refuse("zero", "must not be 0", lambda it: it == 0),
 ]
 LineNumber = Annotated[int, Field(ge=1, le=LINES_MAX, json_schema_extra={"format": "int32"})]
