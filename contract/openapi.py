@@ -83,7 +83,7 @@ def problems(*codes: str, security: Security) -> Documented:
 
 
 def _answer(codes: Sequence[str]) -> dict[str, Any]:
-    names = {name for code in codes for name in _HEADERS_BY_CODE.get(code, ())}
+    names = {"X-Request-Id"}.union(*(_HEADERS_BY_CODE.get(code, ()) for code in codes))
     names |= {name for code in codes for name in _HEADERS_BY_STATUS.get(PROBLEMS[code].status, ())}
     return {
         "description": "\n".join(f"- `{code}`: {PROBLEMS[code].meaning}" for code in codes),
@@ -118,8 +118,6 @@ def complete(document: dict[str, Any], prefix: str) -> None:
         code: {"summary": PROBLEMS[code].title, "value": problem.document()} for code, problem in EXAMPLES.items()
     }
     components["responses"] = {name: _answer(codes) for name, (_, codes) in _SHARED.items()}
-    for answer in components["responses"].values():
-        _name_request(answer)
     for operation in (it for path in document["paths"].values() for it in path.values()):
         _refuse_null_body(operation)
         _show_bodies(operation, components["schemas"])
@@ -128,7 +126,7 @@ def complete(document: dict[str, Any], prefix: str) -> None:
             if reference := answer.get("$ref"):
                 operation["responses"][status] = {"$ref": reference}  # FastAPI has added a description
             else:
-                _name_request(answer)
+                answer.setdefault("headers", {})["X-Request-Id"] = header_reference("X-Request-Id")
     # Relative to the document, so that it holds at every address.
     document["servers"] = [{"url": prefix or "/"}]
 
@@ -143,10 +141,6 @@ def problem_schemas() -> dict[str, Any]:
 def header(name: str, description: str, schema: Mapping[str, Any]) -> dict[str, Any]:
     """A request header, for `openapi_extra={"parameters": [...]}`."""
     return {"name": name, "in": "header", "required": False, "description": description, "schema": dict(schema)}
-
-
-def _name_request(answer: dict[str, Any]) -> None:
-    answer.setdefault("headers", {})["X-Request-Id"] = header_reference("X-Request-Id")
 
 
 def _refuse_null_body(operation: dict[str, Any]) -> None:
