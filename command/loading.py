@@ -94,7 +94,6 @@ class Loader:
             await self._task
 
     async def stop(self) -> None:
-        """Stop loading. The commands that are held fail."""
         if self._task:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)

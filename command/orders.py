@@ -55,8 +55,6 @@ class PlaceOrderBody(Body):
 
 
 class ProductRef(Record, frozen=True):
-    """A product by its id or by its SKU."""
-
     product_id: str | None
     sku: str | None
 

@@ -4,8 +4,6 @@ from collections.abc import Iterable
 from decimal import Decimal
 
 from fastapi import APIRouter
-from pydantic import field_validator
-from pydantic_core import PydanticCustomError
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -49,13 +47,6 @@ class AdjustStockBody(Body):
     delta: StockDelta
     reason: RequiredText
 
-    @field_validator("delta")
-    @classmethod
-    def _not_zero(cls, delta: int) -> int:
-        if delta == 0:
-            raise PydanticCustomError("zero", "must not be 0")
-        return delta
-
 
 class AddProduct(Record, frozen=True):
     product_id: str
@@ -78,8 +69,6 @@ class AddProduct(Record, frozen=True):
 
 
 class _OnProduct(Record, frozen=True):
-    """A command that reads one product and nothing else."""
-
     product_id: str
 
     @property

@@ -40,8 +40,6 @@ Value = TypeVar("Value")
 
 
 class Entity(NamedTuple, Generic[State]):
-    """A stream's state after `version` events."""
-
     version: int
     state: State
 
@@ -158,10 +156,6 @@ class States:
             raise self._unreadable[stream]
         return self._streams[stream]
 
-    def version(self, stream: str) -> int:
-        entity = self._streams.get(stream)
-        return entity.version if entity else 0
-
     def owner(self, claim: str) -> str | None:
         return self._claims[claim]
 
@@ -192,7 +186,6 @@ class States:
         self._passing.append(claim)
 
     def forget(self, streams: Iterable[str]) -> None:
-        """Drop streams that another process has changed."""
         for stream in streams:
             self._streams.drop(stream)
 

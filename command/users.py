@@ -48,14 +48,8 @@ class RegisterUser(Record, frozen=True):
     external_id: str | None
     viewer: Viewer = EVERYONE
 
-    def _claims(self) -> list[str]:
-        claims = [rules.email_claim(email_key(self.email))]
-        if self.external_id is not None:
-            claims.append(rules.external_id_claim(self.external_id))
-        return claims
-
     def reads(self, states: States) -> Iterable[str]:
-        return self._claims()
+        return rules.claims(email_key(self.email), self.external_id)
 
     def decide(self, states: States) -> Outcome:
         stream = rules.stream(self.user_id)
@@ -66,7 +60,7 @@ class RegisterUser(Record, frozen=True):
         if states.owner(rules.email_claim(email_key(self.email))):
             raise EmailTaken(self.email)
         events = rules.register(self.name, self.email, email_key(self.email), self.external_id)
-        return outcome(stream, events, 201, claimed=dict.fromkeys(self._claims(), stream))
+        return outcome(stream, events, 201, claimed=dict.fromkeys(self.reads(states), stream))
 
 
 class ChangeUser(Record, frozen=True):
@@ -108,10 +102,7 @@ class DeleteUser(Record, frozen=True):
         if entity is not None and entity.state.deleted:
             return outcome(stream, [], 204)
         user = _existing(states, self.user_id, self.expected_version, self.viewer)
-        released = [rules.email_claim(user.email_key)]
-        if user.external_id is not None:
-            released.append(rules.external_id_claim(user.external_id))
-        return outcome(stream, rules.delete(user), 204, released=released)
+        return outcome(stream, rules.delete(user), 204, released=rules.claims(user.email_key, user.external_id))
 
 
 def _existing(states: States, user_id: str, expected_version: int | None, viewer: Viewer) -> User:

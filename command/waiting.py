@@ -48,7 +48,6 @@ class Queue:
         self._news.set()
 
     def is_full(self) -> bool:
-        """Whether a new command would be refused."""
         if len(self) >= WAITING_MAX or self.is_closed:
             return True
         if not self._new or self._is_patient:

@@ -266,7 +266,6 @@ class Writer:
         return last is not None
 
     def _answer(self, decided: Decided) -> None:
-        """Tell everyone what became of their commands."""
         if decided.batch.events:
             self.trouble = None
         self.batches += 1

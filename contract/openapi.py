@@ -83,7 +83,7 @@ def problems(*codes: str, security: Security) -> Documented:
 
 
 def _answer(codes: Sequence[str]) -> dict[str, Any]:
-    names = {name for code in codes for name in _HEADERS_BY_CODE.get(code, ())}
+    names = {"X-Request-Id"}.union(*(_HEADERS_BY_CODE.get(code, ()) for code in codes))
     names |= {name for code in codes for name in _HEADERS_BY_STATUS.get(PROBLEMS[code].status, ())}
     return {
         "description": "\n".join(f"- `{code}`: {PROBLEMS[code].meaning}" for code in codes),
@@ -93,7 +93,6 @@ def _answer(codes: Sequence[str]) -> dict[str, Any]:
 
 
 def problem_content(*codes: str) -> dict[str, Any]:
-    """The content of an answer that is a problem document with one of these codes."""
     examples = {code: {"$ref": f"#/components/examples/{code}"} for code in codes}
     return {MEDIA_TYPE: {"schema": {"$ref": _REFERENCE.format(model=ProblemView.__name__)}, "examples": examples}}
 
@@ -119,8 +118,6 @@ def complete(document: dict[str, Any], prefix: str) -> None:
         code: {"summary": PROBLEMS[code].title, "value": problem.document()} for code, problem in EXAMPLES.items()
     }
     components["responses"] = {name: _answer(codes) for name, (_, codes) in _SHARED.items()}
-    for answer in components["responses"].values():
-        _name_request(answer)
     for operation in (it for path in document["paths"].values() for it in path.values()):
         _refuse_null_body(operation)
         _show_bodies(operation, components["schemas"])
@@ -129,13 +126,12 @@ def complete(document: dict[str, Any], prefix: str) -> None:
             if reference := answer.get("$ref"):
                 operation["responses"][status] = {"$ref": reference}  # FastAPI has added a description
             else:
-                _name_request(answer)
+                answer.setdefault("headers", {})["X-Request-Id"] = header_reference("X-Request-Id")
     # Relative to the document, so that it holds at every address.
     document["servers"] = [{"url": prefix or "/"}]
 
 
 def problem_schemas() -> dict[str, Any]:
-    """The components to which the references of `problems` point."""
     models = (ProblemView, ProblemLine, BodyError)
     schemas = {model.__name__: model.model_json_schema(ref_template=_REFERENCE) for model in models}
     schemas[ProblemView.__name__].pop("$defs")
@@ -145,10 +141,6 @@ def problem_schemas() -> dict[str, Any]:
 def header(name: str, description: str, schema: Mapping[str, Any]) -> dict[str, Any]:
     """A request header, for `openapi_extra={"parameters": [...]}`."""
     return {"name": name, "in": "header", "required": False, "description": description, "schema": dict(schema)}
-
-
-def _name_request(answer: dict[str, Any]) -> None:
-    answer.setdefault("headers", {})["X-Request-Id"] = header_reference("X-Request-Id")
 
 
 def _refuse_null_body(operation: dict[str, Any]) -> None:

@@ -117,7 +117,6 @@ class StrictRoute(APIRoute):
             self.app = AsyncExitStackMiddleware(self.app)
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """FastAPI's handler, which runs dependencies, on a strict request."""
         handler = super().get_route_handler()
 
         async def handle(request: Request) -> Response:
@@ -163,7 +162,6 @@ class StrictRoute(APIRoute):
             raise RequestValidationError(self._errors(error, document)) from None
 
     def _errors(self, error: ValidationError, document: Any) -> list[dict[str, Any]]:
-        """The errors of a body: all of them, or one more than ERRORS_MAX."""
         if document is None:
             return [{"type": "missing", "loc": ("body",), "msg": ""}]
         found = error.errors(include_url=False, include_context=False, include_input=False)

@@ -123,7 +123,6 @@ def _check(header: list[str]) -> None:
 
 
 def _cells(lines: Iterator[str], header: list[str], delimiter: str, skipped: int) -> Iterator[Row]:
-    """The rows of the file. Raises UnreadableRow."""
     reader = csv.reader(lines, delimiter=delimiter, skipinitialspace=True, strict=True)
     number = skipped + 1
     try:

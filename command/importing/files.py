@@ -66,9 +66,8 @@ def is_csv(path: Path) -> bool:
 
 def misfit(path: Path) -> str | None:
     """Why a file has none of the formats that are read, and what to do, in one line; None when it may have one."""
-    try:
-        beginning = _beginning(path)
-    except (OSError, EOFError, zlib.error):
+    beginning = _beginning(path)
+    if beginning is None:
         return None  # reading it says which line is damaged
     if beginning.startswith(_ZIP_MAGIC):
         return f"{path} is a workbook or a zip archive: save it as CSV UTF-8, or as JSON lines"
@@ -88,17 +87,15 @@ def misfit(path: Path) -> str | None:
 
 def ignored(path: Path) -> list[str]:
     """The columns of a CSV file, without a misfit, that no row has a use for."""
-    if not is_csv(path):
-        return []
+    beginning = _beginning(path) if is_csv(path) else None
     try:
-        beginning = _beginning(path)
-        return csv_rows.ignored(beginning.decode(errors="replace").split("\n"))
-    except (OSError, EOFError, zlib.error, csv.Error):
+        return csv_rows.ignored(beginning.decode(errors="replace").split("\n")) if beginning else []
+    except csv.Error:
         return []  # reading it says which line is damaged
 
 
-def _beginning(path: Path) -> bytes:
-    """The first _PEEK_BYTES of a file, or its first line if that is longer. Raises when nothing can be read."""
+def _beginning(path: Path) -> bytes | None:
+    """The first _PEEK_BYTES of a file, or its first line if that is longer; None when nothing can be read."""
     beginning = b""
     try:
         for chunk in _chunks(path, lambda _: None, _PEEK_BYTES):
@@ -106,8 +103,7 @@ def _beginning(path: Path) -> bytes:
             if len(beginning) > LINE_BYTES_MAX or (len(beginning) >= _PEEK_BYTES and b"\n" in beginning):
                 break
     except (OSError, EOFError, zlib.error):
-        if not beginning:
-            raise
+        return beginning or None
     return beginning
 
 
@@ -185,7 +181,6 @@ def _json_lines(chunks: Iterable[bytes]) -> Iterator[Line]:
 
 
 def _rows_in(folder: Path) -> list[Path]:
-    """The folder's files of JSON lines or CSV, by their names, in natural order."""
     entries = [entry for entry in folder.iterdir() if entry.name.lower().endswith(SUFFIXES)]
     if missing := next((entry for entry in entries if not entry.is_file() and kind_of(entry)), None):
         raise FileNotFoundError(f"{missing} is no file that can be read: mend its link, or move it elsewhere")

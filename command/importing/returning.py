@@ -87,7 +87,6 @@ class ReturnItems(Record, frozen=True):
         return Outcome(events, lambda _: Answer(200), claimed)
 
     def _orders(self) -> list[str]:
-        """The orders named, each once, in the order they are named in."""
         return list(dict.fromkeys(it.order for it in self.returned))
 
 
@@ -117,7 +116,6 @@ def _price_differs(item: rules.Item, returned: Returned) -> bool:
 
 
 def _restock(products: dict[str, Product], cancelled: Decided) -> None:
-    """Let the products be as they are after the events."""
     for stream, event in cancelled:
         kind, entity_id = split(stream)
         if kind == "product":

@@ -5,7 +5,6 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
 
 from command.domain.refusals import ExternalIdTaken, Refused, SkuTaken
 from command.importing import csv_rows, files, history, reasons
@@ -23,6 +22,8 @@ from eventlog.ids import new_id
 
 # Rows under way: enough to prepare the writer's next batch while it commits one.
 WINDOW_ROWS = 400
+# What becomes of a row: refused already, or with its command at the writer.
+_Becomes = Reason | asyncio.Future[Answer]
 
 
 @dataclass(slots=True)
@@ -79,14 +80,6 @@ class _InOrder:
         return outcome._replace(answer=lambda _: Answer(200))
 
 
-class _Pending(NamedTuple):
-    """A row under way: refused already, or with its command at the writer."""
-
-    file: Path
-    line: Line
-    becomes: Reason | asyncio.Future[Answer]
-
-
 async def import_files(
     database_url: str,
     paths: Sequence[Path],
@@ -119,15 +112,13 @@ async def import_files(
 
 @dataclass(slots=True)
 class Importer:
-    """See `import_files`."""
-
     writer: Writer
     rejects: Rejects
     currency: str | None
     has_read: Callable[[int, int], None]
     summary: Summary
     stopped: bool = False
-    _pending: deque[_Pending] = field(default_factory=deque)
+    _pending: deque[tuple[Path, Line, _Becomes]] = field(default_factory=deque)
 
     async def run(self, paths: Sequence[tuple[Path, Settled]]) -> Summary:
         """Import the files, each given with its settled rows."""
@@ -140,7 +131,7 @@ class Importer:
                 bytes_read = bytes_of_file
 
             for line in files.read(path, note):
-                self._pending.append(self._begin(path, settled, line))
+                self._pending.append((path, line, self._begin(path, settled, line)))
                 # The writer gets its turn between any two rows, not only when it is waited for.
                 await asyncio.sleep(0)
                 await self._finish(WINDOW_ROWS)
@@ -150,22 +141,22 @@ class Importer:
         self.has_read(before, self.summary.total)
         return self.summary
 
-    def _begin(self, path: Path, settled: Settled, line: Line) -> _Pending:
+    def _begin(self, path: Path, settled: Settled, line: Line) -> _Becomes:
         if line.reason is not None:
             if line.reason.code == files.DAMAGED:
                 self.summary.damaged.append(str(path))
-            return _Pending(path, line, line.reason)
+            return line.reason
         wanted = translate(line.content, files.kind_of(path), self.currency)
         if isinstance(wanted, Reason):
             if line.rows:
                 wanted = wanted._replace(detail=csv_rows.columns_named(wanted.detail, line))
-            return _Pending(path, line, wanted)
+            return wanted
         command = _InOrder(wanted.command, self, settled=line.number <= settled.up_to_line)
         actor = {"kind": "import", "id": settled.file}
         metadata = {"actor": actor, "command_id": new_id(), **origins.origin(settled.file, line.number)}
         future = self.writer.submit(Submission(command, encode(metadata), occurred_at=wanted.occurred_at))
         future.add_done_callback(self._stop_at_outage)
-        return _Pending(path, line, future)
+        return future
 
     def _stop_at_outage(self, future: asyncio.Future[Answer]) -> None:
         """Called before the writer can decide what was submitted later: it needs a connection first."""
@@ -175,14 +166,15 @@ class Importer:
     async def _finish(self, most: int) -> None:
         """Count rows that are done, from the first on, until no more than `most` are under way."""
         while self._pending:
-            first = self._pending[0]
-            if isinstance(first.becomes, asyncio.Future):
-                if len(self._pending) <= most and not first.becomes.done():
+            file, line, becomes = self._pending[0]
+            if isinstance(becomes, asyncio.Future):
+                if len(self._pending) <= most and not becomes.done():
                     break
-                await asyncio.wait([first.becomes])
-            self._count(*self._pending.popleft())
+                await asyncio.wait([becomes])
+            self._pending.popleft()
+            self._count(file, line, becomes)
 
-    def _count(self, file: Path, line: Line, became: Reason | asyncio.Future[Answer]) -> None:
+    def _count(self, file: Path, line: Line, became: _Becomes) -> None:
         if isinstance(became, Reason):
             self._refuse(file, line, became)
             return
