@@ -34,7 +34,6 @@ log = logging.getLogger(__name__)
 # Every page is a plain function that runs in a thread: neither a statement nor a long page holds up the event loop.
 PAGES: dict[str, Page] = {
     "/": overview.show,
-    "/sign-in": overview.after_sign_in,
     "/events": events.show,
     "/events/{position:int}": event.show,
     "/find": resource.find,
@@ -55,8 +54,6 @@ PAGES: dict[str, Page] = {
 OF_THE_LOG = {"/events", "/events/{position:int}", "/find", "/{kind}/{id}"}
 FORMS: dict[str, Page] = {"/theme": theme.choose, "/jobs": acting.start}
 
-_LINK = Route("/sign-in", static, methods=["GET"])  # only its path counts
-
 
 class Console:
     """The pages. Open `database` with `with` before the first request."""
@@ -70,9 +67,10 @@ class Console:
         needed = dict.fromkeys(OF_THE_LOG, "events:read")
         routes = [Route(path, self._endpoint(page, needed.get(path)), methods=["GET"]) for path, page in PAGES.items()]
         routes += [Route(path, self._endpoint(form), methods=["POST"]) for path, form in FORMS.items()]
-        # These three need no key.
+        # These need no key.
         self._open = [
             Route("/static/{version}/{name}", static),
+            Route("/sign-in", self._visit, methods=["GET"]),
             Route("/sign-in", self._sign_in, methods=["POST"]),
             Route("/sign-out", self._sign_out, methods=["POST"]),
         ]
@@ -86,14 +84,19 @@ class Console:
 
     async def _admitted(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
-        answer: Response | None = None
         if request.method == "POST" and is_of_another_site(scope):
             raise HTTPException(403, "Another site sent this form.")
-        if (token := _token_of_link(request)) is not None:
-            answer = await self._gate.sign_in_by_link(request, token)
-        elif all(route.matches(scope)[0] != Match.FULL for route in self._open):
-            answer = await self._gate.refusal(request)
-        await (answer or self._router)(scope, receive, send)
+        refusal: Response | None = None
+        if all(route.matches(scope)[0] != Match.FULL for route in self._open):
+            refusal = await self._gate.refusal(request)
+        await (refusal or self._router)(scope, receive, send)
+
+    async def _visit(self, request: Request) -> Response:
+        """Sign in by a link, or ask for a key. The token is no part of the path, which the request log shows."""
+        token = request.query_params.get("token")
+        if token is not None and request.method == "GET":  # a HEAD that only looks must not use it up
+            return await self._gate.sign_in_by_link(request, token)
+        return await self._gate.refusal(request) or self._desk.renderer.redirect()
 
     async def _sign_in(self, request: Request) -> Response:
         return await self._gate.sign_in(request, (await _form(request)).get("key", ""))
@@ -132,14 +135,6 @@ class Console:
             return await run_in_threadpool(page, self._desk, request)
 
         return endpoint
-
-
-def _token_of_link(request: Request) -> str | None:
-    """The token of a sign-in link. It is no part of the path, which the request log shows."""
-    # Not for HEAD: what only looks at a link must not use it up.
-    if request.method != "GET" or _LINK.matches(request.scope)[0] != Match.FULL:
-        return None
-    return request.query_params.get("token")
 
 
 async def _form(request: Request) -> dict[str, str]:

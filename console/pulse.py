@@ -17,7 +17,7 @@ from console.parts import Finding, Parts
 from console.words import counted, headline, parked, short
 from projector.bell import NOBODY_LISTENS
 from projector.parked import Group, groups
-from projector.status import Status, status
+from projector.status import Standing, Status, status
 
 LOOK_SECONDS = 1.0
 CHECK_SECONDS = 10.0
@@ -89,9 +89,7 @@ class Pulse(NamedTuple):
     @property
     def lag_seconds(self) -> float | None:
         """How long the oldest event that a projection lacks has waited."""
-        if self.status is None:
-            return None
-        return max((it.lag.total_seconds() for it in self.status.projections), default=0.0)
+        return max((it.lag.total_seconds() for it in self._standings), default=None)
 
     @property
     def has_worker(self) -> bool:
@@ -110,7 +108,7 @@ class Pulse(NamedTuple):
             return "the worker's log and `orders status` say why"
         if not self.workers:
             return "start a worker: `orders work`; if one runs, its log says why it does not look"
-        last = {it.worker for it in self.status.projections} if self.status else set()
+        last = {it.worker for it in self._standings}
         names = [it for it in self.workers if it in last] or self.workers
         host, _, pid = names[0].rpartition(":")
         return (
@@ -120,18 +118,18 @@ class Pulse(NamedTuple):
     @property
     def outdated(self) -> list[str]:
         """The projections that wait for a rebuild, if nothing else is wrong with any."""
-        if self.status is None:
-            return []
-        found = [it for it in self.status.projections if it.trouble]
+        found = [it for it in self._standings if it.trouble]
         is_all = all(it.state == "outdated" and it.version < it.projection.version and not it.failed for it in found)
         return [it.name for it in found] if is_all else []
 
     @property
     def worker_seen(self) -> float | None:
         """How many seconds ago a worker looked at the log; None if none has yet."""
-        if self.status is None:
-            return None
-        return min(((it.now - it.seen_at).total_seconds() for it in self.status.projections if it.worker), default=None)
+        return min(((it.now - it.seen_at).total_seconds() for it in self._standings if it.worker), default=None)
+
+    @property
+    def _standings(self) -> list[Standing]:
+        return self.status.projections if self.status else []
 
 
 class Heart:

@@ -40,8 +40,3 @@ def show(desk: Desk, request: Request) -> Response:
         ranges=activity.RANGES,
         range=shown,
     )
-
-
-def after_sign_in(desk: Desk, _: Request) -> Response:
-    """The address of the sign-in form, opened again: lead to the overview."""
-    return desk.renderer.redirect(desk.renderer.url("/"))

@@ -26,8 +26,8 @@ COMMANDS = {
     "explain": ("past.explain", "orders explain orders/0190... --as-of 2026-11-22T13:51:00Z --diff"),
     "doctor": ("doctor.doctor", "orders doctor --json"),
     "events": ("log.events", "orders events --follow"),
-    "openapi": ("openapi.openapi", "orders openapi > openapi.json"),
-    "sbom": ("sbom.sbom", "orders sbom > orders.cdx.json"),
+    "openapi": ("documents.openapi", "orders openapi > openapi.json"),
+    "sbom": ("documents.sbom", "orders sbom > orders.cdx.json"),
     "whoami": ("keys.whoami", "ORDERS_API_KEY_FILE=shop.key orders whoami"),
     "audit": ("records.audit", "orders audit --limit 10"),
 }

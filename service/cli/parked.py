@@ -20,10 +20,7 @@ from projector.parked import skip as leave_out
 from projector.parking import Parked
 from projector.projection import Projection
 from service.cli import acting, connect, output
-from service.cli.connect import DataDir
-from service.cli.failures import MISUSE, NOT_TRUE
-from service.cli.output import AsJson
-from service.errors import OperatorError
+from service.errors import MISUSE, NOT_TRUE, OperatorError
 from service.projections import named
 
 ERROR_SHOWN_MAX = 80
@@ -37,7 +34,9 @@ app = typer.Typer(name="parked", add_completion=False)
 
 
 @app.callback(invoke_without_command=True, epilog="Example: orders parked --json")
-def parked(context: typer.Context, projection: Of = None, as_json: AsJson = False, data_dir: DataDir = None) -> None:
+def parked(
+    context: typer.Context, projection: Of = None, as_json: output.AsJson = False, data_dir: connect.DataDir = None
+) -> None:
     """List the streams that are parked because an event of theirs cannot be projected; retry them, or skip an event."""
     if context.invoked_subcommand is not None:
         return
@@ -72,8 +71,8 @@ def retry(
     stream: Stream = None,
     group: GroupName = None,
     projection: Of = None,
-    as_json: AsJson = False,
-    data_dir: DataDir = None,
+    as_json: output.AsJson = False,
+    data_dir: connect.DataDir = None,
 ) -> None:
     """Project what was held back, in order, and then what waited for it: of a stream, of a group, or all.
 
@@ -112,7 +111,7 @@ def skip(
     stream: Stream = None,
     group: GroupName = None,
     projection: Of = None,
-    data_dir: DataDir = None,
+    data_dir: connect.DataDir = None,
 ) -> None:
     """Skip the event at which a stream is parked, for good, and project the rest of the stream.
 

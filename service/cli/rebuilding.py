@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from projector.loop import Progress
 from projector.replay import replay
 from projector.shadow import Report
-from service.cli.failures import INTERRUPTED
+from service.errors import INTERRUPTED
 from service.garbage import collect_seldom
 from service.lifeline import die_with_parent
 from service.projections import named

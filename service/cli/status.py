@@ -16,8 +16,6 @@ from projector.redis_faults import fault_of
 from projector.status import Standing, Status
 from projector.status import status as ask
 from service.cli import connect, output
-from service.cli.connect import DataDir
-from service.cli.output import AsJson
 from service.doctor.storage import disk
 from service.doctor.upkeep import differences
 from service.errors import OperatorError
@@ -32,12 +30,12 @@ COLUMNS = ("projection", "position", "events behind", "time behind", "state", "l
 
 
 def status(
-    as_json: AsJson = False,
+    as_json: output.AsJson = False,
     watch: Annotated[
         bool, typer.Option("--watch", "-w", help="Show it again and again, until q; piped: a JSON object a line")
     ] = False,
     interval: Annotated[float, typer.Option(help="Seconds between two looks of --watch", min=0.1, max=3_600)] = 1.0,
-    data_dir: DataDir = None,
+    data_dir: connect.DataDir = None,
 ) -> None:
     """Print the log's head, each projection's position and lag, its worker, and its last error."""
     servers = urls(data_dir)
@@ -109,7 +107,7 @@ def document(found: Look) -> dict[str, object]:
     }
 
 
-def urls(data_dir: DataDir) -> tuple[str, str | None]:
+def urls(data_dir: connect.DataDir) -> tuple[str, str | None]:
     """DATABASE_URL, and REDIS_URL if there is one: without it `orders status` leaves out the workers."""
     given = Settings.load(data_dir=data_dir)
     if given.database_url is None:

@@ -66,29 +66,24 @@ def _tried(look: Callable[[], Look]) -> Look | str:
 @contextlib.contextmanager
 def _pressed() -> Iterator[Callable[[float], bool]]:
     """Yield a function that waits for some seconds, or until q is pressed, and returns whether it was pressed."""
-    if not sys.stdin.isatty():
-
-        def wait(seconds: float) -> bool:
-            time.sleep(seconds)  # no key can be pressed
-            return False
-
-        yield wait
-        return
-    terminal = sys.stdin.fileno()
-    before = termios.tcgetattr(terminal)
-    tty.setcbreak(terminal)
+    keyboard = [sys.stdin.fileno()] if sys.stdin.isatty() else []
+    before = [termios.tcgetattr(it) for it in keyboard]
 
     def pressed(seconds: float) -> bool:
         until = time.monotonic() + seconds
         while (left := until - time.monotonic()) > 0:
-            if select.select([terminal], [], [], left)[0] and os.read(terminal, 1) in {b"q", b"Q", b""}:
+            ready, *_ = select.select(keyboard, [], [], left)
+            if any(os.read(it, 1) in {b"q", b"Q", b""} for it in ready):
                 return True
         return False
 
     try:
+        for it in keyboard:
+            tty.setcbreak(it)
         yield pressed
     finally:
-        termios.tcsetattr(terminal, termios.TCSADRAIN, before)
+        for it, settings in zip(keyboard, before, strict=True):
+            termios.tcsetattr(it, termios.TCSADRAIN, settings)
 
 
 def _frame(found: Look | str, before: Look | None) -> Panel:

@@ -59,8 +59,13 @@ def _positions(connection: Connection) -> Iterator[Finding]:
 def _readable(connection: Connection) -> Iterator[Finding]:
     decode = Codec().decode
     end = head(connection)
+    ends = (
+        up_to
+        for start in range(0, end, PAGE_EVENTS)
+        for up_to in read.page_ends(connection, start, min(start + PAGE_EVENTS, end), PAGE_BYTES_MAX)
+    )
     after = 0
-    for up_to in _page_ends(connection, end):
+    for up_to in ends:
         for position, stream, _, type_name, schema_version, _, data in read.page(connection, after, up_to):
             try:
                 decode(type_name, schema_version, data)
@@ -78,11 +83,6 @@ def _unreadable(connection: Connection, position: int, what: str) -> Finding:
         "nothing, if its stream need take no commands; else deploy a release that reads it",
         accepted=True,
     )
-
-
-def _page_ends(connection: Connection, end: int) -> Iterator[int]:
-    for after in range(0, end, PAGE_EVENTS):
-        yield from read.page_ends(connection, after, min(after + PAGE_EVENTS, end), PAGE_BYTES_MAX)
 
 
 CHECKS = (

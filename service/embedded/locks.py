@@ -29,7 +29,9 @@ class Lock:
         return self._descriptor
 
     def acquire(self, wait_seconds: float = 0) -> bool:
-        """Take the lock if it is or becomes free within the time; say whether it was taken."""
+        """Take the lock if it is or becomes free within the time; say whether this process has it."""
+        if self._descriptor is not None:
+            return True
         self.path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
         deadline = time.monotonic() + wait_seconds
