@@ -16,14 +16,14 @@ from projector.bell import LONG_PAUSE_SECONDS
 from projector.checkpoint import OtherVersion
 from projector.dependents import InTheWay
 from projector.loop import Loop, Progress
-from projector.metrics import ProjectionMetrics
+from projector.metrics import ProjectorMetrics
 from projector.observing import Observer, Traced
 from projector.paging import PAGE_MAX, PageMax
 from projector.projection import Projection
 from projector.replay import SwapRefused, replay
 from projector.retrying import RETRY_SECONDS, Rounds
 from projector.session import Session
-from projector.shadow import Busy
+from projector.shadow import Busy, Stopped
 from projector.writer import PostgresWriter
 
 SWEEP_SECONDS = 1.0
@@ -44,10 +44,6 @@ log = logging.getLogger(__name__)
 Result = TypeVar("Result")
 
 
-class _Stopped(Exception):
-    """The worker stops in the middle of a rebuild."""
-
-
 class Follower:
     """Keeps the tables of one projection current, from a thread of its own: a slow one does not hold the others back.
 
@@ -64,7 +60,7 @@ class Follower:
         rebuild: bool = True,
         page_max: PageMax = PAGE_MAX,
         retry_seconds: float = RETRY_SECONDS,
-        metrics: ProjectionMetrics | None = None,
+        metrics: ProjectorMetrics | None = None,
         traced: Traced | None = None,
     ) -> None:
         self.projection = projection
@@ -94,7 +90,6 @@ class Follower:
         self._news.set()
 
     def stop(self) -> None:
-        """End after the batch that is under way."""
         self._stopping.set()
         self._news.set()
 
@@ -110,10 +105,7 @@ class Follower:
         self._session.close()
 
     def catch_up(self) -> Progress:
-        """Project until nothing is left of what was there at the last look, or another projector is working.
-
-        Raises AheadOfLog, Fenced, OtherVersion and psycopg.Error.
-        """
+        """Project all that was there at the last look. Raises AheadOfLog, Fenced, OtherVersion and psycopg.Error."""
         events = 0
         while True:
             progress = self._project()
@@ -188,9 +180,9 @@ class Follower:
 
         def report(_: Progress) -> None:
             if self._stopping.is_set():
-                raise _Stopped
+                raise Stopped
 
-        with contextlib.suppress(_Stopped):
+        with contextlib.suppress(Stopped):
             try:
                 reached = replay(self._database_url, self.projection, report)
             except Busy:
@@ -221,8 +213,7 @@ class Follower:
         except psycopg.Error as error:
             if not is_outage(error):
                 raise
-            # A restart of the server, or a batch that took too long. What was not committed was rolled back, so it is
-            # done again, with fewer events at a time.
+            # A restart, or a batch that took too long. It was rolled back, and is done again with fewer events.
             self._limit = max(1, self._limit // 10)
             if session.is_open:
                 raise

@@ -63,7 +63,7 @@ class Loop:
         self.writer = writer or PostgresWriter(projection, self.schema)
         self.folding = Folding(projection)
         self.narrowing = Narrowing()
-        self.parked = ParkedStreams()
+        self.parked = ParkedStreams(self.writer.load_parked)
         self._read_page = read_page or reader_of(projection)
         self._page_max = page_max
         self._batch_seconds = batch_seconds
@@ -77,8 +77,8 @@ class Loop:
     def project(self, connection: Connection, limit: int, until: int | None = None) -> Progress:
         """Project the next `limit` events, or those up to position `until`; park what cannot be projected.
 
-        No events with a lag left means that another projector is working, or has just been. Raises AheadOfLog, Fenced,
-        OtherVersion and psycopg.Error; then nothing has changed.
+        No events with a lag left: another projector is working. Raises AheadOfLog, Fenced, OtherVersion, psycopg.Error;
+        then nothing has changed.
         """
         return self.narrowing.run(lambda events: self._project(connection, events, until), limit)
 
@@ -121,13 +121,9 @@ class Loop:
             self.folding.clear()
             raise
 
-    def load_parked(self, connection: Connection, changes: int) -> ParkedStreams:
-        """The parked streams; `changes` is the checkpoint's count of changes, which must be locked."""
-        return self.parked.load(lambda: self.writer.load_parked(connection), changes)
-
     def _parking(self, connection: Connection, seen: Seen, up_to: int) -> Parking:
         name = self.projection.name
-        parked = self.load_parked(connection, seen.parked_changes)
+        parked = self.parked.load(connection, seen.parked_changes)
         skipped = skips.positions(connection, name, seen.position, up_to) if seen.last_skip > seen.position else ()
         return Parking(parked, skipped, self.narrowing.given_up)
 
@@ -142,8 +138,7 @@ class Loop:
             self.folding.fold(page, parking)
             if then is None or perf_counter() - began > self._batch_seconds:
                 break
-            # A writer may report here that it could not write an earlier page.
             with refusing(end - position, position + 1):
-                self.writer.write_new(connection, self.folding.take_new())
+                self.writer.write_new(connection, self.folding.rows.take_new())
             after = end
         return end

@@ -9,7 +9,7 @@ from psycopg import Connection
 
 from eventlog import causes, read
 from projector.loop import Progress
-from projector.metrics import ProjectionMetrics
+from projector.metrics import ProjectorMetrics
 
 # At the level `debug` each event of a batch has a line, but no more than these.
 DEBUG_LINES_MAX = 1_000
@@ -23,8 +23,10 @@ Traced = Callable[[Connection, str, Progress], None]
 class Observer:
     """Reports the batches of one projection. It ignores a database that cannot be reached after the commit."""
 
-    def __init__(self, projection: str, metrics: ProjectionMetrics | None, traced: Traced | None) -> None:
+    def __init__(self, projection: str, metrics: ProjectorMetrics | None, traced: Traced | None) -> None:
         self._projection, self._metrics, self._traced = projection, metrics, traced
+        if metrics is not None:
+            metrics.begin(projection)
 
     def committed(self, connect: Callable[[], Connection], progress: Progress) -> None:
         """Report a committed batch. `connect` returns a connection to the log."""
@@ -35,12 +37,13 @@ class Observer:
 
     def failed(self, error: Exception) -> None:
         if self._metrics is not None:
-            self._metrics.failed("database" if isinstance(error, psycopg.Error) else "fault")
+            kind = "database" if isinstance(error, psycopg.Error) else "fault"
+            self._metrics.errors.labels(self._projection, kind).inc()
 
     def _observe(self, connection: Connection, progress: Progress) -> None:
         first = progress.position - progress.events
         if self._metrics is not None:
-            self._metrics.projected(progress, read.age(connection, first + 1))
+            self._metrics.projected(self._projection, progress, read.age(connection, first + 1))
         if self._traced is not None:
             self._traced(connection, self._projection, progress)
         if log.isEnabledFor(logging.DEBUG):

@@ -1,8 +1,7 @@
 """Operators' acts on parked streams: list them with their reasons, retry them, or skip an event for good.
 
-`groups` lists the streams by cause, largest group first. `retry` and `skip_group` take one of these groups; only its
-`projection`, `type` and `error` are used, so a page may build the `Group` from what it has shown. All acts may run
-beside a worker and beside each other: streams that another process has freed meanwhile are passed over.
+Of a `Group` only `projection`, `type` and `error` are used, so a page may build it from what it has shown. All acts may
+run beside a worker and beside each other: streams that another process has freed meanwhile are passed over.
 """
 
 import hashlib
@@ -144,10 +143,7 @@ def skip(connection: Connection, loop: Loop, stream: str, reason: str, by: str) 
 
 
 def skip_group(connection: Connection, loop: Loop, group: Group, reason: str, by: str) -> list[tuple[Parked, Drained]]:
-    """As `skip`, for each stream of a group, set by set: live projection goes on between the sets.
-
-    Raises psycopg.Error; then the sets before it stay skipped.
-    """
+    """As `skip`, for each stream of a group, set by set: what was skipped stays so if a later set fails."""
     rows = _waiting_streams(connection, loop)
     of_group = [name for name, _, *cause in rows if tuple(cause) == (group.type, group.error)]
     done: list[tuple[Parked, Drained]] = []
@@ -229,6 +225,6 @@ def _drain_set(loop: Loop, connection: Connection, streams: Sequence[str], limit
 def _hold(loop: Loop, connection: Connection) -> tuple[int, int, Parking]:
     """Wait for the checkpoint and lock it: its position, its count of changes, and what is parked."""
     position, changes = loop.writer.hold(connection)
-    parked = loop.load_parked(connection, changes)
+    parked = loop.parked.load(connection, changes)
     skipped = skips.positions(connection, loop.projection.name, 0, position)
     return position, changes, Parking(parked, skipped, loop.narrowing.given_up)

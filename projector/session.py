@@ -1,21 +1,39 @@
-"""The connection of a follower."""
+"""The connection of a follower: a server that is frozen or cut off must not hang a worker."""
 
 import threading
 from dataclasses import replace
+from typing import Any
 
 import psycopg
 from psycopg import Connection
+from psycopg.abc import RV, PQGen
 
 from database.deadline import hang_up
 from projector import connecting
 from projector.connecting import connect
-from projector.patience import PatientConnection
 
 STATEMENT_SECONDS_MAX = 12
 BATCH_SECONDS_MAX = 60
 # If this process is stopped or cut off, the server ends its work and frees its locks. Cancelling a COMMIT that waits
 # for a standby loses nothing: the tables follow from the log.
 LIMITS = replace(connecting.LIMITS, statement=STATEMENT_SECONDS_MAX, transaction=BATCH_SECONDS_MAX)
+# Longer than the longest wait that PostgreSQL itself ends, which is for a lock.
+ANSWER_SECONDS_MAX = 15.0
+
+
+class PatientConnection(Connection[tuple[Any, ...]]):
+    """Hangs up, and raises OperationalError, when a statement has no answer in time.
+
+    It does not cancel: that would wait for the same server. A frozen server that resumes rolls the transaction
+    back when it finds the connection closed; the next look at the checkpoint shows a COMMIT that took effect.
+    """
+
+    def wait(self, gen: PQGen[RV], interval: float = 0.1, timeout: float | None = None) -> RV:
+        try:
+            return super().wait(gen, interval, ANSWER_SECONDS_MAX if timeout is None else timeout)
+        except psycopg.errors._WaitTimeout:  # noqa: SLF001 -- psycopg has no other name for it
+            self.pgconn.finish()
+            raise psycopg.OperationalError(f"no answer from PostgreSQL for {ANSWER_SECONDS_MAX:.0f} s") from None
 
 
 class Session:

@@ -155,15 +155,11 @@ class PostgresWriter:
         connection.execute(self._named(_RECORD_PARKED), (parked, int(has_changed)))
 
     def beat(self, connection: Connection, head: int) -> None:
-        """Record that a projector is alive and has nothing to project.
-
-        If the tables have reached `head`, the last failure is over.
-        """
+        """Record that a projector lives and has nothing to do. At `head` the last failure is over."""
         with connection.transaction():
             connection.execute(self._beat, (WORKER, head))
 
     def report(self, connection: Connection, error: str) -> None:
-        """Record why nothing is projected."""
         with connection.transaction():
             connection.execute(self._named(_FAIL), (error, WORKER))
 

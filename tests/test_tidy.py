@@ -37,7 +37,7 @@ TRANSACTIONS = {
     "projector/writer.py:PostgresWriter.beat": "note",  # who looked last; no row, no position
     "projector/writer.py:PostgresWriter.report": "note",  # why nothing is projected
     "projector/shadow.py:Shadow.__enter__": "shadow",  # empty tables that nobody reads yet
-    "projector/shadow.py:Shadow._add_keys_and_indexes": "shadow",  # their keys and indexes
+    "projector/tables.py:Tables.add_keys_and_indexes": "shadow",  # their keys and indexes
     "projector/shadow.py:Shadow.park_orphans": "shadow",  # rows that nobody reads yet
     "projector/tables.py:make_missing": "migration",
     "projector/reports.py:make_missing_views": "migration",
@@ -77,7 +77,6 @@ WRITING = {
     "eventlog/idempotency.py",
     "eventlog/skips.py",
     "eventlog/snapshots.py",
-    "eventlog/verifications.py",
     "migrations/env.py",
     "migrations/versions",
     "projector/jobs/table.py",
@@ -91,6 +90,7 @@ WRITING = {
     "projector/rows.py",
     "projector/shadow.py",
     "projector/tables.py",
+    "projector/verify.py",
     "projector/writer.py",
     "service/embedded/postgres.py",
     "service/import_runs.py",

@@ -36,7 +36,6 @@ class PastEvent(NamedTuple):
 
     @property
     def actor(self) -> dict[str, str | None] | None:
-        """The actor of the event: kind and id. None if the event has none."""
         actor = self._metadata.get("actor")
         if isinstance(actor, dict) and isinstance(actor.get("kind"), str):
             return {"kind": actor["kind"], "id": actor.get("id")}
@@ -93,21 +92,18 @@ class Fold:
         self.before: dict[Place, dict[str, Cell] | None] = {}
 
     def copy(self) -> "Fold":
-        """Another fold that goes on from here."""
         copy = Fold(self._projection, self.stream)
         copy.rows = {place: dict(row) for place, row in self.rows.items()}
         copy.last, copy._is_out = self.last, self._is_out
         return copy
 
     def goes_on_in(self, projection: Projection, stream: str) -> bool:
-        """Whether a fold of the stream in the projection may go on from here."""
         return (self._projection, self.stream) == (projection, stream) and self.last is not None
 
     def apply(self, past: PastEvent) -> Event | None:
-        """Fold one more event; return it decoded, or None if it is skipped.
+        """Fold one more event; return it decoded, or None if it, or the first of the stream, is skipped.
 
-        As in the read tables, a stream whose first event is skipped stays out. Raises Unfoldable, after which the fold
-        is of no use.
+        Raises Unfoldable, after which the fold is of no use.
         """
         self._is_out = self._is_out or (past.skipped and past.version == 1)
         if past.skipped or self._is_out:

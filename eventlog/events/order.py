@@ -64,16 +64,15 @@ class _Cancelled(Happened, frozen=True):
 
     PERSONAL: ClassVar = ("reason",)
     ABOUT: ClassVar = "user_id"
-    SAID: ClassVar = "Cancelled"
 
-    def in_words(self) -> str:
+    def _in_words(self, said: str) -> str:
         if len(self.lines) > LINES_TOLD_MAX:
             pieces = sum(line.quantity for line in self.lines)
             what = f"{counted(pieces, 'piece')} of {counted(len(self.lines), 'line')}"
         else:
             what = ", ".join(f"{line.quantity} x {line.sku}" for line in self.lines)
         reason = f": {self.reason}" if self.reason is not None else ""
-        return f"{self.SAID} {what}, {self.amount} {self.currency}{reason}"
+        return f"{said} {what}, {self.amount} {self.currency}{reason}"
 
 
 class OrderLinesCancelled(_Cancelled, frozen=True):
@@ -83,8 +82,12 @@ class OrderLinesCancelled(_Cancelled, frozen=True):
     caller's own document, such as a credit note: it cancels once only.
     """
 
+    def in_words(self) -> str:
+        return self._in_words("Cancelled")
+
 
 class OrderCancelled(_Cancelled, frozen=True):
     """All that was left of the order was cancelled: `lines` has what was left until now. See OrderLinesCancelled."""
 
-    SAID: ClassVar = "Cancelled all that was left,"
+    def in_words(self) -> str:
+        return self._in_words("Cancelled all that was left,")

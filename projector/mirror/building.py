@@ -10,8 +10,8 @@ from projector.loop import Loop, Progress
 from projector.mirror.layout import Build, Layout
 from projector.mirror.target import Target, Unsuitable
 from projector.mirror.writer import MirrorWriter, start
+from projector.paging import ReadAhead
 from projector.projection import Projection
-from projector.read_ahead import ReadAhead
 from projector.shadow import Report
 
 # Large batches spare updates, as they do in a replay.
@@ -58,11 +58,22 @@ class MirrorTables:
             number = self._generation()
             old = self.target.existing(self.connection, self._serving)
         following = self._make_following(number + 1)
-        writer = MirrorWriter(self.target, self.connection, self.projection, Build.NEXT)
-        progress = fill(Loop(self.projection, read_page=ahead.page, writer=writer), self.log, report)
+        progress = self.fill(ahead, report, Build.NEXT)
         self.target.complete(self.connection, following)
         self._swap(following, old)
         return progress
+
+    def fill(
+        self, ahead: ReadAhead, report: Report, build: Build = Build.SERVING, until: int | None = None
+    ) -> Progress:
+        """Project into a build, up to position `until` or to the end of the log. Returns where the tables then are."""
+        writer = MirrorWriter(self.target, self.connection, self.projection, build)
+        loop = Loop(self.projection, read_page=ahead.page, writer=writer)
+        while True:
+            progress = loop.project(self.log, BATCH_EVENTS, until)
+            report(progress)
+            if not progress.lag:
+                return progress
 
     def _generation(self) -> int:
         number: int = self.connection.execute(select(self._serving.checkpoint.c.generation)).scalar_one()
@@ -86,12 +97,3 @@ class MirrorTables:
         if replaced:
             with self.connection.begin():
                 self.target.drop(self.connection, self.target.layout(self.projection, Build.RETIRED))
-
-
-def fill(loop: Loop, log: psycopg.Connection, report: Report, until: int | None = None) -> Progress:
-    """Project up to position `until`, or to the end of the log. Returns where the tables then are."""
-    while True:
-        progress = loop.project(log, BATCH_EVENTS, until)
-        report(progress)
-        if not progress.lag:
-            return progress

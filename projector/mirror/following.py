@@ -24,10 +24,10 @@ from projector.mirror.standings import Heartbeat
 from projector.mirror.target import Target
 from projector.mirror.writer import MirrorWriter
 from projector.observing import log_parked
-from projector.paging import reader_of
+from projector.paging import ReadAhead
 from projector.projection import Projection
-from projector.read_ahead import ReadAhead
 from projector.retrying import Rounds
+from projector.shadow import Stopped
 
 BATCH_EVENTS_MAX = 50_000
 LOOK_SECONDS, LOOK_SECONDS_MAX = 0.02, 0.25
@@ -47,11 +47,7 @@ class Mirror:
     """The projections of one log on one target."""
 
     def __init__(
-        self,
-        database_url: str,
-        target: Target,
-        projections: Sequence[Projection],
-        batch_events: int = BATCH_EVENTS_MAX,
+        self, database_url: str, target: Target, projections: Sequence[Projection], batch_events: int = BATCH_EVENTS_MAX
     ) -> None:
         self._batch_events = batch_events
         self._database_url = database_url
@@ -62,7 +58,6 @@ class Mirror:
         self._trouble = ""
 
     def stop(self) -> None:
-        """End after the batch that is under way."""
         self._stopping.set()
 
     def catch_up(self, report: Report) -> None:
@@ -113,7 +108,6 @@ class Mirror:
         self._trouble = trouble
 
     def _said(self, error: Exception) -> str:
-        """The error's message, in one line."""
         return self._target.said(error) if isinstance(error, DBAPIError) else str(error).partition("\n")[0]
 
     @contextmanager
@@ -124,13 +118,10 @@ class Mirror:
             yield
         except TargetInUse:
             raise
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, Exception) as error:
+            why = self._said(error) if isinstance(error, Exception) else None
             with suppress(psycopg.Error), connect(self._database_url) as log_connection:
-                standings.end(log_connection, self._target.listed, names)
-            raise
-        except Exception as error:
-            with suppress(psycopg.Error), connect(self._database_url) as log_connection:
-                standings.fail(log_connection, self._target.listed, names, self._said(error))
+                standings.end(log_connection, self._target.listed, names, why)
             raise
 
     @contextmanager
@@ -149,17 +140,14 @@ class Mirror:
             for projection in self._projections:
                 tables = MirrorTables(self._target, writing, projection, log_connection)
                 tables.prepare()
-                ahead = stack.enter_context(ReadAhead(connect(self._database_url), reader_of(projection)))
+                ahead = stack.enter_context(ReadAhead(self._database_url, projection))
                 loops.append(_Following(tables, ahead, self._batch_events))
             yield loops
             for following in loops:
                 following.end()
 
     def _catch_up(self, loops: Sequence["_Following"], report: Report | None = None) -> bool:
-        """Project one batch of each projection in turn, so that none waits for another that is far behind.
-
-        Returns whether there was something to project.
-        """
+        """Project batches of all projections by turns, until none is behind; whether there was something to project."""
         had_news, is_busy = False, True
         while is_busy and not self._stopping.is_set():
             is_busy = False
@@ -177,17 +165,15 @@ class Mirror:
         return had_news
 
     def _meanwhile(self, loops: Sequence["_Following"], rebuilt: "_Following") -> None:
-        """While one projection is rebuilt, the others are listed as at work. Raises _Stopped."""
+        """While one projection is rebuilt, the others are listed as at work. Raises Stopped."""
         if self._stopping.is_set():
-            raise _Stopped
+            raise Stopped
         for following in loops:
             if following is not rebuilt:
                 following.beat_if_due()
 
 
 class _Following:
-    """One projection on the target."""
-
     def __init__(self, tables: MirrorTables, ahead: ReadAhead, batch_events: int) -> None:
         self.projection, self._log = tables.projection, tables.log
         self._tables, self._ahead, self._batch_events = tables, ahead, batch_events
@@ -205,7 +191,7 @@ class _Following:
         return time.monotonic() < self._rests_until
 
     def project(self, meanwhile: Callable[[], None]) -> Progress:
-        """Project the next batch; rebuild tables of an older version, and call `meanwhile` after each batch of that.
+        """Project the next batch, or rebuild tables of an older version, with `meanwhile` after each batch.
 
         Raises OtherLog, and OtherVersion for a newer version.
         """
@@ -217,7 +203,7 @@ class _Following:
             log.info("%s: rebuilding them", other)
             try:
                 return self.rebuild(lambda _: meanwhile())
-            except _Stopped:
+            except Stopped:
                 return Progress(0, 0, 0)
         if not progress.lag and not self._is_complete:
             # After the first fill; after a start it finds out whether the indexes are there.
@@ -230,7 +216,6 @@ class _Following:
         return progress
 
     def beat_if_due(self) -> None:
-        """Record, once a second, that the mirror is at work, and where."""
         if self._heartbeat.is_due:
             self._beat()
 
@@ -257,7 +242,3 @@ class _Following:
         with suppress(OtherVersion):  # it waits for its rebuild, or was stopped in the middle of it
             seen = self._writer.look(self._log)
             self._heartbeat.beat(self._log, seen.position, seen.parked)
-
-
-class _Stopped(Exception):
-    """The mirror stops in the middle of a rebuild."""

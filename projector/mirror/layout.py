@@ -46,8 +46,6 @@ _CHECKPOINT = Table(
 
 
 class TableName(NamedTuple):
-    """The name of a table, and its schema where the database has schemas."""
-
     schema: str | None
     name: str
 

@@ -6,22 +6,20 @@ and as they are written: an amount of 2.5 is an amount of 2.50, because neither 
 
 import tempfile
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-import psycopg
 from sqlalchemy import URL, Table, func, select, type_coerce
 from sqlalchemy.engine import Connection
 
 from projector.connecting import connect
-from projector.loop import Loop
-from projector.mirror.building import MirrorTables, fill
+from projector.mirror.building import MirrorTables
 from projector.mirror.sqlite import SqliteTarget
 from projector.mirror.target import Target, Unsuitable
 from projector.mirror.writer import MirrorWriter
-from projector.paging import reader_of
+from projector.paging import ReadAhead
 from projector.projection import Projection
-from projector.read_ahead import ReadAhead
 from projector.shadow import Report
 from projector.verify import PARKED_COLUMNS, Difference, Verdict, differences_of
 from readmodel.base import parked_of
@@ -45,33 +43,13 @@ def verify(database_url: str, target: Target, projection: Projection, report: Re
             raise Unsuitable(f"{target.shown} has no tables of {projection.name}: run `orders mirror` first")
         position: int = snapshot.execute(select(layout.checkpoint.c.position)).scalar_one()
         MirrorWriter(target, snapshot, projection).look(log)
-        proof = SqliteTarget(URL.create("sqlite", database=str(Path(directory) / "proof.db")))
-        try:
-            with proof.writing() as writing:
-                _fold(database_url, log, proof, writing, projection, position, report)
+        with closing(SqliteTarget(URL.create("sqlite", database=str(Path(directory) / "proof.db")))) as proof:
+            with proof.writing() as writing, ReadAhead(database_url, projection) as ahead:
+                tables = MirrorTables(proof, writing, projection, log)
+                tables.prepare()
+                tables.fill(ahead, report, until=position)
             with proof.snapshot() as folded:
                 return _compare(target, snapshot, proof, folded, projection, position)
-        finally:
-            proof.close()
-
-
-def _fold(
-    database_url: str,
-    log: psycopg.Connection,
-    proof: Target,
-    writing: Connection,
-    projection: Projection,
-    position: int,
-    report: Report,
-) -> None:
-    MirrorTables(proof, writing, projection, log).prepare()
-    with ReadAhead(connect(database_url), reader_of(projection)) as ahead:
-        fill(
-            Loop(projection, read_page=ahead.page, writer=MirrorWriter(proof, writing, projection)),
-            log,
-            report,
-            position,
-        )
 
 
 def _compare(

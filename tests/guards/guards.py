@@ -299,9 +299,8 @@ GUARDS = (
     Guard(
         "a mirror's rows and checkpoint are one transaction",
         "projector/mirror/writer.py",
-        "        with self._connection.begin():\n            try:\n                yield\n            finally:\n",
-        "        if True:\n            try:\n                yield\n            finally:\n"
-        "                self._connection.commit()\n",
+        "        with self._connection.begin():\n            yield\n",
+        "        try:\n            yield\n        finally:\n            self._connection.commit()\n",
         ("tests/projector/mirror/test_following.py::test_rows_without_their_checkpoint_are_never_seen",),
     ),
     Guard(
@@ -328,8 +327,8 @@ GUARDS = (
     Guard(
         "a time in the past includes the events recorded at that very time",
         "eventlog/moments.py",
-        "event.{column} <= {limit} THEN event.version",
-        "event.{column} < {limit} THEN event.version",
+        "event.{column} <= {limit} THEN event.{number}",
+        "event.{column} < {limit} THEN event.{number}",
         ("tests/timeline/test_past.py::test_a_time_means_the_events_that_had_been_recorded_by_then",),
     ),
     Guard(
