@@ -32,7 +32,7 @@ ROW_IS_MISSING = (
     "restore the database from a backup, whole"
 )
 
-# Not here, because the operator decides: synchronous_commit (service/health/durability.py refuses `off`),
+# Not here, because the operator decides: synchronous_commit (service/starting.py refuses `off`),
 # default_transaction_read_only (a way to freeze a database), role, tablespaces, memory, the planner's methods, logging.
 _SETTINGS = {
     # The formats of values in both directions.
