@@ -1,5 +1,7 @@
 """The meaning of a PostgreSQL error for the transaction that it ended."""
 
+import re
+
 import psycopg
 
 # psycopg counts these as internal errors. To the writer they are outages: a standby, or a primary that has become
@@ -24,6 +26,9 @@ _PLAIN_WORDS = {
     "42P01": "the database lacks tables of this release",
     "42501": "the service's role lacks a grant that docs/deploying.md lists",
 }
+
+# PL/pgSQL function note_ddl() line 2 at SQL statement; the words around the name are in the server's language.
+_FUNCTION = re.compile(r'^PL/.*?([\w."]+\([^)]*\))', re.MULTILINE)
 
 # Another transaction was in the way, or the server takes no writes any more: on a new connection it may go well.
 _PASSING = {"40001", "40P01", "25006"}
@@ -58,3 +63,9 @@ def in_plain_words(error: BaseException) -> str:
     """Why the database failed, in words that callers may see. The error itself belongs into the log."""
     state = (error.sqlstate or "") if isinstance(error, psycopg.Error) else ""
     return _PLAIN_WORDS.get(state) or _PLAIN_WORDS.get(state[:2]) or "the database cannot be reached"
+
+
+def function_of(error: psycopg.Error) -> str | None:
+    """The function in which the statement failed, such as a trigger's `note_ddl()`; None if the error is not in one."""
+    found = _FUNCTION.search(error.diag.context or "")
+    return found and found[1]

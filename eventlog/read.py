@@ -141,6 +141,9 @@ class EventCount(NamedTuple):
     last_position: int
 
 
+# Names of event types; None: all.
+Types = Collection[str] | None
+
 _decode_page = msgspec.json.Decoder(StoredEvent).decode_lines
 
 
@@ -185,7 +188,7 @@ async def claims(connection: AsyncConnection, wanted: Iterable[str]) -> dict[str
     return dict(await cursor.fetchall())
 
 
-def page(connection: Connection, after: int, up_to: int, types: Collection[str] | None = None) -> list[StoredEvent]:
+def page(connection: Connection, after: int, up_to: int, types: Types = None) -> list[StoredEvent]:
     """The events at positions after < position <= up_to, in order; only those of `types`, if they are given."""
     parameters = {"after": after, "up_to": up_to, "types": types and list(types)}
     row = connection.execute(_PAGE, parameters, binary=True).fetchone()
@@ -211,9 +214,7 @@ def age(connection: Connection, position: int) -> float:
     return float(row[0])
 
 
-def page_ends(
-    connection: Connection, after: int, up_to: int, bytes_max: int, types: Collection[str] | None = None
-) -> list[int]:
+def page_ends(connection: Connection, after: int, up_to: int, bytes_max: int, types: Types = None) -> list[int]:
     """Cut the events at positions after < position <= up_to into pages: the last position of each page.
 
     A page has about `bytes_max` bytes of data at most, but always one event. Only events of `types` count, if they are
@@ -225,14 +226,7 @@ def page_ends(
 
 
 def of_streams(
-    connection: Connection,
-    versions: Mapping[str, int],
-    after: int,
-    up_to: int,
-    *,
-    each: int,
-    limit: int,
-    types: Collection[str] | None = None,
+    connection: Connection, versions: Mapping[str, int], after: int, up_to: int, *, each: int, limit: int, types: Types
 ) -> list[StoredEvent]:
     """The events of some streams, in order.
 

@@ -43,8 +43,8 @@ class ProjectorMetrics:
             registry=registry,
         )
 
-    def begin(self, projection: str) -> None:
-        """Have all figures of a projection, at 0."""
+    def make_labels(self, projection: str) -> None:
+        """All figures of a projection, at 0."""
         for phase in PHASES:
             self.batch_seconds.labels(projection, phase)
         for kind in KINDS:

@@ -26,7 +26,7 @@ class Observer:
     def __init__(self, projection: str, metrics: ProjectorMetrics | None, traced: Traced | None) -> None:
         self._projection, self._metrics, self._traced = projection, metrics, traced
         if metrics is not None:
-            metrics.begin(projection)
+            metrics.make_labels(projection)
 
     def committed(self, connect: Callable[[], Connection], progress: Progress) -> None:
         """Report a committed batch. `connect` returns a connection to the log."""

@@ -11,8 +11,8 @@ import contextlib
 import psycopg
 from psycopg import Connection, sql
 
-from database.functions import function_of
 from eventlog import stalled
+from eventlog.failures import function_of
 from projector import dependents, heritage, swapping
 from projector.loop import Progress
 from projector.paging import PAGE_MAX, PageMax, ReadAhead

@@ -6,6 +6,7 @@ A handler says `insert`, `set` or `add`; it runs no SQL. A row that a batch inse
 
 from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from functools import cache
+from types import MappingProxyType
 from typing import Any, NamedTuple, cast
 
 import msgspec
@@ -19,7 +20,9 @@ from readmodel.base import table_of
 Key = Hashable
 Mapped = type[DeclarativeBase]
 Named = tuple[str, ...]
-Keyed = list[tuple[Key, Mapping[str, Any]]]
+Columns = Mapping[str, Any]
+NONE: Columns = MappingProxyType({})
+Keyed = list[tuple[Key, Columns]]
 
 _encode = msgspec.json.Encoder().encode
 
@@ -105,7 +108,7 @@ class Changes:
             groups.setdefault(kinds, []).append((key, {**sums, **least, **greatest}))
         yield from groups.items()
 
-    def _documents(self, rows: Iterable[tuple[Key, Mapping[str, Any]]]) -> str:
+    def _documents(self, rows: Iterable[tuple[Key, Columns]]) -> str:
         """Rows as a JSON array of objects, each with its key. PostgreSQL reads every value from its text."""
         name = self.key[0]
         if len(self.key) == 1:
@@ -129,7 +132,7 @@ class Rows:
         key = changes.key
         changes.inserted[row[key[0]] if len(key) == 1 else tuple([row[name] for name in key])] = row
 
-    def set(self, table: Mapped, key: Key, columns: Mapping[str, Any]) -> None:
+    def set(self, table: Mapped, key: Key, columns: Columns) -> None:
         """Set some columns of the row with this primary key, which must be there; the last value counts."""
         changes = self._of[table]
         row = changes.inserted.get(key) or changes.changed.get(key)
@@ -138,14 +141,7 @@ class Rows:
         else:
             row.update(columns)
 
-    def add(
-        self,
-        table: Mapped,
-        key: Key,
-        sums: Mapping[str, Any],
-        least: Mapping[str, Any] = {},
-        greatest: Mapping[str, Any] = {},
-    ) -> None:
+    def add(self, table: Mapped, key: Key, sums: Columns, least: Columns = NONE, greatest: Columns = NONE) -> None:
         """Add numbers to columns of the row with this primary key, which is made if it is not there.
 
         The columns in `least` keep the smallest value, those in `greatest` the greatest. All other columns outside the

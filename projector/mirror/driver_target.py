@@ -17,6 +17,7 @@ from readmodel.types import MONEY_DECIMALS
 
 _BUILDS = (Build.SERVING, Build.NEXT, Build.RETIRED)
 
+Names = Sequence[str]
 Values = tuple[Any, ...]
 Convert = Callable[[Any], Any]
 
@@ -37,15 +38,11 @@ class DriverTarget(Target):
     greatest: ClassVar[str]
 
     @abstractmethod
-    def add(
-        self, connection: Connection, table: Table, names: Sequence[str], rows: list[Values], end: str = ""
-    ) -> None:
+    def add(self, connection: Connection, table: Table, names: Names, rows: list[Values], end: str = "") -> None:
         """Insert rows with these columns; `end` is the end of the statement."""
 
     @abstractmethod
-    def update(
-        self, connection: Connection, table: Table, names: Sequence[str], key: Sequence[str], rows: list[Values]
-    ) -> int:
+    def update(self, connection: Connection, table: Table, names: Names, key: Names, rows: list[Values]) -> int:
         """Set the columns `names` of the rows with these keys, and return how many there are."""
 
     def insert(self, connection: Connection, table: Table, new: NewRows) -> None:
@@ -68,9 +65,7 @@ class DriverTarget(Target):
             rows = [(*_values(of), *row.values()) for of, row in sums]
             self.add(connection, table, names, self._converted(table, names, rows), end)
 
-    def _renames(
-        self, projection: Projection, tables: Sequence[str], old: Collection[str]
-    ) -> Iterator[tuple[str, str]]:
+    def _renames(self, projection: Projection, tables: Names, old: Collection[str]) -> Iterator[tuple[str, str]]:
         """The names that a swap changes, in order: those of the next build's tables, and before each that in `old`."""
         for name in tables:
             serving, following, retired = (self.named(projection, name, build).name for build in _BUILDS)

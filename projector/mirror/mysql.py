@@ -13,7 +13,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.types import TypeEngine
 
 from projector import swapping
-from projector.mirror.driver_target import DriverTarget, Values, checked, in_parts
+from projector.mirror.driver_target import DriverTarget, Names, Values, checked, in_parts
 from projector.mirror.layout import Layout
 from projector.mirror.target import Target, Unsuitable
 from projector.projection import Projection
@@ -127,9 +127,7 @@ class MysqlTarget(DriverTarget):
             return mysql.VARCHAR(_KEY_LENGTH) if is_searched else mysql.MEDIUMTEXT()
         return column.type
 
-    def add(
-        self, connection: Connection, table: Table, names: Sequence[str], rows: list[Values], end: str = ""
-    ) -> None:
+    def add(self, connection: Connection, table: Table, names: Names, rows: list[Values], end: str = "") -> None:
         into = f"INSERT INTO `{table.name}` ({', '.join(names)}) VALUES"
         for some in in_parts(rows, _ROWS_AT_ONCE):
             literals = _literals(some)
@@ -139,9 +137,7 @@ class MysqlTarget(DriverTarget):
             else:
                 connection.exec_driver_sql(f"{into} {literals}{end}", execution_options={"no_parameters": True})
 
-    def update(
-        self, connection: Connection, table: Table, names: Sequence[str], key: Sequence[str], rows: list[Values]
-    ) -> int:
+    def update(self, connection: Connection, table: Table, names: Names, key: Names, rows: list[Values]) -> int:
         statement = _update(table, names, key)
         return sum(
             connection.exec_driver_sql(statement, (_json(some).decode(),)).rowcount

@@ -13,7 +13,7 @@ from sqlalchemy import URL, Boolean, Column, Connection, Date, Engine, Integer, 
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.types import TypeEngine
 
-from projector.mirror.driver_target import DriverTarget, Values, counted, in_parts
+from projector.mirror.driver_target import DriverTarget, Names, Values, counted, in_parts
 from projector.mirror.target import Unsuitable
 from projector.projection import Projection
 
@@ -132,18 +132,14 @@ class SqliteTarget(DriverTarget):
             return Integer()
         return Text() if isinstance(column.type, Date) else column.type
 
-    def add(
-        self, connection: Connection, table: Table, names: Sequence[str], rows: list[Values], end: str = ""
-    ) -> None:
+    def add(self, connection: Connection, table: Table, names: Names, rows: list[Values], end: str = "") -> None:
         marks = f"({', '.join('?' * len(names))})"
         for some in in_parts(rows, ROWS_AT_ONCE):
             values = ", ".join([marks] * len(some))
             statement = f'INSERT INTO "{table.name}" ({", ".join(names)}) VALUES {values}{end}'  # noqa: S608 - names of ours
             connection.exec_driver_sql(statement, tuple(chain.from_iterable(some)))
 
-    def update(
-        self, connection: Connection, table: Table, names: Sequence[str], key: Sequence[str], rows: list[Values]
-    ) -> int:
+    def update(self, connection: Connection, table: Table, names: Names, key: Names, rows: list[Values]) -> int:
         settings = ", ".join(f"{name} = ?" for name in names)
         same_key = " AND ".join(f"{name} = ?" for name in key)
         statement = f'UPDATE "{table.name}" SET {settings} WHERE {same_key}'  # noqa: S608 - names of ours

@@ -55,9 +55,8 @@ def _of_postgres(error: BaseException) -> tuple[str, int] | None:
         UndefinedTable,
     )
 
-    from database.functions import function_of
     from database.sessions import Unsuitable
-    from eventlog.failures import is_outage
+    from eventlog.failures import function_of, is_outage
 
     cause = getattr(error, "orig", None) or error  # SQLAlchemy wraps them
     said = str(cause).partition("\n")[0]  # the lines below it are a programmer's hints
