@@ -28,7 +28,7 @@ _ROWS_AT_ONCE = 2_000
 
 
 def verify(database_url: str, target: Target, projection: Projection, report: Report) -> Verdict:
-    """Compare a mirror with the fold of the log. Raises Unsuitable, OtherLog, OtherVersion and the databases' errors."""
+    """Compare a mirror with a fold of the log. Raises Unsuitable, OtherLog, OtherVersion, DBAPIError, psycopg.Error."""
     with (
         tempfile.TemporaryDirectory(prefix="orders-verify-") as directory,
         connect(database_url) as log,
