@@ -105,10 +105,7 @@ def retry(
     group: Group | None = None,
     events_max: int = EVENTS_A_BATCH,
 ) -> list[Drained]:
-    """Drain a parked stream or a group (None: all of them), and what is parked behind those that become free.
-
-    Raises NotParked and psycopg.Error.
-    """
+    """Drain a stream or group (None: all), and what is parked behind those. Raises NotParked and psycopg.Error."""
     rows = _waiting_streams(connection, loop)
     if stream is not None:
         if all(name != stream for name, *_ in rows):

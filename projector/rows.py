@@ -147,13 +147,17 @@ class Rows:
         The columns in `least` keep the smallest value, those in `greatest` the greatest. All other columns outside the
         primary key need a default in the database.
         """
-        added = self._of[table].added
-        row = added.get(key)
+        rows = self._of[table].added
+        row = rows.get(key)
         if row is None:
-            added[key] = _Sums(dict(sums), dict(least), dict(greatest))
+            rows[key] = _Sums(dict(sums), dict(least), dict(greatest))
             return
+        added = row.sums
         for name, value in sums.items():
-            row.sums[name] = row.sums.get(name, 0) + value
+            try:
+                added[name] += value
+            except KeyError:
+                added[name] = value
         for name, value in least.items():
             row.least[name] = min(row.least.get(name, value), value)
         for name, value in greatest.items():

@@ -19,10 +19,7 @@ CODEC = Codec()
 
 
 class PastEvent(NamedTuple):
-    """An event as it is stored. Times are RFC 3339 text; `data` and `metadata` are JSON.
-
-    `skipped`: an operator had the projection leave it out.
-    """
+    """A stored event. Times are RFC 3339 text, `data` and `metadata` JSON. `skipped`: the projection leaves it out."""
 
     position: int
     version: int

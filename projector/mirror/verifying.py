@@ -28,10 +28,7 @@ _ROWS_AT_ONCE = 2_000
 
 
 def verify(database_url: str, target: Target, projection: Projection, report: Report) -> Verdict:
-    """Compare the mirror with the fold of the log.
-
-    Raises Unsuitable, OtherLog, OtherVersion, sqlalchemy.exc.DBAPIError and psycopg.Error.
-    """
+    """Compare a mirror with a fold of the log. Raises Unsuitable, OtherLog, OtherVersion, DBAPIError, psycopg.Error."""
     with (
         tempfile.TemporaryDirectory(prefix="orders-verify-") as directory,
         connect(database_url) as log,
