@@ -38,9 +38,9 @@ _PASSING = {"40001", "40P01", "25006"}
 def is_outage(error: BaseException) -> bool:
     """Whether the server is the reason and not what it was asked: later the same may succeed.
 
-    Connections refused or lost, time-outs (55P03, 57014), conflicts (40001, 40P01), a server that starts or stops
-    (57P01 to 57P03), that has no connection, memory or disk left (class 53), or that only reads; tables
-    or grants that are missing; a rule of the database that is not ours.
+    Connections refused or lost, time-outs (55P03, 57014), conflicts (class 40), a server that starts, stops (57P01 to
+    57P03), lacks resources (class 53) or only reads; tables or grants that are missing; a rule of the
+    database that is not ours.
     """
     if isinstance(error, psycopg.OperationalError | TimeoutError | OSError):
         return True
@@ -49,10 +49,7 @@ def is_outage(error: BaseException) -> bool:
 
 
 def is_rolled_back(error: BaseException) -> bool:
-    """Whether the server itself said that the transaction has failed.
-
-    Only an ERROR says so. FATAL and PANIC end the session, and may come after a COMMIT has become durable.
-    """
+    """Whether the server said that the transaction has failed: FATAL and PANIC may come after a durable COMMIT."""
     return isinstance(error, psycopg.Error) and error.diag.severity_nonlocalized == "ERROR"
 
 

@@ -1,7 +1,6 @@
 """Cancellations that come as documents of their own: of a whole order, or of pieces that came from several orders."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from decimal import Decimal
 from typing import NamedTuple
 
@@ -17,14 +16,12 @@ from contract.names import split
 from eventlog.events.record import Record
 
 
-@dataclass(slots=True)
 class AlreadyCancelled(Refused):
     """All of the order is cancelled already, by another document or over HTTP."""
 
     order: str
 
 
-@dataclass(slots=True)
 class NothingToReturn(Refused):
     """Line `line` of the document returns `asked` pieces of an order that has only `left` of them."""
 
@@ -90,7 +87,6 @@ class ReturnItems(Record, frozen=True):
         return Outcome(events, lambda _: Answer(200), claimed)
 
     def _orders(self) -> list[str]:
-        """The orders named, each once, in the order they are named in."""
         return list(dict.fromkeys(it.order for it in self.returned))
 
 
@@ -120,7 +116,6 @@ def _price_differs(item: rules.Item, returned: Returned) -> bool:
 
 
 def _restock(products: dict[str, Product], cancelled: Decided) -> None:
-    """Let the products be as they are after the events."""
     for stream, event in cancelled:
         kind, entity_id = split(stream)
         if kind == "product":

@@ -5,14 +5,8 @@ from errno import ENOENT, ENOSPC
 
 import typer
 
-from service.errors import OperatorError
+from service.errors import MISUSE, NOT_TRUE, OperatorError
 from service.logs import escaped
-
-# The exit codes of every command.
-DONE = 0
-NOT_TRUE = 1  # what was asked for is not so, or could not be done
-MISUSE = 2  # the command line or the configuration is wrong
-INTERRUPTED = 130  # ended by Ctrl-C, as shells count it
 
 # What an OSError that names no file is about.
 _WITHOUT_NAME = {

@@ -21,9 +21,9 @@ from service.settings import Settings
 # A probe needs its answer soon, even when the database is frozen.
 ANSWER_SECONDS_MAX = 2.0
 
-_SWITCHED_OFF = Statement(SWITCHED_OFF)
 # `found`: the columns that the tables of the log and the keys have.
-_PRIMARY = Statement(b"""
+_PRIMARY = Statement(
+    b"""
 WITH found AS (
     SELECT nspname || '.' || relname || '.' || attname AS name, attnotnull AND NOT atthasdef AS needs_value
     FROM pg_attribute JOIN pg_class ON pg_class.oid = attrelid JOIN pg_namespace ON pg_namespace.oid = relnamespace
@@ -36,8 +36,12 @@ SELECT pg_is_in_recovery(), current_setting('default_transaction_read_only')::bo
     ARRAY(SELECT name FROM unnest(%(columns)s::text[]) AS name WHERE name NOT IN (SELECT name FROM found)),
     ARRAY(SELECT name FROM found WHERE needs_value AND name <> ALL(%(columns)s::text[])),
     ARRAY(SELECT name FROM unnest(%(tables)s::text[]) AS name
-        WHERE name LIKE 'log.%%' AND row_security_active(to_regclass(name)::oid))
-""")
+        WHERE name LIKE 'log.%%' AND row_security_active(to_regclass(name)::oid)),
+    ARRAY("""
+    + SWITCHED_OFF
+    + b""")
+"""
+)
 _OURS = [table for tables in (eventlog.tables, access.tables) for table in tables.metadata.sorted_tables]
 _TABLES = [table.fullname for table in _OURS]
 _COLUMNS = [f"{table.fullname}.{column.name}" for table in _OURS for column in table.columns]
@@ -125,24 +129,23 @@ class Health:
     async def _of_primary(self) -> str | None:
         try:
             found = await self._primary.row(_PRIMARY, {"tables": _TABLES, "columns": _COLUMNS})
-            is_standby, is_frozen, missing, may_append, gone, added, hidden = found
-            if is_standby:
-                return "DATABASE_URL leads to a standby, which takes no commands"
-            if is_frozen:
-                return "it only reads: default_transaction_read_only is on for the server, the database or the role"
-            if missing == _TABLES:
-                return "its tables are missing: run `orders migrate`"
-            if missing or gone:
-                return f"it lacks {', '.join(missing or gone)}: restore it from a backup, whole"
-            if hidden:
-                return HIDDEN.format(", ".join(hidden))
-            if added:
-                return f"{', '.join(added)} is not of this release and NOT NULL: drop that, or it, or give it a default"
-            if not may_append:
-                return f"the role of DATABASE_URL may not append to log.events: {NEEDED_GRANTS}"
-            off = [name for (name,) in await self._primary.rows(_SWITCHED_OFF, {})]
         except Problem as problem:
             return _with_remedy(problem, "DATABASE_URL")
+        is_standby, is_frozen, missing, may_append, gone, added, hidden, off = found
+        if is_standby:
+            return "DATABASE_URL leads to a standby, which takes no commands"
+        if is_frozen:
+            return "it only reads: default_transaction_read_only is on for the server, the database or the role"
+        if missing == _TABLES:
+            return "its tables are missing: run `orders migrate`"
+        if missing or gone:
+            return f"it lacks {', '.join(missing or gone)}: restore it from a backup, whole"
+        if hidden:
+            return HIDDEN.format(", ".join(hidden))
+        if added:
+            return f"{', '.join(added)} is not of this release and NOT NULL: drop that, or it, or give it a default"
+        if not may_append:
+            return f"the role of DATABASE_URL may not append to log.events: {NEEDED_GRANTS}"
         if off and not self._unsafe_is_allowed:
             return f"it is not durable ({', '.join(off)} off): {remedy(off)}"
         return None
