@@ -33,8 +33,8 @@ class Decided:
     """A batch, filled command by command: the events to append, and the answer to send to each caller afterwards.
 
     `base` is the log's last position before the batch. `kept` are the answers that the log already has under the
-    batch's Idempotency-Keys. `in_order`, for imports: when one command has to wait for a later batch, all commands behind
-    it do too. `small_only`: the batch takes no large commands.
+    batch's Idempotency-Keys. `in_order`, for imports: when one command has to wait for a later batch, all commands
+    behind it do too. `small_only`: the batch takes no large commands.
     """
 
     base: int
@@ -54,6 +54,7 @@ class Decided:
     # command reads. The bytes are those of the events, the answers and what was loaded.
     rows: int = 0
     data_bytes: int = 0
+    snapshot_bytes: int = 0
     answered: dict[tuple[bytes, str], KeptAnswer] = field(default_factory=dict)
 
     def __post_init__(self, kept: Iterable[KeptAnswer]) -> None:
@@ -157,8 +158,11 @@ def _apply(outcome: Outcome, decided: Decided, states: States, occurred_at: date
         new = NewEvent.of(stream, entity.version, event, occurred_at, metadata)
         decided.data_bytes += len(new.data)
         batch.events.append(new)
-        if entity.version % SNAPSHOT_EVERY_EVENTS == 0:
-            batch.snapshots[stream] = Snapshot(entity.version, shape_of(stream), encode(entity.state))
+        # A return may name a hundred large orders. Those without a snapshot have a few more events to load next time.
+        if entity.version % SNAPSHOT_EVERY_EVENTS == 0 and decided.snapshot_bytes < BATCH_BYTES_MAX:
+            snapshot = Snapshot(entity.version, shape_of(stream), encode(entity.state))
+            batch.snapshots[stream] = snapshot
+            decided.snapshot_bytes += len(snapshot.state)
     for claim in outcome.released:
         states.set_owner(claim, None)
         if batch.claimed.pop(claim, None) is None:

@@ -106,7 +106,9 @@ async def test_a_small_command_does_not_wait_for_a_second_full_batch(database_ur
         small = await driver.do(place(shop.ada, (shop.tea, 1)))
         assert driver.writer.batches == 2
         await asyncio.gather(*large)
-    in_its_batch = "SELECT type FROM log.events WHERE xmin = (SELECT xmin FROM log.events WHERE position = %s) ORDER BY 1"
+    in_its_batch = (
+        "SELECT type FROM log.events WHERE xmin = (SELECT xmin FROM log.events WHERE position = %s) ORDER BY 1"
+    )
     assert rows(database_url, in_its_batch, small.position) == [("OrderPlaced",), ("StockReserved",)]
     check_log(database_url)
 
