@@ -17,7 +17,7 @@ from command.waiting import Waiting
 from eventlog.codec import UnreadableEvent
 
 # The first step of a batch reads this many orders at most, and each further step four times as many, up to ORDERS_MAX.
-FIRST_ORDERS_MAX, ORDERS_MAX = 4, 64
+FIRST_ORDERS_MAX, ORDERS_MAX = 1, 64
 # A command may read many orders by itself. They are read in parts, which grow until one has this much data.
 LARGE_BYTES = 256 * 1024
 # A step reads this many streams and claims at most.
