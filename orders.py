@@ -7,7 +7,7 @@ import sys
 from importlib import import_module
 from types import ModuleType
 
-_INTERRUPTED = 130  # service.cli.failures.INTERRUPTED, which may not be imported yet
+_INTERRUPTED = 130  # service.errors.INTERRUPTED, which may not be imported yet
 _NO_MEMORY = "orders: the memory that this process may take does not suffice: raise ulimit -v, or the container's limit"
 
 

@@ -141,8 +141,9 @@ async def _load(log: Log, times: int) -> float:
         started = time.perf_counter()
         await states.load(connection, [log.stream])
         taken.append((time.perf_counter() - started) * 1000)
-        if states.version(log.stream) != log.length:
-            raise BenchError(f"{log.stream} was loaded at version {states.version(log.stream)}, not {log.length}")
+        loaded = states.entity(log.stream)
+        if loaded is None or loaded.version != log.length:
+            raise BenchError(f"{log.stream} was loaded as {loaded}, not at version {log.length}")
     await connection.close()
     return statistics.median(taken)
 

@@ -43,10 +43,7 @@ _TRACED = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f][13579bdf]"
 _UNREADABLE_RETRY_SECONDS = 60
 # Errors that the writer raises: the code of the problem, and its detail with the reason in it.
 _FAILURES: dict[type[Exception], tuple[str, str]] = {
-    KeyReused: (
-        "idempotency-key-reused",
-        "This Idempotency-Key was used for another request; this one was not tried.",
-    ),
+    KeyReused: ("idempotency-key-reused", "This Idempotency-Key was used for another request; this one was not tried."),
     Overloaded: ("overloaded", "The command was not tried: {}."),
     Unavailable: ("unavailable", "The command was not accepted: {}."),
     UnreadableEvent: ("unreadable-stream", "The history cannot be read: {}."),

@@ -1,8 +1,8 @@
 """Decides the commands of a batch one after another; each sees what the earlier ones did. Needs no database."""
 
 import contextlib
-from collections.abc import Iterable, Sequence
-from dataclasses import InitVar, dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import islice
 
@@ -32,14 +32,14 @@ SMALL_READS_MAX = 20
 class Decided:
     """A batch, filled command by command: the events to append, and the answer to send to each caller afterwards.
 
-    `base` is the log's last position before the batch. `kept` are the answers that the log already has under the
-    batch's Idempotency-Keys. `in_order`, for imports: when one command has to wait for a later batch, all commands
+    `base` is the log's last position before the batch. `answered` are the answers that the log or the batch has under
+    (caller, Idempotency-Key). `in_order`, for imports: when one command has to wait for a later batch, all commands
     behind it do too. `small_only`: the batch takes no large commands.
     """
 
     base: int
     now: datetime
-    kept: InitVar[Iterable[KeptAnswer]]
+    answered: dict[tuple[bytes, str], KeptAnswer]
     in_order: bool = False
     small_only: bool = False
     began_at: float = 0.0  # by the loop's clock
@@ -55,10 +55,6 @@ class Decided:
     rows: int = 0
     data_bytes: int = 0
     snapshot_bytes: int = 0
-    answered: dict[tuple[bytes, str], KeptAnswer] = field(default_factory=dict)
-
-    def __post_init__(self, kept: Iterable[KeptAnswer]) -> None:
-        self.answered = {(answer.caller, answer.key): answer for answer in kept}
 
     @property
     def is_full(self) -> bool:

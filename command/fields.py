@@ -2,8 +2,9 @@
 
 import re
 import unicodedata
+from collections.abc import Callable
 from decimal import Decimal
-from typing import Annotated, Any
+from typing import Annotated, Any, LiteralString
 
 from pydantic import (
     AfterValidator,
@@ -30,7 +31,7 @@ LINES_MAX = 1_000
 QUANTITY_MAX = 1_000_000
 STOCK_MAX = 10**12
 
-_EMAIL = re.compile(r"[^@\s]+@[^@\s]+")
+_ADDRESS = re.compile(r"[^@\s]+@[^@\s]+")
 # PostgreSQL stores no NUL: one of them would fail everybody's commands in its batch. The others are never meant, and
 # are trouble in terminals and spreadsheets. Lone surrogates are refused by pydantic: they are no text.
 _CONTROLS = r"\x00-\x08\x0b\x0c\x0e-\x1f"
@@ -61,29 +62,16 @@ def _money(value: Any) -> Decimal:
         raise PydanticCustomError("money", "{reason}", {"reason": str(error)}) from None
 
 
-def _email(value: str) -> str:
-    if not _EMAIL.fullmatch(value):
-        raise PydanticCustomError("email", "must be an e-mail address such as ada@example.org")
-    return value
+def _refuse(code: LiteralString, detail: LiteralString, is_wrong: Callable[[Any], object]) -> AfterValidator:
+    """A validator. `detail` may quote the value as `{value}`."""
 
+    def check(value: Any) -> Any:
+        if is_wrong(value):
+            # A text may have lone surrogates, which an error cannot carry.
+            raise PydanticCustomError(code, detail, {"value": str(value).encode(errors="replace").decode()})
+        return value
 
-def _currency(value: str) -> str:
-    if value not in CURRENCIES:
-        raise PydanticCustomError("currency", "must be an ISO 4217 code such as EUR")
-    return value
-
-
-def _no_control(value: str) -> str:
-    if _CONTROL.search(value):
-        raise PydanticCustomError("control-character", "must not have control characters except tabs and line breaks")
-    return value
-
-
-def _not_blank(value: str) -> str:
-    # Marks (Mn, Me) show only on a letter.
-    if value and all(it.isspace() or _is_hidden(it) or unicodedata.category(it) in {"Mn", "Me"} for it in value):
-        raise PydanticCustomError("blank", "must not be blank")
-    return value
+    return AfterValidator(check)
 
 
 def _is_hidden(character: str) -> bool:
@@ -91,19 +79,14 @@ def _is_hidden(character: str) -> bool:
     return character in _EMPTY or unicodedata.category(character) == "Cf"
 
 
-def _nothing_hidden(value: str) -> str:
-    """Refuse a key with characters that nobody sees, such as a byte order mark: it would look like another key."""
-    if not value.isascii() and any(map(_is_hidden, value)):
-        raise PydanticCustomError("hidden-character", "must not have characters that show nothing")
-    return value
+def _shows_nothing(character: str) -> bool:
+    # Marks (Mn, Me) show only on a letter.
+    return character.isspace() or _is_hidden(character) or unicodedata.category(character) in {"Mn", "Me"}
 
 
-def _not_lost(value: str) -> str:
-    if _LOST.fullmatch(value.strip()):
-        raise PydanticCustomError(
-            "lost-value", "is {value}, which programs write for a missing value", {"value": value}
-        )
-    return value
+def _has_hidden(value: str) -> bool:
+    """Whether a key has characters that nobody sees, such as a byte order mark: it would look like another key."""
+    return not value.isascii() and any(map(_is_hidden, value))
 
 
 # No multipleOf for the decimals of a number: validators compute it with floats, and refuse 0.29 and 19.99.
@@ -123,38 +106,45 @@ def _length(least: int, most: int, pattern: str = f"^[^{_CONTROLS}]*$") -> Any:
 
 
 # Documented, not checked by pydantic: Python's white space is what counts.
-_NOT_BLANK = rf"^[^{_CONTROLS}]*[^\s{_CONTROLS}\x85][^{_CONTROLS}]*$"
-_ADDRESS = rf"^[^@\s{_CONTROLS}\x85]+@[^@\s{_CONTROLS}\x85]+$"
+_NOT_BLANK_PATTERN = rf"^[^{_CONTROLS}]*[^\s{_CONTROLS}\x85][^{_CONTROLS}]*$"
+_ADDRESS_PATTERN = rf"^[^@\s{_CONTROLS}\x85]+@[^@\s{_CONTROLS}\x85]+$"
 
-NO_CONTROL = AfterValidator(_no_control)
-NOT_BLANK = AfterValidator(_not_blank)
-NOT_LOST = AfterValidator(_not_lost)
-_NOTHING_HIDDEN = AfterValidator(_nothing_hidden)
+_NO_CONTROL = _refuse(
+    "control-character", "must not have control characters except tabs and line breaks", _CONTROL.search
+)
+_NOT_BLANK = _refuse("blank", "must not be blank", lambda it: it and all(map(_shows_nothing, it)))
+_NOTHING_HIDDEN = _refuse("hidden-character", "must not have characters that show nothing", _has_hidden)
+_EMAIL = _refuse("email", "must be an e-mail address such as ada@example.org", lambda it: not _ADDRESS.fullmatch(it))
+_CURRENCY = _refuse("currency", "must be an ISO 4217 code such as EUR", lambda it: it not in CURRENCIES)
+NOT_LOST = _refuse(
+    "lost-value", "is {value}, which programs write for a missing value", lambda it: _LOST.fullmatch(it.strip())
+)
 
 
 def required(most: int) -> tuple[Any, ...]:
     """What makes a `str` a text of 1 to `most` characters that is not blank: `Annotated[str, *required(500)]`."""
-    return _length(1, most, _NOT_BLANK), NO_CONTROL, NOT_BLANK
+    return _length(1, most, _NOT_BLANK_PATTERN), _NO_CONTROL, _NOT_BLANK
 
 
 Name = Annotated[str, *required(NAME_LENGTH_MAX)]
 Sku = Annotated[str, *required(KEY_LENGTH_MAX), _NOTHING_HIDDEN, NOT_LOST]
 ExternalId = Annotated[str, *required(KEY_LENGTH_MAX), _NOTHING_HIDDEN, NOT_LOST]
-Email = Annotated[str, _length(3, EMAIL_LENGTH_MAX, _ADDRESS), NO_CONTROL, AfterValidator(_email), _NOTHING_HIDDEN]
-Text = Annotated[str, _length(0, TEXT_LENGTH_MAX), NO_CONTROL]
+Email = Annotated[str, _length(3, EMAIL_LENGTH_MAX, _ADDRESS_PATTERN), _NO_CONTROL, _EMAIL, _NOTHING_HIDDEN]
+Text = Annotated[str, _length(0, TEXT_LENGTH_MAX), _NO_CONTROL]
 RequiredText = Annotated[str, *required(TEXT_LENGTH_MAX)]
 Id = Annotated[str, BeforeValidator(_uuid), WithJsonSchema({"type": "string", "format": "uuid"})]
-Money = Annotated[Decimal, PlainValidator(_money), PlainSerializer(str, return_type=str), WithJsonSchema(_money_schema)]
+_MONEY = (PlainValidator(_money), PlainSerializer(str, return_type=str), WithJsonSchema(_money_schema))
+Money = Annotated[Decimal, *_MONEY]
 # A client may leave it out, but not send null: a client that has lost the price must not skip the check by mistake.
-GivenMoney = Annotated[
-    Decimal | None, PlainValidator(_money), PlainSerializer(str, return_type=str), WithJsonSchema(_money_schema)
-]
+GivenMoney = Annotated[Decimal | None, *_MONEY]
 Currency = Annotated[
-    str, AfterValidator(_currency), WithJsonSchema({"type": "string", "enum": sorted(CURRENCIES), "examples": ["EUR"]})
+    str, _CURRENCY, WithJsonSchema({"type": "string", "enum": sorted(CURRENCIES), "examples": ["EUR"]})
 ]
 Quantity = Annotated[int, Field(ge=1, le=QUANTITY_MAX, json_schema_extra={"format": "int32"})]
 Stock = Annotated[int, Field(ge=0, le=STOCK_MAX, json_schema_extra={"format": "int64"})]
 StockDelta = Annotated[
-    int, Field(ge=-STOCK_MAX, le=STOCK_MAX, json_schema_extra={"format": "int64", "not": {"const": 0}})
+    int,
+    Field(ge=-STOCK_MAX, le=STOCK_MAX, json_schema_extra={"format": "int64", "not": {"const": 0}}),
+    _refuse("zero", "must not be 0", lambda it: it == 0),
 ]
 LineNumber = Annotated[int, Field(ge=1, le=LINES_MAX, json_schema_extra={"format": "int32"})]

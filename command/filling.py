@@ -1,7 +1,6 @@
 """Fills a batch step by step: loads what the next commands read, decides them, and ends when the batch is full.
 
-Only the loaded order tells how large a command is: a cancellation may have one line or a thousand. So the first steps
-are small, and a batch that is soon full has read little that it cannot use.
+Only the loaded order tells how large a command is, so the first steps are small.
 """
 
 import contextlib

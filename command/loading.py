@@ -1,11 +1,8 @@
 """Loading long streams beside the batches, so that no batch waits for them.
 
-A batch reads a bounded number of events behind a snapshot. A stream with more (its snapshots were deleted, or belong to
-another release, or cannot be read) is loaded here: in pages, on a connection of its own, without the log's head. Each
-stream has a turn after the other, and other work on the event loop runs between any two slices of a page. Then its
-snapshot is written, and the commands that waited go back to the writer, whose next batch reads the snapshot.
-
-A snapshot is also written on the way. So a process that ends loses at most SAVE_EVERY_EVENTS events of the loading.
+A stream with more events behind its snapshot than a batch reads is loaded here in pages, on a connection of its own,
+without the log's head. Streams take turns. Each ends with a snapshot, which the next batch of the writer reads; a
+snapshot on the way, every SAVE_EVERY_EVENTS, limits what is lost when the process ends.
 """
 
 import asyncio
@@ -97,7 +94,6 @@ class Loader:
             await self._task
 
     async def stop(self) -> None:
-        """Stop loading. The commands that are held fail."""
         if self._task:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)

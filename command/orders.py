@@ -19,7 +19,7 @@ from command.fields import LINES_MAX, Body, ExternalId, GivenMoney, Id, Quantity
 from command.placed_orders import add_routes, sees
 from command.states import States
 from command.submission import Outcome
-from command.views import order_answer
+from command.views import resource
 from contract.callers import EVERYONE, Viewer, caller_of
 from contract.examples import PLACE, shown
 from contract.names import split
@@ -55,8 +55,6 @@ class PlaceOrderBody(Body):
 
 
 class ProductRef(Record, frozen=True):
-    """A product by its id or by its SKU."""
-
     product_id: str | None
     sku: str | None
 
@@ -113,7 +111,7 @@ class PlaceOrder(Record, frozen=True):
         buyer = entity.state if entity else None
         products = [ref.product(states) for ref in self.products]
         events = placing.place(self.order_id, self.user_id, buyer, self.lines, products, self.external_id, self.note)
-        return Outcome(events, lambda states: order_answer(201, states, self.order_id), claimed)
+        return Outcome(events, resource(201, rules.stream(self.order_id)), claimed)
 
 
 def router(commands: Commands) -> APIRouter:

@@ -16,7 +16,7 @@ from command.domain.refusals import Missing
 from command.fields import LINES_MAX, Body, LineNumber, Quantity, RequiredText
 from command.states import States
 from command.submission import Outcome
-from command.views import order_answer
+from command.views import resource
 from contract.callers import ANY_CALLER, EVERYONE, Viewer, caller_of
 from contract.examples import CANCEL, shown
 from contract.headers import if_match
@@ -63,7 +63,7 @@ class CancelOrder(Record, frozen=True):
             entity.check_version(self.expected_version)
         products = known_products(states, entity.state)
         events = cancelling.cancel(entity.state, products, self.quantities, self.reason)
-        return Outcome(events, lambda states: order_answer(200, states, self.order_id))
+        return Outcome(events, resource(200, rules.stream(self.order_id)))
 
 
 def sees(viewer: Viewer, states: States, order_id: str) -> bool:

@@ -33,17 +33,11 @@ def problem_of(refusal: refusals.Refused) -> Problem:  # noqa: C901, PLR0912 - a
             error = {"pointer": "/user_id", "code": "unknown-user", "detail": "no such user, or deleted"}
             return Problem("unknown-user", f"The user {user_id} does not exist or has been deleted.", errors=[error])
         case refusals.UnknownProduct(lines):
-            return Problem(
-                "unknown-product",
-                f"The order names products that do not exist, on {_lines(lines)}.",
-                errors=_line_errors(lines, "unknown-product", "no such product"),
-            )
+            detail = f"The order names products that do not exist, on {_lines(lines)}."
+            return _of_products("unknown-product", detail, lines, "no such product")
         case refusals.Discontinued(lines):
-            return Problem(
-                "product-discontinued",
-                f"The order names products that are no longer sold, on {_lines(lines)}.",
-                errors=_line_errors(lines, "product-discontinued", "no longer sold"),
-            )
+            detail = f"The order names products that are no longer sold, on {_lines(lines)}."
+            return _of_products("product-discontinued", detail, lines, "no longer sold")
         case refusals.MixedCurrency(currencies):
             return Problem("mixed-currency", f"The products have the currencies {', '.join(currencies)}.")
         case refusals.PriceChanged(changes):
@@ -77,5 +71,6 @@ def _lines(lines: list[int] | tuple[int, ...]) -> str:
     return f"line{'s' if len(lines) > 1 else ''} {shown}"
 
 
-def _line_errors(lines: tuple[int, ...], code: str, detail: str) -> list[dict[str, object]]:
-    return [{"pointer": f"/items/{line - 1}", "code": code, "detail": detail} for line in lines]
+def _of_products(code: str, detail: str, lines: tuple[int, ...], of_line: str) -> Problem:
+    errors = [{"pointer": f"/items/{line - 1}", "code": code, "detail": of_line} for line in lines]
+    return Problem(code, detail, errors=errors)

@@ -4,26 +4,22 @@ from collections.abc import Iterable
 from decimal import Decimal
 
 from fastapi import APIRouter
-from pydantic import field_validator
-from pydantic_core import PydanticCustomError
 from starlette.requests import Request
 from starlette.responses import Response
 
 from command.api import Commands, route
 from command.domain import product as rules
-from command.domain.order import Decided
 from command.domain.product import Product
 from command.domain.refusals import Missing, SkuTaken
 from command.fields import Body, Currency, Money, Name, RequiredText, Sku, Stock, StockDelta
 from command.states import States
-from command.submission import Answer, Outcome
-from command.views import product_answer
+from command.submission import Outcome
+from command.views import outcome
 from contract.examples import ADD, shown
 from contract.headers import if_match
 from contract.names import known_id
 from contract.requests import StrictRoute
 from contract.resources import ProductView
-from eventlog.events import ProductEvent
 from eventlog.events.record import Record
 from eventlog.ids import new_id
 
@@ -51,13 +47,6 @@ class AdjustStockBody(Body):
     delta: StockDelta
     reason: RequiredText
 
-    @field_validator("delta")
-    @classmethod
-    def _not_zero(cls, delta: int) -> int:
-        if delta == 0:
-            raise PydanticCustomError("zero", "must not be 0")
-        return delta
-
 
 class AddProduct(Record, frozen=True):
     product_id: str
@@ -75,66 +64,56 @@ class AddProduct(Record, frozen=True):
         if owner := states.owner(claim):
             raise SkuTaken(self.sku, owner)
         events = rules.add(self.sku, self.name, self.price, self.currency, self.stock)
-        return _outcome(201, self.product_id, events, claimed={claim: rules.stream(self.product_id)})
+        stream = rules.stream(self.product_id)
+        return outcome(stream, events, 201, claimed={claim: stream})
 
 
-class ChangeProduct(Record, frozen=True):
+class _OnProduct(Record, frozen=True):
     product_id: str
+
+    @property
+    def stream(self) -> str:
+        return rules.stream(self.product_id)
+
+    def reads(self, states: States) -> Iterable[str]:
+        return [self.stream]
+
+    def existing(self, states: States, expected_version: int | None) -> Product:
+        """The product. Raises Missing and VersionMismatch."""
+        entity = states.product(self.product_id)
+        if entity is None:
+            raise Missing(self.stream)
+        entity.check_version(expected_version)
+        return entity.state
+
+
+class ChangeProduct(_OnProduct, frozen=True):
     name: str
     price: Decimal
     expected_version: int | None
 
-    def reads(self, states: States) -> Iterable[str]:
-        return [rules.stream(self.product_id)]
-
     def decide(self, states: States) -> Outcome:
-        product = _existing(states, self.product_id, self.expected_version)
-        return _outcome(200, self.product_id, rules.change(product, self.name, self.price))
+        product = self.existing(states, self.expected_version)
+        return outcome(self.stream, rules.change(product, self.name, self.price), 200)
 
 
-class DiscontinueProduct(Record, frozen=True):
-    product_id: str
+class DiscontinueProduct(_OnProduct, frozen=True):
     expected_version: int | None
-
-    def reads(self, states: States) -> Iterable[str]:
-        return [rules.stream(self.product_id)]
 
     def decide(self, states: States) -> Outcome:
         entity = states.product(self.product_id)
         expected = None if entity is not None and entity.state.discontinued else self.expected_version
-        events = rules.discontinue(_existing(states, self.product_id, expected))
-        stream = rules.stream(self.product_id)
-        return Outcome([(stream, event) for event in events], lambda _: Answer(204))
+        return outcome(self.stream, rules.discontinue(self.existing(states, expected)), 204)
 
 
-class AdjustStock(Record, frozen=True):
-    product_id: str
+class AdjustStock(_OnProduct, frozen=True):
     delta: int
     reason: str
     expected_version: int | None
 
-    def reads(self, states: States) -> Iterable[str]:
-        return [rules.stream(self.product_id)]
-
     def decide(self, states: States) -> Outcome:
-        product = _existing(states, self.product_id, self.expected_version)
-        return _outcome(200, self.product_id, rules.adjust_stock(product, self.delta, self.reason))
-
-
-def _existing(states: States, product_id: str, expected_version: int | None) -> Product:
-    entity = states.product(product_id)
-    if entity is None:
-        raise Missing(rules.stream(product_id))
-    entity.check_version(expected_version)
-    return entity.state
-
-
-def _outcome(
-    status: int, product_id: str, events: list[ProductEvent], claimed: dict[str, str] | None = None
-) -> Outcome:
-    stream = rules.stream(product_id)
-    changes: Decided = [(stream, event) for event in events]
-    return Outcome(changes, lambda states: product_answer(status, states, product_id), claimed=claimed or {})
+        product = self.existing(states, self.expected_version)
+        return outcome(self.stream, rules.adjust_stock(product, self.delta, self.reason), 200)
 
 
 def router(commands: Commands) -> APIRouter:

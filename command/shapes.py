@@ -1,8 +1,4 @@
-"""The shape of a state: a number that follows from the names and types of its fields.
-
-A snapshot is stored under its shape, and a release reads only snapshots of its own. So no developer has to say that the
-fields of a state have changed, and two releases side by side do not overwrite each other's snapshots.
-"""
+"""The shape of a state: a number that follows from the names and types of its fields. Snapshots are stored under it."""
 
 import hashlib
 from types import UnionType

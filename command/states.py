@@ -40,8 +40,6 @@ Value = TypeVar("Value")
 
 
 class Entity(NamedTuple, Generic[State]):
-    """A stream's state after `version` events."""
-
     version: int
     state: State
 
@@ -61,10 +59,7 @@ class NotLoaded(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """How one kind of stream becomes a state.
-
-    `shape` stands for the state's fields. A release reads only snapshots of its own shape.
-    """
+    """How one kind of stream becomes a state. A release reads only snapshots of its own `shape`."""
 
     shape: int
     evolve: Callable[[str, Any, Any, str], Any]
@@ -73,11 +68,7 @@ class Kind:
 
     @classmethod
     def of(cls, state: type[Any], evolve: Callable[..., Any], kept: bool = True, meaning: int = 1) -> "Kind":
-        """The kind whose states are of the class `state`.
-
-        Another `meaning` makes another shape. It is needed only when `evolve` makes something else of the same events
-        and the fields do not show it.
-        """
+        """Another `meaning` makes another shape: for an `evolve` that makes something else of the same events."""
         return cls(shape_of_class(state, meaning), evolve, msgspec.json.Decoder(state).decode, kept)
 
 
@@ -99,30 +90,21 @@ def shape_of(stream: str) -> int:
 
 
 class Cache(dict[str, Value]):
-    """States of streams, or owners of claims, by name; it counts how many bytes they take, roughly.
+    """States of streams, or owners of claims, by name, added by `put`. `bytes` is how many bytes they take, roughly."""
 
-    Entries are added by `put` and dropped by `drop`.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.bytes = 0
-        self._sizes: dict[str, int] = {}
+    bytes = 0
 
     def put(self, key: str, value: Value) -> None:
-        size = _bytes_of(key, value)
-        self.bytes += size - self._sizes.get(key, 0)
-        self._sizes[key] = size
+        self.drop(key)
         self[key] = value
+        self.bytes += _bytes_of(key, value)
 
     def drop(self, key: str) -> None:
         if key in self:
-            del self[key]
-            self.bytes -= self._sizes.pop(key)
+            self.bytes -= _bytes_of(key, self.pop(key))
 
     def clear(self) -> None:
         super().clear()
-        self._sizes.clear()
         self.bytes = 0
 
     def trim(self, bytes_max: int) -> None:
@@ -160,23 +142,19 @@ class States:
         return isinstance(self._unreadable.get(stream), NotLoaded)
 
     def user(self, user_id: str) -> Entity[User] | None:
-        return self._entity(user.stream(user_id))
+        return self.entity(user.stream(user_id))
 
     def product(self, product_id: str) -> Entity[Product] | None:
-        return self._entity(product.stream(product_id))
+        return self.entity(product.stream(product_id))
 
     def order(self, order_id: str) -> Entity[Order] | None:
-        return self._entity(order.stream(order_id))
+        return self.entity(order.stream(order_id))
 
-    def _entity(self, stream: str) -> Entity[Any] | None:
+    def entity(self, stream: str) -> Entity[Any] | None:
         """Raises NotLoaded, or UnreadableEvent for a stream that cannot be read: it takes no commands until it can."""
         if stream in self._unreadable:
             raise self._unreadable[stream]
         return self._streams[stream]
-
-    def version(self, stream: str) -> int:
-        entity = self._streams.get(stream)
-        return entity.version if entity else 0
 
     def owner(self, claim: str) -> str | None:
         return self._claims[claim]
@@ -208,7 +186,6 @@ class States:
         self._passing.append(claim)
 
     def forget(self, streams: Iterable[str]) -> None:
-        """Drop streams that another process has changed."""
         for stream in streams:
             self._streams.drop(stream)
 

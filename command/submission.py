@@ -30,8 +30,7 @@ class Outcome(NamedTuple):
 class Answer(NamedTuple):
     """The answer to the caller: `body` shows the resource at `location`, as of `version`.
 
-    The writer sets `position`, the log position that the answer includes, and `appended`: how many events the command
-    has appended, 0 when there was nothing to do, and when the answer is `replayed`.
+    The writer sets `position`, the log position that the answer includes, and `appended`, the number of new events.
     """
 
     status: int

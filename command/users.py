@@ -12,8 +12,8 @@ from command.domain.refusals import AlreadyRegistered, Deleted, EmailTaken, Exte
 from command.domain.user import User
 from command.fields import Body, Email, ExternalId, Name
 from command.states import States
-from command.submission import Answer, Outcome
-from command.views import user_answer
+from command.submission import Outcome
+from command.views import outcome
 from contract.callers import EVERYONE, Caller, Viewer, caller_of
 from contract.emails import email_key
 from contract.examples import REGISTER, shown
@@ -48,14 +48,8 @@ class RegisterUser(Record, frozen=True):
     external_id: str | None
     viewer: Viewer = EVERYONE
 
-    def _claims(self) -> list[str]:
-        claims = [rules.email_claim(email_key(self.email))]
-        if self.external_id is not None:
-            claims.append(rules.external_id_claim(self.external_id))
-        return claims
-
     def reads(self, states: States) -> Iterable[str]:
-        return self._claims()
+        return rules.claims(email_key(self.email), self.external_id)
 
     def decide(self, states: States) -> Outcome:
         stream = rules.stream(self.user_id)
@@ -66,11 +60,7 @@ class RegisterUser(Record, frozen=True):
         if states.owner(rules.email_claim(email_key(self.email))):
             raise EmailTaken(self.email)
         events = rules.register(self.name, self.email, email_key(self.email), self.external_id)
-        return Outcome(
-            [(stream, event) for event in events],
-            lambda states: user_answer(201, states, self.user_id),
-            claimed=dict.fromkeys(self._claims(), stream),
-        )
+        return outcome(stream, events, 201, claimed=dict.fromkeys(self.reads(states), stream))
 
 
 class ChangeUser(Record, frozen=True):
@@ -93,13 +83,9 @@ class ChangeUser(Record, frozen=True):
         events = rules.change(user, self.name, self.email, key)
         if states.owner(claim) not in (None, stream):
             raise EmailTaken(self.email)
-        moved = claim != old
-        return Outcome(
-            [(stream, event) for event in events],
-            lambda states: user_answer(200, states, self.user_id),
-            claimed={claim: stream} if moved else {},
-            released=[old] if moved else [],
-        )
+        if claim == old:
+            return outcome(stream, events, 200)
+        return outcome(stream, events, 200, claimed={claim: stream}, released=[old])
 
 
 class DeleteUser(Record, frozen=True):
@@ -114,17 +100,9 @@ class DeleteUser(Record, frozen=True):
         stream = rules.stream(self.user_id)
         entity = states.user(self.user_id) if self.viewer.sees(self.user_id) else None
         if entity is not None and entity.state.deleted:
-            return Outcome([], lambda states: Answer(204))
+            return outcome(stream, [], 204)
         user = _existing(states, self.user_id, self.expected_version, self.viewer)
-        released = [rules.email_claim(user.email_key)]
-        if user.external_id is not None:
-            released.append(rules.external_id_claim(user.external_id))
-        events = rules.delete(user)
-        return Outcome(
-            [(stream, event) for event in events],
-            lambda states: Answer(204),
-            released=released,
-        )
+        return outcome(stream, rules.delete(user), 204, released=rules.claims(user.email_key, user.external_id))
 
 
 def _existing(states: States, user_id: str, expected_version: int | None, viewer: Viewer) -> User:
@@ -138,10 +116,7 @@ def _existing(states: States, user_id: str, expected_version: int | None, viewer
 
 
 def own_external_id(caller: Caller, given: str | None) -> str | None:
-    """The external_id of a new user. A customer registers himself alone, with his token's subject.
-
-    Raises Problem `validation-error`.
-    """
+    """The external_id of a new user: a customer's is his token's subject. Raises Problem `validation-error`."""
     if caller.viewer.everyone:
         return given
     if given is not None and given != caller.subject:

@@ -26,10 +26,9 @@ class Waiting:
 
 
 class Queue:
-    """The commands that wait for a batch.
+    """The commands that wait for a batch: for `seconds_max` at most.
 
-    The queue refuses a command that has waited for `seconds_max`. `is_patient`, for imports: it refuses none, and
-    batches take commands strictly in the order in which they came.
+    `is_patient`, for imports: it refuses none, and batches take commands strictly in the order in which they came.
     """
 
     def __init__(self, is_patient: bool, seconds_max: float) -> None:
@@ -49,7 +48,6 @@ class Queue:
         self._news.set()
 
     def is_full(self) -> bool:
-        """Whether a new command would be refused."""
         if len(self) >= WAITING_MAX or self.is_closed:
             return True
         if not self._new or self._is_patient:

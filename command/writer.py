@@ -1,10 +1,7 @@
-"""Group commit: the commands that wait are decided together and committed together.
+"""Group commit: the one writer of a process decides the commands that wait together, and commits them together.
 
-Requests open no transactions. Each hands its command to the process's one writer and waits. The writer takes what is
-waiting, takes the log's head, loads the states that are not known yet, decides the commands one after another (each on
-the states as the earlier ones left them), appends all their events in one statement, commits once, and answers
-everyone. So the cost of a commit is shared, commands of one process never conflict, and those of several processes
-queue at the head instead of failing. A refused command costs the others nothing.
+So the commands of one process share the cost of a commit and never conflict; several processes queue at the log's head
+instead of failing.
 """
 
 import asyncio
@@ -255,9 +252,10 @@ class Writer:
                 states.forget(await append.changed_streams(connection, states.position, head))
             states.position = head
         now = self._now()
+        answered = {(answer.caller, answer.key): answer for answer in kept}
         # Small commands that came during a full batch do not wait for a second one.
         small_only = self._put_back and not self._is_patient and any(is_small(it, states) for it in taken)
-        decided = Decided(head, now, kept, in_order=self._is_patient, small_only=small_only)
+        decided = Decided(head, now, answered, in_order=self._is_patient, small_only=small_only)
         await fill(decided, taken, states, connection, self._loader)
         self._put_back = bool(decided.put_back) and not small_only
         if decided.answers and self._time_to_forget_keys(now):
@@ -272,7 +270,6 @@ class Writer:
         return last is not None
 
     def _answer(self, decided: Decided) -> None:
-        """Tell everyone what became of their commands."""
         if decided.batch.events:
             self.trouble = None
         self.batches += 1

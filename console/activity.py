@@ -1,5 +1,6 @@
 """The console's view of the projection `activity`: the events of each minute and type, and where they are."""
 
+from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
@@ -62,15 +63,11 @@ def buckets(
 ) -> list[Bucket]:
     """How many events each step of time has, oldest first, steps without events too. `since` is a whole minute."""
     wanted = {"since": since, "until": until, "step": step, "types": list(types)}
-    events: dict[datetime, int] = {}
+    events = Counter[datetime]()
     for at, _, number in connection.execute(_BUCKETS, wanted).fetchall():
-        events[at] = events.get(at, 0) + number
-    found = []
-    at = since
-    while at < until:
-        found.append(Bucket(at, events.get(at, 0)))
-        at += step
-    return found
+        events[at] += number
+    steps = (since + number * step for number in range((until - since) // step))
+    return [Bucket(at, events[at]) for at in steps]
 
 
 def by_type(connection: Connection, since: datetime, until: datetime) -> dict[str, int]:

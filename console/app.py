@@ -16,14 +16,12 @@ from access.hosts import is_of_another_site
 from console.database import Database, Unanswered
 from console.desk import Desk
 from console.gate import Gate, demand_scope
-from console.pages import acting, event, events, jobs, operations, overview, records, resource, theme
+from console.pages import acting, event, events, operations, overview, records, resource, theme
 from console.parts import Parts
 from console.pulse import Heart
 from console.rendering import Renderer
 from console.static import static
 from contract.observation import observation_of, path_shown
-
-PATH = "/console"
 
 FORM_BYTES_MAX = 64 * 1024
 
@@ -36,14 +34,13 @@ log = logging.getLogger(__name__)
 # Every page is a plain function that runs in a thread: neither a statement nor a long page holds up the event loop.
 PAGES: dict[str, Page] = {
     "/": overview.show,
-    "/sign-in": overview.after_sign_in,
     "/events": events.show,
     "/events/{position:int}": event.show,
     "/find": resource.find,
     "/projections": operations.projections,
     "/parked": operations.parked,
-    "/jobs": jobs.listing,
-    "/jobs/{id}": jobs.show,
+    "/jobs": records.jobs,
+    "/jobs/{id}": records.job,
     "/replay": acting.confirm_replay,
     "/skip": acting.confirm_skip,
     "/imports": records.imports,
@@ -55,30 +52,25 @@ PAGES: dict[str, Page] = {
 }
 # These show what the log says, so they need the scope that reading it over HTTP needs.
 OF_THE_LOG = {"/events", "/events/{position:int}", "/find", "/{kind}/{id}"}
-FORMS: dict[str, Page] = {
-    "/theme": theme.choose,
-    "/jobs": acting.start,
-}
-
-
-_LINK = Route("/sign-in", static, methods=["GET"])  # only its path counts
+FORMS: dict[str, Page] = {"/theme": theme.choose, "/jobs": acting.start}
 
 
 class Console:
     """The pages. Open `database` with `with` before the first request."""
 
-    PATH = PATH
+    PATH = "/console"
 
     def __init__(self, parts: Parts) -> None:
         self.database = Database(parts.database_url)
-        self._desk = Desk(parts, self.database, Heart(parts, self.database), Renderer(PATH, parts.prefix))
+        self._desk = Desk(parts, self.database, Heart(parts, self.database), Renderer(self.PATH, parts.prefix))
         self._gate = Gate(parts, self._desk.renderer)
         needed = dict.fromkeys(OF_THE_LOG, "events:read")
         routes = [Route(path, self._endpoint(page, needed.get(path)), methods=["GET"]) for path, page in PAGES.items()]
         routes += [Route(path, self._endpoint(form), methods=["POST"]) for path, form in FORMS.items()]
-        # These three need no key.
+        # These need no key.
         self._open = [
             Route("/static/{version}/{name}", static),
+            Route("/sign-in", self._visit, methods=["GET"]),
             Route("/sign-in", self._sign_in, methods=["POST"]),
             Route("/sign-out", self._sign_out, methods=["POST"]),
         ]
@@ -92,14 +84,19 @@ class Console:
 
     async def _admitted(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
-        answer: Response | None = None
         if request.method == "POST" and is_of_another_site(scope):
             raise HTTPException(403, "Another site sent this form.")
-        if (token := _token_of_link(request)) is not None:
-            answer = await self._gate.sign_in_by_link(request, token)
-        elif all(route.matches(scope)[0] != Match.FULL for route in self._open):
-            answer = await self._gate.refusal(request)
-        await (answer or self._router)(scope, receive, send)
+        refusal: Response | None = None
+        if all(route.matches(scope)[0] != Match.FULL for route in self._open):
+            refusal = await self._gate.refusal(request)
+        await (refusal or self._router)(scope, receive, send)
+
+    async def _visit(self, request: Request) -> Response:
+        """Sign in by a link, or ask for a key. The token is no part of the path, which the request log shows."""
+        token = request.query_params.get("token")
+        if token is not None and request.method == "GET":  # a HEAD that only looks must not use it up
+            return await self._gate.sign_in_by_link(request, token)
+        return await self._gate.refusal(request) or self._desk.renderer.redirect()
 
     async def _sign_in(self, request: Request) -> Response:
         return await self._gate.sign_in(request, (await _form(request)).get("key", ""))
@@ -138,14 +135,6 @@ class Console:
             return await run_in_threadpool(page, self._desk, request)
 
         return endpoint
-
-
-def _token_of_link(request: Request) -> str | None:
-    """The token of a sign-in link. It is no part of the path, which the request log shows."""
-    # Not for HEAD: what only looks at a link must not use it up.
-    if request.method != "GET" or _LINK.matches(request.scope)[0] != Match.FULL:
-        return None
-    return request.query_params.get("token")
 
 
 async def _form(request: Request) -> dict[str, str]:

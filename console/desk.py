@@ -17,8 +17,6 @@ Answer = TypeVar("Answer")
 
 
 class Desk(NamedTuple):
-    """The service's parts, the connections, the pulse, and the templates."""
-
     parts: Parts
     database: Database
     heart: Heart

@@ -27,9 +27,7 @@ class Gate:
     """Lets requests in that come with an API key: in the cookie, or as `Authorization: Bearer`."""
 
     def __init__(self, parts: Parts, renderer: Renderer) -> None:
-        self._admit = parts.admit
-        self._use_link = parts.use_link
-        self._is_secure = parts.is_secure
+        self._parts = parts
         self._renderer = renderer
 
     async def refusal(self, request: Request) -> Response | None:
@@ -37,7 +35,7 @@ class Gate:
         kept = request.cookies.get(KEY_COOKIE)
         key = None if kept is None else unquote(kept)
         try:
-            request.scope["caller"] = await self._admit(_with_key(request.scope, key))
+            request.scope["caller"] = await self._parts.admit(_with_key(request.scope, key))
         except Problem as problem:
             return self._refused(request, problem, "" if key is None else problem.detail)
         return None
@@ -46,7 +44,7 @@ class Gate:
         """Keep the key in the cookie, if it lets its owner in."""
         key = key.strip()
         try:
-            await self._admit(_with_key(request.scope, key))
+            await self._parts.admit(_with_key(request.scope, key))
         except Problem as problem:
             return self._refused(request, problem, problem.detail)
         value = quote(key)
@@ -57,7 +55,7 @@ class Gate:
     async def sign_in_by_link(self, request: Request, token: str) -> Response:
         """Use up a link that `orders up` has printed, and keep the key that it gives in the cookie."""
         try:
-            issued = await self._use_link(token)
+            issued = await self._parts.use_link(token)
         except (psycopg.Error, Unreplicated, TimeoutError):
             return self._page(request, 503, "The database does not answer. Try the link again.")
         if issued is None:
@@ -66,18 +64,20 @@ class Gate:
         return self._with_cookie(quote(issued.text))
 
     def _with_cookie(self, value: str) -> Response:
-        answer = self._renderer.redirect(self._renderer.url("/"))
+        answer = self._renderer.redirect()
         answer.set_cookie(
-            KEY_COOKIE, value, path=self._renderer.base, secure=self._is_secure, httponly=True, samesite="strict"
+            KEY_COOKIE,
+            value,
+            max_age=None if value else 0,
+            path=self._renderer.base,
+            secure=self._parts.is_secure,
+            httponly=True,
+            samesite="strict",
         )
         return answer
 
     def sign_out(self) -> Response:
-        answer = self._renderer.redirect(self._renderer.url("/"))
-        answer.delete_cookie(
-            KEY_COOKIE, path=self._renderer.base, secure=self._is_secure, httponly=True, samesite="strict"
-        )
-        return answer
+        return self._with_cookie("")
 
     def _refused(self, request: Request, problem: Problem, reason: str) -> Response:
         page = self._page(request, problem.status_code, reason)
@@ -100,7 +100,6 @@ def demand_scope(request: Request, scope: str) -> Caller:
 
 
 def _with_key(scope: Scope, key: str | None) -> Scope:
-    """The request as an API client would have sent it with this key."""
     headers = [(name, value) for name, value in scope["headers"] if key is None or name != _AUTHORIZATION]
     if key is not None:
         headers.append((_AUTHORIZATION, b"Bearer " + key.encode()))

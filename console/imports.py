@@ -40,7 +40,6 @@ class Import(NamedTuple):
 
     @property
     def seconds(self) -> float:
-        """How long it has run, or ran."""
         return ((self.finished_at or self.now) - self.started_at).total_seconds()
 
     @property

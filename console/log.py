@@ -5,9 +5,9 @@ search over the positions. A type is looked up in the projection `activity`, whi
 events of each minute and type are; then only those positions are read. One page reads a limited number of positions.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from psycopg import Connection
 
@@ -21,6 +21,7 @@ POSITIONS_MAX = 100_000
 # The most events of a stream that one page reads.
 STREAM_EVENTS_MAX = 5_000
 MINUTES_AT_ONCE = 2 * PAGE_EVENTS
+_END = 2**62  # behind every position
 
 _FIRST_MINUTE, _LAST_MINUTE = datetime.fromisoformat("0001-01-01T00:00Z"), datetime.fromisoformat("9999-12-31T00:00Z")
 
@@ -66,25 +67,16 @@ def page(connection: Connection, wanted: Wanted, before: int | None = None, afte
     """The newest events that are wanted before a position (of a stream: a version), or the oldest after one."""
     backwards = after is None
     cursor = before if backwards else after
-    within = _positions(connection, wanted)
-    read = _of_log if wanted.stream is None else _of_stream
-    found, reached = read(connection, wanted, within, cursor, backwards=backwards)
-    more, shown = len(found) > PAGE_EVENTS or reached is not None, found[:PAGE_EVENTS]
+    search = _Search(connection, wanted, backwards=backwards)
+    found, reached = search.of_log(cursor) if wanted.stream is None else search.of_stream(cursor)
+    shown = found[:PAGE_EVENTS]
     keys = [it.position if wanted.stream is None else it.version for it in shown]
     # The next page goes on behind the last event shown, or where the budget ended the search.
-    last = keys[-1] if len(found) > PAGE_EVENTS else reached
-    onward = last if more else None
+    onward = keys[-1] if len(found) > PAGE_EVENTS else reached
     back = (keys[0] if keys else cursor) if cursor is not None else None
     if backwards:
         return Page(shown, onward, back, reached is not None)
     return Page(shown[::-1], back, onward, reached is not None)
-
-
-def _positions(connection: Connection, wanted: Wanted) -> tuple[int, int]:
-    """Between which positions the wanted times are: found by binary search over the positions."""
-    first = 1 if wanted.since is None else position_at(connection, wanted.since - timedelta(microseconds=1)) + 1
-    last = 2**62 if wanted.until is None else position_at(connection, wanted.until - timedelta(microseconds=1))
-    return first, last
 
 
 def position_at(connection: Connection, time: datetime) -> int:
@@ -93,113 +85,105 @@ def position_at(connection: Connection, time: datetime) -> int:
     return row[0] if row else 0
 
 
-def _of_stream(
-    connection: Connection, wanted: Wanted, within: tuple[int, int], cursor: int | None, *, backwards: bool
-) -> tuple[list[Event], int | None]:
-    """The events of a stream. A filter may leave out all that the budget lets one page read; then it goes on there."""
-    row = connection.execute(b"SELECT max(version) FROM log.events WHERE stream = %s", (wanted.stream,)).fetchone()
-    last = row[0] if row and row[0] else 0
-    low, high = (1, min(last, (cursor or last + 1) - 1)) if backwards else ((cursor or 0) + 1, last)
-    found = _fetch(connection, OF_STREAM, wanted, (low, high), PAGE_EVENTS + 1, backwards=backwards, within=within)
-    if len(found) > PAGE_EVENTS or high - low < STREAM_EVENTS_MAX:
-        return found, None
-    if not (wanted.types or wanted.since or wanted.until):
-        return found, None
-    return found, high - STREAM_EVENTS_MAX + 1 if backwards else low + STREAM_EVENTS_MAX - 1
+class _Search:
+    """A search for the events of one page and for one more, which shows that there is a next page."""
 
+    def __init__(self, connection: Connection, wanted: Wanted, *, backwards: bool) -> None:
+        self._connection = connection
+        self._wanted = wanted
+        self._backwards = backwards
+        # Between these positions the wanted times are.
+        self._from = 1 if wanted.since is None else self._before(wanted.since) + 1
+        self._to = _END if wanted.until is None else self._before(wanted.until)
 
-def _of_log(
-    connection: Connection, wanted: Wanted, within: tuple[int, int], cursor: int | None, *, backwards: bool
-) -> tuple[list[Event], int | None]:
-    """The events of the log, and where the search goes on if the budget ended it."""
-    found: list[Event] = []
-    budget, whole = POSITIONS_MAX, (0, 0)
-    bounds = (1, cursor - 1) if backwards and cursor else ((cursor or 0) + 1, 2**62)
-    bounds = max(bounds[0], within[0]), min(bounds[1], within[1])
-    for low, high in _ranges(connection, wanted, bounds, backwards=backwards):
-        first, last = max(low, bounds[0]), min(high, bounds[1])
-        if first > last:
-            continue
-        if wanted.types:
-            if budget <= 0:
-                return found, (last + 1 if backwards else first - 1)
-            whole = first, last
-            first, last = (max(first, last - budget + 1), last) if backwards else (first, min(last, first + budget - 1))
+    def _before(self, time: datetime) -> int:
+        return position_at(self._connection, time - timedelta(microseconds=1))
+
+    def of_stream(self, cursor: int | None) -> tuple[list[Event], int | None]:
+        """The events of a stream, and where the search goes on if the budget ended it."""
+        statement = b"SELECT coalesce(max(version), 0) FROM log.events WHERE stream = %s"
+        ((last,),) = self._connection.execute(statement, (self._wanted.stream,)).fetchall()
+        low, high = (1, min(last, (cursor or last + 1) - 1)) if self._backwards else ((cursor or 0) + 1, last)
+        found = self._fetch(OF_STREAM, low, high, PAGE_EVENTS + 1)
+        if len(found) > PAGE_EVENTS or high - low < STREAM_EVENTS_MAX or not self._is_filtered:
+            return found, None
+        return found, high - STREAM_EVENTS_MAX + 1 if self._backwards else low + STREAM_EVENTS_MAX - 1
+
+    def of_log(self, cursor: int | None) -> tuple[list[Event], int | None]:
+        """The events of the log, and where the search goes on if the budget ended it."""
+        found: list[Event] = []
+        budget = POSITIONS_MAX if self._wanted.types else _END
+        low, high = (1, cursor - 1) if self._backwards and cursor else ((cursor or 0) + 1, _END)
+        low, high = max(low, self._from), min(high, self._to)
+        for start, end in self._ranges(low, high):
+            first, last = max(start, low), min(end, high)
+            if first > last:
+                continue
+            reach = (max(first, last - budget + 1), last) if self._backwards else (first, min(last, first + budget - 1))
+            found += self._fetch(IN_RANGE, *reach, PAGE_EVENTS + 1 - len(found))
+            if len(found) > PAGE_EVENTS:
+                break
+            if reach != (first, last):
+                return found, reach[0] if self._backwards else reach[1]
             budget -= last - first + 1
-        found += _fetch(connection, IN_RANGE, wanted, (first, last), PAGE_EVENTS + 1 - len(found), backwards=backwards)
-        if len(found) > PAGE_EVENTS:
-            break
-        if wanted.types and (first, last) != whole:
-            return found, (first if backwards else last)
-    return found, None
+        return found, None
 
+    @property
+    def _is_filtered(self) -> bool:
+        return bool(self._wanted.types or self._wanted.since or self._wanted.until)
 
-def _fetch(
-    connection: Connection,
-    statement: str,
-    wanted: Wanted,
-    ends: tuple[int, int],
-    limit: int,
-    *,
-    backwards: bool,
-    within: tuple[int, int] = (1, 2**62),
-) -> list[Event]:
-    filtered = wanted.types or wanted.since or wanted.until
-    values = {
-        "first": ends[0],
-        "last": ends[1],
-        "stream": wanted.stream,
-        "types": list(wanted.types) or None,
-        "from_position": within[0],
-        "to_position": within[1],
-        "limit": limit,
-        "budget": STREAM_EVENTS_MAX if filtered else limit,
-    }
-    text = statement.format(order="DESC" if backwards else "ASC").encode()
-    return [Event(*row) for row in connection.execute(text, values, prepare=False).fetchall()]
+    def _fetch(self, statement: str, first: int, last: int, limit: int) -> list[Event]:
+        values = {
+            "first": first,
+            "last": last,
+            "stream": self._wanted.stream,
+            "types": list(self._wanted.types) or None,
+            "from_position": self._from,
+            "to_position": self._to,
+            "limit": limit,
+            "budget": STREAM_EVENTS_MAX if self._is_filtered else limit,
+        }
+        return [Event(*row) for row in self._rows(statement, values)]
 
+    def _rows(self, statement: str, values: Mapping[str, object]) -> list[tuple[Any, ...]]:
+        text = statement.format(order="DESC" if self._backwards else "ASC").encode()
+        return self._connection.execute(text, values, prepare=False).fetchall()
 
-def _ranges(
-    connection: Connection, wanted: Wanted, bounds: tuple[int, int], *, backwards: bool
-) -> Iterator[tuple[int, int]]:
-    """The ranges of positions that may have wanted events, in the order of reading."""
-    row = connection.execute(activity.ENDS).fetchone()
-    head, counted = row or (0, 0)
-    if not wanted.types:
-        yield 1, head
-        return
-    uncounted = (counted + 1, head)
-    if backwards and uncounted[0] <= min(head, bounds[1]):
-        yield uncounted
-    for first, last in _minutes(connection, wanted, (bounds[0], min(bounds[1], head)), backwards=backwards):
-        yield first, min(last, counted)  # the range `uncounted` has the later events
-    if not backwards and head > counted:
-        yield uncounted
-
-
-def _minutes(
-    connection: Connection, wanted: Wanted, bounds: tuple[int, int], *, backwards: bool
-) -> Iterator[tuple[int, int]]:
-    """The positions between which the events of the types are, minute by minute."""
-    low = _minute_of(connection, bounds[0], _FIRST_MINUTE)
-    high = _minute_of(connection, bounds[1], _LAST_MINUTE)
-    text = activity.MINUTES.format(order="DESC" if backwards else "ASC").encode()
-    while True:
-        values = {"types": list(wanted.types), "from": low, "to": high, "limit": MINUTES_AT_ONCE}
-        rows = connection.execute(text, values, prepare=False).fetchall()
-        for _, _, first, last in rows:
-            yield first, last
-        if len(rows) < MINUTES_AT_ONCE:
+    def _ranges(self, low: int, high: int) -> Iterator[tuple[int, int]]:
+        """The ranges of positions that may have wanted events, in the order of reading."""
+        head, counted = self._connection.execute(activity.ENDS).fetchone() or (0, 0)
+        if not self._wanted.types:
+            yield 1, head
             return
-        if backwards:
-            high = rows[-1][0] - timedelta(minutes=1)
-        else:
-            low = rows[-1][0] + timedelta(minutes=1)
+        if self._backwards:
+            yield counted + 1, head
+        for first, last in self._minutes(low, min(high, head)):
+            yield first, min(last, counted)  # the range behind `counted` has the later events
+        if not self._backwards:
+            yield counted + 1, head
 
+    def _minutes(self, low: int, high: int) -> Iterator[tuple[int, int]]:
+        """The positions between which the events of the types are, minute by minute."""
+        values = {
+            "types": list(self._wanted.types),
+            "from": self._minute_of(low, _FIRST_MINUTE),
+            "to": self._minute_of(high, _LAST_MINUTE),
+            "limit": MINUTES_AT_ONCE,
+        }
+        while True:
+            rows = self._rows(activity.MINUTES, values)
+            for _, _, first, last in rows:
+                yield first, last
+            if len(rows) < MINUTES_AT_ONCE:
+                return
+            if self._backwards:
+                values["to"] = rows[-1][0] - timedelta(minutes=1)
+            else:
+                values["from"] = rows[-1][0] + timedelta(minutes=1)
 
-def _minute_of(connection: Connection, position: int, otherwise: datetime) -> datetime:
-    row = connection.execute(MINUTE_OF, (position,)).fetchone()
-    return row[0] if row else otherwise
+    def _minute_of(self, position: int, otherwise: datetime) -> datetime:
+        row = self._connection.execute(MINUTE_OF, (position,)).fetchone()
+        return row[0] if row else otherwise
 
 
 def event(connection: Connection, position: int) -> Event | None:

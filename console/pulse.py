@@ -17,7 +17,7 @@ from console.parts import Finding, Parts
 from console.words import counted, headline, parked, short
 from projector.bell import NOBODY_LISTENS
 from projector.parked import Group, groups
-from projector.status import Status, status
+from projector.status import Standing, Status, status
 
 LOOK_SECONDS = 1.0
 CHECK_SECONDS = 10.0
@@ -25,11 +25,6 @@ CHECK_SECONDS = 10.0
 GROUPS_SHOWN_MAX = 20
 # A worker looks at the log about every second.
 SILENT_SECONDS = 5.0
-
-_OLDEST = b"""
-SELECT coalesce(extract(epoch FROM max(clock_timestamp() - xact_start)), 0)::float8 FROM pg_stat_activity
-WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid()
-"""
 
 _OF_CONDITION = {
     "database": (
@@ -52,15 +47,11 @@ _OF_CONDITION = {
 # The findings about these conditions do not begin with the name: the reason already has it.
 _NAMED_BY_REASON = {"bell", "commands", "access"}
 
-_OTHERS_FIRST = "mend the other findings on this page first"
-_NO_WORKER = "start a worker: `orders work`; if one runs, its log says why it does not look"
-_HELD_UP = "the worker's log and `orders status` say why"
 _UNREAD = "Commands are refused until this is mended; so are reads, unless a replica answers them (QUERY_DATABASE_URL)."
 _HELD_BACK = "Events of parked streams are held back from the read tables; all other streams go on."
 _OUTDATED = (
     "Commands are accepted. Reads of these tables are refused until a rebuild: with REBUILD=manual no worker does it."
 )
-_NOBODY_LISTENS = "look whether REDIS_URL of the worker is that of the API"
 
 
 class Pulse(NamedTuple):
@@ -75,7 +66,6 @@ class Pulse(NamedTuple):
     parked: int
     workers: Sequence[str] | None
     redis: str
-    oldest_transaction: float | None
     unanswered: str
 
     @property
@@ -99,9 +89,7 @@ class Pulse(NamedTuple):
     @property
     def lag_seconds(self) -> float | None:
         """How long the oldest event that a projection lacks has waited."""
-        if self.status is None:
-            return None
-        return max((it.lag.total_seconds() for it in self.status.projections), default=0.0)
+        return max((it.lag.total_seconds() for it in self._standings), default=None)
 
     @property
     def has_worker(self) -> bool:
@@ -117,10 +105,10 @@ class Pulse(NamedTuple):
     def worker_remedy(self) -> str:
         """What to do while no worker looks at the log."""
         if self.has_worker:
-            return _HELD_UP
+            return "the worker's log and `orders status` say why"
         if not self.workers:
-            return _NO_WORKER
-        last = {it.worker for it in self.status.projections} if self.status else set()
+            return "start a worker: `orders work`; if one runs, its log says why it does not look"
+        last = {it.worker for it in self._standings}
         names = [it for it in self.workers if it in last] or self.workers
         host, _, pid = names[0].rpartition(":")
         return (
@@ -130,18 +118,18 @@ class Pulse(NamedTuple):
     @property
     def outdated(self) -> list[str]:
         """The projections that wait for a rebuild, if nothing else is wrong with any."""
-        if self.status is None:
-            return []
-        found = [it for it in self.status.projections if it.trouble]
+        found = [it for it in self._standings if it.trouble]
         is_all = all(it.state == "outdated" and it.version < it.projection.version and not it.failed for it in found)
         return [it.name for it in found] if is_all else []
 
     @property
     def worker_seen(self) -> float | None:
         """How many seconds ago a worker looked at the log; None if none has yet."""
-        if self.status is None:
-            return None
-        return min(((it.now - it.seen_at).total_seconds() for it in self.status.projections if it.worker), default=None)
+        return min(((it.now - it.seen_at).total_seconds() for it in self._standings if it.worker), default=None)
+
+    @property
+    def _standings(self) -> list[Standing]:
+        return self.status.projections if self.status else []
 
 
 class Heart:
@@ -166,7 +154,7 @@ class Heart:
     def _look(self) -> Pulse:
         not_ready, degraded = from_thread.run(self._parts.condition)
         workers = self._parts.workers()
-        found, parked, oldest, unanswered = None, 0, None, ""
+        found, parked, unanswered = None, 0, ""
         of_groups: list[Finding] = []
         try:
             with self._database.connection() as connection:
@@ -179,8 +167,6 @@ class Heart:
                     if more := len(of_parked) - len(of_groups):
                         what = counted(more, "more group of parked streams", "more groups of parked streams")
                         of_groups.append(Finding("warn", what, _HELD_BACK, "begin with the first ones", "/parked"))
-                row = connection.execute(_OLDEST).fetchone()
-                oldest = row[0] if row else None
                 if time.monotonic() - self._checked_at >= CHECK_SECONDS:
                     self._checked = list(self._parts.examine(connection))
                     self._checked_at = time.monotonic()
@@ -199,7 +185,7 @@ class Heart:
             conditions.append(("bad", "database", unanswered))
         checked = [] if unanswered else self._checked
         is_alone = len(checked) + len(conditions) + len(of_groups) == 1
-        pulse = Pulse(found, [], parked, workers, _of_redis(workers, degraded), oldest, unanswered)
+        pulse = Pulse(found, [], parked, workers, _of_redis(workers, degraded), unanswered)
         of_conditions = [_of_condition(pulse, *it, is_alone, self._parts.database_log) for it in conditions]
         findings = sorted([*checked, *of_conditions, *of_groups], key=lambda it: it.level != "bad")
         return pulse._replace(findings=findings)
@@ -217,8 +203,9 @@ def _of_condition(pulse: Pulse, level: str, name: str, reason: str, is_alone: bo
     """The finding about a condition of /readyz. `log` is that of a PostgreSQL which `orders up` runs."""
     why, remedy = _OF_CONDITION.get(name, ("", "`orders doctor`"))
     if name == "projector":
-        others_first = "" if is_alone or pulse.workers == [] else f"{_OTHERS_FIRST}; if this stays, "
-        remedy = others_first + pulse.worker_remedy
+        remedy = pulse.worker_remedy
+        if not is_alone and pulse.workers != []:
+            remedy = f"mend the other findings on this page first; if this stays, {remedy}"
         if pulse.outdated:
             names = " and ".join(pulse.outdated)
             reason, page = f"the tables of {names} are of another release", "/projections"
@@ -229,7 +216,7 @@ def _of_condition(pulse: Pulse, level: str, name: str, reason: str, is_alone: bo
             data = log.with_suffix("")
             remedy = f"the end of `{log}` says why; delete nothing in `{data}`, which holds the orders"
     elif reason == NOBODY_LISTENS:
-        remedy = _NOBODY_LISTENS
+        remedy = "look whether REDIS_URL of the worker is that of the API"
     elif name == "bell":
         reason, _, remedy = reason.rpartition("; ")
     reason = reason.rstrip(".")

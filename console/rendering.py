@@ -98,7 +98,7 @@ class Renderer:
         headers = {**_HEADERS, "Content-Security-Policy": _POLICY.format(nonce=nonce)}
         return HTMLResponse(text, status, headers)
 
-    def redirect(self, to: str) -> RedirectResponse:
+    def redirect(self, to: str = "") -> RedirectResponse:
         """An answer to a form: have the browser GET another page of the console; the overview if `to` is none.
 
         The service puts the prefix in front of the Location of every answer, so here it is taken off.

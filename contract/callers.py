@@ -1,12 +1,11 @@
 """The caller of a request, the scopes that routes declare, and the resources that a caller may see.
 
 A route declares its scope as OpenAPI's security requirement, and StrictRoute enforces that declaration: so the
-document and the check cannot differ. A guard (package `access`) turns a request into a Caller; `command` and `query`
-know the caller, and not how the guard found it out.
+document and the check cannot differ. A guard (package `access`) turns a request into a Caller.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 from starlette.requests import Request
@@ -64,11 +63,11 @@ class Caller:
     scopes: frozenset[str]
     user_id: str | None = None
     kind: Kind = "key"
-    viewer: Viewer = field(init=False)
 
-    def __post_init__(self) -> None:
+    @property
+    def viewer(self) -> Viewer:
         own_only = self.role == "customer" or self.user_id is not None
-        object.__setattr__(self, "viewer", Viewer(self.user_id) if own_only else EVERYONE)
+        return Viewer(self.user_id) if own_only else EVERYONE
 
     @property
     def actor(self) -> dict[str, str]:

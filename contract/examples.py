@@ -23,15 +23,11 @@ CANCELLED = "2026-11-23T09:14:03.274410Z"
 
 
 def shown(*examples: object) -> ConfigDict:
-    """The `model_config` of a model with these examples: JSON that its schema allows.
-
-    FastAPI takes every null out of its document. So the examples pass through it as text; `put_back` decodes them.
-    """
+    """The `model_config` of a model with these examples, as text until `put_back`: FastAPI drops every null."""
     return ConfigDict(json_schema_extra={_AS_TEXT: [json.dumps(it) for it in examples]})
 
 
 def put_back(schemas: dict[str, dict[str, Any]]) -> None:
-    """Give the schemas of a document their examples."""
     for schema in schemas.values():
         if texts := schema.pop(_AS_TEXT, None):
             schema["examples"] = [json.loads(it) for it in texts]
@@ -45,24 +41,12 @@ def page_of(name: str, view: type[BaseModel], *examples: object, following: str 
 
 
 REGISTER: dict[str, Any] = {"name": "Ada Lovelace", "email": "ada@example.org", "external_id": "ada"}
-USER: dict[str, Any] = {
-    "id": ADA_ID,
-    "external_id": "ada",
-    "name": "Ada Lovelace",
-    "email": "ada@example.org",
-    "version": 1,
-    "created_at": REGISTERED,
-    "updated_at": REGISTERED,
-}
+USER: dict[str, Any] = {"id": ADA_ID, **REGISTER, "version": 1, "created_at": REGISTERED, "updated_at": REGISTERED}
 
 ADD: dict[str, Any] = {"sku": "tea-assam", "name": "Assam, 250 g", "price": "7.20", "currency": "EUR", "stock": 10}
 PRODUCT: dict[str, Any] = {
     "id": TEA_ID,
-    "sku": "tea-assam",
-    "name": "Assam, 250 g",
-    "price": "7.20",
-    "currency": "EUR",
-    "stock": 10,
+    **ADD,
     "in_stock": True,
     "discontinued": False,
     "version": 2,

@@ -24,11 +24,9 @@ _REQUEST_ID = re.compile(rb"[ -~]{1,%d}" % REQUEST_ID_LENGTH_MAX)
 def if_match(request: Request) -> int | None:
     """The version that If-Match demands, or None when it demands nothing (absent or `*`).
 
-    The tag is a version, as a write answers, or a version and more behind a point, as a read does: one that the client
-    has read is still the same version after a rebuild of the read tables.
-
-    Raises Problem `invalid-header` when it is no list of entity tags, or when there is an If-None-Match, which
-    commands do not read; and `version-mismatch` when no tag in it can be a version of ours.
+    The tag is a version, as a write answers, or a version and more behind a point, as a read does. Raises Problem
+    `invalid-header` when it is no list of entity tags, or when there is an If-None-Match, which commands do not read;
+    and `version-mismatch` when no tag in it can be a version of ours.
     """
     if "if-none-match" in request.headers:
         raise Problem("invalid-header", "This method takes If-Match, and not If-None-Match.")
@@ -65,10 +63,9 @@ def idempotency_key(request: Request) -> str | None:
 
 
 def request_id(headers: Iterable[tuple[bytes, bytes]]) -> bytes | None:
-    """The X-Request-Id that the caller sent; None if there is none, or one that no answer can carry.
+    """The X-Request-Id that the caller sent; None if no answer can carry it, or if it is an API key: it is logged.
 
-    `headers` have their names in lower case. The caller needs the answer more than its id: a bad one is ignored,
-    and so is an API key that was sent as one, because the id is logged.
+    `headers` have their names in lower case.
     """
     for name, value in headers:
         if name == b"x-request-id":

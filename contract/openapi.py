@@ -1,6 +1,6 @@
 """How the OpenAPI document shows what FastAPI cannot know: problems, and headers that the routes read themselves."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from contract.callers import PUBLIC, SCHEME, Security
@@ -51,15 +51,13 @@ _HEADERS_BY_CODE = {
 }
 
 _TEXT = {"type": "string"}
+_SECONDS = {"type": "integer", "format": "int32", "minimum": 0}
 _HEADERS: dict[str, tuple[str, dict[str, Any]]] = {
     "Allow": ("the methods that the resource takes", _TEXT),
     "Command-Id": ("the id of the command, as in the metadata of its events", _TEXT),
     "ETag": ("the version of the resource, in quotes", _TEXT),
     "Location": ("the path of the resource", _TEXT),
-    "Retry-After": (
-        "seconds to wait before the request is sent again",
-        {"type": "integer", "format": "int32", "minimum": 0},
-    ),
+    "Retry-After": ("seconds to wait before the request is sent again", _SECONDS),
     "WWW-Authenticate": ("`Bearer`: the scheme of keys and tokens", _TEXT),
     "X-Request-Id": ("that of the request, or one that the service made; the log of the service has it too", _TEXT),
 }
@@ -85,7 +83,7 @@ def problems(*codes: str, security: Security) -> Documented:
 
 
 def _answer(codes: Sequence[str]) -> dict[str, Any]:
-    names = {name for code in codes for name in _HEADERS_BY_CODE.get(code, ())}
+    names = {"X-Request-Id"}.union(*(_HEADERS_BY_CODE.get(code, ()) for code in codes))
     names |= {name for code in codes for name in _HEADERS_BY_STATUS.get(PROBLEMS[code].status, ())}
     return {
         "description": "\n".join(f"- `{code}`: {PROBLEMS[code].meaning}" for code in codes),
@@ -95,7 +93,6 @@ def _answer(codes: Sequence[str]) -> dict[str, Any]:
 
 
 def problem_content(*codes: str) -> dict[str, Any]:
-    """The content of an answer that is a problem document with one of these codes."""
     examples = {code: {"$ref": f"#/components/examples/{code}"} for code in codes}
     return {MEDIA_TYPE: {"schema": {"$ref": _REFERENCE.format(model=ProblemView.__name__)}, "examples": examples}}
 
@@ -121,24 +118,20 @@ def complete(document: dict[str, Any], prefix: str) -> None:
         code: {"summary": PROBLEMS[code].title, "value": problem.document()} for code, problem in EXAMPLES.items()
     }
     components["responses"] = {name: _answer(codes) for name, (_, codes) in _SHARED.items()}
-    for answer in components["responses"].values():
-        _name_request(answer)
-    for operation in _operations(document):
+    for operation in (it for path in document["paths"].values() for it in path.values()):
         _refuse_null_body(operation)
         _show_bodies(operation, components["schemas"])
-        _show_key(operation)
-        _type_ids_in_path(operation)
+        _complete_parameters(operation)
         for status, answer in operation["responses"].items():
             if reference := answer.get("$ref"):
                 operation["responses"][status] = {"$ref": reference}  # FastAPI has added a description
             else:
-                _name_request(answer)
+                answer.setdefault("headers", {})["X-Request-Id"] = header_reference("X-Request-Id")
     # Relative to the document, so that it holds at every address.
     document["servers"] = [{"url": prefix or "/"}]
 
 
 def problem_schemas() -> dict[str, Any]:
-    """The components to which the references of `problems` point."""
     models = (ProblemView, ProblemLine, BodyError)
     schemas = {model.__name__: model.model_json_schema(ref_template=_REFERENCE) for model in models}
     schemas[ProblemView.__name__].pop("$defs")
@@ -148,15 +141,6 @@ def problem_schemas() -> dict[str, Any]:
 def header(name: str, description: str, schema: Mapping[str, Any]) -> dict[str, Any]:
     """A request header, for `openapi_extra={"parameters": [...]}`."""
     return {"name": name, "in": "header", "required": False, "description": description, "schema": dict(schema)}
-
-
-def _operations(document: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    for path in document["paths"].values():
-        yield from path.values()
-
-
-def _name_request(answer: dict[str, Any]) -> None:
-    answer.setdefault("headers", {})["X-Request-Id"] = header_reference("X-Request-Id")
 
 
 def _refuse_null_body(operation: dict[str, Any]) -> None:
@@ -176,18 +160,12 @@ def _show_bodies(operation: dict[str, Any], schemas: Mapping[str, Any]) -> None:
             media.setdefault("example", examples[0])
 
 
-def _show_key(operation: dict[str, Any]) -> None:
-    """Give each operation an Idempotency-Key of its own: importers would send one key with all of them."""
+def _complete_parameters(operation: dict[str, Any]) -> None:
     for parameter in operation.get("parameters", ()):
         if parameter["name"] == "Idempotency-Key":
+            # One of its own for each operation: importers would send one key with all of them.
             parameter["example"] = f"{operation['operationId']}-1"
-
-
-def _type_ids_in_path(operation: dict[str, Any]) -> None:
-    """Give `{id}` in paths the format that ids have in answers, so that generated clients have one type for both.
-
-    The routes read it as text, so that an id that is not a UUID is answered 404.
-    """
-    for parameter in operation.get("parameters", ()):
-        if (parameter["in"], parameter["name"]) == ("path", "id"):
+        elif (parameter["in"], parameter["name"]) == ("path", "id"):
+            # The format that ids have in answers, so that generated clients have one type for both. The routes read
+            # it as text, so that an id that is not a UUID is answered 404.
             parameter["schema"] = {"type": "string", "format": "uuid"}

@@ -10,8 +10,12 @@ class ProblemType:
     status: int
     meaning: str
     fix: str
-    retryable: bool = False
     title: str = ""
+
+    @property
+    def retryable(self) -> bool:
+        """Whether the same request may succeed later as it is."""
+        return self.status in {408, 429, 500, 503}
 
 
 _TYPES: dict[str, ProblemType] = {
@@ -67,7 +71,6 @@ _TYPES: dict[str, ProblemType] = {
         408,
         "The request took too long to arrive; nothing was appended.",
         "Send it faster: headers and body within 10 seconds.",
-        retryable=True,
     ),
     "email-taken": ProblemType(
         409,
@@ -152,50 +155,39 @@ _TYPES: dict[str, ProblemType] = {
         429,
         "The account, or the address without authentication, has sent too many requests, or too many of them wait.",
         "Repeat it after Retry-After.",
-        retryable=True,
     ),
     "headers-too-large": ProblemType(
         431, "The request has more than 100 headers, or more than 32 KiB of them.", "Send fewer or shorter headers."
     ),
-    "internal-error": ProblemType(
-        500, "The service failed; nothing was appended.", "Report it with the X-Request-Id.", retryable=True
-    ),
+    "internal-error": ProblemType(500, "The service failed; nothing was appended.", "Report it with the X-Request-Id."),
     "overloaded": ProblemType(
         503,
         "Too many requests or connections are open, or too many commands or reads wait; this one was not tried.",
         "Repeat it after Retry-After.",
-        retryable=True,
     ),
     "unavailable": ProblemType(
-        503,
-        "The database cannot be reached; nothing was appended.",
-        "Repeat the request after Retry-After.",
-        retryable=True,
+        503, "The database cannot be reached; nothing was appended.", "Repeat the request after Retry-After."
     ),
     "unreadable-stream": ProblemType(
         503,
         "An event in the history of a resource cannot be read by this release; nothing was appended.",
         "It takes no commands until an operator deploys a release that reads it; other resources are not affected.",
-        retryable=True,
     ),
     "auth-unavailable": ProblemType(
         503,
         "The service could not fetch what it checks API keys or tokens against; nothing was tried.",
         "Repeat it after Retry-After.",
-        retryable=True,
         title="Authentication unavailable",
     ),
     "outcome-unknown": ProblemType(
         503,
         "The connection broke at COMMIT: the command may or may not have been accepted.",
         "Repeat it with the same Idempotency-Key; without a key, look before you repeat.",
-        retryable=True,
     ),
     "projection-behind": ProblemType(
         503,
         "The read tables have not reached the Sync-Token that was sent.",
         "Repeat the read after Retry-After, or without the Sync-Token.",
-        retryable=True,
     ),
 }
 PROBLEMS = {code: replace(it, title=it.title or code.replace("-", " ").capitalize()) for code, it in _TYPES.items()}

@@ -43,7 +43,6 @@ class Problem(HTTPException):
         self.facts = facts
 
     def document(self, request_id: bytes | None = None, prefix: str = "") -> dict[str, Any]:
-        """The members of the problem document. See `response`."""
         document: dict[str, Any] = {
             "type": f"{prefix}/problems/{self.code}" if self.code in PROBLEMS else "about:blank",
             "title": self.kind.title,
@@ -60,11 +59,9 @@ class Problem(HTTPException):
         return document
 
     def response(self, request_id: bytes | None = None, prefix: str = "") -> Response:
-        """The problem document, with the X-Request-Id of the request, also as its `instance`.
+        """The problem document. A 429 and a 503 always have a Retry-After.
 
-        A 429 and a 503 always have a Retry-After.
-
-        `prefix` is what a proxy puts in front of the API's paths.
+        `request_id` is the X-Request-Id, also in `instance`; `prefix` is what a proxy puts in front of the API's paths.
         """
         headers = NO_STORE | dict(self.headers or {})
         if self.status_code in {429, 503}:
@@ -81,7 +78,7 @@ class Problem(HTTPException):
 def problem_of_status(error: HTTPException) -> Problem:
     """The problem of an exception of FastAPI's, such as a dependency raises: it has a status, and no code of ours."""
     title = HTTPStatus(error.status_code).phrase
-    kind = ProblemType(error.status_code, "", "", retryable=error.status_code in {429, 503}, title=title)
+    kind = ProblemType(error.status_code, "", "", title)
     return Problem(title.lower().replace(" ", "-"), str(error.detail), headers=error.headers, kind=kind)
 
 
@@ -103,7 +100,7 @@ def problem_of(invalid: "RequestValidationError") -> Problem:
         return Problem("invalid-header", f"{_shown(error['loc'][-1])}: {in_words(error)}.")
     found = by_place.get("body", ())
     errors = [
-        {"pointer": _pointer(error["loc"][1:]), "code": _body_code(error["type"]), "detail": in_words(error)}
+        {"pointer": pointer(error["loc"][1:]), "code": _body_code(error["type"]), "detail": in_words(error)}
         for error in found[:ERRORS_MAX]
     ]
     detail = "The body breaks rules: see errors."
@@ -112,7 +109,7 @@ def problem_of(invalid: "RequestValidationError") -> Problem:
     return Problem("validation-error", detail, errors=errors)
 
 
-def _pointer(location: Sequence[str | int]) -> str:
+def pointer(location: Sequence[str | int]) -> str:
     """A JSON pointer (RFC 6901); the whole body is the empty one."""
     return "".join("/" + _shown(part).replace("~", "~0").replace("/", "~1") for part in location)
 

@@ -89,10 +89,9 @@ class StrictRoute(APIRoute):
     Its `openapi_extra` declares who may call it, as OpenAPI's `security`: see contract/callers.py. The caller is let in
     before anything of the request is read. A route that declares nothing cannot be made.
 
-    A plain endpoint takes its path parameters as text, `request`, and `body` if it has one, and answers a Response. The
-    route calls it directly: FastAPI's resolving of dependencies would cost as much as placing an order does. FastAPI
-    runs every other endpoint: one with dependencies, its own or those of its router, or with other parameters. Both
-    kinds read bodies strictly and reject query parameters that `openapi_extra` does not document.
+    A plain endpoint takes its path parameters as text, `request`, and `body` if it has one. The route calls it
+    directly: FastAPI's resolving of dependencies would cost as much as placing an order does. FastAPI runs every other
+    endpoint, such as one with dependencies, on the same strict request.
     """
 
     def __init__(self, path: str, endpoint: Callable[..., Awaitable[Response]], **options: Any) -> None:
@@ -118,7 +117,6 @@ class StrictRoute(APIRoute):
             self.app = AsyncExitStackMiddleware(self.app)
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """FastAPI's handler, which runs dependencies, on a strict request."""
         handler = super().get_route_handler()
 
         async def handle(request: Request) -> Response:
@@ -164,7 +162,6 @@ class StrictRoute(APIRoute):
             raise RequestValidationError(self._errors(error, document)) from None
 
     def _errors(self, error: ValidationError, document: Any) -> list[dict[str, Any]]:
-        """The errors of a body: all of them, or one more than ERRORS_MAX."""
         if document is None:
             return [{"type": "missing", "loc": ("body",), "msg": ""}]
         found = error.errors(include_url=False, include_context=False, include_input=False)

@@ -25,10 +25,7 @@ def _refuse_constant(name: str) -> NoReturn:
 
 
 def _number(text: str) -> int | Decimal:
-    """A number with a point or an exponent, from its own text: no binary float ever sees money. 5.0 is the integer 5.
-
-    Clients whose language has one type of numbers write integers so.
-    """
+    """A number with a point or an exponent, from its own text. Some languages write the integer 5 as 5.0."""
     return int(text.partition(".")[0]) if _WHOLE.fullmatch(text) else Decimal(text)
 
 

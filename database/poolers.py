@@ -23,8 +23,7 @@ PROCESS = b"SELECT pg_backend_pid()"
 def processes_of_another(session: ConnectionInfo) -> set[int]:
     """The server processes that another session like this one is given for two statements; empty if not known.
 
-    Poolers hand out the connection that was used last, or the one that was not used for longest. In the first case the
-    other session gets ours, in the second its two statements get two, unless there is only ours.
+    Poolers hand out the connection that was used last (then ours), or that of longest ago (then two, if there are two).
     """
     given: dict[str, Any] = {
         **session.get_parameters(),

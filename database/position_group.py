@@ -8,8 +8,7 @@ newest version. An update that stays within a group does not touch the index (HO
 from sqlalchemy import BigInteger, Column, Computed
 
 GROUP_POSITIONS = 1_000
-# The end of a statement that selects the newest version of the row alone. A condition on `position_group` would read
-# all versions of its group.
+# Selects the newest version of the row alone. A condition on `position_group` would read all versions of its group.
 NEWEST = "ORDER BY position_group DESC LIMIT 1"
 NEWEST_HEAD = f"(SELECT * FROM log.head {NEWEST}) AS head"  # noqa: S608 - a constant; a table to select from
 

@@ -23,8 +23,8 @@ from database.poolers import PROCESS, processes_of_another
 CONNECT_SECONDS_MAX = 5
 HOST_SECONDS_MAX = 2  # for the API's writer, which has to answer a client in time
 SERVER_VERSION_MIN = 18
-# It must be right from the first statement on; every server and pooler takes this startup parameter. The other settings
-# are set later, and this one again, because an event trigger on login may have changed it.
+# Right from the first statement on: every server and pooler takes this startup parameter. It is set again with the
+# others, because an event trigger on login may have changed it.
 ENCODING = "UTF8"
 
 ROW_IS_MISSING = (
@@ -32,7 +32,7 @@ ROW_IS_MISSING = (
     "restore the database from a backup, whole"
 )
 
-# Not here, because the operator decides: synchronous_commit (service/health/durability.py refuses `off`),
+# Not here, because the operator decides: synchronous_commit (service/starting.py refuses `off`),
 # default_transaction_read_only (a way to freeze a database), role, tablespaces, memory, the planner's methods, logging.
 _SETTINGS = {
     # The formats of values in both directions.
@@ -83,10 +83,7 @@ def only_row(row: Sequence[Any] | None) -> Sequence[Any]:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Seconds after which PostgreSQL ends a statement, a wait for a lock, a transaction or an idle transaction.
-
-    None: never, whatever the server, the database or the role says.
-    """
+    """Seconds after which PostgreSQL ends a statement, a wait for a lock, a transaction, an idle one; None: never."""
 
     statement: float | None = None
     lock: float | None = None
@@ -94,7 +91,6 @@ class Limits:
     idle_in_transaction: float | None = None
 
     def settings(self) -> dict[str, str]:
-        """The limits as PostgreSQL's settings, in milliseconds."""
         limits = {
             "transaction_timeout": self.transaction,
             "statement_timeout": self.statement,
@@ -140,11 +136,7 @@ async def connect_async(url: str, name: str, limits: Limits = NO_LIMITS, *, seco
     until = asyncio.get_running_loop().time() + seconds_max
     async with asyncio.timeout_at(until):
         connection = await AsyncConnection.connect(
-            url,
-            autocommit=True,
-            application_name=name,
-            connect_timeout=host_seconds,
-            client_encoding=ENCODING,
+            url, autocommit=True, application_name=name, connect_timeout=host_seconds, client_encoding=ENCODING
         )
     try:
         with hung_up_after(until - asyncio.get_running_loop().time(), connection):
@@ -156,10 +148,7 @@ async def connect_async(url: str, name: str, limits: Limits = NO_LIMITS, *, seco
 
 
 def pool(
-    url: str,
-    name: str,
-    configure: Callable[[AsyncConnection], Awaitable[None]],
-    **options: Any,
+    url: str, name: str, configure: Callable[[AsyncConnection], Awaitable[None]], **options: Any
 ) -> AsyncConnectionPool:
     """A pool of connections in autocommit, not open yet; `configure` is called with each, and must call `settle`."""
     given = {"autocommit": True, "application_name": name, "client_encoding": ENCODING}

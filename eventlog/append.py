@@ -109,8 +109,7 @@ async def landed(connection: AsyncConnection, batch: Batch) -> bool:
     """Whether `batch`, which has an event or an answer to keep, was committed.
 
     Call it on a new connection when the old one broke at COMMIT. Taking the head waits until the old transaction has
-    ended, so the result is final. A batch without events is found by the first answer that it keeps: a command that had
-    nothing left to do appends nothing, but its answer is kept under its key.
+    ended, so the result is final. A batch without events is found by the first answer that it keeps.
     """
     first = batch.answers[:1] if not batch.events else []
     _, kept = await take_head(connection, [(answer.caller, answer.key) for answer in first])

@@ -1,5 +1,7 @@
 """The meaning of a PostgreSQL error for the transaction that it ended."""
 
+import re
+
 import psycopg
 
 # psycopg counts these as internal errors. To the writer they are outages: a standby, or a primary that has become
@@ -25,6 +27,9 @@ _PLAIN_WORDS = {
     "42501": "the service's role lacks a grant that docs/deploying.md lists",
 }
 
+# PL/pgSQL function note_ddl() line 2 at SQL statement; the words around the name are in the server's language.
+_FUNCTION = re.compile(r'^PL/.*?([\w."]+\([^)]*\))', re.MULTILINE)
+
 # Another transaction was in the way, or the server takes no writes any more: on a new connection it may go well.
 _PASSING = {"40001", "40P01", "25006"}
 
@@ -32,9 +37,8 @@ _PASSING = {"40001", "40P01", "25006"}
 def is_outage(error: BaseException) -> bool:
     """Whether the server is the reason and not what it was asked: later the same may succeed.
 
-    Connections refused or lost, time-outs (55P03, 57014), conflicts (40001, 40P01), a server that starts or stops
-    (57P01 to 57P03), that has no connection, memory or disk left (class 53), or that only reads; tables
-    or grants that are missing.
+    Connections refused or lost, time-outs (55P03, 57014), conflicts (class 40), a server that starts, stops (57P01 to
+    57P03), lacks resources (class 53) or only reads; tables or grants that are missing.
     """
     if isinstance(error, psycopg.OperationalError | TimeoutError | OSError):
         return True
@@ -42,10 +46,7 @@ def is_outage(error: BaseException) -> bool:
 
 
 def is_rolled_back(error: BaseException) -> bool:
-    """Whether the server itself said that the transaction has failed.
-
-    Only an ERROR says so. FATAL and PANIC end the session, and may come after a COMMIT has become durable.
-    """
+    """Whether the server said that the transaction has failed: FATAL and PANIC may come after a durable COMMIT."""
     return isinstance(error, psycopg.Error) and error.diag.severity_nonlocalized == "ERROR"
 
 
@@ -62,3 +63,9 @@ def in_plain_words(error: BaseException) -> str:
     """Why the database failed, in words that callers may see. The error itself belongs into the log."""
     state = (error.sqlstate or "") if isinstance(error, psycopg.Error) else ""
     return _PLAIN_WORDS.get(state) or _PLAIN_WORDS.get(state[:2]) or "the database cannot be reached"
+
+
+def function_of(error: psycopg.Error) -> str | None:
+    """The function in which the statement failed, such as a trigger's `note_ddl()`; None if the error is not in one."""
+    found = _FUNCTION.search(error.diag.context or "")
+    return found and found[1]

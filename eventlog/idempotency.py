@@ -62,8 +62,5 @@ def keep(answers: Sequence[KeptAnswer]) -> tuple[bytes, Sequence[object]]:
 
 
 def forget() -> tuple[bytes, tuple[int, int]]:
-    """The statement, with its parameters, that deletes some of the answers that are older than promised.
-
-    The database's clock decides: it wrote `created_at`, and an API process may have a clock that is days ahead.
-    """
+    """The statement that deletes some answers that are older than promised, by the clock that wrote `created_at`."""
     return _FORGET, (KEPT_DAYS, _FORGET_LIMIT)

@@ -5,7 +5,6 @@ from random import getrandbits
 
 
 def new_id() -> str:
-    """A new UUIDv7 in its canonical text."""
     milliseconds = time.time_ns() // 1_000_000
     # Unique is enough, unguessable need not be: a system call for random bytes would cost more than all the rest.
     high, low = getrandbits(12), getrandbits(62)

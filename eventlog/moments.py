@@ -4,19 +4,17 @@ Times are found by binary search: `recorded_at` never decreases with position, n
 So a search takes about twenty look-ups in a key for a million events, and needs no index on the time.
 
 A user or an order is folded from all of its events. A product may have millions, so it is folded from a few: every
-product event sets its columns to values that it carries, so the last event of each sort decides. PostgreSQL finds the
-last change of name, price or listing in `product_details_idx`, which has only those rare events, and the last stock
-event by walking the stream backwards, where it is nearly always the first.
-
-Events that the projection `%(projection)s` skips are marked, and decide nothing.
+product event carries the values that it sets, so the last event of each sort decides. `product_details_idx` finds the
+rare ones, and a walk backwards the last stock event. Events that the projection `%(projection)s` skips decide nothing.
 """
+
+from functools import partial
 
 from database.position_group import NEWEST_HEAD
 from eventlog import pages, skips
 from eventlog.tables import PRODUCT_DETAILS
 
-# Read for a fold in one go: so many events, and fewer once they have so many bytes. An event has up to 1.2 MB, and many
-# folds may be under way.
+# The most that a fold reads in one go: an event has up to 1.2 MB, and many folds may be under way.
 EVENTS_A_PAGE = 100
 FOLD_BYTES_MAX = 512 * 1024
 
@@ -28,19 +26,19 @@ _EVENT = f"""event.position, event.version, event.type, event.schema_version,
 # Which version a stream had: the given one, the last one, or the last by a time or a position.
 _GIVEN = "at AS (SELECT %(version)s::integer AS version)"
 _NOW = "at AS (SELECT version FROM last)"
-_UP_TO = """search (low, high) AS (
-    SELECT 0, version FROM last
+_SEARCH = """search (low, high) AS (
+    SELECT 0::bigint, {number} FROM {last}
     UNION ALL
-    SELECT CASE WHEN event.{column} <= {limit} THEN event.version ELSE low END,
-        CASE WHEN event.{column} <= {limit} THEN high ELSE event.version - 1 END
+    SELECT CASE WHEN event.{column} <= {limit} THEN event.{number} ELSE low END,
+        CASE WHEN event.{column} <= {limit} THEN high ELSE event.{number} - 1 END
     FROM search, LATERAL (
-        SELECT version, {column} FROM log.events
-        WHERE stream = %(stream)s AND version = low + (high - low + 1) / 2 LIMIT 1
+        SELECT {number}, {column} FROM log.events WHERE {within} {number} = low + (high - low + 1) / 2 LIMIT 1
     ) AS event
     WHERE low < high
-), at AS (SELECT low AS version FROM search WHERE low = high)"""
-_AS_OF = _UP_TO.format(column="recorded_at", limit="%(as_of)s")
-_AT_POSITION = _UP_TO.format(column="position", limit="%(position)s")
+), at AS (SELECT low AS {number} FROM search WHERE low = high)"""
+_IN_STREAM = partial(_SEARCH.format, number="version", last="last", within="stream = %(stream)s AND")
+_AS_OF = _IN_STREAM(column="recorded_at", limit="%(as_of)s")
+_AT_POSITION = _IN_STREAM(column="position", limit="%(position)s")
 
 # The first events of the stream.
 _FIRST = pages.bounded(
@@ -96,8 +94,7 @@ WHOLE = _moments(_FIRST)
 WITHOUT_EVENTS = _moments("SELECT * FROM log.events WHERE false")
 DECISIVE = _moments(_DECISIVE)
 
-# The next events of a stream, oldest first. Parameters: stream, projection, after and up_to (versions), limit,
-# bytes_max.
+# The next events of a stream, oldest first. Parameters: stream, projection, after, up_to, limit, bytes_max.
 _BEHIND = """stream = %(stream)s AND version > %(after)s::integer
     AND version <= least(%(up_to)s::bigint, %(after)s::bigint + %(limit)s::bigint)"""
 NEXT = f"""
@@ -105,16 +102,5 @@ SELECT {_EVENT} FROM ({pages.bounded(_BEHIND, "version", "%(bytes_max)s::bigint"
 """.encode()  # noqa: S608 - put together from constants
 
 # The last position that was recorded by a time; 0: none. Parameter: as_of.
-POSITION = f"""
-WITH RECURSIVE search (low, high) AS (
-    SELECT 0::bigint, position FROM {NEWEST_HEAD}
-    UNION ALL
-    SELECT CASE WHEN event.recorded_at <= %(as_of)s THEN event.position ELSE low END,
-        CASE WHEN event.recorded_at <= %(as_of)s THEN high ELSE event.position - 1 END
-    FROM search, LATERAL (
-        SELECT position, recorded_at FROM log.events WHERE position = low + (high - low + 1) / 2 LIMIT 1
-    ) AS event
-    WHERE low < high
-)
-SELECT low FROM search WHERE low = high
-""".encode()  # noqa: S608 - put together from constants
+_OF_LOG = {"number": "position", "last": NEWEST_HEAD, "within": "", "column": "recorded_at", "limit": "%(as_of)s"}
+POSITION = f"WITH RECURSIVE {_SEARCH.format(**_OF_LOG)} SELECT position FROM at".encode()  # noqa: S608 - constants

@@ -2,9 +2,8 @@
 
 from database.position_group import NEWEST_HEAD
 
-# A page ends early once its data has this many bytes: so large events do not make large pages. It always has at least
-# one event. PostgreSQL adds up the sizes before it makes JSON of the events. It must decompress an event to know its
-# size as text, but not to know its stored size. So the inner query first ends the page by the stored sizes.
+# A page ends early once its data has this many bytes, but has at least one event. PostgreSQL must decompress an event
+# to know its size as text, but not to know its stored size. So the inner query first ends the page by that.
 PAGE_BYTES_MAX = 4 * 1024 * 1024
 
 # A time as callers see it (RFC 3339).
@@ -51,10 +50,7 @@ FROM {NEWEST_HEAD}, LATERAL (
 # last that there is. Parameters: after, limit; the stream's also: stream. A stream that does not exist has no last.
 LOG_PAGE = _page("position", "", f"least({_UP_TO}, head.position)", "head.position")
 STREAM_PAGE = _page(
-    "version",
-    "stream = %(stream)s AND ",
-    _UP_TO,
-    "(SELECT max(version) FROM log.events WHERE stream = %(stream)s)",
+    "version", "stream = %(stream)s AND ", _UP_TO, "(SELECT max(version) FROM log.events WHERE stream = %(stream)s)"
 )
 
 # The events at `positions` as a JSON array, oldest first.
@@ -69,9 +65,8 @@ HEAD = f"SELECT position FROM {NEWEST_HEAD}".encode()  # noqa: S608 - a constant
 _FIRST = "SELECT data->>'user_id' FROM log.events WHERE stream = %({})s AND version = 1"
 BUYER = f"({_FIRST.format('stream')}) UNION ALL ({_FIRST.format('instead')}) LIMIT 1".encode()
 
-# Operators' acts, newest first: the ids in the names of the streams are UUIDv7, so they sort by time. One row: the
-# head's position, the acts as a JSON array, the id of the oldest of them, and whether there are older ones. Parameters:
-# before, an id or "~" for the newest; limit.
+# Operators' acts, newest first: the UUIDv7 in a stream's name sorts by time. One row: the head's position, the acts,
+# the id of the oldest, and whether there are older ones. Parameters: before, an id or "~" for the newest; limit.
 ACTS_PAGE = f"""
 SELECT head.position, coalesce(page.acts, '[]'), page.oldest,
     EXISTS (SELECT FROM log.events WHERE stream > 'operator-' AND stream < 'operator-' || page.oldest COLLATE "C")

@@ -7,10 +7,9 @@ from typing import NamedTuple
 import msgspec
 from psycopg import AsyncConnection, Connection
 
-# For each stream: its snapshot, if one of the right shape is there, and the first events behind it. One look-up in an
-# index each, of bounded cost however long the stream is. LATERAL with LIMIT or ORDER BY leaves the planner no other
-# way, whatever it believes of tables that it has no statistics of yet. A state, which may be large, is in the stream's
-# first row alone.
+# For each stream: its snapshot, if one of the right shape is there, and the first events behind it. LATERAL with LIMIT
+# or ORDER BY leaves the planner no other way than one look-up in an index each, whatever it believes of the tables. A
+# state, which may be large, is in the stream's first row alone.
 _HISTORIES = b"""
 SELECT wanted.stream, snapshot.version,
        CASE WHEN coalesce(event.version, snapshot.version + 1) = snapshot.version + 1 THEN snapshot.state::text END,
@@ -49,23 +48,24 @@ WHERE bytes_before < %s ORDER BY version
 
 _CLAIMS = b"SELECT claim, stream FROM log.claims WHERE claim = ANY(%b::text[])"
 
+# Null: of all types.
+_OF_TYPES = "(%(types)s::text[] IS NULL OR type = ANY(%(types)s::text[]))"
+
 # One text for the whole page, read in one go: a row for each event costs several times as much on this side. Lines, not
 # an array: to put brackets around so large a text, PostgreSQL would copy it twice.
 # Neither stream nor type needs escaping, which the table's constraint `names_need_no_escaping` sees to.
-_PAGE = """
+_PAGE = f"""
 SELECT string_agg(event, E'\\n') FROM (
     SELECT '[' || position || ',"' || stream || '",' || version || ',"' || type || '",' || schema_version || ',"'
         || occurred_at || '",' || data || ']' AS event
-    FROM log.events WHERE position > %(after)s AND position <= %(up_to)s{of_types} ORDER BY position
+    FROM log.events WHERE position > %(after)s AND position <= %(up_to)s AND {_OF_TYPES} ORDER BY position
 ) AS page
-"""
+""".encode()  # noqa: S608 - put together from constants
 
-_ROWS = """
+_ROWS = f"""
 SELECT position, stream, version, type, schema_version, occurred_at::text, data::text FROM log.events
-WHERE position > %(after)s AND position <= %(up_to)s{of_types} ORDER BY position
-"""
-
-_OF_TYPES = " AND type = ANY(%(types)s)"
+WHERE position > %(after)s AND position <= %(up_to)s AND {_OF_TYPES} ORDER BY position
+""".encode()  # noqa: S608 - put together from constants
 
 # The text is made for each group, not for each event, and `date_bin` needs no calendar: together 40 % less CPU time.
 _COUNTS = b"""
@@ -81,26 +81,26 @@ SELECT greatest(0, extract(epoch FROM clock_timestamp() - recorded_at))::float8 
 """
 
 # The events of some streams, each from a version on. `+ 0` keeps the planner from walking the log for each stream.
-_OF_STREAMS = """
+_OF_STREAMS = f"""
 SELECT event.position, event.stream, event.version, event.type, event.schema_version, event.occurred_at::text,
     event.data::text
 FROM unnest(%(streams)s::text[], %(versions)s::integer[]) AS wanted (stream, version) CROSS JOIN LATERAL (
     SELECT * FROM log.events
     WHERE stream = wanted.stream AND version >= wanted.version
         AND position + 0 > %(after)s AND position + 0 <= %(up_to)s
-        AND (%(types)s::text[] IS NULL OR type = ANY(%(types)s::text[]))
+        AND {_OF_TYPES}
     ORDER BY version LIMIT %(each)s
 ) AS event ORDER BY event.position LIMIT %(limit)s
-"""
+""".encode()  # noqa: S608 - put together from constants
 
 # The last position of each page, in order: a page ends before the event that would make it larger than %(bytes)s.
-_PAGE_ENDS = """
+_PAGE_ENDS = f"""
 SELECT max(position) FROM (
     SELECT position, (sum(octet_length(data::text)) OVER (ORDER BY position) - 1) / %(bytes)s AS page
-    FROM log.events WHERE position > %(after)s AND position <= %(up_to)s{of_types}
+    FROM log.events WHERE position > %(after)s AND position <= %(up_to)s AND {_OF_TYPES}
 ) AS sized
 GROUP BY page ORDER BY 1
-"""
+""".encode()  # noqa: S608 - put together from constants
 
 
 class PastEvent(NamedTuple):
@@ -132,10 +132,7 @@ class StoredEvent(NamedTuple):
 
 
 class EventCount(NamedTuple):
-    """The events of one type that were appended in one minute: how many, and the first and last of their positions.
-
-    `minute` is PostgreSQL's text, in UTC.
-    """
+    """How many events of a type were appended in a minute (PostgreSQL's text, in UTC), between which positions."""
 
     minute: str
     type: str
@@ -143,6 +140,9 @@ class EventCount(NamedTuple):
     first_position: int
     last_position: int
 
+
+# Names of event types; None: all.
+Types = Collection[str] | None
 
 _decode_page = msgspec.json.Decoder(StoredEvent).decode_lines
 
@@ -188,18 +188,17 @@ async def claims(connection: AsyncConnection, wanted: Iterable[str]) -> dict[str
     return dict(await cursor.fetchall())
 
 
-def page(connection: Connection, after: int, up_to: int, types: Collection[str] | None = None) -> list[StoredEvent]:
+def page(connection: Connection, after: int, up_to: int, types: Types = None) -> list[StoredEvent]:
     """The events at positions after < position <= up_to, in order; only those of `types`, if they are given."""
-    of_types = _OF_TYPES if types is not None else ""
     parameters = {"after": after, "up_to": up_to, "types": types and list(types)}
-    row = connection.execute(_PAGE.format(of_types=of_types).encode(), parameters, binary=True).fetchone()
+    row = connection.execute(_PAGE, parameters, binary=True).fetchone()
     if not row or not row[0]:
         return []
     try:
         return _decode_page(row[0])
     except (msgspec.DecodeError, UnicodeDecodeError):
         # PostgreSQL takes JSON that is none, such as half a surrogate pair. One by one, each is as good as it is.
-        rows = connection.execute(_ROWS.format(of_types=of_types).encode(), parameters).fetchall()
+        rows = connection.execute(_ROWS, parameters).fetchall()
         return [_stored(*event) for event in rows]
 
 
@@ -215,29 +214,19 @@ def age(connection: Connection, position: int) -> float:
     return float(row[0])
 
 
-def page_ends(
-    connection: Connection, after: int, up_to: int, bytes_max: int, types: Collection[str] | None = None
-) -> list[int]:
+def page_ends(connection: Connection, after: int, up_to: int, bytes_max: int, types: Types = None) -> list[int]:
     """Cut the events at positions after < position <= up_to into pages: the last position of each page.
 
     A page has about `bytes_max` bytes of data at most, but always one event. Only events of `types` count, if they are
     given; the last page always ends at `up_to`.
     """
-    of_types = _OF_TYPES if types is not None else ""
     parameters = {"after": after, "up_to": up_to, "bytes": bytes_max, "types": types and list(types)}
-    rows = connection.execute(_PAGE_ENDS.format(of_types=of_types).encode(), parameters).fetchall()
+    rows = connection.execute(_PAGE_ENDS, parameters).fetchall()
     return [*(end for (end,) in rows[:-1]), up_to]
 
 
 def of_streams(
-    connection: Connection,
-    versions: Mapping[str, int],
-    after: int,
-    up_to: int,
-    *,
-    each: int,
-    limit: int,
-    types: Collection[str] | None = None,
+    connection: Connection, versions: Mapping[str, int], after: int, up_to: int, *, each: int, limit: int, types: Types
 ) -> list[StoredEvent]:
     """The events of some streams, in order.
 
@@ -249,7 +238,7 @@ def of_streams(
         "versions": list(versions.values()),
         "after": after,
         "up_to": up_to,
-        "types": None if types is None else list(types),
+        "types": types and list(types),
         "each": each,
         "limit": limit,
     }

@@ -1,7 +1,4 @@
-"""Statements that find events by position, stream, type and decision, with data and metadata as text. They only read.
-
-None scans the log: each reads a range of positions or of versions, which the caller limits.
-"""
+"""Statements that find events by position, stream, type and decision. They read ranges that the caller limits."""
 
 # Larger data is not sent with a list.
 DATA_BYTES_MAX = 64 * 1024

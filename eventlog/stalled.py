@@ -1,9 +1,8 @@
 """Sessions that stand still with a lock that everybody needs, and that PostgreSQL ends by itself only half the time.
 
 A process that is stopped, or a machine that is paused, keeps what it holds. PostgreSQL's own timeout ends a session
-that stands still between two statements, but not one in the middle of a statement, whose client does not take what it
-is sent or does not send the rest of what it began (the rows of a COPY, the other statements of a pipeline): that waits
-for as long as the client is stopped. Only a termination gets through to it.
+that stands still between two statements, but not in the middle of one (the rows of a COPY, a pipeline). Only a
+termination gets through to that.
 """
 
 # Also the idle_in_transaction_session_timeout of the sessions that write.

@@ -9,7 +9,7 @@ SCHEMA = "log"
 
 metadata = sa.MetaData(schema=SCHEMA)
 
-_time = sa.DateTime(timezone=True)
+_time, _now = sa.DateTime(timezone=True), sa.text("now()")
 # The rare events of a product, which change something else than its stock. A new type of that sort belongs here.
 PRODUCT_DETAILS = ("ProductChanged", "ProductRepriced", "ProductDiscontinued")
 # Keys compare byte by byte: faster than any language's rules, and case counts.
@@ -18,18 +18,10 @@ _key = sa.Text(collation="C")
 events = sa.Table(
     "events",
     metadata,
-    sa.Column(
-        "position",
-        sa.BigInteger,
-        primary_key=True,
-        autoincrement=False,
-        comment="number in the log: 1, 2, 3, without holes",
-    ),
+    sa.Column("position", sa.BigInteger, primary_key=True, autoincrement=False, comment="1, 2, 3, without holes"),
     sa.Column("stream", _key, nullable=False, comment="what it happened to: kind and id, such as order-0190..."),
     sa.Column("version", sa.Integer, nullable=False, comment="number in the stream: 1, 2, 3"),
-    sa.Column(
-        "type", sa.Text, nullable=False, comment="such as OrderPlaced; docs/events.md has all types and their data"
-    ),
+    sa.Column("type", sa.Text, nullable=False, comment="such as OrderPlaced; docs/events.md has all types"),
     sa.Column("schema_version", sa.SmallInteger, nullable=False, comment="of the type: how data was written"),
     sa.Column("occurred_at", _time, nullable=False, comment="when it happened"),
     sa.Column("recorded_at", _time, nullable=False, comment="when it was appended; never decreases with position"),
@@ -56,35 +48,22 @@ sa.Index(
 head = sa.Table(
     "head",
     metadata,
-    sa.Column(
-        "one_row",
-        sa.Boolean,
-        sa.CheckConstraint("one_row", name="head_one_row_check"),
-        primary_key=True,
-        server_default=sa.text("true"),
-        comment="true: the table has one row",
-    ),
+    sa.Column("one_row", sa.Boolean, primary_key=True, server_default=sa.text("true"), comment="true: it has one row"),
     sa.Column("log_uuid", sa.Uuid, nullable=False, comment="tells this log from every other, also after a restore"),
     sa.Column("position", sa.BigInteger, nullable=False, comment="of the last event; 0 when there is none"),
     sa.Column("recorded_at", _time, nullable=False, comment="when the last event was appended"),
     position_group(),
+    sa.CheckConstraint("one_row", name="head_one_row_check"),
     comment="one row: the end of the log; each writer locks it",
 )
 sa.Index("head_position_group_idx", head.c.position_group)
 
-# The state after a stream's first `version` events: bounds the cost of loading a long stream. Disposable. Two releases
-# whose states have different fields keep a row each; a stream has two rows at most.
+# They bound the cost of loading a long stream. Two releases whose states have different fields keep a row each.
 snapshots = sa.Table(
     "snapshots",
     metadata,
     sa.Column("stream", _key, primary_key=True, comment="whose state it is"),
-    sa.Column(
-        "shape",
-        sa.BigInteger,
-        primary_key=True,
-        autoincrement=False,
-        comment="digest of the fields of the state; a release reads only its own",
-    ),
+    sa.Column("shape", sa.BigInteger, primary_key=True, comment="digest of its fields: a release reads its own"),
     sa.Column("version", sa.Integer, nullable=False, comment="how many events of the stream it contains"),
     sa.Column("state", JSON, nullable=False, comment="what the write side decides on"),
     comment="states of long streams; disposable, because they follow from the events",
@@ -110,9 +89,7 @@ idempotency_keys = sa.Table(
     sa.Column("version", sa.Integer, comment="its ETag"),
     sa.Column("position", sa.BigInteger, nullable=False, comment="its Sync-Token"),
     sa.Column("body", sa.LargeBinary, nullable=False, comment="its body, byte by byte"),
-    sa.Column(
-        "created_at", _time, nullable=False, server_default=sa.text("now()"), comment="writers delete it 35 days later"
-    ),
+    sa.Column("created_at", _time, nullable=False, server_default=_now, comment="writers delete it 35 days later"),
     sa.Index("idempotency_keys_created_at_idx", "created_at"),
     comment="answers to commands with an Idempotency-Key, for when they are sent again",
 )
@@ -121,12 +98,12 @@ skips = sa.Table(
     "skips",
     metadata,
     sa.Column("projection", _key, primary_key=True, comment="which projection leaves it out"),
-    sa.Column("position", sa.BigInteger, primary_key=True, autoincrement=False, comment="of the event"),
+    sa.Column("position", sa.BigInteger, primary_key=True, comment="of the event"),
     sa.Column("stream", _key, nullable=False, comment="of the event"),
     sa.Column("version", sa.Integer, nullable=False, comment="of the event in its stream"),
     sa.Column("reason", sa.Text, nullable=False, comment="why, as the operator wrote"),
     sa.Column("skipped_by", sa.Text, nullable=False, comment="which operator"),
-    sa.Column("skipped_at", _time, nullable=False, server_default=sa.text("now()"), comment="when"),
+    sa.Column("skipped_at", _time, nullable=False, server_default=_now, comment="when"),
     sa.CheckConstraint("reason <> ''", name="a_skip_has_a_reason"),
     comment="events that an operator had a projection leave out; every replay leaves them out too",
 )
@@ -138,6 +115,6 @@ verifications = sa.Table(
     sa.Column("generation", sa.Text, nullable=False, comment="the build of the tables that were compared"),
     sa.Column("position", sa.BigInteger, nullable=False, comment="up to which event"),
     sa.Column("differences", sa.BigInteger, nullable=False, comment="values that differed; 0: the tables are right"),
-    sa.Column("verified_at", _time, nullable=False, server_default=sa.text("now()"), comment="when it ended"),
+    sa.Column("verified_at", _time, nullable=False, server_default=_now, comment="when it ended"),
     comment="the last verify of each projection",
 )

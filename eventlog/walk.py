@@ -21,10 +21,7 @@ _events = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
 
 def walk(connection: Connection, stream: str | None, after: int, limit: int | None = None) -> Iterator[msgspec.Raw]:
-    """At most `limit` events behind `after`, oldest first, each as JSON.
-
-    `after` is a position; in a stream it is a version. Events that are appended meanwhile are included.
-    """
+    """At most `limit` events behind `after` (a position; in a stream a version), oldest first, each as JSON."""
     # JSON as it is: no code here reads it.
     connection.adapters.register_loader("json", TextLoader)
     statement = pages.LOG_PAGE if stream is None else pages.STREAM_PAGE
@@ -42,10 +39,7 @@ def walk(connection: Connection, stream: str | None, after: int, limit: int | No
 
 
 def of_actor(connection: Connection, actor: str, types: Sequence[str], after: int) -> Iterator[msgspec.Raw]:
-    """The events behind `after` that an actor caused, oldest first, each as JSON. It reads the log from there on.
-
-    `types` empty: of all types.
-    """
+    """The events of `types` (empty: all) that an actor caused, oldest first, as JSON. Reads the log behind `after`."""
     last = end(connection, None)
     while after < last:
         wanted = {"after": after, "last": after + ACTOR_POSITIONS, "actor": actor, "types": list(types) or None}
@@ -54,7 +48,6 @@ def of_actor(connection: Connection, actor: str, types: Sequence[str], after: in
 
 
 def at_positions(connection: Connection, positions: Sequence[int]) -> list[msgspec.Raw]:
-    """The events at these positions, oldest first, each as JSON."""
     connection.adapters.register_loader("json", TextLoader)
     ((events,),) = connection.execute(pages.AT_POSITIONS, {"positions": list(positions)}).fetchall()
     return _events(events)

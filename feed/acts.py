@@ -54,14 +54,7 @@ def router(reads: Reads, waiting: WaitingReads | None = None) -> APIRouter:
     routes = APIRouter(tags=["operations"], route_class=StrictRoute)
     sync = Sync(log.position, waiting)
 
-    @get(
-        routes,
-        "/audit",
-        answers=ActPage,
-        security=scope("ops:read"),
-        parameters=ActParameters,
-        of_tables=False,
-    )
+    @get(routes, "/audit", answers=ActPage, security=scope("ops:read"), parameters=ActParameters, of_tables=False)
     async def list_acts(request: Request) -> Response:
         """Acts of operators on the service itself: keys, replays, retries, skips. Newest first."""
         parameters = ActParameters.of(request)

@@ -1,7 +1,4 @@
-"""Events as callers see them, with a model for each type. The models are made from the event classes of the log.
-
-They only document: the log's own bytes are what the routes answer.
-"""
+"""Models of events for the OpenAPI document, made from the event classes. The routes answer the log's own bytes."""
 
 import functools
 import types

@@ -43,10 +43,7 @@ class LogReader:
         self._reads = reads
 
     async def page(self, stream: str | None, after: int, limit: int, viewer: Viewer) -> Events:
-        """At most `limit` events in order: of one stream behind version `after`, or of the whole log.
-
-        A stream that the viewer may not see is answered as one that does not exist.
-        """
+        """At most `limit` events behind `after`, of the log or of a stream; `data` is None if it may not be seen."""
         if stream is not None:
             stream = await self.visible(stream, viewer)
         statement = _LOG_PAGE if stream is None else _STREAM_PAGE
@@ -63,10 +60,7 @@ class LogReader:
         return Acts(position, data, oldest if more else None)
 
     async def visible(self, stream: str, viewer: Viewer) -> str:
-        """The stream if the viewer may see it, else one that does not exist.
-
-        A viewer who does not see everything sees his user and that user's orders.
-        """
+        """The stream, or one that does not exist if the viewer may see only his own user and orders, and it is none."""
         kind, id_ = split(stream)
         if viewer.everyone or (kind == "user" and viewer.sees(id_)):
             return stream

@@ -70,20 +70,14 @@ def _comment(connection: Connection) -> None:
             connection.execute(SetColumnComment(column))
 
 
-def _url() -> str:
-    """The URL that the command `alembic` works on. Raises CommandError."""
-    if context.is_offline_mode():
-        raise CommandError("there is no --sql: some steps depend on the database")
-    url = os.environ.get("DATABASE_URL")
-    if not url:
-        raise CommandError("set DATABASE_URL, as for `orders migrate`")
-    return url
-
-
 if "database_url" in context.config.attributes:
     run(context.config.attributes["database_url"])  # `orders migrate`
+elif context.is_offline_mode():
+    raise CommandError("there is no --sql: some steps depend on the database")
+elif not os.environ.get("DATABASE_URL"):
+    raise CommandError("set DATABASE_URL, as for `orders migrate`")
 else:
     try:
-        run(_url())
+        run(os.environ["DATABASE_URL"])
     except DBAPIError as error:
         raise CommandError(str(error.orig).splitlines()[0]) from error

@@ -1,9 +1,8 @@
 """The bell: "there is news", told after a commit. It carries no data.
 
 It may be lost, doubled or late: each projection looks at the log every second anyway. So ringing never waits and never
-fails a command. Two ways lead to the worker: a message published on a Redis channel, which reaches every worker at once
-and costs nothing while there is no news; and a Dramatiq message in the queue, which waits there for a worker that was
-not listening. At most one waits at a time.
+fails a command. Two ways lead to the worker: a message on a Redis channel, which reaches every worker at once; and a
+Dramatiq message in the queue, one at most, which waits for a worker that was not listening.
 """
 
 import logging
@@ -52,8 +51,7 @@ log = logging.getLogger(__name__)
 
 def client(redis_url: str, name: str | None = None) -> redis.Redis:
     """A client with short timeouts. CLIENT LIST shows its `name`."""
-    # One retry, at once, for a connection that a restart of the server has left dead. By default redis-py retries for
-    # many seconds.
+    # One retry, at once, for a connection that a restart has left dead. By default redis-py retries for many seconds.
     return redis.Redis.from_url(
         redis_url,
         socket_timeout=REDIS_SECONDS_MAX,
@@ -99,8 +97,6 @@ def queue(client: redis.Redis, broker: RedisBroker) -> None:
 
 
 class Listener:
-    """Hears the bell, on a connection of its own."""
-
     def __init__(self, redis_url: str) -> None:
         self._redis = client(redis_url, f"{_LISTENER_PREFIX}{WORKER}")
         # redis-py's method has no types.
@@ -118,8 +114,6 @@ class Listener:
 
 
 class Bell:
-    """Rings from a thread of its own."""
-
     def __init__(self, redis_url: str) -> None:
         self._redis = client(redis_url)
         self._broker = RedisBroker(client=self._redis)  # type: ignore[no-untyped-call]

@@ -15,9 +15,8 @@ from projector.tables import made_by_release
 # Each object outside the schema that refers to one of its relations, row types or arrays of these, once.
 _FROM_OUTSIDE = """
 WITH relations AS (
-    SELECT class.oid, ARRAY[reltype, typarray] AS types FROM pg_class AS class
-        JOIN pg_namespace AS schema ON schema.oid = relnamespace JOIN pg_type AS type ON type.oid = reltype
-    WHERE nspname = %(schema)s AND relkind IN ('r', 'p', 'v', 'm')
+    SELECT class.oid, ARRAY[reltype, typarray] AS types FROM pg_class AS class JOIN pg_type ON pg_type.oid = reltype
+    WHERE relnamespace = to_regnamespace(%(schema)s) AND relkind IN ('r', 'p', 'v', 'm')
 ), dependents AS (
     SELECT DISTINCT depend.classid, depend.objid, view.oid AS view, view.reloptions,
         view.relkind = 'v' AND rule.rulename = '_RETURN' AND pg_has_role(view.relowner, 'USAGE')
@@ -106,10 +105,7 @@ def refuse_added(connection: Connection, schema: str, ours: Collection[str]) -> 
 
 
 def views(connection: Connection, schema: str) -> list[str]:
-    """Statements that make all views on the schema's tables anew, in place, on the tables that have its name by then.
-
-    Call it in the transaction of the swap.
-    """
+    """Statements for the swap's transaction that make all views anew, in place, on the tables of the schema's name."""
     with heritage.names_in_full(connection):
         found = connection.execute((_FROM_OUTSIDE + _VIEWS).encode(), {"schema": schema})
         return [statement for (statement,) in found.fetchall()]

@@ -12,7 +12,7 @@ from eventlog.read import EventCount, StoredEvent
 from projector.narrowing import Refused, refusing
 from projector.parking import Parking
 from projector.projection import Envelope, Handler, Projection
-from projector.rows import NewRows, Rows
+from projector.rows import Rows
 from projector.writer import Writer
 
 Page = Sequence[StoredEvent] | Sequence[EventCount]
@@ -22,31 +22,25 @@ _EXACT = Context(prec=1_000)
 
 
 class Folding:
-    """The row changes of one batch."""
-
     def __init__(self, projection: Projection) -> None:
         self._projection = projection
         self._decode = Codec().decode
-        self._rows = Rows(projection.tables)
+        self.rows = Rows(projection.tables)
         self._of_one_event = Rows(projection.tables)
         # Which event types make rows that refer to rows of other streams, as far as events of the type have been seen.
         self._refers: dict[type[Any], bool] = {}
 
     def clear(self) -> None:
         """Forget all changes: their batch was rolled back."""
-        self._rows = Rows(self._projection.tables)
-
-    def take_new(self) -> list[NewRows]:
-        """The new rows alone, to be written now."""
-        return self._rows.take_new()
+        self.rows = Rows(self._projection.tables)
 
     def write(self, connection: Connection, writer: Writer, events: int, position: int) -> None:
         """Write what was folded of `events` events, the first of them at `position`. Raises Refused, psycopg.Error."""
         if self._projection.every is not None:
-            writer.write(connection, self._rows)
+            writer.write(connection, self.rows)
             return
         with refusing(events, position):
-            writer.write(connection, self._rows)
+            writer.write(connection, self.rows)
 
     def fold(self, events: Page, parking: Parking) -> None:
         """Turn events into row changes, except those that are held back. Raises Refused."""
@@ -55,10 +49,10 @@ class Folding:
                 self._fold_events(events, parking)
                 return
             for counted in cast("Sequence[EventCount]", events):
-                self._projection.every(counted, self._rows)
+                self._projection.every(counted, self.rows)
 
     def _fold_events(self, events: Iterable[Any], parking: Parking) -> None:
-        rows, decode, handlers, refers = self._rows, self._decode, self._projection.on, self._refers
+        rows, decode, handlers, refers = self.rows, self._decode, self._projection.on, self._refers
         for number, stored in enumerate(events, 1):
             if parking.any and parking.holds_back(stored):
                 continue
@@ -98,7 +92,7 @@ class Folding:
                 self._refers[type(event)] = any(True for _ in self._projection.referred_streams(made))
             missing = next(filter(parking.is_missing, self._projection.referred_streams(made)), None)
             if missing is None:
-                self._rows.take(made)
+                self.rows.take(made)
         finally:
             made.clear()
         return missing

@@ -16,14 +16,15 @@ from projector.bell import LONG_PAUSE_SECONDS
 from projector.checkpoint import OtherVersion
 from projector.dependents import InTheWay
 from projector.loop import Loop, Progress
-from projector.metrics import ProjectionMetrics
+from projector.metrics import ProjectorMetrics
 from projector.observing import Observer, Traced
 from projector.paging import PAGE_MAX, PageMax
 from projector.projection import Projection
 from projector.replay import SwapRefused, replay
-from projector.retrying import Rounds
+from projector.retrying import RETRY_SECONDS, Rounds
 from projector.session import Session
-from projector.shadow import Busy
+from projector.shadow import Busy, Stopped
+from projector.writer import PostgresWriter
 
 SWEEP_SECONDS = 1.0
 # When another worker holds the checkpoint, this one looks again after this long.
@@ -35,9 +36,6 @@ BUSY_EVENTS, BUSY_SECONDS = 8, 0.006
 VERY_BUSY_EVENTS, VERY_BUSY_SECONDS = 400, 0.04
 BUSY_UNTIL_SECONDS = 2 * LONG_PAUSE_SECONDS
 LOOK_AGAIN_SECONDS = 0.001
-# When all parked streams have been retried, the next round begins after this long. A refused rebuild is tried again
-# after this long too.
-RETRY_SECONDS = 60.0
 # Stopping waits this long for a batch, and again after its connection was cut.
 CUT_OFF_SECONDS_MAX = 1.0
 
@@ -46,16 +44,12 @@ log = logging.getLogger(__name__)
 Result = TypeVar("Result")
 
 
-class _Stopped(Exception):
-    """The worker stops in the middle of a rebuild."""
-
-
 class Follower:
     """Keeps the tables of one projection current, from a thread of its own: a slow one does not hold the others back.
 
     Several processes may do so beside each other: the checkpoint lets one of them work, the others look again later.
     `rebuild`: build tables of an older version anew; otherwise that is left to `orders replay`. `retry_seconds`: how
-    often parked streams are retried.
+    often parked streams are retried, and a refused rebuild.
     """
 
     def __init__(
@@ -66,7 +60,7 @@ class Follower:
         rebuild: bool = True,
         page_max: PageMax = PAGE_MAX,
         retry_seconds: float = RETRY_SECONDS,
-        metrics: ProjectionMetrics | None = None,
+        metrics: ProjectorMetrics | None = None,
         traced: Traced | None = None,
     ) -> None:
         self.projection = projection
@@ -77,7 +71,8 @@ class Follower:
         self._observer = Observer(projection.name, metrics, traced)
         self._rounds = Rounds(retry_seconds)
         self._stopping = threading.Event()
-        self._session = Session(database_url, projection, self._stopping)
+        self._session = Session(database_url, self._stopping)
+        self._writer = PostgresWriter(projection)
         self._loop = self._new_loop()
         self._limit = projection.batch_events
         self._news = threading.Event()
@@ -95,7 +90,6 @@ class Follower:
         self._news.set()
 
     def stop(self) -> None:
-        """End after the batch that is under way."""
         self._stopping.set()
         self._news.set()
 
@@ -111,10 +105,7 @@ class Follower:
         self._session.close()
 
     def catch_up(self) -> Progress:
-        """Project until nothing is left of what was there at the last look, or another projector is working.
-
-        Raises AheadOfLog, Fenced, OtherVersion and psycopg.Error.
-        """
+        """Project all that was there at the last look. Raises AheadOfLog, Fenced, OtherVersion and psycopg.Error."""
         events = 0
         while True:
             progress = self._project()
@@ -170,7 +161,7 @@ class Follower:
         if not progress.lag:
             self._rounds.go_on(self._session.connection(), self._loop)
         if not progress.events:
-            self._loop.checkpoint.beat(self._session.connection(), progress.head)
+            self._writer.beat(self._session.connection(), progress.head)
         return progress
 
     def _meet(self, other: OtherVersion) -> None:
@@ -189,9 +180,9 @@ class Follower:
 
         def report(_: Progress) -> None:
             if self._stopping.is_set():
-                raise _Stopped
+                raise Stopped
 
-        with contextlib.suppress(_Stopped):
+        with contextlib.suppress(Stopped):
             try:
                 reached = replay(self._database_url, self.projection, report)
             except Busy:
@@ -211,9 +202,8 @@ class Follower:
             log.warning("a projector that had stopped in the middle of a statement was ended")
 
     def _project(self) -> Progress:
-        self._session.read_seconds = 0.0
         progress = self._project_batch()
-        self._observer.committed(self._session.connection, progress, self._session.read_seconds)
+        self._observer.committed(self._session.connection, progress)
         return progress
 
     def _project_batch(self) -> Progress:
@@ -223,8 +213,7 @@ class Follower:
         except psycopg.Error as error:
             if not is_outage(error):
                 raise
-            # A restart of the server, or a batch that took too long. What was not committed was rolled back, so it is
-            # done again, with fewer events at a time.
+            # A restart, or a batch that took too long. It was rolled back, and is done again with fewer events.
             self._limit = max(1, self._limit // 10)
             if session.is_open:
                 raise
@@ -234,7 +223,7 @@ class Follower:
         return progress
 
     def _new_loop(self) -> Loop:
-        return Loop(self.projection, read_page=self._session.page, page_max=self._page_max)
+        return Loop(self.projection, page_max=self._page_max, writer=self._writer)
 
     def _reporting(self, work: Callable[[], Result]) -> Result | None:
         """Do the work. Record its failure for `orders status`; the next sweep tries again."""
@@ -249,7 +238,7 @@ class Follower:
                 log.error("the projection %s stopped: %s", self.projection.name, message, exc_info=ours)  # noqa: TRY400 - a lost server is no bug
             self._error = message
             with contextlib.suppress(psycopg.Error, UnicodeError):
-                self._loop.checkpoint.report(self._session.connection(), message)
+                self._writer.report(self._session.connection(), message)
         else:
             if self._error is not None:
                 log.info("the projection %s goes on", self.projection.name)

@@ -1,10 +1,8 @@
 """Settings that operators made on the read tables, which a replay carries over to the new ones.
 
-Owner, privileges, row security, publications, storage options, statistics, column defaults, comments, replica identity
-and the mark of CLUSTER belong to a table, not to its name. The swap reads each of them from the serving tables as a
-statement, before it renames the schemas, and runs the statements on the new tables, after it has renamed them: so a
-policy's subquery means the new tables. A column that this release has dropped takes its settings with it.
-projector/uncarried.py finds the settings that a replay cannot carry over.
+They belong to a table, not to its name. The swap reads each from the serving tables as a statement, before it renames
+the schemas, and runs the statements on the new tables afterwards: so a policy's subquery means the new tables. A column
+that this release has dropped takes its settings with it. projector/uncarried.py finds what cannot be carried over.
 """
 
 from collections.abc import Iterator
@@ -64,19 +62,7 @@ FROM tables JOIN pg_attribute AS old ON attrelid = tables.oid AND attnum > 0 AND
     ) AS changes (change)
 WHERE change IS NOT NULL AND EXISTS (SELECT FROM pg_attribute AS new WHERE attrelid = new_oid AND attname = old.attname)
 """,
-    """
-SELECT format('COMMENT ON SCHEMA %%I IS %%L', %(old)s::text, obj_description(oid, 'pg_namespace'))
-FROM pg_namespace WHERE nspname = %(old)s::text AND obj_description(oid, 'pg_namespace') IS NOT NULL
-UNION ALL
-SELECT format('COMMENT ON TABLE %%s IS %%L', new_name, obj_description(oid, 'pg_class'))
-FROM tables WHERE obj_description(oid, 'pg_class') IS NOT NULL
-UNION ALL
-SELECT format('COMMENT ON COLUMN %%s.%%I IS %%L', new_name, attname, col_description(tables.oid, attnum))
-FROM tables JOIN pg_attribute AS old ON attrelid = tables.oid AND attnum > 0 AND NOT attisdropped
-WHERE col_description(tables.oid, attnum) IS NOT NULL
-    AND EXISTS (SELECT FROM pg_attribute AS new WHERE attrelid = new_oid AND attname = old.attname)
-""",
-    # Indexes and constraints, by name: comments, storage options, and the index that CLUSTER takes.
+    # Indexes, by name: comments, storage options, and the one that CLUSTER takes.
     """
 SELECT unnest(ARRAY[
     format('COMMENT ON INDEX %%I.%%I IS ', %(old)s::text, old.relname)
@@ -89,12 +75,6 @@ SELECT unnest(ARRAY[
 FROM tables JOIN pg_index ON indrelid = tables.oid JOIN pg_class AS old ON old.oid = indexrelid
 WHERE EXISTS (SELECT FROM pg_class AS new WHERE new.relname = old.relname
     AND new.relnamespace = to_regnamespace(%(new)s::text))
-UNION ALL
-SELECT format('COMMENT ON CONSTRAINT %%I ON %%s IS %%L', old.conname, new_name,
-    obj_description(old.oid, 'pg_constraint'))
-FROM tables JOIN pg_constraint AS old ON conrelid = tables.oid
-WHERE obj_description(old.oid, 'pg_constraint') IS NOT NULL
-    AND EXISTS (SELECT FROM pg_constraint AS new WHERE conrelid = new_oid AND new.conname = old.conname)
 """,
     # Replica identity by index cannot be carried over by name here: see projector/uncarried.py.
     """
@@ -120,9 +100,23 @@ SELECT format('CREATE POLICY %%I ON %%s AS %%s FOR %%s TO %%s%%s%%s', polname, n
 FROM tables JOIN pg_policy ON polrelid = tables.oid
 """,
     """
-SELECT format('COMMENT ON POLICY %%I ON %%s IS %%L', polname, new_name, obj_description(policy.oid, 'pg_policy'))
-FROM tables JOIN pg_policy AS policy ON polrelid = tables.oid
-WHERE obj_description(policy.oid, 'pg_policy') IS NOT NULL
+SELECT format('COMMENT ON %%s IS %%L', object, comment) FROM (
+    SELECT format('SCHEMA %%I', nspname), obj_description(oid, 'pg_namespace') FROM pg_namespace
+    WHERE nspname = %(old)s::text
+    UNION ALL
+    SELECT 'TABLE ' || new_name, obj_description(oid, 'pg_class') FROM tables
+    UNION ALL
+    SELECT format('COLUMN %%s.%%I', new_name, attname), col_description(tables.oid, attnum)
+    FROM tables JOIN pg_attribute AS old ON attrelid = tables.oid AND attnum > 0 AND NOT attisdropped
+    WHERE EXISTS (SELECT FROM pg_attribute AS new WHERE attrelid = new_oid AND attname = old.attname)
+    UNION ALL
+    SELECT format('CONSTRAINT %%I ON %%s', conname, new_name), obj_description(old.oid, 'pg_constraint')
+    FROM tables JOIN pg_constraint AS old ON conrelid = tables.oid
+    WHERE EXISTS (SELECT FROM pg_constraint AS new WHERE conrelid = new_oid AND new.conname = old.conname)
+    UNION ALL
+    SELECT format('POLICY %%I ON %%s', polname, new_name), obj_description(policy.oid, 'pg_policy')
+    FROM tables JOIN pg_policy AS policy ON polrelid = tables.oid
+) AS commented (object, comment) WHERE comment IS NOT NULL
 """,
     # The membership of the retired table ends when it is dropped.
     """
@@ -138,22 +132,19 @@ FROM pg_publication_namespace JOIN pg_publication AS publication ON publication.
 WHERE pnnspid = to_regnamespace(%(old)s::text)
 """,
     """
-SELECT format('GRANT %%s ON SCHEMA %%I TO %%s%%s', acl.privilege_type, %(old)s::text,
-    CASE acl.grantee WHEN 0 THEN 'PUBLIC' ELSE acl.grantee::regrole::text END,
-    CASE WHEN acl.is_grantable THEN ' WITH GRANT OPTION' ELSE '' END)
-FROM pg_namespace AS schema, aclexplode(schema.nspacl) AS acl
-WHERE schema.nspname = %(old)s::text AND acl.grantee <> schema.nspowner
-UNION ALL
-SELECT format('GRANT %%s ON %%s TO %%s%%s', acl.privilege_type, new_name,
-    CASE acl.grantee WHEN 0 THEN 'PUBLIC' ELSE acl.grantee::regrole::text END,
-    CASE WHEN acl.is_grantable THEN ' WITH GRANT OPTION' ELSE '' END)
-FROM tables, aclexplode(relacl) AS acl WHERE acl.grantee <> relowner
-UNION ALL
-SELECT format('GRANT %%s (%%I) ON %%s TO %%s%%s', acl.privilege_type, attname, new_name,
-    CASE acl.grantee WHEN 0 THEN 'PUBLIC' ELSE acl.grantee::regrole::text END,
-    CASE WHEN acl.is_grantable THEN ' WITH GRANT OPTION' ELSE '' END)
-FROM tables JOIN pg_attribute AS old ON attrelid = tables.oid AND NOT attisdropped, aclexplode(attacl) AS acl
-WHERE EXISTS (SELECT FROM pg_attribute AS new WHERE attrelid = new_oid AND attname = old.attname)
+SELECT format('GRANT %%s ON %%s TO %%s%%s', privilege, object,
+    CASE grantee WHEN 0 THEN 'PUBLIC' ELSE grantee::regrole::text END,
+    CASE WHEN is_grantable THEN ' WITH GRANT OPTION' ELSE '' END)
+FROM (
+    SELECT privilege_type, format('SCHEMA %%I', nspname), grantee, is_grantable
+    FROM pg_namespace, aclexplode(nspacl) WHERE nspname = %(old)s::text AND grantee <> nspowner
+    UNION ALL
+    SELECT privilege_type, new_name, grantee, is_grantable FROM tables, aclexplode(relacl) WHERE grantee <> relowner
+    UNION ALL
+    SELECT format('%%s (%%I)', privilege_type, attname), new_name, grantee, is_grantable
+    FROM tables JOIN pg_attribute AS old ON attrelid = tables.oid AND NOT attisdropped, aclexplode(attacl)
+    WHERE EXISTS (SELECT FROM pg_attribute AS new WHERE attrelid = new_oid AND attname = old.attname)
+) AS granted (privilege, object, grantee, is_grantable)
 """,
     # Default privileges of the schema. They come after the tables, which must not get them.
     """
@@ -175,10 +166,7 @@ WHERE old.nspname = %(old)s::text AND new.nspname = %(new)s::text AND old.nspown
 
 
 def statements(connection: Connection, old: str, new: str) -> list[str]:
-    """Return the statements that set on the tables of `new`, once renamed to `old`, what is set on `old`.
-
-    Needs an open transaction.
-    """
+    """The statements that set on the tables of `new`, once renamed to `old`, what is set on `old`."""
     found: list[str] = []
     with names_in_full(connection):
         for query in _STATEMENTS:

@@ -16,7 +16,7 @@ from time import perf_counter
 from psycopg import Connection
 
 from eventlog import skips
-from projector.checkpoint import AheadOfLog, Checkpoint, Seen
+from projector.checkpoint import AheadOfLog, Seen
 from projector.folding import Folding
 from projector.narrowing import Narrowing, refusing
 from projector.paging import BATCH_SECONDS, PAGE_MAX, PageMax, ReadPage, page_ends, reader_of
@@ -29,13 +29,14 @@ from projector.writer import PostgresWriter, Writer
 class Progress:
     """The position of the tables after a batch, and the goal: the log's head, or the end that was set.
 
-    `parked` are the streams that the batch has parked. The seconds of the phases: `fold_seconds` includes reading.
+    `parked` are the streams that the batch has parked. `fold_seconds` include `read_seconds`.
     """
 
     position: int
     head: int
     events: int
     parked: tuple[Parked, ...] = ()
+    read_seconds: float = 0.0
     fold_seconds: float = 0.0
     write_seconds: float = 0.0
     commit_seconds: float = 0.0
@@ -59,11 +60,10 @@ class Loop:
     ) -> None:
         self.projection = projection
         self.schema = schema or projection.name
-        self.checkpoint = Checkpoint(projection, self.schema)
-        self.writer = writer or PostgresWriter(self.checkpoint, self.schema)
+        self.writer = writer or PostgresWriter(projection, self.schema)
         self.folding = Folding(projection)
         self.narrowing = Narrowing()
-        self.parked = ParkedStreams()
+        self.parked = ParkedStreams(self.writer.load_parked)
         self._read_page = read_page or reader_of(projection)
         self._page_max = page_max
         self._batch_seconds = batch_seconds
@@ -77,8 +77,8 @@ class Loop:
     def project(self, connection: Connection, limit: int, until: int | None = None) -> Progress:
         """Project the next `limit` events, or those up to position `until`; park what cannot be projected.
 
-        No events with a lag left means that another projector is working, or has just been. Raises AheadOfLog, Fenced,
-        OtherVersion and psycopg.Error; then nothing has changed.
+        No events with a lag left: another projector is working. Raises AheadOfLog, Fenced, OtherVersion, psycopg.Error;
+        then nothing has changed.
         """
         return self.narrowing.run(lambda events: self._project(connection, events, until), limit)
 
@@ -109,7 +109,7 @@ class Loop:
         self.narrowing.passed(up_to)
         # Large events have ended the batch early. To find the ends of pages means to read all events up to the goal.
         self._reach = 2 * (up_to - position) if up_to < goal else None
-        seconds = (folded - began, written - folded, committed - written)
+        seconds = (self._read_seconds, folded - began, written - folded, committed - written)
         return Progress(up_to, head, up_to - position, tuple(parking.new.values()), *seconds)
 
     @contextmanager
@@ -121,28 +121,24 @@ class Loop:
             self.folding.clear()
             raise
 
-    def load_parked(self, connection: Connection, changes: int) -> ParkedStreams:
-        """The parked streams; `changes` is the checkpoint's count of changes, which must be locked."""
-        return self.parked.load(lambda: self.writer.load_parked(connection), changes)
-
     def _parking(self, connection: Connection, seen: Seen, up_to: int) -> Parking:
         name = self.projection.name
-        parked = self.load_parked(connection, seen.parked_changes)
+        parked = self.parked.load(connection, seen.parked_changes)
         skipped = skips.positions(connection, name, seen.position, up_to) if seen.last_skip > seen.position else ()
         return Parking(parked, skipped, self.narrowing.given_up)
 
     def _fold_pages(self, connection: Connection, position: int, ends: Sequence[int], parking: Parking) -> int:
-        """Fold the pages that end at these positions, as many as there is time for. Returns where the last one ends.
-
-        Writes the new rows of all pages but the last.
-        """
+        """Fold the pages with these ends while there is time, and write the new rows of all but the last; its end."""
         began, after = perf_counter(), position
+        self._read_seconds = 0.0
         for end, then in zip(ends, (*ends[1:], None), strict=True):
-            self.folding.fold(self._read_page(connection, after, end, then), parking)
+            reading = perf_counter()
+            page = self._read_page(connection, after, end, then)
+            self._read_seconds += perf_counter() - reading
+            self.folding.fold(page, parking)
             if then is None or perf_counter() - began > self._batch_seconds:
                 break
-            # A writer may report here that it could not write an earlier page.
             with refusing(end - position, position + 1):
-                self.writer.write_new(connection, self.folding.take_new())
+                self.writer.write_new(connection, self.folding.rows.take_new())
             after = end
         return end

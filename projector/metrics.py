@@ -7,6 +7,8 @@ from projector.loop import Progress
 BATCH_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 BATCH_EVENTS = (1, 10, 100, 1_000, 5_000, 10_000)
 DELAY_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+PHASES = ("read", "fold", "write", "commit")
+KINDS = ("database", "fault", "event")
 
 
 class ProjectorMetrics:
@@ -41,33 +43,20 @@ class ProjectorMetrics:
             registry=registry,
         )
 
-    def of(self, projection: str) -> "ProjectionMetrics":
-        return ProjectionMetrics(self, projection)
+    def make_labels(self, projection: str) -> None:
+        """All figures of a projection, at 0."""
+        for phase in PHASES:
+            self.batch_seconds.labels(projection, phase)
+        for kind in KINDS:
+            self.errors.labels(projection, kind)
+        self.batch_events.labels(projection)
+        self.delay.labels(projection)
 
-
-class ProjectionMetrics:
-    """The figures of one projection, with its labels looked up once."""
-
-    def __init__(self, all_of_them: ProjectorMetrics, projection: str) -> None:
-        seconds, errors = all_of_them.batch_seconds, all_of_them.errors
-        self._read, self._fold, self._write, self._commit = (
-            seconds.labels(projection, phase) for phase in ("read", "fold", "write", "commit")
-        )
-        self._events = all_of_them.batch_events.labels(projection)
-        self._delay = all_of_them.delay.labels(projection)
-        self._errors = {kind: errors.labels(projection, kind) for kind in ("database", "fault", "event")}
-
-    def projected(self, progress: Progress, read_seconds: float, delay_seconds: float) -> None:
-        """A batch was committed. `read_seconds` are a part of its `fold_seconds`."""
-        self._read.observe(read_seconds)
-        self._fold.observe(max(0.0, progress.fold_seconds - read_seconds))
-        self._write.observe(progress.write_seconds)
-        self._commit.observe(progress.commit_seconds)
-        self._events.observe(progress.events)
-        self._delay.observe(delay_seconds)
-        if progress.parked:
-            self._errors["event"].inc(len(progress.parked))
-
-    def failed(self, kind: str) -> None:
-        """A batch failed, for the reason `database` or `fault`."""
-        self._errors[kind].inc()
+    def projected(self, projection: str, progress: Progress, delay_seconds: float) -> None:
+        folding = progress.fold_seconds - progress.read_seconds
+        seconds = (progress.read_seconds, folding, progress.write_seconds, progress.commit_seconds)
+        for phase, taken in zip(PHASES, seconds, strict=True):
+            self.batch_seconds.labels(projection, phase).observe(taken)
+        self.batch_events.labels(projection).observe(progress.events)
+        self.delay.labels(projection).observe(delay_seconds)
+        self.errors.labels(projection, "event").inc(len(progress.parked))

@@ -57,10 +57,7 @@ class Narrowing:
 
 @contextmanager
 def refusing(events: int, position: int) -> Iterator[None]:
-    """Raise Refused when the tables do not take the rows of `events` events, the first of them at `position`.
-
-    All else, such as a full disk or a right that is missing, is no event's fault.
-    """
+    """Raise Refused when the tables do not take the rows of `events` events, the first of them at `position`."""
     try:
         yield
     except (psycopg.IntegrityError, psycopg.DataError, RowMissing, RowsRefused, UnicodeError) as error:

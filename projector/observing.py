@@ -9,7 +9,7 @@ from psycopg import Connection
 
 from eventlog import causes, read
 from projector.loop import Progress
-from projector.metrics import ProjectionMetrics
+from projector.metrics import ProjectorMetrics
 
 # At the level `debug` each event of a batch has a line, but no more than these.
 DEBUG_LINES_MAX = 1_000
@@ -23,24 +23,27 @@ Traced = Callable[[Connection, str, Progress], None]
 class Observer:
     """Reports the batches of one projection. It ignores a database that cannot be reached after the commit."""
 
-    def __init__(self, projection: str, metrics: ProjectionMetrics | None, traced: Traced | None) -> None:
+    def __init__(self, projection: str, metrics: ProjectorMetrics | None, traced: Traced | None) -> None:
         self._projection, self._metrics, self._traced = projection, metrics, traced
+        if metrics is not None:
+            metrics.make_labels(projection)
 
-    def committed(self, connect: Callable[[], Connection], progress: Progress, read_seconds: float) -> None:
-        """Report a committed batch, whose events took `read_seconds` to read. `connect` returns a log connection."""
+    def committed(self, connect: Callable[[], Connection], progress: Progress) -> None:
+        """Report a committed batch. `connect` returns a connection to the log."""
         if progress.events:
             with contextlib.suppress(psycopg.Error):  # the next batch meets the trouble
-                self._observe(connect(), progress, read_seconds)
+                self._observe(connect(), progress)
         log_parked(connect, self._projection, progress)
 
     def failed(self, error: Exception) -> None:
         if self._metrics is not None:
-            self._metrics.failed("database" if isinstance(error, psycopg.Error) else "fault")
+            kind = "database" if isinstance(error, psycopg.Error) else "fault"
+            self._metrics.errors.labels(self._projection, kind).inc()
 
-    def _observe(self, connection: Connection, progress: Progress, read_seconds: float) -> None:
+    def _observe(self, connection: Connection, progress: Progress) -> None:
         first = progress.position - progress.events
         if self._metrics is not None:
-            self._metrics.projected(progress, read_seconds, read.age(connection, first + 1))
+            self._metrics.projected(self._projection, progress, read.age(connection, first + 1))
         if self._traced is not None:
             self._traced(connection, self._projection, progress)
         if log.isEnabledFor(logging.DEBUG):
@@ -54,12 +57,5 @@ def log_parked(connect: Callable[[], Connection], projection: str, progress: Pro
         request_id = None
         with contextlib.suppress(psycopg.Error):
             request_id = causes.of(connect(), it.position - 1, it.position, 1)[0].request_id
-        log.error(
-            "%s: %s is parked at event %d (%s): %s [%s]",
-            projection,
-            it.stream,
-            it.position,
-            it.type,
-            it.error,
-            request_id,
-        )
+        where = f"{projection}: {it.stream} is parked at event {it.position} ({it.type})"
+        log.error("%s: %s [%s]", where, it.error, request_id)

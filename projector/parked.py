@@ -1,14 +1,14 @@
 """Operators' acts on parked streams: list them with their reasons, retry them, or skip an event for good.
 
-`groups` lists the streams by cause, largest group first. `retry` and `skip_group` take one of these groups; only its
-`projection`, `type` and `error` are used, so a page may build the `Group` from what it has shown. All acts may run
-beside a worker and beside each other: streams that another process has freed meanwhile are passed over.
+Of a `Group` only `projection`, `type` and `error` are used, so a page may build it from what it has shown. All acts may
+run beside a worker and beside each other: streams that another process has freed meanwhile are passed over.
 """
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from typing import NamedTuple
 
 from psycopg import Connection, sql
@@ -29,8 +29,6 @@ FROM {table} AS parked WHERE NOT skipped AND {which} ORDER BY position LIMIT %(m
 """
 
 _WAITING = "SELECT stream, behind, type, {cause} FROM {table} WHERE NOT skipped ORDER BY position"
-
-_NEXT = "SELECT stream, position FROM {} WHERE NOT skipped AND position > %s ORDER BY position LIMIT %s"
 
 # Errors that differ only in ids and numbers have one cause.
 _CAUSE = sql.SQL("regexp_replace(error, '[0-9a-f]{8}-[0-9a-f-]{27}|[0-9]+', '*', 'g')")
@@ -90,12 +88,6 @@ def held_back(
     return [HeldBack(Parked(*row[:7]), *row[7:]) for row in rows]
 
 
-def waiting(connection: Connection, projection: Projection, after: int) -> dict[str, int]:
-    """The next set of parked streams, each with the position of its first event that is held back, behind `after`."""
-    table = sql.Identifier(projection.name, "parked")
-    return dict(connection.execute(sql.SQL(_NEXT).format(table), (after, STREAMS_A_BATCH)).fetchall())
-
-
 def groups(connection: Connection, projections: Sequence[Projection]) -> list[Group]:
     """The parked streams by cause, the largest group first."""
     found = []
@@ -113,11 +105,7 @@ def retry(
     group: Group | None = None,
     events_max: int = EVENTS_A_BATCH,
 ) -> list[Drained]:
-    """Drain a parked stream or a group (None: all of them), and what is parked behind those that become free.
-
-    Set by set, in order within a stream; live projection goes on between the sets, each of `events_max` events. Raises
-    NotParked and psycopg.Error.
-    """
+    """Drain a stream or group (None: all), and what is parked behind those. Raises NotParked and psycopg.Error."""
     rows = _waiting_streams(connection, loop)
     if stream is not None:
         if all(name != stream for name, *_ in rows):
@@ -125,12 +113,12 @@ def retry(
         first = [stream]
     else:
         first = [name for name, _, *cause in rows if group is None or tuple(cause) == (group.type, group.error)]
-    drained = _drain_in_sets(loop, connection, first, events_max)
+    drained = drain(loop, connection, first, events_max)
     free = {it.stream for it in drained if it.parked is None}
     # A stream that waits for a row was appended after it. So in the order of positions, one pass is enough.
     done = set(first)
     behind = [name for name, waits_for, _, _ in rows if waits_for in free and name not in done]
-    return drained + _drain_in_sets(loop, connection, behind, events_max)
+    return drained + drain(loop, connection, behind, events_max)
 
 
 def _waiting_streams(connection: Connection, loop: Loop) -> list[tuple[str, str | None, str, str]]:
@@ -139,55 +127,38 @@ def _waiting_streams(connection: Connection, loop: Loop) -> list[tuple[str, str 
     return connection.execute(sql.SQL(_WAITING).format(cause=_CAUSE, table=table)).fetchall()
 
 
-def _drain_in_sets(loop: Loop, connection: Connection, streams: Sequence[str], events_max: int) -> list[Drained]:
-    drained: list[Drained] = []
-    for some in _sets(streams):
-        drained += drain(loop, connection, some, events_max)
-    return drained
-
-
-def _sets(streams: Sequence[str]) -> Iterator[Sequence[str]]:
-    for start in range(0, len(streams), STREAMS_A_BATCH):
-        yield streams[start : start + STREAMS_A_BATCH]
-
-
 def skip(connection: Connection, loop: Loop, stream: str, reason: str, by: str) -> tuple[Parked, Drained]:
     """Skip the event at which a stream is parked, and project the rest of the stream.
 
-    Without its first event a stream stays out altogether. Returns the event, and what became of the rest. Raises
-    NotParked and psycopg.Error.
+    Without its first event a stream stays out altogether. `reason` must not be empty; `by` names the operator. Returns
+    the event, and what became of the rest. Raises NotParked and psycopg.Error.
     """
-    skipped = _record_skips(loop, connection, [stream], reason, by)
+    skipped = _skip(connection, loop, [stream], reason, by)
     if not skipped:
         raise NotParked(f"{stream} is not parked")
-    return skipped[0], drain(loop, connection, [stream])[0]
+    return skipped[0]
 
 
 def skip_group(connection: Connection, loop: Loop, group: Group, reason: str, by: str) -> list[tuple[Parked, Drained]]:
-    """Skip the event at which each stream of a group is parked, and project the rest of these streams.
-
-    As `skip`, set by set: live projection goes on between the sets. `reason` must not be empty; `by` names the
-    operator. Returns each event, and what became of its stream. Raises psycopg.Error; then the sets before it stay
-    skipped.
-    """
+    """As `skip`, for each stream of a group, set by set: what was skipped stays so if a later set fails."""
+    rows = _waiting_streams(connection, loop)
+    of_group = [name for name, _, *cause in rows if tuple(cause) == (group.type, group.error)]
     done: list[tuple[Parked, Drained]] = []
-    of_group = [
-        name for name, _, *cause in _waiting_streams(connection, loop) if tuple(cause) == (group.type, group.error)
-    ]
-    for streams in _sets(of_group):
-        skipped = _record_skips(loop, connection, streams, reason, by)
-        done += zip(skipped, drain(loop, connection, [it.stream for it in skipped]), strict=True)
+    for start in range(0, len(of_group), STREAMS_A_BATCH):
+        done += _skip(connection, loop, of_group[start : start + STREAMS_A_BATCH], reason, by)
     return done
 
 
-def _record_skips(loop: Loop, connection: Connection, streams: Sequence[str], reason: str, by: str) -> list[Parked]:
-    """Record a skip for the event at which each stream is parked. Returns where those are that still are parked."""
+def _skip(
+    connection: Connection, loop: Loop, streams: Sequence[str], reason: str, by: str
+) -> list[tuple[Parked, Drained]]:
+    """Skip the events at which those of the streams are parked that still are."""
     with loop.all_or_nothing(connection):
         _, _, parking = _hold(loop, connection)
-        parked = [it for it in map(parking.get, streams) if it is not None and not it.skipped]
-        for it in parked:
+        skipped = [it for it in map(parking.get, streams) if it is not None and not it.skipped]
+        for it in skipped:
             skips.add(connection, loop.projection.name, it.position, it.stream, it.version, reason, by)
-    return parked
+    return list(zip(skipped, drain(loop, connection, [it.stream for it in skipped]), strict=True))
 
 
 def drain(
@@ -195,14 +166,15 @@ def drain(
 ) -> list[Drained]:
     """Project the events that were held back of parked streams, in order, up to the position of the tables.
 
-    Set by set: what was projected stays, even if a later event fails. A stream that is not parked any more counts as
-    done. Raises psycopg.Error.
+    Set by set, each of `events_max` events: live projection goes on between the sets. What was projected stays, even if
+    a later event fails. A stream that is not parked any more counts as done. Raises psycopg.Error.
     """
     done = {stream: Drained(stream, 0, None) for stream in streams}
     left = list(streams)
     while left:
-        some = loop.narrowing.run(lambda limit: _drain_set(loop, connection, left, limit), events_max)
-        for stream, (events, parked, is_over) in some.items():
+        drain_set = partial(_drain_set, loop, connection, left[:STREAMS_A_BATCH])
+        drained = loop.narrowing.run(drain_set, events_max)
+        for stream, (events, parked, is_over) in drained.items():
             done[stream] = Drained(stream, done[stream].events + events, parked)
             if is_over:
                 left.remove(stream)
@@ -250,6 +222,6 @@ def _drain_set(loop: Loop, connection: Connection, streams: Sequence[str], limit
 def _hold(loop: Loop, connection: Connection) -> tuple[int, int, Parking]:
     """Wait for the checkpoint and lock it: its position, its count of changes, and what is parked."""
     position, changes = loop.writer.hold(connection)
-    parked = loop.load_parked(connection, changes)
+    parked = loop.parked.load(connection, changes)
     skipped = skips.positions(connection, loop.projection.name, 0, position)
     return position, changes, Parking(parked, skipped, loop.narrowing.given_up)

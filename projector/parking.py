@@ -1,38 +1,23 @@
 """Parking: an event that cannot be projected holds back its own stream, and no other.
 
-From that event on the stream is parked: the tables lack its events, which stay in the log. So a parked stream is one
-row, which names the first event that is missing. An event that refers to a missing row (an order of a parked user)
-parks its stream behind the other. When the cause is mended, a retry projects what was held back, in order; or an
-operator skips the event. See docs/decisions/0013-a-bad-event-parks-its-stream.md.
-
-Each projection parks for itself. A fault in one never shows in another.
+From that event on the stream is parked: the tables lack its events. A parked stream is one row, which names the first
+event that is missing. An event that refers to a missing row (an order of a parked user) parks its stream behind the
+other. When the cause is mended, a retry projects what was held back, in order; or an operator skips the event. Each
+projection parks for itself. See docs/decisions/0013-a-bad-event-parks-its-stream.md.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple, Self
 
-from psycopg import Connection, sql
+from psycopg import Connection
 
 from eventlog.read import StoredEvent
-
-_ALL = "SELECT stream, position, version, type, error, behind, skipped FROM {}"
-
-_UPSERT = """
-INSERT INTO {} AS old (stream, position, version, type, error, behind, skipped, parked_at)
-SELECT *, clock_timestamp() FROM unnest(%s::text[], %s::bigint[], %s::integer[], %s::text[], %s::text[], %s::text[],
-    %s::boolean[])
-ON CONFLICT (stream) DO UPDATE SET position = excluded.position, version = excluded.version, type = excluded.type,
-    error = excluded.error, behind = excluded.behind, skipped = excluded.skipped
-"""
-
-_DELETE = "DELETE FROM {} WHERE stream = ANY(%s)"
 
 
 class Parked(NamedTuple):
     """A stream that is held back, and the first of its events that the tables lack.
 
-    `behind` is the parked stream whose row it refers to. `skipped`: its first event was skipped, so the stream stays
-    out for good.
+    `behind` is the parked stream whose row it refers to. `skipped`: its first event was, so it stays out for good.
     """
 
     stream: str
@@ -44,26 +29,22 @@ class Parked(NamedTuple):
     skipped: bool
 
 
-def load(connection: Connection, schema: str) -> list[Parked]:
-    return [Parked(*row) for row in connection.execute(sql.SQL(_ALL).format(sql.Identifier(schema, "parked")))]
-
-
 class ParkedStreams:
     """The parked streams of a projection, kept in memory: read again only when another process has changed them."""
 
-    def __init__(self) -> None:
+    def __init__(self, read: Callable[[Connection], Sequence[Parked]]) -> None:
+        self._read = read
         self._changes = -1
         self.streams: dict[str, Parked] = {}
-        # Whether the first event of one of them is held back, so that its row is missing; and how many of them wait,
-        # because they do not stay out for good. Both are looked up when the streams change: to look through 10,000
-        # streams takes 0.7 ms a batch.
+        # Whether the row of one of them is missing, and how many do not stay out for good. To look through 10,000
+        # streams takes 0.7 ms, so it is done when they change.
         self.lacks_rows = False
         self.waiting = 0
 
-    def load(self, read: Callable[[], Sequence[Parked]], changes: int) -> Self:
-        """Itself, read anew by `read` if need be; `changes` is the checkpoint's count, which must be locked."""
+    def load(self, connection: Connection, changes: int) -> Self:
+        """Itself, read anew if need be; `changes` is the checkpoint's count, which must be locked."""
         if changes != self._changes:
-            self.streams = {it.stream: it for it in read()}
+            self.streams = {it.stream: it for it in self._read(connection)}
             self._changes = changes
             self._look_through()
         return self
@@ -87,8 +68,7 @@ class ParkedStreams:
 class Parking:
     """The streams that one transaction holds back while it projects.
 
-    `skipped` are positions that the operator has left out; `given_up` positions of events that turned out not to be
-    projectable, each with the error.
+    `skipped` are the positions that operators left out, `given_up` those of events that failed, each with the error.
     """
 
     def __init__(self, parked: ParkedStreams, skipped: Iterable[int], given_up: Mapping[int, str]) -> None:
@@ -119,15 +99,12 @@ class Parking:
         return self.new.get(stream) or self._parked.get(stream)
 
     def release(self, stream: str) -> None:
-        """Project the stream's events from here on."""
         self.released.add(stream)
 
     def keep(self, stream: str) -> None:
-        """Leave the stream parked as it is, after all."""
         self.released.discard(stream)
 
     def holds_back(self, event: StoredEvent) -> bool:
-        """Whether the event must not be projected."""
         stream = event.stream
         if (stream in self._parked or stream in self.new) and self.get(stream):
             return True
@@ -148,16 +125,7 @@ class Parking:
         return parked is not None and parked.version == 1
 
     def park(self, event: StoredEvent, error: str, *, behind: str | None = None, skipped: bool = False) -> None:
-        """Hold the stream back, from this event on."""
         parked = Parked(event.stream, event.position, event.version, event.type, error, behind, skipped)
         self.new[event.stream] = parked
         self.any = True
         self.lacks_rows = self.lacks_rows or event.version == 1
-
-    def write(self, connection: Connection, schema: str) -> None:
-        table = sql.Identifier(schema, "parked")
-        if gone := self.released - self.new.keys():
-            connection.execute(sql.SQL(_DELETE).format(table), (list(gone),))
-        if self.new:
-            columns = [list(values) for values in zip(*self.new.values(), strict=True)]
-            connection.execute(sql.SQL(_UPSERT).format(table), columns)

@@ -38,10 +38,9 @@ class Projection:
     """The fold of the log into the tables of one schema.
 
     `on` maps event types to handlers; all other types are not read. Instead of that, `every` handles the numbers of all
-    events by minute and type, which PostgreSQL counts: it reads no data, so no event can fail it. Handlers are pure:
-    they read no table and no clock. A worker rests for `rest_seconds` after it has projected some events: less work for
-    a projection that need not be current at once. It projects at most `batch_events` in a transaction: with more of
-    them, rows that many events add to are written less often, and readers see older rows meanwhile.
+    events by minute and type: it reads no data, so no event can fail it. Handlers are pure: they read no table and no
+    clock. A worker rests for `rest_seconds` after a batch of at most `batch_events`: less work for a projection that
+    need not be current at once.
 
     In `tables` a table comes before those that refer to it. The version stands in the metadata of the tables: raise it
     there when tables or handlers change what the rows are.
@@ -76,10 +75,7 @@ class Projection:
 
     @cached_property
     def types_read(self) -> list[str] | None:
-        """The names of the event types that are read; None: all, also those that this release does not know.
-
-        A projection that handles every known type must notice an unknown one: its tables would lack something.
-        """
+        """The names of the event types that are read; None: all, also unknown ones, if it handles every known type."""
         handled = {cls.__name__ for cls in self.on}
         if self.every is not None or handled >= {cls.__name__ for cls in SCHEMA_VERSIONS if cls not in NOT_PROJECTED}:
             return None
@@ -87,7 +83,6 @@ class Projection:
 
     @cached_property
     def plain_tables(self) -> tuple[Table, ...]:
-        """The projection's own tables, in the order of `tables`."""
         return tuple(table_of(mapped) for mapped in self.tables)
 
     @cached_property
@@ -122,12 +117,8 @@ class Projection:
     def referred_streams(self, rows: Rows) -> Iterator[str]:
         """The streams whose rows the new rows of `rows` refer to."""
         for mapped, columns in self.references.items():
-            inserted = rows.of(mapped).inserted
-            if inserted:
-                for row in inserted.values():
-                    for column, kind in columns:
-                        if row[column] is not None:
-                            yield f"{kind}-{row[column]}"
+            for row in rows.of(mapped).inserted.values():
+                yield from (f"{kind}-{row[column]}" for column, kind in columns if row[column] is not None)
 
 
 def named(projections: Iterable[Projection], name: str) -> Projection | None:

@@ -1,9 +1,9 @@
 """Replay: rebuild a projection from event 1 while its old tables serve, then swap the new ones in.
 
 The same loop as live projection, on a schema of its own. At the end one short transaction locks the checkpoint of the
-serving tables, projects the last events, and renames the schemas. Every select reads the checkpoint first (see
-query/statements.py), so the lock holds all readers back for that moment: no reader sees one table of the old build
-beside one of the new. A crash at any point leaves the old tables serving, and the next replay begins afresh.
+serving tables, projects the last events, and renames the schemas. Every select reads the checkpoint first
+(query/statements.py), so no reader sees one table of the old build beside one of the new. A crash at any point leaves
+the old tables serving.
 """
 
 import contextlib
@@ -11,21 +11,18 @@ import contextlib
 import psycopg
 from psycopg import Connection, sql
 
-from database.functions import function_of
 from eventlog import stalled
+from eventlog.failures import function_of
 from projector import dependents, heritage, swapping
-from projector.connecting import connect
 from projector.loop import Progress
-from projector.paging import PAGE_MAX, PageMax, reader_of
+from projector.paging import PAGE_MAX, PageMax, ReadAhead
 from projector.projection import Projection
-from projector.read_ahead import ReadAhead
 from projector.shadow import BATCH_EVENTS, Report, Shadow, building, built_beside, drop_schema
 
 _USERS = """
 SELECT string_agg(DISTINCT pid::text, ', ')
 FROM pg_locks AS lock JOIN pg_class AS class ON class.oid = lock.relation
-    JOIN pg_namespace AS schema ON schema.oid = class.relnamespace
-WHERE schema.nspname = %s AND lock.granted AND lock.pid <> pg_backend_pid()
+WHERE class.relnamespace = to_regnamespace(%s) AND lock.granted AND lock.pid <> pg_backend_pid()
     AND lock.database = (SELECT oid FROM pg_database WHERE datname = current_database())
 """
 
@@ -42,14 +39,13 @@ class SwapRefused(Exception):
 
 
 def replay(database_url: str, projection: Projection, report: Report, page_max: PageMax = PAGE_MAX) -> Progress:
-    """Rebuild the projection's tables. Returns where they then are.
+    """Rebuild the projection's tables, and call `report` after each batch. Returns where they then are.
 
-    `report` is called after each batch, and `page_max` bounds the pages that a batch reads. Raises Busy, SwapRefused,
-    InTheWay and psycopg.Error; then the old tables go on serving, and the new ones are dropped.
+    Raises Busy, SwapRefused, InTheWay and psycopg.Error; then the old tables go on serving, the new ones are dropped.
     """
     with (
         building(database_url, projection) as connection,
-        ReadAhead(connect(database_url), reader_of(projection)) as ahead,
+        ReadAhead(database_url, projection) as ahead,
     ):
         _drop_retired(connection, projection)
         with Shadow(
@@ -130,8 +126,7 @@ def _swap(connection: Connection, projection: Projection, shadow: Shadow) -> Pro
         reached = sql.SQL("SELECT coalesce(max(position), 0) FROM {}").format(serving)
         ((seen,),) = connection.execute(reached).fetchall()
         dependents.look(connection, projection, shadow.schema)
-        # Not behind what readers have already seen, unless the log itself is: it was restored without the read tables.
-        # The worker projects events that arrive meanwhile.
+        # Not behind what readers have seen, unless the log itself is: it was restored without the read tables.
         while (progress := shadow.loop.project(connection, BATCH_EVENTS)).position < min(seen, progress.head):
             pass
         shadow.apply_skips()

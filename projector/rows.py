@@ -6,6 +6,7 @@ A handler says `insert`, `set` or `add`; it runs no SQL. A row that a batch inse
 
 from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from functools import cache
+from types import MappingProxyType
 from typing import Any, NamedTuple, cast
 
 import msgspec
@@ -19,7 +20,9 @@ from readmodel.base import table_of
 Key = Hashable
 Mapped = type[DeclarativeBase]
 Named = tuple[str, ...]
-Keyed = list[tuple[Key, Mapping[str, Any]]]
+Columns = Mapping[str, Any]
+NONE: Columns = MappingProxyType({})
+Keyed = list[tuple[Key, Columns]]
 
 _encode = msgspec.json.Encoder().encode
 
@@ -45,13 +48,6 @@ class NewRows(NamedTuple):
             _refuse_lost(connection.execute(statement, (_json(list(self.rows)),)).rowcount, len(self.rows), self.table)
 
 
-@cache
-def _described(table: Table) -> tuple[str, tuple[str, ...], tuple[str, ...]]:
-    """A table's name, its columns, and those of its primary key."""
-    columns = tuple(str(column.name) for column in table.columns)
-    return str(table.name), columns, tuple(str(column.name) for column in table.primary_key)
-
-
 class _Sums(NamedTuple):
     """The numbers to add to one row, and the smallest and greatest values that it has to keep."""
 
@@ -67,56 +63,12 @@ class Changes:
     """
 
     def __init__(self, table: Table) -> None:
-        self._name, self.columns, self._key = _described(table)
+        self.name = str(table.name)
+        self.columns = tuple(str(column.name) for column in table.columns)
+        self.key = tuple(str(column.name) for column in table.primary_key)
         self.inserted: dict[Key, dict[str, Any]] = {}
         self.changed: dict[Key, dict[str, Any]] = {}
         self.added: dict[Key, _Sums] = {}
-
-    def insert(self, row: dict[str, Any]) -> None:
-        if tuple(row) != self.columns:
-            raise WrongColumns(
-                f"a row for {self._name} has the columns {', '.join(row)}; {', '.join(self.columns)} are due"
-            )
-        key = self._key
-        self.inserted[row[key[0]] if len(key) == 1 else tuple([row[name] for name in key])] = row
-
-    def set(self, key: Key, columns: Mapping[str, Any]) -> None:
-        """New values of some columns of a row that is there."""
-        row = self.inserted.get(key) or self.changed.get(key)
-        if row is None:
-            self.changed[key] = dict(columns)
-        else:
-            row.update(columns)
-
-    def add(
-        self, key: Key, sums: Mapping[str, Any], least: Mapping[str, Any] = {}, greatest: Mapping[str, Any] = {}
-    ) -> None:
-        """Add to the columns in `sums`; keep the smallest value of those in `least`, the greatest in `greatest`."""
-        row = self.added.get(key)
-        if row is None:
-            self.added[key] = _Sums(dict(sums), dict(least), dict(greatest))
-            return
-        added = row.sums
-        for name, value in sums.items():
-            try:
-                added[name] += value
-            except KeyError:
-                added[name] = value
-        for name, value in least.items():
-            row.least[name] = min(row.least.get(name, value), value)
-        for name, value in greatest.items():
-            row.greatest[name] = max(row.greatest.get(name, value), value)
-
-    def take(self, later: "Changes") -> None:
-        """Take over changes that come after these."""
-        if later.inserted:
-            self.inserted.update(later.inserted)
-        if later.changed:
-            for key, columns in later.changed.items():
-                self.set(key, columns)
-        if later.added:
-            for key, sums in later.added.items():
-                self.add(key, *sums)
 
     def clear(self) -> None:
         self.inserted.clear()
@@ -126,19 +78,19 @@ class Changes:
     def take_new(self) -> NewRows:
         """The new rows, which are forgotten here."""
         taken, self.inserted = self.inserted, {}
-        return NewRows(self._name, self.columns, taken.values())
+        return NewRows(self.name, self.columns, taken.values())
 
     def write_changed(self, connection: Connection, schema: str) -> None:
         """Write the changed rows and the sums, and forget them. The new rows must have been written."""
         for columns, rows in self.by_columns():
-            statement = _update(schema, self._name, self._key, columns)
+            statement = _update(schema, self.name, self.key, columns)
             changed = connection.execute(statement, (self._documents(rows),)).rowcount
             if changed != len(rows):
-                raise RowMissing(f"{len(rows) - changed} of the rows to change are not in {self._name}")
+                raise RowMissing(f"{len(rows) - changed} of the rows to change are not in {self.name}")
         self.changed.clear()
         for kinds, sums in self.by_kinds():
-            statement = _upsert(schema, self._name, self._key, *kinds)
-            _refuse_lost(connection.execute(statement, (self._documents(sums),)).rowcount, len(sums), self._name)
+            statement = _upsert(schema, self.name, self.key, *kinds)
+            _refuse_lost(connection.execute(statement, (self._documents(sums),)).rowcount, len(sums), self.name)
         self.added.clear()
 
     def by_columns(self) -> Iterator[tuple[Named, Keyed]]:
@@ -156,12 +108,12 @@ class Changes:
             groups.setdefault(kinds, []).append((key, {**sums, **least, **greatest}))
         yield from groups.items()
 
-    def _documents(self, rows: Iterable[tuple[Key, Mapping[str, Any]]]) -> str:
+    def _documents(self, rows: Iterable[tuple[Key, Columns]]) -> str:
         """Rows as a JSON array of objects, each with its key. PostgreSQL reads every value from its text."""
-        name = self._key[0]
-        if len(self._key) == 1:
+        name = self.key[0]
+        if len(self.key) == 1:
             return _json([{name: key, **row} for key, row in rows])
-        return _json([{**dict(zip(self._key, cast("tuple[Any, ...]", key), strict=True)), **row} for key, row in rows])
+        return _json([{**dict(zip(self.key, cast("tuple[Any, ...]", key), strict=True)), **row} for key, row in rows])
 
 
 class Rows:
@@ -172,26 +124,44 @@ class Rows:
 
     def insert(self, table: Mapped, row: dict[str, Any]) -> None:
         """Insert `row`, which has all columns of the table, in the order of the class."""
-        self._of[table].insert(row)
+        changes = self._of[table]
+        if tuple(row) != changes.columns:
+            raise WrongColumns(
+                f"a row for {changes.name} has the columns {', '.join(row)}; {', '.join(changes.columns)} are due"
+            )
+        key = changes.key
+        changes.inserted[row[key[0]] if len(key) == 1 else tuple([row[name] for name in key])] = row
 
-    def set(self, table: Mapped, key: Key, columns: Mapping[str, Any]) -> None:
+    def set(self, table: Mapped, key: Key, columns: Columns) -> None:
         """Set some columns of the row with this primary key, which must be there; the last value counts."""
-        self._of[table].set(key, columns)
+        changes = self._of[table]
+        row = changes.inserted.get(key) or changes.changed.get(key)
+        if row is None:
+            changes.changed[key] = dict(columns)
+        else:
+            row.update(columns)
 
-    def add(
-        self,
-        table: Mapped,
-        key: Key,
-        sums: Mapping[str, Any],
-        least: Mapping[str, Any] = {},
-        greatest: Mapping[str, Any] = {},
-    ) -> None:
+    def add(self, table: Mapped, key: Key, sums: Columns, least: Columns = NONE, greatest: Columns = NONE) -> None:
         """Add numbers to columns of the row with this primary key, which is made if it is not there.
 
         The columns in `least` keep the smallest value, those in `greatest` the greatest. All other columns outside the
         primary key need a default in the database.
         """
-        self._of[table].add(key, sums, least, greatest)
+        rows = self._of[table].added
+        row = rows.get(key)
+        if row is None:
+            rows[key] = _Sums(dict(sums), dict(least), dict(greatest))
+            return
+        added = row.sums
+        for name, value in sums.items():
+            try:
+                added[name] += value
+            except KeyError:
+                added[name] = value
+        for name, value in least.items():
+            row.least[name] = min(row.least.get(name, value), value)
+        for name, value in greatest.items():
+            row.greatest[name] = max(row.greatest.get(name, value), value)
 
     def of(self, table: Mapped) -> Changes:
         return self._of[table]
@@ -199,7 +169,11 @@ class Rows:
     def take(self, later: "Rows") -> None:
         """Take over changes that come after these."""
         for table, changes in later._of.items():  # noqa: SLF001 - of the same class
-            self._of[table].take(changes)
+            self._of[table].inserted.update(changes.inserted)
+            for key, columns in changes.changed.items():
+                self.set(table, key, columns)
+            for key, sums in changes.added.items():
+                self.add(table, key, *sums)
 
     def clear(self) -> None:
         for changes in self._of.values():
@@ -207,18 +181,14 @@ class Rows:
 
     def write(self, connection: Connection, schema: str) -> None:
         """Write all changes and forget them. Raises psycopg.Error and RowMissing."""
-        write_new(self.take_new(), connection, schema)
+        for new in self.take_new():
+            new.write(connection, schema)
         for changes in self._of.values():
             changes.write_changed(connection, schema)
 
     def take_new(self) -> list[NewRows]:
         """The new rows alone, to be written now. Changed rows wait: of several changes only the last counts."""
         return [changes.take_new() for changes in self._of.values()]
-
-
-def write_new(new: Iterable[NewRows], connection: Connection, schema: str) -> None:
-    for rows in new:
-        rows.write(connection, schema)
 
 
 def _refuse_lost(taken: int, rows: int, table: str) -> None:

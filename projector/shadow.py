@@ -70,6 +70,10 @@ WHERE skip.projection = %s AND NOT parked.skipped ORDER BY parked.position
 """
 
 
+class Stopped(Exception):
+    """The process stops: a report raises it to end a rebuild in the middle."""
+
+
 class Busy(Exception):
     """Another replay or verify of the projection is running."""
 
@@ -159,10 +163,7 @@ class Shadow:
             drop_schema(self._connection, self.schema)
 
     def fill(self, report: Report, goal: Callable[[], int] | None = None) -> None:
-        """Project until the end of the log, or the position that `goal` returns, is near.
-
-        The caller projects the rest while it holds a lock. Large events end a batch early, so few events may be a lot.
-        """
+        """Project until the end of the log, or the position of `goal`, is near: the rest comes under a lock."""
         tries = 0
         while tries < NEAR_TRIES:
             began = perf_counter()
@@ -174,17 +175,14 @@ class Shadow:
     def finish(self) -> None:
         """Add foreign keys and indexes, and tell the planner what is there."""
         try:
-            self._add_keys_and_indexes()
+            self._tables.add_keys_and_indexes(self._connection)
         except psycopg.errors.ForeignKeyViolation:
             self.park_orphans()
-            self._add_keys_and_indexes()
+            self._tables.add_keys_and_indexes(self._connection)
         self._tables.analyze(self._connection)
 
     def park_orphans(self) -> None:
-        """Park the streams whose rows refer to rows that are not there, and drop their rows.
-
-        Foreign keys come after the rows here. On the serving tables they find such rows at once.
-        """
+        """Park the streams whose rows refer to missing rows, and drop their rows, as foreign keys make the loop do."""
         while streams := sorted(self._orphans()):
             with self._connection.transaction():
                 self._connection.execute(self._named(_PARK), {"streams": streams})
@@ -229,7 +227,3 @@ class Shadow:
         return sql.SQL(statement).format(
             checkpoint=sql.Identifier(self.schema, "checkpoint"), parked=sql.Identifier(self.schema, "parked")
         )
-
-    def _add_keys_and_indexes(self) -> None:
-        with self._connection.transaction():
-            self._tables.add_keys_and_indexes(self._connection)

@@ -18,8 +18,7 @@ STOPPED_AFTER = timedelta(seconds=10)
 SILENT_AFTER = timedelta(seconds=5)
 LIVE_LAG_MS_MAX = 1_000
 
-# One row: the checkpoint, the log's head, and when the first event that is not projected was appended. `building`: a
-# replay holds its lock and has tables.
+# The columns of a Standing, in one row. `building`: a replay holds its lock and has tables.
 _STANDING = """
 SELECT {name} AS name, checkpoint.version, checkpoint.position, head.position AS head,
     (SELECT recorded_at FROM log.events WHERE position = checkpoint.position + 1) AS waiting_since,
@@ -126,10 +125,7 @@ class Standing(NamedTuple):
 
     @property
     def state(self) -> str:
-        """`live`, `catching_up`, `rebuilding`, `outdated` (another version built the tables), `stopped` or `ended`.
-
-        Only a mirror ends: it was stopped by an operator, or has caught up as it was told.
-        """
+        """`live`, `catching_up`, `rebuilding`, `outdated` (other version), `stopped`; `ended`: a mirror, in order."""
         if self.ended_at is not None:
             return "ended"
         if self.mirror is not None and self.error:
@@ -173,15 +169,15 @@ class Standing(NamedTuple):
     def silence(self) -> str | None:
         """That no worker looks at the log; None when one did just now."""
         silence = self.now - self.seen_at
-        last = self.worker or "none"
+        if abs(silence) <= SILENT_AFTER:
+            return None
         looking = "no worker" if self.mirror is None else "no mirror"
-        if silence < -SILENT_AFTER:
-            return f"{looking} has looked at the log since the clock was set back; the last was {last}"
-        if silence > SILENT_AFTER and self.worker is None:
+        last = f"the last was {self.worker or 'none'}"
+        if silence < timedelta(0):
+            return f"{looking} has looked at the log since the clock was set back; {last}"
+        if self.worker is None:
             return f"{looking} has looked at the log yet"
-        if silence > SILENT_AFTER:
-            return f"{looking} has looked at the log for {silence.total_seconds():.0f} s; the last was {last}"
-        return None
+        return f"{looking} has looked at the log for {silence.total_seconds():.0f} s; {last}"
 
     @property
     def trouble(self) -> str | None:
@@ -190,15 +186,8 @@ class Standing(NamedTuple):
             return None
         if self.mirror is not None and self.error:
             return self.error
-        if self.outdated:
-            return self.outdated
-        if self.silence:
-            return self.silence
-        if self.error:
-            return self.error
-        if self.lag > SILENT_AFTER:
-            return f"{self.lag_events} events behind the log's head"
-        return None
+        behind = f"{self.lag_events} events behind the log's head" if self.lag > SILENT_AFTER else None
+        return self.outdated or self.silence or self.error or behind
 
     @property
     def public_trouble(self) -> str | None:

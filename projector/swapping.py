@@ -18,8 +18,7 @@ Result = TypeVar("Result")
 def swap_when_free(attempt: Callable[[], Result], is_locked: Callable[[Exception], bool]) -> Result:
     """Call `attempt` until no other session holds a lock that it needs, `TRIES_MAX` times at most.
 
-    `is_locked`: whether an error of `attempt` says that a lock was not free in time. Raises all other errors at once,
-    and such an error after the last attempt.
+    `is_locked` says whether that was an error's reason. Raises all other errors, and that of the last attempt.
     """
     for left in reversed(range(TRIES_MAX)):
         try:

@@ -4,13 +4,9 @@ from collections.abc import Collection
 
 from psycopg import Connection
 
-# Settings without a statement in projector/heritage.py, as descriptions. Objects of the release itself are in both
-# schemas in the end.
+# Settings without a statement in projector/heritage.py. Objects of the release itself are in both schemas.
 _NOT_CARRIED = """
-WITH tables AS (
-    SELECT class.* FROM pg_class AS class JOIN pg_namespace AS schema ON schema.oid = relnamespace
-    WHERE nspname = %(old)s::text AND relkind = 'r'
-)
+WITH tables AS (SELECT * FROM pg_class WHERE relnamespace = to_regnamespace(%(old)s::text) AND relkind = 'r')
 SELECT pg_describe_object('pg_trigger'::regclass, trigger.oid, 0)
 FROM pg_trigger AS trigger JOIN tables ON tables.oid = tgrelid WHERE NOT tgisinternal
 UNION ALL
@@ -128,8 +124,7 @@ ORDER BY 1
 def settings(connection: Connection, old: str, new: str, made: Collection[str], *, same: bool) -> list[str]:
     """Name what is set on the tables of schema `old` and cannot be carried over to `new`.
 
-    `made` are the names of indexes and constraints that a release of ours has made itself. `same`: both schemas are of
-    one version, so that a difference of definitions is not ours.
+    `made` are the names that a release of ours has made itself. `same`: both schemas are of one version.
     """
     queries = (_NOT_CARRIED, _CHANGED) if same else (_NOT_CARRIED,)
     found = [connection.execute(it.encode(), {"old": old, "new": new, "made": list(made)}) for it in queries]

@@ -13,16 +13,20 @@ from psycopg import Connection, IsolationLevel, sql
 from sqlalchemy import Table
 
 from database.sessions import only_row
-from eventlog import verifications
 from projector.connecting import connect
 from projector.loop import Loop
-from projector.paging import reader_of
+from projector.paging import ReadAhead
 from projector.projection import Projection
-from projector.read_ahead import ReadAhead
 from projector.shadow import BATCH_EVENTS, Report, Shadow, building, built_for_proof
 from readmodel.base import parked_of
 
-_GENERATION = "SELECT generation FROM {}"
+# The result of the last verify of each projection, for `orders doctor` and the metrics.
+_RECORD = """
+INSERT INTO log.verifications (projection, generation, position, differences)
+SELECT %s, generation, %s, %s FROM {checkpoint}
+ON CONFLICT (projection) DO UPDATE SET generation = excluded.generation, position = excluded.position,
+    differences = excluded.differences, verified_at = excluded.verified_at
+"""
 
 # A verdict keeps this many differences, so a table that is wrong everywhere still fits into memory.
 DIFFERENCES_MAX = 10_000
@@ -46,8 +50,7 @@ class Difference:
 class Verdict:
     """The result of a verify: the position, the counts, how many differences were `found`, and the first of them.
 
-    The tables have `parked` streams only as far as they were projected; that these have to be parked is a part of the
-    proof.
+    That the `parked` streams have to be parked is a part of the proof.
     """
 
     projection: str
@@ -72,7 +75,7 @@ def verify(database_url: str, projection: Projection, report: Report) -> Verdict
         live = Loop(projection)
         live.look(connection)
         with (
-            ReadAhead(connect(database_url), reader_of(projection)) as ahead,
+            ReadAhead(database_url, projection) as ahead,
             Shadow(connection, projection, proof, read_page=ahead.page, logged=False) as shadow,
             connect(database_url) as snapshot,
         ):
@@ -91,15 +94,9 @@ def verify(database_url: str, projection: Projection, report: Report) -> Verdict
                 parked = parked_of(projection.metadata)
                 verdict.parked = _count(snapshot, projection.name, parked, "NOT skipped")
                 verdict.add(_differences(snapshot, projection.name, proof, parked, PARKED_COLUMNS))
-        _record(connection, verdict)
+        record = sql.SQL(_RECORD).format(checkpoint=sql.Identifier(projection.name, "checkpoint"))
+        connection.execute(record, (projection.name, verdict.position, verdict.found))
     return verdict
-
-
-def _record(connection: Connection, verdict: Verdict) -> None:
-    """Keep the result for `orders doctor` and the metrics."""
-    generation = sql.SQL(_GENERATION).format(sql.Identifier(verdict.projection, "checkpoint"))
-    row = only_row(connection.execute(generation).fetchone())
-    verifications.record(connection, verdict.projection, row[0], verdict.position, verdict.found)
 
 
 def _same_position(
@@ -153,10 +150,9 @@ def _differences(
 def differences_of(
     table: Table, columns: Sequence[str], live: Mapping[str, Any] | None, proof: Mapping[str, Any] | None
 ) -> Iterator[Difference]:
-    """The columns in which a row differs from the proof. None: there is, or should be, no row.
-
-    Both are JSON that PostgreSQL has made of a row of `table`, read with `decode`.
-    """
+    """The columns in which a row of `table` differs from the proof. None: there is, or should be, no row."""
+    if live == proof:
+        return
     row = live or proof or {}
     key = {str(column.name): row[column.name] for column in table.primary_key}
     if live is None or proof is None:
@@ -167,5 +163,5 @@ def differences_of(
             yield Difference(str(table.name), key, column, live[column], proof[column])
 
 
-# Numbers stay as they are written, for the same reason.
+# A row as PostgreSQL has made JSON of it. Numbers stay as they are written, for the same reason.
 decode = json.JSONDecoder(parse_float=str).decode

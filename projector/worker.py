@@ -43,8 +43,7 @@ class Projectors:
         traced: Traced | None = None,
     ) -> None:
         self.followers = [
-            Follower(database_url, it, rebuild=rebuild, metrics=metrics.of(it.name) if metrics else None, traced=traced)
-            for it in projections
+            Follower(database_url, it, rebuild=rebuild, metrics=metrics, traced=traced) for it in projections
         ]
         self._redis_url = redis_url
         self._stopping = threading.Event()
@@ -56,7 +55,6 @@ class Projectors:
         self._thread.start()
 
     def wake(self) -> None:
-        """Have all followers look at the log now. Returns at once."""
         for follower in self.followers:
             follower.wake()
 
@@ -68,13 +66,11 @@ class Projectors:
         self.wake()
 
     def stop(self) -> None:
-        """End after the batches that are under way."""
         self._stopping.set()
         for follower in self.followers:
             follower.stop()
 
     def close(self) -> None:
-        """Give all connections back, after `stop`."""
         for follower in self.followers:
             follower.close()
         self._thread.join(2 * LISTEN_SECONDS)

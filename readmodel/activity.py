@@ -1,7 +1,4 @@
-"""The table of the projection `activity`: how many events of each type were appended in each minute.
-
-It finds a time or an event type in a log of millions of events without an index on the log.
-"""
+"""The table of the projection `activity`. It finds a time or an event type in a long log without an index there."""
 
 from datetime import datetime
 

@@ -1,7 +1,6 @@
 """Common to the read tables of every projection: a schema, a checkpoint, and a table of parked streams.
 
-Each projection has a file here with its tables, as ORM classes on a `Base` of its own. Its tables live in a schema that
-has the projection's name, so that a rebuild can make new ones beside them and then swap the two schemas.
+Each projection has its tables in a file here, as ORM classes, and in a schema of its name: a rebuild swaps schemas.
 """
 
 from collections.abc import Mapping
@@ -26,10 +25,7 @@ _NAMES = {
 
 
 def read_metadata(name: str, version: int, comment: str = "") -> sa.MetaData:
-    """The metadata of the projection `name`, with its checkpoint and its parked streams. `comment`: of its schema.
-
-    Raise `version` when tables or handlers change what the rows are: workers then rebuild the tables.
-    """
+    """The metadata of a projection; `comment`: of its schema. If `version` is raised, workers rebuild the tables."""
     metadata = sa.MetaData(schema=name, naming_convention=_NAMES, info={"version": version, "comment": comment})
     _checkpoint(metadata)
     _parked(metadata)
@@ -46,7 +42,6 @@ def checkpoint_of(metadata: sa.MetaData) -> sa.Table:
 
 
 def parked_of(metadata: sa.MetaData) -> sa.Table:
-    """The table of the streams that are held back."""
     return metadata.tables[f"{metadata.schema}.parked"]
 
 
@@ -82,12 +77,8 @@ def _checkpoint(metadata: sa.MetaData) -> None:
         metadata,
         sa.Column("one_row", sa.Boolean, primary_key=True, comment="true: the table has one row"),
         sa.Column("version", sa.Integer, nullable=False, comment="of the projection that built these tables"),
-        sa.Column(
-            "made", sa.ARRAY(sa.Text), nullable=False, comment="columns, indexes and constraints of that version"
-        ),
-        sa.Column(
-            "generation", sa.Text, nullable=False, comment="random text: no other build of these tables has the same"
-        ),
+        sa.Column("made", sa.ARRAY(sa.Text), nullable=False, comment="columns, indexes, constraints of that version"),
+        sa.Column("generation", sa.Text, nullable=False, comment="random text: no other build has the same"),
         sa.Column("built_at", TIME, nullable=False, comment="when the build of these tables began"),
         sa.Column("events_per_second", sa.Integer, comment="how fast the last replay built them"),
         sa.Column("position", sa.BigInteger, nullable=False, comment="of the last event that the tables contain"),
@@ -117,9 +108,7 @@ def _parked(metadata: sa.MetaData) -> None:
         sa.Column("type", sa.Text, nullable=False, comment="of that event"),
         sa.Column("error", sa.Text, nullable=False, comment="why that event could not be projected"),
         sa.Column("behind", sa.Text, comment="the parked stream whose row this one refers to"),
-        sa.Column(
-            "skipped", sa.Boolean, nullable=False, comment="its first event was skipped: the stream stays out for good"
-        ),
+        sa.Column("skipped", sa.Boolean, nullable=False, comment="its first event was skipped: it stays out for good"),
         sa.Column("parked_at", TIME, nullable=False, comment="when the stream was parked"),
         comment="streams whose events are held back, from one that could not be projected on",
     )

@@ -60,10 +60,7 @@ add_report(
         daily_sales.c.day,
         daily_sales.c.currency,
         func.coalesce(daily_orders.c.orders, 0).label("orders"),
-        func.sum(daily_sales.c.quantity).label("quantity"),
-        func.sum(daily_sales.c.gross).label("gross"),
-        func.sum(daily_sales.c.cancelled_quantity).label("cancelled_quantity"),
-        func.sum(daily_sales.c.cancelled).label("cancelled"),
+        *(func.sum(daily_sales.c[it]).label(it) for it in ("quantity", "gross", "cancelled_quantity", "cancelled")),
         (func.sum(daily_sales.c.gross) - func.sum(daily_sales.c.cancelled)).label("net"),
     )
     .select_from(

@@ -73,9 +73,7 @@ class Order(Base):
     note: Mapped[str | None] = mapped_column(sa.Text, comment="what the buyer wrote")
     cancel_reason: Mapped[str | None] = mapped_column(sa.Text, comment="why it was cancelled last")
     placed_at: Mapped[datetime] = mapped_column(TIME, comment="when it was placed")
-    cancelled_at: Mapped[datetime | None] = mapped_column(
-        TIME, comment="when the last piece was cancelled; null: pieces are left"
-    )
+    cancelled_at: Mapped[datetime | None] = mapped_column(TIME, comment="when the last piece was; null: some are left")
     line_count: Mapped[int] = mapped_column(sa.SmallInteger, comment="how many lines it has: it bounds pages of orders")
     version: Mapped[int] = mapped_column(sa.Integer, comment="how many events it has had")
     updated_at: Mapped[datetime] = mapped_column(TIME, comment="when it last changed")
@@ -100,9 +98,7 @@ class OrderItem(Base):
     cancelled_quantity: Mapped[int] = mapped_column(sa.Integer, comment="pieces of those that were cancelled")
     unit_price: Mapped[Decimal] = mapped_column(MONEY, comment="of one piece when the order was placed")
     amount: Mapped[Decimal] = mapped_column(MONEY, comment="quantity times unit_price, as placed; it never changes")
-    placed_at: Mapped[datetime] = mapped_column(
-        TIME, comment="when the order was placed; here for the index by product and time"
-    )
+    placed_at: Mapped[datetime] = mapped_column(TIME, comment="of the order; here for the index by product and time")
 
     order: Mapped[Order] = relationship(back_populates="items")
     product: Mapped[Product] = relationship()
@@ -137,8 +133,7 @@ sa.Index("orders_total_idx", orders.c.total, orders.c.id)
 sa.Index("orders_user_id_idx", orders.c.user_id, orders.c.placed_at, orders.c.id)
 sa.Index("orders_external_id_idx", orders.c.external_id, postgresql_where=orders.c.external_id.is_not(None))
 
-# Most orders stay as they were placed: the two indexes by time and by total serve those. These hold the few others: two
-# for one status, two for both.
+# Most orders stay as placed: the indexes by time and by total serve those. These hold the others, by status and not.
 _was_cancelled = orders.c.status != sa.literal_column("'placed'")
 sa.Index(
     "orders_cancelled_placed_at_idx", orders.c.status, orders.c.placed_at, orders.c.id, postgresql_where=_was_cancelled

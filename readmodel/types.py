@@ -1,8 +1,7 @@
 """The column types that other databases store otherwise than PostgreSQL, so that the same classes read all of them.
 
-PostgreSQL has its own types for ids, money and times. A mirror in SQLite or MySQL stores an id as its text of 36
-characters, and a time in UTC with microseconds. Money is exact: DECIMAL in MySQL, and in SQLite, which has no decimal
-type, an integer that counts ten-thousandths.
+SQLite and MySQL store an id as its text of 36 characters, and a time in UTC with microseconds. Money is exact: DECIMAL
+in MySQL, and an integer that counts ten-thousandths in SQLite.
 """
 
 from datetime import UTC, datetime
@@ -30,8 +29,6 @@ def amount(value: Decimal) -> Decimal:
 
 
 class _TextId(TypeDecorator[UUID]):
-    """An id as its text of 36 characters."""
-
     impl = CHAR(36)
     cache_ok = True
 
@@ -46,8 +43,6 @@ class _TextId(TypeDecorator[UUID]):
 
 
 class _CountedMoney(TypeDecorator[Decimal]):
-    """An amount as a whole number of ten-thousandths."""
-
     impl = Integer
     cache_ok = True
 
@@ -59,8 +54,6 @@ class _CountedMoney(TypeDecorator[Decimal]):
 
 
 class _DecimalMoney(TypeDecorator[Decimal]):
-    """An amount as a DECIMAL."""
-
     impl = mysql.DECIMAL(MONEY_DIGITS, MONEY_DECIMALS)
     cache_ok = True
 
@@ -68,34 +61,27 @@ class _DecimalMoney(TypeDecorator[Decimal]):
         return None if value is None else amount(value)
 
 
-class _TextTime(TypeDecorator[datetime]):
-    """A time in UTC as text with microseconds, which sorts as time does."""
+class _UtcTime(TypeDecorator[datetime]):
+    """A time in UTC with microseconds, without a zone. SQLite has it as text, which sorts as time does."""
 
     impl = Text
     cache_ok = True
 
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        return dialect.type_descriptor(Text() if dialect.name == "sqlite" else mysql.DATETIME(fsp=6))
+
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> str | None:
         return None if value is None else value.astimezone(UTC).strftime(_TIME_FORMAT)
 
-    def process_result_value(self, value: str | None, dialect: Dialect) -> datetime | None:
-        return None if value is None else datetime.fromisoformat(value).replace(tzinfo=UTC)
-
-
-class _UtcTime(TypeDecorator[datetime]):
-    """A time in UTC with microseconds, of a type that knows no zone."""
-
-    impl = mysql.DATETIME(fsp=6)
-    cache_ok = True
-
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        return None if value is None else value.astimezone(UTC).replace(tzinfo=None)
-
-    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        return None if value is None else value.replace(tzinfo=UTC)
+    def process_result_value(self, value: str | datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        time = datetime.fromisoformat(value) if isinstance(value, str) else value
+        return time.replace(tzinfo=UTC)
 
 
 _MYSQL = ("mysql", "mariadb")
 
 ID = Uuid().with_variant(_TextId(), "sqlite", *_MYSQL)
 MONEY = Numeric().with_variant(_CountedMoney(), "sqlite").with_variant(_DecimalMoney(), *_MYSQL)
-TIME = DateTime(timezone=True).with_variant(_TextTime(), "sqlite").with_variant(_UtcTime(), *_MYSQL)
+TIME = DateTime(timezone=True).with_variant(_UtcTime(), "sqlite", *_MYSQL)

@@ -40,7 +40,6 @@ class Access:
             )
 
     def _tokens(self, settings: Settings) -> Tokens | None:
-        """The verifier of tokens, if an issuer is trusted."""
         if settings.jwt_issuer is None or settings.jwt_audience is None:
             return None
         pairs = [pair.partition("=") for pair in (settings.jwt_role_map or "").split(",") if pair]
@@ -56,7 +55,6 @@ class Access:
 
     @asynccontextmanager
     async def kept_current(self) -> AsyncIterator[None]:
-        """Keep the keys current, if any are asked for."""
         async with AsyncExitStack() as stack:
             if self._issuer_keys:
                 await stack.enter_async_context(self._issuer_keys.kept_current())

@@ -178,7 +178,6 @@ class _Api(FastAPI):
 
 
 def _answer_problems(app: FastAPI, prefix: str) -> None:
-    """Make every error a problem document."""
 
     def answer(request: Request, problem: Problem) -> Response:
         seen = observation_of(request.scope)

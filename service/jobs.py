@@ -7,10 +7,9 @@ from psycopg import AsyncConnection
 from access.audit import append_act
 from eventlog.ids import new_id
 from projector.jobs import table
-from projector.jobs.table import Wanted
 
 
-async def ask(database_url: str, actor: Mapping[str, str], wanted: Wanted) -> str:
+async def ask(database_url: str, actor: Mapping[str, str], wanted: table.Wanted) -> str:
     """Add a job, with an event of the audit. Returns its id.
 
     Raises what `append_act` raises; then there is no job.

@@ -18,7 +18,6 @@ class JsonFormatter(logging.Formatter):
     """One JSON object a line: time, level, logger, message, whatever `extra=` carried, and the exception if any."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the record as one line; a value that JSON does not know appears as its text."""
         at = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
         line: dict[str, object] = {
             "time": at.replace("+00:00", "Z"),
@@ -36,11 +35,9 @@ class TextFormatter(logging.Formatter):
     """One line a message. Characters that could begin a line, or that a terminal would obey, are escaped."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
-        """Return the record's line, without its exception."""
         return escaped(super().formatMessage(record))
 
     def formatException(self, ei: Any) -> str:  # noqa: N802 - logging's name
-        """Return the traceback, which has lines of its own."""
         return "\n".join(map(escaped, super().formatException(ei).split("\n")))
 
 

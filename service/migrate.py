@@ -50,20 +50,15 @@ def upgrade(database_url: str) -> str | None:
         raise OperatorError(
             f"cannot migrate: {said}, but log.orders_schema_version has no revision: restore the database whole"
         ) from error
-    _make_missing_tables(database_url)
-    return expected_revision()
-
-
-def _make_missing_tables(database_url: str) -> None:
-    """Make what is missing of the read tables and their views; Alembic keeps only what cannot be rebuilt."""
+    # Alembic keeps only what cannot be rebuilt. These are the read tables and their views.
     with connect(database_url, "orders migrate", Limits(lock=LOCK_SECONDS_MAX)) as connection:
         for projection in PROJECTIONS:
             make_missing(connection, projection)
             make_missing_views(connection, projection)
+    return expected_revision()
 
 
 def expected_revision() -> str | None:
-    """Return the newest revision that this code knows, None when there is none yet."""
     return ScriptDirectory.from_config(_config()).get_current_head()
 
 

@@ -58,8 +58,55 @@ class Traces:
         self.tracer: Tracer = self._provider.get_tracer("orders")
 
     def around(self, app: ASGIApp) -> ASGIApp:
-        """The application, with some of its requests recorded."""
-        return _Traced(app, self.tracer, self._sampled)
+        """The application, with the requests of recorded traces recorded, and a share of all others.
+
+        The application observes its requests. It finds the ids of the trace and of its span as `trace` in the scope.
+        """
+
+        async def traced(scope: Scope, receive: Receive, send: Send) -> None:
+            if scope["type"] == "http":
+                # The header of W3C Trace Context.
+                sent = next((value for name, value in scope["headers"] if name == b"traceparent"), b"")
+                parent = _context(sent.decode("latin-1")) if sent else None
+                if parent.trace_flags.sampled if parent else random.random() < self._sampled:  # noqa: S311 - no secret
+                    await self._record(app, parent, scope, receive, send)
+                    return
+            await app(scope, receive, send)
+
+        return traced
+
+    async def _record(
+        self, app: ASGIApp, parent: SpanContext | None, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        context = set_span_in_context(NonRecordingSpan(parent)) if parent else None
+        span = self.tracer.start_span(scope["method"], context, SpanKind.SERVER)
+        # The events keep this span as their parent.
+        scope["headers"] = [it for it in scope["headers"] if it[0] != b"traceparent"]
+        own = span.get_span_context()
+        scope["headers"].append((b"traceparent", f"00-{own.trace_id:032x}-{own.span_id:016x}-01".encode()))
+        scope["trace"] = own.trace_id, own.span_id
+        try:
+            await app(scope, receive, send)
+        finally:
+            seen = observation_of(scope)
+            status = seen.status or 500  # a request that was cancelled has none
+            route = route_of(scope) or ""
+            span.update_name(f"{scope['method']} {route}".strip())
+            facts = {
+                "http.request.method": scope["method"],
+                "http.route": route,
+                "http.response.status_code": status,
+                "url.path": path_shown(scope["raw_path"]),
+                "orders.request_id": seen.request_id.decode(),
+                "orders.command": seen.command,
+                "orders.outcome": seen.outcome,
+                "orders.code": seen.code,
+                "orders.position": seen.position,
+            }
+            span.set_attributes({name: value for name, value in facts.items() if value is not None})
+            if status >= 500:
+                span.set_status(StatusCode.ERROR)
+            span.end()
 
     def projected(self, connection: Connection, projection: str, progress: Progress) -> None:
         """Continue the traces of requests up to the commit of a batch, which was just now. Raises psycopg.Error."""
@@ -99,70 +146,7 @@ class Traces:
         stopping.join(STOP_SECONDS_MAX)
 
 
-class _Traced:
-    """An application some of whose requests are recorded: those of a recorded trace, and a share of all others.
-
-    The application observes its requests. It finds the ids of a recorded trace and its span as `trace` in the scope.
-    """
-
-    def __init__(self, app: ASGIApp, tracer: Tracer, sampled: float) -> None:
-        self._app = app
-        self._tracer = tracer
-        self._sampled = sampled
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        parent = _sent(scope)
-        if not (parent.trace_flags.sampled if parent else random.random() < self._sampled):  # noqa: S311 - no secret
-            await self._app(scope, receive, send)
-            return
-        await self._record(parent, scope, receive, send)
-
-    async def _record(self, parent: SpanContext | None, scope: Scope, receive: Receive, send: Send) -> None:
-        context = set_span_in_context(NonRecordingSpan(parent)) if parent else None
-        span = self._tracer.start_span(scope["method"], context, SpanKind.SERVER)
-        # The events keep this span as their parent.
-        scope["headers"] = [it for it in scope["headers"] if it[0] != b"traceparent"]
-        scope["headers"].append((b"traceparent", _traceparent(span.get_span_context()).encode()))
-        scope["trace"] = span.get_span_context().trace_id, span.get_span_context().span_id
-        try:
-            await self._app(scope, receive, send)
-        finally:
-            seen = observation_of(scope)
-            status = seen.status or 500  # a request that was cancelled has none
-            route = route_of(scope) or ""
-            span.update_name(f"{scope['method']} {route}".strip())
-            facts = {
-                "http.request.method": scope["method"],
-                "http.route": route,
-                "http.response.status_code": status,
-                "url.path": path_shown(scope["raw_path"]),
-                "orders.request_id": seen.request_id.decode(),
-                "orders.command": seen.command,
-                "orders.outcome": seen.outcome,
-                "orders.code": seen.code,
-                "orders.position": seen.position,
-            }
-            span.set_attributes({name: value for name, value in facts.items() if value is not None})
-            if status >= 500:
-                span.set_status(StatusCode.ERROR)
-            span.end()
-
-
-def _sent(scope: Scope) -> SpanContext | None:
-    """The caller's span, from the header `traceparent` of W3C Trace Context; None if there is none that is valid."""
-    for name, value in scope["headers"]:
-        if name == b"traceparent":
-            return _context(value.decode("latin-1"))
-    return None
-
-
 def _context(traceparent: str) -> SpanContext | None:
+    """The span that the header names; None if it is not valid."""
     context = get_current_span(_W3C.extract({"traceparent": traceparent})).get_span_context()
     return context if context.is_valid else None
-
-
-def _traceparent(context: SpanContext) -> str:
-    return f"00-{context.trace_id:032x}-{context.span_id:016x}-01"

@@ -3,7 +3,6 @@
 import json
 import os
 import re
-from urllib.parse import urlsplit
 
 from pydantic_settings import DotEnvSettingsSource, EnvSettingsSource
 
@@ -13,7 +12,8 @@ from service.settings import Settings
 # `orders up` and `orders serve` hand all settings on as environment variables, and say here where they come from.
 TOLD_BY_PARENT = "ORDERS_SETTINGS_FROM"
 
-_PASSWORD = re.compile(r"(password=)[^&\s]*")
+# In front of the host, or among the parameters.
+_PASSWORD = re.compile(r"(://[^:/?@]*:).*(?=@)|(password=)[^&\s]*")
 
 
 def shown(settings: Settings) -> list[Setting]:
@@ -30,19 +30,7 @@ def _value(name: str, value: object) -> str:
         return "not set"
     if isinstance(value, bool):
         return "1" if value else "0"  # as the variable is written
-    return _masked(str(value)) if name.endswith("_url") else str(value)
-
-
-def _masked(url: str) -> str:
-    """The URL without its password, also when that stands among the parameters."""
-    try:
-        password = urlsplit(url).password
-    except ValueError:
-        return "set"
-    if password is not None:
-        head, _, rest = url.rpartition("@")
-        url = f"{head[: len(head) - len(password)]}***@{rest}" if head.endswith(password) else "set"
-    return _PASSWORD.sub(r"\1***", url)
+    return _PASSWORD.sub(r"\1\2***", str(value)) if name.endswith("_url") else str(value)
 
 
 def sources(settings: Settings) -> dict[str, str]:

@@ -35,5 +35,5 @@ def _of_redis(url: str) -> Version:
     except (redis.RedisError, OSError):
         return Version("Redis or Valkey", "does not answer")
     # Valkey tells the version of Redis that it stands for, too.
-    is_valkey = "valkey_version" in server
-    return Version("Valkey" if is_valkey else "Redis", str(server["valkey_version" if is_valkey else "redis_version"]))
+    name = "valkey" if "valkey_version" in server else "redis"
+    return Version(name.capitalize(), str(server[f"{name}_version"]))

@@ -40,13 +40,12 @@ def setup() -> None:
     metrics = serve_metrics(settings.metrics_host, settings.metrics_port) if settings.metrics_port else None
     broker = bell.broker(settings.redis_url)
     dramatiq.set_broker(broker)
-    rebuild = settings.rebuild == "auto"
     traces = traces_of(settings, "orders-worker")
     projectors = Projectors(
         settings.database_url,
         PROJECTIONS,
         settings.redis_url,
-        rebuild=rebuild,
+        rebuild=settings.rebuild == "auto",
         metrics=metrics,
         traced=traces.projected if traces else None,
     )
@@ -56,8 +55,6 @@ def setup() -> None:
 
 
 class _StopsTraces(Middleware):
-    """Sends the last spans when the worker ends."""
-
     def __init__(self, stop: Callable[[], None]) -> None:
         self._stop = stop
 

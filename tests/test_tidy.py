@@ -34,10 +34,10 @@ TRANSACTIONS = {
     "projector/loop.py:Loop.all_or_nothing": "commit",  # rows and checkpoint
     "projector/replay.py:_swap": "commit",  # the last events, and the schemas' names
     "projector/writer.py:PostgresWriter.transaction": "writer",  # what the loop commits
-    "projector/checkpoint.py:Checkpoint.beat": "note",  # who looked last; no row, no position
-    "projector/checkpoint.py:Checkpoint.report": "note",  # why nothing is projected
+    "projector/writer.py:PostgresWriter.beat": "note",  # who looked last; no row, no position
+    "projector/writer.py:PostgresWriter.report": "note",  # why nothing is projected
     "projector/shadow.py:Shadow.__enter__": "shadow",  # empty tables that nobody reads yet
-    "projector/shadow.py:Shadow._add_keys_and_indexes": "shadow",  # their keys and indexes
+    "projector/tables.py:Tables.add_keys_and_indexes": "shadow",  # their keys and indexes
     "projector/shadow.py:Shadow.park_orphans": "shadow",  # rows that nobody reads yet
     "projector/tables.py:make_missing": "migration",
     "projector/reports.py:make_missing_views": "migration",
@@ -50,14 +50,14 @@ TRANSACTIONS = {
     "service/doctor/__init__.py:_findings": "read",  # a savepoint in it
     "migrations/env.py:run": "migration",
     "projector/mirror/writer.py:MirrorWriter.transaction": "writer",  # what the loop commits
-    "projector/mirror/building.py:prepare": "mirror",  # which tables are there
-    "projector/mirror/building.py:rebuild": "mirror",  # the number of the last build
-    "projector/mirror/building.py:_make_following": "mirror",  # empty tables that nobody reads yet
-    "projector/mirror/building.py:_swap": "mirror",  # the tables that were replaced
+    "projector/mirror/building.py:MirrorTables.prepare": "mirror",  # which tables are there
+    "projector/mirror/building.py:MirrorTables.rebuild": "mirror",  # the number of the last build
+    "projector/mirror/building.py:MirrorTables._make_following": "mirror",  # empty tables that nobody reads yet
+    "projector/mirror/building.py:MirrorTables._swap": "mirror",  # the tables that were replaced
     "projector/mirror/sqlite.py:SqliteTarget.swap": "mirror",  # the tables' names
     "projector/mirror/postgres.py:PostgresTarget._rename": "mirror",  # the schemas' names
     "projector/mirror/postgres.py:PostgresTarget.take": "read",  # a lock of the session
-    "projector/mirror/building.py:complete": "mirror",  # the number of the build
+    "projector/mirror/building.py:MirrorTables.complete": "mirror",  # the number of the build
     "projector/mirror/target.py:Target.complete": "mirror",  # indexes
     "projector/mirror/target.py:Target.make_views": "mirror",  # views for reports
     "projector/mirror/mysql.py:MysqlTarget._when_free": "mirror",  # a setting of the session
@@ -65,7 +65,7 @@ TRANSACTIONS = {
     "projector/mirror/mysql.py:MysqlTarget.take": "read",  # a lock of the session
     "projector/mirror/mysql.py:MysqlTarget.snapshot": "read",  # what the server is
     "projector/mirror/postgres.py:PostgresTarget.snapshot": "read",  # a setting of the session
-    "projector/mirror/following.py:Mirror._connected": "read",  # what the server is
+    "projector/mirror/following.py:Mirror._at_work": "read",  # what the server is
     "projector/mirror/verifying.py:verify": "read",  # one snapshot, compared
 }
 
@@ -77,22 +77,20 @@ WRITING = {
     "eventlog/idempotency.py",
     "eventlog/skips.py",
     "eventlog/snapshots.py",
-    "eventlog/verifications.py",
     "migrations/env.py",
     "migrations/versions",
-    "projector/checkpoint.py",
     "projector/jobs/table.py",
     "projector/mirror/mysql.py",
     "projector/mirror/postgres.py",
     "projector/mirror/sqlite.py",
     "projector/mirror/standings.py",
     "projector/mirror/target.py",
-    "projector/parking.py",
     "projector/replay.py",
     "projector/reports.py",
     "projector/rows.py",
     "projector/shadow.py",
     "projector/tables.py",
+    "projector/verify.py",
     "projector/writer.py",
     "service/embedded/postgres.py",
     "service/import_runs.py",

@@ -1,7 +1,6 @@
 """Whether the rows that a projection has of one stream equal the fold of that stream: the badge, and the proof.
 
-Rows and checkpoint are read in one snapshot. Then the stream is folded up to that checkpoint. So a
-projection that lags behind does not count as different, and the comparison takes no lock.
+Rows and checkpoint are read in one snapshot; then the stream is folded up to that checkpoint, without a lock.
 """
 
 from collections.abc import Iterator, Sequence
@@ -25,9 +24,8 @@ Row = dict[str, Any]
 class Comparison:
     """The result of comparing one stream's rows with its fold.
 
-    `position` is the checkpoint of the projection, `version` the stream's version there, and `last` its version in the
-    log; `behind` events wait to be projected. `parked`: the projection holds the stream back from version
-    `version` + 1 on, because of an event that it cannot project, or that was skipped. `rows` counts the rows by table.
+    `position` is the checkpoint of the projection, `version` the stream's version there, `last` its version in the log.
+    `parked`: the projection holds the stream back behind `version`, for a fault or a skip. `rows` counts them by table.
     """
 
     projection: str
@@ -41,12 +39,10 @@ class Comparison:
 
     @property
     def equal(self) -> bool:
-        """Whether every row and column equals the fold."""
         return not self.differences
 
     @property
     def behind(self) -> int:
-        """How many events of the stream are not in the rows yet."""
         return self.last - self.version
 
     @property
@@ -62,10 +58,10 @@ def has_rows_of(projection: Projection, stream: str) -> bool:
 async def compare(
     select: Selecting, projection: Projection, stream: str, *, whole: bool = False, known: Sequence[Past] = ()
 ) -> Comparison:
-    """Compare the rows of one stream, within a few milliseconds. `whole`: fold every event, also of a product.
+    """Compare the rows of one stream. `whole`: fold every event, also of a product; `known` is as in Timeline.at.
 
-    `known` is as in Timeline.at. Expects a projection with rows of its own for the stream (`has_rows_of`). Raises what
-    `select` raises (Problem `projection-behind` when another release built the tables), and Unfoldable.
+    Expects a projection with rows of its own for the stream (`has_rows_of`). Raises what `select` raises (Problem
+    `projection-behind` when another release built the tables), and Unfoldable.
     """
     tables = _tables(projection, stream)
     parameters = {"stream": stream, "id": split(stream)[1]}

@@ -16,8 +16,6 @@ LOCK_SECONDS_MAX = 5
 
 
 class Connected:
-    """Runs selects on one connection."""
-
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
 

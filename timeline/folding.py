@@ -19,10 +19,7 @@ CODEC = Codec()
 
 
 class PastEvent(NamedTuple):
-    """An event as it is stored. Times are RFC 3339 text; `data` and `metadata` are JSON.
-
-    `skipped`: an operator had the projection leave it out.
-    """
+    """A stored event. Times are RFC 3339 text, `data` and `metadata` JSON. `skipped`: the projection leaves it out."""
 
     position: int
     version: int
@@ -36,7 +33,6 @@ class PastEvent(NamedTuple):
 
     @property
     def actor(self) -> dict[str, str | None] | None:
-        """The actor of the event: kind and id. None if the event has none."""
         actor = self._metadata.get("actor")
         if isinstance(actor, dict) and isinstance(actor.get("kind"), str):
             return {"kind": actor["kind"], "id": actor.get("id")}
@@ -85,6 +81,7 @@ class Fold:
         self._projection = projection
         self.stream = stream
         self._id = split(stream)[1]
+        self._of_one_event = Rows(projection.tables)
         self.rows: dict[Place, dict[str, Cell]] = {}
         self.last: PastEvent | None = None
         self._is_out = False
@@ -92,21 +89,18 @@ class Fold:
         self.before: dict[Place, dict[str, Cell] | None] = {}
 
     def copy(self) -> "Fold":
-        """Another fold that goes on from here."""
         copy = Fold(self._projection, self.stream)
         copy.rows = {place: dict(row) for place, row in self.rows.items()}
         copy.last, copy._is_out = self.last, self._is_out
         return copy
 
     def goes_on_in(self, projection: Projection, stream: str) -> bool:
-        """Whether a fold of the stream in the projection may go on from here."""
         return (self._projection, self.stream) == (projection, stream) and self.last is not None
 
     def apply(self, past: PastEvent) -> Event | None:
-        """Fold one more event; return it decoded, or None if it is skipped.
+        """Fold one more event; return it decoded, or None if it, or the first of the stream, is skipped.
 
-        As in the read tables, a stream whose first event is skipped stays out. Raises Unfoldable, after which the fold
-        is of no use.
+        Raises Unfoldable, after which the fold is of no use.
         """
         self._is_out = self._is_out or (past.skipped and past.version == 1)
         if past.skipped or self._is_out:
@@ -121,10 +115,11 @@ class Fold:
         event = CODEC.decode(past.type, past.schema_version, past.data)
         handle = self._projection.on.get(type(event))
         if handle is not None:
-            rows = Rows(self._projection.tables)
+            rows = self._of_one_event
             try:
                 handle(event, Envelope(self._id, past.version, past.occurred_at), rows)
                 self._take(rows, past)
+                rows.clear()
             except UnreadableEvent:
                 raise
             except Exception as error:

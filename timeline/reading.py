@@ -40,15 +40,15 @@ class Selecting(Protocol):
 
 
 class Version(NamedTuple):
-    """After the first `number` events of the stream."""
+    """After the first `version` events of the stream."""
 
-    number: int
+    version: int
 
 
 class AsOf(NamedTuple):
     """At this time: after all events that had been recorded by then."""
 
-    time: datetime
+    as_of: datetime
 
 
 class AtPosition(NamedTuple):
@@ -102,10 +102,7 @@ class Past:
 
 
 class History(NamedTuple):
-    """A page of a stream's history, as of the log's `position`.
-
-    `last` is the stream's last version; 0: there is no such stream.
-    """
+    """A page of a stream's history, as of the log's `position`. `last` is the stream's last version; 0: no stream."""
 
     position: int
     last: int
@@ -113,9 +110,9 @@ class History(NamedTuple):
 
 
 class Timeline:
-    """Answers questions about the past of a stream. All methods raise what `select` raises, and Unfoldable.
+    """Answers questions about the past of a stream, as `projection` folds it: without the events that it skips.
 
-    `projection` is the one whose handlers fold the events; those that it skips are left out.
+    All methods raise what `select` raises, and Unfoldable.
     """
 
     def __init__(self, select: Selecting, projection: Projection = SHOP) -> None:
@@ -123,11 +120,9 @@ class Timeline:
         self._projection = projection
 
     async def at(self, stream: str, when: When, *, whole: bool = False, known: Sequence[Past] = ()) -> Past:
-        """The stream at one moment.
+        """The stream at one moment, folded from every event; a product of `shop` from the few that decide, or `whole`.
 
-        In the projection `shop` a product is folded from the few events that decide it. All else is folded from every
-        event; with `whole`, products too. Of the stream's moments in `known`, which `at` returned, the fold goes on
-        from the latest that it can.
+        The fold goes on from the latest moment in `known`, which `at` returned, that it can.
         """
         is_short = self._projection is SHOP and stream.startswith("product-") and not whole
         if known and not is_short:
@@ -156,16 +151,9 @@ class Timeline:
         return max(usable, key=lambda it: it.version, default=None)
 
     async def _read(self, stream: str, when: When, statements: Mapping[str, Statement]) -> tuple[Past, list[PastEvent]]:
-        parameters: dict[str, object] = {"stream": stream, "projection": self._projection.name}
-        match when:
-            case Version(number):
-                statement, parameters["version"] = statements["version"], number
-            case AsOf(time):
-                statement, parameters["as_of"] = statements["as_of"], time
-            case AtPosition(position):
-                statement, parameters["position"] = statements["position"], position
-            case _:
-                statement = statements["now"]
+        # The field of `when` names the statement, and its parameter.
+        statement = statements[next(iter(when._fields), "now")]
+        parameters = {"stream": stream, "projection": self._projection.name, **when._asdict()}
         rows = await self._select.rows(statement, parameters)
         if not rows:
             raise Problem("unavailable", f"{ROW_IS_MISSING}.")
@@ -174,10 +162,7 @@ class Timeline:
         return past, _events(row[5:] for row in rows)
 
     async def history(self, stream: str, after: int, limit: int, *, known: Sequence[Past] = ()) -> History:
-        """The stream's events behind version `after`, each with what it changed: `limit`, or fewer large ones.
-
-        `known` is as in `at`.
-        """
+        """Events behind version `after`, with what they changed: `limit`, or fewer large ones; `known` as for `at`."""
         past = await self.at(stream, Version(after), known=known)
         events = await self.events(stream, after, past.last, limit) if after < past.last else []
         steps = []
@@ -210,8 +195,7 @@ class Timeline:
 async def as_far_as_readable(read: Callable[[int | None], Awaitable[T]]) -> tuple[T, Unfoldable | None]:
     """The answer of `read`, and the event at which it ends because it cannot be read.
 
-    `read` gets None, or the last version that it may read. A product is folded from a few events, so another of them
-    may be unreadable too; then it is asked again.
+    `read` gets None, or the last version that it may read. Of a product's few events another may be unreadable too.
     """
     trouble: Unfoldable | None = None
     for _ in range(_UNREADABLE_MAX):

@@ -8,12 +8,14 @@ from contract.names import split
 from contract.resources import OrderItemView, OrderView, ProductView, UserView
 from timeline.folding import Cell, Fold, PastEvent, Place
 
-_USER, _PRODUCT, _ORDER, _ITEM = (
-    tuple(model.model_fields) for model in (UserView, ProductView, OrderView, OrderItemView)
-)
+_ITEM = tuple(OrderItemView.model_fields)
 # The only member of a line that changes. In `fields` it is a field of its own.
 _CHANGING = "cancelled_quantity"
-_MEMBERS = {"user": (*_USER, "deleted_at"), "product": _PRODUCT, "order": _ORDER}
+_MEMBERS = {
+    "user": (*UserView.model_fields, "deleted_at"),
+    "product": tuple(ProductView.model_fields),
+    "order": tuple(OrderView.model_fields),
+}
 _STREAM = re.compile(rf"({'|'.join(_MEMBERS)})-[0-9a-f]{{8}}(-[0-9a-f]{{4}}){{3}}-[0-9a-f]{{12}}", re.ASCII)
 _NEVER_SHOWN = {"id", "version", "updated_at"}
 
@@ -50,47 +52,39 @@ def is_stream(text: str) -> bool:
 
 
 def view(stream: str, fold: Fold) -> dict[str, Any]:
-    if split(stream)[0] != "order":
-        return {it.name: it.value for it in fields(stream, fold) if it.name != "deleted_at"}
-    row = _row(stream, fold)
+    kind, row = split(stream)[0], _row(stream, fold)
     lines = [{name: line[name].value for name in _ITEM} for line in fold.table("order_items")]
-    return {name: lines if name == "items" else row[name].value for name in _ORDER}
+    members = (name for name in _MEMBERS[kind] if name != "deleted_at")
+    return {name: lines if name == "items" else row[name].value for name in members}
 
 
 def fields(stream: str, fold: Fold) -> list[Field]:
     """The members of the resource, in their order. A user has one more: `deleted_at`."""
-    row = _row(stream, fold)
-    match split(stream)[0]:
-        case "user":
-            return [Field(name, *row[name]) for name in _MEMBERS["user"]]
-        case "product":
-            known = row | {"in_stock": _in_stock(row)}
-            return [Field(name, *known[name]) for name in _PRODUCT]
-        case _:
-            return list(_fields_of_order(row, fold))
+    row, found = _row(stream, fold), list[Field]()
+    for name in _MEMBERS[split(stream)[0]]:
+        if name != "items":
+            found.append(Field(name, *row[name]))
+            continue
+        for line in fold.table("order_items"):
+            number = line["line"].value
+            found.append(Field(f"items.{number}", _fixed(line), line["line"].event))
+            found.append(Field(f"items.{number}.{_CHANGING}", *line[_CHANGING]))
+    return found
 
 
 def explanation(fields: Iterable[Field], name: str | None = None) -> list[dict[str, Any]]:
-    """The fields as GET answers them, each with the event that set it last.
-
-    With `name` only that field and those below it: `items` has all `items.<line>`. Empty when there is none.
-    """
+    """The fields as GET answers them. With `name` only that one and those below it: `items` has all `items.<line>`."""
     return [it.view() for it in fields if name is None or it.name == name or it.name.startswith(f"{name}.")]
 
 
 class Change(NamedTuple):
-    """The change of one field by an event."""
-
     field: str
     before: Any
     after: Any
 
 
 def changes(stream: str, fold: Fold) -> list[Change]:
-    """The changes of the `fields` by the last event.
-
-    Left out are `id`, and `version` and `updated_at`, which every event sets.
-    """
+    """The changes by the last event of the `fields` but `id`, `version` and `updated_at`."""
     found = [change for place in fold.before for change in _changes_of(stream, fold, place)]
     return [change for change in found if change.before != change.after]
 
@@ -117,23 +111,13 @@ def is_deleted(fold: Fold) -> bool:
 
 
 def _row(stream: str, fold: Fold) -> dict[str, Cell]:
-    return next(fold.table(f"{split(stream)[0]}s"))
+    row = next(fold.table(f"{split(stream)[0]}s"))
+    return row | {"in_stock": _in_stock(row)} if "stock" in row else row
 
 
 def _in_stock(row: dict[str, Cell]) -> Cell:
     stock, event = row["stock"]
     return Cell(stock is None or stock > 0, event)
-
-
-def _fields_of_order(row: dict[str, Cell], fold: Fold) -> Iterator[Field]:
-    for name in _ORDER:
-        if name != "items":
-            yield Field(name, *row[name])
-            continue
-        for line in fold.table("order_items"):
-            number = line["line"].value
-            yield Field(f"items.{number}", _fixed(line), line["line"].event)
-            yield Field(f"items.{number}.{_CHANGING}", *line[_CHANGING])
 
 
 def _fixed(line: dict[str, Cell]) -> dict[str, Any]:

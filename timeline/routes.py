@@ -36,23 +36,16 @@ STEPS_MAX = 1_000
 
 
 class HistoryParameters(Parameters):
-    """The query parameters of a history."""
-
     after: Position = Field(0, ge=0, le=VERSION_MAX, description="only events behind this version")
     limit: Number = Field(STEPS_DEFAULT, ge=1, le=STEPS_MAX, description="the most events that the page may have")
 
 
 class ExplainParameters(PastParameters):
-    """The query parameters of an explanation."""
-
     field: Name | None = Field(None, description="only this field and those below it, such as `items` or `items.2`")
 
 
 class PastAnswers:
-    """Answers `?version=` and `?as_of=` on one resource, for the routes of the read side.
-
-    `waiting` counts the reads that wait for the log.
-    """
+    """Answers `?version=` and `?as_of=` on one resource. `waiting` counts the reads that wait for the log."""
 
     def __init__(self, reads: Reads, waiting: WaitingReads) -> None:
         self._timeline = Timeline(reads)
@@ -94,8 +87,7 @@ class PastAnswers:
     async def _read(self, request: Request, stream: str, read: Callable[[str], Awaitable[Answer]]) -> Answer:
         """Call `read` with the stream and return its answer, which is no older than the request's Sync-Token.
 
-        An order or a user that the caller may not see is read as one that does not exist. A product has no owner;
-        the scopes of its routes say who sees it.
+        An order or a user that the caller may not see is read as one that does not exist. A product has no owner.
         """
         viewer = caller_of(request).viewer
         is_product = stream.startswith("product-")
@@ -127,7 +119,6 @@ def _shown_to(request: Request, step: dict[str, Any]) -> dict[str, Any]:
 
 
 def routers(past: PastAnswers) -> Iterator[APIRouter]:
-    """The routes for histories and explanations."""
     for kind in SCOPES:
         yield _router(past, kind)
 
@@ -198,8 +189,8 @@ def _check(past: Past, when: When, path: str) -> None:
         raise Problem("invalid-parameter", detail, parameter="as_of", headers=headers)
     if not past.last:
         raise absent(path, past.position, parked=False)
-    if isinstance(when, Version) and when.number > past.last:
-        detail = f"{path} has no version {when.number}: its last one is {past.last}."
+    if isinstance(when, Version) and when.version > past.last:
+        detail = f"{path} has no version {when.version}: its last one is {past.last}."
         raise Problem("not-found", detail, headers=headers)
     if not past.exists:
         why = "has no row: its first event was skipped" if past.version else "did not exist yet at that time"

@@ -32,6 +32,10 @@ class Product(Record, frozen=True):
     created_at: str
     updated_at: str
 
+    @property
+    def in_stock(self) -> bool:
+        return self.stock is None or self.stock > 0
+
 
 def stream(product_id: str) -> str:
     return f"product-{product_id}"

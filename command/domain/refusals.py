@@ -11,43 +11,39 @@ Refused
 
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import dataclass_transform
 
 
+@dataclass_transform()
 class Refused(Exception):
-    """A command was refused, and nothing happened.
+    """A command was refused, and nothing happened. Each kind of it is a dataclass."""
 
-    Its kinds are not frozen, as the facts in them are: Python itself writes to an exception that is raised.
-    """
+    def __init_subclass__(cls) -> None:
+        dataclass(cls)
 
 
-@dataclass(slots=True)
 class Missing(Refused):
     stream: str
 
 
-@dataclass(slots=True)
 class Deleted(Refused):
     stream: str
 
 
-@dataclass(slots=True)
 class VersionMismatch(Refused):
     expected: int
     actual: int
 
 
-@dataclass(slots=True)
 class EmailTaken(Refused):
     email: str
 
 
-@dataclass(slots=True)
 class SkuTaken(Refused):
     sku: str
     owner: str
 
 
-@dataclass(slots=True)
 class ExternalIdTaken(Refused):
     """`owner` is the stream that has it; None when the caller may not know."""
 
@@ -55,31 +51,24 @@ class ExternalIdTaken(Refused):
     owner: str | None
 
 
-@dataclass(slots=True)
 class AlreadyRegistered(Refused):
-    """The caller has a user already."""
-
     user_id: str
 
 
-@dataclass(slots=True)
 class UnknownUser(Refused):
     user_id: str
 
 
-@dataclass(slots=True)
 class UnknownProduct(Refused):
     """`lines` are the numbers, from 1, of the lines that name it."""
 
     lines: tuple[int, ...]
 
 
-@dataclass(slots=True)
 class Discontinued(Refused):
     lines: tuple[int, ...]
 
 
-@dataclass(slots=True)
 class MixedCurrency(Refused):
     currencies: tuple[str, ...]
 
@@ -91,7 +80,6 @@ class ChangedPrice:
     actual: str
 
 
-@dataclass(slots=True)
 class PriceChanged(Refused):
     lines: tuple[ChangedPrice, ...]
 
@@ -107,12 +95,10 @@ class Shortage:
     available: int
 
 
-@dataclass(slots=True)
 class OutOfStock(Refused):
     lines: tuple[Shortage, ...]
 
 
-@dataclass(slots=True)
 class UnknownLine(Refused):
     lines: tuple[int, ...]
 
@@ -124,16 +110,13 @@ class TooMuch:
     cancellable: int
 
 
-@dataclass(slots=True)
 class NotCancellable(Refused):
     lines: tuple[TooMuch, ...]
 
 
-@dataclass(slots=True)
 class StockNotKept(Refused):
     sku: str
 
 
-@dataclass(slots=True)
 class StockOutOfRange(Refused):
     stock: int

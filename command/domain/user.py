@@ -29,6 +29,10 @@ def external_id_claim(external_id: str) -> str:
     return f"user:{external_id}"
 
 
+def claims(email_key: str, external_id: str | None) -> list[str]:
+    return [email_claim(email_key), *([] if external_id is None else [external_id_claim(external_id)])]
+
+
 def register(name: str, email: str, email_key: str, external_id: str | None) -> list[UserEvent]:
     return [UserRegistered(name, email, email_key, external_id)]
 

@@ -1,7 +1,7 @@
 """CSV files as rows: a header names the columns, and consecutive rows of one order become one place_order.
 
 Reads what spreadsheets write (RFC 4180 with `,`, `;` or tabs; a first line `sep=;`; UTF-8 with or without a byte order
-mark). Each row leaves here as the JSON object that a file of JSON lines would have, so all that follows is the same.
+mark), and makes the JSON objects that a file of JSON lines would have.
 """
 
 import csv
@@ -12,7 +12,7 @@ from itertools import groupby, islice
 import msgspec
 
 from command.fields import LINES_MAX
-from command.importing.line import Line
+from command.importing.line import Line, Reason
 from command.importing.rows import CancelOrderRow, OrderedLine, PlaceOrderRow, ProductRow, UserRow
 
 # Columns of an order's line; the other columns of its rows belong to the order.
@@ -42,6 +42,8 @@ _LINE_POINTER = re.compile(r"/lines/(\d+)/?(\w*)")
 _POINTER = re.compile(r"(?:^|(?<=; ))/(\w+)")
 
 Cells = dict[str, str]
+# A row's line number in the file, its cells that are not empty, and what is wrong with it.
+Row = tuple[int, Cells, Reason | None]
 
 
 class NoHeader(Exception):
@@ -64,17 +66,14 @@ def rows(text: Iterable[str]) -> Iterator[Line]:
     numbered = _cells(lines, header, delimiter, skipped)
     if "order" not in header:
         for number, cells, fault in numbered:
-            yield Line(number, msgspec.json.encode(_members(cells)), fault=fault, rows=(number,))
+            yield Line(number, msgspec.json.encode(_members(cells)), fault, (number,))
         return
     for _, group in groupby(numbered, key=lambda row: (row[1].get("kind"), row[1].get("order"))):
         yield _order(group)
 
 
 def ignored(text: Iterable[str]) -> list[str]:
-    """The columns that no row has a use for, from the beginning of a file. Raises csv.Error.
-
-    A column without a name is one of them if a cell of it has a value.
-    """
+    """The columns that no row has a use for, from the beginning of a file. Raises csv.Error."""
     lines = iter(text)
     header, delimiter, _ = _header(lines)
     filled = {at for row in csv.reader(lines, delimiter=delimiter) for at, it in enumerate(row) if it.strip()}
@@ -123,13 +122,7 @@ def _check(header: list[str]) -> None:
         raise NoHeader(f"its first row names {twice[0]} twice")
 
 
-def _cells(
-    lines: Iterator[str], header: list[str], delimiter: str, skipped: int
-) -> Iterator[tuple[int, Cells, str | None]]:
-    """Each row's line number in the file, its cells that are not empty, and what is wrong with it.
-
-    Raises UnreadableRow.
-    """
+def _cells(lines: Iterator[str], header: list[str], delimiter: str, skipped: int) -> Iterator[Row]:
     reader = csv.reader(lines, delimiter=delimiter, skipinitialspace=True, strict=True)
     number = skipped + 1
     try:
@@ -137,11 +130,11 @@ def _cells(
             stripped = [value.strip() for value in values]
             cells = {name: _decimal(name, it, delimiter) for name, it in zip(header, stripped, strict=False) if it}
             shortened = [it for it in _KEYS_AND_REFERENCES & cells.keys() if _SHORTENED.fullmatch(cells[it])]
-            fault = (
-                f"Column {shortened[0]} is a number without its last digits: format it as text." if shortened else None
-            )
+            fault = None
             if len(values) > len(header):
-                fault = f"The row has {len(values)} cells, and the header names {len(header)} columns."
+                fault = _fault(f"The row has {len(values)} cells, and the header names {len(header)} columns.")
+            elif shortened:
+                fault = _fault(f"Column {shortened[0]} is a number without its last digits: format it as text.")
             if cells:
                 yield number, cells, fault
             number = skipped + reader.line_num + 1
@@ -161,7 +154,7 @@ def _members(cells: Cells) -> dict[str, str | int]:
     }
 
 
-def _order(group: Iterable[tuple[int, Cells, str | None]]) -> Line:
+def _order(group: Iterable[Row]) -> Line:
     """One order from the rows of its lines; one row too many is kept, so that the limit of lines is noticed."""
     taken = list(islice(group, LINES_MAX + 1))
     number, first, _ = taken[0]
@@ -170,13 +163,17 @@ def _order(group: Iterable[tuple[int, Cells, str | None]]) -> Line:
     if members["kind"] == "place_order":
         members["lines"] = [_members({name: it[name] for name in LINE_COLUMNS if name in it}) for _, it, _ in taken]
     fault = next((fault for _, _, fault in taken if fault), None) or _difference(taken)
-    return Line(number, msgspec.json.encode(members), fault=fault, rows=tuple(row for row, _, _ in taken))
+    return Line(number, msgspec.json.encode(members), fault, tuple(row for row, _, _ in taken))
 
 
-def _difference(taken: list[tuple[int, Cells, str | None]]) -> str | None:
+def _fault(detail: str) -> Reason:
+    return Reason("validation-error", detail)
+
+
+def _difference(taken: list[Row]) -> Reason | None:
     number, first, _ = taken[0]
     for other, cells, _ in taken[1:]:
         for name in (first.keys() | cells.keys()) - set(LINE_COLUMNS):
             if first.get(name) != cells.get(name):
-                return f"Rows {number} and {other} are of one order, but differ in column {name}."
+                return _fault(f"Rows {number} and {other} are of one order, but differ in column {name}.")
     return None

@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import IO
 
 from command.importing import csv_rows
-from command.importing.line import LINE_BYTES_MAX, Line
+from command.importing.line import LINE_BYTES_MAX, Line, Reason
 
 CHUNK_BYTES = 256 * 1024
+DAMAGED = "damaged-file"
+_TOO_LONG = Reason("row-too-large", f"The row has more than {LINE_BYTES_MAX} bytes.")
 
 # A folder is imported in this order, because commands name users and products.
 KINDS = ("users", "products", "commands")
@@ -29,9 +31,8 @@ _PEEK_BYTES = 64 * 1024
 
 
 def find(path: Path) -> list[Path]:
-    """The files to import: `path` itself, or a folder's users*, products*, and commands* or orders*.
+    """The files to import: `path` itself, or a folder's users*, products*, and commands* or orders*, in natural order.
 
-    Files of one kind are in natural order: commands-2 before commands-10.
     Raises FileNotFoundError with one line when there are none.
     """
     if path.is_file():
@@ -65,9 +66,8 @@ def is_csv(path: Path) -> bool:
 
 def misfit(path: Path) -> str | None:
     """Why a file has none of the formats that are read, and what to do, in one line; None when it may have one."""
-    try:
-        beginning = _beginning(path)
-    except (OSError, EOFError, zlib.error):
+    beginning = _beginning(path)
+    if beginning is None:
         return None  # reading it says which line is damaged
     if beginning.startswith(_ZIP_MAGIC):
         return f"{path} is a workbook or a zip archive: save it as CSV UTF-8, or as JSON lines"
@@ -87,17 +87,15 @@ def misfit(path: Path) -> str | None:
 
 def ignored(path: Path) -> list[str]:
     """The columns of a CSV file, without a misfit, that no row has a use for."""
-    if not is_csv(path):
-        return []
+    beginning = _beginning(path) if is_csv(path) else None
     try:
-        beginning = _beginning(path)
-        return csv_rows.ignored(beginning.decode(errors="replace").split("\n"))
-    except (OSError, EOFError, zlib.error, csv.Error):
+        return csv_rows.ignored(beginning.decode(errors="replace").split("\n")) if beginning else []
+    except csv.Error:
         return []  # reading it says which line is damaged
 
 
-def _beginning(path: Path) -> bytes:
-    """The first _PEEK_BYTES of a file, or its first line if that is longer. Raises when nothing can be read."""
+def _beginning(path: Path) -> bytes | None:
+    """The first _PEEK_BYTES of a file, or its first line if that is longer; None when nothing can be read."""
     beginning = b""
     try:
         for chunk in _chunks(path, lambda _: None, _PEEK_BYTES):
@@ -105,8 +103,7 @@ def _beginning(path: Path) -> bytes:
             if len(beginning) > LINE_BYTES_MAX or (len(beginning) >= _PEEK_BYTES and b"\n" in beginning):
                 break
     except (OSError, EOFError, zlib.error):
-        if not beginning:
-            raise
+        return beginning or None
     return beginning
 
 
@@ -130,10 +127,12 @@ def _misfit_of_csv(path: Path, beginning: bytes) -> str | None:
 def read(path: Path, has_read: Callable[[int], None] = lambda _: None) -> Iterator[Line]:
     """The rows of a file. Blank lines are left out. Calls `has_read` with the bytes of the file that were read so far.
 
-    Damage does not raise: the last line then carries it, with as much of that line as there was.
+    Damage does not raise: it is the reason of the last line, with as much of that line as there was.
     """
     chunks = _chunks(path, has_read)
-    return _csv_lines(chunks) if is_csv(path) else _json_lines(chunks)
+    for line in _csv_lines(chunks) if is_csv(path) else _json_lines(chunks):
+        is_long = line.reason is None and len(line.content) > LINE_BYTES_MAX
+        yield line._replace(reason=_TOO_LONG) if is_long else line
 
 
 def _csv_lines(chunks: Iterable[bytes]) -> Iterator[Line]:
@@ -144,7 +143,7 @@ def _csv_lines(chunks: Iterable[bytes]) -> Iterator[Line]:
             yield line
     except (OSError, EOFError, zlib.error, UnicodeDecodeError, csv.Error, csv_rows.NoHeader) as error:
         from_line = error.number if isinstance(error, csv_rows.UnreadableRow) else number + 1
-        yield Line(from_line, b"", damage=_damage(error))
+        yield Line(from_line, b"", _damage(error))
 
 
 def _text_lines(chunks: Iterable[bytes]) -> Iterator[str]:
@@ -175,14 +174,13 @@ def _json_lines(chunks: Iterable[bytes]) -> Iterator[Line]:
             # The bytes that are cut off here belong to a line that is too long anyway.
             rest = rest[: LINE_BYTES_MAX + 1]
     except (OSError, EOFError, zlib.error) as error:
-        yield Line(number + 1, rest, damage=_damage(error))
+        yield Line(number + 1, rest, _damage(error))
         return
     if stripped := rest.strip():
         yield Line(number + 1, stripped)
 
 
 def _rows_in(folder: Path) -> list[Path]:
-    """The folder's files of JSON lines or CSV, by their names, in natural order."""
     entries = [entry for entry in folder.iterdir() if entry.name.lower().endswith(SUFFIXES)]
     if missing := next((entry for entry in entries if not entry.is_file() and kind_of(entry)), None):
         raise FileNotFoundError(f"{missing} is no file that can be read: mend its link, or move it elsewhere")
@@ -190,20 +188,17 @@ def _rows_in(folder: Path) -> list[Path]:
 
 
 def _natural(name: str) -> tuple[list[tuple[str, int]], str]:
-    """A sort key that compares digits, of any script, as numbers, and letters without regard to case.
-
-    The name itself decides between `1` and `01`.
-    """
+    """A sort key: digits of any script as numbers, letters without regard to case; then the name, for `1` and `01`."""
     stem = name.lower().removesuffix(".gz").removesuffix(".jsonl").removesuffix(".csv")
     parts = _DIGITS.findall(stem)
     return [(text, int(digits or -1)) for text, digits in parts], name
 
 
-def _damage(error: Exception) -> str:
+def _damage(error: Exception) -> Reason:
     if isinstance(error, UnicodeDecodeError):
-        return "the file is not UTF-8 from here on: save it as CSV UTF-8"
-    reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
-    return f"the file cannot be read from here on: {reason}"
+        return Reason(DAMAGED, "the file is not UTF-8 from here on: save it as CSV UTF-8")
+    cause = (error.strerror if isinstance(error, OSError) else None) or str(error)
+    return Reason(DAMAGED, f"the file cannot be read from here on: {cause}")
 
 
 def _chunks(path: Path, has_read: Callable[[int], None], size: int = CHUNK_BYTES) -> Iterator[bytes]:

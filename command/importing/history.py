@@ -1,9 +1,7 @@
 """The rows that an earlier import of the same file has settled, so that a second import appends nothing.
 
-Rows that were refused leave no trace. But a file is imported in order, so when its line 70 is in the log, line 50 was
-decided before, and if it is not in, it was refused. It stays refused, even if what line 70 did (an order cancelled,
-its stock released) would let it pass now: it would come too late, and its effects
-would let more rows pass.
+Rows that were refused leave no trace. But a file is imported in order: when its line 70 is in the log and line 50 is
+not, line 50 was refused. It stays refused, even if line 70 would let it pass now (docs/importing.md, Again).
 """
 
 import hashlib
@@ -44,8 +42,6 @@ async def look(connection: AsyncConnection, path: Path) -> Settled:
             documents.add(str(decode(line.content).order))
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             continue  # a user, a product, or something that will be refused
-    claims = [claim(it) for it in documents if "\0" not in it for claim in _CLAIMS]
+    claims_of = (order.external_id_claim, order.cancellation_claim)
+    claims = [claim(it) for it in documents if "\0" not in it for claim in claims_of]
     return Settled(digest.hexdigest(), await origins.last_line(connection, digest.hexdigest(), claims))
-
-
-_CLAIMS = (order.external_id_claim, order.cancellation_claim)

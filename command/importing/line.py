@@ -6,20 +6,21 @@ from typing import NamedTuple
 LINE_BYTES_MAX = 1024 * 1024
 
 
+class Reason(NamedTuple):
+    """Why a row was not taken. Codes are the API's wherever it has one."""
+
+    code: str
+    detail: str
+
+
 class Line(NamedTuple):
     """A row, with the number of its first line in the file, counted from 1.
 
-    `content` is JSON. `damage` says why this line and those after it cannot be read, `fault` why this row alone
-    cannot be taken. `rows` are the line numbers of a CSV file's rows that it is made of; empty for JSON lines.
+    `content` is JSON, of which a line with `reason` may have the beginning alone. `rows` are the line numbers of a CSV
+    file's rows that it is made of; empty for JSON lines.
     """
 
     number: int
     content: bytes
-    damage: str | None = None
-    fault: str | None = None
+    reason: Reason | None = None
     rows: tuple[int, ...] = ()
-
-    @property
-    def too_long(self) -> bool:
-        """Whether only its beginning is in `content`."""
-        return len(self.content) > LINE_BYTES_MAX

@@ -1,24 +1,16 @@
 """Why a row was not taken: a code and a sentence for the rejects file."""
 
-from typing import NamedTuple
-
 from pydantic import ValidationError
 
 from command.domain.refusals import OutOfStock, Refused
+from command.importing.line import Reason
 from command.importing.returning import NothingToReturn
 from command.problems import problem_of
-from contract.problems import Problem, in_words
+from contract.problems import Problem, in_words, pointer
 from eventlog.codec import UnreadableEvent
 
 # A row of 1,000 lines can break 3,000 rules; the first few tell what is wrong with it.
 NAMED_MAX = 5
-
-
-class Reason(NamedTuple):
-    """Codes are the API's wherever it has one."""
-
-    code: str
-    detail: str
 
 
 def of_malformed(problem: Problem) -> Reason:
@@ -30,7 +22,7 @@ def of_malformed(problem: Problem) -> Reason:
 def of_invalid(invalid: ValidationError) -> Reason:
     """Which fields of a row break which rules, each by its JSON pointer."""
     errors = invalid.errors(include_url=False, include_context=False, include_input=False)
-    named = [f"{_pointer(it['loc'])}: {in_words(it)}" if it["loc"] else in_words(it) for it in errors]
+    named = [f"{pointer(it['loc'])}: {in_words(it)}" if it["loc"] else in_words(it) for it in errors]
     return Reason("validation-error", _some(named))
 
 
@@ -46,10 +38,6 @@ def of_refusal(refusal: Refused | UnreadableEvent) -> Reason:
             return Reason("internal-error", f"An event that this row depends on cannot be read: {refusal}")
     problem = problem_of(refusal)
     return Reason(problem.code, str(problem.detail))
-
-
-def _pointer(location: tuple[int | str, ...]) -> str:
-    return "".join(f"/{part}" for part in location)
 
 
 def _some(named: list[str]) -> str:

@@ -5,8 +5,7 @@ from typing import IO, Self
 
 import msgspec
 
-from command.importing.line import Line
-from command.importing.reasons import Reason
+from command.importing.line import LINE_BYTES_MAX, Line, Reason
 from eventlog.codec import encode
 
 # For a summary; the file has all.
@@ -46,7 +45,7 @@ class Rejects:
 
 def _row(line: Line, reason: Reason) -> msgspec.Raw | str:
     """The row as it stood in the file, number for number; as text if it is no JSON."""
-    if line.damage is None and not line.too_long and reason.code != "malformed-json":
+    if reason.code not in {"damaged-file", "row-too-large", "malformed-json"}:
         return msgspec.Raw(line.content)
-    content = line.content[:SHOWN_BYTES_MAX] if line.too_long else line.content
-    return content.decode(errors="replace")
+    is_long = len(line.content) > LINE_BYTES_MAX
+    return line.content[: SHOWN_BYTES_MAX if is_long else None].decode(errors="replace")

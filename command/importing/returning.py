@@ -1,7 +1,6 @@
 """Cancellations that come as documents of their own: of a whole order, or of pieces that came from several orders."""
 
 from collections.abc import Container, Iterable, Iterator
-from dataclasses import dataclass
 from decimal import Decimal
 from typing import NamedTuple
 
@@ -17,14 +16,12 @@ from contract.names import split
 from eventlog.events.record import Record
 
 
-@dataclass(slots=True)
 class AlreadyCancelled(Refused):
     """All of the order is cancelled already, by another document or over HTTP."""
 
     order: str
 
 
-@dataclass(slots=True)
 class NothingToReturn(Refused):
     """Line `line` of the document returns `asked` pieces of an order that has only `left` of them."""
 
@@ -123,7 +120,6 @@ def _price_differs(item: rules.Item, returned: Returned) -> bool:
 
 
 def _restock(products: dict[str, Product], cancelled: Decided) -> None:
-    """Let the products be as they are after the events."""
     for stream, event in cancelled:
         kind, entity_id = split(stream)
         if kind == "product":

@@ -5,13 +5,11 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
 
 from command.domain.refusals import ExternalIdTaken, Refused, SkuTaken
 from command.importing import csv_rows, files, history, reasons
 from command.importing.history import Settled
-from command.importing.line import LINE_BYTES_MAX, Line
-from command.importing.reasons import Reason
+from command.importing.line import Line, Reason
 from command.importing.rejects import Rejects
 from command.importing.returning import AlreadyCancelled
 from command.importing.translation import translate
@@ -24,6 +22,8 @@ from eventlog.ids import new_id
 
 # Rows under way: enough to prepare the writer's next batch while it commits one.
 WINDOW_ROWS = 400
+# What becomes of a row: refused already, or with its command at the writer.
+_Becomes = Reason | asyncio.Future[Answer]
 
 
 @dataclass(slots=True)
@@ -66,7 +66,6 @@ class _InOrder:
     command: Command
     importer: "Importer"
     settled: bool
-    events: int = 0
 
     def reads(self, states: States) -> Iterable[str]:
         return self.command.reads(states)
@@ -77,19 +76,8 @@ class _InOrder:
         outcome = self.command.decide(states)
         if self.settled:
             raise _RefusedBefore
-        self.events = len(outcome.events)
         # An import does not use the answers, so it makes none.
         return outcome._replace(answer=lambda _: Answer(200))
-
-
-class _Pending(NamedTuple):
-    """A row under way: refused already, or with its command at the writer."""
-
-    file: Path
-    line: Line
-    reason: Reason | None
-    command: _InOrder | None = None
-    future: asyncio.Future[Answer] | None = None
 
 
 async def import_files(
@@ -108,7 +96,10 @@ async def import_files(
     Raises Stopped, psycopg.Error when the database cannot be reached at the start, and OSError when the rejects file
     cannot be written.
     """
-    settled = [Settled(each.file, 0) if retry else each for each in await _settled(database_url, paths)]
+    async with await connecting.connect(database_url) as connection:
+        settled = [await history.look(connection, path) for path in paths]
+    if retry:
+        settled = [each._replace(up_to_line=0) for each in settled]
     # No bell is rung: workers look by themselves every second, and an import needs no broker.
     writer = Writer(database_url, lambda: None, is_patient=True)
     await writer.start()
@@ -119,30 +110,15 @@ async def import_files(
         await writer.stop()
 
 
-async def _settled(database_url: str, paths: Sequence[Path]) -> list[Settled]:
-    connection = await connecting.connect(database_url)
-    try:
-        return [await history.look(connection, path) for path in paths]
-    finally:
-        await connection.close()
-
-
+@dataclass(slots=True)
 class Importer:
-    def __init__(
-        self,
-        writer: Writer,
-        rejects: Rejects,
-        currency: str | None,
-        has_read: Callable[[int, int], None],
-        summary: Summary,
-    ) -> None:
-        self.summary = summary
-        self.stopped = False
-        self._writer = writer
-        self._rejects = rejects
-        self._currency = currency
-        self._has_read = has_read
-        self._pending: deque[_Pending] = deque()
+    writer: Writer
+    rejects: Rejects
+    currency: str | None
+    has_read: Callable[[int, int], None]
+    summary: Summary
+    stopped: bool = False
+    _pending: deque[tuple[Path, Line, _Becomes]] = field(default_factory=deque)
 
     async def run(self, paths: Sequence[tuple[Path, Settled]]) -> Summary:
         """Import the files, each given with its settled rows."""
@@ -150,40 +126,37 @@ class Importer:
         for path, settled in paths:
             bytes_read = 0
 
-            def has_read(bytes_of_file: int) -> None:
+            def note(bytes_of_file: int) -> None:
                 nonlocal bytes_read
                 bytes_read = bytes_of_file
 
-            for line in files.read(path, has_read):
-                self._pending.append(self._begin(path, settled, line))
+            for line in files.read(path, note):
+                self._pending.append((path, line, self._begin(path, settled, line)))
                 # The writer gets its turn between any two rows, not only when it is waited for.
                 await asyncio.sleep(0)
                 await self._finish(WINDOW_ROWS)
-                self._has_read(before + bytes_read, self.summary.total)
+                self.has_read(before + bytes_read, self.summary.total)
             before += bytes_read
         await self._finish(0)
-        self._has_read(before, self.summary.total)
+        self.has_read(before, self.summary.total)
         return self.summary
 
-    def _begin(self, path: Path, settled: Settled, line: Line) -> _Pending:
-        if line.damage is not None:
-            self.summary.damaged.append(str(path))
-            return _Pending(path, line, Reason("damaged-file", line.damage))
-        if line.too_long:
-            return _Pending(path, line, Reason("row-too-large", f"The row has more than {LINE_BYTES_MAX} bytes."))
-        if line.fault is not None:
-            return _Pending(path, line, Reason("validation-error", line.fault))
-        wanted = translate(line.content, files.kind_of(path), self._currency)
+    def _begin(self, path: Path, settled: Settled, line: Line) -> _Becomes:
+        if line.reason is not None:
+            if line.reason.code == files.DAMAGED:
+                self.summary.damaged.append(str(path))
+            return line.reason
+        wanted = translate(line.content, files.kind_of(path), self.currency)
         if isinstance(wanted, Reason):
             if line.rows:
                 wanted = wanted._replace(detail=csv_rows.columns_named(wanted.detail, line))
-            return _Pending(path, line, wanted)
+            return wanted
         command = _InOrder(wanted.command, self, settled=line.number <= settled.up_to_line)
         actor = {"kind": "import", "id": settled.file}
         metadata = {"actor": actor, "command_id": new_id(), **origins.origin(settled.file, line.number)}
-        future = self._writer.submit(Submission(command, encode(metadata), occurred_at=wanted.occurred_at))
+        future = self.writer.submit(Submission(command, encode(metadata), occurred_at=wanted.occurred_at))
         future.add_done_callback(self._stop_at_outage)
-        return _Pending(path, line, None, command, future)
+        return future
 
     def _stop_at_outage(self, future: asyncio.Future[Answer]) -> None:
         """Called before the writer can decide what was submitted later: it needs a connection first."""
@@ -192,33 +165,37 @@ class Importer:
 
     async def _finish(self, most: int) -> None:
         """Count rows that are done, from the first on, until no more than `most` are under way."""
-        pending = self._pending
-        while pending and (len(pending) > most or pending[0].future is None or pending[0].future.done()):
-            first = pending[0]
-            if first.future is not None:
-                await asyncio.wait([first.future])
-            self._count(pending.popleft())
+        while self._pending:
+            file, line, becomes = self._pending[0]
+            if isinstance(becomes, asyncio.Future):
+                if len(self._pending) <= most and not becomes.done():
+                    break
+                await asyncio.wait([becomes])
+            self._pending.popleft()
+            self._count(file, line, becomes)
 
-    def _count(self, row: _Pending) -> None:
-        reason = row.reason
-        if row.future is not None and row.command is not None:
-            match row.future.exception():
-                case None:
-                    self.summary.accepted += 1
-                    self.summary.events += row.command.events
-                case ExternalIdTaken() | SkuTaken() | AlreadyCancelled():
-                    self.summary.already_there += 1
-                case Unavailable() | OutcomeUnknown() | Overloaded() as outage:
-                    raise Stopped(row.file, row.line.number, outage)
-                case _RefusedBefore():
-                    reason = _REFUSED_BEFORE
-                case Refused() | UnreadableEvent() as refusal:
-                    reason = reasons.of_refusal(refusal)
-                case error:
-                    raise error
-        if reason is not None:
-            self.summary.refused[reason.code] += 1
-            self._rejects.write(row.file, row.line, reason)
+    def _count(self, file: Path, line: Line, became: _Becomes) -> None:
+        if isinstance(became, Reason):
+            self._refuse(file, line, became)
+            return
+        match became.exception():
+            case None:
+                self.summary.accepted += 1
+                self.summary.events += became.result().appended
+            case ExternalIdTaken() | SkuTaken() | AlreadyCancelled():
+                self.summary.already_there += 1
+            case Unavailable() | OutcomeUnknown() | Overloaded() as outage:
+                raise Stopped(file, line.number, outage)
+            case _RefusedBefore():
+                self._refuse(file, line, _REFUSED_BEFORE)
+            case Refused() | UnreadableEvent() as refusal:
+                self._refuse(file, line, reasons.of_refusal(refusal))
+            case error:
+                raise error
+
+    def _refuse(self, file: Path, line: Line, reason: Reason) -> None:
+        self.summary.refused[reason.code] += 1
+        self.rejects.write(file, line, reason)
 
 
 _REFUSED_BEFORE = Reason(

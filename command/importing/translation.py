@@ -10,8 +10,8 @@ from pydantic import ValidationError
 
 from command.domain.placing import WantedLine
 from command.importing import files, reasons
+from command.importing.line import Reason
 from command.importing.placing import PlaceImportedOrder
-from command.importing.reasons import Reason
 from command.importing.returning import CancelImportedOrder, Returned, ReturnItems
 from command.importing.rows import CancelOrderRow, PlaceOrderRow, ProductRow, ReturnItemsRow, UserRow
 from command.orders import ProductRef

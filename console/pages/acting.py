@@ -16,7 +16,6 @@ from console.gate import demand_scope
 from contract.callers import Caller
 from eventlog.append import Unreplicated
 from projector.jobs import table
-from projector.jobs.table import KINDS, Wanted
 from projector.parked import Group, groups, held_back
 from projector.projection import Projection, named
 
@@ -47,15 +46,14 @@ def confirm_replay(desk: Desk, request: Request) -> Response:
 def confirm_skip(desk: Desk, request: Request) -> Response:
     """Show what a skip would leave out, with the fields for the reason and the name."""
     demand_scope(request, SCOPE)
-    form = request.query_params
-    return _skip_page(desk, request, _target(desk, form), form)
+    return _skip_page(desk, request, _target(desk, request.query_params), request.query_params)
 
 
 def start(desk: Desk, request: Request) -> Response:
     """Ask for the job, and lead to its page. The same job that still waits or runs is not asked for twice."""
     caller = demand_scope(request, SCOPE)
     form: Mapping[str, str] = request.state.form
-    kind = next((it for it in KINDS if it == form.get("kind")), None)
+    kind = next((it for it in table.KINDS if it == form.get("kind")), None)
     if kind is None:
         raise HTTPException(400, "The form asks for nothing that can be done.")
     target = _target(desk, form)
@@ -66,7 +64,7 @@ def start(desk: Desk, request: Request) -> Response:
     reason = form.get("reason", "").strip()
     if len(reason) > REASON_LENGTH_MAX:
         raise HTTPException(400, f"The reason has more than {REASON_LENGTH_MAX:,} characters.")
-    wanted = Wanted(
+    wanted = table.Wanted(
         kind,
         target.projection.name,
         target.stream,
@@ -81,7 +79,7 @@ def start(desk: Desk, request: Request) -> Response:
     return desk.renderer.redirect(desk.renderer.url(f"/jobs/{job or _ask(desk, caller, wanted)}"))
 
 
-def _ask(desk: Desk, caller: Caller, wanted: Wanted) -> str:
+def _ask(desk: Desk, caller: Caller, wanted: table.Wanted) -> str:
     try:
         return desk.ask(partial(desk.parts.ask, caller.actor, wanted))
     except (psycopg.Error, Unreplicated, TimeoutError) as error:
@@ -131,7 +129,6 @@ def _skip_page(
 
 
 def _errors_of_skip(target: Target, form: Mapping[str, str]) -> dict[str, str]:
-    """The errors of a skip's form, by field."""
     errors = {}
     reason = form.get("reason", "").strip()
     if not reason:
@@ -150,5 +147,5 @@ def _standing(desk: Desk, projection: Projection) -> object:
     return next(it for it in pulse.status.projections if it.name == projection.name)
 
 
-def _is_same(one: Wanted, other: Wanted) -> bool:
+def _is_same(one: table.Wanted, other: table.Wanted) -> bool:
     return one._replace(reason=None, streams=None) == other._replace(reason=None, streams=None)

@@ -22,14 +22,6 @@ _POSITION = re.compile(r"[0-9]{1,18}", re.ASCII)
 TYPES = tuple(cls.__name__ for cls in SCHEMA_VERSIONS)
 
 
-class Shown(NamedTuple):
-    """An event, what it says in a line, and the path of its resource."""
-
-    event: log.Event
-    text: str
-    resource: str | None
-
-
 class Asked(NamedTuple):
     """The filter as it was typed, and what is wrong with it."""
 
@@ -55,7 +47,7 @@ def show(desk: Desk, request: Request) -> Response:
     return desk.page(
         request,
         "events.html",
-        events=[Shown(it, _in_words(it), path_of(it.stream) if is_stream(it.stream) else None) for it in page.events],
+        events=[(it, _in_words(it), path_of(it.stream) if is_stream(it.stream) else None) for it in page.events],
         page=page,
         asked=asked,
         filters=filters,

@@ -6,7 +6,6 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from console import activity
-from console.charts import chart
 from console.database import Unanswered
 from console.desk import Desk
 from eventlog.events.order import OrderPlaced
@@ -25,10 +24,10 @@ def show(desk: Desk, request: Request) -> Response:
         until = whole + timedelta(minutes=1)
         try:
             with desk.database.connection() as connection:
-                found = activity.buckets(connection, until - shown.length, until, shown.step, [_ORDER_PLACED])
+                drawn = activity.buckets(connection, until - shown.length, until, shown.step, [_ORDER_PLACED])
                 last = activity.by_type(connection, whole - timedelta(minutes=1), whole)
                 events = activity.by_type(connection, until - shown.length, until)
-            drawn, rate = chart(found), last.get(_ORDER_PLACED, 0)
+                rate = last.get(_ORDER_PLACED, 0)
         except Unanswered:
             pass  # the pulse says so, or the next one will
     return desk.page(
@@ -41,8 +40,3 @@ def show(desk: Desk, request: Request) -> Response:
         ranges=activity.RANGES,
         range=shown,
     )
-
-
-def after_sign_in(desk: Desk, _: Request) -> Response:
-    """The address of the sign-in form, opened again: lead to the overview."""
-    return desk.renderer.redirect(desk.renderer.url("/"))

@@ -1,7 +1,8 @@
-"""The pages of records beside the log: the audit, the API keys and the imports."""
+"""The pages of records beside the log: the audit, the API keys, the imports, and the jobs that operators asked for."""
 
 from datetime import UTC, datetime
 
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -10,10 +11,12 @@ from console.desk import Desk
 from console.imports import REPAIR, newest
 from contract.names import id_of
 from eventlog.pages import ACTS_PAGE
+from projector.jobs import table
 
 ACTS_SHOWN = 50
 KEYS_SHOWN = 200
 IMPORTS_SHOWN = 50
+JOBS_SHOWN = 50
 
 
 def audit(desk: Desk, request: Request) -> Response:
@@ -44,3 +47,20 @@ def imports(desk: Desk, request: Request) -> Response:
         if it.finished_at and not it.error:
             ended.add(it.path)
     return desk.page(request, "imports.html", imports=shown, repair=REPAIR)
+
+
+def jobs(desk: Desk, request: Request) -> Response:
+    with desk.database.connection() as connection:
+        found = table.latest(connection, JOBS_SHOWN)
+    return desk.page(request, "jobs.html", jobs=found)
+
+
+def job(desk: Desk, request: Request) -> Response:
+    try:
+        with desk.database.connection() as connection:
+            found = table.one(connection, id_of(request.path_params["id"]))
+    except ValueError:
+        found = None
+    if found is None:
+        raise HTTPException(404, "There is no such job.")
+    return desk.page(request, "job.html", job=found)

@@ -35,7 +35,6 @@ class Blame(NamedTuple):
 
     @property
     def differs(self) -> bool:
-        """True if the value has changed since."""
         return (self.then and self.then.value) != (self.now and self.now.value)
 
 
@@ -46,7 +45,6 @@ class Asked(NamedTuple):
     now: Past
     history: History
     comparisons: list[Comparison]
-    unread: Unfoldable | None = None
 
 
 def show(desk: Desk, request: Request) -> Response:
@@ -57,14 +55,13 @@ def show(desk: Desk, request: Request) -> Response:
     except (KeyError, ValueError):
         raise HTTPException(404, "That is no id of an order, a product or a user.") from None
     when, error = _when(request)
-    asked = desk.ask(partial(_as_far_as_readable, desk, stream, when))
+    asked, unread = desk.ask(partial(as_far_as_readable, partial(_ask, desk, stream, when)))
     if not asked.now.last:
         raise HTTPException(404, f"There is no such {_KINDS[kind]}.")
     if asked.then.future:
         asked, error = asked._replace(then=asked.now), "That time lies in the future."
     then, now = asked.then, asked.now
     view = now.view() if now.exists else {}
-    unread = asked.unread
     return desk.page(
         request,
         "resource.html",
@@ -100,7 +97,6 @@ def find(desk: Desk, request: Request) -> Response:
 
 
 def _when(request: Request) -> tuple[When, str | None]:
-    """The moment that was asked for, and what is wrong with it."""
     version, as_of = request.query_params.get("version", ""), request.query_params.get("as_of", "").strip()
     if as_of:
         try:
@@ -110,11 +106,6 @@ def _when(request: Request) -> tuple[When, str | None]:
     if version.isascii() and version.isdigit() and 0 < int(version[:11]) <= _VERSION_MAX:
         return Version(int(version[:11])), None
     return NOW, None
-
-
-async def _as_far_as_readable(desk: Desk, stream: str, when: When) -> Asked:
-    asked, unread = await as_far_as_readable(partial(_ask, desk, stream, when))
-    return asked._replace(unread=unread)
 
 
 async def _ask(desk: Desk, stream: str, when: When, limit: int | None) -> Asked:
@@ -149,7 +140,6 @@ def _blames(then: Past, now: Past) -> list[Blame]:
 
 
 def _summary(view: Mapping[str, Any]) -> str:
-    """The resource as it is now, in a few words."""
     if "status" in view:
         return f"{view['status'].replace('_', ' ')} · {view['total']} {view['currency']}"
     if "sku" in view:

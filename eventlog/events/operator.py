@@ -1,7 +1,4 @@
-"""An operator's act on the service itself. Stream `operator-<id>`: one for each act, with one event.
-
-No projection makes rows of it. `GET /audit` and `orders audit` read it from the log.
-"""
+"""An operator's act on the service itself. Stream `operator-<id>`, one for each act; no projection makes rows of it."""
 
 from eventlog.events.record import Happened
 

@@ -53,51 +53,41 @@ class CancelledLine(Record, frozen=True):
     cancelled_after: int
 
 
-class OrderLinesCancelled(Happened, frozen=True):
+class _Cancelled(Happened, frozen=True):
+    user_id: str
+    currency: str
+    reason: str | None
+    external_id: str | None
+    lines: tuple[CancelledLine, ...]
+    amount: str
+    cancelled_total_after: str
+
+    PERSONAL: ClassVar = ("reason",)
+    ABOUT: ClassVar = "user_id"
+
+    def _in_words(self, said: str) -> str:
+        if len(self.lines) > LINES_TOLD_MAX:
+            pieces = sum(line.quantity for line in self.lines)
+            what = f"{counted(pieces, 'piece')} of {counted(len(self.lines), 'line')}"
+        else:
+            what = ", ".join(f"{line.quantity} x {line.sku}" for line in self.lines)
+        reason = f": {self.reason}" if self.reason is not None else ""
+        return f"{said} {what}, {self.amount} {self.currency}{reason}"
+
+
+class OrderLinesCancelled(_Cancelled, frozen=True):
     """A part of the order was cancelled; some of it is left.
 
     `amount` is the worth of what was cancelled now, `cancelled_total_after` of all that was. `external_id` names the
     caller's own document, such as a credit note: it cancels once only.
     """
 
-    user_id: str
-    currency: str
-    reason: str | None
-    external_id: str | None
-    lines: tuple[CancelledLine, ...]
-    amount: str
-    cancelled_total_after: str
-
-    PERSONAL: ClassVar = ("reason",)
-    ABOUT: ClassVar = "user_id"
-
     def in_words(self) -> str:
-        return _cancelled("Cancelled", self)
+        return self._in_words("Cancelled")
 
 
-class OrderCancelled(Happened, frozen=True):
+class OrderCancelled(_Cancelled, frozen=True):
     """All that was left of the order was cancelled: `lines` has what was left until now. See OrderLinesCancelled."""
 
-    user_id: str
-    currency: str
-    reason: str | None
-    external_id: str | None
-    lines: tuple[CancelledLine, ...]
-    amount: str
-    cancelled_total_after: str
-
-    PERSONAL: ClassVar = ("reason",)
-    ABOUT: ClassVar = "user_id"
-
     def in_words(self) -> str:
-        return _cancelled("Cancelled all that was left,", self)
-
-
-def _cancelled(said: str, event: OrderLinesCancelled | OrderCancelled) -> str:
-    lines = event.lines
-    if len(lines) > LINES_TOLD_MAX:
-        what = f"{counted(sum(line.quantity for line in lines), 'piece')} of {counted(len(lines), 'line')}"
-    else:
-        what = ", ".join(f"{line.quantity} x {line.sku}" for line in lines)
-    reason = f": {event.reason}" if event.reason is not None else ""
-    return f"{said} {what}, {event.amount} {event.currency}{reason}"
+        return self._in_words("Cancelled all that was left,")

@@ -1,7 +1,4 @@
-"""Events of a product and its stock. Stream `product-<id>`.
-
-Every stock event carries `stock_after`, so the last one alone tells the stock.
-"""
+"""Events of a product and its stock. Stream `product-<id>`. `stock_after` of the last stock event tells the stock."""
 
 from eventlog.events.record import Happened, counted
 

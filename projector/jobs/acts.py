@@ -1,9 +1,8 @@
 """Performs a job: each kind calls the function that the command line calls."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any, NamedTuple
-
-from psycopg import Connection
 
 from projector.connecting import connect
 from projector.jobs.table import Job, Kind
@@ -50,10 +49,7 @@ def _verify(database_url: str, projection: Projection, _: Job, report: Report) -
     rows = sum(verdict.rows.values())
     if not verdict.found:
         return Outcome(f"all {rows:,} rows equal the fold of the log, at position {verdict.position:,}")
-    kept = [
-        {name: getattr(it, name) for name in ("table", "key", "column", "stands", "should_be")}
-        for it in verdict.differences[:DIFFERENCES_KEPT_MAX]
-    ]
+    kept = [asdict(it) for it in verdict.differences[:DIFFERENCES_KEPT_MAX]]
     number = "1 difference" if verdict.found == 1 else f"{verdict.found:,} differences"
     said = f"{number} in {rows:,} rows, at position {verdict.position:,}: rebuild {projection.name}"
     return Outcome(said, False, kept)
@@ -69,10 +65,13 @@ def _retry(database_url: str, projection: Projection, job: Job, _: Report) -> Ou
 
 
 def _skip(database_url: str, projection: Projection, job: Job, _: Report) -> Outcome:
-    reason = job.reason or ""
+    reason, loop = job.reason or "", Loop(projection)
     with connect(database_url) as connection:
         if job.stream is not None:
-            return _skip_stream(connection, projection, job, reason)
+            held = next((it.parked for it in held_back(connection, projection, stream=job.stream)), None)
+            if held is None or held.position != job.at_position:
+                return Outcome(f"{job.stream} is no longer parked at position {job.at_position}")
+            return _told([skip(connection, loop, job.stream, reason, job.asked_by)[1]])
         # Streams of the group that are done may be parked again, at an event that no operator has asked to skip.
         if job.attempts > 1:
             raise Refused("the worker ended in the middle; look at what is parked now, and skip what is left")
@@ -81,16 +80,7 @@ def _skip(database_url: str, projection: Projection, job: Job, _: Report) -> Out
         if now is None or now.streams != job.streams:
             number = now.streams if now else 0
             raise Refused(f"the group had {job.streams:,} streams when this was asked for, and has {number:,} now")
-        return _told([it for _, it in skip_group(connection, Loop(projection), now, reason, job.asked_by)])
-
-
-def _skip_stream(connection: Connection, projection: Projection, job: Job, reason: str) -> Outcome:
-    assert job.stream is not None
-    held = next((it.parked for it in held_back(connection, projection, stream=job.stream)), None)
-    if held is None or held.position != job.at_position:
-        return Outcome(f"{job.stream} is no longer parked at position {job.at_position}")
-    _, drained = skip(connection, Loop(projection), job.stream, reason, job.asked_by)
-    return _told([drained])
+        return _told([it for _, it in skip_group(connection, loop, now, reason, job.asked_by)])
 
 
 def _told(drained: Sequence[Drained]) -> Outcome:

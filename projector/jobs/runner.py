@@ -22,7 +22,7 @@ from projector.jobs.table import Job
 from projector.loop import Progress
 from projector.projection import Projection
 from projector.replay import SwapRefused
-from projector.shadow import Busy
+from projector.shadow import Busy, Report, Stopped
 
 LOOK_SECONDS = 1.0
 PROGRESS_SECONDS = 0.5
@@ -39,10 +39,6 @@ SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5; SET tcp_keepalive
 """
 
 log = logging.getLogger(__name__)
-
-
-class _Stopped(Exception):
-    """The worker stops in the middle of a job."""
 
 
 class Runner:
@@ -99,9 +95,8 @@ class Runner:
             return
         log.info("job %s begins: %s, asked for by %s", job.id, title, job.asked_by)
         try:
-            report = _Reporter(connection, job, self._stopping)
-            outcome = acts.perform(self._database_url, self._projections, job, report)
-        except _Stopped:
+            outcome = acts.perform(self._database_url, self._projections, job, self._reporter(connection, job))
+        except Stopped:
             table.give_back(connection, job.id)
         except psycopg.OperationalError:
             raise  # a restart of the server
@@ -115,14 +110,25 @@ class Runner:
             log.info("job %s is done: %s", job.id, outcome.said)
             table.finish(connection, job.id, outcome._asdict())
 
+    def _reporter(self, connection: Connection, job: Job) -> Report:
+        next_at = 0.0
+
+        def report(progress: Progress) -> None:
+            nonlocal next_at
+            if self._stopping.is_set():
+                raise Stopped
+            if time.monotonic() >= next_at:
+                next_at = time.monotonic() + PROGRESS_SECONDS
+                table.note_progress(connection, job.id, progress.position, progress.head)
+
+        return report
+
     def _connected(self) -> Connection:
         if self._connection is None or self._connection.closed:
             self._is_ours = False
             limits = Limits(statement=STATEMENT_SECONDS_MAX)
             self._connection = sessions.connect(self._database_url, "orders jobs", limits)
-            cursor = self._connection.execute(_NOTICE_DEATH, prepare=False)
-            while cursor.nextset():
-                pass
+            self._connection.execute(_NOTICE_DEATH, prepare=False)
         return self._connection
 
     def _hang_up(self) -> None:
@@ -130,24 +136,6 @@ class Runner:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
-
-
-class _Reporter:
-    """Writes down the progress of a job, now and then. Raises _Stopped when the worker stops."""
-
-    def __init__(self, connection: Connection, job: Job, stopping: threading.Event) -> None:
-        self._connection = connection
-        self._job = job
-        self._stopping = stopping
-        self._reported_at = -PROGRESS_SECONDS
-
-    def __call__(self, progress: Progress) -> None:
-        if self._stopping.is_set():
-            raise _Stopped
-        now = time.monotonic()
-        if now - self._reported_at >= PROGRESS_SECONDS:
-            self._reported_at = now
-            table.note_progress(self._connection, self._job.id, progress.position, progress.head)
 
 
 _EXPECTED = (acts.Refused, AheadOfLog, Busy, InTheWay, OtherVersion, SwapRefused, psycopg.Error)

@@ -142,7 +142,6 @@ class Job(NamedTuple):
 
     @property
     def runs_for(self) -> timedelta | None:
-        """How long it has run, or ran."""
         return None if self.started_at is None else (self.finished_at or self.now) - self.started_at
 
 

@@ -1,18 +1,23 @@
 """A target whose statements we write ourselves, for its driver: what SQLite and MySQL share."""
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from decimal import Decimal, InvalidOperation
 from functools import lru_cache
 from typing import Any, ClassVar
 
 from sqlalchemy import Connection, DateTime, Numeric, Table
 
+from projector.mirror.layout import Build
 from projector.mirror.target import Target
 from projector.narrowing import RowsRefused
+from projector.projection import Projection
 from projector.rows import Changes, NewRows, RowMissing
 from readmodel.types import MONEY_DECIMALS
 
+_BUILDS = (Build.SERVING, Build.NEXT, Build.RETIRED)
+
+Names = Sequence[str]
 Values = tuple[Any, ...]
 Convert = Callable[[Any], Any]
 
@@ -23,8 +28,7 @@ class DriverTarget(Target):
     """A target whose rows go through its driver, in statements of ours.
 
     `money` converts an amount for the driver. The others are words of the dialect: `if_there` begins the part of an
-    INSERT that changes a row which exists ({}: the columns of the key); in that part `given` stands for the value that
-    was given for the column {}, and `least` and `greatest` name the functions of two values.
+    INSERT that changes a row which exists ({}: the columns of the key), where `given` is the value given for column {}.
     """
 
     money: ClassVar[Convert]
@@ -34,15 +38,11 @@ class DriverTarget(Target):
     greatest: ClassVar[str]
 
     @abstractmethod
-    def add(
-        self, connection: Connection, table: Table, names: Sequence[str], rows: list[Values], end: str = ""
-    ) -> None:
+    def add(self, connection: Connection, table: Table, names: Names, rows: list[Values], end: str = "") -> None:
         """Insert rows with these columns; `end` is the end of the statement."""
 
     @abstractmethod
-    def update(
-        self, connection: Connection, table: Table, names: Sequence[str], key: Sequence[str], rows: list[Values]
-    ) -> int:
+    def update(self, connection: Connection, table: Table, names: Names, key: Names, rows: list[Values]) -> int:
         """Set the columns `names` of the rows with these keys, and return how many there are."""
 
     def insert(self, connection: Connection, table: Table, new: NewRows) -> None:
@@ -65,6 +65,14 @@ class DriverTarget(Target):
             rows = [(*_values(of), *row.values()) for of, row in sums]
             self.add(connection, table, names, self._converted(table, names, rows), end)
 
+    def _renames(self, projection: Projection, tables: Names, old: Collection[str]) -> Iterator[tuple[str, str]]:
+        """The names that a swap changes, in order: those of the next build's tables, and before each that in `old`."""
+        for name in tables:
+            serving, following, retired = (self.named(projection, name, build).name for build in _BUILDS)
+            if name in old:
+                yield serving, retired
+            yield following, serving
+
     def _converted(self, table: Table, names: Sequence[str], rows: list[Values]) -> list[Values]:
         """Rows as the driver takes them, column by column: that is faster than value by value."""
         by_column = list(zip(*rows, strict=True))
@@ -77,10 +85,9 @@ class DriverTarget(Target):
 
 
 def utc_text(value: str | None) -> str | None:
-    """PostgreSQL's text of a time in UTC, as text with microseconds and without the zone.
+    """PostgreSQL's text of a time in UTC, with microseconds and without the zone.
 
-    Raises RowsRefused for another text, as a handler may write one, for a year of more than four digits, and for a time
-    before our era.
+    Raises RowsRefused for another text, for a year of more than four digits, and for a time before our era.
     """
     if value is None:
         return None
@@ -115,7 +122,6 @@ def checked(value: Any) -> str | None:
 
 
 def in_parts(rows: Sequence[Values], size: int) -> Iterator[Sequence[Values]]:
-    """The rows, `size` at a time."""
     for start in range(0, len(rows), size):
         yield rows[start : start + size]
 

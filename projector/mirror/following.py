@@ -12,7 +12,6 @@ from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 
 import psycopg
-from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DBAPIError
 
 from database import sessions
@@ -20,20 +19,18 @@ from projector.checkpoint import Fenced, OtherVersion
 from projector.connecting import connect
 from projector.loop import Loop, Progress
 from projector.mirror import standings
-from projector.mirror.building import complete, prepare, rebuild
+from projector.mirror.building import MirrorTables
 from projector.mirror.standings import Heartbeat
 from projector.mirror.target import Target
 from projector.mirror.writer import MirrorWriter
 from projector.observing import log_parked
-from projector.paging import reader_of
-from projector.parked import STREAMS_A_BATCH
+from projector.paging import ReadAhead
 from projector.projection import Projection
-from projector.read_ahead import ReadAhead
-from projector.retrying import retry
+from projector.retrying import Rounds
+from projector.shadow import Stopped
 
 BATCH_EVENTS_MAX = 50_000
 LOOK_SECONDS, LOOK_SECONDS_MAX = 0.02, 0.25
-RETRY_SECONDS = 60.0
 STAND_BY_SECONDS = 1.0
 AFTER_ERROR_SECONDS = 1.0
 
@@ -50,11 +47,7 @@ class Mirror:
     """The projections of one log on one target."""
 
     def __init__(
-        self,
-        database_url: str,
-        target: Target,
-        projections: Sequence[Projection],
-        batch_events: int = BATCH_EVENTS_MAX,
+        self, database_url: str, target: Target, projections: Sequence[Projection], batch_events: int = BATCH_EVENTS_MAX
     ) -> None:
         self._batch_events = batch_events
         self._database_url = database_url
@@ -65,7 +58,6 @@ class Mirror:
         self._trouble = ""
 
     def stop(self) -> None:
-        """End after the batch that is under way."""
         self._stopping.set()
 
     def catch_up(self, report: Report) -> None:
@@ -73,24 +65,13 @@ class Mirror:
 
         Raises TargetInUse, Unsuitable, OtherLog, OtherVersion, sqlalchemy.exc.DBAPIError and psycopg.Error.
         """
-        with self._listing_failures(), self._at_work() as loops:
+        with self._at_work() as loops:
             self._catch_up(loops, report)
-            for following in loops:
-                following.end()
 
     def rebuild(self, report: Callable[[Progress], None]) -> Progress:
         """Build the tables of the one projection anew. Raises the same."""
-        (projection,) = self._projections
-        with (
-            self._listing_failures(),
-            self._connected() as (log_connection, writing),
-            ReadAhead(connect(self._database_url), reader_of(projection)) as ahead,
-        ):
-            prepare(self._target, writing, projection, log_connection)
-            following = self._following(writing, log_connection, projection, ahead)
-            progress = following.rebuild(report)
-            following.end()
-            return progress
+        with self._at_work() as (following,):
+            return following.rebuild(report)
 
     def follow(self) -> None:
         """Catch up and follow the log until `stop`; stand by while another mirror works on the target.
@@ -100,15 +81,13 @@ class Mirror:
         """
         while not self._stopping.is_set():
             try:
-                with self._listing_failures(), self._at_work() as loops:
+                with self._at_work() as loops:
                     pause = 0.0
                     while not self._stopping.wait(pause):
                         # A rest between batches saved CPU and added as much to the lag.
                         has_news = self._catch_up(loops)
                         pause = 0.0 if has_news else min(max(LOOK_SECONDS, 2 * pause), LOOK_SECONDS_MAX)
                         self._note("")
-                    for following in loops:
-                        following.end()
             except TargetInUse as error:
                 self._note(f"{error}: this one stands by")
                 self._stopping.wait(STAND_BY_SECONDS)
@@ -129,7 +108,6 @@ class Mirror:
         self._trouble = trouble
 
     def _said(self, error: Exception) -> str:
-        """The error's message, in one line."""
         return self._target.said(error) if isinstance(error, DBAPIError) else str(error).partition("\n")[0]
 
     @contextmanager
@@ -140,19 +118,16 @@ class Mirror:
             yield
         except TargetInUse:
             raise
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, Exception) as error:
+            why = self._said(error) if isinstance(error, Exception) else None
             with suppress(psycopg.Error), connect(self._database_url) as log_connection:
-                standings.end(log_connection, self._target.listed, names)
-            raise
-        except Exception as error:
-            with suppress(psycopg.Error), connect(self._database_url) as log_connection:
-                standings.fail(log_connection, self._target.listed, names, self._said(error))
+                standings.end(log_connection, self._target.listed, names, why)
             raise
 
     @contextmanager
-    def _connected(self) -> Iterator[tuple[psycopg.Connection, Connection]]:
-        """Connections to both databases, as the only mirror at work on the target."""
-        with ExitStack() as stack:
+    def _at_work(self) -> Iterator[list["_Following"]]:
+        """The projections, with their tables, as the only mirror at work on the target."""
+        with self._listing_failures(), ExitStack() as stack:
             stack.callback(self._target.close)
             log_connection = stack.enter_context(connect(self._database_url))
             writing = stack.enter_context(self._target.writing())
@@ -161,29 +136,18 @@ class Mirror:
             self._has_connected = True
             if not self._target.take_soon(writing):
                 raise TargetInUse(f"another mirror is at work on {self._target.shown}")
-            yield log_connection, writing
-
-    @contextmanager
-    def _at_work(self) -> Iterator[list["_Following"]]:
-        with ExitStack() as stack:
-            log_connection, writing = stack.enter_context(self._connected())
             loops = []
             for projection in self._projections:
-                prepare(self._target, writing, projection, log_connection)
-                ahead = stack.enter_context(ReadAhead(connect(self._database_url), reader_of(projection)))
-                loops.append(self._following(writing, log_connection, projection, ahead))
+                tables = MirrorTables(self._target, writing, projection, log_connection)
+                tables.prepare()
+                ahead = stack.enter_context(ReadAhead(self._database_url, projection))
+                loops.append(_Following(tables, ahead, self._batch_events))
             yield loops
-
-    def _following(
-        self, writing: Connection, log_connection: psycopg.Connection, projection: Projection, ahead: ReadAhead
-    ) -> "_Following":
-        return _Following(self._target, writing, log_connection, projection, ahead, self._batch_events)
+            for following in loops:
+                following.end()
 
     def _catch_up(self, loops: Sequence["_Following"], report: Report | None = None) -> bool:
-        """Project one batch of each projection in turn, so that none waits for another that is far behind.
-
-        Returns whether there was something to project.
-        """
+        """Project batches of all projections by turns, until none is behind; whether there was something to project."""
         had_news, is_busy = False, True
         while is_busy and not self._stopping.is_set():
             is_busy = False
@@ -201,32 +165,24 @@ class Mirror:
         return had_news
 
     def _meanwhile(self, loops: Sequence["_Following"], rebuilt: "_Following") -> None:
-        """While one projection is rebuilt, the others are listed as at work. Raises _Stopped."""
+        """While one projection is rebuilt, the others are listed as at work. Raises Stopped."""
         if self._stopping.is_set():
-            raise _Stopped
+            raise Stopped
         for following in loops:
             if following is not rebuilt:
                 following.beat_if_due()
 
 
 class _Following:
-    """One projection on the target."""
-
-    def __init__(
-        self,
-        target: Target,
-        writing: Connection,
-        log_connection: psycopg.Connection,
-        projection: Projection,
-        ahead: ReadAhead,
-        batch_events: int,
-    ) -> None:
-        self.projection, self._batch_events = projection, batch_events
-        self._target, self._writing, self._log, self._ahead = target, writing, log_connection, ahead
-        self._writer = MirrorWriter(target, writing, projection)
-        self._loop = Loop(projection, read_page=ahead.page, writer=self._writer)
-        self._heartbeat = Heartbeat(target.listed, projection)
-        self._retry_at = self._rests_until = 0.0
+    def __init__(self, tables: MirrorTables, ahead: ReadAhead, batch_events: int) -> None:
+        self.projection, self._log = tables.projection, tables.log
+        self._tables, self._ahead, self._batch_events = tables, ahead, batch_events
+        self._writer = MirrorWriter(tables.target, tables.connection, tables.projection)
+        self._loop = Loop(self.projection, read_page=ahead.page, writer=self._writer)
+        self._target = tables.target.listed
+        self._heartbeat = Heartbeat(self._target, self.projection)
+        self._rounds = Rounds()
+        self._rests_until = 0.0
         self._is_complete = False
 
     @property
@@ -235,7 +191,7 @@ class _Following:
         return time.monotonic() < self._rests_until
 
     def project(self, meanwhile: Callable[[], None]) -> Progress:
-        """Project the next batch; rebuild tables of an older version, and call `meanwhile` after each batch of that.
+        """Project the next batch, or rebuild tables of an older version, with `meanwhile` after each batch.
 
         Raises OtherLog, and OtherVersion for a newer version.
         """
@@ -247,11 +203,11 @@ class _Following:
             log.info("%s: rebuilding them", other)
             try:
                 return self.rebuild(lambda _: meanwhile())
-            except _Stopped:
+            except Stopped:
                 return Progress(0, 0, 0)
         if not progress.lag and not self._is_complete:
             # After the first fill; after a start it finds out whether the indexes are there.
-            complete(self._target, self._writing, self.projection)
+            self._tables.complete()
             self._is_complete = True
         if progress.events and not progress.lag:
             self._rests_until = time.monotonic() + self.projection.rest_seconds
@@ -260,14 +216,13 @@ class _Following:
         return progress
 
     def beat_if_due(self) -> None:
-        """Record, once a second, that the mirror is at work, and where."""
         if self._heartbeat.is_due:
             self._beat()
 
     def end(self) -> None:
         """Record that the mirror ends in order, and where."""
         self._beat()
-        standings.end(self._log, self._target.listed, [self.projection.name])
+        standings.end(self._log, self._target, [self.projection.name])
 
     def rebuild(self, report: Callable[[Progress], None]) -> Progress:
         """Build the tables anew."""
@@ -277,22 +232,13 @@ class _Following:
                 self._heartbeat.beat_of_rebuild(self._log, progress.position)
             report(progress)
 
-        return rebuild(self._target, self._writing, self.projection, self._log, self._ahead, beat)
+        return self._tables.rebuild(self._ahead, beat)
 
     def retry_parked(self) -> None:
-        """Retry the parked streams, after the start and then once a minute: their cause may be gone."""
-        if time.monotonic() < self._retry_at:
-            return
-        self._retry_at = time.monotonic() + RETRY_SECONDS
-        waiting = self._writer.waiting()
-        for start in range(0, len(waiting), STREAMS_A_BATCH):
-            retry(self._log, self._loop, waiting[start : start + STREAMS_A_BATCH])
+        """Retry parked streams, after the start and then once a minute: their cause may be gone."""
+        self._rounds.go_on(self._log, self._loop)
 
     def _beat(self) -> None:
         with suppress(OtherVersion):  # it waits for its rebuild, or was stopped in the middle of it
             seen = self._writer.look(self._log)
             self._heartbeat.beat(self._log, seen.position, seen.parked)
-
-
-class _Stopped(Exception):
-    """The mirror stops in the middle of a rebuild."""

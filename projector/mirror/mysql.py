@@ -13,8 +13,8 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.types import TypeEngine
 
 from projector import swapping
-from projector.mirror.driver_target import DriverTarget, Values, checked, in_parts
-from projector.mirror.layout import Build, Layout
+from projector.mirror.driver_target import DriverTarget, Names, Values, checked, in_parts
+from projector.mirror.layout import Layout
 from projector.mirror.target import Target, Unsuitable
 from projector.projection import Projection
 
@@ -41,8 +41,7 @@ _SETTINGS = (
     f"unique_checks = 1, innodb_lock_wait_timeout = {LOCK_SECONDS_MAX}, lock_wait_timeout = {LOCK_SECONDS_MAX}"
 )
 
-# Neither DataError nor IntegrityError to PyMySQL: a CHECK that fails (MariaDB, MySQL), and a value that is
-# none of its type.
+# Neither DataError nor IntegrityError to PyMySQL: a CHECK that fails (MariaDB, MySQL), a value not of its type.
 _REFUSALS = {4025, 3819, 1292, 1366}
 _LOCK_WAIT_TIMEOUT = 1205
 # The user may not use the database, has another password, or there is no such database.
@@ -75,14 +74,7 @@ class MysqlTarget(DriverTarget):
 
     @property
     def table_options(self) -> dict[str, Any]:  # type: ignore[override]
-        return {
-            "mysql_engine": "InnoDB",
-            "mysql_charset": "utf8mb4",
-            "mysql_collate": self._collation,
-            "mariadb_engine": "InnoDB",
-            "mariadb_charset": "utf8mb4",
-            "mariadb_collate": self._collation,
-        }
+        return {"mysql_engine": "InnoDB", "mysql_charset": "utf8mb4", "mysql_collate": self._collation}
 
     def _make_engine(self) -> Engine:
         engine = create_engine(
@@ -135,9 +127,7 @@ class MysqlTarget(DriverTarget):
             return mysql.VARCHAR(_KEY_LENGTH) if is_searched else mysql.MEDIUMTEXT()
         return column.type
 
-    def add(
-        self, connection: Connection, table: Table, names: Sequence[str], rows: list[Values], end: str = ""
-    ) -> None:
+    def add(self, connection: Connection, table: Table, names: Names, rows: list[Values], end: str = "") -> None:
         into = f"INSERT INTO `{table.name}` ({', '.join(names)}) VALUES"
         for some in in_parts(rows, _ROWS_AT_ONCE):
             literals = _literals(some)
@@ -147,9 +137,7 @@ class MysqlTarget(DriverTarget):
             else:
                 connection.exec_driver_sql(f"{into} {literals}{end}", execution_options={"no_parameters": True})
 
-    def update(
-        self, connection: Connection, table: Table, names: Sequence[str], key: Sequence[str], rows: list[Values]
-    ) -> int:
+    def update(self, connection: Connection, table: Table, names: Names, key: Names, rows: list[Values]) -> int:
         statement = _update(table, names, key)
         return sum(
             connection.exec_driver_sql(statement, (_json(some).decode(),)).rowcount
@@ -160,12 +148,7 @@ class MysqlTarget(DriverTarget):
         self._when_free(connection, lambda: Target.complete(self, connection, layout))
 
     def swap(self, connection: Connection, projection: Projection, tables: Sequence[str], old: Collection[str]) -> None:
-        renames = []
-        for name in tables:
-            serving, following, retired = (
-                self.named(projection, name, build).name for build in (Build.SERVING, Build.NEXT, Build.RETIRED)
-            )
-            renames += [f"`{serving}` TO `{retired}`"] * (name in old) + [f"`{following}` TO `{serving}`"]
+        renames = [f"`{table}` TO `{name}`" for table, name in self._renames(projection, tables, old)]
         statement = f"RENAME TABLE {', '.join(renames)}"
         self._when_free(connection, lambda: self._rename(connection, statement))
 

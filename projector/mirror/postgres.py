@@ -32,8 +32,7 @@ class PostgresTarget(Target):
         if defect := defect_of(url):
             raise Unsuitable(f"the mirror's URL is not a PostgreSQL URL: {defect}")
         return create_engine(
-            "postgresql+psycopg://",
-            creator=lambda: sessions.connect(url, "orders mirror", LIMITS, autocommit=False),
+            "postgresql+psycopg://", creator=lambda: sessions.connect(url, "orders mirror", LIMITS, autocommit=False)
         )
 
     def check(self, connection: Connection) -> None:

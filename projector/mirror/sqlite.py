@@ -9,33 +9,16 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import (
-    URL,
-    Boolean,
-    Column,
-    Connection,
-    Date,
-    Engine,
-    Integer,
-    Table,
-    Text,
-    create_engine,
-    event,
-)
+from sqlalchemy import URL, Boolean, Column, Connection, Date, Engine, Integer, Table, Text, create_engine, event
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.types import TypeEngine
 
-from projector.mirror.driver_target import DriverTarget, Values, counted, in_parts
-from projector.mirror.layout import Build
+from projector.mirror.driver_target import DriverTarget, Names, Values, counted, in_parts
 from projector.mirror.target import Unsuitable
 from projector.projection import Projection
 
 # How long a transaction waits for another one that writes.
 BUSY_MS_MAX = 10_000
-# New rows touch pages all over the indexes: for the session that writes, these stay in memory, and go into the file
-# together. Sessions that read keep SQLite's own 2 MiB.
-CACHE_KIB = 32 * 1024
-CHECKPOINT_PAGES = 16_000
 # One statement with 100 rows takes less time than 100 statements. A statement may have 32,766 values.
 ROWS_AT_ONCE = 100
 VERSION_MIN = (3, 37)  # STRICT tables
@@ -48,10 +31,7 @@ _WRONG_PATH = {
     sqlite3.SQLITE_READONLY: _MAY_WRITE,
 }
 _MAKE_ROOM = "make room on the disk"
-_REMEDIES = _WRONG_PATH | {
-    sqlite3.SQLITE_FULL: _MAKE_ROOM,
-    sqlite3.SQLITE_IOERR: f"{_MAKE_ROOM}, or {_MAY_WRITE}",
-}
+_REMEDIES = _WRONG_PATH | {sqlite3.SQLITE_FULL: _MAKE_ROOM, sqlite3.SQLITE_IOERR: f"{_MAKE_ROOM}, or {_MAY_WRITE}"}
 
 # synchronous=FULL: a commit survives a power failure. legacy_alter_table: a rename leaves other people's views alone.
 _SETTINGS = (
@@ -60,7 +40,6 @@ _SETTINGS = (
     "PRAGMA foreign_keys = ON",
     f"PRAGMA busy_timeout = {BUSY_MS_MAX}",
     "PRAGMA legacy_alter_table = ON",
-    f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}",
 )
 
 
@@ -69,7 +48,6 @@ class SqliteTarget(DriverTarget):
 
     table_options = {"sqlite_strict": True, "sqlite_with_rowid": False}  # noqa: RUF012 - never changed
 
-    writes_behind = False
     money = staticmethod(counted)
     if_there, given, least, greatest = "ON CONFLICT ({}) DO UPDATE SET", "excluded.{}", "min", "max"
 
@@ -143,11 +121,7 @@ class SqliteTarget(DriverTarget):
             self._lock = None
 
     def writing(self) -> Connection:
-        connection = self.engine.connect().execution_options(writes=True)
-        driver = connection.connection.driver_connection
-        assert isinstance(driver, sqlite3.Connection)
-        driver.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
-        return connection
+        return self.engine.connect().execution_options(writes=True)
 
     def snapshot(self) -> Connection:
         return self.engine.connect()
@@ -158,18 +132,14 @@ class SqliteTarget(DriverTarget):
             return Integer()
         return Text() if isinstance(column.type, Date) else column.type
 
-    def add(
-        self, connection: Connection, table: Table, names: Sequence[str], rows: list[Values], end: str = ""
-    ) -> None:
+    def add(self, connection: Connection, table: Table, names: Names, rows: list[Values], end: str = "") -> None:
         marks = f"({', '.join('?' * len(names))})"
         for some in in_parts(rows, ROWS_AT_ONCE):
             values = ", ".join([marks] * len(some))
             statement = f'INSERT INTO "{table.name}" ({", ".join(names)}) VALUES {values}{end}'  # noqa: S608 - names of ours
             connection.exec_driver_sql(statement, tuple(chain.from_iterable(some)))
 
-    def update(
-        self, connection: Connection, table: Table, names: Sequence[str], key: Sequence[str], rows: list[Values]
-    ) -> int:
+    def update(self, connection: Connection, table: Table, names: Names, key: Names, rows: list[Values]) -> int:
         settings = ", ".join(f"{name} = ?" for name in names)
         same_key = " AND ".join(f"{name} = ?" for name in key)
         statement = f'UPDATE "{table.name}" SET {settings} WHERE {same_key}'  # noqa: S608 - names of ours
@@ -177,14 +147,8 @@ class SqliteTarget(DriverTarget):
 
     def swap(self, connection: Connection, projection: Projection, tables: Sequence[str], old: Collection[str]) -> None:
         with connection.begin():
-            for name in tables:
-                serving, following, retired = (self.named(projection, name, build).name for build in _BUILDS)
-                if name in old:
-                    connection.exec_driver_sql(f'ALTER TABLE "{serving}" RENAME TO "{retired}"')
-                connection.exec_driver_sql(f'ALTER TABLE "{following}" RENAME TO "{serving}"')
-
-
-_BUILDS = (Build.SERVING, Build.NEXT, Build.RETIRED)
+            for table, name in self._renames(projection, tables, old):
+                connection.exec_driver_sql(f'ALTER TABLE "{table}" RENAME TO "{name}"')
 
 
 def _kind(error: DBAPIError) -> int:

@@ -1,7 +1,4 @@
-"""Where the mirrors are: each mirror writes its positions into the log's database, if its role may.
-
-The log itself is only read. Without the right to write `mirrors.standings` a mirror works all the same, unlisted.
-"""
+"""Where the mirrors are: each writes its positions into the log's database. Without the right to, it is not listed."""
 
 import contextlib
 import logging
@@ -42,13 +39,10 @@ ON CONFLICT (target, projection) DO UPDATE SET error = NULL, worker = excluded.w
     rebuild_began_at = coalesce(old.rebuild_began_at, excluded.rebuild_began_at)
 """
 
+# It ends in order if there is no `error`.
 _END = b"""
-UPDATE mirrors.standings SET ended_at = clock_timestamp(), rebuilt_to = NULL, rebuild_began_at = NULL
-WHERE target = %(target)s AND projection = ANY(%(projections)s)
-"""
-
-_FAIL = b"""
-UPDATE mirrors.standings SET error = %(error)s, ended_at = NULL, rebuilt_to = NULL, rebuild_began_at = NULL
+UPDATE mirrors.standings SET rebuilt_to = NULL, rebuild_began_at = NULL, error = coalesce(%(error)s, error),
+    ended_at = CASE WHEN %(error)s::text IS NULL THEN clock_timestamp() END
 WHERE target = %(target)s AND projection = ANY(%(projections)s)
 """
 
@@ -84,7 +78,6 @@ class Heartbeat:
 
     @property
     def is_due(self) -> bool:
-        """Whether `beat` should be called now."""
         return self._is_allowed and time.monotonic() - self._beaten_at >= BEAT_SECONDS
 
     def beat(self, connection: Connection, position: int, parked: int) -> None:
@@ -117,16 +110,10 @@ class Heartbeat:
             log.warning("this mirror is not listed in `orders status`, because it may not say where it is: %s", said)
 
 
-def end(connection: Connection, target: str, projections: Iterable[str]) -> None:
-    """Record that the mirrors of the projections end in order, if the role may."""
+def end(connection: Connection, target: str, projections: Iterable[str], error: str | None = None) -> None:
+    """Record that the mirrors of the projections end in order, or why those listed stand still, if the role may."""
     with contextlib.suppress(psycopg.Error):
-        connection.execute(_END, {"target": target, "projections": list(projections)})
-
-
-def fail(connection: Connection, target: str, projections: Iterable[str], error: str) -> None:
-    """Record why the listed mirrors of the projections stand still, if the role may."""
-    with contextlib.suppress(psycopg.Error):
-        connection.execute(_FAIL, {"target": target, "projections": list(projections), "error": error})
+        connection.execute(_END, {"target": target, "projections": list(projections), "error": error})
 
 
 def forget(connection: Connection, targets: Collection[str], projections: Iterable[str]) -> list[tuple[str, str]]:

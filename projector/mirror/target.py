@@ -49,8 +49,6 @@ class Target(ABC):
     table_options: ClassVar[dict[str, Any]] = {}
     has_partial_indexes: ClassVar[bool] = True
     numbers_names: ClassVar[bool] = True
-    # Whether the driver waits for its server most of the time, so that another thread can fold meanwhile.
-    writes_behind: ClassVar[bool] = True
 
     def __init__(self, url: URL) -> None:
         self.url = url
@@ -81,10 +79,7 @@ class Target(ABC):
         return taken
 
     def named(self, projection: Projection, table: str, build: Build) -> TableName:
-        """How a table of a build is called here: without schemas, as in PostgreSQL but for the schema.
-
-        The tables that each projection has, the checkpoint and the parked streams, begin with the projection's name.
-        """
+        """How a table of a build is called here: `orders`, and `shop_checkpoint` for those that each projection has."""
         of_each = table in {"checkpoint", "parked"}
         return TableName(None, f"{projection.name}_{table}{build}" if of_each else f"{table}{build}")
 
@@ -117,25 +112,11 @@ class Target(ABC):
         return column
 
     def layout(self, projection: Projection, build: Build = Build.SERVING, generation: int = 1) -> Layout:
-        """The tables of a build."""
-        return Layout(
-            projection,
-            self.named,
-            self.column_type,
-            build=build,
-            generation=generation if self.numbers_names else None,
-            has_partial_indexes=self.has_partial_indexes,
-            **self.table_options,
-        )
+        return Layout(self, projection, build, generation)
 
     def existing(self, connection: Connection, layout: Layout) -> set[str]:
-        """Which tables of the layout are there."""
-        found: set[str] = set()
         inspector = inspect(connection)
-        for table in layout.all:
-            if inspector.has_table(table.name, schema=table.schema):
-                found.add(table.name)
-        return found
+        return {table.name for table in layout.all if inspector.has_table(table.name, schema=table.schema)}
 
     def refuse_dependents(self, connection: Connection, projection: Projection) -> None:
         """Raise Unsuitable if a foreign key of another table leads to the projection's: a rebuild would break it."""
@@ -167,7 +148,6 @@ class Target(ABC):
                 index.create(connection, checkfirst=True)
 
     def make_views(self, connection: Connection, projection: Projection) -> None:
-        """Make the projection's views for reports that are missing."""
         with connection.begin():
             inspector = inspect(connection)
             for view in reports_of(projection.metadata):
@@ -189,7 +169,6 @@ class Target(ABC):
         return True
 
     def said(self, error: DBAPIError) -> str:
-        """The database's message, in one line."""
         return str(error.orig).splitlines()[0]
 
     def reason(self, error: DBAPIError) -> str:

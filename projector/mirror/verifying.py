@@ -6,34 +6,29 @@ and as they are written: an amount of 2.5 is an amount of 2.50, because neither 
 
 import tempfile
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-import psycopg
 from sqlalchemy import URL, Table, func, select, type_coerce
 from sqlalchemy.engine import Connection
 
 from projector.connecting import connect
-from projector.loop import Loop
-from projector.mirror.building import BATCH_EVENTS, prepare
+from projector.mirror.building import MirrorTables
 from projector.mirror.sqlite import SqliteTarget
 from projector.mirror.target import Target, Unsuitable
 from projector.mirror.writer import MirrorWriter
-from projector.paging import reader_of
+from projector.paging import ReadAhead
 from projector.projection import Projection
-from projector.read_ahead import ReadAhead
 from projector.shadow import Report
-from projector.verify import PARKED_COLUMNS, Difference, Verdict
+from projector.verify import PARKED_COLUMNS, Difference, Verdict, differences_of
 from readmodel.base import parked_of
 
 _ROWS_AT_ONCE = 2_000
 
 
 def verify(database_url: str, target: Target, projection: Projection, report: Report) -> Verdict:
-    """Compare the mirror with the fold of the log.
-
-    Raises Unsuitable, OtherLog, OtherVersion, sqlalchemy.exc.DBAPIError and psycopg.Error.
-    """
+    """Compare a mirror with a fold of the log. Raises Unsuitable, OtherLog, OtherVersion, DBAPIError, psycopg.Error."""
     with (
         tempfile.TemporaryDirectory(prefix="orders-verify-") as directory,
         connect(database_url) as log,
@@ -45,33 +40,13 @@ def verify(database_url: str, target: Target, projection: Projection, report: Re
             raise Unsuitable(f"{target.shown} has no tables of {projection.name}: run `orders mirror` first")
         position: int = snapshot.execute(select(layout.checkpoint.c.position)).scalar_one()
         MirrorWriter(target, snapshot, projection).look(log)
-        proof = SqliteTarget(URL.create("sqlite", database=str(Path(directory) / "proof.db")))
-        try:
-            with proof.writing() as writing:
-                _fold(database_url, log, proof, writing, projection, position, report)
+        with closing(SqliteTarget(URL.create("sqlite", database=str(Path(directory) / "proof.db")))) as proof:
+            with proof.writing() as writing, ReadAhead(database_url, projection) as ahead:
+                tables = MirrorTables(proof, writing, projection, log)
+                tables.prepare()
+                tables.fill(ahead, report, until=position)
             with proof.snapshot() as folded:
                 return _compare(target, snapshot, proof, folded, projection, position)
-        finally:
-            proof.close()
-
-
-def _fold(
-    database_url: str,
-    log: psycopg.Connection,
-    proof: Target,
-    writing: Connection,
-    projection: Projection,
-    position: int,
-    report: Report,
-) -> None:
-    prepare(proof, writing, projection, log)
-    with ReadAhead(connect(database_url), reader_of(projection)) as ahead:
-        loop = Loop(projection, read_page=ahead.page, writer=MirrorWriter(proof, writing, projection))
-        while True:
-            progress = loop.project(log, BATCH_EVENTS, until=position)
-            report(progress)
-            if not progress.lag:
-                return
 
 
 def _compare(
@@ -79,59 +54,45 @@ def _compare(
 ) -> Verdict:
     verdict = Verdict(projection.name, position)
     live, right = target.layout(projection), proof.layout(projection)
+
+    def compare(table: Table, stored: Table, proven: Table, columns: Sequence[str]) -> None:
+        stands = _rows(target, snapshot, table, stored, columns)
+        verdict.add(_differences(table, columns, stands, _rows(proof, folded, table, proven, columns)))
+
     for table in projection.plain_tables:
         name = str(table.name)
-        stands = _rows(target, snapshot, table, live.tables[name])
         verdict.rows[name] = snapshot.execute(select(func.count()).select_from(live.tables[name])).scalar_one()
-        verdict.add(_differences(table, stands, _rows(proof, folded, table, right.tables[name])))
-    parked = parked_of(projection.metadata)
+        compare(table, live.tables[name], right.tables[name], [str(column.name) for column in table.columns])
     verdict.parked = snapshot.execute(select(func.count()).where(~live.parked.c.skipped)).scalar_one()
-    stands = _rows(target, snapshot, parked, live.parked, PARKED_COLUMNS)
-    folded_rows = _rows(proof, folded, parked, right.parked, PARKED_COLUMNS)
-    verdict.add(_differences(parked, stands, folded_rows, PARKED_COLUMNS))
+    compare(parked_of(projection.metadata), live.parked, right.parked, PARKED_COLUMNS)
     return verdict
 
 
 def _rows(
-    target: Target, connection: Connection, table: Table, stored: Table, names: Sequence[str] | None = None
-) -> Iterator[tuple[Any, ...]]:
+    target: Target, connection: Connection, table: Table, stored: Table, columns: Sequence[str]
+) -> Iterator[dict[str, Any]]:
     """The rows of a stored table in the order of its key, with the types that the read model gives them."""
-    columns = [type_coerce(stored.c[it.name], it.type) for it in table.columns if not names or it.name in names]
+    typed = [type_coerce(stored.c[name], table.c[name].type) for name in columns]
     keys = [target.ordering(stored.c[column.name]) for column in table.primary_key]
-    statement = select(*columns).order_by(*keys)
+    statement = select(*typed).order_by(*keys)
     for row in connection.execute(statement, execution_options={"yield_per": _ROWS_AT_ONCE}):
-        yield tuple(row)
+        yield dict(zip(columns, row, strict=True))
 
 
 def _differences(
-    table: Table,
-    stands: Iterator[tuple[Any, ...]],
-    should_be: Iterator[tuple[Any, ...]],
-    names: Sequence[str] | None = None,
+    table: Table, columns: Sequence[str], stands: Iterator[dict[str, Any]], should_be: Iterator[dict[str, Any]]
 ) -> Iterator[Difference]:
     """Walk both in the order of their keys."""
-    name = str(table.name)
-    columns = [str(column.name) for column in table.columns if not names or column.name in names]
-    places = [columns.index(column.name) for column in table.primary_key]
+    keys = [str(column.name) for column in table.primary_key]
 
-    def key_of(row: tuple[Any, ...]) -> tuple[Any, ...]:
-        return tuple(row[place] for place in places)
-
-    def named(row: tuple[Any, ...]) -> dict[str, Any]:
-        return {columns[place]: row[place] for place in places}
+    def key_of(row: dict[str, Any]) -> tuple[Any, ...]:
+        return tuple(row[name] for name in keys)
 
     live, right = next(stands, None), next(should_be, None)
     while live is not None or right is not None:
-        if live is not None and (right is None or key_of(live) < key_of(right)):
-            yield Difference(name, named(live), None, dict(zip(columns, live, strict=True)), None)
-            live = next(stands, None)
-        elif right is not None and (live is None or key_of(right) < key_of(live)):
-            yield Difference(name, named(right), None, None, dict(zip(columns, right, strict=True)))
-            right = next(should_be, None)
-        else:
-            assert live is not None
-            assert right is not None
-            for column, stood, wanted in zip(columns, live, right, strict=True):
-                if stood != wanted:
-                    yield Difference(name, named(live), column, stood, wanted)
-            live, right = next(stands, None), next(should_be, None)
+        # The row with the smaller key; both rows, if their keys are equal.
+        is_live = live is not None and (right is None or key_of(live) <= key_of(right))
+        is_right = right is not None and (live is None or key_of(right) <= key_of(live))
+        yield from differences_of(table, columns, live if is_live else None, right if is_right else None)
+        live = next(stands, None) if is_live else live
+        right = next(should_be, None) if is_right else right

@@ -4,13 +4,9 @@ The checkpoint names the log (`log_uuid`) and the event at its position. So a mi
 than before: after a restore, or after a failover that lost events.
 """
 
-import concurrent.futures
-import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import NamedTuple
 
 import psycopg
 from sqlalchemy import delete, insert, select, update
@@ -36,24 +32,9 @@ _LOG = (
 )
 _LOG_UUID = f"SELECT log_uuid::text FROM {NEWEST_HEAD}"  # noqa: S608 - a constant
 
-# A mirror knows its checkpoint, because no other one moves it. It reads the checkpoint again after this long. So a
-# mirror without news notices that its database is away, or that it was restored.
-KNOWN_SECONDS_MAX = 1.0
-
 
 class OtherLog(Exception):
     """The mirror is not the fold of this log; the message says why and what mends it."""
-
-
-class _Checkpoint(NamedTuple):
-    """The columns of the checkpoint's row that a look reads."""
-
-    version: int
-    log_uuid: str
-    position: int
-    event: str
-    parked: int
-    parked_changes: int
 
 
 class MirrorWriter:
@@ -64,19 +45,12 @@ class MirrorWriter:
     ) -> None:
         self._target, self._connection, self._projection = target, connection, projection
         self._layout = target.layout(projection, build)
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="write-behind")
-        self._behind: list[Future[None]] = []
-        self._known: _Checkpoint | None = None
-        self._moved: _Checkpoint | None = None
-        self._read_again_at = 0.0
 
     def look(self, log: psycopg.Connection) -> Seen:
-        if self._known is None or time.monotonic() > self._read_again_at:
-            columns = [self._layout.checkpoint.c[name] for name in _Checkpoint._fields]
-            with self._target.engine.connect() as reading:
-                self._known = _Checkpoint(*reading.execute(select(*columns)).one())
-            self._read_again_at = time.monotonic() + KNOWN_SECONDS_MAX
-        version, log_uuid, position, event, parked, changes = self._known
+        its = self._layout.checkpoint.c
+        columns = (its.version, its.log_uuid, its.position, its.event, its.parked, its.parked_changes)
+        with self._target.engine.connect() as reading:
+            version, log_uuid, position, event, parked, changes = reading.execute(select(*columns)).one()
         name = self._projection.name
         if version != self._projection.version:
             raise OtherVersion(name, version, self._projection.version)
@@ -92,56 +66,37 @@ class MirrorWriter:
 
     @contextmanager
     def transaction(self, _: psycopg.Connection) -> Iterator[None]:
-        self._moved = self._known
         with self._connection.begin():
-            try:
-                yield
-            finally:
-                # No other thread uses the connection when it commits or rolls back.
-                concurrent.futures.wait(self._behind)
-                self._behind.clear()
-        self._known = self._moved
+            yield
 
-    def lock(self, _: psycopg.Connection, seen: Seen) -> bool:
-        return self._held() == (seen.position, seen.parked_changes)
+    def lock(self, log: psycopg.Connection, seen: Seen) -> bool:
+        return self.hold(log) == (seen.position, seen.parked_changes)
 
     def hold(self, _: psycopg.Connection) -> tuple[int, int]:
-        return self._held()
+        checkpoint = self._layout.checkpoint.c
+        row = self._connection.execute(select(checkpoint.position, checkpoint.parked_changes).with_for_update()).one()
+        return row[0], row[1]
 
     def load_parked(self, _: psycopg.Connection) -> Sequence[Parked]:
         columns = [self._layout.parked.c[name] for name in Parked._fields]
         rows = self._connection.execute(select(*columns)).all()
         return [Parked(*row)._replace(skipped=bool(row.skipped)) for row in rows]
 
-    def waiting(self) -> list[str]:
-        """The parked streams whose first event was not skipped, ordered by the position of that event."""
+    def waiting(self, _: psycopg.Connection, after: int, limit: int) -> dict[str, int]:
         parked = self._layout.parked.c
+        waiting = select(parked.stream, parked.position).where(~parked.skipped, parked.position > after)
         with self._target.engine.connect() as reading:
-            found = reading.execute(select(parked.stream, parked.skipped).order_by(parked.position)).all()
-        return [stream for stream, skipped in found if not skipped]
+            return {it.stream: it.position for it in reading.execute(waiting.order_by(parked.position).limit(limit))}
 
     def write_new(self, _: psycopg.Connection, new: Sequence[NewRows]) -> None:
-        """Write new rows, perhaps while the caller goes on. The next call or `write` then raises what this one met."""
         with self._refusing():
-            self._wait()
-            if self._target.writes_behind:
-                self._behind.append(self._thread.submit(self._insert, new))
-            else:
-                self._insert(new)
-
-    def _insert(self, new: Sequence[NewRows]) -> None:
-        for rows in new:
-            if rows.rows:
-                self._target.insert(self._connection, self._layout.tables[rows.table], rows)
-
-    def _wait(self) -> None:
-        while self._behind:
-            self._behind.pop().result()
+            for rows in new:
+                if rows.rows:
+                    self._target.insert(self._connection, self._layout.tables[rows.table], rows)
 
     def write(self, log: psycopg.Connection, rows: Rows) -> None:
+        self.write_new(log, rows.take_new())
         with self._refusing():
-            self._wait()
-            self._insert(rows.take_new())
             for mapped, table in zip(self._projection.tables, self._layout.tables.values(), strict=True):
                 changes = rows.of(mapped)
                 self._target.change(self._connection, table, changes)
@@ -158,30 +113,17 @@ class MirrorWriter:
     def move(self, log: psycopg.Connection, seen: Seen, position: int, parked: int, has_changed: bool) -> None:
         row = log.execute(_EVENT, {"position": position}).fetchone()
         assert row is not None, "the log has no holes"
-        values = {
-            "position": position,
-            "event": row[0],
-            "parked": parked,
-            "parked_changes": seen.parked_changes + has_changed,
-        }
-        assert self._moved is not None, "the loop has looked, and has locked what it saw"
-        self._moved = self._moved._replace(**values)
-        table = self._layout.checkpoint
+        changes, table = seen.parked_changes + has_changed, self._layout.checkpoint
+        values = {"position": position, "event": row[0], "parked": parked, "parked_changes": changes}
         statement = update(table).where(table.c.position == seen.position)
-        moved = self._connection.execute(statement.values(values | {"updated_at": datetime.now(UTC)}))
+        moved = self._connection.execute(statement.values(**values, updated_at=datetime.now(UTC)))
         if moved.rowcount != 1:
             raise Fenced(f"the checkpoint is no longer at {seen.position}")
 
     def record_parked(self, _: psycopg.Connection, parked: int, has_changed: bool) -> None:
-        self._moved = None
         table = self._layout.checkpoint
         changes = table.c.parked_changes + int(has_changed)
         self._connection.execute(update(table).values(parked=parked, parked_changes=changes))
-
-    def _held(self) -> tuple[int, int]:
-        checkpoint = self._layout.checkpoint.c
-        row = self._connection.execute(select(checkpoint.position, checkpoint.parked_changes).with_for_update()).one()
-        return row[0], row[1]
 
     @contextmanager
     def _refusing(self) -> Iterator[None]:

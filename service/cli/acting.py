@@ -7,8 +7,7 @@ from typing import Annotated
 import typer
 
 from access.audit import REASON_LENGTH_MAX, append_act
-from service.cli.failures import MISUSE
-from service.errors import OperatorError
+from service.errors import MISUSE, OperatorError
 
 
 def _limited(reason: str | None) -> str | None:

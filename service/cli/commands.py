@@ -18,7 +18,7 @@ COMMANDS = {
     "work": ("run.work", "DATABASE_URL=postgresql://... REDIS_URL=redis://... orders work"),
     "migrate": ("run.migrate", "DATABASE_URL=postgresql://... orders migrate"),
     "import": ("importing.import_", "orders import shop/ --currency GBP"),
-    "imports": ("imports.imports", "orders imports --json"),
+    "imports": ("records.imports", "orders imports --json"),
     "status": ("status.status", "orders status --watch"),
     "replay": ("read_tables.replay", "orders replay sales"),
     "verify": ("read_tables.verify", "orders verify --json"),
@@ -26,10 +26,10 @@ COMMANDS = {
     "explain": ("past.explain", "orders explain orders/0190... --as-of 2026-11-22T13:51:00Z --diff"),
     "doctor": ("doctor.doctor", "orders doctor --json"),
     "events": ("log.events", "orders events --follow"),
-    "openapi": ("openapi.openapi", "orders openapi > openapi.json"),
-    "sbom": ("sbom.sbom", "orders sbom > orders.cdx.json"),
+    "openapi": ("documents.openapi", "orders openapi > openapi.json"),
+    "sbom": ("documents.sbom", "orders sbom > orders.cdx.json"),
     "whoami": ("keys.whoami", "ORDERS_API_KEY_FILE=shop.key orders whoami"),
-    "audit": ("audit.audit", "orders audit --limit 10"),
+    "audit": ("records.audit", "orders audit --limit 10"),
 }
 # Those with subcommands of their own.
 GROUPS = {"parked": "parked.app", "jobs": "jobs.app", "keys": "keys.app"}
@@ -60,7 +60,6 @@ class OnDemand(TyperGroup):
 
 
 def _function(place: str) -> Any:
-    """The function, or the group of commands, at a place below service/cli."""
     module, _, name = place.partition(".")
     return getattr(imported(f"service.cli.{module}"), name)
 

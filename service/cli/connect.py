@@ -71,15 +71,10 @@ def announce(data_dir: Path, *, database_url: str, redis_url: str, api_url: str)
     unfinished.replace(data_dir / FILE_NAME)
 
 
-def is_up(data_dir: Path) -> bool:
-    """Say whether an `orders up` runs on the data directory, or is starting or stopping."""
-    return is_held(data_dir / "locks" / "postgres.owner")
-
-
 def _running(data_dir: Path) -> dict[str, str]:
     try:
         # The file of an `up` that was killed is still there; its lock is not.
-        if is_up(data_dir):
+        if is_held(data_dir / "locks" / "postgres.owner"):
             facts: dict[str, str] = json.loads((data_dir / FILE_NAME).read_text())
             return facts
     except (FileNotFoundError, ValueError):

@@ -8,19 +8,16 @@ from psycopg.errors import InsufficientPrivilege
 from console.words import ago, counted, moment
 from contract.times import rfc3339
 from service.cli import connect, output
-from service.cli.connect import DataDir
-from service.cli.failures import NOT_TRUE
-from service.cli.output import AsJson, line
 from service.cli.status import urls
 from service.doctor import Examination, examine
 from service.doctor.finding import Finding
-from service.errors import OperatorError
+from service.errors import NOT_TRUE, OperatorError
 
 
 def doctor(
-    as_json: AsJson = False,
+    as_json: output.AsJson = False,
     quick: Annotated[bool, typer.Option("--quick", "-q", help="Leave out the checks that read all of the log")] = False,
-    data_dir: DataDir = None,
+    data_dir: connect.DataDir = None,
 ) -> None:
     """Examine the projections, the server and its neighbours, and all of the log, while they serve.
 
@@ -47,7 +44,6 @@ def _document(found: Examination) -> dict[str, object]:
         "healthy": found.healthy,
         "events": found.events,
         "seconds": round(found.seconds, 3),
-        "seconds_per_million_events": found.seconds_per_million_events and round(found.seconds_per_million_events, 1),
         "checks": [
             {
                 "name": it.name,
@@ -69,17 +65,16 @@ def _view(finding: Finding, why: str) -> dict[str, object]:
 def _print(found: Examination) -> None:
     for check in found.checks:
         for finding in found.findings.get(check.name, ()):
-            line(f"{check.name}: {finding.what}")
+            output.line(f"{check.name}: {finding.what}")
             if finding.since:
                 print(f"  since: {moment(finding.since)} UTC, {ago(finding.since)} ago")
             print(f"  why:   {check.why}")
-            line(f"  do:    {finding.remedy}")
+            output.line(f"  do:    {finding.remedy}")
     for name, reason in found.not_checked.items():
-        line(f"{name}: not checked, because {reason}; run it again when the server has less to do")
+        output.line(f"{name}: not checked, because {reason}; run it again when the server has less to do")
     said = counted(found.number, "finding") if found.number else "all well" if found.healthy else "no findings"
     if accepted := sum(map(len, found.findings.values())) - found.number:
         said += f", {accepted:,} accepted"
     if found.not_checked:
         said += f", {counted(len(found.not_checked), 'check')} not done"
-    rate = f", {per_million:.0f} s per million events" if (per_million := found.seconds_per_million_events) else ""
-    print(f"{said}: {len(found.findings)} checks of {found.events:,} events in {found.seconds:.1f} s{rate}")
+    print(f"{said}: {len(found.findings)} checks of {found.events:,} events in {found.seconds:.1f} s")

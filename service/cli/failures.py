@@ -7,17 +7,11 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from service.errors import OperatorError
+from service.errors import MISUSE, NOT_TRUE, OperatorError
 from service.logs import escaped
 
 if TYPE_CHECKING:
     from psycopg import Error
-
-# The exit codes of every command.
-DONE = 0
-NOT_TRUE = 1  # what was asked for is not so, or could not be done
-MISUSE = 2  # the command line or the configuration is wrong
-INTERRUPTED = 130  # ended by Ctrl-C, as shells count it
 
 DISK_FULL = "53100"
 _TAKES_NO_MORE = re.compile("too many|connection slots|starting up|shutting down|not yet accepting")
@@ -61,9 +55,8 @@ def _of_postgres(error: BaseException) -> tuple[str, int] | None:
         UndefinedTable,
     )
 
-    from database.functions import function_of
     from database.sessions import Unsuitable
-    from eventlog.failures import is_outage
+    from eventlog.failures import function_of, is_outage
 
     cause = getattr(error, "orig", None) or error  # SQLAlchemy wraps them
     said = str(cause).partition("\n")[0]  # the lines below it are a programmer's hints

@@ -20,9 +20,7 @@ from command.importing.run import Stopped, Summary, import_files
 from console.imports import REPAIR
 from service import import_runs
 from service.cli import connect, output
-from service.cli.connect import DataDir
-from service.cli.failures import DONE, INTERRUPTED, MISUSE, NOT_TRUE
-from service.errors import OperatorError
+from service.errors import DONE, INTERRUPTED, MISUSE, NOT_TRUE, OperatorError
 from service.garbage import collect_seldom
 
 SHOW_EVERY_SECONDS = 0.2
@@ -32,7 +30,6 @@ Currency = Annotated[str | None, typer.Option(help="Currency of rows that carry 
 RejectsPath = Annotated[Path, typer.Option("--rejects", help="Where refused rows go; written anew")]
 Strict = Annotated[bool, typer.Option("--strict", help="Exit with 1 if any row was refused")]
 Retry = Annotated[bool, typer.Option("--retry", help="Take rows that an earlier import of this file refused")]
-Json = Annotated[bool, typer.Option("--json", help="Print the summary as JSON")]
 
 
 def _print_template(kind: str | None) -> None:
@@ -61,8 +58,8 @@ def import_(
     rejects: RejectsPath = Path("rejects.jsonl"),
     strict: Strict = False,
     retry: Retry = False,
-    as_json: Json = False,
-    data_dir: DataDir = None,
+    as_json: output.AsJson = False,
+    data_dir: connect.DataDir = None,
     template: Template = None,
 ) -> None:
     """Import users, products and orders from JSON lines or CSV, by the rules that HTTP keeps. Safe to repeat.
@@ -72,7 +69,8 @@ def import_(
 
     Example: orders import shop/ --currency EUR
     """
-    _check_currency(currency)
+    if currency is not None and currency not in CURRENCIES:
+        raise OperatorError(f"--currency {currency} is no ISO 4217 code such as GBP", exit_code=MISUSE)
     try:
         paths = files.find(path)
     except OSError as error:
@@ -98,18 +96,8 @@ def import_(
     sys.exit(NOT_TRUE if summary.damaged or (strict and summary.refused) else DONE)
 
 
-def _check_currency(currency: str | None) -> None:
-    if currency is not None and currency not in CURRENCIES:
-        raise OperatorError(f"--currency {currency} is no ISO 4217 code such as GBP", exit_code=MISUSE)
-
-
 def _import(
-    database_url: str,
-    paths: list[Path],
-    currency: str | None,
-    rejects: Path,
-    retry: bool,
-    bar: "_Bar",
+    database_url: str, paths: list[Path], currency: str | None, rejects: Path, retry: bool, bar: "_Bar"
 ) -> Summary:
     # The command prints an outage itself, in one line, so the writer's log lines are dropped.
     logging.getLogger("command").addHandler(logging.NullHandler())

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
@@ -10,14 +11,10 @@ from psycopg import Connection
 
 from contract.times import rfc3339
 from projector.jobs import table
-from projector.jobs.table import Job, Wanted
 from projector.status import status
 from service.cli import connect, output
 from service.cli.acting import Reason, actor
-from service.cli.connect import DataDir
-from service.cli.failures import MISUSE, NOT_TRUE
-from service.cli.output import AsJson
-from service.errors import OperatorError
+from service.errors import MISUSE, NOT_TRUE, OperatorError
 from service.jobs import ask
 from service.projections import PROJECTIONS, named
 
@@ -30,8 +27,8 @@ app = typer.Typer(name="jobs", add_completion=False)
 def jobs(
     context: typer.Context,
     limit: Annotated[int, typer.Option(help="How many of the last jobs", min=1, max=10_000)] = 20,
-    as_json: AsJson = False,
-    data_dir: DataDir = None,
+    as_json: output.AsJson = False,
+    data_dir: connect.DataDir = None,
 ) -> None:
     """List the jobs that the workers were asked for, newest first; start one, or wait for its end."""
     if context.invoked_subcommand is not None:
@@ -54,13 +51,13 @@ def start(
     stream: Annotated[str | None, typer.Option(help="Of a retry: this parked stream; all when left out")] = None,
     reason: Reason = None,
     wait: Annotated[bool, typer.Option("--wait", help="Wait for the end; exit code 1 if not all is well then")] = False,
-    data_dir: DataDir = None,
+    data_dir: connect.DataDir = None,
 ) -> None:
     """Ask the workers for a job, as the console does. Prints its id."""
     (of,) = named([projection])
     if stream is not None and kind != "retry":
         raise OperatorError("--stream is for a retry", MISUSE)
-    id_ = asyncio.run(ask(connect.database_url(data_dir), actor(), Wanted(kind, of.name, stream, reason=reason)))
+    id_ = asyncio.run(ask(connect.database_url(data_dir), actor(), table.Wanted(kind, of.name, stream, reason=reason)))
     print(id_, flush=True)
     if wait:
         wait_for(UUID(id_), data_dir)
@@ -72,19 +69,18 @@ def start(
 @app.command("wait", epilog="Example: orders jobs wait 0190...")
 def wait_for(
     id_: Annotated[UUID, typer.Argument(metavar="JOB", help="The job's id, as `orders jobs` shows it")],
-    data_dir: DataDir = None,
+    data_dir: connect.DataDir = None,
 ) -> None:
     """Wait for the end of a job, and print what came of it; exit code 1 if not all is well then."""
     with connect.asking(connect.database_url(data_dir), "orders jobs wait") as connection:
-        if (job := table.one(connection, str(id_))) and job.is_open:
+        job = table.one(connection, str(id_))
+        if job and job.is_open:
             _warn_without_worker(connection, job.projection)
-        while True:
-            job = table.one(connection, str(id_))
-            if job is None:
-                raise OperatorError(f"there is no job {id_}: orders jobs")
-            if not job.is_open:
-                break
+        while job and job.is_open:
             time.sleep(LOOK_SECONDS)  # between two looks at the table
+            job = table.one(connection, str(id_))
+    if job is None:
+        raise OperatorError(f"there is no job {id_}: orders jobs")
     output.line(f"{_state(job)}: {_said(job)}")
     if not (job.result and job.result.get("is_well")):
         raise typer.Exit(NOT_TRUE)
@@ -96,21 +92,20 @@ def _warn_without_worker(connection: Connection, projection: str) -> None:
             output.line(f"{standing.silence}; the job waits until one does: orders work", to_stderr=True)
 
 
-def _state(job: Job) -> str:
+def _state(job: table.Job) -> str:
     if job.progress is None:
         return job.state
     left = "" if job.seconds_left is None else f", {job.seconds_left:.0f} s left"
     return f"{job.state}, {job.progress:.0%}{left}"
 
 
-def _said(job: Job) -> str:
+def _said(job: table.Job) -> str:
     return str(job.result["said"]) if job.result else ""
 
 
-def _view(job: Job) -> dict[str, Any]:
-    times = ("asked_at", "started_at", "seen_at", "finished_at")
-    shown = {name: value for name, value in job._asdict().items() if name not in {*times, "now"}}
-    for name in times:
-        at = getattr(job, name)
-        shown[name] = None if at is None else rfc3339(at)
-    return shown
+def _view(job: table.Job) -> dict[str, Any]:
+    return {
+        name: rfc3339(value) if isinstance(value, datetime) else value
+        for name, value in job._asdict().items()
+        if name != "now"
+    }

@@ -13,16 +13,11 @@ import typer
 
 from access import issuing, links, store
 from access import keys as texts
-from access.issuing import NoSuchKey, NoSuchUser
-from access.store import StoredKey
+from service import first_key
 from service.cli import connect, output
 from service.cli.acting import Reason, actor
-from service.cli.connect import DataDir
-from service.cli.output import AsJson
 from service.cli.times import span
 from service.errors import OperatorError
-from service.first_key import FILE_NAME
-from service.first_key import link as new_link
 from service.settings import Settings, secret_in
 
 API_KEY_VARIABLE = "ORDERS_API_KEY"
@@ -47,7 +42,7 @@ def create(
     expires: Annotated[
         timedelta | None, typer.Option(parser=span, metavar="SPAN", help="When it ends: 90d, 12h")
     ] = None,
-    data_dir: DataDir = None,
+    data_dir: connect.DataDir = None,
 ) -> None:
     """Make an API key, and print it: the only time that it is shown."""
     try:
@@ -61,8 +56,8 @@ def create(
 @app.command("list", epilog="Example: orders keys list --json")
 def list_(
     limit: Annotated[int, typer.Option(help="How many of the newest keys", min=1, max=10_000)] = 1_000,
-    as_json: AsJson = False,
-    data_dir: DataDir = None,
+    as_json: output.AsJson = False,
+    data_dir: connect.DataDir = None,
 ) -> None:
     """List the API keys: never the keys themselves, which are not kept."""
     with connect.asking(connect.database_url(data_dir), "orders keys") as connection:
@@ -87,7 +82,7 @@ def rotate(
         timedelta | None,
         typer.Option(parser=span, metavar="SPAN", help="For so long the old key stays valid: 12h, 0h [24h]"),
     ] = None,
-    data_dir: DataDir = None,
+    data_dir: connect.DataDir = None,
 ) -> None:
     """Make a key in place of another, and print it. Account, role and scopes stay."""
     # Not the option's default: it would pass through `span`, which reads texts.
@@ -99,11 +94,7 @@ def rotate(
 
 
 @app.command(epilog='Example: orders keys revoke Ab12Cd34 --reason "it was published"')
-def revoke(
-    id_: KeyId,
-    reason: Reason = None,
-    data_dir: DataDir = None,
-) -> None:
+def revoke(id_: KeyId, reason: Reason = None, data_dir: connect.DataDir = None) -> None:
     """End a key: every API process refuses it within two seconds."""
     url = connect.database_url(data_dir)
     _done(issuing.revoke(url, id_, reason, actor()))
@@ -115,17 +106,17 @@ def revoke(
 
 
 @app.command(epilog="Example: orders keys link")
-def link(data_dir: DataDir = None) -> None:
+def link(data_dir: connect.DataDir = None) -> None:
     """Print a link that signs a browser in to the console of `orders up` as an operator, once."""
     address = connect.api_url(data_dir)
-    token = new_link(connect.database_url(data_dir))
+    token = first_key.link(connect.database_url(data_dir))
     minutes, hours = int(links.VALID_FOR.total_seconds() // 60), int(links.VISIT.total_seconds() // 3600)
     told = f"Open this link in a browser within {minutes} minutes. It works once, and signs you in for {hours} hours:"
     print(told, file=sys.stderr)
     print(f"{address}/console/sign-in?token={token}")
 
 
-def whoami(as_json: AsJson = False, data_dir: DataDir = None) -> None:
+def whoami(as_json: output.AsJson = False, data_dir: connect.DataDir = None) -> None:
     """Say whose key this is: that of ORDERS_API_KEY or ORDERS_API_KEY_FILE, or of the file that `orders up` made."""
     digest = texts.digest(_own_key(data_dir))
     with connect.asking(connect.database_url(data_dir), "orders keys") as connection:
@@ -150,7 +141,8 @@ def _show(issued: issuing.Issued) -> None:
 def _own_key(data_dir: Path | None) -> str:
     if text := os.environ.get(API_KEY_VARIABLE):
         return text.strip()
-    path = Path(os.environ.get(f"{API_KEY_VARIABLE}_FILE") or Settings.load(data_dir=data_dir).data_dir / FILE_NAME)
+    of_up = Settings.load(data_dir=data_dir).data_dir / first_key.FILE_NAME
+    path = Path(os.environ.get(f"{API_KEY_VARIABLE}_FILE") or of_up)
     try:
         return secret_in(path)
     except OperatorError as error:
@@ -160,20 +152,20 @@ def _own_key(data_dir: Path | None) -> str:
 def _done(change: Coroutine[Any, Any, Result]) -> Result:
     try:
         return asyncio.run(change)
-    except NoSuchKey as error:
+    except issuing.NoSuchKey as error:
         raise OperatorError(f"there is no valid key with the id {error}: `orders keys list` shows the ids") from None
-    except NoSuchUser as error:
+    except issuing.NoSuchUser as error:
         raise OperatorError(f"there is no user with the id {error}: register the user first") from None
     except TimeoutError:
         raise OperatorError("the database did not answer in time: look with `orders keys list`") from None
 
 
-def _used(key: StoredKey) -> str:
+def _used(key: store.StoredKey) -> str:
     """The hour of the last use: the API writes down no more."""
     return f"{key.last_used_hour.astimezone(UTC):%Y-%m-%d %H}h" if key.last_used_hour else "never"
 
 
-def _state(key: StoredKey) -> str:
+def _state(key: store.StoredKey) -> str:
     if key.revoked_at is not None:
         return f"revoked {key.revoked_at:%Y-%m-%d}"
     if key.expires_at is None:

@@ -17,11 +17,9 @@ from console.log import Wanted, page, position_at
 from eventlog.events import SCHEMA_VERSIONS
 from eventlog.walk import at_positions, end, exists, of_actor, version_at, walk
 from service.cli import connect
-from service.cli.connect import DataDir
-from service.cli.failures import MISUSE
 from service.cli.output import printable
 from service.cli.times import moment
-from service.errors import OperatorError
+from service.errors import MISUSE, OperatorError
 from service.logs import escaped
 
 EVENTS_SHOWN = 100
@@ -49,7 +47,7 @@ def events(
     limit: Annotated[int, typer.Option(help="How many at most; 0: all", min=0)] = EVENTS_SHOWN,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Print new events as they come, until Ctrl-C")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a line")] = False,
-    data_dir: DataDir = None,
+    data_dir: connect.DataDir = None,
 ) -> None:
     """Print the log, oldest first. With --follow: from the end of the log on, or from --after or --since."""
     if actor and (stream or follow):

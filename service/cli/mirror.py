@@ -1,9 +1,8 @@
 """`orders mirror`: keep the read tables in another database too: SQLite, MySQL, MariaDB, or another PostgreSQL."""
 
-import contextlib
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Annotated
 
@@ -22,10 +21,8 @@ from projector.mirror.writer import OtherLog
 from projector.projection import Projection
 from service import logs
 from service.cli import connect, output
-from service.cli.connect import DataDir
-from service.cli.failures import INTERRUPTED, MISUSE, NOT_TRUE
 from service.cli.read_tables import print_verdict
-from service.errors import OperatorError
+from service.errors import INTERRUPTED, MISUSE, NOT_TRUE, OperatorError
 from service.garbage import collect_seldom
 from service.projections import named
 from service.settings import Settings
@@ -43,7 +40,7 @@ def mirror(
     verify: Annotated[bool, typer.Option("--verify", help="Compare every row with the log: exit code 0 or 1")] = False,
     rebuild: Annotated[bool, typer.Option("--rebuild", help="Build the tables anew while readers use them")] = False,
     forget: Annotated[bool, typer.Option("--forget", help="Take it off the list; its tables stay")] = False,
-    data_dir: DataDir = None,
+    data_dir: connect.DataDir = None,
 ) -> None:
     """Keep the read tables in another database: make them, catch up with the log, and follow it until Ctrl-C."""
     if once + verify + rebuild + forget > 1:
@@ -118,7 +115,7 @@ def _follow(log_url: str, target: Target, chosen: list[Projection]) -> None:
 def _forget(log_url: str, url: str, chosen: list[Projection]) -> None:
     """Delete a mirror from the list. `url` may be the name that `orders status` prints."""
     names = {url}
-    with contextlib.suppress(Unsuitable):
+    with suppress(Unsuitable):
         target = target_of(url)
         names.add(target.listed)
         target.close()

@@ -3,7 +3,7 @@
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from errno import EBADF
 from json import dumps
@@ -13,9 +13,10 @@ import msgspec
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
+from console.words import counted
 from service.errors import OperatorError
 from service.logs import escaped
 
@@ -29,6 +30,8 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON")]
 _FILE_WIDTH = 200
 
 VALUE_SHOWN_MAX = 60
+# --json has all.
+DIFFERENCES_SHOWN_MAX = 50
 
 _BEYOND_ASCII = re.compile("[^\n -~]")
 
@@ -50,25 +53,39 @@ def secret(text: str, lost: str) -> None:
         raise OperatorError(f"{error.strerror}: {lost}") from None
 
 
-def table(*columns: str, rows: list[list[str]]) -> None:
-    shown = Table(*columns, box=None, pad_edge=False, header_style="bold")
+def table(*columns: str, rows: Iterable[Sequence[str | Text]]) -> None:
+    """Print a table."""
+    Console(width=None if sys.stdout.isatty() else _FILE_WIDTH, highlight=False).print(table_of(columns, rows))
+
+
+def table_of(columns: Sequence[str], rows: Iterable[Sequence[str | Text]]) -> Table:
+    """A table of cells with data, which is never markup. A Text keeps its style."""
+    whole = [Column(it, overflow="fold") for it in columns]  # a narrow terminal wraps cells, and cuts none off
+    made = Table(*whole, box=None, pad_edge=False, header_style="bold")
     for row in rows:
-        # Data, never markup.
-        shown.add_row(*[Text(escaped(cell)) for cell in row])
-    Console(width=None if sys.stdout.isatty() else _FILE_WIDTH, highlight=False).print(shown)
+        made.add_row(*[cell if isinstance(cell, Text) else Text(escaped(cell)) for cell in row])
+    return made
 
 
-def differences(found: "Sequence[Difference]") -> None:
-    """Print what differs between rows and the fold of the log, as a table on stdout."""
-    rows = []
-    for it in found:
+def comparison(
+    name: str, between: str, rows: Mapping[str, int], found: int, differences: "Sequence[Difference]", rest: str = ""
+) -> None:
+    """Print the differences that a projection has, and their number. `rest` says how to see those left out."""
+    cells = []
+    for it in differences[:DIFFERENCES_SHOWN_MAX]:
         key = " ".join(str(value) for value in it.key.values())
         if it.column is None:
-            cells = ["(row)", "missing", "a row"] if it.stands is None else ["(row)", "a row", "none"]
+            of_row = ["(row)", "missing", "a row"] if it.stands is None else ["(row)", "a row", "none"]
         else:
-            cells = [it.column, value(it.stands), value(it.should_be)]
-        rows.append([it.table, key, *cells])
-    table("table", "row", "column", "stands", "should be", rows=rows)
+            of_row = [it.column, value(it.stands), value(it.should_be)]
+        cells.append([it.table, key, *of_row])
+    if cells:
+        table("table", "row", "column", "stands", "should be", rows=cells)
+    if found > len(cells):
+        print(f"... and {found - len(cells):,} more{rest}")
+    said = counted(found, "difference") if found else "no difference"
+    counts = ", ".join(f"{table} {number:,}" for table, number in rows.items())
+    print(f"{name}: {said} between {between} (rows: {counts})", flush=True)
 
 
 def value(of: object) -> str:
@@ -97,11 +114,7 @@ class _Count(ProgressColumn):
 @contextmanager
 def steps() -> Iterator[Callable[[str], None]]:
     """Yield what shows the name of the step that is under way; invisible when stderr is no terminal."""
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield lambda _: None
-        return
-    with console.status("") as status:
+    with Console(stderr=True).status("") as status:
         yield status.update
 
 
@@ -110,8 +123,9 @@ def events_bar(title: str) -> "Iterator[Report]":
     """Yield what shows progress as a bar that counts events; invisible when stderr is no terminal."""
     columns = (TextColumn("{task.description}"), BarColumn(), _Count(), TimeRemainingColumn())
     console = Console(stderr=True)
-    hidden = not console.is_terminal
     # Without a thread that refreshes it: `orders replay` forks while the bar is shown.
-    with Progress(*columns, console=console, transient=True, disable=hidden, auto_refresh=False) as progress:
+    with Progress(
+        *columns, console=console, transient=True, disable=not console.is_terminal, auto_refresh=False
+    ) as progress:
         task = progress.add_task(title, total=None)
         yield lambda at: progress.update(task, completed=at.position, total=at.head, refresh=True)

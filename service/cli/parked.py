@@ -20,10 +20,7 @@ from projector.parked import skip as leave_out
 from projector.parking import Parked
 from projector.projection import Projection
 from service.cli import acting, connect, output
-from service.cli.connect import DataDir
-from service.cli.failures import MISUSE, NOT_TRUE
-from service.cli.output import AsJson
-from service.errors import OperatorError
+from service.errors import MISUSE, NOT_TRUE, OperatorError
 from service.projections import named
 
 ERROR_SHOWN_MAX = 80
@@ -37,7 +34,9 @@ app = typer.Typer(name="parked", add_completion=False)
 
 
 @app.callback(invoke_without_command=True, epilog="Example: orders parked --json")
-def parked(context: typer.Context, projection: Of = None, as_json: AsJson = False, data_dir: DataDir = None) -> None:
+def parked(
+    context: typer.Context, projection: Of = None, as_json: output.AsJson = False, data_dir: connect.DataDir = None
+) -> None:
     """List the streams that are parked because an event of theirs cannot be projected; retry them, or skip an event."""
     if context.invoked_subcommand is not None:
         return
@@ -72,25 +71,24 @@ def retry(
     stream: Stream = None,
     group: GroupName = None,
     projection: Of = None,
-    as_json: AsJson = False,
-    data_dir: DataDir = None,
+    as_json: output.AsJson = False,
+    data_dir: connect.DataDir = None,
 ) -> None:
     """Project what was held back, in order, and then what waited for it: of a stream, of a group, or all.
 
     Exit code 1 if something still is parked.
     """
-    chosen = named(projection)
-    drained: list[tuple[str, Drained]] = []
+    if stream is not None and group is not None:
+        raise OperatorError("give a stream or --group, not both", MISUSE)
+    chosen, wanted = named(projection), None
     url = connect.database_url(data_dir)
     with _database(url) as connection:
         if group is not None:
-            if stream is not None:
-                raise OperatorError("give a stream or --group, not both", MISUSE)
             wanted, of_group = _group(connection, chosen, group)
-            drained += [(of_group.name, it) for it in again(connection, Loop(of_group), group=wanted)]
-        else:
-            for it in _with(connection, chosen, stream) if stream else chosen:
-                drained += [(it.name, one) for one in again(connection, Loop(it), stream)]
+            chosen = [of_group]
+        elif stream is not None:
+            chosen = _with(connection, chosen, stream)
+        drained = [(it.name, one) for it in chosen for one in again(connection, Loop(it), stream, group=wanted)]
     if drained:
         acting.note(url, "stream.retried", stream or counted(len(drained), "stream"))
     if as_json:
@@ -113,7 +111,7 @@ def skip(
     stream: Stream = None,
     group: GroupName = None,
     projection: Of = None,
-    data_dir: DataDir = None,
+    data_dir: connect.DataDir = None,
 ) -> None:
     """Skip the event at which a stream is parked, for good, and project the rest of the stream.
 
@@ -124,54 +122,40 @@ def skip(
         raise OperatorError("give a stream or --group", MISUSE)
     by = f"{getpass.getuser()}@{socket.gethostname()}"
     url = connect.database_url(data_dir)
+    chosen = named(projection)
     with _database(url) as connection:
-        if group is not None:
-            _skip_group(connection, url, named(projection), group, reason.strip(), by)
-        elif stream is not None:
-            _skip_stream(connection, url, named(projection), stream, reason.strip(), by)
+        if stream is not None:
+            where = _with(connection, chosen, stream)
+            if len(where) > 1:
+                names = ", ".join(it.name for it in where)
+                raise OperatorError(f"{stream} is parked in {names}: name one with --projection", MISUSE)
+            skipped_in = where[0]
+            skipped = [leave_out(connection, Loop(skipped_in), stream, reason.strip(), by)]
+            acting.note(url, "event.skipped", f"{skipped_in.name} {stream} {skipped[0][0].version}", reason.strip())
+        else:
+            wanted, skipped_in = _group(connection, chosen, str(group))
+            skipped = skip_group(connection, Loop(skipped_in), wanted, reason.strip(), by)
+            target = f"{skipped_in.name} {wanted.type}: {counted(len(skipped), 'stream')}"
+            acting.note(url, "group.skipped", target, reason.strip())
+    _tell_skipped(skipped_in, skipped)
+    if stream is not None and skipped[0][1].parked is None:
+        output.line(f"{stream} is no longer parked")
+    if any(it.parked and not it.parked.skipped for _, it in skipped):
+        raise typer.Exit(NOT_TRUE)
 
 
-def _skip_group(connection: Connection, url: str, chosen: list[Projection], name: str, reason: str, by: str) -> None:
-    wanted, projection = _group(connection, chosen, name)
-    skipped = skip_group(connection, Loop(projection), wanted, reason, by)
-    drained = [it for _, it in skipped]
-    acting.note(url, "group.skipped", f"{projection.name} {wanted.type}: {counted(len(drained), 'stream')}", reason)
-    out = sum(it.parked is not None and it.parked.skipped for it in drained)
-    again = sum(it.parked is not None and not it.parked.skipped for it in drained)
-    for event, _ in skipped[:STREAMS_SHOWN_MAX]:
-        _tell_skip(projection, event)
+def _tell_skipped(projection: Projection, skipped: list[tuple[Parked, Drained]]) -> None:
+    for it, _ in skipped[:STREAMS_SHOWN_MAX]:
+        output.line(f"{projection.name} skips event {it.position} ({it.type}, version {it.version} of {it.stream})")
     if (more := len(skipped) - STREAMS_SHOWN_MAX) > 0:
-        print(f"... and {counted(more, 'event')} more of the type {wanted.type}")
-    if out:
+        print(f"... and {counted(more, 'event')} more of the type {skipped[0][0].type}")
+    left = [it.parked for _, it in skipped if it.parked]
+    if out := sum(it.skipped for it in left):
         stay = counted(out, "stream stays", "streams stay")
         print(f"{stay} out of the read tables: that was {'its' if out == 1 else 'their'} first event")
-    if again:
-        print(f"{counted(again, 'stream is', 'streams are')} parked at a later event: orders parked")
-        raise typer.Exit(NOT_TRUE)
-
-
-def _skip_stream(connection: Connection, url: str, chosen: list[Projection], stream: str, reason: str, by: str) -> None:
-    where = _with(connection, chosen, stream)
-    if len(where) > 1:
-        names = ", ".join(it.name for it in where)
-        raise OperatorError(f"{stream} is parked in {names}: name one with --projection", MISUSE)
-    event, drained = leave_out(connection, Loop(where[0]), stream, reason, by)
-    target = f"{where[0].name} {stream} {event.version}"
-    acting.note(url, "event.skipped", target, reason)
-    _tell_skip(where[0], event)
-    if drained.parked is None:
-        output.line(f"{stream} is no longer parked")
-    elif drained.parked.skipped:
-        output.line(f"{stream} stays out of the read tables: that was its first event")
-    else:
-        output.line(f"{stream} is parked at its next event: {_reason(drained.parked.error)}")
-        raise typer.Exit(NOT_TRUE)
-
-
-def _tell_skip(projection: Projection, event: Parked) -> None:
-    output.line(
-        f"{projection.name} skips event {event.position} ({event.type}, version {event.version} of {event.stream})"
-    )
+    if again := [it for it in left if not it.skipped]:
+        still = counted(len(again), "stream is", "streams are")
+        output.line(f"{still} parked at a later event ({_reason(again[0].error)}): orders parked")
 
 
 def _group(connection: Connection, chosen: list[Projection], name: str) -> tuple[Group, Projection]:

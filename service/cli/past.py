@@ -6,23 +6,19 @@ from typing import Annotated, TypeVar
 
 import typer
 
-from console.words import counted
 from contract.names import path_of
 from contract.problems import Problem
 from projector.projection import Projection
 from query.parameters import time_of
 from query.single import VERSION_MAX
 from service.cli import connect, output
-from service.cli.connect import DataDir
-from service.cli.failures import MISUSE, NOT_TRUE
-from service.cli.output import AsJson
-from service.errors import OperatorError
+from service.errors import MISUSE, NOT_TRUE, OperatorError
 from timeline.comparing import Comparison, compare, has_rows_of
 from timeline.connection import connected
 from timeline.finding import streams_of
 from timeline.folding import Unfoldable
 from timeline.reading import NOW, AsOf, Past, Selecting, Timeline, Version, When, as_far_as_readable
-from timeline.resources import explanation, is_stream
+from timeline.resources import Field, explanation, is_stream
 
 T = TypeVar("T")
 
@@ -30,12 +26,14 @@ T = TypeVar("T")
 def explain(
     resource: Annotated[str, typer.Argument(help="orders/ID, users/ID, products/ID, a SKU, an e-mail, an external_id")],
     as_of: Annotated[str | None, typer.Option(help="As it was at this time, such as 2026-11-22T13:51:00Z")] = None,
-    version: Annotated[int | None, typer.Option(help="As it was after so many of its events", min=1)] = None,
+    version: Annotated[
+        int | None, typer.Option(help="As it was after so many of its events", min=1, max=VERSION_MAX)
+    ] = None,
     diff: Annotated[
         bool, typer.Option("--diff", help="Only what is different now; alone: what the last event changed")
     ] = False,
-    as_json: AsJson = False,
-    data_dir: DataDir = None,
+    as_json: output.AsJson = False,
+    data_dir: connect.DataDir = None,
 ) -> None:
     """Show which event set each field of an order, a user or a product, now or in the past."""
     when = _when(as_of, version)
@@ -67,7 +65,9 @@ def explain(
         raise OperatorError(f"{_unread(unread)}; the above is of version {now.version}")
 
 
-def verify_stream(projections: list[Projection], named: bool, stream: str, as_json: bool, data_dir: DataDir) -> None:
+def verify_stream(
+    projections: list[Projection], named: bool, stream: str, as_json: bool, data_dir: connect.DataDir
+) -> None:
     """Compare the rows of one stream with its fold, in those `projections` that have rows of it.
 
     `named`: the operator named the projections, so each must have rows of the stream.
@@ -101,8 +101,6 @@ def _when(as_of: str | None, version: int | None) -> When | None:
     if as_of is not None and version is not None:
         raise OperatorError("give --as-of or --version, not both", MISUSE)
     if version is not None:
-        if version > VERSION_MAX:
-            raise OperatorError(f"--version is {VERSION_MAX} at most", MISUSE)
         return Version(version)
     if as_of is None:
         return None
@@ -153,21 +151,15 @@ def _check(then: Past, when: When | None, resource: str) -> None:
 
 
 def _print_explanation(past: Past, as_json: bool) -> None:
-    explained = explanation(past.fields())
+    fields = past.fields()
     if as_json:
-        output.json({"stream": past.stream, "version": past.version, "last": past.last, "data": explained})
+        data = explanation(fields)
+        output.json({"stream": past.stream, "version": past.version, "last": past.last, "data": data})
         return
     print(f"{past.stream}: version {past.version} of {past.last}")
     rows = [
-        [
-            it["field"],
-            output.value(it["value"]),
-            f"v{it['version']} {it['type']}",
-            it["occurred_at"],
-            _actor(it["actor"]),
-            it["request_id"] or "-",
-        ]
-        for it in explained
+        [it.name, output.value(it.value), _set_by(it), it.event.occurred_at, _actor(it), it.event.request_id or "-"]
+        for it in fields
     ]
     output.table("field", "value", "set by", "occurred at", "actor", "request", rows=rows)
 
@@ -187,29 +179,27 @@ def _print_difference(then: Past, now: Past, as_json: bool) -> None:
     if not changed:
         print("nothing has changed since")
         return
-    rows = [
-        [
-            it.name,
-            output.value(before[it.name]) if it.name in before else "-",
-            output.value(it.value),
-            f"v{it.event.version} {it.event.type}",
-            _actor(it.event.actor),
-        ]
-        for it in changed
-    ]
+    earlier = {name: output.value(value) for name, value in before.items()}
+    rows = [[it.name, earlier.get(it.name, "-"), output.value(it.value), _set_by(it), _actor(it)] for it in changed]
     output.table("field", "then", "now", "set by", "actor", rows=rows)
 
 
+def _set_by(field: Field) -> str:
+    return f"v{field.event.version} {field.event.type}"
+
+
+def _actor(field: Field) -> str:
+    actor = field.event.actor
+    if actor is None:
+        return "-"
+    return f"{actor['kind']} {actor['id']}" if actor["id"] else str(actor["kind"])
+
+
 def _print_comparison(comparison: Comparison) -> None:
-    if comparison.differences:
-        output.differences(comparison.differences)
     number = len(comparison.differences)
-    said = counted(number, "difference") if number else "no difference"
-    rows = ", ".join(f"{table} {number:,}" for table, number in comparison.rows.items())
-    print(
-        f"{comparison.projection}: {said} between {comparison.stream} and its rows, at version {comparison.version} "
-        f"of {comparison.last} (rows: {rows})"
-    )
+    between = f"{comparison.stream} and its rows, at version {comparison.version} of {comparison.last}"
+    rest = ": --json shows all"
+    output.comparison(comparison.projection, between, comparison.rows, number, comparison.differences, rest)
     if comparison.parked:
         print(f"{comparison.projection}: the stream is parked at version {comparison.version + 1}: orders parked")
     elif comparison.behind:
@@ -230,9 +220,3 @@ def _view(comparison: Comparison) -> dict[str, object]:
         "found": len(comparison.differences),
         "differences": comparison.differences,
     }
-
-
-def _actor(actor: dict[str, str | None] | None) -> str:
-    if actor is None:
-        return "-"
-    return f"{actor['kind']} {actor['id']}" if actor["id"] else str(actor["kind"])

@@ -19,15 +19,9 @@ from projector.shadow import Busy, Report
 from projector.verify import DIFFERENCES_MAX, Verdict
 from projector.verify import verify as compare
 from service.cli import acting, connect, output, rebuilding
-from service.cli.connect import DataDir
-from service.cli.failures import INTERRUPTED, NOT_TRUE
-from service.errors import OperatorError
+from service.errors import INTERRUPTED, NOT_TRUE, OperatorError
 from service.garbage import collect_seldom
 from service.projections import named
-
-# --json has all.
-DIFFERENCES_SHOWN_MAX = 50
-REPLAY_INTERRUPTED = "interrupted: the old read tables go on serving, what was built of the new ones is dropped"
 
 Names = Annotated[list[str] | None, typer.Argument(metavar="[PROJECTION]...", help="All of them when left out")]
 
@@ -37,30 +31,19 @@ def replay(
     processes: Annotated[
         int | None, typer.Option(help="Rebuild so many projections at the same time [default: one a processor]", min=1)
     ] = None,
-    data_dir: DataDir = None,
+    data_dir: connect.DataDir = None,
 ) -> None:
     """Rebuild projections from the first event on, while their old tables serve; then let the new ones serve."""
     chosen = named(projections)
     url = connect.database_url(data_dir)
-    at_once = processes or os.cpu_count() or 1
     names = [it.name for it in chosen]
-    if min(at_once, len(names)) > 1:
-        title = f"rebuilding {', '.join(names)}"
-        with _explained(REPLAY_INTERRUPTED), output.events_bar(title) as show:
-            for rebuilt in rebuilding.several(url, names, at_once, show):
-                _tell(rebuilt)
-    else:
-        for projection in chosen:
-            with _folding(f"rebuilding {projection.name}", REPLAY_INTERRUPTED) as report:
-                rebuilt = rebuilding.one(url, projection, report)
-            _tell(rebuilt)
+    interrupted = "interrupted: the old read tables go on serving, what was built of the new ones is dropped"
+    with _explained(interrupted), output.events_bar(f"rebuilding {', '.join(names)}") as show:
+        for name, events, seconds in rebuilding.rebuilt(url, names, processes or os.cpu_count() or 1, show):
+            rate = events / seconds
+            print(f"rebuilt {name} from {events:,} events in {seconds:.1f} s ({rate:,.0f} events/s)", flush=True)
     acting.note(url, "projection.replayed", ", ".join(names))
     _tell_parked(url, chosen)
-
-
-def _tell(rebuilt: rebuilding.Rebuilt) -> None:
-    name, events, seconds = rebuilt
-    print(f"rebuilt {name} from {events:,} events in {seconds:.1f} s ({events / seconds:,.0f} events/s)", flush=True)
 
 
 def _tell_parked(url: str, projections: list[Projection]) -> None:
@@ -81,7 +64,7 @@ def verify(
     as_json: Annotated[
         bool, typer.Option("--json", help=f"Print JSON, with the first {DIFFERENCES_MAX:,} differences")
     ] = False,
-    data_dir: DataDir = None,
+    data_dir: connect.DataDir = None,
 ) -> None:
     """Prove that read tables equal the fold of the log: exit code 0; or name what differs: exit code 1."""
     chosen = named(projections)
@@ -93,7 +76,7 @@ def verify(
     url = connect.database_url(data_dir)
     verdicts = []
     for projection in chosen:
-        with _folding(f"folding the log for {projection.name}", "interrupted: nothing was proved") as report:
+        with _folding(f"folding the log for {projection.name}") as report:
             verdicts.append(compare(url, projection, report))
         if not as_json:
             rest = f": --json shows up to {DIFFERENCES_MAX:,}"
@@ -119,24 +102,19 @@ def _view(verdict: Verdict) -> dict[str, object]:
 
 def print_verdict(verdict: Verdict, remedy: str, rest: str = "") -> None:
     """Print the differences and the command `remedy`, which mends them. `rest` says how to see those left out."""
-    found, name = verdict.found, verdict.projection
-    if found:
-        output.differences(verdict.differences[:DIFFERENCES_SHOWN_MAX])
-        if found > DIFFERENCES_SHOWN_MAX:
-            print(f"... and {found - DIFFERENCES_SHOWN_MAX:,} more{rest}")
-    rows = ", ".join(f"{table} {number:,}" for table, number in verdict.rows.items())
-    said = counted(found, "difference") if found else "no difference"
-    print(f"{name}: {said} between tables and log, at position {verdict.position:,} (rows: {rows})", flush=True)
+    between = f"tables and log, at position {verdict.position:,}"
+    output.comparison(verdict.projection, between, verdict.rows, verdict.found, verdict.differences, rest)
     if verdict.parked:
-        print(f"{name}: {_parked(verdict.parked)}, so rows lack their later events: orders parked")
-    if found:
+        print(f"{verdict.projection}: {_parked(verdict.parked)}, so rows lack their later events: orders parked")
+    if verdict.found:
         print(f"rebuild them with: {remedy}")
 
 
 @contextmanager
-def _folding(title: str, interrupted: str) -> Iterator[Report]:
-    """Show the progress that the block reports to what is yielded; `interrupted` is printed after a Ctrl-C."""
+def _folding(title: str) -> Iterator[Report]:
+    """Show the progress that the block reports to what is yielded."""
     collect_seldom()
+    interrupted = "interrupted: nothing was proved"
     with _explained(interrupted), rebuilding.interruptible() as check, output.events_bar(title) as show:
 
         def report(progress: Progress) -> None:

@@ -1,4 +1,4 @@
-"""`orders replay`: rebuild several projections at the same time, each in a process of its own."""
+"""`orders replay`: rebuilds each projection in a process of its own, several at the same time."""
 
 import os
 import signal
@@ -14,10 +14,9 @@ from types import FrameType
 from typing import Any, NamedTuple
 
 from projector.loop import Progress
-from projector.projection import Projection
 from projector.replay import replay
 from projector.shadow import Report
-from service.cli.failures import INTERRUPTED
+from service.errors import INTERRUPTED
 from service.garbage import collect_seldom
 from service.lifeline import die_with_parent
 from service.projections import named
@@ -36,18 +35,11 @@ class Rebuilt(NamedTuple):
     seconds: float
 
 
-def one(url: str, projection: Projection, report: Report) -> Rebuilt:
-    """Rebuild a projection in this process; `report` is called after each batch. Raises what `replay` raises."""
-    started = time.monotonic()
-    reached = replay(url, projection, report)
-    return Rebuilt(projection.name, reached.position, time.monotonic() - started)
-
-
-def several(url: str, names: Sequence[str], processes: int, report: Report = lambda _: None) -> Iterator[Rebuilt]:
+def rebuilt(url: str, names: Sequence[str], processes: int, report: Report = lambda _: None) -> Iterator[Rebuilt]:
     """Rebuild projections in so many processes at most, the first named first; yields each when it serves.
 
     `report` gets the sum of all. If one fails, no other is begun. Those under way are finished and yielded, and then
-    its error is raised.
+    its error is raised: one that `replay` raises.
     """
     left = enumerate(names)
     shared: Any = RawArray("q", 2 * len(names))
@@ -58,7 +50,7 @@ def several(url: str, names: Sequence[str], processes: int, report: Report = lam
         # The processes inherit it, and unblock it when they have left the terminal's group.
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
-            running = {pool.submit(_quietly, url, name, number) for number, name in islice(left, processes)}
+            running = {pool.submit(_rebuild, url, name, number) for number, name in islice(left, processes)}
         finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         while running:
@@ -70,7 +62,7 @@ def several(url: str, names: Sequence[str], processes: int, report: Report = lam
                 else:
                     yield future.result()
             if failure is None:
-                running |= {pool.submit(_quietly, url, name, number) for number, name in islice(left, len(done))}
+                running |= {pool.submit(_rebuild, url, name, number) for number, name in islice(left, len(done))}
     if failure is not None:
         raise failure
 
@@ -99,14 +91,16 @@ def _begin(shared: object) -> None:
     collect_seldom()
 
 
-def _quietly(url: str, name: str, number: int) -> Rebuilt:
+def _rebuild(url: str, name: str, number: int) -> Rebuilt:
     with interruptible() as check:
 
         def report(reached: Progress) -> None:
             check()
             _SHARED.get()[2 * number : 2 * number + 2] = reached.position, reached.head
 
-        return one(url, named([name])[0], report)
+        started = time.monotonic()
+        reached = replay(url, named([name])[0], report)
+        return Rebuilt(name, reached.position, time.monotonic() - started)
 
 
 @contextmanager

@@ -10,7 +10,6 @@ import typer
 
 from service import logs
 from service.cli import connect
-from service.cli.connect import DataDir, help_of
 from service.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -23,25 +22,20 @@ PROCESSES_MAX = 64
 # beside, each up to a second at a time, a stop takes ten seconds at most.
 WORKER_SHUTDOWN_MS = 4_000
 
-Port = Annotated[int | None, typer.Option(help=help_of("port"), min=1, max=65535)]
+Port = Annotated[int | None, typer.Option(help=connect.help_of("port"), min=1, max=65535)]
 NoAuth = Annotated[
     bool | None, typer.Option("--no-auth", help="Let everybody do everything, without a key; on loopback alone")
 ]
 Host = Annotated[str, typer.Option(help="The address to listen on; 0.0.0.0 for all")]
 
 
-def up(
-    port: Port = None,
-    data_dir: DataDir = None,
-    host: Host = "127.0.0.1",
-    no_auth: NoAuth = None,
-) -> None:
+def up(port: Port = None, data_dir: connect.DataDir = None, host: Host = "127.0.0.1", no_auth: NoAuth = None) -> None:
     """Run everything in this terminal: PostgreSQL, Valkey, the API, the worker. Ctrl-C stops it, the data stays."""
-    from service import exposure
     from service.embedded.supervisor import Supervisor
+    from service.starting import refuse_exposed
 
     settings = Settings.load(port=port, data_dir=data_dir, no_auth=no_auth)
-    exposure.refuse(settings, host)
+    refuse_exposed(settings, host)
     logs.configure(settings.log_format, settings.log_level)
     sys.exit(Supervisor(settings, host).run())
 
@@ -50,27 +44,25 @@ def serve(
     host: Host = "127.0.0.1",
     port: Port = None,
     processes: Annotated[int, typer.Option(help="How many processes share the port", min=1, max=PROCESSES_MAX)] = 1,
-    data_dir: DataDir = None,
+    data_dir: connect.DataDir = None,
     no_auth: NoAuth = None,
 ) -> None:
     """Run the API alone."""
-    from service import exposure
-    from service.health.durability import refuse_unsafe
     from service.http import serving
+    from service.starting import refuse_exposed, refuse_unsafe
 
     settings = connect.settings(data_dir, port=port, no_auth=no_auth)
-    exposure.refuse(settings, host)
+    refuse_exposed(settings, host)
     logs.configure(settings.log_format, settings.log_level)
-    refuse_unsafe(settings)
-    exposure.refuse_without_callers(settings, host)
+    refuse_unsafe(settings, host)
     if settings.no_auth:
         log.warning("NO_AUTH: everybody who reaches the port may do everything")
     serving.serve(settings, host, processes)
 
 
-def work(data_dir: DataDir = None) -> None:
+def work(data_dir: connect.DataDir = None) -> None:
     """Run the worker alone: it carries events from the log into the read tables."""
-    from service.health.durability import refuse_unsafe
+    from service.starting import refuse_unsafe
 
     settings = connect.settings(data_dir)
     logs.configure(settings.log_format, settings.log_level)
@@ -89,7 +81,7 @@ def work(data_dir: DataDir = None) -> None:
     os.execv(sys.executable, dramatiq)  # noqa: S606 -- no shell is what we want
 
 
-def migrate(data_dir: DataDir = None) -> None:
+def migrate(data_dir: connect.DataDir = None) -> None:
     """Bring the database's tables to the state that this version expects. Safe to run at any time, by several."""
     from service.migrate import upgrade
 

@@ -6,6 +6,7 @@ from typing import Annotated, NamedTuple
 import psycopg
 import redis
 import typer
+from rich.text import Text
 
 from console.words import counted, span
 from contract.times import rfc3339
@@ -15,8 +16,6 @@ from projector.redis_faults import fault_of
 from projector.status import Standing, Status
 from projector.status import status as ask
 from service.cli import connect, output
-from service.cli.connect import DataDir
-from service.cli.output import AsJson
 from service.doctor.storage import disk
 from service.doctor.upkeep import differences
 from service.errors import OperatorError
@@ -26,15 +25,17 @@ from service.projections import PROJECTIONS
 from service.settings import Settings
 
 NO_REDIS_URL = "REDIS_URL is not set"
+_STYLES = {"live": "green", "catching_up": "yellow", "rebuilding": "yellow", "outdated": "red", "stopped": "red"}
+COLUMNS = ("projection", "position", "events behind", "time behind", "state", "last looked")
 
 
 def status(
-    as_json: AsJson = False,
+    as_json: output.AsJson = False,
     watch: Annotated[
         bool, typer.Option("--watch", "-w", help="Show it again and again, until q; piped: a JSON object a line")
     ] = False,
     interval: Annotated[float, typer.Option(help="Seconds between two looks of --watch", min=0.1, max=3_600)] = 1.0,
-    data_dir: DataDir = None,
+    data_dir: connect.DataDir = None,
 ) -> None:
     """Print the log's head, each projection's position and lag, its worker, and its last error."""
     servers = urls(data_dir)
@@ -106,7 +107,7 @@ def document(found: Look) -> dict[str, object]:
     }
 
 
-def urls(data_dir: DataDir) -> tuple[str, str | None]:
+def urls(data_dir: connect.DataDir) -> tuple[str, str | None]:
     """DATABASE_URL, and REDIS_URL if there is one: without it `orders status` leaves out the workers."""
     given = Settings.load(data_dir=data_dir)
     if given.database_url is None:
@@ -135,17 +136,16 @@ def name_of(standing: Standing) -> str:
     return standing.name if standing.mirror is None else f"{standing.name} in {standing.mirror}"
 
 
-def looked(standing: Standing) -> str:
-    """When a worker looked at the log last."""
-    return f"{(standing.now - standing.seen_at).total_seconds():.0f} s ago" if standing.worker else "never"
-
-
-def _state(standing: Standing) -> str:
-    """The state; of a rebuild also how much is done, and how long the rest takes."""
-    if standing.built is None or standing.progress is None:
-        return standing.state
-    left = standing.built.seconds_left(standing.head)
-    return f"{standing.state}, {standing.progress:.0%}" + (f", {span(left)} left" if left else "")
+def row(standing: Standing) -> list[str | Text]:
+    """The cells of a standing under COLUMNS."""
+    state = standing.state
+    if standing.built is not None and standing.progress is not None:
+        left = standing.built.seconds_left(standing.head)
+        state += f", {standing.progress:.0%}" + (f", {span(left)} left" if left else "")
+    seconds = (standing.now - standing.seen_at).total_seconds()
+    looked = f"{seconds:.0f} s ago by {standing.worker}" if standing.worker else "never"
+    behind = f"{standing.lag_events:,}", span(standing.lag)
+    return [name_of(standing), f"{standing.position:,}", *behind, Text(state, _STYLES.get(standing.state, "")), looked]
 
 
 def troubles(found: Look) -> list[str]:
@@ -169,18 +169,7 @@ def _print(found: Look) -> None:
     log = found.status
     recorded = f", appended {log.recorded_at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC" if log.head else ""
     print(f"log {log.log_uuid}: head at position {log.head:,}{recorded}")
-    rows = [
-        [
-            name_of(it),
-            f"{it.position:,}",
-            f"{it.lag_events:,}",
-            span(it.lag),
-            _state(it),
-            f"{looked(it)} by {it.worker}" if it.worker else looked(it),
-        ]
-        for it in found.standings
-    ]
-    output.table("projection", "position", "events behind", "time behind", "state", "last looked", rows=rows)
+    output.table(*COLUMNS, rows=[row(it) for it in found.standings])
     for line in troubles(found):
         output.line(line)
     output.line(f"workers that listen to Redis: {found.listening}")

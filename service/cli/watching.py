@@ -13,15 +13,12 @@ import msgspec
 from rich.console import Console, Group
 from rich.live import Live
 from rich.panel import Panel
-from rich.table import Table
 from rich.text import Text
 
-from console.words import span
+from projector.status import Standing
 from service.cli import output
 from service.cli.failures import explain
-from service.cli.status import Look, document, looked, name_of, troubles
-
-_STYLES = {"live": "green", "catching_up": "yellow", "rebuilding": "yellow", "outdated": "red", "stopped": "red"}
+from service.cli.status import COLUMNS, Look, document, name_of, row, troubles
 
 
 def watch(look: Callable[[], Look], interval: float, as_json: bool) -> None:
@@ -69,50 +66,34 @@ def _tried(look: Callable[[], Look]) -> Look | str:
 @contextlib.contextmanager
 def _pressed() -> Iterator[Callable[[float], bool]]:
     """Yield a function that waits for some seconds, or until q is pressed, and returns whether it was pressed."""
-    if not sys.stdin.isatty():
-
-        def wait(seconds: float) -> bool:
-            time.sleep(seconds)  # no key can be pressed
-            return False
-
-        yield wait
-        return
-    terminal = sys.stdin.fileno()
-    before = termios.tcgetattr(terminal)
-    tty.setcbreak(terminal)
+    keyboard = [sys.stdin.fileno()] if sys.stdin.isatty() else []
+    before = [termios.tcgetattr(it) for it in keyboard]
 
     def pressed(seconds: float) -> bool:
         until = time.monotonic() + seconds
         while (left := until - time.monotonic()) > 0:
-            if select.select([terminal], [], [], left)[0] and os.read(terminal, 1) in {b"q", b"Q", b""}:
+            ready, *_ = select.select(keyboard, [], [], left)
+            if any(os.read(it, 1) in {b"q", b"Q", b""} for it in ready):
                 return True
         return False
 
     try:
+        for it in keyboard:
+            tty.setcbreak(it)
         yield pressed
     finally:
-        termios.tcsetattr(terminal, termios.TCSADRAIN, before)
+        for it, settings in zip(keyboard, before, strict=True):
+            termios.tcsetattr(it, termios.TCSADRAIN, settings)
 
 
 def _frame(found: Look | str, before: Look | None) -> Panel:
     moment = time.strftime("%H:%M:%S")
     if isinstance(found, str):
         return Panel(Text(found, style="red"), title=f"orders status · no answer · {moment}", subtitle="q quit")
-    rows = Table("projection", "state", "position", "behind", "rate", "parked", "looked", box=None, expand=True)
-    positions = {name_of(it): it for it in before.standings} if before else {}
-    for it in found.standings:
-        earlier = positions.get(name_of(it))
-        elapsed = (it.now - earlier.now).total_seconds() if earlier else 0
-        rate = f"{(it.position - earlier.position) / elapsed:,.0f}/s" if earlier and elapsed > 0 else ""
-        rows.add_row(
-            Text(name_of(it)),
-            Text(it.state, style=_STYLES.get(it.state, "")),
-            f"{it.position:,}",
-            f"{it.lag_events:,} · {span(it.lag)}",
-            rate if it.progress is None else f"{it.progress:.0%}",
-            Text(f"{it.parked:,}", style="yellow" if it.parked else ""),
-            looked(it),
-        )
+    earlier = {name_of(it): it for it in before.standings} if before else {}
+    rows = output.table_of(
+        (*COLUMNS, "rate"), [[*row(it), _rate(it, earlier.get(name_of(it)))] for it in found.standings]
+    )
     told = troubles(found)
     state = "needs a look" if told else "projections are well"  # orders doctor looks at more
     return Panel(
@@ -120,3 +101,8 @@ def _frame(found: Look | str, before: Look | None) -> Panel:
         title=f"orders status · {state} · head {found.status.head:,} · {moment}",
         subtitle="q quit · orders doctor --quick looks at the servers too",
     )
+
+
+def _rate(now: Standing, before: Standing | None) -> str:
+    elapsed = (now.now - before.now).total_seconds() if before else 0
+    return f"{(now.position - before.position) / elapsed:,.0f}/s" if before and elapsed > 0 else ""

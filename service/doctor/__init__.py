@@ -27,7 +27,6 @@ from service.doctor import (
 from service.doctor.finding import Check, Finding
 
 CHECK_SECONDS_MAX = 600
-TELLING_EVENTS_MIN = 10_000
 
 # These take milliseconds, whatever the size of the log.
 QUICK_CHECKS: tuple[Check, ...] = tuple(
@@ -60,11 +59,6 @@ class Examination:
     def number(self) -> int:
         """How many findings there are that no operator has accepted."""
         return sum(not it.accepted for some in self.findings.values() for it in some)
-
-    @property
-    def seconds_per_million_events(self) -> float | None:
-        """The seconds that a million events would take; None for a log too short to tell."""
-        return self.seconds / self.events * 1_000_000 if self.events >= TELLING_EVENTS_MIN else None
 
 
 def examine(

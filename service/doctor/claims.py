@@ -1,13 +1,10 @@
 """Claims: the owner of an e-mail address, a SKU or an external_id is the one that the events name."""
 
 from collections.abc import Iterator
-from typing import LiteralString
 
 from psycopg import Connection, sql
 
 from service.doctor.finding import Check, Finding, with_psql
-
-WHY = "two resources may get the same key, or a free key may be refused"
 
 # The claims' words are those of command/domain: `email:`, `user:`, `sku:`, `order:`, `cancellation:`. Addresses are
 # claimed in lower case, by Unicode's full mapping, which PostgreSQL calls pg_unicode_fast.
@@ -48,23 +45,12 @@ def _claims(connection: Connection) -> Iterator[Finding]:
     for claim, stream, is_wanted in connection.execute(_CLAIMS):
         kind = claim.partition(":")[0]
         if is_wanted:
-            yield Finding(
-                f"{stream} has no claim on its {kind}, so another may take it",
-                _statement(
-                    "as the tables' owner: INSERT INTO log.claims (claim, stream) VALUES ({}, {})", claim, stream
-                ),
-            )
+            what = f"{stream} has no claim on its {kind}, so another may take it"
+            mending = sql.SQL("as the tables' owner: INSERT INTO log.claims (claim, stream) VALUES ({}, {})")
         else:
-            yield Finding(
-                f"{stream} has a claim on a {kind} that no event gives it, so no other stream can take it",
-                _statement(
-                    "as the tables' owner: DELETE FROM log.claims WHERE claim = {} AND stream = {}", claim, stream
-                ),
-            )
+            what = f"{stream} has a claim on a {kind} that no event gives it, so no other stream can take it"
+            mending = sql.SQL("as the tables' owner: DELETE FROM log.claims WHERE claim = {} AND stream = {}")
+        yield Finding(what, with_psql(mending.format(sql.Literal(claim), sql.Literal(stream)).as_string()))
 
 
-def _statement(template: LiteralString, *values: str) -> str:
-    return with_psql(sql.SQL(template).format(*map(sql.Literal, values)).as_string())
-
-
-CHECKS = (Check("claims", _claims, WHY),)
+CHECKS = (Check("claims", _claims, "two resources may get the same key, or a free key may be refused"),)

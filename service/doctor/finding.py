@@ -68,6 +68,11 @@ def _psql(connection: Connection) -> str:
     return f'psql "postgresql://{user}@/{name}?host={quote(info.host, "")}&port={info.port}"'
 
 
+def damage(name: str, statement: str, what: str, why: str) -> Check:
+    """A check as `of_rows` makes it, of what only a backup can mend."""
+    return Check(name, of_rows(statement, what, RESTORE), why)
+
+
 def of_rows(statement: str, what: str, remedy: str, **limits: object) -> Callable[[Connection], Iterator[Finding]]:
     """A check whose statement returns a row for each finding.
 

@@ -7,7 +7,7 @@ from psycopg import Connection
 from console.words import minute
 from eventlog import pages, read
 from eventlog.codec import Codec, UnreadableEvent
-from service.doctor.finding import RESTORE, Check, Finding, of_rows
+from service.doctor.finding import RESTORE, Check, Finding, damage
 
 PAGE_EVENTS, PAGE_BYTES_MAX = 10_000, 8 * 1024**2
 
@@ -59,8 +59,13 @@ def _positions(connection: Connection) -> Iterator[Finding]:
 def _readable(connection: Connection) -> Iterator[Finding]:
     decode = Codec().decode
     end = head(connection)
+    ends = (
+        up_to
+        for start in range(0, end, PAGE_EVENTS)
+        for up_to in read.page_ends(connection, start, min(start + PAGE_EVENTS, end), PAGE_BYTES_MAX)
+    )
     after = 0
-    for up_to in _page_ends(connection, end):
+    for up_to in ends:
         for position, stream, _, type_name, schema_version, _, data in read.page(connection, after, up_to):
             try:
                 decode(type_name, schema_version, data)
@@ -80,25 +85,18 @@ def _unreadable(connection: Connection, position: int, what: str) -> Finding:
     )
 
 
-def _page_ends(connection: Connection, end: int) -> Iterator[int]:
-    for after in range(0, end, PAGE_EVENTS):
-        yield from read.page_ends(connection, after, min(after + PAGE_EVENTS, end), PAGE_BYTES_MAX)
-
-
 CHECKS = (
     Check("positions", _positions, "readers follow the log by position, and would miss events"),
-    Check(
+    damage(
         "time",
-        of_rows(_BACKWARDS, "event {position} was recorded at {recorded_at}, the one before it at {earlier}", RESTORE),
+        _BACKWARDS,
+        "event {position} was recorded at {recorded_at}, the one before it at {earlier}",
         "questions about a time search the log by recorded_at, and would find the wrong event",
     ),
-    Check(
+    damage(
         "versions",
-        of_rows(
-            _VERSIONS,
-            "{stream} has {count} events with versions from {first} to {last}, not from 1 to {count}",
-            RESTORE,
-        ),
+        _VERSIONS,
+        "{stream} has {count} events with versions from {first} to {last}, not from 1 to {count}",
         "the state of the stream cannot be folded from its events",
     ),
     Check(

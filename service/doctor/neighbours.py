@@ -82,11 +82,7 @@ def _migration(connection: Connection) -> Iterator[Finding]:
 
 def redis_check(url: str) -> Check:
     """That the bell can ring and workers can be listed: Redis answers, takes writes, and has memory left."""
-    return Check(
-        "redis",
-        lambda _: _redis(url),
-        "no event is lost, but reads follow commands up to a second later",
-    )
+    return Check("redis", lambda _: _redis(url), "no event is lost, but reads follow commands up to a second later")
 
 
 def _redis(url: str) -> Iterator[Finding]:

@@ -1,11 +1,7 @@
 """Money: totals are the sums of their lines, and what is cancelled adds up and is no more than was ordered."""
 
-from collections.abc import Iterator
-
-from psycopg import Connection
-
 from service.doctor.fields import CANCELLED, ITEM, decimal
-from service.doctor.finding import RESTORE, Check, Finding, of_rows
+from service.doctor.finding import damage
 
 WHY = "reports of this order may show wrong amounts"
 
@@ -15,10 +11,15 @@ placed AS MATERIALIZED (
     SELECT right(stream, 36) AS order_id, {decimal("data", "total")} AS total
     FROM log.events WHERE type = 'OrderPlaced'
 )
-SELECT order_id, total, sum(amount), count(*) FILTER (WHERE amount IS DISTINCT FROM quantity * unit_price)
-FROM placed LEFT JOIN item USING (order_id) GROUP BY order_id, total
-HAVING total IS DISTINCT FROM sum(amount) OR count(*) FILTER (WHERE amount IS DISTINCT FROM quantity * unit_price) > 0
-ORDER BY order_id
+SELECT order_id, total,
+    CASE wrong WHEN 0 THEN format('its lines add up to %s', amounts)
+        ELSE format('%s of its lines are not quantity x unit_price', wrong) END AS fault
+FROM (
+    SELECT order_id, total, sum(amount) AS amounts,
+        count(*) FILTER (WHERE amount IS DISTINCT FROM quantity * unit_price) AS wrong
+    FROM placed LEFT JOIN item USING (order_id) GROUP BY order_id, total
+) AS summed
+WHERE total IS DISTINCT FROM amounts OR wrong > 0 ORDER BY order_id
 """  # noqa: S608 - put together from constants
 
 _CANCELLED_TOTALS = f"""
@@ -48,32 +49,20 @@ WHERE cancelled_after IS DISTINCT FROM running OR ordered IS NULL OR running > o
 """  # noqa: S608 - put together from constants
 
 
-def _totals(connection: Connection) -> Iterator[Finding]:
-    for order, total, amounts, wrong in connection.execute(_TOTALS.encode()):
-        what = f"{wrong} of its lines are not quantity x unit_price" if wrong else f"its lines add up to {amounts}"
-        yield Finding(f"order-{order} has the total {total}, but {what}", RESTORE)
-
-
 CHECKS = (
-    Check("totals", _totals, WHY),
-    Check(
+    damage("totals", _TOTALS, "order-{order_id} has the total {total}, but {fault}", WHY),
+    damage(
         "cancelled totals",
-        of_rows(
-            _CANCELLED_TOTALS,
-            "order-{order_id} version {version} cancels {amount}, {after} in all, but its lines are worth {worth} "
-            "and all cancellations add up to {running}",
-            RESTORE,
-        ),
+        _CANCELLED_TOTALS,
+        "order-{order_id} version {version} cancels {amount}, {after} in all, but its lines are worth {worth} "
+        "and all cancellations add up to {running}",
         WHY,
     ),
-    Check(
+    damage(
         "cancelled lines",
-        of_rows(
-            _CANCELLED_LINES,
-            "order-{order_id} version {version} says that {cancelled_after} of line {line} are cancelled, but it is "
-            "{running} of {ordered} ordered",
-            RESTORE,
-        ),
+        _CANCELLED_LINES,
+        "order-{order_id} version {version} says that {cancelled_after} of line {line} are cancelled, but it is "
+        "{running} of {ordered} ordered",
         WHY,
     ),
 )

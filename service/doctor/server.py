@@ -16,7 +16,7 @@ PREPARED_SECONDS_MAX = 60
 SLOT_BYTES_MAX = 1024**3
 
 _LONG = """
-SELECT pid, application_name, state, round(extract(epoch FROM clock_timestamp() - xact_start))::integer, query, datname
+SELECT pid, application_name, state, floor(extract(epoch FROM clock_timestamp() - xact_start))::integer, query, datname
 FROM pg_stat_activity
 WHERE pid <> pg_backend_pid() AND backend_type = 'client backend'
     AND (xact_start < clock_timestamp() - make_interval(secs => %(open)s)
@@ -26,7 +26,7 @@ ORDER BY xact_start
 """
 
 _PREPARED = """
-SELECT gid, database, round(extract(epoch FROM clock_timestamp() - prepared))::integer FROM pg_prepared_xacts
+SELECT gid, database, floor(extract(epoch FROM clock_timestamp() - prepared))::integer FROM pg_prepared_xacts
 WHERE prepared < clock_timestamp() - make_interval(secs => %s) ORDER BY prepared
 """
 

@@ -12,8 +12,6 @@ from eventlog.codec import Codec
 from eventlog.read import PastEvent
 from service.doctor.finding import Check, Finding, with_psql
 
-WHY = "commands on this stream may be decided on a wrong state"
-
 ROWS_AT_ONCE = 100  # an event or a state has a megabyte at most
 
 # This release does not read snapshots of other shapes, so the check leaves them out. One row of a stream is left. Its
@@ -66,4 +64,4 @@ def _wrong(
     return None if is_right else f"differs from the state of its {version} events"
 
 
-CHECKS = (Check("snapshots", _snapshots, WHY),)
+CHECKS = (Check("snapshots", _snapshots, "commands on this stream may be decided on a wrong state"),)

@@ -136,12 +136,9 @@ def disk_findings(connection: Connection, directory: str, free_bytes: int) -> It
             bytes_a_day = size / head * events / seconds * 86_400
             days_left = free_bytes / bytes_a_day
     if free_bytes < FREE_BYTES_MIN or (days_left is not None and days_left < DISK_DAYS_MIN):
-        rest = (
-            ""
-            if days_left is None
-            else f"; at the growth of the last {GROWTH_DAYS} days that lasts {days_left:.1f} days"
-        )
-        room = "is full" if free_bytes < FULL_BYTES else f"has {free_bytes / 1024**2:,.0f} MiB free{rest}"
+        room = "is full" if free_bytes < FULL_BYTES else f"has {free_bytes / 1024**2:,.0f} MiB free"
+        if days_left is not None and free_bytes >= FULL_BYTES:
+            room += f"; at the growth of the last {GROWTH_DAYS} days that lasts {days_left:.1f} days"
         yield Finding(
             f"the disk of {directory} {room}",
             f"{make_room(directory)}; commands go on by themselves when there is room",

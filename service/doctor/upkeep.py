@@ -1,14 +1,14 @@
 """Checks of the projections: those that stand still or are ahead, parked streams, and when they were last verified."""
 
 from collections.abc import Iterator, Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from psycopg import Connection
 
 from console.words import counted, parked
 from database.position_group import NEWEST
 from eventlog import pages
-from projector.parked import Group, groups
+from projector.parked import groups
 from projector.status import STOPPED_AFTER, Standing, status
 from service.doctor.finding import Check, Finding
 from service.doctor.history import head
@@ -44,7 +44,12 @@ def _projections(connection: Connection) -> Iterator[Finding]:
 def _parked(connection: Connection) -> Iterator[Finding]:
     since = {it.name: it.parked_since for it in _standings(connection)}
     for group in groups(connection, PROJECTIONS):
-        yield _of_group(group, since.get(group.projection))
+        yield Finding(
+            parked(group),
+            f"deploy a release that can project the event, then: `orders parked retry --group {group.name}`; "
+            f"or do without the event: `orders parked skip --group {group.name} --reason WHY`",
+            since.get(group.projection),
+        )
 
 
 def _lacks_worker(standing: Standing) -> bool:
@@ -81,18 +86,7 @@ def _of_projection(standing: Standing) -> Iterator[Finding]:
         )
 
 
-def _of_group(group: Group, since: datetime | None) -> Finding:
-    """A cause of parked streams."""
-    return Finding(
-        parked(group),
-        f"deploy a release that can project the event, then: `orders parked retry --group {group.name}`; "
-        f"or do without the event: `orders parked skip --group {group.name} --reason WHY`",
-        since,
-    )
-
-
 def _after_release(standing: Standing) -> str:
-    """The remedy for tables that another release built."""
     if standing.version > standing.projection.version:
         return "deploy the newer release again"
     if standing.building:

@@ -9,8 +9,7 @@ from pathlib import Path
 
 from service.errors import OperatorError
 
-UNPRIVILEGED_USER = "nobody"
-UNPRIVILEGED_ID = 65534
+NOBODY = 65534  # the user `nobody` of every Linux, and its group
 
 
 @dataclass(frozen=True)
@@ -24,7 +23,6 @@ class Account:
 
     @property
     def user(self) -> tuple[int, int] | None:
-        """User id and group id to change to; None when the servers run as we do."""
         return (self.uid, self.gid) if self.switch else None
 
     def own(self, directory: Path) -> None:
@@ -73,15 +71,11 @@ def account_for(directory: Path) -> Account:
 
     Root keeps the present owner of the data, so that a directory made by an ordinary user stays that user's.
     """
-    if os.geteuid() != 0:
-        return Account(_name(os.geteuid()), os.geteuid(), os.getegid(), switch=False)
-    if directory.exists() and (owner := directory.stat()).st_uid != 0:
-        return Account(_name(owner.st_uid), owner.st_uid, owner.st_gid, switch=True)
-    try:
-        entry = pwd.getpwnam(UNPRIVILEGED_USER)
-    except KeyError:
-        return Account(str(UNPRIVILEGED_ID), UNPRIVILEGED_ID, UNPRIVILEGED_ID, switch=True)
-    return Account(entry.pw_name, entry.pw_uid, entry.pw_gid, switch=True)
+    uid, gid, is_root = os.geteuid(), os.getegid(), os.geteuid() == 0
+    if is_root:
+        owner = directory.stat() if directory.exists() else None
+        uid, gid = (owner.st_uid, owner.st_gid) if owner and owner.st_uid != 0 else (NOBODY, NOBODY)
+    return Account(_name(uid), uid, gid, switch=is_root)
 
 
 def _name(uid: int) -> str:

@@ -28,7 +28,6 @@ class Child:
         self._reader: threading.Thread | None = None
 
     def start(self) -> None:
-        """Start the command, and a thread that passes its lines on."""
         self._end_group()
         # -P: not from the working directory, whatever lies there.
         command = [sys.executable, "-P", "-m", "service.cli", *self._arguments]
@@ -51,7 +50,6 @@ class Child:
         return self._process is not None and self._process.poll() is None
 
     def ask_to_stop(self) -> None:
-        """Send SIGTERM, and do not wait."""
         if self._process is not None:
             self._process.terminate()
 
@@ -77,7 +75,6 @@ class Child:
 
 
 def say(message: str) -> None:
-    """Print a line of the supervisor's own."""
     say_bare(_named("up", message))
 
 

@@ -29,7 +29,9 @@ class Lock:
         return self._descriptor
 
     def acquire(self, wait_seconds: float = 0) -> bool:
-        """Take the lock if it is or becomes free within the time; say whether it was taken."""
+        """Take the lock if it is or becomes free within the time; say whether this process has it."""
+        if self._descriptor is not None:
+            return True
         self.path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
         deadline = time.monotonic() + wait_seconds
@@ -51,7 +53,6 @@ class Lock:
         os.pwrite(self.descriptor, f"{pid}\n".encode(), 0)
 
     def signer(self) -> int | None:
-        """Return the process id that the last sign() wrote, if any."""
         with contextlib.suppress(OSError, ValueError):
             return int(self.path.read_text())
         return None
@@ -70,7 +71,6 @@ class Lock:
 
 
 def is_held(path: Path) -> bool:
-    """Say whether some living process holds the lock."""
     if not path.exists():
         return False
     descriptor = os.open(path, os.O_RDONLY)

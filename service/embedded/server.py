@@ -40,7 +40,6 @@ class EmbeddedServer(ABC):
         self.log_path = self.data_dir / f"{self.name}.log"
         self._owner = Lock(self.data_dir / "locks" / f"{self.name}.owner")
         self._running = Lock(self.data_dir / "locks" / f"{self.name}.running")
-        self._owned = False
         self._process: subprocess.Popen[bytes] | None = None
         self._log_start = 0
 
@@ -51,13 +50,11 @@ class EmbeddedServer(ABC):
 
     @property
     def pid(self) -> int:
-        """The process id of the running server."""
         if self._process is None:
             raise RuntimeError(f"{self.title} is not started")
         return self._process.pid
 
     def is_alive(self) -> bool:
-        """Say whether the server was started and still runs."""
         return self._process is not None and self._process.poll() is None
 
     def start(self) -> str:
@@ -82,11 +79,8 @@ class EmbeddedServer(ABC):
 
     def claim(self) -> None:
         """Take the directory for this process, as start() does first. Raises OperatorError when another has it."""
-        if self._owned:
-            return
         with self._directory_errors():
-            self._owned = self._owner.acquire(OWNER_WAIT_SECONDS)
-            if self._owned:
+            if self._owner.acquire(OWNER_WAIT_SECONDS):
                 self._owner.sign(os.getpid())
                 return
         raise OperatorError(
@@ -101,9 +95,7 @@ class EmbeddedServer(ABC):
             _end(process, self.stop_signals)
             self._clean_up()
         self._running.release()
-        if self._owned:
-            self._owner.release()
-            self._owned = False
+        self._owner.release()
 
     def __enter__(self) -> Self:
         self.start()

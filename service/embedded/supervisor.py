@@ -6,7 +6,6 @@ import signal
 import time
 from collections import deque
 from collections.abc import Callable
-from urllib.error import URLError
 from urllib.request import urlopen
 
 from access import links
@@ -17,11 +16,11 @@ from service.embedded.child import Child, say, say_bare
 from service.embedded.locks import Lock
 from service.embedded.server import EmbeddedServer
 from service.errors import OperatorError
-from service.health.durability import refuse_unsafe
 from service.http.listener import listen
 from service.migrate import upgrade
 from service.settings import Settings
 from service.shown_settings import handed_on
+from service.starting import refuse_unsafe
 
 DEATHS_MAX = 5
 DEATHS_SECONDS = 60
@@ -118,7 +117,8 @@ class Supervisor:
         connect.announce(
             self._data_dir, database_url=self._postgres.url, redis_url=self._valkey.url, api_url=self._api_url
         )
-        say_bare(f"DATABASE_URL={_printable(self._postgres.url)}")
+        # Without the default port: an ampersand is a trap when the line is pasted into a shell.
+        say_bare(f"DATABASE_URL={self._postgres.url.removesuffix('&port=5432')}")
         say_bare(f"REDIS_URL={self._valkey.url}")
 
     def _environment(self) -> dict[str, str]:
@@ -159,7 +159,7 @@ class Supervisor:
         try:
             with urlopen(f"{self._api_url}/healthz", timeout=HEALTH_SECONDS_MAX):  # noqa: S310 -- http, always
                 return True
-        except (URLError, OSError):
+        except OSError:
             return False
 
     @property
@@ -180,8 +180,3 @@ class Supervisor:
                 stack.callback(step)
         if self._children:
             say(f"stopped; the data stays in {self._data_dir}")
-
-
-def _printable(url: str) -> str:
-    """Leave out the default port: an ampersand is a trap when the line is pasted into a shell."""
-    return url.removesuffix("&port=5432")

@@ -25,7 +25,7 @@ WITH held AS (
     WHERE waiting.wait_event_type = 'Lock' AND waiting.datname = current_database()
 )
 SELECT session.pid, session.application_name, session.state, session.query, string_agg(DISTINCT held.name, ', '),
-    round(extract(epoch FROM clock_timestamp() - session.xact_start))::integer
+    floor(extract(epoch FROM clock_timestamp() - session.xact_start))::integer
 FROM held JOIN pg_stat_activity AS session USING (pid)
 WHERE session.pid <> pg_backend_pid() AND session.wait_event_type IS DISTINCT FROM 'Lock'
     AND session.xact_start < clock_timestamp() - make_interval(secs => %(seconds)s::float8)

@@ -20,11 +20,10 @@ from service.settings import Settings
 # A probe needs its answer soon, even when the database is frozen.
 ANSWER_SECONDS_MAX = 2.0
 
-_SWITCHED_OFF = Statement(SWITCHED_OFF)
 _PRIMARY = Statement(
     b"SELECT pg_is_in_recovery(), current_setting('default_transaction_read_only')::boolean, "
     b"ARRAY(SELECT name FROM unnest(%(tables)s::text[]) AS name WHERE to_regclass(name) IS NULL), "
-    b"has_table_privilege(to_regclass('log.events'), 'INSERT')"
+    b"has_table_privilege(to_regclass('log.events'), 'INSERT'), ARRAY(" + SWITCHED_OFF + b")"
 )
 _TABLES = [table.fullname for tables in (eventlog.tables, access.tables) for table in tables.metadata.sorted_tables]
 _HOLDERS = Statement(HOLDERS)
@@ -105,20 +104,19 @@ class Health:
     async def _of_primary(self) -> str | None:
         try:
             rows = await self._primary.rows(_PRIMARY, {"tables": _TABLES})
-            ((is_standby, is_frozen, missing, may_append),) = rows
-            if is_standby:
-                return "DATABASE_URL leads to a standby, which takes no commands"
-            if is_frozen:
-                return "it only reads: default_transaction_read_only is on for the server, the database or the role"
-            if missing == _TABLES:
-                return "its tables are missing: run `orders migrate`"
-            if missing:
-                return f"it lacks {', '.join(missing)}: restore it from a backup, whole"
-            if not may_append:
-                return f"the role of DATABASE_URL may not append to log.events: {NEEDED_GRANTS}"
-            off = [name for (name,) in await self._primary.rows(_SWITCHED_OFF, {})]
         except Problem as problem:
             return problem.detail
+        ((is_standby, is_frozen, missing, may_append, off),) = rows
+        if is_standby:
+            return "DATABASE_URL leads to a standby, which takes no commands"
+        if is_frozen:
+            return "it only reads: default_transaction_read_only is on for the server, the database or the role"
+        if missing == _TABLES:
+            return "its tables are missing: run `orders migrate`"
+        if missing:
+            return f"it lacks {', '.join(missing)}: restore it from a backup, whole"
+        if not may_append:
+            return f"the role of DATABASE_URL may not append to log.events: {NEEDED_GRANTS}"
         if off and not self._unsafe_is_allowed:
             return f"it is not durable ({', '.join(off)} off): {remedy(off)}"
         return None

@@ -43,7 +43,7 @@ def scrape(shop: Shop) -> list[Metric]:
 
 def of_worker() -> list[Metric]:
     registry = CollectorRegistry()
-    ProjectorMetrics(registry).of("shop")
+    ProjectorMetrics(registry).make_labels("shop")
     return list(registry.collect())
 
 

@@ -11,6 +11,7 @@ from projector.loop import Loop, Progress
 from projector.paging import BATCH_PAGES_MAX, PageMax
 from projector.projections.shop import SHOP
 from projector.shadow import Shadow, building
+from projector.writer import PostgresWriter
 from tests.builders import Writing
 from tests.projector.read_tables import contents, error, head, position
 
@@ -136,7 +137,7 @@ def test_a_second_projector_does_not_wait_for_the_first(
         other.execute("SELECT FROM shop.checkpoint FOR UPDATE")
         connection.execute("SET statement_timeout = '5s'")
         assert Loop(SHOP).project(connection, ALL) == Progress(position=0, head=1, events=0)
-        Loop(SHOP).checkpoint.beat(connection, 1)
+        PostgresWriter(SHOP).beat(connection, 1)
     assert project_all(connection) == 1
 
 
@@ -169,20 +170,20 @@ def test_an_idle_look_writes_nothing(connection: Connection) -> None:
 
 def test_a_failure_is_forgotten_when_the_tables_are_at_the_head(writing: Writing, connection: Connection) -> None:
     writing.user()
-    Loop(SHOP).checkpoint.report(connection, "DiskFull: no space left")
-    Loop(SHOP).checkpoint.beat(connection, head=1)
+    PostgresWriter(SHOP).report(connection, "DiskFull: no space left")
+    PostgresWriter(SHOP).beat(connection, head=1)
     assert error(connection) == "DiskFull: no space left"
     Loop(SHOP).project(connection, ALL)
     assert error(connection) is None
 
-    Loop(SHOP).checkpoint.report(connection, "OperationalError: gone")
-    Loop(SHOP).checkpoint.beat(connection, head=1)
+    PostgresWriter(SHOP).report(connection, "OperationalError: gone")
+    PostgresWriter(SHOP).beat(connection, head=1)
     assert error(connection) is None
 
 
 def test_the_checkpoint_records_the_last_worker_and_its_time(connection: Connection) -> None:
     before = connection.execute("SELECT seen_at FROM shop.checkpoint").fetchone()
-    Loop(SHOP).checkpoint.beat(connection, 0)
+    PostgresWriter(SHOP).beat(connection, 0)
     worker, later = connection.execute("SELECT worker, seen_at > %s FROM shop.checkpoint", before).fetchone() or ()
     assert (worker, later) == (WORKER, True)
 

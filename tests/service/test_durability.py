@@ -13,8 +13,8 @@ import pytest
 
 from service.embedded import PostgresServer
 from service.errors import OperatorError
-from service.health.durability import refuse_unsafe
 from service.settings import Settings
+from service.starting import refuse_unsafe
 
 NO_REDIS = "redis://127.0.0.1:1/0"
 SECONDS_MAX = 60

@@ -13,6 +13,7 @@ from projector.loop import Loop
 from projector.mirror.standings import LISTED
 from projector.projections.shop import SHOP
 from projector.status import LOG, standing_statement
+from projector.writer import PostgresWriter
 from query.database import Reads
 from tests.builders import Writing
 from tests.query.statements import every_statement, listings
@@ -92,7 +93,7 @@ def test_no_command_and_no_batch_of_the_worker_reads_through_old_versions(busy_d
         for number in range(BATCHES):
             writing.product(sku=f"TEA-{number}")
             assert loop.project(projecting, 100).events
-            loop.checkpoint.beat(projecting, 0)
+            PostgresWriter(SHOP).beat(projecting, 0)
         assert ada
     # For each batch: take the head, append; look (twice two rows), lock, move, look for the beat, beat.
     assert pages_read(busy_database) - before < BATCHES * 10 * PAGES_MAX

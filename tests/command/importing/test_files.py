@@ -41,7 +41,8 @@ def test_of_a_truncated_gz_every_whole_line_is_read_and_the_torn_one_is_named(pa
     *readable, rest = zlib.decompressobj(wbits=31).decompress(cut).split(b"\n")
     assert [line.content for line in whole] == readable
     assert (torn.number, torn.content) == (len(readable) + 1, rest)
-    assert "ended before the end-of-stream marker" in str(torn.damage)
+    assert torn.reason.code == "damaged-file"
+    assert "ended before the end-of-stream marker" in torn.reason.detail
 
 
 def test_rows_before_damage_in_the_middle_of_a_file_count(path):
@@ -49,7 +50,7 @@ def test_rows_before_damage_in_the_middle_of_a_file_count(path):
     packed[len(packed) // 2 :] = b"\xff" * (len(packed) // 2)
     path.write_bytes(packed)
     *whole, damaged = read(path)
-    assert damaged.damage
+    assert damaged.reason.code == "damaged-file"
     assert len(whole) > 5_000
     # A checksum stands at the end: until then, garbage may have been read as lines, and only for the last ones.
     assert [line.content for line in whole[:-2_000]] == ROWS[: len(whole) - 2_000]
@@ -88,13 +89,14 @@ def test_a_line_that_is_too_long_is_reported_and_not_held_in_memory(path, pack):
     path.write_bytes(pack(b"1\n" + b"x" * huge + b"\n" + b"y" * LINE_BYTES_MAX + b"\n3\n" + b"z" * huge))
     lines = list(read(path))
     assert [line.number for line in lines] == [1, 2, 3, 4, 5]
-    assert [line.too_long for line in lines] == [False, True, False, False, True]
+    assert [line.reason and line.reason.code for line in lines] == [None, "row-too-large", None, None, "row-too-large"]
     assert max(len(line.content) for line in lines) < 3 * LINE_BYTES_MAX
 
 
 def test_a_file_that_cannot_be_opened_is_damaged_from_its_first_line(tmp_path):
     (line,) = read(tmp_path / "gone.jsonl")
-    assert (line.number, line.damage) == (1, "the file cannot be read from here on: No such file or directory")
+    assert line.number == 1
+    assert line.reason == ("damaged-file", "the file cannot be read from here on: No such file or directory")
 
 
 def test_progress_is_counted_in_bytes_of_the_file(path):

@@ -137,7 +137,7 @@ def test_all_of_a_return_or_none_of_it():
         when(states, ReturnItems("R", (back("A", "tea", 1), back("B", "tea", 5))))
     with pytest.raises(Missing):
         when(states, ReturnItems("R", (back("A", "tea", 1), back("C", "tea", 1))))
-    assert [states.version(rules.stream(it)) for it in "AB"] == [1, 1]
+    assert [states.entity(rules.stream(it)).version for it in "AB"] == [1, 1]
     assert when(states, ReturnItems("R", (back("A", "tea", 1),))).events
 
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
 from command.fields import Email
-from command.importing.reasons import Reason
+from command.importing.line import Reason
 from command.importing.translation import Wanted, made_up_email, translate
 from command.users import RegisterUser
 

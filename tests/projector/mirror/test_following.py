@@ -19,7 +19,7 @@ from eventlog.ids import new_id
 from projector.checkpoint import OtherVersion
 from projector.connecting import connect
 from projector.loop import Loop, Progress
-from projector.mirror.building import prepare
+from projector.mirror.building import MirrorTables
 from projector.mirror.following import Mirror
 from projector.mirror.standings import standings
 from projector.mirror.target import Unsuitable
@@ -293,7 +293,7 @@ def test_a_row_that_is_refused_while_later_pages_are_folded_parks_its_stream_alo
     with connect(database_url) as log, target.writing() as connection:
         with connection.begin():
             target.check(connection)
-        prepare(target, connection, SHOP, log)
+        MirrorTables(target, connection, SHOP, log).prepare()
         loop = Loop(SHOP, page_max=PageMax(events=5), writer=MirrorWriter(target, connection, SHOP))
         while loop.project(log, 1_000).lag:
             pass

@@ -15,9 +15,9 @@ import pytest
 from projector import bell
 from projector.checkpoint import WORKER
 from projector.connecting import connect
-from projector.loop import Loop
 from projector.projections.shop import SHOP
 from projector.shadow import Shadow, only_one
+from projector.writer import PostgresWriter
 from service.cli.log import EVENTS_SHOWN
 from tests.builders import Writing
 from tests.service.cli.conftest import Run, one_line, project
@@ -163,7 +163,7 @@ def test_status_tells_how_things_stand(run: Run, shop: Writing, database_url: st
 
 def test_status_tells_why_nothing_is_projected(run: Run, shop: Writing, database_url: str) -> None:
     with connect(database_url) as connection:
-        Loop(SHOP).checkpoint.report(connection, "DiskFull: it fell")
+        PostgresWriter(SHOP).report(connection, "DiskFull: it fell")
     assert "shop: DiskFull: it fell" in lines(run("status"))
     projection = json.loads(run("status", "--json").stdout)["projections"][0]
     assert projection["error"].endswith("it fell")

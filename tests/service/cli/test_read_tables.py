@@ -14,7 +14,7 @@ from projector.projections.sales import SALES
 from projector.projections.shop import SHOP
 from projector.shadow import only_one
 from projector.verify import DIFFERENCES_MAX
-from service.cli.read_tables import DIFFERENCES_SHOWN_MAX
+from service.cli.output import DIFFERENCES_SHOWN_MAX
 from tests.builders import Writing, append_events, new_event, wait_until
 from tests.service.cli.conftest import Run, one_line
 

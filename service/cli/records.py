@@ -1,4 +1,4 @@
-"""`orders imports`: the runs of `orders import`, as the console shows them."""
+"""`orders audit` and `orders imports`: what operators did to the service, and the runs of `orders import`."""
 
 from typing import Annotated
 
@@ -6,15 +6,32 @@ import typer
 
 from console.imports import Import, newest
 from console.words import moment
+from eventlog.pages import ACTS_PAGE
 from service.cli import connect, output
-from service.cli.connect import DataDir
-from service.cli.output import AsJson
+
+
+def audit(
+    limit: Annotated[int, typer.Option(help="How many of the last acts", min=1, max=10_000)] = 50,
+    as_json: output.AsJson = False,
+    data_dir: connect.DataDir = None,
+) -> None:
+    """List what operators did, newest first: keys, replays, retries, skips."""
+    with connect.asking(connect.database_url(data_dir), "orders audit") as connection:
+        ((_, acts, *_),) = connection.execute(ACTS_PAGE, {"before": "~", "limit": limit}).fetchall()
+    if as_json:
+        output.json({"data": acts})
+        return
+    table = [
+        [it["at"], f"{it['actor']['kind']} {it['actor']['id']}", it["act"], it["target"], it["reason"] or ""]
+        for it in acts
+    ]
+    output.table("at", "actor", "act", "target", "reason", rows=table)
 
 
 def imports(
     limit: Annotated[int, typer.Option(help="How many of the last runs", min=1, max=10_000)] = 20,
-    as_json: AsJson = False,
-    data_dir: DataDir = None,
+    as_json: output.AsJson = False,
+    data_dir: connect.DataDir = None,
 ) -> None:
     """List the runs of `orders import`, newest first, and the first rows that the newest one refused."""
     with connect.asking(connect.database_url(data_dir), "orders imports") as connection:

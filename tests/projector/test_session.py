@@ -5,11 +5,11 @@ import time
 import psycopg
 import pytest
 
-from projector import patience
+from projector import session
 from projector.connecting import connect
 from projector.follower import Follower
-from projector.patience import PatientConnection
 from projector.projections.shop import SHOP
+from projector.session import PatientConnection
 from tests.builders import Writing
 from tests.projector.read_tables import error, head, position
 from tests.projector.test_loop import nothing_happens_any_more, on_moving_the_checkpoint
@@ -17,7 +17,7 @@ from tests.projector.test_loop import nothing_happens_any_more, on_moving_the_ch
 
 def test_a_statement_without_an_answer_ends_the_connection(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with connect(database_url, PatientConnection) as connection:
-        monkeypatch.setattr(patience, "ANSWER_SECONDS_MAX", 0.3)
+        monkeypatch.setattr(session, "ANSWER_SECONDS_MAX", 0.3)
         started = time.monotonic()
         with pytest.raises(psycopg.OperationalError, match="no answer from PostgreSQL"), connection.transaction():
             connection.execute("SELECT pg_sleep(9)")
@@ -31,7 +31,7 @@ def test_a_batch_without_an_answer_is_done_again_on_another_connection(
     writing.user()
     on_moving_the_checkpoint(other, "PERFORM pg_sleep(2); RETURN NEW;")
     projector = Follower(database_url, SHOP)
-    monkeypatch.setattr(patience, "ANSWER_SECONDS_MAX", 0.5)
+    monkeypatch.setattr(session, "ANSWER_SECONDS_MAX", 0.5)
     started = time.monotonic()
     projector.sweep()
     assert time.monotonic() - started < 2

@@ -1,4 +1,4 @@
-"""`orders sbom`: which packages are installed here, with their licences, as a CycloneDX document."""
+"""`orders openapi` and `orders sbom`: documents about the API, and about the packages that are installed here."""
 
 from collections.abc import Iterator
 from importlib.metadata import Distribution, distributions
@@ -8,6 +8,18 @@ from service.cli import output
 from service.version import VERSION
 
 SPEC_VERSION = "1.6"  # https://cyclonedx.org/docs/1.6/json/
+
+
+def openapi() -> None:
+    """Print the OpenAPI document. It needs no server and no settings."""
+    from service.app import create_app  # slow, with all that serves
+    from service.settings import Settings
+
+    # Never connected to: an application connects when it starts.
+    settings = Settings.model_construct(
+        database_url="postgresql://nowhere.invalid/orders", redis_url="redis://nowhere.invalid/0"
+    )
+    output.json(create_app(settings).openapi())
 
 
 def sbom() -> None:
