@@ -18,9 +18,10 @@ from eventlog.snapshots import Snapshot
 # A stream is loaded from its last snapshot and what came after: fewer events than this. A command of a thousand lines
 # loads as many streams while it holds the head, so these events make others wait.
 SNAPSHOT_EVERY_EVENTS = 8
-# A batch that reads and writes this much is full, so the writer holds the head for about a tenth of a second. Only the
-# last large command of a batch can exceed that.
-BATCH_ROWS_MAX = 2_000
+# A batch that reads and writes this much is full, so the writer holds the head for about a twentieth of a second. Only
+# the last large command of a batch can exceed that. Nobody waits for a row of an import, so its batches are larger.
+BATCH_ROWS_MAX = 1_000
+IMPORT_ROWS_MAX = 2_000
 BATCH_BYTES_MAX = 2 * 1024**2
 # The writer still decides commands that read at most this many streams when the batch is full. So a small order does
 # not wait for all the large commands that came before it.
@@ -32,14 +33,15 @@ class Decided:
     """A batch, filled command by command: the events to append, and the answer to send to each caller afterwards.
 
     `base` is the log's last position before the batch. `answered` are the answers that the log or the batch has under
-    (caller, Idempotency-Key). `in_order`: when one command has to wait for a later batch, all commands behind it do
-    too.
+    (caller, Idempotency-Key). `in_order`, for imports: when one command has to wait for a later batch, all commands
+    behind it do too. `small_only`: the batch takes no large commands.
     """
 
     base: int
     now: datetime
     answered: dict[tuple[bytes, str], KeptAnswer]
     in_order: bool = False
+    small_only: bool = False
     began_at: float = 0.0  # by the loop's clock
     batch: Batch = field(default_factory=Batch)
     answers: list[tuple[Waiting, Answer]] = field(default_factory=list)
@@ -52,11 +54,13 @@ class Decided:
     # command reads. The bytes are those of the events, the answers and what was loaded.
     rows: int = 0
     data_bytes: int = 0
+    snapshot_bytes: int = 0
 
     @property
     def is_full(self) -> bool:
         """Whether the batch takes no more large commands. It always takes the first one."""
-        return (self.rows >= BATCH_ROWS_MAX or self.data_bytes >= BATCH_BYTES_MAX) and bool(
+        rows_max = IMPORT_ROWS_MAX if self.in_order else BATCH_ROWS_MAX
+        return (self.rows >= rows_max or self.data_bytes >= BATCH_BYTES_MAX) and bool(
             self.answers or self.refusals or self.deferred
         )
 
@@ -65,9 +69,9 @@ class Decided:
         if self.in_order and self.deferred:
             self.deferred += [(waiting, set()) for waiting in commands]
             return ()
-        if not (self.is_full or (self.in_order and self.put_back)):
+        if not (self.small_only or self.is_full or (self.in_order and self.put_back)):
             return commands
-        admitted = [] if self.in_order else [it for it in commands if self.has_answer(it) or _is_small(it, states)]
+        admitted = [] if self.in_order else [it for it in commands if self.has_answer(it) or is_small(it, states)]
         small = set(admitted)
         self.put_back += [it for it in commands if it not in small]
         return admitted
@@ -88,7 +92,7 @@ def decide(commands: Sequence[Waiting], decided: Decided, states: States) -> Non
             _decide_one(waiting, decided, states)
 
 
-def _is_small(waiting: Waiting, states: States) -> bool:
+def is_small(waiting: Waiting, states: States) -> bool:
     """Whether a command has few lines and reads no order, which may have many."""
     try:
         reads = tuple(islice(waiting.submission.command.reads(states), SMALL_READS_MAX + 1))
@@ -150,8 +154,11 @@ def _apply(outcome: Outcome, decided: Decided, states: States, occurred_at: date
         new = NewEvent.of(stream, entity.version, event, occurred_at, metadata)
         decided.data_bytes += len(new.data)
         batch.events.append(new)
-        if entity.version % SNAPSHOT_EVERY_EVENTS == 0:
-            batch.snapshots[stream] = Snapshot(entity.version, shape_of(stream), encode(entity.state))
+        # A return may name a hundred large orders. Those without a snapshot have a few more events to load next time.
+        if entity.version % SNAPSHOT_EVERY_EVENTS == 0 and decided.snapshot_bytes < BATCH_BYTES_MAX:
+            snapshot = Snapshot(entity.version, shape_of(stream), encode(entity.state))
+            batch.snapshots[stream] = snapshot
+            decided.snapshot_bytes += len(snapshot.state)
     for claim in outcome.released:
         states.set_owner(claim, None)
         if batch.claimed.pop(claim, None) is None:

@@ -5,6 +5,7 @@ Only the loaded order tells how large a command is, so the first steps are small
 
 import contextlib
 from collections.abc import Iterable, Sequence
+from itertools import islice
 
 from psycopg import AsyncConnection
 
@@ -15,7 +16,9 @@ from command.waiting import Waiting
 from eventlog.codec import UnreadableEvent
 
 # The first step of a batch reads this many orders at most, and each further step four times as many, up to ORDERS_MAX.
-FIRST_ORDERS_MAX, ORDERS_MAX = 4, 64
+FIRST_ORDERS_MAX, ORDERS_MAX = 1, 64
+# A command may read many orders by itself. They are read in parts, which grow until one has this much data.
+LARGE_BYTES = 256 * 1024
 # A step reads this many streams and claims at most.
 READS_MAX = 2_000
 
@@ -26,13 +29,16 @@ async def fill(
     """Decide as many commands as fit into the batch. The caller must hold the log's head."""
     orders_max = FIRST_ORDERS_MAX
     while commands := decided.admit(commands, states):
-        ready = len(commands)
+        ready, at_once = len(commands), orders_max
         while True:
-            unknown, ready = missing(commands[:ready], decided, states, orders_max)
+            unknown, ready = missing(commands[:ready], decided, states, at_once)
             if not unknown:
                 break
             decided.rows += len(unknown)
-            decided.data_bytes += await states.load(connection, unknown, loader)
+            bytes_read = await states.load(connection, unknown, loader)
+            decided.data_bytes += bytes_read
+            if 0 < bytes_read < LARGE_BYTES:
+                at_once *= 4
         decide(commands[:ready], decided, states)
         commands = commands[ready:]
         orders_max = min(4 * orders_max, ORDERS_MAX)
@@ -41,7 +47,8 @@ async def fill(
 def missing(commands: Iterable[Waiting], decided: Decided, states: States, orders_max: int) -> tuple[set[str], int]:
     """The unknown streams and claims that the next step must load, and the number of commands that need them.
 
-    The step takes all commands, unless they need more than `orders_max` unknown orders or READS_MAX unknown keys.
+    The step takes all commands, unless they need more than `orders_max` unknown orders or READS_MAX unknown keys. Of
+    one command that needs more orders, it first loads so many of them.
     """
     keys: set[str] = set()
     orders = count = 0
@@ -55,6 +62,6 @@ def missing(commands: Iterable[Waiting], decided: Decided, states: States, order
             orders += sum(map(is_order, wanted))
             if keys and (orders > orders_max or len(keys) + len(wanted) > READS_MAX):
                 break
-            keys |= wanted
+            keys |= wanted if orders <= orders_max else set(islice(filter(is_order, wanted), orders_max))
         count += 1
     return keys, count

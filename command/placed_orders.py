@@ -1,6 +1,6 @@
 """Commands on orders that were placed, with their bodies and routes: cancelling an order, or some of its lines."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from typing import Annotated
 
 from fastapi import APIRouter
@@ -14,7 +14,7 @@ from command.domain import order as rules
 from command.domain.product import Product
 from command.domain.refusals import Missing
 from command.fields import LINES_MAX, Body, LineNumber, Quantity, RequiredText
-from command.states import Entity, States
+from command.states import States
 from command.submission import Outcome
 from command.views import resource
 from contract.callers import ANY_CALLER, EVERYONE, Viewer, caller_of
@@ -61,7 +61,7 @@ class CancelOrder(Record, frozen=True):
             raise Missing(rules.stream(self.order_id))
         if self.quantities is not None or entity.state.status != "cancelled":
             entity.check_version(self.expected_version)
-        products = known_products(states, entity)
+        products = known_products(states, entity.state)
         events = cancelling.cancel(entity.state, products, self.quantities, self.reason)
         return Outcome(events, resource(200, rules.stream(self.order_id)))
 
@@ -71,15 +71,19 @@ def sees(viewer: Viewer, states: States, order_id: str) -> bool:
     return viewer.everyone or ((entity := states.order(order_id)) is not None and viewer.sees(entity.state.user_id))
 
 
-def products_of(states: States, order_id: str) -> Iterable[str]:
-    """The streams of the order's products, once the order is known."""
+def products_of(states: States, order_id: str, skus: Container[str] | None = None) -> Iterable[str]:
+    """The streams of the order's products, or of those with these SKUs, once the order is known."""
     if rules.stream(order_id) in states and (entity := states.order(order_id)):
-        yield from {product.stream(item.product_id) for item in entity.state.items}
+        yield from map(product.stream, _product_ids(entity.state, skus))
 
 
-def known_products(states: States, order: Entity[rules.Order]) -> dict[str, Product]:
-    entities = {item.product_id: states.product(item.product_id) for item in order.state.items}
+def known_products(states: States, order: rules.Order, skus: Container[str] | None = None) -> dict[str, Product]:
+    entities = {product_id: states.product(product_id) for product_id in _product_ids(order, skus)}
     return {product_id: entity.state for product_id, entity in entities.items() if entity}
+
+
+def _product_ids(order: rules.Order, skus: Container[str] | None) -> set[str]:
+    return {item.product_id for item in order.items if skus is None or item.sku in skus}
 
 
 def _quantities(body: CancelOrderBody) -> dict[int, int] | None:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import psycopg
 from psycopg import AsyncConnection
 
-from command.deciding import Decided
+from command.deciding import Decided, is_small
 from command.filling import fill
 from command.loading import Loader
 from command.metrics import WriterMetrics
@@ -79,6 +79,7 @@ class Writer:
         self._connection: AsyncConnection | None = None
         self._task: asyncio.Task[None] | None = None
         self._keys_forgotten_at: datetime | None = None
+        self._put_back = False  # the last batch was full
         self.trouble: str | None = None  # why the last batch is not in the log, for /readyz
         self.batches = 0
 
@@ -253,8 +254,11 @@ class Writer:
             states.position = head
         now = self._now()
         answered = {(answer.caller, answer.key): answer for answer in kept}
-        decided = Decided(head, now, answered, in_order=self._is_patient)
+        # Small commands that came during a full batch do not wait for a second one.
+        small_only = self._put_back and not self._is_patient and any(is_small(it, states) for it in taken)
+        decided = Decided(head, now, answered, in_order=self._is_patient, small_only=small_only)
         await fill(decided, taken, states, connection, self._loader)
+        self._put_back = bool(decided.put_back) and not small_only
         if decided.answers and self._time_to_forget_keys(now):
             decided.batch.forget_keys = True
         return decided

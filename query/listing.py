@@ -180,13 +180,17 @@ class Listing:
         if through is not None:
             return self._rows_through(shape, through)
         table, column = self._table, self._column(shape)
-        conditions = [self._condition(name, value) for name, value in shape.filters]
-        conditions += _behind_start(shape, column, table.c.id)
-        rows = sa.select(table).where(self._visible, *conditions)
         sort = shape.sort.removeprefix("-")
         apart = [it for it in (self._filters[name] for name, _ in shape.filters) if it.apart and sort not in it.ordered]
-        if apart:
-            rows = _found_first(rows, table, apart[0].through if len(apart) == 1 else None)
+        other = apart[0].through if len(apart) == 1 else None
+        conditions = [self._condition(*it) for it in (self._beside(shape, other) if other else shape.filters)]
+        conditions += _behind_start(shape, column, table.c.id)
+        rows = sa.select(table).where(self._visible, *conditions)
+        if other:
+            rows = _found_by(other, shape, rows, table)
+        elif apart:
+            # PostgreSQL must find all of the rows before it sorts: OFFSET hides the index of the sort.
+            rows = sa.select(rows.offset(sa.literal_column("0")).subquery("found"))
         # The inner limit is a number that the planner sees, so that it plans for a page and not for a tenth of the
         # table; the outer one is how many rows are really read.
         by = rows.selected_columns
@@ -194,9 +198,7 @@ class Listing:
         return sa.select(most.subquery("most"))
 
     def _rows_through(self, shape: Shape, through: Through) -> sa.Select[*tuple[object, ...]]:
-        bounds = ranges(through.column)
-        conditions: list[Any] = [bounds[name].condition for name, _ in shape.filters if name in bounds]
-        conditions += _behind_start(shape, through.column, through.id)
+        conditions = _bounds(shape, through) + _behind_start(shape, through.column, through.id)
         others = [self._condition(name, value) for name, value in self._beside(shape, through)]
         page: sa.ColumnElement[int] = sa.literal_column(str(PAGE_LENGTH_MAX + 1))
         found = sa.select(through.column.label("value"), through.id.label("id")).distinct()
@@ -237,16 +239,21 @@ class Listing:
         return len(columns) <= 1 and all(sort in self._filters[name].ordered for name, _ in shape.filters)
 
 
-def _found_first(rows: sa.Select[Any], table: sa.Table, through: Through | None) -> sa.Select[Any]:
-    """The same rows, but PostgreSQL must find all of them before it sorts: OFFSET hides the index of the sort.
+def _found_by(through: Through, shape: Shape, rows: sa.Select[Any], table: sa.Table) -> sa.Select[Any]:
+    """Those of the rows that the other table finds, looked up by their ids before they are sorted.
 
-    The rows that another table finds are looked up by their ids; else PostgreSQL might read the whole listed table.
+    Else PostgreSQL might read the whole listed table.
     """
-    if through is None:
-        return sa.select(rows.offset(sa.literal_column("0")).subquery("found"))
-    ids = sa.select(through.id.label("id")).where(through.condition).distinct().subquery("ids")
-    found = rows.where(table.c.id == ids.c.id).offset(sa.literal_column("0")).lateral("found")
-    return sa.select(found).select_from(ids.join(found, sa.true()))
+    found = sa.select(through.id.label("id")).where(through.condition, *_bounds(shape, through))
+    ids = found.distinct().subquery("ids")
+    row = rows.where(table.c.id == ids.c.id).offset(sa.literal_column("0")).lateral("found")
+    return sa.select(row).select_from(ids.join(row, sa.true()))
+
+
+def _bounds(shape: Shape, through: Through) -> list[Any]:
+    """The ranges of the shape that the other table's column serves."""
+    bounds = ranges(through.column)
+    return [bounds[name].condition for name, _ in shape.filters if name in bounds]
 
 
 def _order(shape: Shape, column: sa.ColumnElement[Any], id_: sa.ColumnElement[Any]) -> list[sa.ColumnElement[Any]]:

@@ -45,8 +45,12 @@ class DailyOrders(Base):
 
 daily_sales, daily_orders = map(table_of, (DailySales, DailyOrders))
 
-# The primary key serves ranges of days. This serves one product over all days.
+# The primary key serves ranges of days. These serve one product over all days, and a currency that is rare or absent.
 Index("daily_sales_product_id_idx", daily_sales.c.product_id, daily_sales.c.day)
+Index(
+    "daily_sales_currency_idx",
+    *(daily_sales.c.currency, daily_sales.c.day, daily_sales.c.product_id, daily_sales.c.sku),
+)
 
 add_report(
     Base.metadata,

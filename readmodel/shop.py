@@ -115,8 +115,9 @@ checkpoint, parked = checkpoint_of(METADATA), parked_of(METADATA)
 #
 # Left without an index of its own, on purpose:
 # - an order's other filters beside the one that leads: the planner either walks the sort's index until a page is full,
-#   or fetches and sorts what the rarest filter leaves. A user's orders by total are of this kind. At k matches among n
-#   orders that reads at most the smaller of k and page * n / k rows.
+#   or fetches and sorts what the rarest filter leaves. At k matches among n orders that reads at most the smaller of k
+#   and page * n / k rows. A user's or a product's orders by total are always fetched and sorted: k rows, of the times
+#   asked for.
 # - products.in_stock: `stock` changes with every order, and an index on it would turn each of those updates from one in
 #   place (HOT) into one that touches all indexes. A catalogue is walked instead: it does not grow with the orders.
 sa.Index("users_created_at_idx", users.c.created_at, users.c.id, postgresql_where=users.c.deleted_at.is_(None))

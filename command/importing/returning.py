@@ -1,6 +1,6 @@
 """Cancellations that come as documents of their own: of a whole order, or of pieces that came from several orders."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from decimal import Decimal
 from typing import NamedTuple
 
@@ -57,7 +57,7 @@ class CancelImportedOrder(Record, frozen=True):
         entity = _order(states, self.target)
         if entity.state.status == "cancelled":
             raise AlreadyCancelled(self.target)
-        events = cancelling.cancel(entity.state, known_products(states, entity), None, None, self.document)
+        events = cancelling.cancel(entity.state, known_products(states, entity.state), None, None, self.document)
         return Outcome(events, lambda _: Answer(200), claimed)
 
 
@@ -69,25 +69,29 @@ class ReturnItems(Record, frozen=True):
 
     def reads(self, states: States) -> Iterable[str]:
         yield rules.cancellation_claim(self.document)
-        for order in self._orders():
-            yield from _reads_of(states, order)
+        for order, returned in self._orders().items():
+            yield from _reads_of(states, order, {it.sku for it in returned})
 
     def decide(self, states: States) -> Outcome:
         claimed = _claim(states, self.document, self.returned[0].order)
         products: dict[str, Product] = {}
         events: Decided = []
-        for external_id in self._orders():
-            entity = _order(states, external_id)
+        for external_id, returned in self._orders().items():
+            order = _order(states, external_id).state
+            quantities = _quantities(order, returned)
             # The pieces that an earlier order of this document returned are in stock when the next one returns more.
-            products = known_products(states, entity) | products
-            quantities = _quantities(entity.state, [it for it in self.returned if it.order == external_id])
-            cancelled = cancelling.cancel(entity.state, products, quantities, None, self.document)
+            products = known_products(states, order, {it.sku for it in returned}) | products
+            cancelled = cancelling.cancel(order, products, quantities, None, self.document)
             events += cancelled
             _restock(products, cancelled)
         return Outcome(events, lambda _: Answer(200), claimed)
 
-    def _orders(self) -> list[str]:
-        return list(dict.fromkeys(it.order for it in self.returned))
+    def _orders(self) -> dict[str, list[Returned]]:
+        """What comes back of each order, in the order they are named in."""
+        orders: dict[str, list[Returned]] = {}
+        for it in self.returned:
+            orders.setdefault(it.order, []).append(it)
+        return orders
 
 
 def _quantities(order: Order, returned: Iterable[Returned]) -> dict[int, int]:
@@ -131,12 +135,12 @@ def _claim(states: States, document: str, order: str) -> dict[str, str]:
     return {claim: rules.stream(_order(states, order).state.id)}
 
 
-def _reads_of(states: States, external_id: str) -> Iterator[str]:
+def _reads_of(states: States, external_id: str, skus: Container[str] | None = None) -> Iterator[str]:
     claim = rules.external_id_claim(external_id)
     yield claim
     if claim in states and (owner := states.owner(claim)):
         yield owner
-        yield from products_of(states, split(owner)[1])
+        yield from products_of(states, split(owner)[1], skus)
 
 
 def _order(states: States, external_id: str) -> Entity[Order]:

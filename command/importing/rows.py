@@ -128,3 +128,11 @@ class ReturnItemsRow(Row):
     at: Time
     order: Key
     lines: Annotated[list[ReturnedLine], Field(min_length=1, max_length=LINES_MAX)]
+
+    @model_validator(mode="after")
+    def _orders_at_most(self) -> "ReturnItemsRow":
+        orders = len({source.order for line in self.lines for source in line.sources})
+        if orders > LINES_MAX:
+            facts = {"orders": orders, "most": LINES_MAX}
+            raise PydanticCustomError("orders", "names {orders} orders, more than {most}: split the return", facts)
+        return self

@@ -82,7 +82,9 @@ def verify_stream(
     async def ask(select: Selecting) -> list[Comparison]:
         return [await compare(select, projection, stream, whole=True) for projection in chosen]
 
-    comparisons = _asked(connect.database_url(data_dir), "orders verify", ask)
+    with output.steps() as step:
+        step(f"folding {stream}")
+        comparisons = _asked(connect.database_url(data_dir), "orders verify", ask)
     if not any(it.exists for it in comparisons):
         raise OperatorError(f"there is no stream {stream}")
     if as_json:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import psycopg
 import pytest
 
-from command.deciding import BATCH_BYTES_MAX, BATCH_ROWS_MAX
+from command.deciding import BATCH_BYTES_MAX, BATCH_ROWS_MAX, IMPORT_ROWS_MAX
 from command.domain.refusals import NotCancellable, OutOfStock
 from command.placed_orders import CancelOrder
 from command.submission import Answer, Key, KeyReused, Submission
@@ -57,15 +57,20 @@ def largest_transaction(database_url: str, event_type: str) -> int:
     return most
 
 
-@pytest.mark.parametrize("is_patient", [False, True], ids=["impatient", "patient"])
-async def test_a_batch_of_cancellations_ends_when_it_is_full(database_url: str, is_patient: bool) -> None:
+@pytest.mark.parametrize(
+    ("is_patient", "rows_max"),
+    [pytest.param(False, BATCH_ROWS_MAX, id="impatient"), pytest.param(True, IMPORT_ROWS_MAX, id="patient")],
+)
+async def test_a_batch_of_cancellations_ends_when_it_is_full(
+    database_url: str, is_patient: bool, rows_max: int
+) -> None:
     shop = await Large.of(database_url, 7)
     async with driving(database_url, is_patient=is_patient) as driver:
         answers = await asyncio.gather(*[driver.do(cancel(order)) for order in shop.orders])
         assert driver.writer.batches >= len(shop.orders) // 2
     assert [it.status for it in answers] == [200] * len(shop.orders)
     assert [it.position for it in answers] == sorted(it.position for it in answers)
-    assert largest_transaction(database_url, "OrderCancelled") < BATCH_ROWS_MAX + LINES + 1
+    assert largest_transaction(database_url, "OrderCancelled") < rows_max + LINES + 1
     check_log(database_url)
 
 
@@ -90,6 +95,21 @@ async def test_small_commands_do_not_wait_for_large_ones(database_url: str) -> N
         assert [it.status for it in answers] == [201] * len(small)
         assert not all(it.done() for it in large)
         assert [(await it).status for it in large] == [200] * len(large)
+    check_log(database_url)
+
+
+async def test_a_small_command_does_not_wait_for_a_second_full_batch(database_url: str) -> None:
+    shop = await Large.of(database_url, 10)
+    async with driving(database_url) as driver:
+        large = [driver.submit(submission(cancel(order))) for order in shop.orders]
+        await asyncio.sleep(0.005)  # the first of them are in a batch now
+        small = await driver.do(place(shop.ada, (shop.tea, 1)))
+        assert driver.writer.batches == 2
+        await asyncio.gather(*large)
+    in_its_batch = (
+        "SELECT type FROM log.events WHERE xmin = (SELECT xmin FROM log.events WHERE position = %s) ORDER BY 1"
+    )
+    assert rows(database_url, in_its_batch, small.position) == [("OrderPlaced",), ("StockReserved",)]
     check_log(database_url)
 
 

@@ -185,7 +185,7 @@ GUARDS = (
     Guard(
         "a batch is bounded by what it reads and writes",
         "command/deciding.py",
-        "(self.rows >= BATCH_ROWS_MAX or self.data_bytes >= BATCH_BYTES_MAX)",
+        "(self.rows >= rows_max or self.data_bytes >= BATCH_BYTES_MAX)",
         "False",
         ("tests/command/test_large_batches.py::test_a_batch_of_cancellations_ends_when_it_is_full",),
     ),

@@ -238,6 +238,21 @@ def test_a_products_orders_are_within_reach_whether_it_is_popular_or_not(
         assert plan.read <= (2 * PAGE if sort.endswith("placed_at") else WITHIN_REACH), (sort, plan)
 
 
+def test_of_a_products_orders_by_total_only_those_of_the_time_asked_for_are_read(
+    database: psycopg.Connection, lists: Mapping[str, Listing]
+) -> None:
+    id_, since = md5_id("p0"), "2026-03-01T00:00:00Z"
+    wanted = "SELECT count(DISTINCT order_id) FROM shop.order_items WHERE product_id = %s AND placed_at >= %s"
+    ((number,),) = database.execute(wanted, (id_, since)).fetchall()
+    assert number > PAGE
+    for sort in ("total", "-total"):
+        shape = Shape((("product_id", None), ("placed_at__gte", None)), sort, False)
+        sent = Sent("orders", shape, lists["orders"]._statement(shape))
+        plan = explain(database, sent, product_id=id_, placed_at__gte=since)
+        assert plan.scanned == set()
+        assert plan.read <= number + PAGE, (number, plan)
+
+
 def test_a_filter_beside_another_sort_stays_within_reach(
     database: psycopg.Connection, lists: Mapping[str, Listing]
 ) -> None:

@@ -1,6 +1,6 @@
 """GET /sales, on rows that the tests put into its tables themselves."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import date
 from typing import Any
 
@@ -9,7 +9,7 @@ import psycopg
 import pytest
 
 from query import sales
-from query.database import Reads
+from query.database import Reads, Statement
 from query.paging import cursor_text, tie
 from query.sync import Sync
 from readmodel.sales import Base
@@ -100,6 +100,44 @@ async def test_a_group_by_product_adds_up_over_days(api: httpx.AsyncClient) -> N
 )
 async def test_filters(api: httpx.AsyncClient, query: str, found: int) -> None:
     assert len((await api.get(f"/sales?{query}")).json()["data"]) == found
+
+
+class Recording(Reads):
+    """Reads that keep the last statement and its parameters."""
+
+    sent: tuple[Statement, Mapping[str, object]]
+
+    async def rows(self, statement: Statement, parameters: Mapping[str, object]) -> Sequence[tuple[Any, ...]]:
+        self.sent = (statement, parameters)
+        return await super().rows(statement, parameters)
+
+
+# A year of 200 products in euros, and one row in francs.
+A_YEAR = """
+INSERT INTO sales.daily_sales (day, product_id, sku, currency)
+SELECT date '2026-01-01' + day, md5('p' || product)::uuid, 'SKU',
+       CASE WHEN day = 300 AND product = 7 THEN 'CHF' ELSE 'EUR' END
+FROM generate_series(0, 364) AS day, generate_series(0, 199) AS product
+"""
+
+
+@pytest.mark.parametrize("group", ["", "&group_by=day", "&group_by=product"])
+@pytest.mark.parametrize(("currency", "found"), [("CHF", 1), ("XXX", 0)])
+async def test_a_rare_currency_is_found_without_reading_the_others(
+    database_url: str, group: str, currency: str, found: int
+) -> None:
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute(A_YEAR)
+        connection.execute("VACUUM ANALYZE sales.daily_sales")
+        async with Recording(database_url) as reads:
+            sync = Sync.of_tables(reads, Base.metadata)
+            async with client_of(application(sales.router(reads, sync))) as client:
+                answer = await client.get(f"/sales?currency={currency}{group}")
+            assert len(answer.json()["data"]) == found
+            statement, parameters = reads.sent
+        plan = "\n".join(line for (line,) in connection.execute(b"EXPLAIN ANALYZE " + statement.text, parameters))
+    assert "daily_sales_currency_idx" in plan, plan
+    assert "Rows Removed" not in plan, plan
 
 
 @pytest.mark.usefixtures("sold")

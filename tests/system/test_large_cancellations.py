@@ -24,7 +24,7 @@ LINES = 1_000
 # must read them all for the first cancellation.
 ORDERS, ORDERS_LONG = [SNAPSHOT_EVERY_EVENTS * count - 3 for count in (8, 32)]
 CLIENTS = 4
-# A small order waits for two batches at most, which take less than 0.2 s on a machine that does nothing else. The
+# A small order waits for one full batch at most, which takes less than 0.2 s on a machine that does nothing else. The
 # worker takes its share of two cores, and in the short form other tests run beside this one, so the slowest of hundreds
 # of orders may take much longer; with batches of any size it was 7 s.
 HALF_WITHIN_SECONDS = 0.4

@@ -1,3 +1,4 @@
+import json
 from datetime import UTC, datetime
 from decimal import Decimal
 
@@ -123,3 +124,13 @@ def test_an_order_has_a_thousand_lines_at_most():
 def order(line: str, count: int) -> bytes:
     row = '{"kind": "place_order", "order": "1", "customer": "1", "at": "2011-12-09T12:50:00Z", "lines": ['
     return (row + ",".join([line] * count) + "]}").encode()
+
+
+@pytest.mark.parametrize(("number", "is_taken"), [(1_000, True), (1_001, False)])
+def test_a_return_touches_a_thousand_orders_at_most(number, is_taken):
+    sources = [{"order": str(it), "quantity": 1} for it in range(number)]
+    lines = [{"sku": "tea", "quantity": len(it), "from": it} for it in (sources[:600], sources[600:])]
+    row = {"kind": "return_items", "at": "2026-11-01T08:00:00Z", "order": "R1", "lines": lines}
+    wanted = translate(json.dumps(row).encode(), "commands", None)
+    assert isinstance(wanted, Wanted) == is_taken
+    assert is_taken or "names 1001 orders, more than 1000: split the return" in wanted.detail

@@ -1,0 +1,50 @@
+"""Returns that name many large orders are imported in little memory."""
+
+import json
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+
+from tests.system.stack import SURROUNDINGS
+from tests.system.weighing import resident_bytes
+
+ORDERS, LINES = 40, 1_000
+# Characters of four bytes: a name has as many bytes as a name can have.
+NAME = "\N{TEACUP WITHOUT HANDLE}" * 200
+# Enough that the orders come to a version at which streams have snapshots.
+RETURNS = 8
+PEAK_BYTES_MAX = 180 * 1024**2
+
+
+def peak_of_import(database_url: str, path: Path, rows: list[dict[str, object]]) -> int:
+    """Import the rows, all of which must be accepted; returns the most bytes of memory that the import ever had."""
+    path.write_text("\n".join(map(json.dumps, rows)))
+    command = [sys.executable, "-P", "-m", "service.cli", "import", str(path), "--currency", "EUR", "--strict"]
+    process = subprocess.Popen(command, env=SURROUNDINGS | {"DATABASE_URL": database_url}, cwd=path.parent)
+    peak = 0
+    while process.poll() is None:
+        with suppress(OSError, AssertionError):  # it may end at any time
+            peak = max(peak, resident_bytes(process.pid, "VmHWM"))
+        time.sleep(0.02)
+    assert process.returncode == 0
+    return peak
+
+
+def test_returns_of_many_large_orders_take_little_memory(database_url: str, tmp_path: Path) -> None:
+    skus, at = [f"sku-{number}" for number in range(LINES)], "2026-11-01T08:00:00Z"
+    shop: list[dict[str, object]] = [{"id": "ada"}]
+    shop += [{"sku": it, "description": NAME, "unit_price": "2.50", "min_initial_stock": 1_000} for it in skus]
+    lines = [{"sku": it, "quantity": 2, "unit_price": "2.50"} for it in skus]
+    orders = [f"T{number}" for number in range(ORDERS)]
+    shop += [{"kind": "place_order", "at": at, "order": it, "customer": "ada", "lines": lines} for it in orders]
+    peak_of_import(database_url, tmp_path / "shop.jsonl", shop)
+    sources = [{"order": it, "quantity": 1} for it in orders]
+    returns: list[dict[str, object]] = []
+    for sku in skus[:RETURNS]:
+        line = {"sku": sku, "quantity": ORDERS, "from": sources}
+        returns.append({"kind": "return_items", "at": at, "order": f"R{sku}", "lines": [line]})
+    peak = peak_of_import(database_url, tmp_path / "returns.jsonl", returns)
+    print(f"{peak / 1024**2:.0f} MiB")
+    assert peak < PEAK_BYTES_MAX
