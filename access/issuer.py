@@ -31,6 +31,7 @@ UNKNOWN_SECONDS_MIN = 30.0  # an unknown key id has the keys fetched again, but 
 WAITING_MAX = 100
 WAIT_SECONDS_MAX = 2.5  # a command that waits so long for the keys is still answered within 10 seconds
 RSA_BITS_MIN = 2048
+_REMEDY = "check JWT_ISSUER and JWT_JWKS_URL, and that the issuer answers"
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +53,7 @@ class IssuerKeys:
         self._keys: dict[str, IssuerKey] = {}
         self._fetching: asyncio.Task[None] | None = None
         self._fetched_at = float("-inf")
-        self._has_failed = False
+        self.trouble: str | None = None  # why the last fetch failed, in words for operators
         self._forced_at = float("-inf")
         self._waiting: dict[asyncio.Future[None], str] = {}
 
@@ -77,7 +78,7 @@ class IssuerKeys:
         if kid not in self._keys and self._useful_fetch():
             await self._wait_for(kid, address())
         key = self._keys.get(kid)
-        if self._clock() - self._fetched_at > KEPT_SECONDS_MAX or (key is None and self._has_failed):
+        if self._clock() - self._fetched_at > KEPT_SECONDS_MAX or (key is None and self.trouble):
             raise Problem("auth-unavailable", "The keys of the token issuer could not be fetched.")
         if key is None:
             raise Problem("unauthenticated", "The issuer has no key with the token's key id.")
@@ -143,10 +144,11 @@ class IssuerKeys:
                 url = self._jwks_url or await self._discovered(client)
                 # In a thread: to check hundreds of keys takes long.
                 self._keys = await asyncio.to_thread(_usable, await _document(client, url))
-                self._fetched_at, self._has_failed = self._clock(), False
+                self._fetched_at, self.trouble = self._clock(), None
         except Exception as error:  # noqa: BLE001 - the next fetch must come, whatever the issuer answers
-            self._has_failed = True
-            log.warning("the keys of the token issuer cannot be fetched: %s: %s", type(error).__name__, error)
+            said = f"{type(error).__name__}: {error}" if str(error) else f"no answer in {FETCH_SECONDS_MAX:g} s"
+            self.trouble = f"the keys of the token issuer cannot be fetched ({said}): {_REMEDY}"
+            log.warning("%s", self.trouble)
 
     async def _discovered(self, client: httpx.AsyncClient) -> str:
         document = await _document(client, f"{self._issuer.rstrip('/')}/.well-known/openid-configuration")

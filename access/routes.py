@@ -26,12 +26,13 @@ from contract.problems import Problem
 from contract.requests import StrictRoute
 from contract.resources import Int32, Timestamp
 from contract.times import rfc3339
+from eventlog import failures
 from eventlog.append import Unreplicated
 from query.paging import link_to_next
 from query.parameters import Number, Parameters
 from query.routes import MEDIA_TYPE, get
 
-_OF_CHANGES = ("unknown-parameter", "invalid-header", "outcome-unknown")
+_OF_CHANGES = ("unknown-parameter", "invalid-header", "unavailable", "outcome-unknown")
 _OF_BODIES = ("malformed-json", "body-too-large", "unsupported-media-type", "validation-error")
 KEYS_DEFAULT, KEYS_MAX = 100, 1_000
 _HOURS_MAX = int(issuing.OVERLAP_MAX.total_seconds() // 3600)
@@ -236,8 +237,12 @@ async def _done(holder: KeyHolder, change: Awaitable[Result]) -> Result:
         raise Problem("not-found", f"There is no valid key with the id {str(error)[:100]!r}.") from None
     except NoSuchUser as error:
         raise Problem("impossible-key", f"There can be no such key: there is no user with the id {error}.") from None
-    except (Unreplicated, TimeoutError, psycopg.OperationalError) as error:
-        log.warning("a change of the API keys failed: %s", str(error).partition("\n")[0])
+    except (Unreplicated, TimeoutError, psycopg.Error) as error:
+        if isinstance(error, psycopg.Error) and not failures.is_outage(error):
+            raise
+        log.warning("a change of the API keys failed: %s", failures.for_the_log(error))
+        if failures.is_rolled_back(error):
+            raise Problem("unavailable", f"The change was not made: {failures.in_plain_words(error)}.") from error
         raise Problem("outcome-unknown", "The change may or may not have been made: list the keys.") from error
     await holder.refresh()
     return result

@@ -111,7 +111,7 @@ class Loader:
                     self._finish(stream, error)
                 except Exception as error:  # noqa: BLE001 - the commands that wait learn it, whatever it is
                     await self._disconnect()
-                    log.warning("%s could not be loaded: %s: %s", stream.name, type(error).__name__, error)
+                    log.warning("%s could not be loaded: %s", stream.name, failures.for_the_log(error))
                     self._finish(
                         stream, Unavailable(failures.in_plain_words(error)) if failures.is_outage(error) else error
                     )

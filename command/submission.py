@@ -69,7 +69,11 @@ class Overloaded(Exception):
 
 
 class Unavailable(Exception):
-    """The database cannot be reached; nothing was appended."""
+    """The database cannot be reached, or refuses; nothing was appended. `cause`: the reason in words for operators."""
+
+    def __init__(self, reason: str, cause: str | None = None) -> None:
+        super().__init__(reason)
+        self.cause = cause or reason
 
 
 class OutcomeUnknown(Exception):
@@ -81,10 +85,13 @@ def one_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
 
 
-def public_reason(error: Exception) -> str:
-    """Why a batch failed, in words that every caller may read. Only our own errors are quoted.
+def reason_for_operators(error: Exception) -> str:
+    """Why a batch failed, for /readyz. Only our own errors are quoted.
 
     PostgreSQL's text of another error may quote hosts and people's values.
     """
-    is_ours = isinstance(error, Unavailable | OutcomeUnknown)
-    return one_line(error) if is_ours else "a fault of the service, which the log of the API describes"
+    if isinstance(error, Unavailable):
+        return error.cause
+    if isinstance(error, OutcomeUnknown):
+        return one_line(error)
+    return "a fault of the service, which the log of the API describes"

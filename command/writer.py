@@ -18,7 +18,7 @@ from command.filling import fill
 from command.loading import Loader
 from command.metrics import WriterMetrics
 from command.states import States
-from command.submission import Answer, OutcomeUnknown, Submission, Unavailable, public_reason
+from command.submission import Answer, OutcomeUnknown, Submission, Unavailable, reason_for_operators
 from command.waiting import WAITING_SECONDS_MAX, Queue, Waiting
 from database.deadline import hung_up_after
 from eventlog import append, connecting, failures
@@ -139,7 +139,9 @@ class Writer:
         if failure:
             verdict = failure.verdict
             log.warning("a batch of %d commands failed: %s: %s", len(taken), type(verdict).__name__, verdict)
-            self.trouble = f"the last commands failed at {self._now():%Y-%m-%dT%H:%M:%SZ}: {public_reason(verdict)}"
+            self.trouble = (
+                f"the last commands failed at {self._now():%Y-%m-%dT%H:%M:%SZ}: {reason_for_operators(verdict)}"
+            )
             for waiting in taken:
                 if not waiting.future.done():
                     waiting.future.set_exception(verdict)
@@ -171,14 +173,13 @@ class Writer:
                 return _Failure(OutcomeUnknown(str(error)))
             if not broken and not failures.is_outage(error):
                 return _Failure(error)
-            log.warning("the database failed a batch: %s: %s", type(error).__name__, error)
+            log.warning("the database failed a batch: %s", failures.for_the_log(error))
             if committing and decided and not failures.is_rolled_back(error):
                 return await self._settle(decided, since, error)
             in_time = _remaining(until) > self._batch_seconds_max / 2
             again = began and in_time and failures.is_passing(error)
             hung_up = began and _remaining(until) <= 0
-            reason = failures.TOOK_TOO_LONG if hung_up else failures.in_plain_words(error)
-            return _Failure(Unavailable(reason), again)
+            return _Failure(Unavailable(failures.TOOK_TOO_LONG) if hung_up else _unavailable(error), again)
         self._accepted(decided)
         return None
 
@@ -200,7 +201,7 @@ class Writer:
             return _Failure(OutcomeUnknown("the connection to the database broke at COMMIT"))
         if not landed:
             in_time = _remaining(since + self._batch_seconds_max) > self._batch_seconds_max / 2
-            return _Failure(Unavailable(failures.in_plain_words(error)), again=in_time)
+            return _Failure(_unavailable(error), again=in_time)
         if sent.batch.events:
             self._rang()
         self._answer(sent)
@@ -282,6 +283,10 @@ class Writer:
         for waiting, refusal in decided.refusals:
             if not waiting.future.done():
                 waiting.future.set_exception(refusal)
+
+
+def _unavailable(error: Exception) -> Unavailable:
+    return Unavailable(failures.in_plain_words(error), failures.for_operators(error))
 
 
 def _remaining(until: float) -> float:

@@ -9,6 +9,7 @@ from psycopg import Connection
 from psycopg_pool import ConnectionPool, PoolTimeout
 
 from database.sessions import Limits, blocking_pool
+from eventlog.failures import for_operators, is_outage
 
 CONNECTIONS_MAX = 4
 # A page that waits longer for a connection answers that the database does not answer.
@@ -66,5 +67,8 @@ class Database:
             raise Unanswered("The service's tables are missing: run `orders migrate`.") from error
         except psycopg.errors.InsufficientPrivilege as error:
             raise Unanswered(f"The service's role lacks a grant: {error.diag.message_primary}.") from error
-        except psycopg.OperationalError as error:
-            raise Unanswered("The connection to the database was lost.") from error
+        except psycopg.Error as error:
+            if not is_outage(error):
+                raise
+            reason = for_operators(error)
+            raise Unanswered(f"{reason[:1].upper()}{reason[1:]}.") from error

@@ -4,6 +4,7 @@ A browser signs in with an API key and keeps it in a cookie. No script can read 
 can have it sent. So a key that is revoked ends the visit too, in every process of the API.
 """
 
+import logging
 from urllib.parse import quote, unquote
 
 import psycopg
@@ -17,10 +18,13 @@ from console.rendering import KEY_COOKIE, Renderer
 from contract.callers import Caller
 from contract.problems import Problem
 from eventlog.append import Unreplicated
+from eventlog.failures import for_the_log, in_plain_words
 
 # Browsers drop a larger cookie, and do not say so.
 COOKIE_BYTES_MAX = 4_000
 _AUTHORIZATION = b"authorization"
+
+log = logging.getLogger(__name__)
 
 
 class Gate:
@@ -56,8 +60,9 @@ class Gate:
         """Use up a link that `orders up` has printed, and keep the key that it gives in the cookie."""
         try:
             issued = await self._parts.use_link(token)
-        except (psycopg.Error, Unreplicated, TimeoutError):
-            return self._page(request, 503, "The database does not answer. Try the link again.")
+        except (psycopg.Error, Unreplicated, TimeoutError) as error:
+            log.warning("a sign-in link could not be used: %s", for_the_log(error))
+            return self._page(request, 503, f"The link was not used: {in_plain_words(error)}. Try it again.")
         if issued is None:
             reason = "This link was used before, or has expired. For a new one, run in a terminal: orders keys link"
             return self._page(request, 401, reason)

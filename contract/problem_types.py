@@ -166,7 +166,9 @@ _TYPES: dict[str, ProblemType] = {
         "Repeat it after Retry-After.",
     ),
     "unavailable": ProblemType(
-        503, "The database cannot be reached; nothing was appended.", "Repeat the request after Retry-After."
+        503,
+        "The database cannot be reached, or refuses the read or write; nothing was appended.",
+        "Repeat the request after Retry-After.",
     ),
     "unreadable-stream": ProblemType(
         503,

@@ -32,6 +32,11 @@ ROW_IS_MISSING = (
     "restore the database from a backup, whole"
 )
 
+HIDDEN = (
+    "row security may hide rows of {} from this role, and read tables made without them would be wrong: "
+    "ALTER ROLE ... BYPASSRLS, or ALTER TABLE ... DISABLE ROW LEVEL SECURITY"
+)
+
 # Not here, because the operator decides: synchronous_commit (service/starting.py refuses `off`),
 # default_transaction_read_only (a way to freeze a database), role, tablespaces, memory, the planner's methods, logging.
 _SETTINGS = {
@@ -213,10 +218,7 @@ def _refuse_unsuitable(encoding: str, major: int, version: str, replication_role
             "foreign keys off: reset it with ALTER DATABASE or ALTER ROLE ... RESET session_replication_role"
         )
     if hidden:
-        raise Unsuitable(
-            f"row security may hide rows of {hidden} from this role, and read tables made without them would be wrong: "
-            "ALTER ROLE ... BYPASSRLS, or ALTER TABLE ... DISABLE ROW LEVEL SECURITY"
-        )
+        raise Unsuitable(HIDDEN.format(hidden))
 
 
 def _refuse_changing(process: int, now: int, others: set[int]) -> None:

@@ -15,6 +15,7 @@ _NUMBERS = (
     "keepalives_interval",
     "tcp_user_timeout",
 )
+_IN_PASSWORDS = "in a user or a password write %40 for @, %3A for :, %2F for / and %20 for a space"
 # No server listens here: libpq only reads the settings and contacts no server.
 _NOWHERE = "/nonexistent"
 
@@ -28,12 +29,15 @@ def defect_of(url: str) -> str | None:
     try:
         given = conninfo_to_dict(url)
     except ProgrammingError as error:
-        # The text behind the colon quotes the URL, and may quote its password.
-        return str(error).partition(":")[0].strip()
+        # What follows a colon or a quotation mark may be the password.
+        said = re.split('[:"]', str(error), maxsplit=1)[0].strip()
+        return f"{said}; {_IN_PASSWORDS}" if "spaces" in said else said
+    if "@" in str(given.get("host") or ""):
+        return f"it has a second @; {_IN_PASSWORDS}"
     for port in str(given.get("port") or "5432").split(","):
         # Of several hosts one may have no port: it has the usual one.
         if port and not (port.isdecimal() and 0 < int(port) < 65536):
-            return f"{port!r} is no port"
+            return f"its port is no number from 1 to 65535; {_IN_PASSWORDS}"  # it may be a part of the password
     for name in _NUMBERS:
         if not re.fullmatch(r"-?[0-9]{1,9}", str(given.get(name) or "0")):
             return f"{name} {given[name]!r} is no number"

@@ -96,7 +96,7 @@ async def append(connection: AsyncConnection, batch: Batch) -> None:
     connection.add_notice_handler(hear)
     try:
         async with connection.pipeline():
-            for query, params in _statements(batch):
+            for query, params in statements(batch):
                 await connection.execute(query, params)
             await connection.execute(b"COMMIT")
     finally:
@@ -123,7 +123,8 @@ async def landed(connection: AsyncConnection, batch: Batch) -> bool:
         await connection.execute(b"ROLLBACK")
 
 
-def _statements(batch: Batch) -> list[tuple[bytes, Sequence[object]]]:
+def statements(batch: Batch) -> list[tuple[bytes, Sequence[object]]]:
+    """What writes the batch, with parameters."""
     statements: list[tuple[bytes, Sequence[object]]] = []
     if batch.events:
         statements.append((_APPEND, _columns(batch.events)))

@@ -1,15 +1,17 @@
 """The meaning of a PostgreSQL error for the transaction that it ended."""
 
-import re
-
 import psycopg
+
+from database.functions import rule_of
+from database.sessions import Unsuitable
 
 # psycopg counts these as internal errors. To the writer they are outages: a standby, or a primary that has become
 # one (25006), and a session that was ended because it stood still or took too long (25P03, 25P04).
 _OUTAGES_BY_ANOTHER_NAME = {"25006", "25P03", "25P04"}
 
-# A database without migrations (3F000, 42P01), or a role without its grants (42501): an operator can mend it.
-_SET_UP_WRONG = {"3F000", "42501", "42P01"}
+# An operator can mend a database without migrations (3F000, 42P01) or with other columns (42703, 42804), and a role
+# without its grants (42501).
+_SET_UP_WRONG = {"3F000", "42501", "42703", "42804", "42P01"}
 
 TOOK_TOO_LONG = "the database took too long"
 # Reasons for callers and /readyz, by SQLSTATE or its class. The server's own words may name hosts, users, and files.
@@ -24,11 +26,10 @@ _PLAIN_WORDS = {
     "57": "the database is starting or stopping",
     "3F000": "the database lacks tables of this release",
     "42P01": "the database lacks tables of this release",
+    "42703": "the database lacks columns of this release",
+    "42804": "the database has columns of another type than this release",
     "42501": "the service's role lacks a grant that docs/deploying.md lists",
 }
-
-# PL/pgSQL function note_ddl() line 2 at SQL statement; the words around the name are in the server's language.
-_FUNCTION = re.compile(r'^PL/.*?([\w."]+\([^)]*\))', re.MULTILINE)
 
 # Another transaction was in the way, or the server takes no writes any more: on a new connection it may go well.
 _PASSING = {"40001", "40P01", "25006"}
@@ -38,11 +39,13 @@ def is_outage(error: BaseException) -> bool:
     """Whether the server is the reason and not what it was asked: later the same may succeed.
 
     Connections refused or lost, time-outs (55P03, 57014), conflicts (class 40), a server that starts, stops (57P01 to
-    57P03), lacks resources (class 53) or only reads; tables or grants that are missing.
+    57P03), lacks resources (class 53) or only reads; tables or grants that are missing; a rule of the
+    database that is not ours.
     """
     if isinstance(error, psycopg.OperationalError | TimeoutError | OSError):
         return True
-    return isinstance(error, psycopg.Error) and error.sqlstate in _OUTAGES_BY_ANOTHER_NAME | _SET_UP_WRONG
+    is_set_up_wrong = isinstance(error, psycopg.Error) and error.sqlstate in _OUTAGES_BY_ANOTHER_NAME | _SET_UP_WRONG
+    return is_set_up_wrong or rule_of(error) is not None
 
 
 def is_rolled_back(error: BaseException) -> bool:
@@ -61,11 +64,21 @@ def is_passing(error: BaseException) -> bool:
 
 def in_plain_words(error: BaseException) -> str:
     """Why the database failed, in words that callers may see. The error itself belongs into the log."""
+    if isinstance(error, Unsuitable):
+        return str(error)
+    if rule_of(error):
+        return "the database refuses what the service writes"
     state = (error.sqlstate or "") if isinstance(error, psycopg.Error) else ""
     return _PLAIN_WORDS.get(state) or _PLAIN_WORDS.get(state[:2]) or "the database cannot be reached"
 
 
-def function_of(error: psycopg.Error) -> str | None:
-    """The function in which the statement failed, such as a trigger's `note_ddl()`; None if the error is not in one."""
-    found = _FUNCTION.search(error.diag.context or "")
-    return found and found[1]
+def for_operators(error: BaseException) -> str:
+    """The same, with the name of what in the database refuses, and what to do. It quotes no value."""
+    rule = rule_of(error)
+    return f"{in_plain_words(error)}: {rule}" if rule else in_plain_words(error)
+
+
+def for_the_log(error: BaseException) -> str:
+    """The error in one line. What a rule of the database refused is not quoted: it may be a person's."""
+    said = for_operators(error) if rule_of(error) else str(error).partition("\n")[0]
+    return f"{type(error).__name__}: {said}"

@@ -10,10 +10,11 @@ from typing import TypeVar
 
 import psycopg
 
+from database.remedies import in_one_line
 from eventlog import stalled
 from eventlog.failures import is_outage
 from projector.bell import LONG_PAUSE_SECONDS
-from projector.checkpoint import OtherVersion
+from projector.checkpoint import AheadOfLog, OtherVersion
 from projector.dependents import InTheWay
 from projector.loop import Loop, Progress
 from projector.metrics import ProjectorMetrics
@@ -234,8 +235,9 @@ class Follower:
             message = f"{type(error).__name__}: {error}".splitlines()[0]
             self._observer.failed(error)
             if message != self._error:
-                ours = not isinstance(error, psycopg.Error | OtherVersion | InTheWay)
-                log.error("the projection %s stopped: %s", self.projection.name, message, exc_info=ours)  # noqa: TRY400 - a lost server is no bug
+                ours = not isinstance(error, psycopg.Error | OtherVersion | AheadOfLog | Busy | InTheWay)
+                said = in_one_line(error) if isinstance(error, psycopg.Error) else message
+                log.error("the projection %s stopped: %s", self.projection.name, said, exc_info=ours)  # noqa: TRY400 - a lost server is no bug
             self._error = message
             with contextlib.suppress(psycopg.Error, UnicodeError):
                 self._writer.report(self._session.connection(), message)

@@ -58,4 +58,4 @@ def log_parked(connect: Callable[[], Connection], projection: str, progress: Pro
         with contextlib.suppress(psycopg.Error):
             request_id = causes.of(connect(), it.position - 1, it.position, 1)[0].request_id
         where = f"{projection}: {it.stream} is parked at event {it.position} ({it.type})"
-        log.error("%s: %s [%s]", where, it.error, request_id)
+        log.error("%s: %s%s", where, it.error, f" [{request_id}]" if request_id else "")

@@ -11,8 +11,8 @@ import contextlib
 import psycopg
 from psycopg import Connection, sql
 
+from database.functions import function_of
 from eventlog import stalled
-from eventlog.failures import function_of
 from projector import dependents, heritage, swapping
 from projector.loop import Progress
 from projector.paging import PAGE_MAX, PageMax, ReadAhead
@@ -75,8 +75,8 @@ def _rehearse(connection: Connection, projection: Projection, shadow: Shadow) ->
             try:
                 with connection.transaction():
                     connection.execute(statement.encode())
-            except psycopg.errors.LockNotAvailable:
-                raise  # a session reads the view: the swap will find out
+            except psycopg.OperationalError:
+                raise  # a session reads the view: the swap will find out; or the server has gone away
             except psycopg.Error as error:
                 if function_of(error):
                     raise  # an event trigger's function: the view or the setting is right

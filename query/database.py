@@ -1,6 +1,7 @@
 """The read side's connections, and the one way to run a select on them."""
 
 import asyncio
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
@@ -25,6 +26,11 @@ TABLES_ARE_MISSING = (
     "The service's tables are missing: run `orders migrate`, or `orders replay` for a read table, or correct "
     "QUERY_DATABASE_URL."
 )
+TABLES_ARE_OTHERS = (
+    "The service's tables are not those of this release, and its log says what differs: run `orders replay` for a read "
+    "table, or restore the others from a backup."
+)
+NOT_READ = "The database cannot be read at the moment."
 NEEDED_GRANTS = "give it what docs/deploying.md lists under roles and grants"
 # PostgreSQL's default of 4 is for spinning disks: it has the lines of an order fetched through a bitmap and sorted,
 # where they could be read in order. A page of orders takes a third less with this.
@@ -32,6 +38,8 @@ SOLID_STATE = {"random_page_cost": "1.1"}
 # A session that waits for a lock does not notice that its caller has hung up. It is gone so much later, instead of
 # being left behind, one more with each attempt, until the server has no connections left.
 LEFT_BEHIND_SECONDS_MAX = 1.0
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,14 +107,16 @@ class Reads:
             return await self._rows_after_restart(statement, parameters)
         except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName) as error:
             raise Problem("unavailable", TABLES_ARE_MISSING) from error
-        except psycopg.errors.UndefinedColumn as error:
-            if statement.projection is None:
-                raise
-            raise other_version(statement.projection) from error
         except psycopg.errors.InsufficientPrivilege as error:
             raise Problem("unavailable", f"The service's role lacks a grant: {NEEDED_GRANTS}.") from error
+        except psycopg.ProgrammingError as error:
+            # A column is missing, or has another type.
+            log.warning("the tables are not those of this release: %s", error.diag.message_primary or error)
+            if statement.projection is None:
+                raise Problem("unavailable", TABLES_ARE_OTHERS) from error
+            raise other_version(statement.projection) from error
         except (psycopg.OperationalError, PoolTimeout) as error:
-            raise Problem("unavailable", "The database cannot be read at the moment.") from error
+            raise Problem("unavailable", NOT_READ) from error
 
     async def row(self, statement: Statement, parameters: Mapping[str, object]) -> tuple[Any, ...]:
         """The one row of a select from log.head or a checkpoint. Raises the same, and `unavailable` without it."""

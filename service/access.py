@@ -53,6 +53,11 @@ class Access:
         self._issuer_keys = IssuerKeys(settings.jwt_issuer, settings.jwt_jwks_url)
         return Tokens(trusted, self._issuer_keys, self.holder.user_of)
 
+    @property
+    def trouble_of_tokens(self) -> str | None:
+        """Why the keys of the token issuer are not as new as they should be, if an issuer is trusted."""
+        return self._issuer_keys.trouble if self._issuer_keys else None
+
     @asynccontextmanager
     async def kept_current(self) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:

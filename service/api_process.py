@@ -49,7 +49,7 @@ class ApiProcess:
         self.reads = Reads(settings.query_database_url or self.database_url)
         self.waiting = WaitingReads(self._registry)
         self.access = Access(settings)
-        self.health = Health(settings, self._bell, self._writer, self.access.holder)
+        self.health = Health(settings, self._bell, self._writer, self.access)
         self.stopping = Stopping(settings.shutdown_delay)
         self.console = console_of(settings, self.health, self.reads, self.access.guard) if settings.console else None
         self._connections = Connections(

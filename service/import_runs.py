@@ -24,7 +24,11 @@ UPDATE operations.imports SET progressed_at = clock_timestamp(), bytes_read = %s
     events = %s, refused = %s
 WHERE id = %s
 """
-_END = b"UPDATE operations.imports SET finished_at = clock_timestamp(), first_rejects = %s, error = %s WHERE id = %s"
+_END = b"""
+UPDATE operations.imports SET progressed_at = clock_timestamp(), bytes_read = %s, accepted = %s, already_there = %s,
+    events = %s, refused = %s, finished_at = clock_timestamp(), first_rejects = %s, error = %s
+WHERE id = %s
+"""
 
 _Figures = tuple[int, int, int, int, dict[str, int]]
 
@@ -35,7 +39,8 @@ def recorded(
 ) -> Iterator[Summary]:
     """Record an import that runs within the `with`, and counts its rows in the summary that this yields.
 
-    `bytes_read` tells how far the files are read. An import that cannot be recorded runs all the same.
+    `bytes_read` tells how far the files are read. An import that cannot be recorded runs all the same. Raises
+    psycopg.OperationalError if the database cannot be reached at the start.
     """
     id_, summary, has_ended = new_id(), Summary(), threading.Event()
     name = str(paths[0]) if len(paths) == 1 else f"{paths[0].parent} ({_names(paths)})"
@@ -43,15 +48,17 @@ def recorded(
     def figures() -> _Figures:
         return bytes_read(), summary.accepted, summary.already_there, summary.events, dict(summary.refused)
 
-    def write(found: _Figures) -> None:
-        _write(database_url, _PROGRESS, (*found[:-1], Json(found[-1]), id_))
+    def write(statement: bytes, found: _Figures, *more: object) -> None:
+        # The import itself says what keeps it from the database.
+        with suppress(psycopg.OperationalError):
+            _write(database_url, statement, (*found[:-1], Json(found[-1]), *more, id_))
 
     def follow() -> None:
         before = figures()
         while not has_ended.wait(PROGRESS_SECONDS):
             # An import that stands still writes nothing: the time of its last progress shows that.
             if (now := figures()) != before:
-                write(before := now)
+                write(_PROGRESS, before := now)
 
     error: str | None = None
     _write(database_url, _BEGIN, (id_, _storable(name), sum(it.stat().st_size for it in paths)))
@@ -65,9 +72,8 @@ def recorded(
     finally:
         has_ended.set()
         follower.join()
-        write(figures())
         kept = [{name: _storable(value) for name, value in one.items()} for one in rejects.first]
-        _write(database_url, _END, (Json(kept), _storable(error), id_))
+        write(_END, figures(), Json(kept), _storable(error))
 
 
 def _names(paths: Sequence[Path]) -> str:
@@ -76,8 +82,8 @@ def _names(paths: Sequence[Path]) -> str:
 
 
 def _write(database_url: str, statement: bytes, values: tuple[object, ...]) -> None:
-    # The import itself says what keeps it from the database. A role that may not write here imports unrecorded.
-    with suppress(psycopg.Error), connect(database_url, "orders import", Limits(statement=STATEMENT_SECONDS_MAX)) as it:
+    """Raises psycopg.OperationalError if there is no connection. A role that may not write here imports unrecorded."""
+    with connect(database_url, "orders import", Limits(statement=STATEMENT_SECONDS_MAX)) as it, suppress(psycopg.Error):
         it.execute(statement, values)
 
 

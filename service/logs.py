@@ -66,13 +66,21 @@ class OncePerMinute(logging.Filter):
         return True
 
 
-# These loggers repeat themselves while Redis fails.
-_OFTEN = ("dramatiq.", "projector.bell")
+# These loggers repeat themselves while Redis, or the collector of traces, fails.
+_OFTEN = ("dramatiq.", "projector.bell", "opentelemetry.")
 _once = OncePerMinute()
 
 
+# They log errors of connections with a traceback; the code that uses the connection says in its own line what failed.
+_OF_CONNECTIONS = ("sqlalchemy.pool", "psycopg")
+
+
 def _passes(record: logging.LogRecord) -> bool:
-    """Whether to log the record. An error of Redis is an operator's business: it gets one line, without traceback."""
+    """Whether to log the record. An error of a server is an operator's business: one line, without traceback."""
+    if record.name.startswith(_OF_CONNECTIONS) and record.exc_info and record.exc_info[1]:
+        said = str(record.exc_info[1]).partition("\n")[0]
+        record.msg, record.args, record.exc_info = "%s: %s", (record.getMessage(), said), None
+        return True
     if not record.name.startswith(_OFTEN):
         return True
     if record.levelno < logging.WARNING and "ConsumerThread" in record.name:

@@ -1,8 +1,8 @@
 """The configuration: environment variables or `.env`, checked once, at the start."""
 
+import logging
 import os
 import re
-import urllib.parse
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -10,63 +10,19 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, fi
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from database.urls import defect_of
 from service.errors import OperatorError
+from service.urls import http_url, issuer_url, postgres_url, redis_url
 
-POSTGRES_SCHEMES = ("postgresql://", "postgres://")
-# Databases that can have a mirror of the read tables, and no log.
-MIRROR_SCHEMES = ("sqlite:", "mysql:", "mysql+", "mariadb:", "mariadb+")
 # A setting with a password may stand in a file that <NAME>_FILE names, so that no process list shows it.
 SECRETS = ("database_url", "redis_url", "query_database_url")
 # Signatures with a shared secret (HS256 ...) are not taken: a service that can check such a token could also make one.
 ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
 TOKEN_ROLES = ("customer", "staff", "operator")
-REDIS_SCHEMES = ("redis://", "rediss://", "unix://")
-# Options of a URL that would change how Redis's replies are read, or the name by which workers are found.
-_REDIS_OPTIONS = {"client_name", "decode_responses", "encoding", "legacy_responses"}
 
 _ORIGIN = re.compile(r"([a-z][a-z0-9+.-]*)://([a-z0-9._-]+|\[[0-9a-f:.]+\])(:[1-9][0-9]{0,4})?")
 _ROOT_PATH = re.compile(r"(/(?!\.{1,2}(/|$))[A-Za-z0-9._~-]+){1,20}")
 _HOST = re.compile(r"\*|[a-z0-9._-]*[a-z0-9]|[0-9a-f:]+")
 _DEFAULT_PORTS = {"http": ":80", "https": ":443"}
-
-
-def _postgres_url(value: str) -> str:
-    if value.startswith(MIRROR_SCHEMES):
-        raise ValueError(
-            "must start with postgresql://, because the log needs PostgreSQL; "
-            "to have the read tables in SQLite or MySQL too, run `orders mirror URL`"
-        )
-    if not value.startswith(POSTGRES_SCHEMES):
-        raise ValueError("must start with postgresql://")
-    if defect := defect_of(value):
-        raise ValueError(f"is not a PostgreSQL URL: {defect}")
-    return value
-
-
-def _redis_url(value: str) -> str:
-    if not value.startswith(REDIS_SCHEMES):
-        raise ValueError("must start with redis://, rediss:// or unix://")
-    parts = urllib.parse.urlsplit(value)
-    try:
-        port_is_wrong = parts.port == 0
-    except ValueError:
-        port_is_wrong = True
-    # redis-py takes `/zero` for database 0 without a word.
-    database = parts.path.lstrip("/") if parts.scheme != "unix" else ""
-    if port_is_wrong or (database and not database.isdecimal()):
-        raise ValueError("is not a Redis URL: redis://[user:password@]host[:port][/database number]")
-    if changed := _REDIS_OPTIONS & urllib.parse.parse_qs(parts.query, keep_blank_values=True).keys():
-        raise ValueError(f"must not have the option {min(changed)}, which the service sets itself")
-    if parts.query:
-        # Only URLs with options need it, and importing it slows down the start of every command.
-        from redis import ConnectionPool, RedisError
-
-        try:
-            ConnectionPool.from_url(value).make_connection()  # which connects to nothing yet
-        except (TypeError, ValueError, RedisError) as error:
-            raise ValueError(f"is not a Redis URL: {error}") from None
-    return value
 
 
 def _hosts(value: str) -> str:
@@ -99,20 +55,6 @@ def _root_path(value: str) -> str:
     return path
 
 
-def _issuer_url(value: str) -> str:
-    parts = urllib.parse.urlsplit(value)
-    is_local = parts.scheme == "http" and parts.hostname in {"127.0.0.1", "::1", "localhost"}
-    if is_local or (parts.scheme == "https" and parts.hostname):
-        return value
-    raise ValueError("must start with https://, and name a host")
-
-
-def _http_url(value: str) -> str:
-    if not re.match(r"https?://[^/]", value):
-        raise ValueError("must start with http:// or https://, and name a host")
-    return value
-
-
 def _algorithms(value: str) -> str:
     names = [it.strip() for it in value.split(",") if it.strip()]
     if unknown := [it for it in names if it not in ALGORITHMS]:
@@ -134,8 +76,8 @@ def _lower(value: object) -> object:
     return value.lower() if isinstance(value, str) else value
 
 
-PostgresUrl = Annotated[str, AfterValidator(_postgres_url)]
-RedisUrl = Annotated[str, AfterValidator(_redis_url)]
+PostgresUrl = Annotated[str, AfterValidator(postgres_url)]
+RedisUrl = Annotated[str, AfterValidator(redis_url)]
 
 
 class Settings(BaseSettings):
@@ -173,11 +115,11 @@ class Settings(BaseSettings):
     listen on any address but loopback"""
     public_catalog: bool = False
     """`1`: products are read without a key"""
-    jwt_issuer: Annotated[str, AfterValidator(_issuer_url)] | None = None
+    jwt_issuer: Annotated[str, AfterValidator(issuer_url)] | None = None
     """the OpenID Connect issuer whose tokens are taken, beside API keys; with `JWT_AUDIENCE`"""
     jwt_audience: str | None = None
     """the audience that tokens must name"""
-    jwt_jwks_url: Annotated[str, AfterValidator(_issuer_url)] | None = None
+    jwt_jwks_url: Annotated[str, AfterValidator(issuer_url)] | None = None
     """where the issuer's keys are; without it the issuer's own configuration says so"""
     jwt_algorithms: Annotated[str, AfterValidator(_algorithms)] = "RS256,PS256,ES256,EdDSA"
     """the signatures that are taken; those with a shared secret (HS256) never are"""
@@ -217,7 +159,7 @@ class Settings(BaseSettings):
     """the port on which `orders work` serves its metrics at `/metrics`"""
     metrics_host: str = "127.0.0.1"
     """the address of that port"""
-    otel_exporter_otlp_endpoint: Annotated[str, AfterValidator(_http_url)] | None = None
+    otel_exporter_otlp_endpoint: Annotated[str, AfterValidator(http_url)] | None = None
     """the collector that takes traces by OTLP over HTTP, such as `http://127.0.0.1:4318`. Needs the extra `otel`"""
     otel_traces_sampler_arg: Annotated[float, Field(ge=0, le=1)] = 0.01
     """the share of requests that are recorded, from 0 to 1, unless the caller decides"""
@@ -248,6 +190,9 @@ class Settings(BaseSettings):
 
         Raises OperatorError with exit code 2, naming every variable that is wrong and why.
         """
+        if Path(".env").is_dir():
+            raise OperatorError(".env is a directory, where a file with settings belongs: remove it", exit_code=2)
+        logging.getLogger("dotenv.main").handlers = [_Unread()]
         try:
             return cls(**_from_files() | {name: value for name, value in overrides.items() if value is not None})
         except ValidationError as error:
@@ -264,6 +209,15 @@ class Settings(BaseSettings):
     def environment(self) -> dict[str, str]:
         """Return the settings as environment variables, for a child process that is to have the same."""
         return {name.upper(): str(value) for name, value in self.model_dump(exclude_none=True).items()}
+
+
+class _Unread(logging.Handler):
+    """Refuses a line of `.env` that python-dotenv cannot read: without this it logs the line, and skips it."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        raise OperatorError(
+            f".env: line {next(iter(record.args or ()), '')} is not NAME=value, or leaves a quote open", exit_code=2
+        )
 
 
 def secret_in(path: Path) -> str:

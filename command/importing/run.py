@@ -44,8 +44,8 @@ class Summary:
 class Stopped(Exception):
     """The database went away: rows from `file`, line `number` on are not in. The import can be run again as it is."""
 
-    def __init__(self, file: Path, number: int, cause: Exception) -> None:
-        super().__init__(str(cause))
+    def __init__(self, file: Path, number: int, cause: str) -> None:
+        super().__init__(cause)
         self.file = file
         self.number = number
         self.cause = cause
@@ -185,7 +185,7 @@ class Importer:
             case ExternalIdTaken() | SkuTaken() | AlreadyCancelled():
                 self.summary.already_there += 1
             case Unavailable() | OutcomeUnknown() | Overloaded() as outage:
-                raise Stopped(file, line.number, outage)
+                raise Stopped(file, line.number, getattr(outage, "cause", str(outage)))
             case _RefusedBefore():
                 self._refuse(file, line, _REFUSED_BEFORE)
             case Refused() | UnreadableEvent() as refusal:

@@ -15,6 +15,7 @@ from console.desk import Desk
 from console.gate import demand_scope
 from contract.callers import Caller
 from eventlog.append import Unreplicated
+from eventlog.failures import for_operators
 from projector.jobs import table
 from projector.parked import Group, groups, held_back
 from projector.projection import Projection, named
@@ -83,8 +84,7 @@ def _ask(desk: Desk, caller: Caller, wanted: table.Wanted) -> str:
     try:
         return desk.ask(partial(desk.parts.ask, caller.actor, wanted))
     except (psycopg.Error, Unreplicated, TimeoutError) as error:
-        said = str(error).partition("\n")[0] or type(error).__name__
-        raise Unanswered(f"The job could not be recorded, so it was not begun: {said}.") from error
+        raise Unanswered(f"The job could not be recorded, so it was not begun: {for_operators(error)}.") from error
 
 
 def _target(desk: Desk, form: Mapping[str, str]) -> Target:

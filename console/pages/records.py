@@ -10,6 +10,7 @@ from access.store import latest
 from console.desk import Desk
 from console.imports import REPAIR, newest
 from contract.names import id_of
+from database.sessions import only_row
 from eventlog.pages import ACTS_PAGE
 from projector.jobs import table
 
@@ -25,7 +26,8 @@ def audit(desk: Desk, request: Request) -> Response:
     except ValueError:
         before = "~"
     with desk.database.connection() as connection:
-        ((_, acts, oldest, more),) = connection.execute(ACTS_PAGE, {"before": before, "limit": ACTS_SHOWN}).fetchall()
+        wanted = {"before": before, "limit": ACTS_SHOWN}
+        _, acts, oldest, more = only_row(connection.execute(ACTS_PAGE, wanted).fetchone())
     shown = [{**it, "at": datetime.fromisoformat(it["at"])} for it in acts]
     return desk.page(request, "audit.html", acts=shown, older=oldest if more else None, is_first=before == "~")
 

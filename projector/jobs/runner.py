@@ -14,6 +14,7 @@ import psycopg
 from psycopg import Connection
 
 from database import sessions
+from database.remedies import in_one_line
 from database.sessions import Limits
 from projector.checkpoint import WORKER, AheadOfLog, OtherVersion
 from projector.dependents import InTheWay
@@ -104,6 +105,8 @@ class Runner:
             # The thread must go on after any error.
             ours = not isinstance(error, _EXPECTED)
             said = f"{type(error).__name__}: {error}".splitlines()[0] if ours else str(error)
+            if isinstance(error, psycopg.Error):
+                said = in_one_line(error)
             log.error("job %s failed: %s", job.id, said, exc_info=ours)  # noqa: TRY400 - an expected one is no bug
             table.finish(connection, job.id, {"said": said}, failed=True)
         else:

@@ -15,6 +15,7 @@ import psycopg
 from sqlalchemy.exc import DBAPIError
 
 from database import sessions
+from database.remedies import in_one_line
 from projector.checkpoint import Fenced, OtherVersion
 from projector.connecting import connect
 from projector.loop import Loop, Progress
@@ -108,7 +109,8 @@ class Mirror:
         self._trouble = trouble
 
     def _said(self, error: Exception) -> str:
-        return self._target.said(error) if isinstance(error, DBAPIError) else str(error).partition("\n")[0]
+        said = self._target.said(error) if isinstance(error, DBAPIError) else str(error).partition("\n")[0]
+        return in_one_line(error) if isinstance(error, psycopg.Error) else said
 
     @contextmanager
     def _listing_failures(self) -> Iterator[None]:
@@ -116,12 +118,12 @@ class Mirror:
         names = [projection.name for projection in self._projections]
         try:
             yield
-        except TargetInUse:
-            raise
         except (KeyboardInterrupt, Exception) as error:
-            why = self._said(error) if isinstance(error, Exception) else None
-            with suppress(psycopg.Error), connect(self._database_url) as log_connection:
-                standings.end(log_connection, self._target.listed, names, why)
+            is_away = isinstance(error, psycopg.OperationalError) and not self._has_connected
+            if not is_away and not isinstance(error, TargetInUse):
+                why = self._said(error) if isinstance(error, Exception) else None
+                with suppress(psycopg.Error), connect(self._database_url) as log_connection:
+                    standings.end(log_connection, self._target.listed, names, why)
             raise
 
     @contextmanager

@@ -46,6 +46,16 @@ _REFUSALS = {4025, 3819, 1292, 1366}
 _LOCK_WAIT_TIMEOUT = 1205
 # The user may not use the database, has another password, or there is no such database.
 _WRONG_URL = {1044, 1045, 1049}
+_CHECK_URL = "check the URL of the mirror, and that the server runs"
+_REMEDIES = {
+    **dict.fromkeys(_WRONG_URL, "correct the user, the password or the database in the URL of the mirror"),
+    **dict.fromkeys({2002, 2003, 2005, 2006, 2013, 2026}, _CHECK_URL),
+    **dict.fromkeys({1040, 1203}, "close connections that nobody needs, or raise max_connections"),
+    **dict.fromkeys({1021, 1114}, "make room on the disk of the server"),
+    **dict.fromkeys({1142, 1227}, "grant the user all rights on the mirror's database"),
+    **dict.fromkeys({1290, 1836}, "use a server that may write"),
+    1205: "end the session that holds the lock",
+}
 
 # The options of a URL that reach PyMySQL. `charset` is common in URLs; the mirror uses utf8mb4 whatever it says.
 _OPTIONS = ("user", "password", "ssl_ca", "ssl_cert", "ssl_key", "unix_socket", "bind_address", "charset")
@@ -174,7 +184,8 @@ class MysqlTarget(DriverTarget):
 
     def said(self, error: DBAPIError) -> str:
         code, *text = error.orig.args if error.orig is not None else ("",)
-        return f"{''.join(map(str, text)).partition(chr(10))[0]} (error {code})"
+        remedy = _REMEDIES.get(code)
+        return f"{''.join(map(str, text)).partition(chr(10))[0]} (error {code})" + (f": {remedy}" if remedy else "")
 
 
 def _check_options(query: Mapping[str, Any]) -> None:

@@ -5,11 +5,12 @@ from typing import Any, ClassVar, cast
 
 import psycopg
 from sqlalchemy import Column, Connection, Engine, Table, Text, create_engine
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.schema import CreateSchema, DropSchema
 from sqlalchemy.types import TypeEngine
 
 from database import sessions
+from database.remedies import in_one_line
 from database.urls import defect_of
 from projector import dependents, heritage, reports, swapping
 from projector.connecting import LIMITS
@@ -43,6 +44,11 @@ class PostgresTarget(Target):
         taken: bool = connection.exec_driver_sql("SELECT pg_try_advisory_lock(%s)", (_LOCK,)).scalar_one()
         connection.commit()
         return taken
+
+    def said(self, error: DBAPIError) -> str:
+        if not isinstance(error.orig, psycopg.Error):
+            return super().said(error)
+        return in_one_line(error.orig, "the URL of the mirror").removeprefix("PostgreSQL: ")
 
     def snapshot(self) -> Connection:
         connection = self.engine.connect()

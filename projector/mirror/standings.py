@@ -4,12 +4,14 @@ import contextlib
 import logging
 import time
 from collections.abc import Collection, Iterable, Sequence
+from functools import cache
 from typing import Any
 
 import psycopg
 from psycopg import Connection
 
 from database.position_group import NEWEST_HEAD
+from database.remedies import in_one_line
 from projector.checkpoint import WORKER
 from projector.projection import Projection, named
 from projector.status import STOPPED_AFTER, Building, Standing
@@ -104,10 +106,16 @@ class Heartbeat:
             psycopg.errors.InsufficientPrivilege,
             psycopg.errors.ReadOnlySqlTransaction,
             psycopg.errors.UndefinedTable,
+            psycopg.errors.RaiseException,
+            psycopg.IntegrityError,
         ) as refused:
             self._is_allowed = False
-            said = refused.diag.message_primary
-            log.warning("this mirror is not listed in `orders status`, because it may not say where it is: %s", said)
+            _warn_once(in_one_line(refused))
+
+
+@cache
+def _warn_once(said: str) -> None:
+    log.warning("this mirror is not listed in `orders status`, because it may not say where it is: %s", said)
 
 
 def end(connection: Connection, target: str, projections: Iterable[str], error: str | None = None) -> None:

@@ -1,20 +1,18 @@
 """Turns an error that an operator can cause into one line and an exit code. Any other error keeps its traceback."""
 
-import os
-import re
 import sys
-from typing import TYPE_CHECKING
+from errno import ENOENT, ENOSPC
 
 import typer
 
 from service.errors import MISUSE, NOT_TRUE, OperatorError
 from service.logs import escaped
 
-if TYPE_CHECKING:
-    from psycopg import Error
-
-DISK_FULL = "53100"
-_TAKES_NO_MORE = re.compile("too many|connection slots|starting up|shutting down|not yet accepting")
+# What an OSError that names no file is about.
+_WITHOUT_NAME = {
+    ENOENT: ("", ": was the working directory deleted? cd to another"),
+    ENOSPC: ("cannot print: ", "; make room there"),
+}
 
 
 def explain(error: BaseException) -> tuple[str, int] | None:
@@ -43,59 +41,21 @@ def _of_postgres(error: BaseException) -> tuple[str, int] | None:
     # Only what is imported can have raised; importing it here would cost every command half a second.
     if "psycopg" not in sys.modules:
         return None
-    from psycopg import Error, OperationalError
-    from psycopg.errors import (
-        InsufficientPrivilege,
-        InvalidSchemaName,
-        NumericValueOutOfRange,
-        ReadOnlySqlTransaction,
-        UndefinedColumn,
-        UndefinedFunction,
-        UndefinedObject,
-        UndefinedTable,
-    )
+    from psycopg import Error
+    from psycopg.errors import NumericValueOutOfRange
 
-    from database.sessions import Unsuitable
-    from eventlog.failures import function_of, is_outage
+    from database.functions import function_of
+    from database.remedies import in_one_line
+    from eventlog.failures import is_outage
 
     cause = getattr(error, "orig", None) or error  # SQLAlchemy wraps them
-    said = str(cause).partition("\n")[0]  # the lines below it are a programmer's hints
-    # In an OperationalError, such as one about a full disk, the function is not the cause.
-    if isinstance(cause, Error) and not isinstance(cause, OperationalError) and (function := function_of(cause)):
-        hint = f"; ALTER FUNCTION {function} SET search_path = ... lets it find what is not in public"
-        lacks = isinstance(cause, UndefinedTable | InvalidSchemaName | UndefinedFunction | UndefinedObject)
-        return f"{function} in the database failed: {said}{hint if lacks else '; correct it, or its trigger'}", NOT_TRUE
-    if isinstance(cause, UndefinedTable | UndefinedColumn | InvalidSchemaName):
-        hint = "run `orders migrate` first, or `orders replay` for a read table"
-        return f"the database lacks tables of ours ({said}): {hint}", NOT_TRUE
-    if isinstance(cause, InsufficientPrivilege):
-        return (
-            f"PostgreSQL: {said}: use the role that owns the tables, or grant it what docs/deploying.md lists",
-            NOT_TRUE,
-        )
-    if isinstance(cause, ReadOnlySqlTransaction):
-        hint = "DATABASE_URL leads to a standby, or default_transaction_read_only is on"
-        return f"PostgreSQL: {said}: {hint}; use a server and a role that may write", NOT_TRUE
+    if not isinstance(cause, Error):
+        return None
     if isinstance(cause, NumericValueOutOfRange):
-        return f"a number on the command line is too large: {said}", MISUSE
-    if isinstance(cause, Unsuitable):
-        return said, NOT_TRUE
-    if isinstance(cause, Error) and is_outage(cause):
-        return f"PostgreSQL: {said}{_remedy(cause, said)}", NOT_TRUE
+        return f"a number on the command line is too large: {str(cause).partition(chr(10))[0]}", MISUSE
+    if is_outage(cause) or function_of(cause):
+        return in_one_line(cause), NOT_TRUE
     return None
-
-
-def _remedy(outage: "Error", said: str) -> str:
-    if outage.sqlstate == DISK_FULL or "No space left on device" in said:  # in the language of the server
-        from service.doctor.storage import make_room  # slow, and seldom needed
-
-        return f"; {make_room()}"
-    if "could not access file" in said:
-        return "; correct session_preload_libraries or local_preload_libraries of the server, the database or the role"
-    if outage.sqlstate or _TAKES_NO_MORE.search(said):
-        return ""  # the server itself has spoken: a lock that is held, a start that takes long
-    inherited = "".join(f", {it}" for it in sorted(os.environ) if it.startswith("PG"))  # libpq reads these too
-    return f"; check DATABASE_URL{inherited}" + ("" if "FATAL" in said else ", and that the server runs")
 
 
 def _of_redis(error: BaseException) -> tuple[str, int] | None:
@@ -114,5 +74,6 @@ def _of_system(error: BaseException) -> tuple[str, int] | None:
         # Python reads bytes of the command line and the environment that are not UTF-8 as lone surrogates.
         return f"{error.object!r} is not UTF-8 text", MISUSE
     if isinstance(error, OSError) and error.strerror:
-        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror, NOT_TRUE
+        before, after = (f"{error.filename}: ", "") if error.filename else _WITHOUT_NAME.get(error.errno or 0, ("", ""))
+        return f"{before}{error.strerror}{after}", NOT_TRUE
     return None

@@ -74,7 +74,8 @@ def import_(
     try:
         paths = files.find(path)
     except OSError as error:
-        raise OperatorError(error.strerror or str(error), exit_code=MISUSE) from None
+        said = error.strerror or str(error)
+        raise OperatorError(f"{path}: {said}" if error.filename else said, exit_code=MISUSE) from None
     if names := [name for name in files.left_out(path) if name != rejects.name]:
         output.line(f"orders: {path}: left out, unless you name them: {', '.join(names)[:200]}", to_stderr=True)
     for each in paths:

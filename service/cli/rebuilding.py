@@ -41,11 +41,11 @@ def rebuilt(url: str, names: Sequence[str], processes: int, report: Report = lam
     `report` gets the sum of all. If one fails, no other is begun. Those under way are finished and yielded, and then
     its error is raised: one that `replay` raises.
     """
-    left = enumerate(names)
+    left, processes = enumerate(names), min(processes, len(names))
     shared: Any = RawArray("q", 2 * len(names))
     failure: BaseException | None = None
     # Forked, because a new interpreter would import the service again.
-    pool = ProcessPoolExecutor(min(processes, len(names)), get_context("fork"), _begin, (shared,))
+    pool = ProcessPoolExecutor(processes, get_context("fork"), _begin, (shared,))
     with pool, _passing_ctrl_c():
         # The processes inherit it, and unblock it when they have left the terminal's group.
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})

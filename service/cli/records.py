@@ -6,6 +6,7 @@ import typer
 
 from console.imports import Import, newest
 from console.words import moment
+from database.sessions import only_row
 from eventlog.pages import ACTS_PAGE
 from service.cli import connect, output
 
@@ -17,7 +18,7 @@ def audit(
 ) -> None:
     """List what operators did, newest first: keys, replays, retries, skips."""
     with connect.asking(connect.database_url(data_dir), "orders audit") as connection:
-        ((_, acts, *_),) = connection.execute(ACTS_PAGE, {"before": "~", "limit": limit}).fetchall()
+        _, acts, *_ = only_row(connection.execute(ACTS_PAGE, {"before": "~", "limit": limit}).fetchone())
     if as_json:
         output.json({"data": acts})
         return

@@ -6,11 +6,13 @@ one snapshot, read only, which keeps dead versions of rows for as long as the ex
 
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import psycopg
 from psycopg import Connection, IsolationLevel
 
+from database.sessions import Unsuitable
 from service.doctor import (
     claims,
     history,
@@ -47,7 +49,7 @@ class Examination:
     checks: list[Check] = field(default_factory=list)
     took: dict[str, float] = field(default_factory=dict)
     findings: dict[str, list[Finding]] = field(default_factory=dict)
-    # The checks that ran out of time, with the reason. They have no entry in `findings`.
+    # The checks that could not be made, with the reason. They have no entry in `findings`.
     not_checked: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -72,7 +74,7 @@ def examine(
     """Make all checks on an idle connection in autocommit; `report` hears the name of each before it begins.
 
     `quick` leaves out those that read the log. Without `redis_url` Redis is left out.
-    A check with a statement that takes longer than `check_seconds_max` is listed in `not_checked`.
+    A check that takes longer than `check_seconds_max` for a statement, or waits for a lock, is listed in `not_checked`.
     Raises psycopg.Error.
     """
     found = Examination()
@@ -93,6 +95,11 @@ def examine(
                 found.findings[check.name] = _findings(connection, check)
             except psycopg.errors.QueryCanceled:
                 found.not_checked[check.name] = f"a statement took longer than {check_seconds_max:.0f} s"
+            except psycopg.errors.LockNotAvailable:
+                found.not_checked[check.name] = "another session holds a lock on what it reads"
+            except Unsuitable as error:
+                what, _, remedy = str(error).partition(": ")
+                found.findings[check.name] = [Finding(what, remedy)]
             found.took[check.name] = time.monotonic() - begun
 
     # Outside the snapshot, whose lock on a checkpoint would keep a replay from swapping the tables.
@@ -100,7 +107,8 @@ def examine(
     connection.isolation_level = IsolationLevel.REPEATABLE_READ
     connection.read_only = True
     with connection.transaction():
-        found.events = history.head(connection)
+        with suppress(psycopg.errors.LockNotAvailable), connection.transaction():
+            found.events = history.head(connection)
         run(QUICK_CHECKS)
         run([neighbours.redis_check(redis_url)] if redis_url else [])
         run(() if quick else LOG_CHECKS)
@@ -109,7 +117,7 @@ def examine(
 
 
 def _findings(connection: Connection, check: Check) -> list[Finding]:
-    """Run one check. Raises QueryCanceled when it runs out of time."""
+    """Run one check. Raises QueryCanceled when it runs out of time, LockNotAvailable, and Unsuitable."""
     # A savepoint: the next checks go on after one that was cancelled.
     with connection.transaction():
         return check.findings(connection)

@@ -12,7 +12,7 @@ from service.health.holders import HELD_SECONDS_MIN, HOLDERS, Holder, session
 IDLE_SECONDS_MAX = 60
 # A transaction open for so long keeps dead versions of log.head and of the checkpoint, which are written all the time.
 OPEN_SECONDS_MAX = 900
-PREPARED_SECONDS_MAX = 60
+PREPARED_SECONDS_MAX = 10
 SLOT_BYTES_MAX = 1024**3
 
 _LONG = """

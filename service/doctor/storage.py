@@ -11,6 +11,7 @@ import access.tables
 import eventlog.tables
 from console.log import position_at
 from database.position_group import NEWEST_HEAD
+from database.remedies import make_room
 from service.doctor.finding import Check, Finding, of_rows, with_psql
 from service.projections import PROJECTIONS
 
@@ -143,14 +144,6 @@ def disk_findings(connection: Connection, directory: str, free_bytes: int) -> It
             f"the disk of {directory} {room}",
             f"{make_room(directory)}; commands go on by themselves when there is room",
         )
-
-
-def make_room(directory: str = "its data directory") -> str:
-    """The remedy for a disk of PostgreSQL that is full, or will be soon."""
-    return (
-        "make room on the disk of PostgreSQL: old backups, core dumps and files of other programs may go, but delete "
-        f"nothing in {directory}; or give it a larger disk"
-    )
 
 
 CHECKS = (

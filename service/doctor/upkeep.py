@@ -7,12 +7,12 @@ from psycopg import Connection
 
 from console.words import counted, parked
 from database.position_group import NEWEST
+from database.remedies import make_room
 from eventlog import pages
 from projector.parked import groups
 from projector.status import STOPPED_AFTER, Standing, status
 from service.doctor.finding import Check, Finding
 from service.doctor.history import head
-from service.doctor.storage import make_room
 from service.doctor.verified import VERIFIED
 from service.projections import PROJECTIONS
 

@@ -4,13 +4,14 @@ from typing import NamedTuple
 
 import access.tables
 import eventlog.tables
-from access.holder import KeyHolder
 from command.writer import Writer
 from console.words import counted
 from contract.problems import Problem
+from database.sessions import HIDDEN
 from projector.bell import Bell
 from projector.status import Standing
-from query.database import NEEDED_GRANTS, Reads, Statement
+from query.database import NEEDED_GRANTS, NOT_READ, Reads, Statement
+from service.access import Access
 from service.health.durability import SWITCHED_OFF, remedy
 from service.health.holders import HELD_SECONDS_MIN, HOLDERS, Holder
 from service.health.standings import shared, standings_of
@@ -20,12 +21,30 @@ from service.settings import Settings
 # A probe needs its answer soon, even when the database is frozen.
 ANSWER_SECONDS_MAX = 2.0
 
+# `found`: the columns that the tables of the log and the keys have.
 _PRIMARY = Statement(
-    b"SELECT pg_is_in_recovery(), current_setting('default_transaction_read_only')::boolean, "
-    b"ARRAY(SELECT name FROM unnest(%(tables)s::text[]) AS name WHERE to_regclass(name) IS NULL), "
-    b"has_table_privilege(to_regclass('log.events'), 'INSERT'), ARRAY(" + SWITCHED_OFF + b")"
+    b"""
+WITH found AS (
+    SELECT nspname || '.' || relname || '.' || attname AS name, attnotnull AND NOT atthasdef AS needs_value
+    FROM pg_attribute JOIN pg_class ON pg_class.oid = attrelid JOIN pg_namespace ON pg_namespace.oid = relnamespace
+    WHERE attrelid = ANY(ARRAY(SELECT to_regclass(name)::oid FROM unnest(%(tables)s::text[]) AS name))
+        AND attnum > 0 AND NOT attisdropped AND attidentity = ''
 )
-_TABLES = [table.fullname for tables in (eventlog.tables, access.tables) for table in tables.metadata.sorted_tables]
+SELECT pg_is_in_recovery(), current_setting('default_transaction_read_only')::boolean,
+    ARRAY(SELECT name FROM unnest(%(tables)s::text[]) AS name WHERE to_regclass(name) IS NULL),
+    has_table_privilege(to_regclass('log.events'), 'INSERT'),
+    ARRAY(SELECT name FROM unnest(%(columns)s::text[]) AS name WHERE name NOT IN (SELECT name FROM found)),
+    ARRAY(SELECT name FROM found WHERE needs_value AND name <> ALL(%(columns)s::text[])),
+    ARRAY(SELECT name FROM unnest(%(tables)s::text[]) AS name
+        WHERE name LIKE 'log.%%' AND row_security_active(to_regclass(name)::oid)),
+    ARRAY("""
+    + SWITCHED_OFF
+    + b""")
+"""
+)
+_OURS = [table for tables in (eventlog.tables, access.tables) for table in tables.metadata.sorted_tables]
+_TABLES = [table.fullname for table in _OURS]
+_COLUMNS = [f"{table.fullname}.{column.name}" for table in _OURS for column in table.columns]
 _HOLDERS = Statement(HOLDERS)
 # A right on any column will do: a role may have rights on each column instead of the table.
 _UNREADABLE = Statement(
@@ -47,11 +66,11 @@ class Condition(NamedTuple):
 class Health:
     """Asks on connections of its own, so that an answer waits for no other request. Open `connections` before."""
 
-    def __init__(self, settings: Settings, bell: Bell, writer: Writer, keys: KeyHolder) -> None:
+    def __init__(self, settings: Settings, bell: Bell, writer: Writer, access: Access) -> None:
         assert settings.database_url is not None
         self._bell = bell
         self._writes = Writes(settings.database_url, writer)
-        self._keys = keys
+        self._access = access
         self._unsafe_is_allowed = settings.allow_unsafe_database
         self._primary = _connection(settings.database_url)
         replica_url = settings.query_database_url
@@ -64,11 +83,12 @@ class Health:
         return self._bell.listeners
 
     async def condition(self) -> Condition:
-        troubles = {"bell": self._bell.trouble, "commands": await self._writes.trouble()}
+        troubles = {"bell": self._bell.trouble, "commands": await self._of_commands()}
+        troubles["tokens"] = self._access.trouble_of_tokens
         degraded = {name: trouble for name, trouble in troubles.items() if trouble}
         not_ready: dict[str, str] = {}
-        if trouble := self._keys.trouble:
-            if self._keys.is_loaded:
+        if trouble := self._access.holder.trouble:
+            if self._access.holder.is_loaded:
                 degraded["access"] = f"{trouble}; the last known ones hold, so a revoked key may still work"
             else:
                 not_ready["access"] = trouble
@@ -92,7 +112,8 @@ class Health:
                 names = ", ".join(it for it, _ in unreadable)
                 not_ready.setdefault(name, f"the service's role may not read {names}: {NEEDED_GRANTS}")
         except Problem as problem:
-            not_ready.setdefault(name, "; ".join([problem.detail, *await self._holders()]))
+            setting = "QUERY_DATABASE_URL" if self._has_replica else "DATABASE_URL"
+            not_ready.setdefault(name, "; ".join([_with_remedy(problem, setting), *await self._holders()]))
         if reasons := _grouped(standings):
             not_ready["projector"] = "; ".join([*reasons, *await self._holders()])
         if parked := [
@@ -101,20 +122,28 @@ class Health:
             degraded["projector"] = f"parked: {', '.join(parked)}; see `orders parked`"
         return Condition(not_ready, degraded)
 
+    async def _of_commands(self) -> str | None:
+        trouble = await self._writes.trouble()
+        return trouble and "; ".join([trouble, *await self._holders()])
+
     async def _of_primary(self) -> str | None:
         try:
-            rows = await self._primary.rows(_PRIMARY, {"tables": _TABLES})
+            found = await self._primary.row(_PRIMARY, {"tables": _TABLES, "columns": _COLUMNS})
         except Problem as problem:
-            return problem.detail
-        ((is_standby, is_frozen, missing, may_append, off),) = rows
+            return _with_remedy(problem, "DATABASE_URL")
+        is_standby, is_frozen, missing, may_append, gone, added, hidden, off = found
         if is_standby:
             return "DATABASE_URL leads to a standby, which takes no commands"
         if is_frozen:
             return "it only reads: default_transaction_read_only is on for the server, the database or the role"
         if missing == _TABLES:
             return "its tables are missing: run `orders migrate`"
-        if missing:
-            return f"it lacks {', '.join(missing)}: restore it from a backup, whole"
+        if missing or gone:
+            return f"it lacks {', '.join(missing or gone)}: restore it from a backup, whole"
+        if hidden:
+            return HIDDEN.format(", ".join(hidden))
+        if added:
+            return f"{', '.join(added)} is not of this release and NOT NULL: drop that, or it, or give it a default"
         if not may_append:
             return f"the role of DATABASE_URL may not append to log.events: {NEEDED_GRANTS}"
         if off and not self._unsafe_is_allowed:
@@ -136,6 +165,12 @@ def _grouped(standings: list[Standing]) -> list[str]:
         reason if len(names) == len(standings) else f"{', '.join(names)}: {reason}"
         for names, reason in shared((it.name, it.public_trouble) for it in standings)
     ]
+
+
+def _with_remedy(problem: Problem, setting: str) -> str:
+    if problem.detail != NOT_READ:
+        return problem.detail
+    return f"{problem.detail[:-1]}: check {setting}, and that the server runs; the log of the API says more"
 
 
 def _connection(url: str) -> Reads:

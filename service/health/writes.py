@@ -8,7 +8,8 @@ from psycopg import AsyncConnection
 
 from command.writer import Writer
 from database.deadline import hung_up_after
-from eventlog import append, connecting, failures
+from eventlog import connecting, failures
+from eventlog.rehearsal import rehearse
 
 LOOK_EVERY_SECONDS = 5.0
 LOOK_SECONDS_MAX = 2.0
@@ -44,15 +45,15 @@ class Writes:
         return self._writer.trouble
 
     async def _takes_writes(self) -> bool:
-        """True if a transaction gets the head, and room on the disk. It changes nothing."""
+        """True if a transaction gets the head, may write, and has room on the disk. It changes nothing."""
         connection: AsyncConnection | None = None
         try:
             connection = await connecting.connect(self._database_url, LOOK_SECONDS_MAX)
             with hung_up_after(LOOK_SECONDS_MAX, connection):
-                await append.take_head(connection)
                 await connection.execute(_NEEDS_ROOM, prepare=False)
+                await rehearse(connection)
         except (psycopg.Error, OSError) as error:
-            log.info("the log takes no writes yet: %s", failures.in_plain_words(error))
+            log.info("the log takes no writes yet: %s", failures.for_operators(error))
             return False
         finally:
             if connection is not None:

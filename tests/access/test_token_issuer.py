@@ -40,9 +40,14 @@ def test_a_service_whose_issuer_is_away_serves_keys_and_then_tokens_without_a_re
             away = shop.get("/products", headers=token)
             assert problem(away) == (503, "auth-unavailable")
             assert shop.get("/products").status_code == 200  # with an API key
+            said = shop.get("/readyz").json()["degraded"]["tokens"]
+            assert said.startswith(
+                "the keys of the token issuer cannot be fetched (ValueError: it answered 503): check"
+            )
             issuer.status = 200
             # One fetch in 30 seconds for all callers together.
             wait_until(lambda: shop.get("/products", headers=token).status_code == 200, 45, "the issuer's keys")
+            assert "tokens" not in shop.get("/readyz").json()["degraded"]
 
 
 def test_a_slow_issuer_delays_no_keys_and_no_known_tokens(module_database_url: str) -> None:

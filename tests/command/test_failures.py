@@ -2,6 +2,7 @@
 
 import psycopg
 import pytest
+from msgspec import structs
 from psycopg import errors
 
 from command.submission import Unavailable
@@ -79,9 +80,17 @@ async def test_an_outage_is_reported_and_not_retried(writer: Driver, sqlstate: s
 
 
 async def test_a_fault_is_no_outage(writer: Driver) -> None:
+    with pytest.raises(psycopg.DataError):
+        await writer.do(structs.replace(a_user(), email="NUL \0"))
+    assert (await writer.do(a_user())).position == 1
+
+
+async def test_a_function_of_others_that_fails_is_named_to_operators(writer: Driver) -> None:
     execute(writer.database_url, FAILING.format(times=1, sqlstate="22012"))
-    with pytest.raises(psycopg.errors.DivisionByZero):
+    with pytest.raises(Unavailable, match=r"^the database refuses what the service writes$") as refused:
         await writer.do(a_user())
+    assert refused.value.cause.endswith(": the function fail() failed: correct it, or drop its trigger")
+    assert attempts(writer) == 1
     assert (await writer.do(a_user())).position == 1
 
 

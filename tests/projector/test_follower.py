@@ -154,6 +154,17 @@ def test_a_worker_reports_an_error_until_a_batch_succeeds(
     assert error(other) is None
 
 
+def test_a_log_that_ends_before_the_tables_is_one_line(
+    follower: Follower, writing: Writing, other: Connection, caplog: pytest.LogCaptureFixture
+) -> None:
+    writing.history(orders=1)
+    follower.sweep()
+    other.execute("UPDATE log.head SET position = 1")
+    follower.sweep()
+    assert "the log ends at 1: run `orders replay`" in caplog.text
+    assert "Traceback" not in caplog.text
+
+
 def test_a_database_that_is_gone_is_waited_for(database_url: str, caplog: pytest.LogCaptureFixture) -> None:
     with closing(Follower(f"{database_url}&dbname=not_there", SHOP)) as follower:
         follower.sweep()

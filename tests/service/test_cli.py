@@ -145,10 +145,11 @@ def test_errors_of_operators_differ_from_faults_of_the_service() -> None:
     assert missing is not None
     assert "orders migrate" in missing[0]
     idle = psycopg.errors.IdleInTransactionSessionTimeout("terminating connection due to idle-in-transaction timeout")
-    assert explain(idle) == (f"PostgreSQL: {idle}", 1)
+    assert explain(idle) == (f"PostgreSQL: {idle}; try again in a moment", 1)
     assert explain(psycopg.errors.SyntaxError("at SELEC")) is None
     assert explain(KeyError("ours")) is None
-    assert explain(FileNotFoundError(2, "No such file or directory")) == ("No such file or directory", 1)
+    gone = "No such file or directory: was the working directory deleted? cd to another"
+    assert explain(FileNotFoundError(2, "No such file or directory")) == (gone, 1)
     assert explain(PermissionError(13, "Permission denied", "/srv/a")) == ("/srv/a: Permission denied", 1)
     assert explain(TimeoutError()) is None
     assert explain(UnicodeEncodeError("utf-8", "\udcff", 0, 1, "surrogates not allowed")) == (
@@ -161,7 +162,7 @@ def test_errors_of_operators_differ_from_faults_of_the_service() -> None:
 @pytest.mark.parametrize(
     ("redirected", "returncode", "says"),
     [
-        (">/dev/full", 1, "orders: No space left on device\n"),
+        (">/dev/full", 1, "orders: cannot print: No space left on device; make room there\n"),
         (">&-", 0, ""),
         ("| sleep 0", 1, ""),
         (">&- 2>&-", 0, ""),

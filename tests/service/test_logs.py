@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from service.logs import OncePerMinute
+from service.logs import OncePerMinute, configure
 
 
 def record(message: str, level: int = logging.ERROR, *args: object) -> logging.LogRecord:
@@ -39,3 +39,22 @@ def test_an_error_of_a_cluster_or_a_replica_is_one_line(error: str) -> None:
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert len(ended.stderr.splitlines()) == 1
     assert "lead REDIS_URL to" in ended.stderr
+
+
+@pytest.mark.parametrize("name", ["sqlalchemy.pool.impl.QueuePool", "psycopg.pool"])
+def test_a_connection_that_was_lost_is_one_line(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    configure()
+    try:
+        raise ConnectionResetError("gone\nwith details")
+    except ConnectionResetError:
+        logging.getLogger(name).exception("Exception during reset")
+    said = capsys.readouterr().err
+    assert said.endswith(f" ERROR   {name}: Exception during reset: gone\n")
+    assert said.count("\n") == 1
+
+
+def test_a_collector_that_is_away_is_logged_once_a_minute(capsys: pytest.CaptureFixture[str]) -> None:
+    configure()
+    for code in (500, 502, 503):
+        logging.getLogger("opentelemetry.exporter.test").error("Failed to export spans batch code: %s", code)
+    assert capsys.readouterr().err.count("\n") == 1

@@ -87,6 +87,10 @@ def test_every_url_that_libpq_takes_is_taken(monkeypatch: pytest.MonkeyPatch, ur
         ("ROOT_PATH", "/shop/../x"),
         ("ROOT_PATH", "/sh op"),
         ("ROOT_PATH", "https://shop.example"),
+        ("DATABASE_URL", "postgresql://orders:p@hunter2@127.0.0.1/orders"),
+        ("DATABASE_URL", "postgresql://orders:hunter2/p@127.0.0.1/orders"),
+        ("DATABASE_URL", "postgresql://orders:p hunter2@127.0.0.1/orders"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://orders:p[hunter2@127.0.0.1:4318"),
         ("KEEP_ALIVE", "0"),
         ("SHUTDOWN_DELAY", "-1"),
         ("SHUTDOWN_DELAY", "3601"),
@@ -177,6 +181,27 @@ def test_the_settings_as_environment_give_the_same_settings(monkeypatch: pytest.
     for variable, value in settings.environment().items():
         monkeypatch.setenv(variable, value)
     assert Settings.load() == settings
+
+
+@pytest.mark.parametrize(
+    ("written", "says"),
+    [
+        ("LOG_LEVEL=info\nPORT='9510\n", ".env: line 2 is not NAME=value, or leaves a quote open"),
+        ("=9510\n", ".env: line 1 is not NAME=value, or leaves a quote open"),
+        (None, ".env is a directory, where a file with settings belongs: remove it"),
+    ],
+)
+def test_an_env_file_that_cannot_be_read_is_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, written: str | None, says: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    if written is None:
+        Path(".env").mkdir()
+    else:
+        Path(".env").write_text(written)
+    with pytest.raises(OperatorError) as refusal:
+        Settings.load()
+    assert (str(refusal.value), refusal.value.exit_code) == (says, 2)
 
 
 def test_the_text_of_the_settings_contains_no_password() -> None:

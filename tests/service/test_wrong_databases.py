@@ -3,6 +3,7 @@
 import contextlib
 import os
 import subprocess
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -110,6 +111,23 @@ def test_a_replay_names_a_trigger_that_objects_only_to_the_swap(database_url: st
         admin.execute(NOTES_DDL.replace("ddl_command_end", "ddl_command_end WHEN TAG IN ('CREATE VIEW')").encode())
     said = line_of(run(database_url, "replay"))
     assert 'note_ddl() in the database failed: relation "ddl_log" does not exist' in said
+
+
+def test_a_replay_whose_server_stops_blames_nothing_of_others(database_url: str, run: Run) -> None:
+    blocked = "FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE 'CREATE%VIEW%'"
+    with psycopg.connect(database_url, autocommit=True) as admin, psycopg.connect(database_url) as holder:
+        admin.execute("CREATE VIEW public.names AS SELECT name FROM shop.users")
+        holder.execute("SELECT FROM public.names")
+
+        def stop() -> bool:
+            return bool(admin.execute(f"SELECT pg_terminate_backend(pid) {blocked}".encode()).rowcount)
+
+        stopping = threading.Thread(target=lambda: wait_until(stop, SOON, "the view to be made"))
+        stopping.start()
+        said = line_of(run(database_url, "replay shop"))
+        stopping.join()
+    assert "terminating connection" in said
+    assert "drop or change it" not in said
 
 
 @pytest.mark.parametrize("command", ["replay", "verify", "import tests/fixtures/shop"])
@@ -240,13 +258,14 @@ def test_the_api_says_that_it_cannot_read_its_keys(database_url: str) -> None:
             assert problem(shop.get("/users", headers=operator)) == (503, "auth-unavailable")
             assert shop.get("/readyz").status_code == 503
             admin.execute("ALTER TABLE access.elsewhere RENAME TO api_keys_version")
+            sweep(database_url)
             wait_until(lambda: shop.get("/readyz").status_code == 200, SOON, "keys")
 
 
 LOST_ROW_SAID = "has lost its row: run `orders replay`; if that says the same"
 
 
-@pytest.mark.parametrize("command", ["status", "replay", "verify", "events", "mirror sqlite:///./app.db --once"])
+@pytest.mark.parametrize("command", ["status", "replay", "verify", "events", "audit", "mirror sqlite:///./a.db --once"])
 def test_a_command_says_in_one_line_that_the_head_is_lost(command: str, database_url: str, run: Run) -> None:
     with psycopg.connect(database_url, autocommit=True) as admin:
         admin.execute("DELETE FROM log.head")
@@ -259,12 +278,48 @@ def test_the_api_says_that_the_head_is_lost(database_url: str) -> None:
         sweep(database_url)
         with psycopg.connect(database_url, autocommit=True) as admin:
             admin.execute("DELETE FROM log.head")
-        assert problem(shop.post("/users", json=USER)) == (503, "unavailable")
+        answer = shop.post("/users", json=USER)
+        assert problem(answer) == (503, "unavailable")
+        assert LOST_ROW_SAID in answer.json()["detail"]
         for path in ("/events", "/projections", f"/users/{user}/history", f"/users/{user}?version=1"):
             answer = shop.get(path)
             assert problem(answer) == (503, "unavailable"), path
             assert LOST_ROW_SAID in answer.json()["detail"]
         assert LOST_ROW_SAID in not_ready(shop)["database"]
+
+
+def test_the_console_says_that_the_head_is_lost(database_url: str) -> None:
+    settings = Settings(
+        database_url=database_url, redis_url=NO_REDIS, allow_unsafe_database=True, no_auth=True, console=True
+    )
+    with served_with(settings) as shop:
+        with psycopg.connect(database_url, autocommit=True) as admin:
+            admin.execute("DELETE FROM log.head")
+        answer = shop.get("/console/audit")
+        assert answer.status_code == 503
+        assert "has lost its row" in answer.text
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "ALTER DATABASE THIS SET default_transaction_read_only = on",
+        "ALTER TABLE access.api_keys RENAME TO elsewhere",
+        "ALTER TABLE access.api_keys_version RENAME TO elsewhere",
+        "ALTER TABLE log.events RENAME COLUMN metadata TO elsewhere",
+        "ALTER TABLE access.api_keys ADD CHECK (revoked_at IS NULL), ADD CHECK (name <> 'till')",
+        "DELETE FROM log.head",
+    ],
+)
+def test_a_change_of_the_keys_that_the_database_refuses_is_no_fault_of_the_service(
+    statement: str, database_url: str
+) -> None:
+    with served(database_url) as shop, psycopg.connect(database_url, autocommit=True) as admin:
+        made = shop.post("/keys", json={"name": "shop", "role": "staff"}).json()["id"]
+        name = conninfo_to_dict(database_url)["dbname"]
+        admin.execute(statement.replace("THIS", f'"{name}"').encode())
+        for answer in (shop.delete(f"/keys/{made}"), shop.post("/keys", json={"name": "till", "role": "staff"})):
+            assert problem(answer) in {(503, "unavailable"), (503, "outcome-unknown")}
 
 
 def test_a_replay_makes_a_lost_checkpoint_anew(database_url: str, run: Run) -> None:

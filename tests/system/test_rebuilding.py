@@ -22,7 +22,7 @@ import psycopg
 import pytest
 
 from bench import load
-from service.doctor.storage import make_room
+from database.remedies import make_room
 from tests import loopback
 from tests.builders import wait_until
 from tests.chance import chosen_seed

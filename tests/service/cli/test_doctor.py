@@ -166,3 +166,24 @@ def test_the_doctor_names_an_unused_slot_that_keeps_wal(durable_url: str, monkey
         finally:
             connection.execute("SELECT pg_drop_replication_slot('away')")
     assert "the unused replication slot 'away' keeps " in told
+
+
+@pytest.mark.parametrize("table", ["log.events", "shop.checkpoint", "access.api_keys"])
+def test_the_doctor_names_a_session_that_locks_a_whole_table(table: str, run: Run, database_url: str) -> None:
+    with psycopg.connect(database_url, application_name="psql of Ada") as holder:
+        holder.execute(f"LOCK TABLE {table}".encode())
+        time.sleep(HELD_SECONDS_MIN)
+        done = run("doctor")
+    assert (done.returncode, done.stderr) == (1, "")
+    assert "not checked, because another session holds a lock on what it reads" in done.stdout
+    assert re.search(rf"^in the way: .*psql of Ada.* holds {re.escape(table)}", done.stdout, re.MULTILINE)
+
+
+def test_the_doctor_goes_on_beside_a_lost_checkpoint(run: Run, database_url: str) -> None:
+    with psycopg.connect(database_url, autocommit=True) as admin:
+        admin.execute("DELETE FROM shop.checkpoint")
+    done = run("doctor")
+    assert (done.returncode, done.stderr) == (1, "")
+    assert "projections: log.head or a checkpoint has lost its row" in done.stdout
+    assert "  do:    run `orders replay`" in done.stdout
+    assert "durability: fsync is off" in done.stdout

@@ -151,6 +151,7 @@ def test_a_port_that_never_answers_is_found_out_within_seconds(run: Run, kind: s
         began = time.monotonic()
         line = one_line(run("mirror", f"{kind}://user@127.0.0.1:{silent.getsockname()[1]}/app", "--once"), 1)
     assert "imeout expired" in line or "timed out" in line
+    assert "check the URL of the mirror, and that the server runs" in line
     assert time.monotonic() - began < 15
 
 

@@ -54,6 +54,11 @@ def test_a_wrong_command_line_is_one_line(run: Run, arguments: list[str], says: 
     assert one_line(run(*arguments), 2).startswith(says)
 
 
+def test_a_replay_takes_no_more_processes_than_it_has_projections(run: Run) -> None:
+    done = run("replay", "--processes", "9" * 30)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 @pytest.mark.parametrize(
     "arguments",
     [["import", ""], ["import", " "], ["import", "a.csv", "--rejects="], ["status", "--data-dir", ""]],

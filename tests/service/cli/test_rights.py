@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import psycopg
 import pytest
 
-from service.doctor.storage import make_room
+from database.remedies import make_room
 from tests.service.cli.conftest import Run, one_line
 
 NO_ROOM = """

@@ -1,0 +1,70 @@
+"""What an error of PostgreSQL means to an operator, in one line that says what happened and what to do."""
+
+import os
+import re
+
+from psycopg import Error, OperationalError
+from psycopg.errors import (
+    InsufficientPrivilege,
+    InvalidSchemaName,
+    ReadOnlySqlTransaction,
+    UndefinedColumn,
+    UndefinedFunction,
+    UndefinedObject,
+    UndefinedTable,
+)
+
+from database.functions import function_of, rule_of
+from database.sessions import Unsuitable
+
+DISK_FULL = "53100"
+_TOO_MANY = re.compile("too many|connection slots|connection limit")
+_STARTS_OR_STOPS = re.compile("starting up|shutting down|not yet accepting")
+_LOCKED = "55P03"
+
+
+def in_one_line(error: Error, url: str = "DATABASE_URL") -> str:
+    """What happened, and what to do where that is known. `url` is where the connection's URL was given."""
+    said = str(error).partition("\n")[0]  # the lines below it are a programmer's hints
+    if isinstance(error, Unsuitable):
+        return said
+    # In an OperationalError, such as one about a full disk, the function is not the cause.
+    if not isinstance(error, OperationalError) and (function := function_of(error)):
+        hint = f"; ALTER FUNCTION {function} SET search_path = ... lets it find what is not in public"
+        lacks = isinstance(error, UndefinedTable | InvalidSchemaName | UndefinedFunction | UndefinedObject)
+        return f"{function} in the database failed: {said}{hint if lacks else '; correct it, or its trigger'}"
+    if rule := rule_of(error):
+        return f"PostgreSQL: {said}: {rule}"
+    if isinstance(error, UndefinedTable | UndefinedColumn | InvalidSchemaName):
+        hint = "run `orders migrate` first, or `orders replay` for a read table; else restore a backup, whole"
+        return f"the database lacks tables of ours ({said}): {hint}"
+    if isinstance(error, InsufficientPrivilege):
+        return f"PostgreSQL: {said}: use the role that owns the tables, or grant it what docs/deploying.md lists"
+    if isinstance(error, ReadOnlySqlTransaction):
+        hint = f"{url} leads to a standby, or default_transaction_read_only is on"
+        return f"PostgreSQL: {said}: {hint}; use a server and a role that may write"
+    return f"PostgreSQL: {said}{_remedy(error, said, url)}"
+
+
+def make_room(directory: str = "its data directory") -> str:
+    """The remedy for a disk of PostgreSQL that is full, or will be soon."""
+    return (
+        "make room on the disk of PostgreSQL: old backups, core dumps and files of other programs may go, but delete "
+        f"nothing in {directory}; or give it a larger disk"
+    )
+
+
+def _remedy(error: Error, said: str, url: str) -> str:
+    if error.sqlstate == DISK_FULL or "No space left on device" in said:  # in the language of the server
+        return f"; {make_room()}"
+    if "could not access file" in said:
+        return "; correct session_preload_libraries or local_preload_libraries of the server, the database or the role"
+    if _TOO_MANY.search(said):
+        return "; close connections that nobody needs, or raise the limit of the server, the database or the role"
+    if error.sqlstate == _LOCKED:
+        return "; try again, or end the session that holds the lock: `orders doctor` names it"
+    if error.sqlstate or _STARTS_OR_STOPS.search(said):
+        return "; try again in a moment"
+    inherited = "".join(f", {it}" for it in sorted(os.environ) if it.startswith("PG"))  # libpq reads these too
+    has_answered = "FATAL" in said or "no password supplied" in said
+    return f"; check {url}{inherited}" + ("" if has_answered else ", and that the server runs")
