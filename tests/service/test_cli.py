@@ -56,7 +56,7 @@ def test_a_worker_that_dramatiq_itself_starts_does_not_use_that_folder(tmp_path:
     folder = tmp_path / "figures"
     if is_there:
         folder.mkdir()
-    code = "from service import worker; worker.serve_metrics('127.0.0.1', 0).of('shop')"
+    code = "from service import worker; worker.serve_metrics('127.0.0.1', 0).make_labels('shop')"
     variables = {"PATH": os.defpath, "PROMETHEUS_MULTIPROC_DIR": str(folder)}
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, env=variables, capture_output=True, text=True, timeout=60, check=False)
