@@ -5,8 +5,9 @@ contract/resources.py lists the members. Each has the value of the state's attri
 
 from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
+from typing import Any
 
-from command.states import States
+from command.states import Entity, States
 from command.submission import Answer, Outcome
 from contract.names import path_of, split
 from contract.resources import OrderView, ProductView, UserView
@@ -27,13 +28,15 @@ def resource(status: int, stream: str) -> Callable[[States], Answer]:
             return Answer(status)
         entity = states.entity(stream)
         assert entity is not None
-        members = {
-            name: entity.version if name == "version" else getattr(entity.state, name)
-            for name in _MEMBERS[split(stream)[0]]
-        }
-        return Answer(status, entity.version, path_of(stream), encode(members))
+        return Answer(status, entity.version, path_of(stream), document(split(stream)[0], entity))
 
     return answer
+
+
+def document(kind: str, entity: Entity[Any]) -> bytes:
+    """A resource of this kind as JSON."""
+    members = {name: entity.version if name == "version" else getattr(entity.state, name) for name in _MEMBERS[kind]}
+    return encode(members)
 
 
 def outcome(

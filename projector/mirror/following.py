@@ -56,6 +56,7 @@ class Mirror:
         self._projections = projections
         self._stopping = threading.Event()
         self._has_connected = False
+        self._refusals: set[str] = set()  # to list this mirror, as they were logged
         self._trouble = ""
 
     def stop(self) -> None:
@@ -143,7 +144,7 @@ class Mirror:
                 tables = MirrorTables(self._target, writing, projection, log_connection)
                 tables.prepare()
                 ahead = stack.enter_context(ReadAhead(self._database_url, projection))
-                loops.append(_Following(tables, ahead, self._batch_events))
+                loops.append(_Following(tables, ahead, self._batch_events, self._refusals))
             yield loops
             for following in loops:
                 following.end()
@@ -176,13 +177,13 @@ class Mirror:
 
 
 class _Following:
-    def __init__(self, tables: MirrorTables, ahead: ReadAhead, batch_events: int) -> None:
+    def __init__(self, tables: MirrorTables, ahead: ReadAhead, batch_events: int, refusals: set[str]) -> None:
         self.projection, self._log = tables.projection, tables.log
         self._tables, self._ahead, self._batch_events = tables, ahead, batch_events
         self._writer = MirrorWriter(tables.target, tables.connection, tables.projection)
         self._loop = Loop(self.projection, read_page=ahead.page, writer=self._writer)
         self._target = tables.target.listed
-        self._heartbeat = Heartbeat(self._target, self.projection)
+        self._heartbeat = Heartbeat(self._target, self.projection, refusals)
         self._rounds = Rounds()
         self._rests_until = 0.0
         self._is_complete = False

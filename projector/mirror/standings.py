@@ -4,7 +4,6 @@ import contextlib
 import logging
 import time
 from collections.abc import Collection, Iterable, Sequence
-from functools import cache
 from typing import Any
 
 import psycopg
@@ -71,10 +70,13 @@ log = logging.getLogger(__name__)
 
 
 class Heartbeat:
-    """Writes into the log's database, at most once a second, where a mirror's projection is."""
+    """Writes into the log's database, at most once a second, where a mirror's projection is.
 
-    def __init__(self, target: str, projection: Projection) -> None:
-        self._target, self._projection = target, projection
+    `told` are the refusals that the mirror has logged: those of its other projections are not logged again.
+    """
+
+    def __init__(self, target: str, projection: Projection, told: set[str]) -> None:
+        self._target, self._projection, self._told = target, projection, told
         self._beaten_at = -BEAT_SECONDS
         self._is_allowed = True
 
@@ -110,12 +112,11 @@ class Heartbeat:
             psycopg.IntegrityError,
         ) as refused:
             self._is_allowed = False
-            _warn_once(in_one_line(refused))
-
-
-@cache
-def _warn_once(said: str) -> None:
-    log.warning("this mirror is not listed in `orders status`, because it may not say where it is: %s", said)
+            if (said := in_one_line(refused)) not in self._told:
+                self._told.add(said)
+                log.warning(
+                    "this mirror is not listed in `orders status`, because it may not say where it is: %s", said
+                )
 
 
 def end(connection: Connection, target: str, projections: Iterable[str], error: str | None = None) -> None:

@@ -118,7 +118,7 @@ def positions_come_from_a_sequence(append: Any) -> None:
 def answers_come_before_the_commit(append: Any) -> None:
     async def append_soon(connection: Any, batch: Any) -> None:
         async with connection.pipeline():
-            for query, parameters in append._statements(batch):
+            for query, parameters in append.statements(batch):
                 await connection.execute(query, parameters)
 
         async def commit() -> None:

@@ -37,7 +37,7 @@ def _around_append(append: ModuleType) -> None:
         reach("before-append")
         if is_armed("before-commit"):
             async with connection.pipeline():
-                for query, parameters in append._statements(batch):
+                for query, parameters in append.statements(batch):
                     await connection.execute(query, parameters)
             reach("before-commit")
             await connection.execute(b"COMMIT")

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import random
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any, NamedTuple
@@ -24,11 +24,6 @@ from timeline.reading import NOW, AsOf, Timeline, Version
 
 pytestmark = pytest.mark.anyio
 
-VIEWS: dict[str, Callable[[Entity[Any]], bytes]] = {
-    "user": views.user_view,
-    "product": views.product_view,
-    "order": views.order_view,
-}
 QUESTIONS = 1_000
 COMMANDS = 400
 
@@ -108,7 +103,7 @@ def folded(log: list[Stored], stream: str, number: int) -> dict[str, Any]:
     """The first `number` events of the stream, folded by the write side, as the resource that it answers."""
     events = [stored.past for stored in log if stored.stream == stream][:number]
     entity = fold(Codec(), stream, Entity(0, None), events)
-    shown: dict[str, Any] = json.loads(VIEWS[stream.partition("-")[0]](entity))
+    shown: dict[str, Any] = json.loads(views.document(stream.partition("-")[0], entity))
     return shown
 
 
@@ -168,7 +163,7 @@ async def test_the_events_that_are_named_give_the_resource_and_no_others_are_nee
             if event.version in named:
                 decoded = Codec().decode(event.type, event.schema_version, event.data)
                 state = KINDS[name].evolve(id_, state, decoded, rfc3339(event.occurred_at))
-        shown = json.loads(VIEWS[name](Entity(len(own), state)))
+        shown = json.loads(views.document(name, Entity(len(own), state)))
         assert shown == past.view()
 
 
