@@ -38,7 +38,7 @@ def main(words: list[str]) -> int:
             code = broken(copy, guard)
             survived += code != FAILED
             print(f"{'red' if code == FAILED else f'NOT RED ({code})':<12} {guard.what}", flush=True)
-    print(f"{len(chosen) - survived} of {len(chosen)} guards are missed by a test when they are broken")
+    print(f"a test failed for {len(chosen) - survived} of {len(chosen)} guards when they were broken")
     return 1 if survived else 0
 
 
