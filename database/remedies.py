@@ -24,7 +24,7 @@ _LOCKED = "55P03"
 
 
 def in_one_line(error: Error, url: str = "DATABASE_URL") -> str:
-    """What happened, and what to do where that is known. `url` is where the connection's URL was given."""
+    """The error and, if one is known, its remedy. `url` names the setting that holds the connection's URL."""
     said = str(error).partition("\n")[0]  # the lines below it are a programmer's hints
     if isinstance(error, Unsuitable):
         return said

@@ -29,7 +29,7 @@ def defect_of(url: str) -> str | None:
     try:
         given = conninfo_to_dict(url)
     except ProgrammingError as error:
-        # What follows a colon or a quotation mark may be the password.
+        # The text behind a colon or a quotation mark may be the password.
         said = re.split('[:"]', str(error), maxsplit=1)[0].strip()
         return f"{said}; {_IN_PASSWORDS}" if "spaces" in said else said
     if "@" in str(given.get("host") or ""):

@@ -79,6 +79,6 @@ def for_operators(error: BaseException) -> str:
 
 
 def for_the_log(error: BaseException) -> str:
-    """The error in one line. What a rule of the database refused is not quoted: it may be a person's."""
+    """The error in one line. It quotes no value that a rule of the database refused: values may be a person's."""
     said = for_operators(error) if rule_of(error) else str(error).partition("\n")[0]
     return f"{type(error).__name__}: {said}"

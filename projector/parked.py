@@ -1,7 +1,7 @@
 """Operators' acts on parked streams: list them with their reasons, retry them, or skip an event for good.
 
-Of a `Group` only `projection`, `type` and `error` are used, so a page may build it from what it has shown. All acts may
-run beside a worker and beside each other: streams that another process has freed meanwhile are passed over.
+The acts on a `Group` read only its `projection`, `type` and `error`, so a page may build it from its own form. All acts
+may run beside a worker and beside each other: they pass over streams that another process has freed meanwhile.
 """
 
 import hashlib

@@ -2,7 +2,7 @@
 
 # The exit codes of every command.
 DONE = 0
-NOT_TRUE = 1  # what was asked for is not so, or could not be done
+NOT_TRUE = 1  # a check found differences, or the command failed
 MISUSE = 2  # the command line or the configuration is wrong
 INTERRUPTED = 130  # ended by Ctrl-C, as shells count it
 

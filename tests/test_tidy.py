@@ -63,9 +63,9 @@ TRANSACTIONS = {
     "projector/mirror/mysql.py:MysqlTarget._when_free": "mirror",  # a setting of the session
     "projector/mirror/mysql.py:MysqlTarget._rename": "mirror",  # the tables' names
     "projector/mirror/mysql.py:MysqlTarget.take": "read",  # a lock of the session
-    "projector/mirror/mysql.py:MysqlTarget.snapshot": "read",  # what the server is
+    "projector/mirror/mysql.py:MysqlTarget.snapshot": "read",  # version and mode of the server
     "projector/mirror/postgres.py:PostgresTarget.snapshot": "read",  # a setting of the session
-    "projector/mirror/following.py:Mirror._at_work": "read",  # what the server is
+    "projector/mirror/following.py:Mirror._at_work": "read",  # version and mode of the server
     "projector/mirror/verifying.py:verify": "read",  # one snapshot, compared
 }
 

@@ -80,7 +80,7 @@ class MirrorTables:
         return number
 
     def _make_following(self, number: int) -> Layout:
-        """The next build, empty; what a rebuild that was killed has left behind is dropped."""
+        """The next build, empty. Drops the tables that a killed rebuild has left behind."""
         following = self.target.layout(self.projection, Build.NEXT, number)
         with self.connection.begin():
             self.target.drop(self.connection, following)

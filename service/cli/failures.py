@@ -8,7 +8,7 @@ import typer
 from service.errors import MISUSE, NOT_TRUE, OperatorError
 from service.logs import escaped
 
-# What an OSError that names no file is about.
+# The words before and after the message of an OSError that names no file.
 _WITHOUT_NAME = {
     ENOENT: ("", ": was the working directory deleted? cd to another"),
     ENOSPC: ("cannot print: ", "; make room there"),

@@ -1,4 +1,4 @@
-"""Whether a PostgreSQL server keeps what it has acknowledged."""
+"""Checks whether a PostgreSQL server keeps the commits that it has acknowledged."""
 
 from psycopg import Connection
 
