@@ -165,8 +165,10 @@ _REPLAYED = {
 }
 _IDEMPOTENCY_KEY = header(
     "Idempotency-Key",
-    "Repeating the request with the same key does it once: the first answer comes again. Kept for 30 days at least.",
-    {"type": "string", "minLength": 1, "maxLength": KEY_LENGTH_MAX, "pattern": "^[ -~]+$"},
+    "Repeating the request with the same key does it once: the first answer comes again. Kept for 30 days at least. No "
+    "word that programs write for a missing value, such as null.",
+    # Not only spaces and quotation marks.
+    {"type": "string", "minLength": 1, "maxLength": KEY_LENGTH_MAX, "pattern": "^[ -~]*[!#-~][ -~]*$"},
 )
 _IF_MATCH = header(
     "If-Match",

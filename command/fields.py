@@ -127,9 +127,13 @@ def required(most: int) -> tuple[Any, ...]:
 
 
 Name = Annotated[str, *required(NAME_LENGTH_MAX)]
-Sku = Annotated[str, *required(KEY_LENGTH_MAX), _NOTHING_HIDDEN, NOT_LOST]
-ExternalId = Annotated[str, *required(KEY_LENGTH_MAX), _NOTHING_HIDDEN, NOT_LOST]
-Email = Annotated[str, _length(3, EMAIL_LENGTH_MAX, _ADDRESS_PATTERN), _NO_CONTROL, _EMAIL, _NOTHING_HIDDEN]
+# Regular expressions differ between languages, so no pattern can say these rules to the clients of all of them.
+_SHOWN_ALONE = "without characters that show nothing"
+_KEY = Field(description=f"{_SHOWN_ALONE}; no word that programs write for a missing value, such as NULL")
+Sku = Annotated[str, *required(KEY_LENGTH_MAX), _NOTHING_HIDDEN, NOT_LOST, _KEY]
+ExternalId = Annotated[str, *required(KEY_LENGTH_MAX), _NOTHING_HIDDEN, NOT_LOST, _KEY]
+_ADDRESS_RULES = (_length(3, EMAIL_LENGTH_MAX, _ADDRESS_PATTERN), _NO_CONTROL, _EMAIL, _NOTHING_HIDDEN)
+Email = Annotated[str, *_ADDRESS_RULES, Field(description=_SHOWN_ALONE)]
 Text = Annotated[str, _length(0, TEXT_LENGTH_MAX), _NO_CONTROL]
 RequiredText = Annotated[str, *required(TEXT_LENGTH_MAX)]
 Id = Annotated[str, BeforeValidator(_uuid), WithJsonSchema({"type": "string", "format": "uuid"})]
