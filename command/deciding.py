@@ -15,8 +15,8 @@ from eventlog.codec import UnreadableEvent, encode
 from eventlog.idempotency import KeptAnswer
 from eventlog.snapshots import Snapshot
 
-# A stream is loaded from its last snapshot and what came after: fewer events than this. A command of a thousand lines
-# loads as many streams while it holds the head, so these events make others wait.
+# A stream is loaded from its last snapshot and the events behind it: usually fewer than this. A command of a thousand
+# lines loads as many streams while it holds the head, so these events make others wait.
 SNAPSHOT_EVERY_EVENTS = 8
 # A batch that reads and writes this much is full, so the writer holds the head for about a twentieth of a second. Only
 # the last large command of a batch can exceed that. Nobody waits for a row of an import, so its batches are larger.
@@ -154,7 +154,7 @@ def _apply(outcome: Outcome, decided: Decided, states: States, occurred_at: date
         new = NewEvent.of(stream, entity.version, event, occurred_at, metadata)
         decided.data_bytes += len(new.data)
         batch.events.append(new)
-        # A return may name a hundred large orders. Those without a snapshot have a few more events to load next time.
+        # A return may name many large orders. A snapshot that is left out costs the next load a few more events.
         if entity.version % SNAPSHOT_EVERY_EVENTS == 0 and decided.snapshot_bytes < BATCH_BYTES_MAX:
             snapshot = Snapshot(entity.version, shape_of(stream), encode(entity.state))
             batch.snapshots[stream] = snapshot

@@ -38,7 +38,7 @@ async def fill(
             bytes_read = await states.load(connection, unknown, loader)
             decided.data_bytes += bytes_read
             if 0 < bytes_read < LARGE_BYTES:
-                at_once *= 4
+                at_once = min(4 * at_once, ORDERS_MAX)
         decide(commands[:ready], decided, states)
         commands = commands[ready:]
         orders_max = min(4 * orders_max, ORDERS_MAX)
@@ -47,8 +47,8 @@ async def fill(
 def missing(commands: Iterable[Waiting], decided: Decided, states: States, orders_max: int) -> tuple[set[str], int]:
     """The unknown streams and claims that the next step must load, and the number of commands that need them.
 
-    The step takes all commands, unless they need more than `orders_max` unknown orders or READS_MAX unknown keys. Of
-    one command that needs more orders, it first loads so many of them.
+    The step takes all commands, unless they need more than `orders_max` unknown orders or READS_MAX unknown keys. If
+    one command alone needs more orders, the step loads only `orders_max` of them.
     """
     keys: set[str] = set()
     orders = count = 0

@@ -112,9 +112,7 @@ class Loader:
                 except Exception as error:  # noqa: BLE001 - the commands that wait learn it, whatever it is
                     await self._disconnect()
                     log.warning("%s could not be loaded: %s", stream.name, failures.for_the_log(error))
-                    self._finish(
-                        stream, Unavailable(failures.in_plain_words(error)) if failures.is_outage(error) else error
-                    )
+                    self._finish(stream, Unavailable.of(error) if failures.is_outage(error) else error)
                 else:
                     if is_loaded:
                         self._finish(stream)

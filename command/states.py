@@ -90,21 +90,30 @@ def shape_of(stream: str) -> int:
 
 
 class Cache(dict[str, Value]):
-    """States of streams, or owners of claims, by name, added by `put`. `bytes` is how many bytes they take, roughly."""
+    """States of streams, or owners of claims, by name, added by `put`. `bytes` is how many bytes they take, roughly.
 
-    bytes = 0
+    It keeps the size of each entry as it was added: a text that is encoded later takes more memory.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bytes = 0
+        self._sizes: dict[str, int] = {}
 
     def put(self, key: str, value: Value) -> None:
-        self.drop(key)
+        size = _bytes_of(key, value)
+        self.bytes += size - self._sizes.get(key, 0)
+        self._sizes[key] = size
         self[key] = value
-        self.bytes += _bytes_of(key, value)
 
     def drop(self, key: str) -> None:
         if key in self:
-            self.bytes -= _bytes_of(key, self.pop(key))
+            del self[key]
+            self.bytes -= self._sizes.pop(key)
 
     def clear(self) -> None:
         super().clear()
+        self._sizes.clear()
         self.bytes = 0
 
     def trim(self, bytes_max: int) -> None:

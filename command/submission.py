@@ -4,9 +4,10 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from types import MappingProxyType
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, Self
 
 from command.states import States
+from eventlog import failures
 from eventlog.events import Event
 
 
@@ -74,6 +75,11 @@ class Unavailable(Exception):
     def __init__(self, reason: str, cause: str | None = None) -> None:
         super().__init__(reason)
         self.cause = cause or reason
+
+    @classmethod
+    def of(cls, error: Exception) -> Self:
+        """The same, because of an error of PostgreSQL, or of the way to it."""
+        return cls(failures.in_plain_words(error), failures.for_operators(error))
 
 
 class OutcomeUnknown(Exception):

@@ -179,7 +179,7 @@ class Writer:
             in_time = _remaining(until) > self._batch_seconds_max / 2
             again = began and in_time and failures.is_passing(error)
             hung_up = began and _remaining(until) <= 0
-            return _Failure(Unavailable(failures.TOOK_TOO_LONG) if hung_up else _unavailable(error), again)
+            return _Failure(Unavailable(failures.TOOK_TOO_LONG) if hung_up else Unavailable.of(error), again)
         self._accepted(decided)
         return None
 
@@ -201,7 +201,7 @@ class Writer:
             return _Failure(OutcomeUnknown("the connection to the database broke at COMMIT"))
         if not landed:
             in_time = _remaining(since + self._batch_seconds_max) > self._batch_seconds_max / 2
-            return _Failure(_unavailable(error), again=in_time)
+            return _Failure(Unavailable.of(error), again=in_time)
         if sent.batch.events:
             self._rang()
         self._answer(sent)
@@ -283,10 +283,6 @@ class Writer:
         for waiting, refusal in decided.refusals:
             if not waiting.future.done():
                 waiting.future.set_exception(refusal)
-
-
-def _unavailable(error: Exception) -> Unavailable:
-    return Unavailable(failures.in_plain_words(error), failures.for_operators(error))
 
 
 def _remaining(until: float) -> float:

@@ -39,13 +39,14 @@ _OF_CONDITION = {
         "Commands failed, and the next ones may fail too.",
         "mend the other findings on this page, or run `orders doctor`; this one ends by itself within seconds of that",
     ),
+    "tokens": ("Tokens are refused whose key this process does not know.", ""),
     "access": (
         "Callers with a new key are refused.",
         "mend what keeps the database from answering; the keys are read again by themselves",
     ),
 }
 # The findings about these conditions do not begin with the name: the reason already has it.
-_NAMED_BY_REASON = {"bell", "commands", "access"}
+_NAMED_BY_REASON = {"bell", "commands", "access", "tokens"}
 
 _UNREAD = "Commands are refused until this is mended; so are reads, unless a replica answers them (QUERY_DATABASE_URL)."
 _HELD_BACK = "Events of parked streams are held back from the read tables; all other streams go on."
@@ -219,6 +220,8 @@ def _of_condition(pulse: Pulse, level: str, name: str, reason: str, is_alone: bo
         remedy = "look whether REDIS_URL of the worker is that of the API"
     elif name == "bell":
         reason, _, remedy = reason.rpartition("; ")
+    elif name == "tokens":
+        reason, _, remedy = reason.rpartition(": ")
     reason = reason.rstrip(".")
     is_named = name in _NAMED_BY_REASON or reason.startswith("The ")
     return Finding(level, reason if is_named else f"{name}: {reason}", why, remedy)

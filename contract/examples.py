@@ -41,7 +41,14 @@ def page_of(name: str, view: type[BaseModel], *examples: object, following: str 
 
 
 REGISTER: dict[str, Any] = {"name": "Ada Lovelace", "email": "ada@example.org", "external_id": "ada"}
-USER: dict[str, Any] = {"id": ADA_ID, **REGISTER, "version": 1, "created_at": REGISTERED, "updated_at": REGISTERED}
+USER: dict[str, Any] = {
+    "id": ADA_ID,
+    "external_id": "ada",
+    **REGISTER,
+    "version": 1,
+    "created_at": REGISTERED,
+    "updated_at": REGISTERED,
+}
 
 ADD: dict[str, Any] = {"sku": "tea-assam", "name": "Assam, 250 g", "price": "7.20", "currency": "EUR", "stock": 10}
 PRODUCT: dict[str, Any] = {

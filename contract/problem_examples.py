@@ -1,6 +1,6 @@
 """An example of each problem, for the OpenAPI document: as the service answers it, or with its meaning as the detail.
 
-tests/contract/test_examples.py causes those that are written out here.
+tests/contract/test_examples.py causes those that are written out here, except missing-scope.
 """
 
 from typing import Any

@@ -56,7 +56,7 @@ class StrictRequest(Request):
     async def json(self, names: Collection[str] | None = None) -> Any:
         """The body as JSON. Raises Problem.
 
-        `names` are the members that the body's model knows. Of the others a large body keeps the first ones alone.
+        `names` are the members that the body's model knows. Of the others a large body keeps the first ERRORS_MAX + 1.
         """
         body = await self.body()
         if len(body) < LARGE_BODY_BYTES:

@@ -23,7 +23,8 @@ PROCESS = b"SELECT pg_backend_pid()"
 def processes_of_another(session: ConnectionInfo) -> set[int]:
     """The server processes that another session like this one is given for two statements; empty if not known.
 
-    Poolers hand out the connection that was used last (then ours), or that of longest ago (then two, if there are two).
+    A pooler hands out the connection that was used last, so the other session gets ours; or the one unused for longest,
+    so its two statements get two, unless there is only ours.
     """
     given: dict[str, Any] = {
         **session.get_parameters(),

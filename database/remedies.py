@@ -5,6 +5,7 @@ import re
 
 from psycopg import Error, OperationalError
 from psycopg.errors import (
+    DatatypeMismatch,
     InsufficientPrivilege,
     InvalidSchemaName,
     ReadOnlySqlTransaction,
@@ -14,13 +15,15 @@ from psycopg.errors import (
     UndefinedTable,
 )
 
-from database.functions import function_of, rule_of
+from database.rules import function_of, rule_of
 from database.sessions import Unsuitable
 
 DISK_FULL = "53100"
 _TOO_MANY = re.compile("too many|connection slots|connection limit")
 _STARTS_OR_STOPS = re.compile("starting up|shutting down|not yet accepting")
 _LOCKED = "55P03"
+# Conflicts, lack of resources, locks, a server that stops or ends what takes too long.
+_PASSING = ("40", "53", "55", "57", "25P03", "25P04")
 
 
 def in_one_line(error: Error, url: str = "DATABASE_URL") -> str:
@@ -35,9 +38,9 @@ def in_one_line(error: Error, url: str = "DATABASE_URL") -> str:
         return f"{function} in the database failed: {said}{hint if lacks else '; correct it, or its trigger'}"
     if rule := rule_of(error):
         return f"PostgreSQL: {said}: {rule}"
-    if isinstance(error, UndefinedTable | UndefinedColumn | InvalidSchemaName):
+    if isinstance(error, UndefinedTable | UndefinedColumn | DatatypeMismatch | InvalidSchemaName):
         hint = "run `orders migrate` first, or `orders replay` for a read table; else restore a backup, whole"
-        return f"the database lacks tables of ours ({said}): {hint}"
+        return f"the tables are not those of this release ({said}): {hint}"
     if isinstance(error, InsufficientPrivilege):
         return f"PostgreSQL: {said}: use the role that owns the tables, or grant it what docs/deploying.md lists"
     if isinstance(error, ReadOnlySqlTransaction):
@@ -63,8 +66,10 @@ def _remedy(error: Error, said: str, url: str) -> str:
         return "; close connections that nobody needs, or raise the limit of the server, the database or the role"
     if error.sqlstate == _LOCKED:
         return "; try again, or end the session that holds the lock: `orders doctor` names it"
-    if error.sqlstate or _STARTS_OR_STOPS.search(said):
+    if (error.sqlstate or "").startswith(_PASSING) or _STARTS_OR_STOPS.search(said):
         return "; try again in a moment"
+    if error.sqlstate:
+        return ""
     inherited = "".join(f", {it}" for it in sorted(os.environ) if it.startswith("PG"))  # libpq reads these too
     has_answered = "FATAL" in said or "no password supplied" in said
     return f"; check {url}{inherited}" + ("" if has_answered else ", and that the server runs")

@@ -88,7 +88,10 @@ def only_row(row: Sequence[Any] | None) -> Sequence[Any]:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Seconds after which PostgreSQL ends a statement, a wait for a lock, a transaction, an idle one; None: never."""
+    """Seconds after which PostgreSQL ends a statement, a wait for a lock, a transaction, an idle one.
+
+    None: never, whatever the server, the database or the role says.
+    """
 
     statement: float | None = None
     lock: float | None = None

@@ -29,10 +29,11 @@ def defect_of(url: str) -> str | None:
     try:
         given = conninfo_to_dict(url)
     except ProgrammingError as error:
-        # The text behind a colon or a quotation mark may be the password.
-        said = re.split('[:"]', str(error), maxsplit=1)[0].strip()
-        return f"{said}; {_IN_PASSWORDS}" if "spaces" in said else said
-    if "@" in str(given.get("host") or ""):
+        # The text behind a colon, or in quotation marks, may be the password.
+        said = re.sub('"[^"]*"?', "...", str(error).partition(":")[0].strip())
+        return f"it has a space; {_IN_PASSWORDS}" if "spaces" in said else said
+    # The first character may be one: then the host is an abstract Unix socket.
+    if any("@" in host[1:] for host in str(given.get("host") or "").split(",")):
         return f"it has a second @; {_IN_PASSWORDS}"
     for port in str(given.get("port") or "5432").split(","):
         # Of several hosts one may have no port: it has the usual one.

@@ -124,7 +124,7 @@ async def landed(connection: AsyncConnection, batch: Batch) -> bool:
 
 
 def statements(batch: Batch) -> list[tuple[bytes, Sequence[object]]]:
-    """What writes the batch, with parameters."""
+    """The statements that write the batch, each with its parameters."""
     statements: list[tuple[bytes, Sequence[object]]] = []
     if batch.events:
         statements.append((_APPEND, _columns(batch.events)))

@@ -2,7 +2,7 @@
 
 import psycopg
 
-from database.functions import rule_of
+from database.rules import rule_of
 from database.sessions import Unsuitable
 
 # psycopg counts these as internal errors. To the writer they are outages: a standby, or a primary that has become
@@ -39,8 +39,8 @@ def is_outage(error: BaseException) -> bool:
     """Whether the server is the reason and not what it was asked: later the same may succeed.
 
     Connections refused or lost, time-outs (55P03, 57014), conflicts (class 40), a server that starts, stops (57P01 to
-    57P03), lacks resources (class 53) or only reads; tables or grants that are missing; a rule of the
-    database that is not ours.
+    57P03), lacks resources (class 53) or only reads; tables or grants that are missing; a constraint, a column or a
+    function of the database that refuses what the service writes.
     """
     if isinstance(error, psycopg.OperationalError | TimeoutError | OSError):
         return True

@@ -13,11 +13,15 @@ from eventlog.snapshots import Snapshot
 
 
 async def rehearse(connection: AsyncConnection) -> None:
-    """Write what commands write, and roll it back. Raises psycopg.Error, which says what keeps them from the log."""
+    """Write what commands write, and roll it back.
+
+    Raises psycopg.Error, which says what keeps them from the log. The caller must then close the connection.
+    """
     name, now = f"operator-{new_id()}", datetime.now(UTC)
     batch = Batch(
         [NewEvent.of(name, 1, OperatorActed("writes.rehearsed", "log", None), now, b"{}")],
         {name: name},
+        released={f"{name}-old"},
         snapshots={name: Snapshot(1, 1, b"{}")},
         answers=[KeptAnswer(name.encode(), name, b"", 200, None, None, 0, b"")],
     )

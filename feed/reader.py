@@ -43,7 +43,10 @@ class LogReader:
         self._reads = reads
 
     async def page(self, stream: str | None, after: int, limit: int, viewer: Viewer) -> Events:
-        """At most `limit` events behind `after`, of the log or of a stream; `data` is None if it may not be seen."""
+        """At most `limit` events behind `after`, of the log or of a stream.
+
+        `data` is None if there is no such stream, or the viewer may not see it.
+        """
         if stream is not None:
             stream = await self.visible(stream, viewer)
         statement = _LOG_PAGE if stream is None else _STREAM_PAGE
@@ -60,7 +63,10 @@ class LogReader:
         return Acts(position, data, oldest if more else None)
 
     async def visible(self, stream: str, viewer: Viewer) -> str:
-        """The stream, or one that does not exist if the viewer may see only his own user and orders, and it is none."""
+        """The stream if the viewer may see it, else the name of one that does not exist.
+
+        A viewer who may not see everything sees his user and that user's orders.
+        """
         kind, id_ = split(stream)
         if viewer.everyone or (kind == "user" and viewer.sees(id_)):
             return stream

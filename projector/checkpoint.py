@@ -1,4 +1,7 @@
-"""The checkpoint: one row beside the tables of a projection, with their position and the worker that looked last."""
+"""What a look at a checkpoint finds, the errors that it may raise, and this worker's name.
+
+A checkpoint is one row beside the tables of a projection. projector/writer.py has the statements.
+"""
 
 import os
 import socket

@@ -105,7 +105,10 @@ def refuse_added(connection: Connection, schema: str, ours: Collection[str]) -> 
 
 
 def views(connection: Connection, schema: str) -> list[str]:
-    """Statements for the swap's transaction that make all views anew, in place, on the tables of the schema's name."""
+    """Statements for the swap's transaction.
+
+    They make all views anew, in place, on the tables that have the schema's name by then.
+    """
     with heritage.names_in_full(connection):
         found = connection.execute((_FROM_OUTSIDE + _VIEWS).encode(), {"schema": schema})
         return [statement for (statement,) in found.fetchall()]

@@ -98,7 +98,7 @@ class Loop:
             ends = page_ends(connection, self.projection, position, goal, self._page_max)
             parking = self._parking(connection, seen, ends[-1])
             began = perf_counter()
-            up_to = self._fold_pages(connection, position, ends, parking)
+            up_to, read_seconds = self._fold_pages(connection, position, ends, parking)
             folded = perf_counter()
             self.folding.write(connection, self.writer, up_to - position, position + 1)
             self.writer.write_parked(connection, parking)
@@ -109,7 +109,7 @@ class Loop:
         self.narrowing.passed(up_to)
         # Large events have ended the batch early. To find the ends of pages means to read all events up to the goal.
         self._reach = 2 * (up_to - position) if up_to < goal else None
-        seconds = (self._read_seconds, folded - began, written - folded, committed - written)
+        seconds = (read_seconds, folded - began, written - folded, committed - written)
         return Progress(up_to, head, up_to - position, tuple(parking.new.values()), *seconds)
 
     @contextmanager
@@ -127,18 +127,23 @@ class Loop:
         skipped = skips.positions(connection, name, seen.position, up_to) if seen.last_skip > seen.position else ()
         return Parking(parked, skipped, self.narrowing.given_up)
 
-    def _fold_pages(self, connection: Connection, position: int, ends: Sequence[int], parking: Parking) -> int:
-        """Fold the pages with these ends while there is time, and write the new rows of all but the last; its end."""
+    def _fold_pages(
+        self, connection: Connection, position: int, ends: Sequence[int], parking: Parking
+    ) -> tuple[int, float]:
+        """Fold the pages with these ends while there is time; write the new rows of all but the last.
+
+        Returns the position where the last one ends, and the seconds of reading.
+        """
         began, after = perf_counter(), position
-        self._read_seconds = 0.0
+        read_seconds = 0.0
         for end, then in zip(ends, (*ends[1:], None), strict=True):
             reading = perf_counter()
             page = self._read_page(connection, after, end, then)
-            self._read_seconds += perf_counter() - reading
+            read_seconds += perf_counter() - reading
             self.folding.fold(page, parking)
             if then is None or perf_counter() - began > self._batch_seconds:
                 break
             with refusing(end - position, position + 1):
                 self.writer.write_new(connection, self.folding.rows.take_new())
             after = end
-        return end
+        return end, read_seconds

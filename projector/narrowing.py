@@ -57,7 +57,10 @@ class Narrowing:
 
 @contextmanager
 def refusing(events: int, position: int) -> Iterator[None]:
-    """Raise Refused when the tables do not take the rows of `events` events, the first of them at `position`."""
+    """Raise Refused when the tables do not take the rows of `events` events, the first of them at `position`.
+
+    Other errors, such as a full disk or a missing right, pass: no event is to blame.
+    """
     try:
         yield
     except (psycopg.IntegrityError, psycopg.DataError, RowMissing, RowsRefused, UnicodeError) as error:

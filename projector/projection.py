@@ -39,8 +39,9 @@ class Projection:
 
     `on` maps event types to handlers; all other types are not read. Instead of that, `every` handles the numbers of all
     events by minute and type: it reads no data, so no event can fail it. Handlers are pure: they read no table and no
-    clock. A worker rests for `rest_seconds` after a batch of at most `batch_events`: less work for a projection that
-    need not be current at once.
+    clock. A worker projects at most `batch_events` in a transaction: with more, it writes rows that many events add to
+    less often, and readers see older rows meanwhile. It rests for `rest_seconds` when it has caught up: less work for a
+    projection that need not be current at once.
 
     In `tables` a table comes before those that refer to it. The version stands in the metadata of the tables: raise it
     there when tables or handlers change what the rows are.
@@ -75,7 +76,10 @@ class Projection:
 
     @cached_property
     def types_read(self) -> list[str] | None:
-        """The names of the event types that are read; None: all, also unknown ones, if it handles every known type."""
+        """The names of the event types that are read; None: all types.
+
+        A projection that handles every known type must notice an unknown one, or its tables would lack something.
+        """
         handled = {cls.__name__ for cls in self.on}
         if self.every is not None or handled >= {cls.__name__ for cls in SCHEMA_VERSIONS if cls not in NOT_PROJECTED}:
             return None

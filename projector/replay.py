@@ -11,7 +11,7 @@ import contextlib
 import psycopg
 from psycopg import Connection, sql
 
-from database.functions import function_of
+from database.rules import function_of
 from eventlog import stalled
 from projector import dependents, heritage, swapping
 from projector.loop import Progress

@@ -21,10 +21,13 @@ class Rounds:
         self._next_at = 0.0
         self._up_to = 0
 
-    def go_on(self, connection: Connection, loop: Loop) -> None:
-        """Retry the next set, when it is due, and log each stream that is free. Raises psycopg.Error."""
+    def go_on(self, connection: Connection, loop: Loop) -> bool:
+        """Retry the next set, when it is due, and log each stream that is free; whether the round goes on.
+
+        Raises psycopg.Error.
+        """
         if time.monotonic() < self._next_at:
-            return
+            return False
         waiting = loop.writer.waiting(connection, self._up_to, STREAMS_A_BATCH)
         self._up_to = max(waiting.values(), default=0)
         if not waiting:
@@ -33,3 +36,4 @@ class Rounds:
             if drained.parked is None:
                 name, stream = loop.projection.name, drained.stream
                 log.info("%s: %s is no longer parked: %d events projected", name, stream, drained.events)
+        return bool(waiting)

@@ -13,20 +13,13 @@ from psycopg import Connection, IsolationLevel, sql
 from sqlalchemy import Table
 
 from database.sessions import only_row
+from eventlog import verifications
 from projector.connecting import connect
 from projector.loop import Loop
 from projector.paging import ReadAhead
 from projector.projection import Projection
 from projector.shadow import BATCH_EVENTS, Report, Shadow, building, built_for_proof
 from readmodel.base import parked_of
-
-# The result of the last verify of each projection, for `orders doctor` and the metrics.
-_RECORD = """
-INSERT INTO log.verifications (projection, generation, position, differences)
-SELECT %s, generation, %s, %s FROM {checkpoint}
-ON CONFLICT (projection) DO UPDATE SET generation = excluded.generation, position = excluded.position,
-    differences = excluded.differences, verified_at = excluded.verified_at
-"""
 
 # A verdict keeps this many differences, so a table that is wrong everywhere still fits into memory.
 DIFFERENCES_MAX = 10_000
@@ -94,8 +87,8 @@ def verify(database_url: str, projection: Projection, report: Report) -> Verdict
                 parked = parked_of(projection.metadata)
                 verdict.parked = _count(snapshot, projection.name, parked, "NOT skipped")
                 verdict.add(_differences(snapshot, projection.name, proof, parked, PARKED_COLUMNS))
-        record = sql.SQL(_RECORD).format(checkpoint=sql.Identifier(projection.name, "checkpoint"))
-        connection.execute(record, (projection.name, verdict.position, verdict.found))
+        checkpoint = sql.Identifier(projection.name, "checkpoint")
+        verifications.record(connection, projection.name, checkpoint, verdict.position, verdict.found)
     return verdict
 
 

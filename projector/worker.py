@@ -96,7 +96,10 @@ class Projectors:
 
 
 class _Lifetime(Middleware):
-    """Starts and stops the threads of the parts with Dramatiq's worker."""
+    """Starts and stops the threads of the parts with Dramatiq's worker, in this order.
+
+    If a part fails, the ones behind it are not reached: so the projectors come first.
+    """
 
     def __init__(self, *parts: Projectors | Runner) -> None:
         self._parts = parts
@@ -116,7 +119,7 @@ class _Lifetime(Middleware):
 
 def set_up(broker: RedisBroker, projectors: Projectors, jobs: Runner) -> None:
     """Make `broker`'s workers project (the actor that takes a waiting message, and the followers) and run jobs."""
-    broker.add_middleware(_Lifetime(jobs, projectors))
+    broker.add_middleware(_Lifetime(projectors, jobs))
 
     # Not retried: the next message does the same, and so do the followers by themselves.
     @dramatiq.actor(broker=broker, actor_name=bell.ACTOR, queue_name=bell.QUEUE, max_retries=0)

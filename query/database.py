@@ -27,8 +27,8 @@ TABLES_ARE_MISSING = (
     "QUERY_DATABASE_URL."
 )
 TABLES_ARE_OTHERS = (
-    "The service's tables are not those of this release, and its log says what differs: run `orders replay` for a read "
-    "table, or restore the others from a backup."
+    "The service's tables are not those of this release; the API's log lines name the difference. Run `orders replay` "
+    "for a read table; restore the others from a backup."
 )
 NOT_READ = "The database cannot be read at the moment."
 NEEDED_GRANTS = "give it what docs/deploying.md lists under roles and grants"
@@ -38,6 +38,14 @@ SOLID_STATE = {"random_page_cost": "1.1"}
 # A session that waits for a lock does not notice that its caller has hung up. It is gone so much later, instead of
 # being left behind, one more with each attempt, until the server has no connections left.
 LEFT_BEHIND_SECONDS_MAX = 1.0
+
+# A column is missing, or has another type.
+_OTHER_COLUMNS = (
+    psycopg.errors.UndefinedColumn,
+    psycopg.errors.UndefinedFunction,
+    psycopg.errors.DatatypeMismatch,
+    psycopg.errors.WrongObjectType,
+)
 
 log = logging.getLogger(__name__)
 
@@ -77,6 +85,7 @@ class Reads:
         seconds_max: float = READ_SECONDS_MAX,
     ) -> None:
         self._seconds_max = seconds_max
+        self._logged: str | None = None
         self._pool = pool(
             url,
             "orders reads",
@@ -109,14 +118,19 @@ class Reads:
             raise Problem("unavailable", TABLES_ARE_MISSING) from error
         except psycopg.errors.InsufficientPrivilege as error:
             raise Problem("unavailable", f"The service's role lacks a grant: {NEEDED_GRANTS}.") from error
-        except psycopg.ProgrammingError as error:
-            # A column is missing, or has another type.
-            log.warning("the tables are not those of this release: %s", error.diag.message_primary or error)
+        except _OTHER_COLUMNS as error:
+            self._log_once(f"the tables are not those of this release: {error.diag.message_primary}")
             if statement.projection is None:
                 raise Problem("unavailable", TABLES_ARE_OTHERS) from error
             raise other_version(statement.projection) from error
         except (psycopg.OperationalError, PoolTimeout) as error:
             raise Problem("unavailable", NOT_READ) from error
+
+    def _log_once(self, message: str) -> None:
+        """Log the message, unless it is the one that was logged last: each read may fail with it."""
+        if message != self._logged:
+            self._logged = message
+            log.warning("%s", message)
 
     async def row(self, statement: Statement, parameters: Mapping[str, object]) -> tuple[Any, ...]:
         """The one row of a select from log.head or a checkpoint. Raises the same, and `unavailable` without it."""

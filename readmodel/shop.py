@@ -73,7 +73,9 @@ class Order(Base):
     note: Mapped[str | None] = mapped_column(sa.Text, comment="what the buyer wrote")
     cancel_reason: Mapped[str | None] = mapped_column(sa.Text, comment="why it was cancelled last")
     placed_at: Mapped[datetime] = mapped_column(TIME, comment="when it was placed")
-    cancelled_at: Mapped[datetime | None] = mapped_column(TIME, comment="when the last piece was; null: some are left")
+    cancelled_at: Mapped[datetime | None] = mapped_column(
+        TIME, comment="when the last piece was cancelled; null: some are left"
+    )
     line_count: Mapped[int] = mapped_column(sa.SmallInteger, comment="how many lines it has: it bounds pages of orders")
     version: Mapped[int] = mapped_column(sa.Integer, comment="how many events it has had")
     updated_at: Mapped[datetime] = mapped_column(TIME, comment="when it last changed")
@@ -116,8 +118,8 @@ checkpoint, parked = checkpoint_of(METADATA), parked_of(METADATA)
 # Left without an index of its own, on purpose:
 # - an order's other filters beside the one that leads: the planner either walks the sort's index until a page is full,
 #   or fetches and sorts what the rarest filter leaves. At k matches among n orders that reads at most the smaller of k
-#   and page * n / k rows. A user's or a product's orders by total are always fetched and sorted: k rows, of the times
-#   asked for.
+#   and page * n / k rows. A user's or a product's orders by total are always fetched and sorted: all k rows,
+#   or those within the `placed_at` range that was asked for.
 # - products.in_stock: `stock` changes with every order, and an index on it would turn each of those updates from one in
 #   place (HOT) into one that touches all indexes. A catalogue is walked instead: it does not grow with the orders.
 sa.Index("users_created_at_idx", users.c.created_at, users.c.id, postgresql_where=users.c.deleted_at.is_(None))
@@ -134,7 +136,8 @@ sa.Index("orders_total_idx", orders.c.total, orders.c.id)
 sa.Index("orders_user_id_idx", orders.c.user_id, orders.c.placed_at, orders.c.id)
 sa.Index("orders_external_id_idx", orders.c.external_id, postgresql_where=orders.c.external_id.is_not(None))
 
-# Most orders stay as placed: the indexes by time and by total serve those. These hold the others, by status and not.
+# Most orders stay as placed: the indexes by time and by total serve those. These hold the others:
+# two with the status as first column, two without.
 _was_cancelled = orders.c.status != sa.literal_column("'placed'")
 sa.Index(
     "orders_cancelled_placed_at_idx", orders.c.status, orders.c.placed_at, orders.c.id, postgresql_where=_was_cancelled

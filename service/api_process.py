@@ -17,7 +17,7 @@ from projector.bell import Bell
 from query.database import Reads
 from query.waiting import WaitingReads
 from service.access import Access
-from service.errors import OperatorError
+from service.errors import MISUSE, OperatorError
 from service.garbage import collect_seldom
 from service.health.readiness import Health
 from service.http.connections import Connections
@@ -39,7 +39,7 @@ class ApiProcess:
         `figures` is the directory in which several processes behind one port share their metrics.
         """
         if settings.database_url is None or settings.redis_url is None:
-            raise OperatorError("DATABASE_URL and REDIS_URL must be set", exit_code=2)
+            raise OperatorError("DATABASE_URL and REDIS_URL must be set", exit_code=MISUSE)
         self.database_url = settings.database_url
         self.prefix = settings.root_path or ""
         self._registry = new_registry()

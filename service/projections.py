@@ -7,7 +7,7 @@ from projector.projection import Projection
 from projector.projections.activity import ACTIVITY
 from projector.projections.sales import SALES
 from projector.projections.shop import SHOP
-from service.errors import OperatorError
+from service.errors import MISUSE, OperatorError
 
 if TYPE_CHECKING:
     from fastapi import APIRouter
@@ -27,7 +27,7 @@ def named(names: Sequence[str] | None) -> list[Projection]:
     known = {it.name: it for it in PROJECTIONS}
     for name in names or ():
         if name not in known:
-            raise OperatorError(f"there is no projection {name!r}; there are: {', '.join(known)}", exit_code=2)
+            raise OperatorError(f"there is no projection {name!r}; there are: {', '.join(known)}", exit_code=MISUSE)
     return [known[name] for name in dict.fromkeys(names or known)]
 
 

@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, fi
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from service.errors import OperatorError
+from service.errors import MISUSE, OperatorError
 from service.urls import http_url, issuer_url, postgres_url, redis_url
 
 # A setting with a password may stand in a file that <NAME>_FILE names, so that no process list shows it.
@@ -191,15 +191,15 @@ class Settings(BaseSettings):
         Raises OperatorError with exit code 2, naming every variable that is wrong and why.
         """
         if Path(".env").is_dir():
-            raise OperatorError(".env is a directory, where a file with settings belongs: remove it", exit_code=2)
+            raise OperatorError(".env is a directory, where a file with settings belongs: remove it", exit_code=MISUSE)
         logging.getLogger("dotenv.main").handlers = [_Unread()]
         try:
             return cls(**_from_files() | {name: value for name, value in overrides.items() if value is not None})
         except ValidationError as error:
             wrong = "; ".join(_explain(detail) for detail in error.errors(include_url=False, include_input=False))
-            raise OperatorError(wrong, exit_code=2) from None
+            raise OperatorError(wrong, exit_code=MISUSE) from None
         except UnicodeDecodeError:
-            raise OperatorError(".env is not UTF-8 text", exit_code=2) from None
+            raise OperatorError(".env is not UTF-8 text", exit_code=MISUSE) from None
 
     @classmethod
     def meaning(cls, name: str) -> str:
@@ -216,7 +216,8 @@ class _Unread(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         raise OperatorError(
-            f".env: line {next(iter(record.args or ()), '')} is not NAME=value, or leaves a quote open", exit_code=2
+            f".env: line {next(iter(record.args or ()), '')} is not NAME=value, or leaves a quote open",
+            exit_code=MISUSE,
         )
 
 
@@ -226,9 +227,9 @@ def secret_in(path: Path) -> str:
         secret = path.read_text("utf-8-sig").strip()
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
-        raise OperatorError(f"cannot read {path}: {reason}", exit_code=2) from None
+        raise OperatorError(f"cannot read {path}: {reason}", exit_code=MISUSE) from None
     if not secret:
-        raise OperatorError(f"{path} is empty", exit_code=2)
+        raise OperatorError(f"{path} is empty", exit_code=MISUSE)
     return secret
 
 
@@ -241,7 +242,7 @@ def _from_files() -> dict[str, str]:
             try:
                 found[name] = secret_in(Path(path))
             except OperatorError as error:
-                raise OperatorError(f"{name.upper()}_FILE: {error}", exit_code=2) from None
+                raise OperatorError(f"{name.upper()}_FILE: {error}", exit_code=MISUSE) from None
     return found
 
 

@@ -13,7 +13,7 @@ from service.settings import Settings
 TOLD_BY_PARENT = "ORDERS_SETTINGS_FROM"
 
 # In front of the host, or among the parameters.
-_PASSWORD = re.compile(r"(://[^:/?@]*:).*(?=@)|(password=)[^&\s]*")
+_PASSWORD = re.compile(r"(://[^:/?]*:).*(?=@)|(password=)[^&\s]*")
 
 
 def shown(settings: Settings) -> list[Setting]:

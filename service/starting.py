@@ -6,8 +6,9 @@ import logging
 import psycopg
 
 from access import store
+from database.remedies import in_one_line
 from database.sessions import Limits, Unsuitable, connect
-from service.errors import OperatorError
+from service.errors import MISUSE, OperatorError
 from service.health.durability import remedy, switched_off
 from service.settings import Settings
 
@@ -31,12 +32,12 @@ def refuse_exposed(settings: Settings, host: str) -> None:
         return
     if settings.no_auth:
         raise OperatorError(
-            f"NO_AUTH lets everybody who reaches {host} do everything: use --host 127.0.0.1, or keys", exit_code=2
+            f"NO_AUTH lets everybody who reaches {host} do everything: use --host 127.0.0.1, or keys", exit_code=MISUSE
         )
     if not settings.behind_proxy:
         raise OperatorError(
             f"keys must not travel in the clear: put a proxy with TLS in front of {host}, and set BEHIND_PROXY=1",
-            exit_code=2,
+            exit_code=MISUSE,
         )
 
 
@@ -62,8 +63,7 @@ def refuse_unsafe(settings: Settings, host: str = LOOPBACK) -> None:
     except Unsuitable as error:
         raise OperatorError(str(error)) from error
     except psycopg.Error as error:
-        log.warning("whether the database is safe is not known yet: %s", str(error).partition("\n")[0])
-        return
+        log.warning("whether the database is safe is not known yet: %s", in_one_line(error))
     if settings.query_database_url not in (None, settings.database_url):
         try:
             connect(settings.query_database_url, "orders start", Limits(statement=STATEMENT_SECONDS_MAX)).close()

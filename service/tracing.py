@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from service.errors import OperatorError
+from service.errors import MISUSE, OperatorError
 from service.settings import Settings
 
 if TYPE_CHECKING:
@@ -21,5 +21,5 @@ def traces_of(settings: Settings, service: str) -> "Traces | None":
         from service.otel import Traces
     except ModuleNotFoundError as error:
         missing = f"OTEL_EXPORTER_OTLP_ENDPOINT is set, and the extra `otel` of orders is not installed: {error}"
-        raise OperatorError(missing, exit_code=2) from None
+        raise OperatorError(missing, exit_code=MISUSE) from None
     return Traces(endpoint, settings.otel_traces_sampler_arg, service)

@@ -13,7 +13,7 @@ from projector.jobs.runner import Runner
 from projector.metrics import ProjectorMetrics
 from projector.worker import Projectors, set_up
 from service import logs
-from service.errors import OperatorError
+from service.errors import MISUSE, OperatorError
 from service.garbage import collect_seldom
 from service.http.metrics import new_registry
 from service.lifeline import die_with_parent
@@ -33,7 +33,7 @@ def setup() -> None:
     settings = Settings.load()
     logs.configure(settings.log_format, settings.log_level)
     if settings.database_url is None or settings.redis_url is None:
-        raise OperatorError("DATABASE_URL and REDIS_URL must be set: `orders work` does that", exit_code=2)
+        raise OperatorError("DATABASE_URL and REDIS_URL must be set: `orders work` does that", exit_code=MISUSE)
     die_with_parent()
     # Parked streams stay in memory: with 10,000 of them Python's own thresholds double the time of large batches.
     collect_seldom()

@@ -25,7 +25,8 @@ class Comparison:
     """The result of comparing one stream's rows with its fold.
 
     `position` is the checkpoint of the projection, `version` the stream's version there, `last` its version in the log.
-    `parked`: the projection holds the stream back behind `version`, for a fault or a skip. `rows` counts them by table.
+    `parked`: the projection holds the stream back behind `version`, for a fault or a skip. `rows`: how many rows of
+    the stream each table has.
     """
 
     projection: str

@@ -14,7 +14,8 @@ from command.importing.line import LINE_BYTES_MAX, Line, Reason
 
 CHUNK_BYTES = 256 * 1024
 DAMAGED = "damaged-file"
-_TOO_LONG = Reason("row-too-large", f"The row has more than {LINE_BYTES_MAX} bytes.")
+TOO_LARGE = "row-too-large"
+_TOO_LONG = Reason(TOO_LARGE, f"The row has more than {LINE_BYTES_MAX} bytes.")
 
 # A folder is imported in this order, because commands name users and products.
 KINDS = ("users", "products", "commands")
@@ -131,7 +132,8 @@ def read(path: Path, has_read: Callable[[int], None] = lambda _: None) -> Iterat
     """
     chunks = _chunks(path, has_read)
     for line in _csv_lines(chunks) if is_csv(path) else _json_lines(chunks):
-        is_long = line.reason is None and len(line.content) > LINE_BYTES_MAX
+        is_damaged = line.reason is not None and line.reason.code == DAMAGED
+        is_long = not is_damaged and len(line.content) > LINE_BYTES_MAX
         yield line._replace(reason=_TOO_LONG) if is_long else line
 
 

@@ -5,6 +5,7 @@ from typing import IO, Self
 
 import msgspec
 
+from command.importing.files import DAMAGED, TOO_LARGE
 from command.importing.line import LINE_BYTES_MAX, Line, Reason
 from eventlog.codec import encode
 
@@ -45,7 +46,7 @@ class Rejects:
 
 def _row(line: Line, reason: Reason) -> msgspec.Raw | str:
     """The row as it stood in the file, number for number; as text if it is no JSON."""
-    if reason.code not in {"damaged-file", "row-too-large", "malformed-json"}:
+    if reason.code not in {DAMAGED, TOO_LARGE, "malformed-json"}:
         return msgspec.Raw(line.content)
     is_long = len(line.content) > LINE_BYTES_MAX
     return line.content[: SHOWN_BYTES_MAX if is_long else None].decode(errors="replace")

@@ -75,7 +75,7 @@ class Runner:
                 self._has_failed = False
             except psycopg.Error as error:
                 if not self._has_failed:
-                    log.warning("the jobs of operators cannot be read: %s", str(error).partition("\n")[0])
+                    log.warning("the jobs of operators cannot be read: %s", in_one_line(error))
                 self._has_failed = True
                 self._hang_up()
 

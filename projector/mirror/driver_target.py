@@ -66,7 +66,10 @@ class DriverTarget(Target):
             self.add(connection, table, names, self._converted(table, names, rows), end)
 
     def _renames(self, projection: Projection, tables: Names, old: Collection[str]) -> Iterator[tuple[str, str]]:
-        """The names that a swap changes, in order: those of the next build's tables, and before each that in `old`."""
+        """Yield (present name, new name) for each rename of a swap, in order.
+
+        A serving table in `old` gives up its name before the next build's table takes it.
+        """
         for name in tables:
             serving, following, retired = (self.named(projection, name, build).name for build in _BUILDS)
             if name in old:

@@ -56,7 +56,7 @@ class Mirror:
         self._projections = projections
         self._stopping = threading.Event()
         self._has_connected = False
-        self._refusals: set[str] = set()  # to list this mirror, as they were logged
+        self._refusals: set[str] = set()  # of the log's database to list this mirror, as they were logged
         self._trouble = ""
 
     def stop(self) -> None:
@@ -110,8 +110,9 @@ class Mirror:
         self._trouble = trouble
 
     def _said(self, error: Exception) -> str:
-        said = self._target.said(error) if isinstance(error, DBAPIError) else str(error).partition("\n")[0]
-        return in_one_line(error) if isinstance(error, psycopg.Error) else said
+        if isinstance(error, psycopg.Error):
+            return in_one_line(error)
+        return self._target.said(error) if isinstance(error, DBAPIError) else str(error).partition("\n")[0]
 
     @contextmanager
     def _listing_failures(self) -> Iterator[None]:
@@ -238,8 +239,9 @@ class _Following:
         return self._tables.rebuild(self._ahead, beat)
 
     def retry_parked(self) -> None:
-        """Retry parked streams, after the start and then once a minute: their cause may be gone."""
-        self._rounds.go_on(self._log, self._loop)
+        """Retry all parked streams, after the start and then once a minute: their cause may be gone."""
+        while self._rounds.go_on(self._log, self._loop):
+            self.beat_if_due()
 
     def _beat(self) -> None:
         with suppress(OtherVersion):  # it waits for its rebuild, or was stopped in the middle of it

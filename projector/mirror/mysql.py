@@ -54,7 +54,7 @@ _REMEDIES = {
     **dict.fromkeys({1021, 1114}, "make room on the disk of the server"),
     **dict.fromkeys({1142, 1227}, "grant the user all rights on the mirror's database"),
     **dict.fromkeys({1290, 1836}, "use a server that may write"),
-    1205: "end the session that holds the lock",
+    _LOCK_WAIT_TIMEOUT: "end the session that holds the lock",
 }
 
 # The options of a URL that reach PyMySQL. `charset` is common in URLs; the mirror uses utf8mb4 whatever it says.

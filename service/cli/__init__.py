@@ -21,11 +21,11 @@ def main() -> None:
     sys.unraisablehook = _unraisable
     from service.cli.commands import app
     from service.cli.failures import explain
-    from service.errors import OperatorError
+    from service.errors import MISUSE, OperatorError
 
     try:
         if any(map(_LOST_VALUE.fullmatch, sys.argv[1:])):
-            raise OperatorError("an argument is empty: has each variable in the command a value?", exit_code=2)
+            raise OperatorError("an argument is empty: has each variable in the command a value?", exit_code=MISUSE)
         try:
             # Not standalone: Typer raises a wrong command line as an error instead of printing it in a box.
             sys.exit(app(prog_name="orders", standalone_mode=False))

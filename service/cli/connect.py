@@ -10,7 +10,7 @@ from psycopg import Connection
 
 from database.sessions import Limits, connect
 from service.embedded.locks import is_held
-from service.errors import OperatorError
+from service.errors import MISUSE, OperatorError
 from service.settings import Settings
 
 
@@ -39,7 +39,7 @@ def settings(data_dir: Path | None = None, **overrides: Any) -> Settings:
         return given
     if given.database_url or given.redis_url:
         missing = "REDIS_URL" if given.database_url else "DATABASE_URL"
-        raise OperatorError(f"{missing} is not set: set both DATABASE_URL and REDIS_URL, or neither", exit_code=2)
+        raise OperatorError(f"{missing} is not set: set both DATABASE_URL and REDIS_URL, or neither", exit_code=MISUSE)
     running = _running(given.data_dir)
     return given.model_copy(update={"database_url": running["database_url"], "redis_url": running["redis_url"]})
 

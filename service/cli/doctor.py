@@ -23,7 +23,7 @@ def doctor(
 
     Each finding says since when, why it matters, and what to do. --quick takes a second, whatever the size of the log.
 
-    Exit code 0: all well; 1: see the findings, or a check ran out of time.
+    Exit code 0: all well; 1: see the findings, or a check ran out of time or met a lock.
     """
     url, redis_url = urls(data_dir)
     try:

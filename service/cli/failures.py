@@ -11,7 +11,7 @@ from service.logs import escaped
 # The words before and after the message of an OSError that names no file.
 _WITHOUT_NAME = {
     ENOENT: ("", ": was the working directory deleted? cd to another"),
-    ENOSPC: ("cannot print: ", "; make room there"),
+    ENOSPC: ("", ": make room on the disk of the output, and of the data directory"),
 }
 
 
@@ -44,14 +44,14 @@ def _of_postgres(error: BaseException) -> tuple[str, int] | None:
     from psycopg import Error
     from psycopg.errors import NumericValueOutOfRange
 
-    from database.functions import function_of
     from database.remedies import in_one_line
+    from database.rules import function_of
     from eventlog.failures import is_outage
 
     cause = getattr(error, "orig", None) or error  # SQLAlchemy wraps them
     if not isinstance(cause, Error):
         return None
-    if isinstance(cause, NumericValueOutOfRange):
+    if isinstance(cause, NumericValueOutOfRange) and not function_of(cause):
         return f"a number on the command line is too large: {str(cause).partition(chr(10))[0]}", MISUSE
     if is_outage(cause) or function_of(cause):
         return in_one_line(cause), NOT_TRUE

@@ -17,7 +17,7 @@ from service import first_key
 from service.cli import connect, output
 from service.cli.acting import Reason, actor
 from service.cli.times import span
-from service.errors import OperatorError
+from service.errors import MISUSE, NOT_TRUE, OperatorError
 from service.settings import Settings, secret_in
 
 API_KEY_VARIABLE = "ORDERS_API_KEY"
@@ -48,7 +48,7 @@ def create(
     try:
         wanted = issuing.Wanted(name, role, tuple(scope or ()), str(user) if user else None, expires)
     except ValueError as error:
-        raise OperatorError(str(error), exit_code=2) from None
+        raise OperatorError(str(error), exit_code=MISUSE) from None
     issued = _done(issuing.create(connect.database_url(data_dir), wanted, actor()))
     _show(issued)
 
@@ -88,7 +88,7 @@ def rotate(
     # Not the option's default: it would pass through `span`, which reads texts.
     overlap = issuing.OVERLAP_DEFAULT if overlap is None else overlap
     if overlap > issuing.OVERLAP_MAX:
-        raise OperatorError(f"--overlap is too long: use {issuing.OVERLAP_MAX.days}d at most", exit_code=2)
+        raise OperatorError(f"--overlap is too long: use {issuing.OVERLAP_MAX.days}d at most", exit_code=MISUSE)
     issued = _done(issuing.rotate(connect.database_url(data_dir), id_, overlap, actor()))
     _show(issued)
 
@@ -128,7 +128,7 @@ def whoami(as_json: output.AsJson = False, data_dir: connect.DataDir = None) -> 
         return
     print(f"{found.id} ({found.name}), role {found.role}, {_state(found)}: {', '.join(sorted(found.scopes))}")
     if not found.is_valid(datetime.now(UTC)):
-        raise typer.Exit(1)
+        raise typer.Exit(NOT_TRUE)
 
 
 def _show(issued: issuing.Issued) -> None:

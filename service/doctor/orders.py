@@ -12,7 +12,7 @@ placed AS MATERIALIZED (
     FROM log.events WHERE type = 'OrderPlaced'
 )
 SELECT order_id, total,
-    CASE wrong WHEN 0 THEN format('its lines add up to %s', amounts)
+    CASE wrong WHEN 0 THEN format('its lines add up to %s', coalesce(amounts, 0))
         ELSE format('%s of its lines are not quantity x unit_price', wrong) END AS fault
 FROM (
     SELECT order_id, total, sum(amount) AS amounts,

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from service.errors import OperatorError
 
-NOBODY = 65534  # the user `nobody` of every Linux, and its group
+NOBODY = 65534  # `nobody` on Linux; the number works without an entry in /etc/passwd too
 
 
 @dataclass(frozen=True)

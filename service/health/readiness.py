@@ -143,7 +143,8 @@ class Health:
         if hidden:
             return HIDDEN.format(", ".join(hidden))
         if added:
-            return f"{', '.join(added)} is not of this release and NOT NULL: drop that, or it, or give it a default"
+            what = f"columns that are not of this release, NOT NULL and without a default ({', '.join(added)})"
+            return f"it has {what}: allow NULL, give them a default, or drop them"
         if not may_append:
             return f"the role of DATABASE_URL may not append to log.events: {NEEDED_GRANTS}"
         if off and not self._unsafe_is_allowed:

@@ -117,5 +117,18 @@ def test_only_an_error_says_that_a_transaction_has_failed() -> None:
     assert not failures.is_passing(TimeoutError())
     assert failures.is_outage(TimeoutError())
     assert failures.is_outage(ConnectionRefusedError())
-    assert not failures.is_outage(errors.UniqueViolation())
     assert not failures.is_outage(ZeroDivisionError())
+
+
+@pytest.mark.parametrize(
+    ("schema", "remedy"), [("log", "restore the database from a backup, whole"), ("shop", "rebuild the tables")]
+)
+def test_a_broken_constraint_is_an_outage_with_a_remedy_for_its_tables(schema: str, remedy: str) -> None:
+    field = psycopg.pq.DiagnosticField
+    names = {field.SCHEMA_NAME: schema, field.TABLE_NAME: "users", field.CONSTRAINT_NAME: "one"}
+    error = errors.UniqueViolation("the value ada", info={int(it): name.encode() for it, name in names.items()})
+    assert failures.is_outage(error)
+    said = failures.for_operators(error)
+    assert f"the constraint one of {schema}.users is broken" in said
+    assert remedy in said
+    assert "ada" not in said

@@ -7,12 +7,13 @@ from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
 
+import msgspec
 import pytest
 
 from command.deciding import SNAPSHOT_EVERY_EVENTS
 from command.domain.refusals import OutOfStock
 from command.products import ChangeProduct
-from command.states import KINDS, States, shape_of
+from command.states import KINDS, Cache, States, shape_of
 from command.submission import Answer, Command
 from command.users import ChangeUser, DeleteUser, RegisterUser
 from contract.names import split
@@ -307,3 +308,13 @@ async def test_the_owners_of_skus_are_bounded_in_bytes(writer: Driver) -> None:
 
 def test_a_stream_is_a_kind_and_an_id() -> None:
     assert split("order-0190aaaa-0000-7000-8000-000000000000") == ("order", "0190aaaa-0000-7000-8000-000000000000")
+
+
+def test_the_size_of_the_cache_returns_to_zero_when_its_entries_have_been_encoded() -> None:
+    cache: Cache[str | None] = Cache()
+    owner = "Crème brûlée".replace("x", "")  # a text of its own, which Python has not encoded yet
+    cache.put("claim", owner)
+    assert cache.bytes > 0
+    msgspec.json.encode(owner)  # Python keeps the encoded text in it
+    cache.drop("claim")
+    assert cache.bytes == 0

@@ -64,8 +64,10 @@ async def test_json_stays_bytes_and_numbers_become_numbers(database_url: str) ->
 
 async def test_a_mistake_of_ours_is_not_called_a_database_that_is_away(database_url: str) -> None:
     async with Reads(database_url) as reads:
-        with pytest.raises(psycopg.errors.DivisionByZero):
-            await reads.rows(Statement(b"SELECT 1 / 0"), {})
+        with pytest.raises(psycopg.errors.SyntaxError):
+            await reads.rows(Statement(b"SELEC 1"), {})
+        with pytest.raises(psycopg.ProgrammingError, match="parameter missing"):
+            await reads.rows(Statement(b"SELECT %(wanted)s"), {})
 
 
 async def test_missing_tables_and_rights_are_an_operators_to_mend(database_url: str) -> None:

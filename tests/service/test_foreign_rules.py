@@ -87,7 +87,7 @@ def test_a_column_that_was_made_shorter_is_named_to_operators_alone(database_url
         answer = shop.post("/users", json=USER)
         assert problem(answer) == (503, "unavailable")
         assert "character varying" not in answer.text
-        said = "value too long for type character varying(20): give that column of the log its type again"
+        said = "value too long for type character varying(20): give the column its type of this release again"
         assert said in shop.get("/readyz").json()["degraded"]["commands"]
 
 
@@ -128,7 +128,9 @@ def test_readyz_names_columns_that_will_refuse_commands_or_are_gone(database_url
         admin.execute("ALTER TABLE log.claims ADD at timestamptz NOT NULL DEFAULT now()")
         assert reason() == "None"
         admin.execute(COLUMN[0].replace("{}", "log.claims").encode())
-        assert reason().startswith("log.claims.tenant is not of this release and NOT NULL: drop that")
+        assert reason().startswith(
+            "it has columns that are not of this release, NOT NULL and without a default (log.claims.tenant)"
+        )
         admin.execute(COLUMN[1].replace("{}", "log.claims").encode())
         admin.execute("ALTER TABLE log.events RENAME metadata TO elsewhere")
         assert reason() == "it lacks log.events.metadata: restore it from a backup, whole"

@@ -35,6 +35,7 @@ def test_everything_has_a_default() -> None:
         "postgresql://a:b@one:5432,two/orders",
         "postgresql://a@one/orders?hostaddr=127.0.0.1&gssencmode=require",
         "postgresql://a@one/orders?replication=off",
+        "postgresql://a@%40abstract-socket/orders",
         "postgres://localhost/orders",
     ],
 )
@@ -110,6 +111,19 @@ def test_a_wrong_value_is_one_line_that_names_the_variable_and_keeps_the_passwor
     assert "\n" not in message
     assert "hunter2" not in message
     assert refusal.value.exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("password", "said"), [("p hunter2", "it has a space; "), ("p@hunter2", "it has a second @; ")]
+)
+def test_a_character_that_a_password_must_escape_is_named(
+    monkeypatch: pytest.MonkeyPatch, password: str, said: str
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", f"postgresql://orders:{password}@127.0.0.1/orders")
+    with pytest.raises(OperatorError) as refusal:
+        Settings.load()
+    how = "in a user or a password write %40 for @, %3A for :, %2F for / and %20 for a space"
+    assert str(refusal.value) == f"DATABASE_URL: is not a PostgreSQL URL: {said}{how}"
 
 
 @pytest.mark.parametrize(("value", "path"), [("/shop/", "/shop"), ("/", ""), ("/a/b-1.x", "/a/b-1.x")])

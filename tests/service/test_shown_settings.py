@@ -16,8 +16,9 @@ from service.shown_settings import handed_on, shown
         "postgresql://orders:hunter2@db1:5432,db2:5432/orders?target_session_attrs=read-write",
     ],
 )
-def test_a_url_is_shown_without_its_password(url: str) -> None:
-    told = {it.name: it.value for it in shown(Settings(database_url=url, redis_url="redis://:is@hunter2@cache/0"))}
+@pytest.mark.parametrize("redis_url", ["redis://:is@hunter2@cache/0", "redis://me@corp:hunter2@cache/0"])
+def test_a_url_is_shown_without_its_password(url: str, redis_url: str) -> None:
+    told = {it.name: it.value for it in shown(Settings(database_url=url, redis_url=redis_url))}
     assert "hunter2" not in str(told)
     assert "orders" in told["DATABASE_URL"]
     assert "cache" in told["REDIS_URL"]

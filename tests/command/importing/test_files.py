@@ -93,6 +93,14 @@ def test_a_line_that_is_too_long_is_reported_and_not_held_in_memory(path, pack):
     assert max(len(line.content) for line in lines) < 3 * LINE_BYTES_MAX
 
 
+def test_a_row_of_a_csv_file_that_is_too_long_and_wrong_is_too_long(tmp_path):
+    orders = tmp_path / "orders.csv"
+    rows = [f"place_order,{at},o-1,ada,1,2,{'x' * 4_000}" for at in ("2026-11-01", "2026-11-02")] * 300
+    orders.write_text("\n".join(["kind,at,order,customer,quantity,unit_price,sku", *rows]))
+    (line,) = read(orders)
+    assert line.reason.code == "row-too-large"
+
+
 def test_a_file_that_cannot_be_opened_is_damaged_from_its_first_line(tmp_path):
     (line,) = read(tmp_path / "gone.jsonl")
     assert line.number == 1

@@ -1,4 +1,4 @@
-"""What operators have added to the database, and what of it refuses what the service writes."""
+"""The functions, constraints and columns of the database that refuse what the service writes."""
 
 import re
 
@@ -8,34 +8,37 @@ from psycopg.errors import StringDataRightTruncation
 # PL/pgSQL function note_ddl() line 2 at SQL statement; the words around the name are in the server's language.
 _NAMED = re.compile(r'^PL/.*?([\w."]+\([^)]*\))', re.MULTILINE)
 
-_OURS = ("access.", "log.")
+# What cannot be made anew from the log.
+_KEPT = ("access", "log")
+_OURS = tuple(f"{schema}." for schema in _KEPT)
 
 
 def function_of(error: Error) -> str | None:
-    """The function in which the statement failed, such as `note_ddl()`; None if the error is not in one of others."""
+    """The function that failed, such as `note_ddl()`; None if no function failed, or it is one of ours."""
     found = _NAMED.search(error.diag.context or "")
     return found[1] if found and not found[1].startswith(_OURS) else None
 
 
 def rule_of(error: BaseException) -> str | None:
-    """Which rule of the database refused what the service writes, and what to do; None if none did. It quotes no value.
-
-    Others have added the rule, or the data is not what the service wrote.
-    """
+    """The rule of the database that refused a write, and its remedy; None for another error. It quotes no value."""
     # In an OperationalError, such as one about a full disk, the function is not the cause.
     if not isinstance(error, Error) or isinstance(error, OperationalError):
         return None
     if function := function_of(error):
         return f"the function {function} failed: correct it, or drop its trigger"
     if isinstance(error, StringDataRightTruncation):
-        return f"{error.diag.message_primary}: give that column of the log its type again, text"
+        said = error.diag.message_primary or "value too long"
+        return f"{said}: give the column its type of this release again, text"
     found = error.diag
     table = f"{found.schema_name}.{found.table_name}"
     if not isinstance(error, IntegrityError) or not found.table_name:
         return None
     if found.column_name:
-        return f"the column {found.column_name} of {table} is NOT NULL: drop that, or it, or give it a default"
+        column = f"the column {found.column_name} of {table}"
+        return f"{column} is NOT NULL without a default: allow NULL, give it a default, or drop it"
+    is_kept = found.schema_name in _KEPT
+    otherwise = "restore the database from a backup, whole" if is_kept else "rebuild the tables: `orders replay`"
     return (
         f"the constraint {found.constraint_name} of {table} is broken: drop it if it is not of this release; "
-        "if it is, restore the database from a backup, whole"
+        f"if it is, {otherwise}"
     )
