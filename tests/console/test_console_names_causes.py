@@ -11,6 +11,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from console.rendering import KEY_COOKIE
 from projector.bell import Listener
 from projector.checkpoint import WORKER
 from projector.connecting import connect
@@ -19,6 +20,7 @@ from projector.parked import skip
 from projector.projections.shop import SHOP
 from service.embedded import PostgresServer
 from service.settings import Settings
+from tests.access.keyed import bearing, new_key
 from tests.builders import append_parked_user, wait_until
 from tests.cluster import copy_cluster
 from tests.projecting import sweep
@@ -233,3 +235,18 @@ def test_a_database_that_is_gone_is_said_once_with_its_log_and_nothing_is_called
     assert ".." not in told + overview
     assert "Commands are refused until this is mended; so are reads" in told
     assert f"the end of {durable.log_path} says why; delete nothing in {durable.directory} , which holds" in told
+
+
+def test_a_token_issuer_that_does_not_answer_is_a_finding_with_its_remedy(database_url: str, redis_url: str) -> None:
+    sweep(database_url)
+    issuer = {"jwt_issuer": "http://127.0.0.1:1", "jwt_audience": "orders", "no_auth": False}
+    given = settings(database_url, redis_url).model_copy(update=issuer)
+    with served_with(given) as shop:
+        key = new_key(database_url, "operator")
+        shop.http.headers.update(bearing(key))
+        shop.http.cookies.set(KEY_COOKIE, key)
+        wait_until(lambda: "tokens" in shop.get("/readyz").json()["degraded"], SOON, "an issuer that is missed")
+        told = page(shop)
+    assert "The keys of the token issuer cannot be fetched (ConnectError" in told
+    assert "Tokens are refused whose key this process does not know." in told
+    assert "Do check JWT_ISSUER and JWT_JWKS_URL, and that the issuer answers" in told
