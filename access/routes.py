@@ -26,6 +26,7 @@ from contract.problems import Problem
 from contract.requests import StrictRoute
 from contract.resources import Int32, Timestamp
 from contract.times import rfc3339
+from database.sessions import Unsuitable
 from eventlog import failures
 from eventlog.append import Unreplicated
 from query.paging import link_to_next
@@ -241,7 +242,7 @@ async def _done(holder: KeyHolder, change: Awaitable[Result]) -> Result:
         if isinstance(error, psycopg.Error) and not failures.is_outage(error):
             raise
         log.warning("a change of the API keys failed: %s", failures.for_the_log(error))
-        if failures.is_rolled_back(error):
+        if isinstance(error, Unsuitable) or failures.is_rolled_back(error):
             raise Problem("unavailable", f"The change was not made: {failures.in_plain_words(error)}.") from error
         raise Problem("outcome-unknown", "The change may or may not have been made: list the keys.") from error
     await holder.refresh()

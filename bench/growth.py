@@ -123,7 +123,7 @@ def _streams(options: Options, report: Report, logs: dict[str, Log]) -> None:
     table = Table(
         "Loading the state of one product", ("events in its stream", "events in the log", "p50 ms", "to the first")
     )
-    table.note = "From PostgreSQL, nothing known before: the last snapshot and the events behind it (ten in each)."
+    table.note = "From PostgreSQL, nothing known before: the last snapshot and the events behind it (two in each)."
     report.tables.append(table)
     for name, times in results.items():
         growth = ratio(times, results[SMALLEST], lambda it: it)

@@ -127,7 +127,7 @@ def _indexes() -> list[str]:
     moved = MetaData()
     for table in tables.METADATA.sorted_tables:
         table.to_metadata(moved, schema=SCHEMA_OF_SQL, referred_schema_fn=lambda *_: SCHEMA_OF_SQL)
-    indexes = (index for table in moved.sorted_tables for index in table.indexes)
+    indexes = (index for table in moved.sorted_tables if table.name in COMPARED for index in table.indexes)
     return [str(CreateIndex(index).compile(dialect=DIALECT)) for index in indexes]
 
 

@@ -31,6 +31,7 @@ SELECT right(placed.stream, 36)::uuid AS id, event.external_id, user_id,
        CASE WHEN cancelled.stream IS NULL THEN 'placed' ELSE 'cancelled' END AS status, currency, total,
        coalesce((cancelled.data->>'cancelled_total_after')::numeric, 0.00) AS cancelled_total, note,
        cancelled.data->>'reason' AS cancel_reason, placed.occurred_at AS placed_at, cancelled.occurred_at AS cancelled_at,
+       json_array_length(placed.data->'items')::smallint AS line_count,
        coalesce(cancelled.version, placed.version) AS version,
        coalesce(cancelled.occurred_at, placed.occurred_at) AS updated_at
 FROM log.events AS placed
@@ -57,8 +58,8 @@ ALTER TABLE read_sql.products
     ALTER currency SET NOT NULL, ALTER discontinued SET NOT NULL, ALTER version SET NOT NULL,
     ALTER created_at SET NOT NULL, ALTER updated_at SET NOT NULL, ADD CHECK (price >= 0), ADD CHECK (stock >= 0);
 ALTER TABLE read_sql.orders
-    ADD PRIMARY KEY (id), ALTER user_id SET NOT NULL, ALTER status SET NOT NULL, ALTER currency SET NOT NULL,
-    ALTER total SET NOT NULL, ALTER cancelled_total SET NOT NULL, ALTER placed_at SET NOT NULL,
+    ADD PRIMARY KEY (id), ALTER user_id SET NOT NULL, ALTER line_count SET NOT NULL, ALTER status SET NOT NULL,
+    ALTER currency SET NOT NULL, ALTER total SET NOT NULL, ALTER cancelled_total SET NOT NULL, ALTER placed_at SET NOT NULL,
     ALTER version SET NOT NULL, ALTER updated_at SET NOT NULL,
     ADD CHECK (status IN ('placed', 'partially_cancelled', 'cancelled')), ADD CHECK (cancelled_total BETWEEN 0 AND total),
     ADD FOREIGN KEY (user_id) REFERENCES read_sql.users (id);

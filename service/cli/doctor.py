@@ -71,7 +71,7 @@ def _print(found: Examination) -> None:
             print(f"  why:   {check.why}")
             output.line(f"  do:    {finding.remedy}")
     for name, reason in found.not_checked.items():
-        output.line(f"{name}: not checked, because {reason}; run it again when the server has less to do")
+        output.line(f"{name}: not checked, because {reason}")
     said = counted(found.number, "finding") if found.number else "all well" if found.healthy else "no findings"
     if accepted := sum(map(len, found.findings.values())) - found.number:
         said += f", {accepted:,} accepted"

@@ -8,10 +8,10 @@ import typer
 from service.errors import MISUSE, NOT_TRUE, OperatorError
 from service.logs import escaped
 
-# The words before and after the message of an OSError that names no file.
+# The remedies of an OSError that names no file.
 _WITHOUT_NAME = {
-    ENOENT: ("", ": was the working directory deleted? cd to another"),
-    ENOSPC: ("", ": make room on the disk of the output, and of the data directory"),
+    ENOENT: ": was the working directory deleted? cd to another",
+    ENOSPC: ": make room on the disk of the output, and of the data directory",
 }
 
 
@@ -74,6 +74,7 @@ def _of_system(error: BaseException) -> tuple[str, int] | None:
         # Python reads bytes of the command line and the environment that are not UTF-8 as lone surrogates.
         return f"{error.object!r} is not UTF-8 text", MISUSE
     if isinstance(error, OSError) and error.strerror:
-        before, after = (f"{error.filename}: ", "") if error.filename else _WITHOUT_NAME.get(error.errno or 0, ("", ""))
-        return f"{before}{error.strerror}{after}", NOT_TRUE
+        if error.filename:
+            return f"{error.filename}: {error.strerror}", NOT_TRUE
+        return error.strerror + _WITHOUT_NAME.get(error.errno or 0, ""), NOT_TRUE
     return None

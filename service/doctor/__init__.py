@@ -94,9 +94,12 @@ def examine(
             try:
                 found.findings[check.name] = _findings(connection, check)
             except psycopg.errors.QueryCanceled:
-                found.not_checked[check.name] = f"a statement took longer than {check_seconds_max:.0f} s"
+                took = f"a statement took longer than {check_seconds_max:.0f} s"
+                found.not_checked[check.name] = f"{took}: run it again when the server has less to do"
             except psycopg.errors.LockNotAvailable:
-                found.not_checked[check.name] = "another session holds a lock on what it reads"
+                held = "another session holds a lock on what it reads"
+                found.not_checked[check.name] = f"{held}: end that session, which `in the way` names, and run it again"
+                connection.execute("SET lock_timeout = '100ms'")  # the checks behind it meet the same lock
             except Unsuitable as error:
                 what, _, remedy = str(error).partition(": ")
                 found.findings[check.name] = [Finding(what, remedy)]

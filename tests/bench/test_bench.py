@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import shutil
+import subprocess
 import sys
 import uuid
 from collections.abc import Iterator
@@ -213,3 +214,12 @@ def test_the_real_service_is_measured_and_checked(tmp_path: Path) -> None:
     assert (done.refused, done.broken) == (0, 0)
     assert head >= USERS + 2 * PRODUCTS + 3 * done.answered
     assert report.runs[0]["requests"] == done.requests
+
+
+def test_the_replay_makes_the_rows_that_plain_sql_makes(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "bench", "replay", "--quick", "--directory", str(tmp_path)]
+    output = tmp_path / "one.json"
+    done = subprocess.run([*command, "--output", str(output)], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "replay, share of pure SQL" in done.stdout
+    assert json.loads(output.read_text())["parts"]["replay"]["runs"]

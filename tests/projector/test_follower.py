@@ -169,6 +169,7 @@ def test_a_database_that_is_gone_is_waited_for(database_url: str, caplog: pytest
     with closing(Follower(f"{database_url}&dbname=not_there", SHOP)) as follower:
         follower.sweep()
     assert "not_there" in caplog.text
+    assert "check DATABASE_URL" in caplog.text
 
 
 def test_tables_of_an_older_version_are_rebuilt(follower: Follower, writing: Writing, other: Connection) -> None:

@@ -18,6 +18,7 @@ from service.version import VERSION
 from tests.command_line import subcommands
 
 COMMANDS = sorted(subcommands())
+FULL = "orders: No space left on device: make room on the disk of the output, and of the data directory\n"
 
 
 def run(*arguments: str, cwd: Path, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -162,7 +163,7 @@ def test_errors_of_operators_differ_from_faults_of_the_service() -> None:
 @pytest.mark.parametrize(
     ("redirected", "returncode", "says"),
     [
-        (">/dev/full", 1, "orders: cannot print: No space left on device; make room there\n"),
+        (">/dev/full", 1, FULL),
         (">&-", 0, ""),
         ("| sleep 0", 1, ""),
         (">&- 2>&-", 0, ""),

@@ -24,7 +24,7 @@ CLIENT = loopback.Client(timeout=VISIBLE_SECONDS_MAX)
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     with CLIENT, Stack(tmp_path_factory.mktemp("stack")) as stack:
-        # New tables count as looked at for some seconds.
+        # `/readyz` misses a worker only some seconds after the tables were made.
         looked = "SELECT FROM shop.checkpoint WHERE worker IS NOT NULL"
         wait_until(lambda: bool(stack.rows(looked)), WELL_SECONDS_MAX, "a worker that has looked")
         yield stack
