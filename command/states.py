@@ -80,6 +80,10 @@ KINDS: dict[str, Kind] = {
 }
 
 
+# The kind of stream that a kind of claim belongs to.
+OWNERS = {"email": "user", "user": "user", "sku": "product", "order": "order", "cancellation": "order"}
+
+
 def is_order(stream: str) -> bool:
     """Whether the stream is an order's, which may have a thousand lines."""
     return stream.startswith("order-")
@@ -137,7 +141,7 @@ class States:
         self.position = 0
         self._codec = codec
         self._streams: Cache[Entity[Any] | None] = Cache()
-        # Why streams cannot be used in this batch.
+        # Why streams, and claims, cannot be used in this batch.
         self._unreadable: dict[str, UnreadableEvent | NotLoaded] = {}
         self._claims: Cache[str | None] = Cache()
         # States that are dropped after the batch.
@@ -166,6 +170,9 @@ class States:
         return self._streams[stream]
 
     def owner(self, claim: str) -> str | None:
+        """Raises UnreadableEvent for a claim that somebody gave to a stream which cannot have it."""
+        if claim in self._unreadable:
+            raise self._unreadable[claim]
         return self._claims[claim]
 
     def evolve(self, stream: str, event: object, at: str) -> Entity[Any]:
@@ -225,7 +232,11 @@ class States:
         if claims:
             found = await read.claims(connection, claims)
             for claim in claims:
-                self._claims.put(claim, found.get(claim))
+                owner = found.get(claim)
+                if owner is not None and split(owner)[0] != OWNERS[claim.partition(":")[0]]:
+                    self._unreadable[claim] = UnreadableEvent(f"log.claims says that {owner} has {claim}")
+                else:
+                    self._claims.put(claim, owner)
             # A SKU is never given up, so who has one can be kept; of all else another process may make something new.
             self._passing += [claim for claim in claims if claim not in found or not claim.startswith("sku:")]
         if streams:

@@ -90,6 +90,7 @@ idempotency_keys = sa.Table(
     sa.Column("position", sa.BigInteger, nullable=False, comment="its Sync-Token"),
     sa.Column("body", sa.LargeBinary, nullable=False, comment="its body, byte by byte"),
     sa.Column("created_at", _time, nullable=False, server_default=_now, comment="writers delete it 35 days later"),
+    sa.CheckConstraint("status BETWEEN 200 AND 299", name="kept_answers_are_successes"),
     sa.Index("idempotency_keys_created_at_idx", "created_at"),
     comment="answers to commands with an Idempotency-Key, for when they are sent again",
 )

@@ -69,7 +69,8 @@ CREATE TABLE log.idempotency_keys (
     position bigint NOT NULL,
     body bytea NOT NULL,
     created_at timestamptz NOT NULL DEFAULT now(),
-    CONSTRAINT idempotency_keys_pkey PRIMARY KEY (caller, key)
+    CONSTRAINT idempotency_keys_pkey PRIMARY KEY (caller, key),
+    CONSTRAINT kept_answers_are_successes CHECK (status BETWEEN 200 AND 299)
 );
 CREATE INDEX idempotency_keys_created_at_idx ON log.idempotency_keys (created_at);
 

@@ -11,7 +11,9 @@ import msgspec
 import pytest
 
 from command.deciding import SNAPSHOT_EVERY_EVENTS
-from command.domain.refusals import OutOfStock
+from command.domain.placing import WantedLine
+from command.domain.refusals import OutOfStock, UnknownProduct
+from command.orders import PlaceOrder, ProductRef
 from command.products import ChangeProduct
 from command.states import KINDS, Cache, States, shape_of
 from command.submission import Answer, Command
@@ -168,6 +170,18 @@ async def test_a_product_that_cannot_be_read_hurts_its_own_commands_only(writer:
     broken = UnreadableEvent
     assert [type(it) for it in answers] == [Answer, broken, broken, broken, Answer]
     assert stock_of(writer.database_url, cup) == 10
+
+
+@pytest.mark.parametrize("owner", ["nonsense", "basket-1", "user-0197c1c2-7d8e-7c3a-9d51-5a0c1e2f3a4b", "product-", ""])
+async def test_a_claim_of_a_stream_that_cannot_have_it_hurts_its_own_commands_only(writer: Driver, owner: str) -> None:
+    ada, cup = await writer.user(), await writer.product()
+    execute(writer.database_url, "INSERT INTO log.claims (claim, stream) VALUES ('sku:lost', %s)", owner)
+    lost = PlaceOrder(new_id(), ada, (ProductRef(None, "lost"),), (WantedLine(1),))
+    commands = [place(ada, (cup, 1)), lost, place(ada, (cup, 1))]
+    answers = await asyncio.gather(*map(writer.do, commands), return_exceptions=True)
+    refused = UnknownProduct if owner == "product-" else UnreadableEvent
+    assert [type(it) for it in answers] == [Answer, refused, Answer]
+    assert stock_of(writer.database_url, cup) == 8
 
 
 async def test_an_order_that_cannot_be_read_hurts_its_own_commands_only(writer: Driver) -> None:

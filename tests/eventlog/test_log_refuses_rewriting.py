@@ -97,3 +97,14 @@ def test_names_that_would_need_escaping_are_refused(database_url: str, name: str
     with pytest.raises(psycopg.errors.CheckViolation) as refusal:
         append_events(database_url, [new_event(name, 1, UserDeleted())])
     assert refusal.value.diag.constraint_name == "names_need_no_escaping"
+
+
+@pytest.mark.parametrize("status", [99, 199, 404])
+def test_a_kept_answer_that_is_no_success_is_refused(connection: Connection, status: int) -> None:
+    with pytest.raises(psycopg.errors.CheckViolation) as refusal:
+        connection.execute(
+            "INSERT INTO log.idempotency_keys (caller, key, fingerprint, status, position, body)"
+            " VALUES ('', 'once', '', %s, 1, '')",
+            [status],
+        )
+    assert refusal.value.diag.constraint_name == "kept_answers_are_successes"
