@@ -16,7 +16,8 @@ ALL = 100_000
 
 SETTINGS = """
 SELECT 'schema', nspname, nspowner::regrole::text,
-    ARRAY(SELECT acl::text FROM unnest(coalesce(nspacl, acldefault('n', nspowner))) AS acl ORDER BY 1)::text, obj_description(oid)
+    ARRAY(SELECT acl::text FROM unnest(coalesce(nspacl, acldefault('n', nspowner))) AS acl ORDER BY 1)::text,
+    obj_description(oid)
 FROM pg_namespace WHERE nspname = 'shop'
 UNION ALL
 SELECT 'table', relname, relowner::regrole::text
@@ -152,8 +153,8 @@ def test_a_replay_keeps_settings_of_others_on_the_read_tables(
         ("REVOKE UPDATE ON shop.orders FROM CURRENT_USER", "the privileges that the owner of shop.orders lacks"),
         ("REVOKE CREATE ON SCHEMA shop FROM CURRENT_USER", "the privileges that the owner of schema shop lacks"),
         (
-            "CREATE TYPE public.listed AS (stream text, position bigint, version int, type text, error text, "
-            "behind text, skipped boolean, parked_at timestamptz); ALTER TABLE shop.parked OF public.listed",
+            """CREATE TYPE public.listed AS (stream text, position bigint, version int, type text, error text,
+            behind text, skipped boolean, parked_at timestamptz); ALTER TABLE shop.parked OF public.listed""",
             "shop.parked being a table of type listed",
         ),
         (
