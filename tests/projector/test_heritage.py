@@ -88,7 +88,8 @@ def shop(writing: Writing, connection: Connection) -> Writing:
         "ALTER DEFAULT PRIVILEGES IN SCHEMA shop GRANT SELECT ON TABLES TO {role} WITH GRANT OPTION",
         "ALTER DEFAULT PRIVILEGES GRANT SELECT ON TABLES TO {role}",
         """ALTER DEFAULT PRIVILEGES REVOKE INSERT ON TABLES FROM CURRENT_USER;
-        ALTER DEFAULT PRIVILEGES REVOKE CREATE ON SCHEMAS FROM CURRENT_USER""",
+        ALTER DEFAULT PRIVILEGES REVOKE CREATE ON SCHEMAS FROM CURRENT_USER;
+        ALTER TABLE shop.orders OWNER TO {role}""",
         """ALTER TABLE shop.orders SET (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02,
         toast.autovacuum_enabled = false)""",
         """ALTER TABLE shop.orders ALTER note SET STATISTICS 500, ALTER note SET (n_distinct = 9),
