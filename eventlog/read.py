@@ -28,25 +28,16 @@ LEFT JOIN LATERAL (
 ) AS event ON true
 """
 
-# The version that a stream has reached, and its snapshot.
-_BASE = b"""
-SELECT coalesce(last.version, 0), coalesce(snapshot.version, 0), snapshot.state::text
-FROM (SELECT max(version) AS version FROM log.events WHERE stream = %s) AS last
-LEFT JOIN log.snapshots AS snapshot ON stream = %s AND shape = %s
-"""
-
-# A page of a stream, bounded by events and by bytes; the first event comes however large it is.
-_PAST = b"""
-SELECT version, type, schema_version, occurred_at, data FROM (
-    SELECT version, type, schema_version, occurred_at, data,
-        sum(octet_length(data)) OVER (ORDER BY version) - octet_length(data) AS bytes_before
-    FROM (
-        SELECT version, type, schema_version, occurred_at, data::text AS data FROM log.events
-        WHERE stream = %s AND version > %s ORDER BY version LIMIT %s
-    ) AS first
-) AS page
-WHERE bytes_before < %s ORDER BY version
-"""
+# A page of a stream.
+_PAST = f"""
+SELECT version, type, schema_version, occurred_at, data::text FROM ({
+    pages.bounded(
+        "stream = %(stream)s AND version > %(after)s AND version <= %(after)s::bigint + %(events_max)s",
+        "version",
+        "%(bytes_max)s::bigint",
+    )
+}) AS event ORDER BY version
+""".encode()  # noqa: S608 - put together from constants
 
 _CLAIMS = b"SELECT claim, stream FROM log.claims WHERE claim = ANY(%b::text[])"
 
@@ -164,17 +155,12 @@ async def histories(
     return found
 
 
-async def base(connection: AsyncConnection, stream: str, shape: int) -> tuple[int, History]:
-    """The version that the stream has reached, and where its history begins: the snapshot without the events."""
-    ((last, version, state),) = await (await connection.execute(_BASE, (stream, stream, shape))).fetchall()
-    return last, History(version, state, [])
-
-
 async def past(
     connection: AsyncConnection, stream: str, after: int, events_max: int, bytes_max: int
 ) -> list[PastEvent]:
     """The stream's next events behind version `after`, in order: a page of so many events and about so many bytes."""
-    cursor = await connection.execute(_PAST, (stream, after, events_max, bytes_max))
+    parameters = {"stream": stream, "after": after, "events_max": events_max, "bytes_max": bytes_max}
+    cursor = await connection.execute(_PAST, parameters)
     return [PastEvent(*row) for row in await cursor.fetchall()]
 
 
