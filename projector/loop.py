@@ -127,16 +127,15 @@ class Loop:
 
         Returns the position where the last one ends, and the seconds of reading.
         """
-        began, after = perf_counter(), position
+        began, end = perf_counter(), position
         read_seconds = 0.0
         for pages_left in reversed(range(BATCH_PAGES_MAX)):
             reading = perf_counter()
-            page, end = self._read_page(connection, after, goal)
+            page, end = self._read_page(connection, end, goal)
             read_seconds += perf_counter() - reading
             self.folding.fold(page, parking)
             if end == goal or not pages_left or perf_counter() - began > self._batch_seconds:
                 break
             with refusing(end - position, position + 1):
                 self.writer.write_new(connection, self.folding.rows.take_new())
-            after = end
         return end, read_seconds
