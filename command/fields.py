@@ -121,13 +121,16 @@ NOT_LOST = _refuse(
 )
 
 
+# Regular expressions differ between languages, so no pattern can say these rules to the clients of all of them.
+_SHOWS_SOMETHING = Field(description="with a character that shows something")
+
+
 def required(most: int) -> tuple[Any, ...]:
     """What makes a `str` a text of 1 to `most` characters that is not blank: `Annotated[str, *required(500)]`."""
-    return _length(1, most, _NOT_BLANK_PATTERN), _NO_CONTROL, _NOT_BLANK
+    return _length(1, most, _NOT_BLANK_PATTERN), _NO_CONTROL, _NOT_BLANK, _SHOWS_SOMETHING
 
 
 Name = Annotated[str, *required(NAME_LENGTH_MAX)]
-# Regular expressions differ between languages, so no pattern can say these rules to the clients of all of them.
 _SHOWN_ALONE = "without characters that show nothing"
 _KEY = Field(description=f"{_SHOWN_ALONE}; no word that programs write for a missing value, such as NULL")
 Sku = Annotated[str, *required(KEY_LENGTH_MAX), _NOTHING_HIDDEN, NOT_LOST, _KEY]

@@ -96,12 +96,12 @@ def _header(lines: Iterator[str]) -> tuple[list[str], str, int]:
     """The names of the columns, the delimiter, and how many lines they take."""
     first = next(lines, "").removeprefix("\ufeff")
     skipped = 1
+    delimiter = ""
     if first.lower().startswith("sep="):
-        delimiter = first[4:5]
+        delimiter = first[4:5].strip('\r\n"\0 ')
         first = next(lines, "")
         skipped = 2
-    else:
-        delimiter = max(DELIMITERS, key=first.count)
+    delimiter = delimiter or max(DELIMITERS, key=first.count)
     names = next(csv.reader([first], delimiter=delimiter, skipinitialspace=True), [])
     return [name.strip().lower() for name in names], delimiter, skipped
 
@@ -160,8 +160,9 @@ def _order(group: Iterable[Row]) -> Line:
     number, first, _ = taken[0]
     members: dict[str, object] = {"kind": "place_order"}
     members |= _members({name: value for name, value in first.items() if name not in LINE_COLUMNS})
-    if members["kind"] == "place_order":
-        members["lines"] = [_members({name: it[name] for name in LINE_COLUMNS if name in it}) for _, it, _ in taken]
+    lines = [_members({name: it[name] for name in LINE_COLUMNS if name in it}) for _, it, _ in taken]
+    if members["kind"] == "place_order" or any(lines):
+        members["lines"] = lines
     fault = next((fault for _, _, fault in taken if fault), None) or _difference(taken)
     return Line(number, msgspec.json.encode(members), fault, tuple(row for row, _, _ in taken))
 

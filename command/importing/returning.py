@@ -1,5 +1,6 @@
 """Cancellations that come as documents of their own: of a whole order, or of pieces that came from several orders."""
 
+from collections import Counter
 from collections.abc import Container, Iterable, Iterator
 from decimal import Decimal
 from typing import NamedTuple
@@ -32,6 +33,15 @@ class NothingToReturn(Refused):
     left: int
 
 
+class NotTheRest(Refused):
+    """A cancellation of the whole order names `named` pieces of a SKU, of which `left` are left."""
+
+    sku: str
+    order: str
+    named: int
+    left: int
+
+
 class Returned(NamedTuple):
     """Pieces of one SKU that came back of one order. `line` is the document's; lines at `unit_price` are preferred."""
 
@@ -43,10 +53,14 @@ class Returned(NamedTuple):
 
 
 class CancelImportedOrder(Record, frozen=True):
-    """Cancels all that is left of the order with the external_id `target`."""
+    """Cancels all that is left of the order with the external_id `target`.
+
+    `named`: how many pieces of each SKU this is, by the document; empty when it does not say.
+    """
 
     document: str
     target: str
+    named: dict[str, int] = {}
 
     def reads(self, states: States) -> Iterable[str]:
         yield rules.cancellation_claim(self.document)
@@ -57,8 +71,17 @@ class CancelImportedOrder(Record, frozen=True):
         entity = _order(states, self.target)
         if entity.state.status == "cancelled":
             raise AlreadyCancelled(self.target)
+        self._check_named(entity.state)
         events = cancelling.cancel(entity.state, known_products(states, entity.state), None, None, self.document)
         return Outcome(events, lambda _: Answer(200), claimed)
+
+    def _check_named(self, order: Order) -> None:
+        left = Counter[str]()
+        for item in order.items:
+            left[item.sku] += item.quantity - item.cancelled_quantity
+        for sku in self.named and self.named | +left:
+            if self.named.get(sku, 0) != left[sku]:
+                raise NotTheRest(sku, self.target, self.named.get(sku, 0), left[sku])
 
 
 class ReturnItems(Record, frozen=True):

@@ -90,12 +90,30 @@ class PlaceOrderRow(Row):
     currency: Currency | None = None
 
 
+class CancelledLine(Row):
+    """How many pieces of a SKU are cancelled."""
+
+    sku: SkuKey
+    quantity: Quantity
+
+
 class CancelOrderRow(Row):
-    """`order` is the number of the cancellation, `target` of the order: all that is left of it is cancelled."""
+    """`order` is the number of the cancellation, `target` of the order: all that is left of it is cancelled.
+
+    A row may name this in `lines`. One that names less must not cancel all.
+    """
 
     at: Time
     order: Key
     target: Key
+    lines: list[CancelledLine] = Field(default_factory=list, min_length=1, max_length=LINES_MAX)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _pieces_in_lines(cls, members: dict[str, Any]) -> dict[str, Any]:
+        if members.keys() & CancelledLine.model_fields:
+            raise PydanticCustomError("lines", "must have sku and quantity in lines")
+        return members
 
 
 class Source(Row):

@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from collections import Counter
 from collections.abc import Callable
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -99,7 +100,10 @@ def _place(members: dict[str, Any]) -> Wanted:
 
 def _cancel(members: dict[str, Any]) -> Wanted:
     row = CancelOrderRow.model_validate(members)
-    return Wanted(CancelImportedOrder(row.order, row.target), row.at)
+    named = Counter[str]()
+    for line in row.lines:
+        named[line.sku] += line.quantity
+    return Wanted(CancelImportedOrder(row.order, row.target, dict(named)), row.at)
 
 
 def _return(members: dict[str, Any]) -> Wanted:

@@ -56,6 +56,28 @@ def test_semicolons_decimal_commas_and_carriage_returns_of_a_spreadsheet_are_rea
     assert stocked.ask("SELECT data->>'total' FROM log.events WHERE type = 'OrderPlaced'") == [("9.00",)]
 
 
+@pytest.mark.parametrize("first", ["sep=\n", "sep=\r\n", 'sep="\n', "SEP= \n", "sep=\0\n"])
+def test_a_first_line_that_names_no_delimiter_leaves_it_to_the_header(shop, first):
+    summary = shop.load(write(shop, "users.csv", f"{first}id;name\nada;Ada\n"))
+    assert (summary.accepted, summary.total) == (1, 1)
+
+
+@pytest.mark.parametrize("alone", ["sep=", "sep=\n", "sep=;"])
+def test_a_file_of_a_delimiter_alone_has_no_header(shop, alone):
+    assert "its first row must name the columns" in misfit(write(shop, "users.csv", alone))
+
+
+def test_a_cancellation_in_csv_names_all_that_is_left_or_nothing(stocked):
+    columns = "kind,order,target,at,customer,sku,quantity,unit_price\n"
+    placed = f"place_order,T1,,{AT},ada,tea,2,4.50\nplace_order,T1,,{AT},ada,milk,1,1\n"
+    a_part = f"cancel_order,C1,T1,{AT},,tea,1,\n"
+    without_pieces = f"cancel_order,C2,T1,{AT},,tea,,\n"
+    whole = f"cancel_order,C3,T1,{AT},,tea,2,\ncancel_order,C3,T1,{AT},,milk,1,\n"
+    path = write(stocked, "orders.csv", columns + placed + a_part + without_pieces + whole)
+    assert stocked.load(path).accepted == 2
+    assert [it["code"] for it in stocked.rejected] == ["quantity-not-cancellable", "validation-error"]
+
+
 @pytest.mark.parametrize("five", ["5.0", "5.00", "5.0000", " 5 ", "5,0"])
 def test_a_whole_number_is_read_as_spreadsheets_and_dataframes_write_it(shop, five):
     products = f"sku;description;unit_price;min_initial_stock\n tea ; Tea;{five};{five}\n"

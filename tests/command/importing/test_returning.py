@@ -7,7 +7,14 @@ import pytest
 from command.domain import order as rules
 from command.domain import product
 from command.domain.refusals import ExternalIdTaken, Missing
-from command.importing.returning import AlreadyCancelled, CancelImportedOrder, NothingToReturn, Returned, ReturnItems
+from command.importing.returning import (
+    AlreadyCancelled,
+    CancelImportedOrder,
+    NothingToReturn,
+    NotTheRest,
+    Returned,
+    ReturnItems,
+)
 from command.states import States
 from command.submission import Outcome
 from eventlog.codec import Codec
@@ -160,6 +167,16 @@ def test_a_whole_cancellation_cancels_the_remaining_pieces():
         ("product-tea", StockReleased("A", 2, 103)),
     ]
     assert outcome.claimed == {"cancellation:C": "order-A"}
+
+
+@pytest.mark.parametrize("named", [{"tea": 1}, {"tea": 4, "POST": 1}, {"tea": 3}, {"tea": 3, "POST": 1, "milk": 1}])
+def test_a_cancellation_that_names_anything_but_the_rest_cancels_nothing(named: dict[str, int]):
+    states = given(A=[("tea", 1, "1.00"), ("tea", 3, "2.00"), ("POST", 1, "2.00")])
+    states.evolve("product-tea", StockReserved("A", 4, 100), AT)
+    when(states, ReturnItems("R", (back("A", "tea", 1),)))
+    with pytest.raises(NotTheRest):
+        when(states, CancelImportedOrder("C", "A", named))
+    assert when(states, CancelImportedOrder("C", "A", {"tea": 3, "POST": 1})).events
 
 
 def test_a_cancelled_order_is_not_cancelled_by_another_document():

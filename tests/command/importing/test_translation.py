@@ -76,6 +76,16 @@ def test_a_row_of_another_system_is_read_as_it_writes_numbers_and_times() -> Non
     assert wanted.occurred_at == datetime(2011, 12, 9, 12, 50, 0, 123456, UTC)
 
 
+@pytest.mark.parametrize(
+    "more", ['"lines": null', '"lines": []', '"lines": [{"sku": "tea"}]', '"sku": "tea"', '"quantity": 1']
+)
+def test_a_cancellation_with_lost_lines_is_refused(more):
+    row = '{"kind": "cancel_order", "at": "2011-12-09T12:50:00Z", "order": "C", "target": "T", %s}'
+    reason = translate((row % more).encode(), "commands", None)
+    assert isinstance(reason, Reason)
+    assert reason.code == "validation-error"
+
+
 @pytest.mark.parametrize("price", ["2.5", '"2.50"', "2.500000", "25e-1"])
 def test_a_price_is_exact_however_it_is_written(price):
     row = '{"sku": "tea", "description": "Tea", "min_initial_stock": 1, "unit_price": ' + price + "}"
