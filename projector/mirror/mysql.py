@@ -26,7 +26,7 @@ LOCK_SECONDS_MAX = 10
 # All readers queue behind a RENAME that waits for a long transaction. So it gives up after a second, and tries again.
 SWAP_LOCK_SECONDS_MAX = 1
 
-# Rows of one statement.
+# Rows of one UPDATE.
 _ROWS_AT_ONCE = 1_000
 # Texts in keys and indexes; an index takes 3,072 bytes.
 _KEY_LENGTH = 255
@@ -34,7 +34,8 @@ _KEY_LENGTH = 255
 # They compare bytes, also of spaces at the end: `Abc ` is another SKU than `Abc`, as in PostgreSQL.
 _COLLATION_OF_MARIADB, _COLLATION_OF_MYSQL = "utf8mb4_nopad_bin", "utf8mb4_0900_bin"
 
-# Strict: a value that does not fit is refused, and never cut.
+# Strict: a value that does not fit is refused, and never cut. Without ANSI_QUOTES and NO_BACKSLASH_ESCAPES: `_literals`
+# writes texts in double quotes, and escapes with backslashes.
 _SETTINGS = (
     "SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION', time_zone = '+00:00', foreign_key_checks = 1, "
     f"unique_checks = 1, innodb_lock_wait_timeout = {LOCK_SECONDS_MAX}, lock_wait_timeout = {LOCK_SECONDS_MAX}"
@@ -59,7 +60,8 @@ _REMEDIES = {
 # The options of a URL that reach PyMySQL. `charset` is common in URLs; the mirror uses utf8mb4 whatever it says.
 _OPTIONS = ("user", "password", "ssl_ca", "ssl_cert", "ssl_key", "unix_socket", "bind_address", "charset")
 
-_encode = msgspec.json.Encoder(decimal_format="string").encode
+_encoder = msgspec.json.Encoder(decimal_format="string")
+_json, _lines = _encoder.encode, _encoder.encode_lines
 
 
 class MysqlTarget(DriverTarget):
@@ -136,21 +138,21 @@ class MysqlTarget(DriverTarget):
         return column.type
 
     def add(self, connection: Connection, table: Table, names: Names, rows: list[Values], end: str = "") -> None:
-        into = f"INSERT INTO `{table.name}` ({', '.join(names)})"
-        given = f"SELECT {', '.join(map(_given, names))} FROM {_rows_given(table, names)}"  # noqa: S608 - names of ours
-        self._run(connection, f"{into} {given}{end}", rows)
+        into = f"INSERT INTO `{table.name}` ({', '.join(names)}) VALUES"
+        for some in in_parts(rows, _ROWS_AT_ONCE):
+            literals = _literals(some)
+            if literals is None:
+                marks = ", ".join(["%s"] * len(names))
+                connection.exec_driver_sql(f"{into} ({marks}){end}", list(some))
+            else:
+                connection.exec_driver_sql(f"{into} {literals}{end}", execution_options={"no_parameters": True})
 
     def update(self, connection: Connection, table: Table, names: Names, key: Names, rows: list[Values]) -> int:
-        same_key = " AND ".join(f"mirrored.{name} = given.{_given(name)}{_collated(table.c[name])}" for name in key)
-        settings = ", ".join(f"mirrored.{name} = given.{_given(name)}" for name in names)
-        rows_given = _rows_given(table, [*names, *key])
-        update = f"UPDATE `{table.name}` AS mirrored JOIN {rows_given} ON {same_key} SET {settings}"  # noqa: S608 - names of ours
-        return self._run(connection, update, rows)
-
-    def _run(self, connection: Connection, statement: str, rows: list[Values]) -> int:
-        """Run a statement that takes rows as a JSON array of arrays. Returns how many it has written."""
-        parts = (_encode(some).decode() for some in in_parts(rows, _ROWS_AT_ONCE))
-        return sum(connection.exec_driver_sql(statement, (part,)).rowcount for part in parts)
+        statement = _update(table, names, key)
+        return sum(
+            connection.exec_driver_sql(statement, (_json(some).decode(),)).rowcount
+            for some in in_parts(rows, _ROWS_AT_ONCE)
+        )
 
     def complete(self, connection: Connection, layout: Layout) -> None:
         self._when_free(connection, lambda: Target.complete(self, connection, layout))
@@ -216,18 +218,18 @@ def _is_locked(error: Exception) -> bool:
     return isinstance(error, OperationalError) and _code(error) == _LOCK_WAIT_TIMEOUT
 
 
-def _given(name: str) -> str:
-    """The name of a column's given value: the column's own would be ambiguous behind ON DUPLICATE KEY UPDATE."""
-    return f"given_{name}"
-
-
-def _rows_given(table: Table, names: Sequence[str]) -> str:
-    """The rows of a parameter, a JSON array of arrays, as the table `given`."""
+def _update(table: Table, columns: Sequence[str], key: Sequence[str]) -> str:
+    """An UPDATE by a join with the rows of a JSON array of arrays: new values, and then the key's."""
+    names = [*columns, *key]
     described = ", ".join(
-        f"{_given(name)} {_json_type(table.c[name])} PATH '$[{number}]' ERROR ON ERROR"
-        for number, name in enumerate(names)
+        f"{name} {_json_type(table.c[name])} PATH '$[{number}]' ERROR ON ERROR" for number, name in enumerate(names)
     )
-    return f"JSON_TABLE(%s, '$[*]' COLUMNS ({described})) AS given"
+    same_key = " AND ".join(f"mirrored.{name} = changed.{name}{_collated(table.c[name])}" for name in key)
+    settings = ", ".join(f"mirrored.{name} = changed.{name}" for name in columns)
+    return (
+        f"UPDATE `{table.name}` AS mirrored JOIN JSON_TABLE(%s, '$[*]' COLUMNS ({described})) AS changed "  # noqa: S608 - as above
+        f"ON {same_key} SET {settings}"
+    )
 
 
 def _json_type(column: Column[Any]) -> str:
@@ -247,3 +249,17 @@ def _is_text(column: Column[Any]) -> bool:
 
 
 _DIALECT = mysql.dialect()
+
+
+def _literals(rows: Sequence[Values]) -> str | None:
+    r"""The rows as they stand behind VALUES. None if one of them has a value that PyMySQL must write.
+
+    A row in JSON has the literals of MySQL between its brackets: numbers, null, true, and texts in double quotes with
+    the same escapes, but for \u and \f. PyMySQL takes longer: it escapes each value in Python. A line
+    break within a text is escaped, so one between brackets is always between two rows.
+    """
+    lines = _lines(rows)
+    if b"\\u" in lines or b"\\f" in lines:
+        return None
+    rows_in_brackets = lines[1:-2].replace(b"]\n[", b"),(").decode()
+    return f"({rows_in_brackets})"
