@@ -17,7 +17,7 @@ _VERSION_TAG = re.compile(r"([0-9]{1,18})(?:\.[0-9a-f]{1,32})?")
 _KEY_BEGINNING = KEY_BEGINNING.encode()
 # What programs write for a value that they have lost, such as JavaScript's undefined or Python's None; in any case.
 LOST = r"undefined|null|none|nil|nan|\[object \w+\]"
-_LOST_KEY = re.compile(rf'["\s]*({LOST})?["\s]*', re.IGNORECASE)
+_LOST_KEY = re.compile(rf"({LOST})?", re.IGNORECASE)
 _REQUEST_ID = re.compile(rb"[ -~]{1,%d}" % REQUEST_ID_LENGTH_MAX)
 
 
@@ -55,7 +55,7 @@ def idempotency_key(request: Request) -> str | None:
     key = _single(request, "Idempotency-Key")
     if key is None:
         return None
-    if _LOST_KEY.fullmatch(key):
+    if _LOST_KEY.fullmatch(key.replace('"', " ").strip()):
         raise Problem("invalid-header", f"Idempotency-Key is {key!r}: the client has lost its key.")
     if not 1 <= len(key) <= KEY_LENGTH_MAX or not key.isascii() or not key.isprintable():
         raise Problem("invalid-header", f"Idempotency-Key must have 1 to {KEY_LENGTH_MAX} printable ASCII characters.")

@@ -6,6 +6,7 @@ mark), and makes the JSON objects that a file of JSON lines would have.
 
 import csv
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from itertools import groupby, islice
 
@@ -118,7 +119,7 @@ def _check(header: list[str]) -> None:
         needed = ("description", "unit_price")
     if lacking := [name for name in needed if name not in names]:
         raise NoHeader(f"its first row lacks {', '.join(lacking)}")
-    if twice := [name for name in sorted(names) if name and header.count(name) > 1]:
+    if twice := sorted(name for name, times in Counter(header).items() if name and times > 1):
         raise NoHeader(f"its first row names {twice[0]} twice")
 
 

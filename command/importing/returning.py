@@ -5,6 +5,8 @@ from collections.abc import Container, Iterable, Iterator
 from decimal import Decimal
 from typing import NamedTuple
 
+from msgspec import field
+
 from command.domain import cancelling, product
 from command.domain import order as rules
 from command.domain.order import Decided, Order
@@ -60,7 +62,7 @@ class CancelImportedOrder(Record, frozen=True):
 
     document: str
     target: str
-    named: dict[str, int] = {}
+    named: dict[str, int] = field(default_factory=dict)
 
     def reads(self, states: States) -> Iterable[str]:
         yield rules.cancellation_claim(self.document)

@@ -48,7 +48,8 @@ class Connection(HttpToolsProtocol):
         super().connection_made(transport)
         self._shared: Connections = self.app_state["connections"]
         self._client_since = self.loop.time()  # since when we wait for the client, and not for our own answer
-        self._head_bytes = 0
+        self._head_bytes = 0  # of the head that is arriving, without those of the read that it began in
+        self._data_bytes = 0  # of the last read
         self._read_bytes = 0  # of the request that is arriving
         # The end of a request, or of its head or trailers, has not arrived.
         self._is_arriving = self._is_in_head = False
@@ -62,14 +63,14 @@ class Connection(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        self._head_bytes += len(data)
+        self._data_bytes = len(data)
+        if self._is_in_head:
+            self._head_bytes += len(data)
         self._read_bytes += len(data)
         self._unset_keepalive_if_required()
         self._feed(data)
-        if not self._is_in_head:
-            self._head_bytes = 0
-        elif self._head_bytes > HEAD_BYTES_MAX and not self.transport.is_closing():
-            self._reject_and_close(_headers_too_large())
+        if self._is_in_head and self._head_bytes > HEAD_BYTES_MAX and not self.transport.is_closing():
+            self._reject_arriving(_headers_too_large())
 
     def _feed(self, data: bytes) -> None:
         """Parse the data. A head that offers an upgrade is parsed again without the offer, so its body stays a body.
@@ -97,7 +98,7 @@ class Connection(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self._is_arriving = self._is_in_head = True
-        self._read_bytes = 0
+        self._head_bytes = self._read_bytes = 0
         self._client_since = self.loop.time()
 
     def on_headers_complete(self) -> None:
@@ -167,7 +168,7 @@ class Connection(HttpToolsProtocol):
         if b"#" in self.url:  # what follows it would be dropped, as a fragment
             return Problem("malformed-request", "The URI has a #: send it as %23.")
         if len(self.headers) > HEADERS_MAX or (
-            self._head_bytes > HEAD_BYTES_MAX
+            self._head_bytes + self._data_bytes > HEAD_BYTES_MAX
             and sum(len(name) + len(value) for name, value in self.headers) > HEAD_BYTES_MAX
         ):
             return _headers_too_large()
@@ -180,12 +181,16 @@ class Connection(HttpToolsProtocol):
         return None
 
     def send_400_response(self, msg: str) -> None:
+        self._reject_arriving(Problem("malformed-request", "This is no HTTP request."))
+
+    def _reject_arriving(self, problem: Problem) -> None:
+        """Reject the request whose head is arriving, and close the connection."""
         if self._is_at_work:
             # The next answer on this connection must be the one to the request that is under way.
             self.cycle.keep_alive = False
             self.flow.pause_reading()
         else:
-            self._reject_and_close(Problem("malformed-request", "This is no HTTP request."))
+            self._reject_and_close(problem)
 
     # Limits of time.
 

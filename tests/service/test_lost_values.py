@@ -1,5 +1,6 @@
 """A value that a client lost is not a wish: null is refused where absence means something."""
 
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -60,6 +61,14 @@ def test_a_lost_price_does_not_switch_its_check_off(shop: Shop) -> None:
     assert shop.head() == before + 1  # the user
     del item["expected_unit_price"]
     assert shop.post("/orders", json={"user_id": shop.user()["id"], "items": [item]}).status_code == 201
+
+
+def test_a_long_key_is_refused_in_little_time(shop: Shop) -> None:
+    body = {"user_id": shop.user()["id"], "items": [{"sku": shop.product()["sku"], "quantity": 1}]}
+    began = time.process_time()
+    answer = shop.post("/orders", json=body, headers={"Idempotency-Key": '"' * 30_000 + "x"})
+    assert (answer.status_code, answer.json()["code"]) == (400, "invalid-header")
+    assert time.process_time() - began < 0.5
 
 
 @pytest.mark.parametrize("key", ['""', '" "', "undefined", '"undefined"', "null", "None", "NaN", "[object Promise]"])

@@ -121,13 +121,32 @@ def test_an_endless_head_is_rejected_before_its_end(stack: Stack) -> None:
         assert resident_bytes(pid) - memory < GROWTH_BYTES_MAX
 
 
-def test_an_answer_stays_the_answer_to_its_own_request(stack: Stack) -> None:
-    """Garbage behind a command must not make it look refused: it is carried out."""
-    body = b'{"name": "Ada", "email": "pipelined@example.org"}'
+@pytest.mark.parametrize("behind", [b"GARBAGE\r\n\r\n", b"GET /users HTTP/1.1\r\nX: "])
+def test_an_answer_stays_the_answer_to_its_own_request(stack: Stack, behind: bytes) -> None:
+    """A wrong request behind a command must not make it look refused: it is carried out."""
+    body = b'{"name": "Ada", "email": "pipelined%d@example.org"}' % len(behind)
     head = b"POST /users HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
     with closing(SlowClient(stack.urls[0])) as client:
-        client.send(head % len(body) + body + b"GARBAGE\r\n\r\n")
-        assert head_of(client.answer(5)) == b"HTTP/1.1 201 Created"
+        client.send(head % len(body) + body + behind)
+        deadline = time.monotonic() + 5
+        while not client.is_closed:
+            assert time.monotonic() < deadline
+            client.send(b"x" * HEAD_BYTES_MAX)
+            client.look()
+        assert head_of(client.received) == b"HTTP/1.1 201 Created"
+
+
+def test_bytes_of_other_requests_do_not_count_as_a_head(stack: Stack) -> None:
+    """A body may fill many reads, and the last one may have the beginning of the next head, or many heads."""
+    large = b" " * 2 * HEAD_BYTES_MAX + b'{"name": "Ada", "email": "large@example.org"}'
+    head = b"POST /users HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+    small = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    number = HEAD_BYTES_MAX // len(small) * 3
+    with closing(SlowClient(stack.urls[0])) as client:
+        client.send(head % len(large) + large + small[:1])
+        wait_until(lambda: client.look() or client.received.startswith(b"HTTP/1.1 201"), 10, "the answer")
+        client.send(small[1:] + small * number)
+        wait_until(lambda: client.look() or client.received.count(b"HTTP/1.1 200") == number + 1, 10, "all answers")
 
 
 def test_an_endless_body_is_rejected_and_not_kept(stack: Stack) -> None:

@@ -3,6 +3,7 @@
 import codecs
 import gzip
 import json
+import time
 
 import pytest
 
@@ -65,6 +66,13 @@ def test_a_first_line_that_names_no_delimiter_leaves_it_to_the_header(shop, firs
 @pytest.mark.parametrize("alone", ["sep=", "sep=\n", "sep=;"])
 def test_a_file_of_a_delimiter_alone_has_no_header(shop, alone):
     assert "its first row must name the columns" in misfit(write(shop, "users.csv", alone))
+
+
+def test_a_header_of_many_columns_is_read_in_little_time(shop):
+    columns = ",".join(f"c{number}" for number in range(30_000))
+    began = time.process_time()
+    assert misfit(write(shop, "users.csv", f"id,name,{columns}\nada,Ada\n")) is None
+    assert time.process_time() - began < 2
 
 
 def test_a_cancellation_in_csv_names_all_that_is_left_or_nothing(stocked):
