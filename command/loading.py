@@ -38,10 +38,9 @@ log = logging.getLogger(__name__)
 
 @dataclass(slots=True, eq=False)
 class _Stream:
-    """A stream that is being loaded, up to version `last`."""
+    """A stream that is being loaded; the state in its last snapshot is of version `saved`."""
 
     name: str
-    last: int = 0
     entity: Entity[Any] | None = None
     saved: int = 0
 
@@ -124,18 +123,18 @@ class Loader:
     async def _advance(self, connection: AsyncConnection, stream: _Stream) -> bool:
         """Fold the stream's next events. Returns whether all are folded and the snapshot is written."""
         if stream.entity is None:
-            stream.last, history = await read.base(connection, stream.name, shape_of(stream.name))
-            stream.entity = base_of(stream.name, history) or Entity(0, None)
+            found = await read.histories(connection, {stream.name: shape_of(stream.name)}, events_max=1)
+            history = found.get(stream.name)
+            stream.entity = (base_of(stream.name, history) if history else None) or Entity(0, None)
             stream.saved = stream.entity.version
-            log.info("loading %s from version %d to %d", stream.name, stream.saved, stream.last)
-        stop = min(stream.last, stream.entity.version + TURN_EVENTS)
-        while stream.entity.version < stop:
-            page = await read.past(connection, stream.name, stream.entity.version, PAGE_EVENTS_MAX, PAGE_BYTES_MAX)
-            if not page:
-                break
+            log.info("loading %s from version %d", stream.name, stream.saved)
+        stop = stream.entity.version + TURN_EVENTS
+        while page := await read.past(connection, stream.name, stream.entity.version, PAGE_EVENTS_MAX, PAGE_BYTES_MAX):
             for first in range(0, len(page), SLICE_EVENTS):
                 await self._fold(connection, stream, page[first : first + SLICE_EVENTS])
-        is_loaded = stream.entity.version >= stop == stream.last
+            if stream.entity.version >= stop:
+                break
+        is_loaded = not page
         if is_loaded or stream.entity.version - stream.saved >= SAVE_EVERY_EVENTS:
             await self._save(connection, stream)
         return is_loaded

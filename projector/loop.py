@@ -8,7 +8,7 @@ An event that cannot be projected parks its stream (projector/parking.py). When 
 loop tries it again in halves until one event is left, and parks the stream of that event (projector/narrowing.py).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from time import perf_counter
@@ -19,7 +19,7 @@ from eventlog import skips
 from projector.checkpoint import AheadOfLog, Seen
 from projector.folding import Folding
 from projector.narrowing import Narrowing, refusing
-from projector.paging import BATCH_SECONDS, PAGE_MAX, PageMax, ReadPage, page_ends, reader_of
+from projector.paging import BATCH_PAGES_MAX, BATCH_SECONDS, PAGE_MAX, PageMax, ReadPage, reader_of
 from projector.parking import Parked, ParkedStreams, Parking
 from projector.projection import Projection
 from projector.writer import PostgresWriter, Writer
@@ -64,10 +64,8 @@ class Loop:
         self.folding = Folding(projection)
         self.narrowing = Narrowing()
         self.parked = ParkedStreams(self.writer.load_parked)
-        self._read_page = read_page or reader_of(projection)
-        self._page_max = page_max
+        self._read_page = read_page or reader_of(projection, page_max)
         self._batch_seconds = batch_seconds
-        self._reach: int | None = None
 
     def look(self, connection: Connection) -> Progress:
         """Where the tables and the log are. Takes no lock and writes nothing. Raises OtherVersion."""
@@ -89,16 +87,15 @@ class Loop:
             name = self.projection.name
             raise AheadOfLog(f"{name} is at position {position}, the log ends at {seen.head}: run `orders replay`")
         head = seen.head if until is None else min(seen.head, until)
-        goal = min(position + min(limit, self._reach or limit), head)
+        goal = min(position + limit, head)
         if goal <= position:
             return Progress(position, head, 0)
         with self.all_or_nothing(connection):
             if not self.writer.lock(connection, seen):
                 return Progress(position, head, 0)
-            ends = page_ends(connection, self.projection, position, goal, self._page_max)
-            parking = self._parking(connection, seen, ends[-1])
+            parking = self._parking(connection, seen, goal)
             began = perf_counter()
-            up_to, read_seconds = self._fold_pages(connection, position, ends, parking)
+            up_to, read_seconds = self._fold_pages(connection, position, goal, parking)
             folded = perf_counter()
             self.folding.write(connection, self.writer, up_to - position, position + 1)
             self.writer.write_parked(connection, parking)
@@ -107,8 +104,6 @@ class Loop:
         committed = perf_counter()
         self.parked.committed(parking, seen.parked_changes)
         self.narrowing.passed(up_to)
-        # Large events have ended the batch early. To find the ends of pages means to read all events up to the goal.
-        self._reach = 2 * (up_to - position) if up_to < goal else None
         seconds = (read_seconds, folded - began, written - folded, committed - written)
         return Progress(up_to, head, up_to - position, tuple(parking.new.values()), *seconds)
 
@@ -121,29 +116,26 @@ class Loop:
             self.folding.clear()
             raise
 
-    def _parking(self, connection: Connection, seen: Seen, up_to: int) -> Parking:
+    def _parking(self, connection: Connection, seen: Seen, goal: int) -> Parking:
         name = self.projection.name
         parked = self.parked.load(connection, seen.parked_changes)
-        skipped = skips.positions(connection, name, seen.position, up_to) if seen.last_skip > seen.position else ()
+        skipped = skips.positions(connection, name, seen.position, goal) if seen.last_skip > seen.position else ()
         return Parking(parked, skipped, self.narrowing.given_up)
 
-    def _fold_pages(
-        self, connection: Connection, position: int, ends: Sequence[int], parking: Parking
-    ) -> tuple[int, float]:
-        """Fold the pages with these ends while there is time; write the new rows of all but the last.
+    def _fold_pages(self, connection: Connection, position: int, goal: int, parking: Parking) -> tuple[int, float]:
+        """Fold pages up to the goal while there is time; write the new rows of all but the last.
 
         Returns the position where the last one ends, and the seconds of reading.
         """
-        began, after = perf_counter(), position
+        began, end = perf_counter(), position
         read_seconds = 0.0
-        for end, then in zip(ends, (*ends[1:], None), strict=True):
+        for pages_left in reversed(range(BATCH_PAGES_MAX)):
             reading = perf_counter()
-            page = self._read_page(connection, after, end, then)
+            page, end = self._read_page(connection, end, goal)
             read_seconds += perf_counter() - reading
             self.folding.fold(page, parking)
-            if then is None or perf_counter() - began > self._batch_seconds:
+            if end == goal or not pages_left or perf_counter() - began > self._batch_seconds:
                 break
             with refusing(end - position, position + 1):
                 self.writer.write_new(connection, self.folding.rows.take_new())
-            after = end
         return end, read_seconds

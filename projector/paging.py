@@ -11,19 +11,20 @@ from projector.connecting import connect
 from projector.folding import Page
 from projector.projection import Projection
 
-# A page of so few events is not cut further. An event has 1.2 MB at most: 1,000 lines with names of 800 bytes.
-FEW_EVENTS = 4
 # Large events make a batch end early, so that its transaction stays short.
 BATCH_PAGES_MAX = 24
 # A batch that has taken this long ends with the page that it has. On a busy machine its transaction would time out.
 BATCH_SECONDS = 10.0
 
-# Reads the events at positions after < position <= up_to. The last argument: where the page after it will end.
-ReadPage = Callable[[Connection, int, int, int | None], Page]
+# Reads the next page of the events at positions after < position <= goal: its events, and the position where it ends.
+ReadPage = Callable[[Connection, int, int], tuple[Page, int]]
 
 
 class PageMax(NamedTuple):
-    """How large a page may be: positions of the log, and bytes of the events that are read."""
+    """How large a page may be: positions of the log, and bytes of the events that are read.
+
+    An event has 1.2 MB at most: 1,000 lines with names of 800 bytes.
+    """
 
     events: int = 5_000
     data_bytes: int = 4 * 1024 * 1024
@@ -32,35 +33,23 @@ class PageMax(NamedTuple):
 PAGE_MAX = PageMax()
 
 
-def reader_of(projection: Projection) -> ReadPage:
-    """The function that reads what the projection handles of a page of the log."""
+def reader_of(projection: Projection, page_max: PageMax = PAGE_MAX) -> ReadPage:
+    """The function that reads what the projection handles of the log. A projection that counts has one page a batch."""
 
-    def read_page(connection: Connection, after: int, up_to: int, _: int | None = None) -> Page:
+    def read_page(connection: Connection, after: int, goal: int) -> tuple[Page, int]:
         if projection.every is not None:
-            return read.counts(connection, after, up_to)
-        return read.page(connection, after, up_to, projection.types_read)
+            return read.counts(connection, after, goal), goal
+        up_to = min(after + page_max.events, goal)
+        events = read.page(connection, after, up_to, projection.types_read, page_max.data_bytes)
+        return events, events[-1].position if events else up_to
 
     return read_page
 
 
-def page_ends(connection: Connection, projection: Projection, after: int, up_to: int, page_max: PageMax) -> list[int]:
-    """The last positions of the pages of a batch that begins behind `after`. The batch ends at `up_to`, or before."""
-    if projection.every is not None:
-        return [up_to]
-    sized = [up_to]
-    if up_to - after > FEW_EVENTS:
-        sized = read.page_ends(connection, after, up_to, page_max.data_bytes, projection.types_read)
-    ends: list[int] = []
-    for end in sized:
-        ends += [*range(after + page_max.events, end, page_max.events), end]
-        after = end
-    return ends[:BATCH_PAGES_MAX]
-
-
 class _Fetch(NamedTuple):
     after: int
-    up_to: int
-    events: Future[Page]
+    goal: int
+    page: Future[tuple[Page, int]]
 
 
 class ReadAhead:
@@ -69,9 +58,9 @@ class ReadAhead:
     Without it a replay of 200,000 events took 20 % longer (median of three rounds by turns).
     """
 
-    def __init__(self, database_url: str, projection: Projection) -> None:
+    def __init__(self, database_url: str, projection: Projection, page_max: PageMax = PAGE_MAX) -> None:
         self._connection = connect(database_url)
-        self._read_page = reader_of(projection)
+        self._read_page = reader_of(projection, page_max)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="read-ahead")
         self._next: _Fetch | None = None
 
@@ -82,14 +71,13 @@ class ReadAhead:
         self._thread.shutdown(cancel_futures=True)
         self._connection.close()
 
-    def page(self, connection: Connection, after: int, up_to: int, then: int | None) -> Page:
-        """The events at positions after < position <= up_to; begins to fetch the page that ends at `then`."""
+    def page(self, connection: Connection, after: int, goal: int) -> tuple[Page, int]:
+        """The next page and its end, as a ReadPage gives them; begins to fetch the page behind it."""
         fetched, self._next = self._next, None
-        if fetched is not None and (fetched.after, fetched.up_to) == (after, up_to):
-            events = fetched.events.result()
+        if fetched is not None and fetched.after == after and fetched.goal <= goal:
+            events, end = fetched.page.result()
         else:
-            events = self._read_page(connection, after, up_to, None)
-        if then is not None:
-            later = self._thread.submit(self._read_page, self._connection, up_to, then, None)
-            self._next = _Fetch(up_to, then, later)
-        return events
+            events, end = self._read_page(connection, after, goal)
+        if end < goal:
+            self._next = _Fetch(end, goal, self._thread.submit(self._read_page, self._connection, end, goal))
+        return events, end

@@ -57,12 +57,10 @@ def replay(database_url: str, projection: Projection, report: Report, page_max: 
     """
     with (
         building(database_url, projection) as connection,
-        ReadAhead(database_url, projection) as ahead,
+        ReadAhead(database_url, projection, page_max) as ahead,
     ):
         _drop_retired(connection, projection)
-        with Shadow(
-            connection, projection, built_beside(projection), read_page=ahead.page, page_max=page_max
-        ) as shadow:
+        with Shadow(connection, projection, built_beside(projection), read_page=ahead.page) as shadow:
             _rehearse(connection, projection, shadow)
             shadow.fill(report)
             shadow.finish()

@@ -17,7 +17,7 @@ from psycopg import Connection, sql
 from projector.connecting import LIMITS, connect
 from projector.dependents import InTheWay
 from projector.loop import Loop, Progress
-from projector.paging import PAGE_MAX, PageMax, ReadPage
+from projector.paging import ReadPage
 from projector.parked import drain
 from projector.projection import Projection
 from projector.tables import Tables, comment_on
@@ -144,11 +144,10 @@ class Shadow:
         schema: str,
         *,
         read_page: ReadPage | None = None,
-        page_max: PageMax = PAGE_MAX,
         logged: bool = True,
     ) -> None:
         self.schema = schema
-        self.loop = Loop(projection, schema, read_page=read_page, page_max=page_max)
+        self.loop = Loop(projection, schema, read_page)
         self._projection = projection
         self._connection = connection
         self._logged = logged

@@ -1,5 +1,7 @@
 """The log with what is kept beside it, triggers that refuse to rewrite history, and the API keys."""
 
+import re
+
 from alembic import op
 from alembic.util import CommandError
 
@@ -161,119 +163,71 @@ ALTER TABLE log.skips ENABLE ALWAYS TRIGGER refuse_rewriting;
 # The only place in the log's database where a mirror of the read tables writes: where it is.
 MIRRORS = """
 CREATE SCHEMA mirrors;
-CREATE TABLE mirrors.standings (
-    target text COLLATE "C" NOT NULL,
-    projection text COLLATE "C" NOT NULL,
-    version integer NOT NULL,
-    position bigint NOT NULL,
-    parked integer NOT NULL,
-    error text,
-    worker text NOT NULL,
-    updated_at timestamptz NOT NULL,
-    seen_at timestamptz NOT NULL,
-    ended_at timestamptz,
-    rebuilt_to bigint,
-    rebuild_began_at timestamptz,
+CREATE TABLE mirrors.standings ( -- where the mirrors are; orders mirror URL --forget deletes the rows of one
+    target text COLLATE "C" NOT NULL, -- the URL of the other database, without the password
+    projection text COLLATE "C" NOT NULL, -- whose tables it has
+    version integer NOT NULL, -- of the projection
+    position bigint NOT NULL, -- of the last event that its tables contain
+    parked integer NOT NULL, -- how many streams are held back there
+    error text, -- why its last batch failed; null when it did not
+    worker text NOT NULL, -- the process that keeps it, as host:pid
+    updated_at timestamptz NOT NULL, -- when the position last moved
+    seen_at timestamptz NOT NULL, -- when the mirror last looked at the log
+    ended_at timestamptz, -- when the mirror ended in order; null: it should be at work
+    rebuilt_to bigint, -- how far a rebuild is; null when there is none
+    rebuild_began_at timestamptz, -- when that rebuild began
     CONSTRAINT standings_pkey PRIMARY KEY (target, projection)
 ) WITH (fillfactor = 50);
 COMMENT ON SCHEMA mirrors IS 'copies of the read tables in other databases';
-COMMENT ON TABLE mirrors.standings IS 'where the mirrors are; orders mirror URL --forget deletes the rows of one';
-COMMENT ON COLUMN mirrors.standings.target IS 'the URL of the other database, without the password';
-COMMENT ON COLUMN mirrors.standings.projection IS 'whose tables it has';
-COMMENT ON COLUMN mirrors.standings.version IS 'of the projection';
-COMMENT ON COLUMN mirrors.standings.position IS 'of the last event that its tables contain';
-COMMENT ON COLUMN mirrors.standings.parked IS 'how many streams are held back there';
-COMMENT ON COLUMN mirrors.standings.error IS 'why its last batch failed; null when it did not';
-COMMENT ON COLUMN mirrors.standings.worker IS 'the process that keeps it, as host:pid';
-COMMENT ON COLUMN mirrors.standings.updated_at IS 'when the position last moved';
-COMMENT ON COLUMN mirrors.standings.seen_at IS 'when the mirror last looked at the log';
-COMMENT ON COLUMN mirrors.standings.ended_at IS 'when the mirror ended in order; null: it should be at work';
-COMMENT ON COLUMN mirrors.standings.rebuilt_to IS 'how far a rebuild is; null when there is none';
-COMMENT ON COLUMN mirrors.standings.rebuild_began_at IS 'when that rebuild began';
 """
 
 # Operators' jobs, and imports. No projection and no decision reads these tables.
 OPERATIONS = """
 CREATE SCHEMA operations;
-CREATE TABLE operations.jobs (
-    id uuid NOT NULL,
-    kind text NOT NULL,
-    projection text COLLATE "C" NOT NULL,
-    stream text COLLATE "C",
-    at_position bigint,
-    type text,
-    error text,
-    streams integer,
-    reason text,
-    asked_by text NOT NULL,
-    asked_at timestamptz NOT NULL DEFAULT clock_timestamp(),
-    state text NOT NULL DEFAULT 'waiting',
-    worker text,
-    attempts integer NOT NULL DEFAULT 0,
-    started_at timestamptz,
-    seen_at timestamptz,
-    done_events bigint,
-    of_events bigint,
-    finished_at timestamptz,
-    result json,
+CREATE TABLE operations.jobs ( -- what operators asked of the workers; rows of finished jobs may be deleted
+    id uuid NOT NULL, -- a UUIDv7: jobs are done in this order
+    kind text NOT NULL, -- replay, verify, retry or skip
+    projection text COLLATE "C" NOT NULL, -- of which projection
+    stream text COLLATE "C", -- of a retry or skip: the parked stream; null for a group or for all
+    at_position bigint, -- of a skip: the event that is to be skipped
+    type text, -- of a group of parked streams: the type of the event, as `error` its cause
+    error text, -- of a group of parked streams: why they are parked
+    streams integer, -- how many streams the group had when the operator saw it
+    reason text, -- why, as the operator wrote
+    asked_by text NOT NULL, -- which operator
+    asked_at timestamptz NOT NULL DEFAULT clock_timestamp(), -- when the operator asked
+    state text NOT NULL DEFAULT 'waiting', -- waiting, running, done or failed
+    worker text, -- the process that runs it, as host:pid
+    attempts integer NOT NULL DEFAULT 0, -- how often a worker began it
+    started_at timestamptz, -- when the last attempt began
+    seen_at timestamptz, -- when its worker last told of it
+    done_events bigint, -- how many events it has read
+    of_events bigint, -- how many events it reads in all
+    finished_at timestamptz, -- when it was done or failed
+    result json, -- what came of it, or why it failed
     CONSTRAINT jobs_pkey PRIMARY KEY (id),
     CONSTRAINT a_kind_that_is_known CHECK (kind IN ('replay', 'verify', 'retry', 'skip')),
     CONSTRAINT a_state_that_is_known CHECK (state IN ('waiting', 'running', 'done', 'failed'))
 ) WITH (fillfactor = 50);
 COMMENT ON SCHEMA operations IS 'what operators asked for, and what was imported';
-COMMENT ON TABLE operations.jobs IS 'what operators asked of the workers; rows of finished jobs may be deleted';
-COMMENT ON COLUMN operations.jobs.id IS 'a UUIDv7: jobs are done in this order';
-COMMENT ON COLUMN operations.jobs.kind IS 'replay, verify, retry or skip';
-COMMENT ON COLUMN operations.jobs.projection IS 'of which projection';
-COMMENT ON COLUMN operations.jobs.stream IS 'of a retry or skip: the parked stream; null for a group or for all';
-COMMENT ON COLUMN operations.jobs.at_position IS 'of a skip: the event that is to be skipped';
-COMMENT ON COLUMN operations.jobs.type IS 'of a group of parked streams: the type of the event, as `error` its cause';
-COMMENT ON COLUMN operations.jobs.error IS 'of a group of parked streams: why they are parked';
-COMMENT ON COLUMN operations.jobs.streams IS 'how many streams the group had when the operator saw it';
-COMMENT ON COLUMN operations.jobs.reason IS 'why, as the operator wrote';
-COMMENT ON COLUMN operations.jobs.asked_by IS 'which operator';
-COMMENT ON COLUMN operations.jobs.asked_at IS 'when the operator asked';
-COMMENT ON COLUMN operations.jobs.state IS 'waiting, running, done or failed';
-COMMENT ON COLUMN operations.jobs.worker IS 'the process that runs it, as host:pid';
-COMMENT ON COLUMN operations.jobs.attempts IS 'how often a worker began it';
-COMMENT ON COLUMN operations.jobs.started_at IS 'when the last attempt began';
-COMMENT ON COLUMN operations.jobs.seen_at IS 'when its worker last told of it';
-COMMENT ON COLUMN operations.jobs.done_events IS 'how many events it has read';
-COMMENT ON COLUMN operations.jobs.of_events IS 'how many events it reads in all';
-COMMENT ON COLUMN operations.jobs.finished_at IS 'when it was done or failed';
-COMMENT ON COLUMN operations.jobs.result IS 'what came of it, or why it failed';
 CREATE INDEX jobs_open_idx ON operations.jobs (id) WHERE state IN ('waiting', 'running');
 
-CREATE TABLE operations.imports (
-    id uuid NOT NULL,
-    path text NOT NULL,
-    started_at timestamptz NOT NULL DEFAULT clock_timestamp(),
-    progressed_at timestamptz NOT NULL DEFAULT clock_timestamp(),
-    finished_at timestamptz,
-    bytes_read bigint NOT NULL DEFAULT 0,
-    bytes_total bigint NOT NULL,
-    accepted bigint NOT NULL DEFAULT 0,
-    already_there bigint NOT NULL DEFAULT 0,
-    events bigint NOT NULL DEFAULT 0,
-    refused json NOT NULL DEFAULT '{}',
-    first_rejects json NOT NULL DEFAULT '[]',
-    error text,
+CREATE TABLE operations.imports ( -- a row for each run of `orders import`; rows may be deleted
+    id uuid NOT NULL, -- a UUIDv7
+    path text NOT NULL, -- the file or folder that was imported
+    started_at timestamptz NOT NULL DEFAULT clock_timestamp(), -- when it began
+    progressed_at timestamptz NOT NULL DEFAULT clock_timestamp(), -- when the last row was done, as of a few seconds ago
+    finished_at timestamptz, -- when it ended; null while it runs, or when it was killed
+    bytes_read bigint NOT NULL DEFAULT 0, -- how many bytes of the files were read
+    bytes_total bigint NOT NULL, -- how many bytes the files have
+    accepted bigint NOT NULL DEFAULT 0, -- how many rows were accepted
+    already_there bigint NOT NULL DEFAULT 0, -- how many rows were known already
+    events bigint NOT NULL DEFAULT 0, -- how many events were appended
+    refused json NOT NULL DEFAULT '{}', -- the number of refused rows by code
+    first_rejects json NOT NULL DEFAULT '[]', -- the first refused rows, with their reasons
+    error text, -- why it stopped early; null when it did not
     CONSTRAINT imports_pkey PRIMARY KEY (id)
 );
-COMMENT ON TABLE operations.imports IS 'a row for each run of `orders import`; rows may be deleted';
-COMMENT ON COLUMN operations.imports.id IS 'a UUIDv7';
-COMMENT ON COLUMN operations.imports.path IS 'the file or folder that was imported';
-COMMENT ON COLUMN operations.imports.started_at IS 'when it began';
-COMMENT ON COLUMN operations.imports.finished_at IS 'when it ended; null while it runs, or when it was killed';
-COMMENT ON COLUMN operations.imports.accepted IS 'how many rows were accepted';
-COMMENT ON COLUMN operations.imports.already_there IS 'how many rows were known already';
-COMMENT ON COLUMN operations.imports.events IS 'how many events were appended';
-COMMENT ON COLUMN operations.imports.bytes_read IS 'how many bytes of the files were read';
-COMMENT ON COLUMN operations.imports.bytes_total IS 'how many bytes the files have';
-COMMENT ON COLUMN operations.imports.progressed_at IS 'when the last row was done, as of a few seconds ago';
-COMMENT ON COLUMN operations.imports.refused IS 'the number of refused rows by code';
-COMMENT ON COLUMN operations.imports.first_rejects IS 'the first refused rows, with their reasons';
-COMMENT ON COLUMN operations.imports.error IS 'why it stopped early; null when it did not';
 """
 
 # A role is the cluster's, not the database's, and not everyone who migrates may make one.
@@ -304,10 +258,19 @@ $$
 """
 
 
+# A table or a column, and the comment behind it.
+_COMMENTED = re.compile(r"^(?:CREATE TABLE|   ) (\S+) .*-- (.+)$", re.MULTILINE)
+
+
 def upgrade() -> None:
     op.execute(UP)
-    op.execute(MIRRORS)
-    op.execute(OPERATIONS)
+    for statements in (MIRRORS, OPERATIONS):
+        op.execute(statements)
+        table = ""
+        for name, comment in _COMMENTED.findall(statements):
+            table = name if "." in name else table
+            what = f"TABLE {table}" if name == table else f"COLUMN {table}.{name}"
+            op.execute(f"COMMENT ON {what} IS '{comment}'")
     op.execute(ROLE)
 
 

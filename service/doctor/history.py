@@ -58,20 +58,16 @@ def _positions(connection: Connection) -> Iterator[Finding]:
 
 def _readable(connection: Connection) -> Iterator[Finding]:
     decode = Codec().decode
-    end = head(connection)
-    ends = (
-        up_to
-        for start in range(0, end, PAGE_EVENTS)
-        for up_to in read.page_ends(connection, start, min(start + PAGE_EVENTS, end), PAGE_BYTES_MAX)
-    )
-    after = 0
-    for up_to in ends:
-        for position, stream, _, type_name, schema_version, _, data in read.page(connection, after, up_to):
+    after, end = 0, head(connection)
+    while after < end:
+        up_to = min(after + PAGE_EVENTS, end)
+        page = read.page(connection, after, up_to, bytes_max=PAGE_BYTES_MAX)
+        for position, stream, _, type_name, schema_version, _, data in page:
             try:
                 decode(type_name, schema_version, data)
             except UnreadableEvent as error:
                 yield _unreadable(connection, position, f"event {position} of {stream} cannot be read: {error}")
-        after = up_to
+        after = page[-1].position if page else up_to
 
 
 def _unreadable(connection: Connection, position: int, what: str) -> Finding:

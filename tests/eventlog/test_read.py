@@ -184,13 +184,22 @@ def test_pages_end_by_bytes_and_have_at_least_one_event(database_url: str, conne
         database_url,
         [new_event(f"user-{number}", 1, UserChanged(name="x" * size)) for number, size in enumerate(sizes)],
     )
-    assert read.page_ends(connection, 0, 7, 10**6) == [7]
-    assert read.page_ends(connection, 0, 7, 1) == [1, 2, 3, 4, 5, 6, 7]
-    ends = read.page_ends(connection, 0, 7, 4_000)
-    assert ends[-1] == 7
-    assert 2 <= len(ends) <= 4
-    assert read.page_ends(connection, 2, 3, 4_000) == [3]
-    assert read.page_ends(connection, 0, 7, 1, ["UserRegistered"]) == [7]
+
+    def pages(bytes_max: int, types: list[str] | None = None) -> list[list[int]]:
+        found, after = [], 0
+        while page := read.page(connection, after, 7, types, bytes_max):
+            found.append([event.position for event in page])
+            after = page[-1].position
+        return found
+
+    everything = [1, 2, 3, 4, 5, 6, 7]
+    assert pages(10**6) == [everything]
+    assert pages(1) == pages(1, ["UserChanged"]) == [[position] for position in everything]
+    some = pages(4_000)
+    assert [position for page in some for position in page] == everything
+    assert 2 <= len(some) <= 4
+    assert [event.position for event in read.page(connection, 2, 3, None, 4_000)] == [3]
+    assert pages(1, ["UserRegistered"]) == []
 
 
 def test_events_are_counted_by_minute_and_type(database_url: str, connection: Connection) -> None:
