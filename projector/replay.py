@@ -66,7 +66,7 @@ def replay(database_url: str, projection: Projection, report: Report, page_max: 
             shadow.finish()
             progress = _swap_when_free(connection, projection, shadow, report)
         # The new tables serve: if a session still holds an old one, the next replay drops it.
-        with contextlib.suppress(SwapRefused, KeyboardInterrupt):
+        with contextlib.suppress(SwapRefused, dependents.InTheWay, KeyboardInterrupt):
             _drop_retired(connection, projection)
     return progress
 

@@ -127,11 +127,23 @@ def only_one(connection: Connection, projection: Projection) -> Iterator[None]:
 
 
 def drop_schema(connection: Connection, schema: str) -> None:
-    """Drop the schema that a replay or a verify has made. Raises InTheWay if it is of others: it lacks the comment."""
+    """Drop the schema that a replay or a verify has made.
+
+    Raises InTheWay if it is of others, because it lacks the comment, or if others have built something on it.
+    """
     query = "SELECT obj_description(oid, 'pg_namespace') FROM pg_namespace WHERE nspname = %s"
     if connection.execute(query, (schema,)).fetchall() not in ([], [(TO_BE_DROPPED,)]):
         raise InTheWay(f"the schema {schema} is not of orders, and a rebuild or a verify needs its name: rename it")
-    connection.execute(sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(sql.Identifier(schema)))
+    tables = connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = %s", (schema,)).fetchall()
+    names = sql.SQL(", ").join([sql.Identifier(schema, name) for (name,) in tables])
+    try:
+        with connection.transaction():
+            if tables:
+                connection.execute(sql.SQL("DROP TABLE {}").format(names))
+            connection.execute(sql.SQL("DROP SCHEMA IF EXISTS {}").format(sql.Identifier(schema)))
+    except psycopg.errors.DependentObjectsStillExist as error:
+        built = "; ".join((error.diag.message_detail or "").splitlines())
+        raise InTheWay(f"the schema {schema} is to be dropped, and {built}: drop it") from None
 
 
 class Shadow:
@@ -160,8 +172,8 @@ class Shadow:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Drop the schema, if it is still there. When the connection is lost, the next replay or verify drops it."""
-        with contextlib.suppress(psycopg.OperationalError):
+        """Drop the schema, if it is still there. If that cannot be done now, the next replay or verify does it."""
+        with contextlib.suppress(psycopg.OperationalError, InTheWay):
             drop_schema(self._connection, self.schema)
 
     def fill(self, report: Report, goal: Callable[[], int] | None = None) -> None:

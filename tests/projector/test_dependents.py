@@ -12,6 +12,7 @@ from projector.follower import Follower
 from projector.loop import Loop, Progress
 from projector.projections.shop import SHOP
 from projector.replay import replay
+from projector.shadow import Shadow
 from projector.status import status
 from projector.verify import verify
 from tests.builders import Writing
@@ -126,6 +127,26 @@ def test_a_schema_of_others_with_a_name_that_a_replay_or_verify_needs_is_not_dro
         assert other.execute(f"SELECT FROM {schema}.mine".encode()).fetchall() == []
     finally:
         other.execute(f"DROP SCHEMA IF EXISTS {schema} CASCADE".encode())
+
+
+@pytest.mark.parametrize("name", ["shop_next", "shop_retired", "shop_verify"])
+def test_what_others_built_on_tables_that_are_to_be_dropped_is_named(
+    shop: Writing, database_url: str, connection: Connection, name: str
+) -> None:
+    replay(database_url, SHOP, nobody)
+    with Shadow(connection, SHOP, "shop_verify"):
+        if name != "shop_verify":
+            connection.execute(f"ALTER SCHEMA shop_verify RENAME TO {name}".encode())
+        connection.execute(
+            f"CREATE SCHEMA report; CREATE VIEW report.old AS SELECT id FROM {name}.orders;"
+            f"CREATE TABLE report.stars (user_id uuid REFERENCES {name}.users)".encode()
+        )
+    with pytest.raises(InTheWay, match=rf"view report.old depends on table {name}.orders"):
+        replay(database_url, SHOP, nobody)
+    assert connection.execute("SELECT * FROM report.old").fetchall() == []
+    connection.execute("DROP SCHEMA report CASCADE")
+    replay(database_url, SHOP, nobody)
+    assert schemas(connection) == {"shop"}
 
 
 def test_a_replay_drops_objects_that_only_an_earlier_release_made(
