@@ -1,8 +1,8 @@
 """GET and POST /keys, and rotating and revoking them."""
 
 import logging
-from collections.abc import Awaitable, Collection, Mapping
-from datetime import datetime, timedelta
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from datetime import timedelta
 from typing import Annotated, Any, TypeVar
 
 import msgspec
@@ -15,23 +15,21 @@ from access.guard import missing_scope
 from access.holder import KeyHolder
 from access.issuing import Issued, LacksScope, NoSuchKey, NoSuchUser, Wanted
 from access.keys import ID_LENGTH
-from access.store import StoredKey
 from contract.caching import NO_STORE
 from contract.callers import SCOPES, Caller, caller_of, scope
 from contract.examples import KEY_ID, REGISTERED, page_of, shown
 from contract.names import id_of
 from contract.observation import observation_of
-from contract.openapi import problems
+from contract.openapi import Documented, problems
 from contract.problems import Problem
 from contract.requests import StrictRoute
 from contract.resources import Int32, Timestamp
-from contract.times import rfc3339
 from database.sessions import Unsuitable
 from eventlog import failures
 from eventlog.append import Unreplicated
 from query.paging import link_to_next
 from query.parameters import Number, Parameters
-from query.routes import MEDIA_TYPE, get
+from query.routes import MEDIA_TYPE, Endpoint, Given, get
 
 _OF_CHANGES = ("unknown-parameter", "invalid-header", "unavailable", "outcome-unknown")
 _OF_BODIES = ("malformed-json", "body-too-large", "unsupported-media-type", "validation-error")
@@ -139,7 +137,20 @@ def router(database_url: str, holder: KeyHolder) -> APIRouter:
     """The routes. Changes are made on `database_url`; `holder` knows of them at once."""
     routes = APIRouter(route_class=StrictRoute, tags=["operations"])
     writes = scope("keys:write")
-    needs: dict[str, Any] = {"openapi_extra": {"security": writes}, "response_model": None}
+
+    def change(
+        method: str, path: str, status: int, *errors: str, answers: type[BaseModel] | None = None
+    ) -> Callable[[Endpoint[Given]], Endpoint[Given]]:
+        """A decorator that serves a change of keys."""
+        documented: Documented = {status: {"model": answers}} if answers else {}
+        return routes.api_route(
+            path,
+            methods=[method],
+            status_code=status,
+            response_model=None,
+            responses=documented | problems(*errors, *_OF_CHANGES, security=writes),
+            openapi_extra={"security": writes},
+        )
 
     @get(
         routes,
@@ -157,17 +168,9 @@ def router(database_url: str, holder: KeyHolder) -> APIRouter:
         rows = await holder.page(parameters.cursor, limit + 1)
         following = rows[limit - 1].id if len(rows) > limit else None
         link = {"Link": link_to_next(request, cursor=following)} if following else {}
-        return _json(200, {"data": [_view(row) for row in rows[:limit]], "next": following}, link)
+        return _json(200, {"data": [row.shown() for row in rows[:limit]], "next": following}, link)
 
-    @routes.post(
-        "/keys",
-        status_code=201,
-        responses={
-            201: {"model": IssuedKeyView},
-            **problems("impossible-key", *_OF_BODIES, *_OF_CHANGES, security=writes),
-        },
-        **needs,
-    )
+    @change("POST", "/keys", 201, "impossible-key", *_OF_BODIES, answers=IssuedKeyView)
     async def create_key(body: CreateKeyBody, request: Request) -> Response:
         """Make an API key. It has only scopes that the caller has. No Idempotency-Key: the answer is a secret."""
         caller = _changer(request)
@@ -177,15 +180,7 @@ def router(database_url: str, holder: KeyHolder) -> APIRouter:
         issued = await _done(holder, issuing.create(database_url, wanted, caller.actor, _request_id(request)))
         return _issued(issued)
 
-    @routes.post(
-        "/keys/{id}/rotate",
-        status_code=201,
-        responses={
-            201: {"model": IssuedKeyView},
-            **problems("not-found", *_OF_BODIES, *_OF_CHANGES, security=writes),
-        },
-        **needs,
-    )
+    @change("POST", "/keys/{id}/rotate", 201, "not-found", *_OF_BODIES, answers=IssuedKeyView)
     async def rotate_key(id: str, request: Request, body: RotateKeyBody | None = None) -> Response:
         """Make a key in place of another, with its account, role and scopes. The old one ends after the overlap."""
         caller = _changer(request)
@@ -198,9 +193,7 @@ def router(database_url: str, holder: KeyHolder) -> APIRouter:
             raise missing_scope(error.scope, caller) from None
         return _issued(issued)
 
-    @routes.delete(
-        "/keys/{id}", status_code=204, responses=problems("not-found", *_OF_CHANGES, security=writes), **needs
-    )
+    @change("DELETE", "/keys/{id}", 204, "not-found")
     async def revoke_key(id: str, request: Request) -> Response:
         """Revoke a key: at once in this process, and within two seconds in the others."""
         caller = _changer(request)
@@ -249,16 +242,8 @@ async def _done(holder: KeyHolder, change: Awaitable[Result]) -> Result:
     return result
 
 
-def _view(row: StoredKey) -> dict[str, Any]:
-    return {name: _shown(value) for name, value in row.shown().items()}
-
-
-def _shown(value: object) -> object:
-    return rfc3339(value) if isinstance(value, datetime) else value
-
-
 def _issued(issued: Issued) -> Response:
-    return _json(201, _view(issued.row) | {"key": issued.text})
+    return _json(201, issued.row.shown() | {"key": issued.text})
 
 
 def _json(status: int, document: object, headers: Mapping[str, str] | None = None) -> Response:

@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 from psycopg import AsyncConnection, Connection
 from psycopg.rows import class_row
 
+from contract.times import rfc3339
+
 # To take over so many rows holds the event loop for about a millisecond.
 _KEYS_AT_A_TIME = 100
 
@@ -42,11 +44,6 @@ SELECT version, xmin::text, tableoid, EXISTS (SELECT FROM access.api_keys) FROM 
 
 _ANY_VALID = b"""
 SELECT FROM access.api_keys WHERE revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now()) LIMIT 1
-"""
-
-_IS_VALID = b"""
-SELECT FROM access.api_keys
-WHERE sha256 = %s AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now())
 """
 
 _INSERT = b"""
@@ -85,8 +82,9 @@ class StoredKey(NamedTuple):
     last_used_hour: datetime | None = None
 
     def shown(self) -> dict[str, Any]:
-        """The key as operators see it: all columns but its digest."""
-        return {name: value for name, value in self._asdict().items() if name != "sha256"}
+        """The key as operators see it: all columns but its digest, times as text."""
+        columns = ((name, value) for name, value in self._asdict().items() if name != "sha256")
+        return {name: rfc3339(value) if isinstance(value, datetime) else value for name, value in columns}
 
     def is_valid(self, now: datetime) -> bool:
         """Whether the key is neither revoked nor expired."""
@@ -139,11 +137,6 @@ def of_digest(connection: Connection, digest: bytes) -> StoredKey | None:
 def has_any(connection: Connection) -> bool:
     """Whether there is a key that is neither revoked nor expired. Raises psycopg.Error."""
     return connection.execute(_ANY_VALID).rowcount > 0
-
-
-def is_valid(connection: Connection, sha256: bytes) -> bool:
-    """Whether there is a key with this digest that is neither revoked nor expired. Raises psycopg.Error."""
-    return connection.execute(_IS_VALID, (sha256,)).rowcount > 0
 
 
 async def has_user(connection: AsyncConnection, user_id: str) -> bool:

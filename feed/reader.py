@@ -14,23 +14,10 @@ _HEAD = Statement(pages.HEAD)
 _BUYER = Statement(pages.BUYER)
 
 
-class Events(NamedTuple):
-    """A page of events. `data` is a JSON array of EventViews, ready to be sent; None when there is no such stream.
+class LogPage(NamedTuple):
+    """A page of events or acts. `data` is their JSON array, ready to be sent; empty when there is no such stream.
 
-    `position` is the head of the log when it was read, `last` the position (in a stream: the version) of the last event
-    of the page, and `more` whether there are events behind it.
-    """
-
-    position: int
-    data: bytes | None
-    last: int
-    more: bool
-
-
-class Acts(NamedTuple):
-    """A page of what operators did. `data` is a JSON array of ActViews, ready to be sent, newest first.
-
-    `position` is the head of the log when it was read, `following` the cursor of the next page, if there is one.
+    `position` is the head of the log when it was read, `following` where the next page begins, if there is one.
     """
 
     position: int
@@ -42,10 +29,10 @@ class LogReader:
     def __init__(self, reads: Reads) -> None:
         self._reads = reads
 
-    async def page(self, stream: str | None, after: int, limit: int, viewer: Viewer) -> Events:
+    async def page(self, stream: str | None, after: int, limit: int, viewer: Viewer) -> LogPage:
         """At most `limit` events behind `after`, of the log or of a stream.
 
-        `data` is None if there is no such stream, or the viewer may not see it.
+        `data` is empty if there is no such stream, or the viewer may not see it.
         """
         if stream is not None:
             stream = await self.visible(stream, viewer)
@@ -53,14 +40,14 @@ class LogReader:
         parameters = {"after": after, "limit": limit} | ({} if stream is None else {"stream": stream})
         position, data, last, end = await self._reads.row(statement, parameters)
         if end is None:
-            return Events(position, None, after, False)
-        return Events(position, data, last, last < end)
+            return LogPage(position, b"", None)
+        return LogPage(position, data, str(last) if last < end else None)
 
-    async def acts(self, before: str | None, limit: int) -> Acts:
+    async def acts(self, before: str | None, limit: int) -> LogPage:
         """At most `limit` acts of operators, newest first; `before`: only those older than the act with this id."""
         parameters = {"before": before or "~", "limit": limit}
         position, data, oldest, more = await self._reads.row(_ACTS_PAGE, parameters)
-        return Acts(position, data, oldest if more else None)
+        return LogPage(position, data, oldest if more else None)
 
     async def visible(self, stream: str, viewer: Viewer) -> str:
         """The stream if the viewer may see it, else the name of one that does not exist.

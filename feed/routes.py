@@ -1,6 +1,7 @@
 """GET /events, and the events of one order, user or product."""
 
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 from fastapi import APIRouter, Request, Response
 from pydantic import Field
@@ -21,6 +22,7 @@ EVENTS_DEFAULT = 100
 EVENTS_MAX = 1000
 # The scope that a caller needs for the events of each kind. A product's events name other people's orders.
 SCOPES = {"order": "orders:read", "product": "events:read", "user": "users:read"}
+NAMED = {"order": "An order", "product": "A product", "user": "A user"}
 
 
 class EventsParameters(Parameters):
@@ -39,41 +41,38 @@ def router(reads: Reads, waiting: WaitingReads | None = None) -> APIRouter:
         parameters = EventsParameters.of(request)
         viewer = caller_of(request).viewer
         events = await sync.answer(request, lambda: log.page(stream, parameters.after, parameters.limit, viewer))
-        if events.data is None:
+        if not events.data:
             raise absent(request.scope["path"].removesuffix("/events"), events.position, parked=False)
-        following = str(events.last) if events.more else None
-        return page_response(request, events.data, events.position, following, "after")
+        return page_response(request, events.data, events.position, events.following, "after")
 
-    @get(
-        routes,
-        "/events",
-        answers=EventPage,
-        security=scope("events:read"),
-        parameters=EventsParameters,
-        of_tables=False,
-    )
+    declared: dict[str, Any] = {"answers": EventPage, "parameters": EventsParameters}
+
+    @get(routes, "/events", security=scope("events:read"), of_tables=False, **declared)
     async def list_events(request: Request) -> Response:
         """The whole log in order, without holes; `next` is the `after` of the next page."""
         return await answer(request)
 
-    for kind in SCOPES:
-        _add_route_of(routes, kind, answer)
+    for kind, one in NAMED.items():
+        get_of(routes, kind, "events", answer, f"list_events_of_{kind}", f"{one}'s events, oldest first.", **declared)
     return routes
 
 
-def _add_route_of(routes: APIRouter, kind: str, answer: Callable[[Request, str], Awaitable[Response]]) -> None:
+def get_of(
+    routes: APIRouter,
+    kind: str,
+    what: str,
+    answer: Callable[[Request, str], Awaitable[Response]],
+    name: str,
+    text: str,
+    **declared: Any,
+) -> None:
+    """Serve `what` the log tells of one order, product or user. `declared` is what `query.routes.get` takes too.
 
-    async def list_events_of(request: Request, id: str) -> Response:
+    `name` and `text` are those of the operation in the OpenAPI document.
+    """
+
+    async def of_one(request: Request, id: str) -> Response:
         return await answer(request, f"{kind}-{known_id(id)}")
 
-    # The name and the text of the operation in the OpenAPI document.
-    list_events_of.__name__ = f"list_events_of_{kind}"
-    list_events_of.__doc__ = f"{'An' if kind == 'order' else 'A'} {kind}'s events, oldest first."
-    get(
-        routes,
-        f"/{kind}s/{{id}}/events",
-        answers=EventPage,
-        security=scope(SCOPES[kind]),
-        parameters=EventsParameters,
-        of_tables=False,
-    )(list_events_of)
+    of_one.__name__, of_one.__doc__ = name, text
+    get(routes, f"/{kind}s/{{id}}/{what}", security=scope(SCOPES[kind]), of_tables=False, **declared)(of_one)

@@ -83,7 +83,7 @@ def look(connection: Connection, projection: Projection, new: str) -> None:
     refuse_others(connection, old)
     query = sql.SQL("SELECT made, version FROM {}").format(sql.Identifier(old, "checkpoint"))
     made_before, version = connection.execute(query).fetchone() or ((), None)
-    made = [*made_before, *made_by_release(projection)]
+    made = [*(made_before or ()), *made_by_release(projection)]
     made += {name.partition(".")[0] for name in made if "." in name}  # the tables of the columns
     if names := ", ".join(uncarried.settings(connection, old, new, made, same=version == projection.version)):
         raise InTheWay(f"a replay cannot carry over: {names}; drop or change it, replay, and make it again")

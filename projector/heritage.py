@@ -24,7 +24,13 @@ WITH tables AS (
 
 # The order matters: privileges before the owner, because the role that made the tables then still owns them.
 _STATEMENTS = (
-    # Default privileges of the role that runs the replay. The privileges of the serving tables follow.
+    # Undo default privileges of the role that runs the replay. The privileges of the serving tables follow.
+    """
+SELECT format('GRANT ALL ON %%s TO %%s', new_name, new_owner::regrole) FROM tables WHERE new_acl IS NOT NULL
+UNION ALL
+SELECT format('GRANT ALL ON SCHEMA %%I TO %%s', %(old)s::text, nspowner::regrole) FROM pg_namespace
+WHERE nspname = %(new)s::text AND nspacl IS NOT NULL
+""",
     """
 SELECT DISTINCT format('REVOKE ALL ON %%s FROM %%s', new_name,
     CASE acl.grantee WHEN 0 THEN 'PUBLIC' ELSE acl.grantee::regrole::text END)

@@ -17,7 +17,8 @@ from projector import dependents, heritage, swapping
 from projector.loop import Progress
 from projector.paging import PAGE_MAX, PageMax, ReadAhead
 from projector.projection import Projection
-from projector.shadow import BATCH_EVENTS, Report, Shadow, building, built_beside, drop_schema
+from projector.shadow import BATCH_EVENTS, TO_BE_DROPPED, Report, Shadow, building, built_beside, drop_schema
+from projector.tables import comment_on
 
 _USERS = """
 SELECT string_agg(DISTINCT pid::text, ', ')
@@ -31,6 +32,17 @@ RATE_EVENTS_MIN = 20_000
 _RATE = """
 UPDATE {} SET events_per_second = position / greatest(extract(epoch FROM clock_timestamp() - built_at), 0.001)
 WHERE position >= %s
+"""
+
+# The columns of the serving checkpoint that a swap reads; an operator may have dropped some, or the table.
+_IS_COMPLETE = """
+SELECT count(*) = 3 FROM pg_attribute
+WHERE attrelid = to_regclass(%s) AND attname IN ('version', 'made', 'position') AND NOT attisdropped
+"""
+_COMPLETE = """
+CREATE TABLE IF NOT EXISTS {0} ();
+ALTER TABLE {0} ADD COLUMN IF NOT EXISTS version integer, ADD COLUMN IF NOT EXISTS made text[],
+    ADD COLUMN IF NOT EXISTS position bigint
 """
 
 
@@ -67,6 +79,7 @@ def _rehearse(connection: Connection, projection: Projection, shadow: Shadow) ->
     refused = []
     with contextlib.suppress(psycopg.errors.LockNotAvailable), connection.transaction(force_rollback=True):
         shadow.finish()
+        _complete_checkpoint(connection, projection)
         dependents.look(connection, projection, shadow.schema)  # before all the work; and once more after it
         connection.execute(f"SET LOCAL lock_timeout = '{swapping.LOCK_MS_MAX}ms'")
         for statement in _rename(connection, projection, shadow):
@@ -87,13 +100,22 @@ def _rehearse(connection: Connection, projection: Projection, shadow: Shadow) ->
         )
 
 
+def _complete_checkpoint(connection: Connection, projection: Projection) -> None:
+    """Make what the swap reads of the serving checkpoint and somebody has dropped. It retires with the old tables."""
+    ((is_complete,),) = connection.execute(_IS_COMPLETE, (f"{projection.name}.checkpoint",)).fetchall()
+    if not is_complete:
+        connection.execute(sql.SQL(_COMPLETE).format(sql.Identifier(projection.name, "checkpoint")))
+
+
 def _rename(connection: Connection, projection: Projection, shadow: Shadow) -> list[str]:
     """Rename the schemas. Returns the statements that then set on the new tables what others had set on the old."""
     name = projection.name
     inherited = heritage.statements(connection, name, shadow.schema)
     views = dependents.views(connection, name)
-    for old, new in ((name, _retired(projection)), (shadow.schema, name)):
+    comment = projection.metadata.info["comment"]
+    for old, new, says in ((name, _retired(projection), TO_BE_DROPPED), (shadow.schema, name, comment)):
         connection.execute(sql.SQL("ALTER SCHEMA {} RENAME TO {}").format(sql.Identifier(old), sql.Identifier(new)))
+        comment_on(connection, new, says)
     return [*views, *inherited]
 
 
@@ -119,6 +141,7 @@ def _swap(connection: Connection, projection: Projection, shadow: Shadow) -> Pro
     with connection.transaction():
         connection.execute(f"SET LOCAL lock_timeout = '{swapping.LOCK_MS_MAX}ms'")
         connection.execute(f"SET LOCAL idle_in_transaction_session_timeout = '{stalled.SECONDS_MAX}s'")
+        _complete_checkpoint(connection, projection)
         # The only lock that is waited for: a rename needs no lock on a table, and the old ones are dropped later.
         connection.execute(sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(serving))
         reached = sql.SQL("SELECT coalesce(max(position), 0) FROM {}").format(serving)

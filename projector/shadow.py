@@ -20,7 +20,7 @@ from projector.loop import Loop, Progress
 from projector.paging import ReadPage
 from projector.parked import drain
 from projector.projection import Projection
-from projector.tables import Tables
+from projector.tables import Tables, comment_on
 
 # Large batches spare updates: of a product that is sold all day only the last stock of each batch is written.
 BATCH_EVENTS = 100_000
@@ -37,6 +37,9 @@ Report = Callable[[Progress], None]
 LOCK_CLASS = 0x6F7264
 _LOCK = "SELECT pg_try_advisory_lock(%s, hashtext(%s))"
 _UNLOCK = "SELECT pg_advisory_unlock(%s, hashtext(%s))"
+
+# The comment that marks a schema as one that orders may drop. The schema that serves has another one.
+TO_BE_DROPPED = "orders builds its read tables here, or has retired them: it drops this schema"
 
 _HOLDER = """
 SELECT pid FROM pg_locks
@@ -124,10 +127,9 @@ def only_one(connection: Connection, projection: Projection) -> Iterator[None]:
 
 
 def drop_schema(connection: Connection, schema: str) -> None:
-    """Drop the schema that a replay or a verify has made. Raises InTheWay if it is of others: it has no checkpoint."""
-    query = "SELECT to_regnamespace(%s) IS NOT NULL AND to_regclass(%s) IS NULL"
-    ((is_of_others,),) = connection.execute(query, (schema, f"{schema}.checkpoint")).fetchall()
-    if is_of_others:
+    """Drop the schema that a replay or a verify has made. Raises InTheWay if it is of others: it lacks the comment."""
+    query = "SELECT obj_description(oid, 'pg_namespace') FROM pg_namespace WHERE nspname = %s"
+    if connection.execute(query, (schema,)).fetchall() not in ([], [(TO_BE_DROPPED,)]):
         raise InTheWay(f"the schema {schema} is not of orders, and a rebuild or a verify needs its name: rename it")
     connection.execute(sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(sql.Identifier(schema)))
 
@@ -154,6 +156,7 @@ class Shadow:
     def __enter__(self) -> Self:
         with self._connection.transaction():
             self._tables.create(self._connection, logged=self._logged)
+            comment_on(self._connection, self.schema, TO_BE_DROPPED)
         return self
 
     def __exit__(self, *_: object) -> None:

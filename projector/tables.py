@@ -38,8 +38,8 @@ class Tables:
 
     def create(self, connection: Connection, *, logged: bool = True) -> None:
         """Make the schema and the empty tables with primary keys, at position 0."""
-        schema, comment = sql.Identifier(self._schema), self._projection.metadata.info["comment"]
-        connection.execute(sql.SQL("CREATE SCHEMA {0}; COMMENT ON SCHEMA {0} IS {1}").format(schema, comment))
+        connection.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(self._schema)))
+        comment_on(connection, self._schema, self._projection.metadata.info["comment"])
         for table in self.metadata.sorted_tables:
             _run(connection, CreateTable(table, include_foreign_key_constraints=[]))
             if not logged:
@@ -67,6 +67,10 @@ class Tables:
     def analyze(self, connection: Connection) -> None:
         for table in self.metadata.sorted_tables:
             connection.execute(sql.SQL("ANALYZE {}").format(sql.Identifier(self._schema, table.name)))
+
+
+def comment_on(connection: Connection, schema: str, comment: str) -> None:
+    connection.execute(sql.SQL("COMMENT ON SCHEMA {} IS {}").format(sql.Identifier(schema), comment))
 
 
 def made_by_release(projection: Projection) -> list[str]:

@@ -71,6 +71,8 @@ SELECT format('what role %%s has granted on %%s', grantor::regrole, object) FROM
 UNION
 SELECT oid::regclass || ' being unlogged' FROM tables WHERE relpersistence = 'u'
 UNION ALL
+SELECT oid::regclass || ' being a table of type ' || reloftype::regtype FROM tables WHERE reloftype <> 0
+UNION ALL
 SELECT 'the comment or the grants of type ' || type.oid::regtype
 FROM tables JOIN pg_type AS type ON reltype IN (type.oid, typelem)
 WHERE typacl IS NOT NULL OR obj_description(type.oid, 'pg_type') IS NOT NULL
@@ -86,10 +88,13 @@ UNION
 SELECT 'the disabled triggers of ' || tables.oid::regclass
 FROM pg_trigger JOIN tables ON tables.oid = tgrelid WHERE tgisinternal AND tgenabled <> 'O'
 UNION
-SELECT 'the privileges that the owner of ' || tables.oid::regclass || ' lacks'
-FROM tables, aclexplode(acldefault('r', relowner)) AS usual
-WHERE relacl IS NOT NULL AND usual.grantee = relowner AND NOT EXISTS (
-    SELECT FROM aclexplode(relacl) AS acl WHERE acl.grantee = relowner AND acl.privilege_type = usual.privilege_type)
+SELECT 'the privileges that the owner of ' || object || ' lacks' FROM (
+    SELECT oid::regclass::text, 'r'::"char", relowner, relacl FROM tables
+    UNION ALL
+    SELECT 'schema ' || nspname, 'n', nspowner, nspacl FROM pg_namespace WHERE nspname = %(old)s::text
+) AS owned (object, kind, owner, acl), aclexplode(acldefault(kind, owner)) AS usual
+WHERE acl IS NOT NULL AND usual.grantee = owner AND NOT EXISTS (
+    SELECT FROM aclexplode(acl) AS has WHERE has.grantee = owner AND has.privilege_type = usual.privilege_type)
 ORDER BY 1
 """
 

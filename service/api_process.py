@@ -58,9 +58,8 @@ class ApiProcess:
             self._writer.take_no_more,
             prefix=self.prefix,
         )
-        self.http_metrics, self.request_log = HttpMetrics(), RequestLog(settings.log_format)
+        self.http_metrics, self.request_log = HttpMetrics(self._registry), RequestLog(settings.log_format)
         self.commands = Commands(self._writer, CommandMetrics(self._registry))
-        self._registry.register(self.http_metrics)
         self._registry.register(Counted(self._writer, self._bell, self._connections))
         if not figures:
             ProcessCollector(registry=self._registry)  # several processes would be added up

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+from datetime import UTC, datetime
 from pathlib import Path
 
 from access import keys, links, store
@@ -24,8 +25,9 @@ def ensure(database_url: str, data_dir: Path) -> bool:
             if text and not text.startswith(KEY_BEGINNING):
                 raise OperatorError(f"{path} holds no API key of orders: move it, or choose another --data-dir")
             with connect(database_url, "orders up", Limits(statement=STATEMENT_SECONDS_MAX)) as connection:
-                if store.is_valid(connection, keys.digest(text)):
-                    return False
+                found = store.of_digest(connection, keys.digest(text))
+            if found and found.is_valid(datetime.now(UTC)):
+                return False
             path.unlink()  # the key was revoked, or the database is another one
         # No other user may read the file, not even for a moment.
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

@@ -7,19 +7,19 @@ from fastapi import APIRouter, Request, Response
 from pydantic import Field
 
 from contract.caching import IMMUTABLE_PRIVATE, REVALIDATED
-from contract.callers import caller_of, scope
+from contract.callers import caller_of
 from contract.headers import none_match
-from contract.names import known_id, path_of
+from contract.names import path_of
 from contract.problems import Problem
 from contract.requests import StrictRoute
 from contract.resources import Explanation, HistoryPage
 from eventlog.codec import UnreadableEvent, encode
 from feed.reader import LogReader
-from feed.routes import SCOPES
+from feed.routes import NAMED, get_of
 from query.database import Reads
 from query.parameters import Name, Number, Parameters, Position
 from query.parked import absent
-from query.routes import MEDIA_TYPE, get, json_response, page_response
+from query.routes import MEDIA_TYPE, json_response, page_response
 from query.single import VERSION_MAX, PastParameters
 from query.sync import Positioned, Sync
 from query.waiting import WaitingReads
@@ -94,7 +94,14 @@ class PastAnswers:
 
         async def answer() -> Answer:
             visible = stream if is_product else await self._log.visible(stream, viewer)
-            return await readable(stream, lambda: read(visible))
+            try:
+                return await read(visible)
+            except UnreadableEvent as error:
+                raise Problem(
+                    "unreadable-stream",
+                    f"The history of {path_of(stream)} cannot be read: {' '.join(str(error).split())}.",
+                    headers={"Retry-After": str(_UNREADABLE_RETRY_SECONDS)},
+                ) from None
 
         return await self._sync.answer(request, answer)
 
@@ -119,46 +126,16 @@ def _shown_to(request: Request, step: dict[str, Any]) -> dict[str, Any]:
 
 
 def routers(past: PastAnswers) -> Iterator[APIRouter]:
-    for kind in SCOPES:
-        yield _router(past, kind)
-
-
-def _router(past: PastAnswers, kind: str) -> APIRouter:
-    routes = APIRouter(tags=[f"{kind}s"], route_class=StrictRoute)
-
-    async def history(request: Request, id: str) -> Response:
-        return await past.history(request, f"{kind}-{known_id(id)}")
-
-    async def explain(request: Request, id: str) -> Response:
-        return await past.explain(request, f"{kind}-{known_id(id)}")
-
-    # The names and texts of the operations in the OpenAPI document.
-    history.__name__, explain.__name__ = f"list_history_of_{kind}", f"explain_{kind}"
-    a = "An" if kind == "order" else "A"
-    history.__doc__ = f"{a} {kind}'s history as a person reads it, oldest first, with what each event changed."
-    explain.__doc__ = f"Which event set each field of {a.lower()} {kind} last, now or at a version or time."
-    errors = ["unreadable-stream"]
-    security = scope(SCOPES[kind])
-    get(
-        routes,
-        f"/{kind}s/{{id}}/history",
-        answers=HistoryPage,
-        security=security,
-        errors=errors,
-        parameters=HistoryParameters,
-        of_tables=False,
-    )(history)
-    get(
-        routes,
-        f"/{kind}s/{{id}}/explain",
-        answers=Explanation,
-        security=security,
-        errors=errors,
-        parameters=ExplainParameters,
-        of_tables=False,
-        paged=False,
-    )(explain)
-    return routes
+    for kind, one in NAMED.items():
+        routes = APIRouter(tags=[f"{kind}s"], route_class=StrictRoute)
+        errors = ["unreadable-stream"]
+        told: dict[str, Any] = {"answers": HistoryPage, "parameters": HistoryParameters, "errors": errors}
+        text = f"{one}'s history as a person reads it, oldest first, with what each event changed."
+        get_of(routes, kind, "history", past.history, f"list_history_of_{kind}", text, **told)
+        explained: dict[str, Any] = {"answers": Explanation, "parameters": ExplainParameters, "errors": errors}
+        text = f"Which event set each field of {one.lower()} last, now or at a version or time."
+        get_of(routes, kind, "explain", past.explain, f"explain_{kind}", text, paged=False, **explained)
+        yield routes
 
 
 def when_of(parameters: PastParameters) -> When:
@@ -168,18 +145,6 @@ def when_of(parameters: PastParameters) -> When:
     if parameters.version is not None:
         return Version(parameters.version)
     return AsOf(parameters.as_of) if parameters.as_of is not None else NOW
-
-
-async def readable(stream: str, read: Callable[[], Awaitable[Answer]]) -> Answer:
-    """Call `read` and return its answer. Raises Problem `unreadable-stream` when it cannot read an event."""
-    try:
-        return await read()
-    except UnreadableEvent as error:
-        raise Problem(
-            "unreadable-stream",
-            f"The history of {path_of(stream)} cannot be read: {' '.join(str(error).split())}.",
-            headers={"Retry-After": str(_UNREADABLE_RETRY_SECONDS)},
-        ) from None
 
 
 def _check(past: Past, when: When, path: str) -> None:

@@ -82,7 +82,8 @@ def say_bare(line: str) -> None:
     """Print a line as it is, to be copied."""
     # The reader of our output may have ended; that must not stop us, nor block the children.
     with contextlib.suppress(BrokenPipeError):
-        print(line, flush=True)
+        # In one piece: each child's lines come from a thread of its own.
+        print(f"{line}\n", end="", flush=True)
 
 
 def _pass_on(name: str, lines: IO[str] | None) -> None:

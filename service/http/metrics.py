@@ -1,12 +1,9 @@
 """Metrics for Prometheus: the figures of this process, and the state of the log. docs/metrics.md lists all of them."""
 
-from bisect import bisect_left
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from itertools import accumulate
 
-from prometheus_client import CollectorRegistry, disable_created_metrics, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from command.waiting import WAITING_MAX
@@ -15,7 +12,6 @@ from projector.bell import Bell
 from service.http.connections import Connections
 
 LATENCY_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
-_LIMITS = [*(str(float(it)) for it in LATENCY_BUCKETS), "+Inf"]  # as Prometheus writes them
 # A client may invent methods; a label must not have more values than these and `other`.
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"})
 # A client may send any method to any route. Such requests are counted, but get no histogram.
@@ -28,74 +24,43 @@ def new_registry() -> CollectorRegistry:
     return CollectorRegistry()
 
 
-class HttpMetrics(Collector):
+class HttpMetrics:
     """Requests by method, route and status, their latency by method and route, and the requests in flight.
 
     A histogram has 15 lines in a scrape. One for each status as well would make a scrape several times as long.
-
-    Only the event loop counts, so plain numbers do, without the locks of prometheus_client. Any thread may collect.
     `python -m bench.observe` shows what observing costs a request.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, registry: CollectorRegistry) -> None:
         self.in_flight = 0
-        self._requests: dict[tuple[str, str, int], _Requests] = {}
-        self._latencies: dict[tuple[str, str], _Latency] = {}
+        under_way = Gauge("orders_http_requests_in_flight", "Requests that are not answered yet", registry=registry)
+        under_way.set_function(lambda: self.in_flight)
+        self._requests = Counter(
+            "orders_http_requests",
+            "Requests by the status of their answer",
+            ["method", "route", "status"],
+            registry=registry,
+        )
+        self._latencies = Histogram(
+            "orders_http_request_duration_seconds",
+            "Time from the end of a request's head to the end of its answer, unless its route lacks the method",
+            ["method", "route"],
+            buckets=LATENCY_BUCKETS,
+            registry=registry,
+        )
+        # To look a metric up by its labels takes longer than to count.
+        self._known: dict[tuple[str, str, int], tuple[Counter, Histogram | None]] = {}
 
     def observe(self, method: str, route: str | None, status: int, seconds: float) -> None:
         """Count one request. `route` is the path with the names of its parameters, None when no route matched."""
         labels = (method if method in _METHODS else "other", route or "unmatched", status)
-        requests = self._requests.get(labels)
-        if requests is None:
-            latency = None if status == METHOD_NOT_ALLOWED else self._latencies.setdefault(labels[:2], _Latency())
-            requests = self._requests[labels] = _Requests(latency)
-        requests.number += 1
-        if requests.latency is not None:
-            requests.latency.observe(seconds)
-
-    def collect(self) -> Iterable[Metric]:
-        """The families, as they are now."""
-        yield GaugeMetricFamily("orders_http_requests_in_flight", "Requests that are not answered yet", self.in_flight)
-        counted = CounterMetricFamily(
-            "orders_http_requests", "Requests by the status of their answer", labels=["method", "route", "status"]
-        )
-        for (*labels, status), requests in list(self._requests.items()):
-            counted.add_metric([*labels, str(status)], requests.number)
-        yield counted
-        measured = HistogramMetricFamily(
-            "orders_http_request_duration_seconds",
-            "Time from the end of a request's head to the end of its answer, unless its route lacks the method",
-            labels=["method", "route"],
-        )
-        for by, latency in list(self._latencies.items()):
-            measured.add_metric(by, latency.buckets(), latency.sum)
-        yield measured
-
-
-class _Latency:
-    """One histogram. Its last bucket has what took longer than all limits."""
-
-    __slots__ = ("_numbers", "sum")
-
-    def __init__(self) -> None:
-        self._numbers = [0] * (len(LATENCY_BUCKETS) + 1)
-        self.sum = 0.0
-
-    def observe(self, seconds: float) -> None:
-        self._numbers[bisect_left(LATENCY_BUCKETS, seconds)] += 1
-        self.sum += seconds
-
-    def buckets(self) -> list[tuple[str, float]]:
-        """The limit of each bucket, and how many observations are not above it."""
-        return list(zip(_LIMITS, accumulate(self._numbers), strict=True))
-
-
-@dataclass(slots=True)
-class _Requests:
-    """The requests with the same labels; `latency` None: they are not measured."""
-
-    latency: _Latency | None
-    number: int = 0
+        if labels not in self._known:
+            latency = None if status == METHOD_NOT_ALLOWED else self._latencies.labels(*labels[:2])
+            self._known[labels] = self._requests.labels(*labels), latency
+        requests, latency = self._known[labels]
+        requests.inc()
+        if latency is not None:
+            latency.observe(seconds)
 
 
 class Counted(Collector):

@@ -10,7 +10,8 @@ import logging
 import sys
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from select import PIPE_BUF
 from typing import Literal
 
 import msgspec
@@ -107,12 +108,12 @@ class RequestLog(logging.Handler):
         try:
             # The event loop may add lines meanwhile.
             lines = [self._line(*self._held.popleft()) for _ in range(len(self._held))]
-            text = _encoder.encode_lines(lines).decode() if self._is_json else "".join(map(_text, lines))
             # A full disk must not fail requests.
             with contextlib.suppress(OSError):
-                # Not remembered from the start: a test, or a program around this one, may replace it.
-                sys.stderr.write(text)
-                sys.stderr.flush()
+                for piece in _pieces(map(_json if self._is_json else _text, lines)):
+                    # Not remembered from the start: a test, or a program around this one, may replace it.
+                    sys.stderr.write(piece)
+                    sys.stderr.flush()
         finally:
             self.release()
 
@@ -158,7 +159,22 @@ class RequestLog(logging.Handler):
         return self._time_text
 
 
+def _pieces(lines: Iterable[str]) -> Iterator[str]:
+    """The lines in texts that a pipe takes whole: so those of several processes do not mix."""
+    piece = ""
+    for line in lines:
+        if piece and len(piece) + len(line) > PIPE_BUF:
+            yield piece
+            piece = ""
+        piece += line
+    yield piece
+
+
 _encoder = msgspec.json.Encoder()
+
+
+def _json(line: _Line) -> str:
+    return _encoder.encode(line).decode() + "\n"
 
 
 def _text(line: _Line) -> str:

@@ -105,11 +105,18 @@ def test_a_replay_names_a_temporary_view_of_another_session(
     replay(database_url, SHOP, nobody)
 
 
+@pytest.mark.parametrize("checkpoint", ["()", "(day date)", "AS TABLE shop.checkpoint", "(LIKE shop.checkpoint)"])
 @pytest.mark.parametrize("schema", ["shop_next", "shop_retired", "shop_verify"])
 def test_a_schema_of_others_with_a_name_that_a_replay_or_verify_needs_is_not_dropped(
-    shop: Writing, database_url: str, other: Connection, schema: str
+    shop: Writing, database_url: str, connection: Connection, other: Connection, schema: str, checkpoint: str
 ) -> None:
     other.execute(f"CREATE SCHEMA {schema}; CREATE TABLE {schema}.mine ()".encode())
+    other.execute(f"CREATE TABLE {schema}.checkpoint {checkpoint}".encode())
+    other.execute("UPDATE shop.checkpoint SET version = 0")
+    with closing(Follower(database_url, SHOP)) as worker:
+        worker.sweep()
+    assert f"the schema {schema} is not of orders" in str(error(connection))
+    other.execute(f"UPDATE shop.checkpoint SET version = {SHOP.version}".encode())
     try:
         with pytest.raises(InTheWay, match=f"the schema {schema} is not of orders"):
             replay(database_url, SHOP, nobody)

@@ -16,7 +16,8 @@ ALL = 100_000
 
 SETTINGS = """
 SELECT 'schema', nspname, nspowner::regrole::text,
-    ARRAY(SELECT acl::text FROM unnest(nspacl) AS acl ORDER BY 1)::text, obj_description(oid)
+    ARRAY(SELECT acl::text FROM unnest(coalesce(nspacl, acldefault('n', nspowner))) AS acl ORDER BY 1)::text,
+    obj_description(oid)
 FROM pg_namespace WHERE nspname = 'shop'
 UNION ALL
 SELECT 'table', relname, relowner::regrole::text
@@ -86,6 +87,9 @@ def shop(writing: Writing, connection: Connection) -> Writing:
         "CREATE PUBLICATION p FOR TABLES IN SCHEMA shop",
         "ALTER DEFAULT PRIVILEGES IN SCHEMA shop GRANT SELECT ON TABLES TO {role} WITH GRANT OPTION",
         "ALTER DEFAULT PRIVILEGES GRANT SELECT ON TABLES TO {role}",
+        """ALTER DEFAULT PRIVILEGES REVOKE INSERT ON TABLES FROM CURRENT_USER;
+        ALTER DEFAULT PRIVILEGES REVOKE CREATE ON SCHEMAS FROM CURRENT_USER;
+        ALTER TABLE shop.orders OWNER TO {role}""",
         """ALTER TABLE shop.orders SET (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02,
         toast.autovacuum_enabled = false)""",
         """ALTER TABLE shop.orders ALTER note SET STATISTICS 500, ALTER note SET (n_distinct = 9),
@@ -148,6 +152,12 @@ def test_a_replay_keeps_settings_of_others_on_the_read_tables(
         ),
         ("ALTER TABLE shop.orders DISABLE TRIGGER ALL", "the disabled triggers of shop.orders"),
         ("REVOKE UPDATE ON shop.orders FROM CURRENT_USER", "the privileges that the owner of shop.orders lacks"),
+        ("REVOKE CREATE ON SCHEMA shop FROM CURRENT_USER", "the privileges that the owner of schema shop lacks"),
+        (
+            """CREATE TYPE public.listed AS (stream text, position bigint, version int, type text, error text,
+            behind text, skipped boolean, parked_at timestamptz); ALTER TABLE shop.parked OF public.listed""",
+            "shop.parked being a table of type listed",
+        ),
         (
             """CREATE ACCESS METHOD sealed TYPE TABLE HANDLER heap_tableam_handler;
             ALTER TABLE shop.orders SET ACCESS METHOD sealed""",

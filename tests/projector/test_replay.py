@@ -230,7 +230,8 @@ def rebuilding(connection: Connection) -> bool:
 def test_verify_drops_the_tables_that_a_killed_replay_left(
     shop: Writing, database_url: str, connection: Connection
 ) -> None:
-    connection.execute("CREATE SCHEMA shop_next; CREATE TABLE shop_next.users (); CREATE TABLE shop_next.checkpoint ()")
+    Shadow(connection, SHOP, "shop_next").__enter__()
+    assert schemas(connection) == {"shop", "shop_next"}
     verify(database_url, SHOP, nobody)
     assert schemas(connection) == {"shop"}
 

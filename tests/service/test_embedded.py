@@ -1,10 +1,14 @@
 """Real servers: what they promise, and what is left after a crash."""
 
+import contextlib
+import io
 import os
 import signal
 import subprocess
 import sys
 import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psycopg
@@ -14,6 +18,7 @@ import sqlalchemy
 
 from service.embedded import PostgresServer, ValkeyServer, postgres_program
 from service.embedded.account import account_for
+from service.embedded.child import say_bare
 from service.embedded.locks import is_held
 from service.errors import OperatorError
 from service.lifeline import tied
@@ -266,3 +271,15 @@ def test_writes_that_valkey_acknowledged_survive_a_kill(place: Path) -> None:
         assert server.start() == url
         with redis.Redis.from_url(url) as client:
             assert client.get("bell") == b"rung"
+
+
+def test_lines_of_two_children_do_not_mix() -> None:
+    lines, interval = ["api    | " + "a" * 20, "worker | " + "b" * 20], sys.getswitchinterval()
+    sys.setswitchinterval(0.000_001)  # the two threads take turns often
+    try:
+        with contextlib.redirect_stdout(io.TextIOWrapper(io.BytesIO())) as printed, ThreadPoolExecutor(2) as threads:
+            list(threads.map(lambda line: [say_bare(line) for _ in range(20_000)], lines))
+    finally:
+        sys.setswitchinterval(interval)
+    printed.seek(0)
+    assert Counter(printed.read().splitlines()) == dict.fromkeys(lines, 20_000)

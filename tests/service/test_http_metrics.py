@@ -4,8 +4,7 @@ import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
-from prometheus_client import Counter, Histogram, generate_latest
-from prometheus_client.registry import Collector
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 
 from service.http.metrics import LATENCY_BUCKETS, HttpMetrics, new_registry
 
@@ -14,41 +13,48 @@ SECONDS = (0.0, 0.0004, *LATENCY_BUCKETS, 0.0011, 4.9, 5.001, 60.0)
 ROUTES = 10_000
 
 
-def lines(*collectors: Collector) -> list[str]:
-    registry = new_registry()
-    for it in collectors:
-        registry.register(it)
+def lines(registry: CollectorRegistry) -> list[str]:
     return sorted(generate_latest(registry).decode().splitlines())
 
 
 def test_the_figures_are_those_that_prometheus_client_counts() -> None:
-    ours = HttpMetrics()
-    requests = Counter("orders_http_requests", "requests", ["method", "route", "status"], registry=None)
+    ours, theirs = new_registry(), new_registry()
+    metrics = HttpMetrics(ours)
+    requests = Counter("orders_http_requests", "requests", ["method", "route", "status"], registry=theirs)
     latency = Histogram(
-        "orders_http_request_duration_seconds", "latency", ["method", "route"], buckets=LATENCY_BUCKETS, registry=None
+        "orders_http_request_duration_seconds", "latency", ["method", "route"], buckets=LATENCY_BUCKETS, registry=theirs
     )
     for number, seconds in enumerate(SECONDS):
         status = 200 + number % 2 * 204
-        ours.observe("GET", '/orders/{"id"}', status, seconds)
+        metrics.observe("GET", '/orders/{"id"}', status, seconds)
         requests.labels("GET", '/orders/{"id"}', status).inc()
         latency.labels("GET", '/orders/{"id"}').observe(seconds)
-    expected = [it for it in lines(requests, latency) if not it.startswith("# HELP")]
+    expected = [it for it in lines(theirs) if not it.startswith("# HELP")]
     assert [it for it in lines(ours) if not it.startswith("# HELP") and "in_flight" not in it] == expected
 
 
+def test_a_method_that_a_route_lacks_is_counted_and_not_measured() -> None:
+    registry = new_registry()
+    HttpMetrics(registry).observe("BREW", None, 405, 0.001)
+    told = [it for it in lines(registry) if not it.startswith("#") and "in_flight" not in it]
+    assert told == ['orders_http_requests_total{method="other",route="unmatched",status="405"} 1.0']
+
+
 def test_a_scrape_sees_the_requests_under_way() -> None:
-    metrics = HttpMetrics()
+    registry = new_registry()
+    metrics = HttpMetrics(registry)
     metrics.in_flight += 2
-    assert "orders_http_requests_in_flight 2.0" in lines(metrics)
+    assert "orders_http_requests_in_flight 2.0" in lines(registry)
 
 
 def test_a_scrape_in_a_thread_does_not_disturb_the_counting_of_new_routes() -> None:
-    metrics = HttpMetrics()
+    registry = new_registry()
+    metrics = HttpMetrics(registry)
     is_over = threading.Event()
 
     def scrape() -> None:
         while not is_over.is_set():
-            list(metrics.collect())
+            list(registry.collect())
 
     interval = sys.getswitchinterval()
     sys.setswitchinterval(0.000_01)  # the two threads take turns often
@@ -61,4 +67,4 @@ def test_a_scrape_in_a_thread_does_not_disturb_the_counting_of_new_routes() -> N
             scraping.result()
     finally:
         sys.setswitchinterval(interval)
-    assert sum(it.endswith(" 1.0") and "_requests_total{" in it for it in lines(metrics)) == ROUTES
+    assert sum(it.endswith(" 1.0") and "_requests_total{" in it for it in lines(registry)) == ROUTES

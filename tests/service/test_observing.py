@@ -14,7 +14,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from contract.observation import observation_of
-from service.http.metrics import HttpMetrics
+from service.http.metrics import HttpMetrics, new_registry
 from service.http.observing import Observing
 from service.http.request_log import RequestLog
 from service.settings import Settings
@@ -157,7 +157,7 @@ def answered(app: ASGIApp) -> list[Message]:
         return PlainTextResponse(observation_of(request.scope).request_id.decode(), 500)
 
     handlers = {LookupError: known, Exception: unknown}
-    observing = Observing(app, handlers, HttpMetrics(), RequestLog("text"))
+    observing = Observing(app, handlers, HttpMetrics(new_registry()), RequestLog("text"))
     headers = [(b"x-request-id", b"web-17")]
     asyncio.run(observing({"type": "http", "method": "GET", "raw_path": b"/", "headers": headers}, receive, send))
     return sent

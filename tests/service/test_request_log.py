@@ -5,6 +5,8 @@ import contextlib
 import io
 import json
 import logging
+import os
+import re
 import subprocess
 import sys
 import time
@@ -33,6 +35,21 @@ asyncio.run(answer(b"last", 200))
 print("answered")
 raise SystemExit(7)
 """
+
+
+MANY = """
+import asyncio, logging, sys
+from contract.observation import Observation
+from service.http.request_log import RequestLog
+
+async def answer(log, lines):
+    logging.getLogger("request").setLevel("INFO")
+    for number in range(lines):
+        log.write({"method": "GET", "raw_path": b"/orders"}, "/orders", 0.001, Observation(b"%d" % number, 200))
+
+asyncio.run(answer(RequestLog(sys.argv[1]), int(sys.argv[2])))
+"""
+LINES = 3_000
 
 
 @pytest.fixture(autouse=True)
@@ -138,3 +155,22 @@ def test_a_full_disk_fails_no_request() -> None:
     with Path("/dev/full").open("w") as full:
         done = subprocess.run([sys.executable, "-c", PROGRAM], stdout=subprocess.PIPE, stderr=full, check=False)
     assert done.stdout == b"answered\n"
+
+
+@pytest.mark.parametrize(
+    ("log_format", "line"),
+    [("json", rb'\{"time":"[^"]+","level":"info","logger":"request","request_id":"(\d+)",[^{}]+\}'),
+     ("text", rb"\S+ \S+ INFO    request: GET /orders 200 1\.0 ms \[(\d+)\]")],
+)  # fmt: skip
+def test_lines_of_two_processes_that_share_a_pipe_do_not_mix(log_format: str, line: bytes) -> None:
+    shared, end = os.pipe()
+    command = [sys.executable, "-c", MANY, log_format, str(LINES)]
+    running = [subprocess.Popen(command, stderr=end) for _ in range(2)]
+    os.close(end)
+    time.sleep(1)  # both wait by then, because the pipe is full
+    with os.fdopen(shared, "rb") as pipe:
+        found = [re.fullmatch(line, it) for it in pipe.read().splitlines()]
+    for process in running:
+        assert process.wait(10) == 0
+    assert sorted(int(it[1]) for it in found if it) == sorted([*range(LINES), *range(LINES)])
+    assert None not in found

@@ -11,6 +11,8 @@ import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
+from projector.projection import Projection
+from service.projections import PROJECTIONS
 from service.settings import Settings
 from tests.access.keyed import new_key
 from tests.builders import wait_until
@@ -320,6 +322,37 @@ def test_a_change_of_the_keys_that_the_database_refuses_is_no_fault_of_the_servi
         admin.execute(statement.replace("THIS", f'"{name}"').encode())
         for answer in (shop.delete(f"/keys/{made}"), shop.post("/keys", json={"name": "till", "role": "staff"})):
             assert problem(answer) == (503, "unavailable")
+
+
+@pytest.mark.parametrize("projection", PROJECTIONS, ids=lambda it: it.name)
+def test_a_replay_makes_each_dropped_read_table_anew_and_every_part_says_so(
+    projection: Projection, database_url: str, run: Run, caplog: pytest.LogCaptureFixture
+) -> None:
+    with psycopg.connect(database_url, autocommit=True) as admin, served(database_url) as shop:
+        shop.post("/users", json=USER)
+        for table in projection.metadata.tables:
+            admin.execute(f"DROP TABLE {table} CASCADE".encode())
+            caplog.clear()
+            shop.post("/users", json=USER)
+            sweep(database_url)
+            logged = [it.getMessage() for it in caplog.records if it.levelname == "ERROR"]
+            assert logged or not table.endswith("checkpoint")
+            assert all("`orders replay` for a read table" in it for it in logged), logged
+            assert "`orders replay`" in not_ready(shop)["database"]
+            assert "`orders replay` for a read table" in line_of(run(database_url, f"verify {projection.name}"))
+            done = run(database_url, f"replay {projection.name}")
+            assert done.returncode == 0, done.stderr
+            sweep(database_url)
+            assert run(database_url, f"verify {projection.name}").returncode == 0
+            assert "database" not in shop.get("/readyz").json()["not_ready"]
+
+
+@pytest.mark.parametrize("column", ["version", "made", "position"])
+def test_a_replay_makes_a_dropped_column_of_the_checkpoint_anew(column: str, database_url: str, run: Run) -> None:
+    with psycopg.connect(database_url, autocommit=True) as admin:
+        admin.execute(f"ALTER TABLE shop.checkpoint DROP COLUMN {column} CASCADE".encode())
+    assert run(database_url, "replay").returncode == 0
+    assert run(database_url, "verify").returncode == 0
 
 
 def test_a_replay_makes_a_lost_checkpoint_anew(database_url: str, run: Run) -> None:
