@@ -51,10 +51,11 @@ _FIRST = pages.bounded(
 
 # One text for the whole page, read in one go: a row for each event costs several times as much on this side. Lines, not
 # an array: to put brackets around so large a text, PostgreSQL would copy it twice.
-# Neither stream nor type needs escaping, which the table's constraint `names_need_no_escaping` sees to.
+# Neither stream nor type needs escaping, which the table's constraint `names_need_no_escaping` sees to. The casts make
+# `||` that of texts, also where a database has implicit casts of its own.
 _PAGE = f"""
-SELECT string_agg('[' || position || ',"' || stream || '",' || version || ',"' || type || '",' || schema_version || ',"'
-    || occurred_at || '",' || data || ']', E'\\n' ORDER BY position)
+SELECT string_agg('[' || position::text || ',"' || stream || '",' || version::text || ',"' || type || '",'
+    || schema_version::text || ',"' || occurred_at::text || '",' || data::text || ']', E'\\n' ORDER BY position)
 FROM ({_FIRST}) AS event
 """.encode()  # noqa: S608 - put together from constants
 

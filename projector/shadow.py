@@ -198,7 +198,8 @@ class Shadow:
                 kind, column = self._projection.stream_columns[table.name]
                 found = self._connection.execute(
                     sql.SQL(
-                        "SELECT DISTINCT {prefix} || row.{column} FROM {table} AS row WHERE row.{parent} IS NOT NULL "
+                        "SELECT DISTINCT {prefix} || row.{column}::text FROM {table} AS row "
+                        "WHERE row.{parent} IS NOT NULL "
                         "AND NOT EXISTS (SELECT FROM {referred} AS referred WHERE referred.{target} = row.{parent})"
                     ).format(
                         prefix=sql.Literal(f"{kind}-"),
@@ -214,7 +215,7 @@ class Shadow:
     def _drop_rows(self, table: str, streams: list[str]) -> None:
         if table in self._projection.stream_columns:
             kind, column = self._projection.stream_columns[table]
-            statement = sql.SQL("DELETE FROM {} WHERE {} || {} = ANY(%s)").format(
+            statement = sql.SQL("DELETE FROM {} WHERE {} || {}::text = ANY(%s)").format(
                 sql.Identifier(self.schema, table), sql.Literal(f"{kind}-"), sql.Identifier(column)
             )
             self._connection.execute(statement, (streams,))

@@ -25,7 +25,9 @@ from projector.projection import Projection
 from projector.rows import NewRows, Rows
 
 # Which event is at a position: two that take the same position differ at least in when they were appended.
-_EVENT = "SELECT stream || ' ' || version || ' ' || recorded_at FROM log.events WHERE position = %(position)s"
+_EVENT = (
+    "SELECT stream || ' ' || version::text || ' ' || recorded_at::text FROM log.events WHERE position = %(position)s"
+)
 _LOG = (
     f"SELECT head.log_uuid::text, head.position, ({_EVENT}), {skips.LAST_POSITION} "  # noqa: S608 - parts of ours
     f"FROM {NEWEST_HEAD}"

@@ -13,6 +13,7 @@ from psycopg.rows import dict_row
 # Of the same kind there may be millions; the first ones tell.
 FINDINGS_MAX = 20
 _PSQL = 'psql "$DATABASE_URL"'
+_SOURCE = "SELECT source, quote_ident(current_database()), quote_ident(session_user) FROM pg_settings WHERE name = %s"
 RESTORE = "nothing of ours writes that: find out who did, and restore the log from a backup"
 
 
@@ -57,6 +58,25 @@ def with_psql(remedy: str, *more: str) -> str:
     words, _, statement = remedy.partition(": ")
     quoted = (re.sub(r'(["$`\\])', r"\\\1", it) for it in (statement, *more))
     return f"{words}: `{_PSQL}" + "".join(f' -c "{it}"' for it in quoted) + "`"
+
+
+def set_back(connection: Connection, name: str, value: str, *first: str) -> str:
+    """The remedy that gives a setting of PostgreSQL the value, at the place where another was given to it.
+
+    `first` are statements that its session needs.
+    """
+    ((source, database, role),) = connection.execute(_SOURCE, (name,)).fetchall()
+    places = {
+        "database": f"DATABASE {database}",
+        "user": f"ROLE {role}",
+        "database user": f"ROLE {role} IN DATABASE {database}",
+    }
+    if place := places.get(source):
+        statements = [f"ALTER {place} RESET {name}"]
+    else:
+        statements = [f"ALTER SYSTEM SET {name} = {value}", "SELECT pg_reload_conf()"]
+    begin, *more = [*first, *statements]
+    return with_psql(f"run: {begin}", *more)
 
 
 def _psql(connection: Connection) -> str:

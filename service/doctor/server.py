@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 from psycopg import Connection
 
-from service.doctor.finding import Check, Finding, with_psql
+from service.doctor.finding import Check, Finding, set_back, with_psql
 from service.health import durability
 from service.health.holders import HELD_SECONDS_MIN, HOLDERS, Holder, session
 
@@ -35,6 +35,15 @@ SELECT slot_name, wal_status, pg_wal_lsn_diff(
     CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END, restart_lsn)::bigint
 FROM pg_replication_slots WHERE NOT active AND restart_lsn IS NOT NULL ORDER BY slot_name
 """
+
+
+_READ_ONLY = "SELECT current_setting('default_transaction_read_only')::boolean AND NOT pg_is_in_recovery()"
+
+
+def _writable(connection: Connection) -> Iterator[Finding]:
+    if connection.execute(_READ_ONLY).fetchall() == [(True,)]:
+        name = "default_transaction_read_only"
+        yield Finding(f"{name} is on", set_back(connection, name, "off", f"SET {name} = off"))
 
 
 def _durable(connection: Connection) -> Iterator[Finding]:
@@ -93,6 +102,7 @@ def _end(pid: int) -> str:
 
 
 CHECKS = (
+    Check("writes", _writable, "every command is refused with 503"),
     Check("durability", _durable, "a crash of the server may lose orders that were answered with 201"),
     Check("in the way", _in_the_way, "what needs the lock waits until this session ends its transaction"),
     Check(

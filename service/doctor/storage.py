@@ -12,7 +12,7 @@ import eventlog.tables
 from console.log import position_at
 from database.position_group import NEWEST_HEAD
 from database.remedies import make_room
-from service.doctor.finding import Check, Finding, of_rows, with_psql
+from service.doctor.finding import Check, Finding, of_rows, set_back, with_psql
 from service.projections import PROJECTIONS
 
 # A vacuum keeps log.head below this. The writer finds the newest version by an index, whatever their number.
@@ -82,7 +82,7 @@ FROM {NEWEST_HEAD}
 
 def _vacuum(connection: Connection) -> Iterator[Finding]:
     for (name,) in connection.execute(_OFF):
-        yield Finding(f"{name} is off", with_psql(f"run: ALTER SYSTEM SET {name} = on", "SELECT pg_reload_conf()"))
+        yield Finding(f"{name} is off", set_back(connection, name, "on"))
     limits = {"schemas": _SCHEMAS, "rows": DEAD_ROWS_MAX, "share": DEAD_SHARE_MAX, "freeze": FREEZE_SHARE_MAX}
     for table, dead, vacuumed_at, age in connection.execute(_VACUUM, limits):
         if table != "log.head":

@@ -20,7 +20,7 @@ WITH held AS (
             OR (class.relname IN ('head', 'checkpoint') AND lock.mode IN ('RowShareLock', 'RowExclusiveLock')))
     UNION
     SELECT blocker, 'the lock that '
-        || coalesce(nullif(waiting.application_name, ''), 'process ' || waiting.pid) || ' waits for'
+        || coalesce(nullif(waiting.application_name, ''), 'process ' || waiting.pid::text) || ' waits for'
     FROM pg_stat_activity AS waiting, unnest(pg_blocking_pids(waiting.pid)) AS blocker
     WHERE waiting.wait_event_type = 'Lock' AND waiting.datname = current_database()
 )

@@ -138,6 +138,24 @@ CREATE FUNCTION public.settle() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEG
 END $$;
 CREATE EVENT TRIGGER settle ON login EXECUTE FUNCTION public.settle();
 """
+# What databases from PostgreSQL 8.2, MySQL or Oracle have, and an operator that fits better than PostgreSQL's own.
+CASTS = "".join(
+    f"CREATE CAST ({type_} AS text) WITH INOUT AS IMPLICIT;"
+    for type_ in (
+        "int2",
+        "int4",
+        "int8",
+        "numeric",
+        "float8",
+        "date",
+        "timestamptz",
+        "interval",
+        "uuid",
+        "json",
+        "bytea",
+    )
+)
+OPERATOR = "CREATE OPERATOR public.|| (LEFTARG = int, RIGHTARG = int, FUNCTION = int4pl)"
 NAME = "Jürgen O'Brien \\ 'n' ñ€"
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -253,10 +271,16 @@ def test_settings_of_postgresql_make_no_difference(
     assert outcome(database_url, run) == normal
 
 
-@pytest.mark.parametrize("trigger", [WARNING_TRIGGER, LOGIN_TRIGGER], ids=["warns", "sets settings at login"])
-def test_triggers_of_operators_make_no_difference(trigger: str, normal: str, database_url: str, run: Run) -> None:
+@pytest.mark.parametrize(
+    "added",
+    [WARNING_TRIGGER, LOGIN_TRIGGER, CASTS, OPERATOR],
+    ids=["warns", "sets settings at login", "casts to text", "fits better"],
+)
+def test_triggers_casts_and_operators_of_others_make_no_difference(
+    added: str, normal: str, database_url: str, run: Run
+) -> None:
     with psycopg.connect(database_url, autocommit=True) as connection:
-        connection.execute(trigger.encode())
+        connection.execute(added.encode())
     assert outcome(database_url, run) == normal
 
 

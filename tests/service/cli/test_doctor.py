@@ -41,10 +41,10 @@ def findings(url: str, check: str) -> list[str]:
 def test_the_doctor_ends_with_0_for_a_healthy_service(run: Run, durable_url: str) -> None:
     done = run("doctor", DATABASE_URL=durable_url)
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.startswith("all well: 30 checks of 0 events in ")
+    assert done.stdout.startswith("all well: 31 checks of 0 events in ")
     document = json.loads(run("doctor", "--json", DATABASE_URL=durable_url).stdout)
     assert document["healthy"] is True
-    assert len(document["checks"]) == 30
+    assert len(document["checks"]) == 31
 
 
 def test_a_quick_look_leaves_out_the_checks_that_read_the_log(run: Run, durable_url: str) -> None:

@@ -1,0 +1,43 @@
+"""What the doctor says of settings of PostgreSQL, wherever they were set."""
+
+import os
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from tests.service.doctor.examining import findings, run, statements
+
+PLACES = ["DATABASE {database}", "ROLE {role}", "ROLE {role} IN DATABASE {database}"]
+SETTINGS = [("writes", "default_transaction_read_only", "on"), ("vacuum", "track_counts", "off")]
+
+
+@pytest.fixture
+def url_of_role(database_url: str) -> Iterator[str]:
+    """The database's URL for a role of its own, so that a setting of the role reaches no other test."""
+    name = f"changed_{os.getpid()}"
+    with psycopg.connect(database_url, autocommit=True) as admin:
+        admin.execute(f"CREATE ROLE {name} SUPERUSER LOGIN".encode())
+        yield make_conninfo(database_url, user=name)
+        admin.execute("SET default_transaction_read_only = off")
+        admin.execute(f"DROP ROLE {name}".encode())
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize(("check", "name", "value"), SETTINGS)
+def test_the_remedy_of_a_setting_takes_it_back_where_it_was_set(
+    url_of_role: str, place: str, check: str, name: str, value: str
+) -> None:
+    known = conninfo_to_dict(url_of_role)
+    where = sql.SQL(place).format(  # type: ignore[arg-type] # it is a constant
+        database=sql.Identifier(str(known["dbname"])), role=sql.Identifier(str(known["user"]))
+    )
+    assert findings(url_of_role, check) == []
+    with psycopg.connect(url_of_role, autocommit=True) as admin:
+        admin.execute(sql.SQL("ALTER {} SET {} = {}").format(where, sql.Identifier(name), sql.Literal(value)))
+    (found,) = findings(url_of_role, check)
+    assert found.what == f"{name} is {value}"
+    run(url_of_role, *statements(found.remedy))
+    assert findings(url_of_role, check) == []
