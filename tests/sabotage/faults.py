@@ -151,12 +151,12 @@ def an_event_is_passed_over(read: Any) -> None:
 
 @_fault("eventlog.read")
 def events_are_projected_again(read: Any) -> None:
-    """The first half of each page comes once more behind the second."""
+    """The first half of each page comes once more before its last event, which says where the page ends."""
     original = read.page
 
     def page(*args: Any) -> Any:
         events = original(*args)
-        return events + events[: len(events) // 2]
+        return events[:-1] + events[: len(events) // 2] + events[-1:]
 
     read.page = page
 
