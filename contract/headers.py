@@ -15,8 +15,9 @@ _ETAGS = re.compile(r'\s*(?:W/)?"[^"]*"\s*(?:,\s*(?:W/)?"[^"]*"\s*)*')
 _QUOTED = re.compile(r'(?:W/)?"([^"]*)"')
 _VERSION_TAG = re.compile(r"([0-9]{1,18})(?:\.[0-9a-f]{1,32})?")
 _KEY_BEGINNING = KEY_BEGINNING.encode()
-# What programs write for a value that they have lost, such as JavaScript's undefined or Python's None; in any case.
-LOST = r"undefined|null|none|nil|nan|\[object \w+\]"
+# What programs write for a value that they have lost, such as JavaScript's undefined, Python's None, Go's <nil> or the
+# UUID that nobody has set; in any case.
+LOST = r"undefined|null|none|nil|nan|<nil>|\((?:null|nil)\)|\[object \w+\]|0{8}-(?:0{4}-){3}0{12}"
 _LOST_KEY = re.compile(rf"({LOST})?", re.IGNORECASE)
 _REQUEST_ID = re.compile(rb"[ -~]{1,%d}" % REQUEST_ID_LENGTH_MAX)
 

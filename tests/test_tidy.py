@@ -37,6 +37,7 @@ TRANSACTIONS = {
     "projector/writer.py:PostgresWriter.beat": "note",  # who looked last; no row, no position
     "projector/writer.py:PostgresWriter.report": "note",  # why nothing is projected
     "projector/shadow.py:Shadow.__enter__": "shadow",  # empty tables that nobody reads yet
+    "projector/shadow.py:drop_schema": "shadow",  # tables that nobody reads any more
     "projector/tables.py:Tables.add_keys_and_indexes": "shadow",  # their keys and indexes
     "projector/shadow.py:Shadow.park_orphans": "shadow",  # rows that nobody reads yet
     "projector/tables.py:make_missing": "migration",
@@ -92,6 +93,7 @@ WRITING = {
     "projector/shadow.py",
     "projector/tables.py",
     "projector/writer.py",
+    "service/doctor/finding.py",  # prints the remedy of a setting
     "service/embedded/postgres.py",
     "service/import_runs.py",
 }

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator
 from typing import Any
+from uuid import UUID
 
 import httpx
 import pytest
@@ -71,7 +72,22 @@ def test_a_long_key_is_refused_in_little_time(shop: Shop) -> None:
     assert time.process_time() - began < 0.5
 
 
-@pytest.mark.parametrize("key", ['""', '" "', "undefined", '"undefined"', "null", "None", "NaN", "[object Promise]"])
+@pytest.mark.parametrize(
+    "key",
+    [
+        '""',
+        '" "',
+        "undefined",
+        '"undefined"',
+        "null",
+        "None",
+        "NaN",
+        "[object Promise]",
+        "<nil>",
+        "(null)",
+        str(UUID(int=0)),
+    ],
+)
 def test_a_lost_idempotency_key_does_not_make_two_orders_one(shop: Shop, key: str) -> None:
     body = {"user_id": shop.user()["id"], "items": [{"sku": shop.product()["sku"], "quantity": 1}]}
     answer = shop.post("/orders", json=body, headers={"Idempotency-Key": key})

@@ -186,7 +186,7 @@ def test_a_key_that_a_spreadsheet_has_shortened_is_refused(stocked, key):
     assert [it["detail"].split(" is ")[0] for it in stocked.rejected] == ["Column sku", "Column customer"]
 
 
-@pytest.mark.parametrize("lost", ["NULL", "\\N", "nan", "None", "#N/A", "undefined"])
+@pytest.mark.parametrize("lost", ["NULL", "\\N", "nan", "None", "#N/A", "undefined", "(null)", "<NIL>"])
 def test_rows_that_have_lost_their_keys_do_not_become_one(stocked, lost):
     users = f"id,name\n{lost},Bob\n{lost},Eve\n"
     products = f"sku,description,unit_price,min_initial_stock,kind\n{lost},Cup,1,5,\nmug,Mug,1,5,{lost}\n"
