@@ -49,7 +49,6 @@ class Connection(HttpToolsProtocol):
         self._shared: Connections = self.app_state["connections"]
         self._client_since = self.loop.time()  # since when we wait for the client, and not for our own answer
         self._head_bytes = 0  # of the head that is arriving, without those of the read that it began in
-        self._data_bytes = 0  # of the last read
         self._read_bytes = 0  # of the request that is arriving
         # The end of a request, or of its head or trailers, has not arrived.
         self._is_arriving = self._is_in_head = False
@@ -63,7 +62,6 @@ class Connection(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        self._data_bytes = len(data)
         if self._is_in_head:
             self._head_bytes += len(data)
         self._read_bytes += len(data)
@@ -167,9 +165,9 @@ class Connection(HttpToolsProtocol):
             return Problem("uri-too-long", f"The URI has more than {URL_BYTES_MAX} bytes.")
         if b"#" in self.url:  # what follows it would be dropped, as a fragment
             return Problem("malformed-request", "The URI has a #: send it as %23.")
-        if len(self.headers) > HEADERS_MAX or (
-            self._head_bytes + self._data_bytes > HEAD_BYTES_MAX
-            and sum(len(name) + len(value) for name, value in self.headers) > HEAD_BYTES_MAX
+        if (
+            len(self.headers) > HEADERS_MAX
+            or sum(len(name) + len(value) for name, value in self.headers) > HEAD_BYTES_MAX
         ):
             return _headers_too_large()
         if fault := framing.fault(self.parser, self.url, self.headers):
@@ -269,8 +267,10 @@ class Connection(HttpToolsProtocol):
 
     @property
     def _is_at_work(self) -> bool:
-        """Whether a whole request has arrived and has no complete answer yet."""
-        return self._last is not None and not self._last.response_complete and not self._last.more_body
+        """Whether a whole request has arrived and has no complete answer yet: the last one, or one before it."""
+        return bool(self.pipeline) or (
+            self._last is not None and not self._last.response_complete and not self._last.more_body
+        )
 
     def _reject_and_close(self, problem: Problem) -> None:
         """Answer at once, if no other answer has begun, and close."""

@@ -121,7 +121,23 @@ def test_an_endless_head_is_rejected_before_its_end(stack: Stack) -> None:
         assert resident_bytes(pid) - memory < GROWTH_BYTES_MAX
 
 
-@pytest.mark.parametrize("behind", [b"GARBAGE\r\n\r\n", b"GET /users HTTP/1.1\r\nX: "])
+@pytest.mark.parametrize("offer", [b"", b"Connection: upgrade\r\nUpgrade: h2c\r\n"], ids=["plain", "offers an upgrade"])
+def test_a_head_that_ends_in_a_small_read_has_the_same_limit(stack: Stack, offer: bytes) -> None:
+    with closing(SlowClient(stack.urls[0])) as client:
+        client.send(b"GET /users HTTP/1.1\r\nHost: x\r\n" + offer + b"X: " + b"x" * HEAD_BYTES_MAX)
+        time.sleep(0.3)  # so that what follows is a read of its own
+        client.send(b"\r\n\r\n")
+        assert head_of(client.answer(REQUEST_SECONDS_MAX)).split()[1] == b"431"
+
+
+PIPELINED = [
+    b"GARBAGE\r\n\r\n",
+    b"GET /users HTTP/1.1\r\nX: ",
+    b"POST /users HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nno size\r\n",
+]
+
+
+@pytest.mark.parametrize("behind", PIPELINED)
 def test_an_answer_stays_the_answer_to_its_own_request(stack: Stack, behind: bytes) -> None:
     """A wrong request behind a command must not make it look refused: it is carried out."""
     body = b'{"name": "Ada", "email": "pipelined%d@example.org"}' % len(behind)
