@@ -61,16 +61,21 @@ def with_psql(remedy: str, *more: str) -> str:
 
 
 def set_back(connection: Connection, name: str, value: str, *first: str) -> str:
-    """The remedy that gives a setting of PostgreSQL the value, at the place where another was given to it.
+    """The remedy that gives a setting of PostgreSQL the value, at the place where it has got another one.
 
-    `first` are statements that its session needs.
+    `first` are statements that the remedy's session needs before.
     """
     ((source, database, role),) = connection.execute(_SOURCE, (name,)).fetchall()
     places = {
         "database": f"DATABASE {database}",
         "user": f"ROLE {role}",
         "database user": f"ROLE {role} IN DATABASE {database}",
+        "global": "ROLE ALL",
     }
+    if source == "client":
+        return f"take {name} out of the options in DATABASE_URL and in PGOPTIONS"
+    if source == "command line":  # it outranks ALTER SYSTEM
+        return f"start PostgreSQL without -c {name}"
     if place := places.get(source):
         statements = [f"ALTER {place} RESET {name}"]
     else:

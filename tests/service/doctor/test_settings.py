@@ -8,6 +8,7 @@ import pytest
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
+from service.doctor.finding import set_back
 from tests.service.doctor.examining import findings, run, statements
 
 PLACES = ["DATABASE {database}", "ROLE {role}", "ROLE {role} IN DATABASE {database}"]
@@ -41,3 +42,26 @@ def test_the_remedy_of_a_setting_takes_it_back_where_it_was_set(
     assert found.what == f"{name} is {value}"
     run(url_of_role, *statements(found.remedy))
     assert findings(url_of_role, check) == []
+
+
+def test_the_remedy_of_a_setting_of_all_roles_takes_it_back_for_all_roles(database_url: str) -> None:
+    """A setting that changes nothing here, because other tests are on the same server."""
+    run(database_url, "ALTER ROLE ALL SET geqo_seed = 0.5")
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        run(database_url, *statements(set_back(connection, "geqo_seed", "0")))
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        assert connection.execute("SHOW geqo_seed").fetchall() == [("0",)]
+
+
+@pytest.mark.parametrize(("check", "name", "value"), SETTINGS)
+def test_a_setting_in_the_url_is_taken_out_of_the_url(database_url: str, check: str, name: str, value: str) -> None:
+    url = make_conninfo(database_url, options=f"-c {name}={value}")
+    assert [it.remedy for it in findings(url, check)] == [
+        f"take {name} out of the options in DATABASE_URL and in PGOPTIONS"
+    ]
+
+
+def test_a_setting_of_the_command_line_is_taken_out_of_the_command_line(database_url: str) -> None:
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        ((name,),) = connection.execute("SELECT min(name) FROM pg_settings WHERE source = 'command line'").fetchall()
+        assert set_back(connection, name, "on") == f"start PostgreSQL without -c {name}"
