@@ -143,7 +143,7 @@ def drop_schema(connection: Connection, schema: str) -> None:
             connection.execute(sql.SQL("DROP SCHEMA IF EXISTS {}").format(sql.Identifier(schema)))
     except psycopg.errors.DependentObjectsStillExist as error:
         built = "; ".join((error.diag.message_detail or "").splitlines())
-        raise InTheWay(f"the schema {schema} is to be dropped, and {built}: drop it") from None
+        raise InTheWay(f"the schema {schema} cannot be dropped, because {built}: drop what depends on it") from None
 
 
 class Shadow:

@@ -32,7 +32,8 @@ WHERE session.pid <> pg_backend_pid() AND session.wait_event_type IS DISTINCT FR
 GROUP BY session.pid, session.application_name, session.state, session.query, session.xact_start
 ORDER BY session.xact_start
 """
-_SCHEMAS = ", ".join(f"'{name}'" for name in ("access", "log", *(projection.name for projection in PROJECTIONS)))
+_OURS = ("access", "log", "mirrors", "operations", *(projection.name for projection in PROJECTIONS))
+_SCHEMAS = ", ".join(f"'{name}'" for name in _OURS)
 HOLDERS = _HOLDERS.replace("{schemas}", _SCHEMAS).encode()
 
 # Batches hold the head and the checkpoint for milliseconds. A session that holds it for this long may be the reason.

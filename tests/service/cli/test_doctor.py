@@ -168,7 +168,10 @@ def test_the_doctor_names_an_unused_slot_that_keeps_wal(durable_url: str, monkey
     assert "the unused replication slot 'away' keeps " in told
 
 
-@pytest.mark.parametrize("table", ["log.events", "log.head", "shop.checkpoint", "access.api_keys"])
+TABLES = ["log.events", "log.head", "shop.checkpoint", "access.api_keys", "operations.imports", "mirrors.standings"]
+
+
+@pytest.mark.parametrize("table", TABLES)
 def test_the_doctor_names_a_session_that_locks_a_whole_table(table: str, run: Run, database_url: str) -> None:
     with psycopg.connect(database_url, application_name="psql of Ada") as holder:
         holder.execute(f"LOCK TABLE {table}".encode())
