@@ -38,7 +38,7 @@ def of_refusal(refusal: Refused | UnreadableEvent) -> Reason:
             short = {it.sku: f"{it.sku} ({it.requested} wanted, {it.available} there)" for it in shortages}
             return Reason("insufficient-stock", f"There is not enough in stock of {_some(list(short.values()))}.")
         case UnreadableEvent():
-            return Reason("internal-error", f"An event that this row depends on cannot be read: {refusal}")
+            return Reason("internal-error", f"What this row depends on cannot be read: {refusal}")
     problem = problem_of(refusal)
     return Reason(problem.code, str(problem.detail))
 

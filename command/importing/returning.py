@@ -78,10 +78,12 @@ class CancelImportedOrder(Record, frozen=True):
         return Outcome(events, lambda _: Answer(200), claimed)
 
     def _check_named(self, order: Order) -> None:
+        if not self.named:
+            return
         left = Counter[str]()
         for item in order.items:
             left[item.sku] += item.quantity - item.cancelled_quantity
-        for sku in self.named and self.named | +left:
+        for sku in self.named | +left:
             if self.named.get(sku, 0) != left[sku]:
                 raise NotTheRest(sku, self.target, self.named.get(sku, 0), left[sku])
 
@@ -126,22 +128,25 @@ def _quantities(order: Order, returned: Iterable[Returned]) -> dict[int, int]:
     has enough left; else the pieces come from several.
     """
     taken: dict[int, int] = {}
+    left = {item.line: item.quantity - item.cancelled_quantity for item in order.items}
+    prices = {item.line: Decimal(item.unit_price) for item in order.items}
+    lines: dict[str, list[int]] = {}
+    for item in order.items:
+        lines.setdefault(item.sku, []).append(item.line)
     for it in returned:
-        lines = [item for item in order.items if item.sku == it.sku]
-        left = {item.line: item.quantity - item.cancelled_quantity - taken.get(item.line, 0) for item in lines}
-        if sum(left.values()) < it.quantity:
-            raise NothingToReturn(it.line, it.sku, it.order, it.quantity, sum(left.values()))
-        lines.sort(key=lambda item: (_price_differs(item, it), left[item.line] < it.quantity))
-        wanted = it.quantity
-        for item in lines:
-            if pieces := min(wanted, left[item.line]):
-                taken[item.line] = taken.get(item.line, 0) + pieces
-                wanted -= pieces
+        of_sku = [line for line in lines.get(it.sku, ()) if left[line]]
+        there = sum([left[line] for line in of_sku])
+        if there < it.quantity:
+            raise NothingToReturn(it.line, it.sku, it.order, it.quantity, there)
+        price, wanted = it.unit_price, it.quantity
+        for line in sorted(of_sku, key=lambda line: (price not in (None, prices[line]), left[line] < it.quantity)):
+            pieces = min(wanted, left[line])
+            taken[line] = taken.get(line, 0) + pieces
+            left[line] -= pieces
+            wanted -= pieces
+            if not wanted:
+                break
     return taken
-
-
-def _price_differs(item: rules.Item, returned: Returned) -> bool:
-    return returned.unit_price is not None and Decimal(item.unit_price) != returned.unit_price
 
 
 def _restock(products: dict[str, Product], cancelled: Decided) -> None:

@@ -1,4 +1,5 @@
 import json
+import time
 from datetime import UTC, datetime
 from decimal import Decimal
 
@@ -136,11 +137,20 @@ def order(line: str, count: int) -> bytes:
     return (row + ",".join([line] * count) + "]}").encode()
 
 
+@pytest.mark.parametrize("order", ["{}", "the same"])
 @pytest.mark.parametrize(("number", "is_taken"), [(1_000, True), (1_001, False)])
-def test_a_return_touches_a_thousand_orders_at_most(number, is_taken):
-    sources = [{"order": str(it), "quantity": 1} for it in range(number)]
+def test_a_return_names_orders_a_thousand_times_at_most(number, is_taken, order):
+    sources = [{"order": order.format(it), "quantity": 1} for it in range(number)]
     lines = [{"sku": "tea", "quantity": len(it), "from": it} for it in (sources[:600], sources[600:])]
     row = {"kind": "return_items", "at": "2026-11-01T08:00:00Z", "order": "R1", "lines": lines}
     wanted = translate(json.dumps(row).encode(), "commands", None)
     assert isinstance(wanted, Wanted) == is_taken
-    assert is_taken or "names 1001 orders, more than 1000: split the return" in wanted.detail
+    assert is_taken or "names orders 1001 times, more than 1000: split the return" in wanted.detail
+
+
+def test_a_row_with_more_faults_than_fit_a_sentence_is_refused_in_little_time():
+    lines = [{"sku": "tea", "quantity": 1, "from": [{}] * 320}] * 1_000
+    row = {"kind": "return_items", "at": "2026-11-01T08:00:00Z", "order": "R1", "lines": lines}
+    began = time.process_time()
+    assert isinstance(translate(json.dumps(row).encode(), "commands", None), Reason)
+    assert time.process_time() - began < 0.7
