@@ -32,7 +32,7 @@ LEFT JOIN LATERAL (
 _PAST = f"""
 SELECT version, type, schema_version, occurred_at, data::text FROM ({
     pages.bounded(
-        "stream = %(stream)s AND version > %(after)s AND version <= %(after)s::bigint + %(events_max)s",
+        "stream = %(stream)s AND version > %(after)s ORDER BY version LIMIT %(events_max)s",
         "version",
         "%(bytes_max)s::bigint",
     )

@@ -228,6 +228,24 @@ async def test_a_batch_reads_a_bounded_tail_and_the_loader_the_rest(writer: Driv
     assert rows(writer.database_url, "SELECT version FROM log.snapshots") == [(300,)]
 
 
+async def test_a_long_stream_that_lacks_versions_is_loaded_to_its_end(writer: Driver) -> None:
+    tea = await popular(writer, 40)
+    execute(
+        writer.database_url,
+        """
+        WITH head AS (UPDATE log.head SET position = position + 40 RETURNING position)
+        INSERT INTO log.events
+            (position, stream, version, type, schema_version, data, occurred_at, recorded_at, metadata)
+        SELECT head.position - 40 + number, stream, 5000 + number, type, schema_version, data, now(), now(), '{}'
+        FROM head, generate_series(1, 40) AS number, log.events WHERE stream = %s AND version = 2
+        """,
+        f"product-{tea}",
+    )
+    execute(writer.database_url, "DELETE FROM log.snapshots")
+    async with asyncio.timeout(5), driving(writer.database_url) as fresh:
+        assert (await fresh.do(restock(tea, 1))).version == 5041
+
+
 async def test_a_long_stream_with_an_event_that_cannot_be_read_hurts_its_own_commands_only(writer: Driver) -> None:
     tea, cup = await popular(writer, 200), await writer.product()
     await damage(writer.database_url, f"product-{tea}", DAMAGES["an unknown type"])
