@@ -29,10 +29,11 @@ WITH relations AS (
         LEFT JOIN pg_constraint AS con ON depend.classid = 'pg_constraint'::regclass AND depend.objid = con.oid
         LEFT JOIN pg_attrdef AS computed ON depend.classid = 'pg_attrdef'::regclass AND depend.objid = computed.oid
         LEFT JOIN pg_policy AS policy ON depend.classid = 'pg_policy'::regclass AND depend.objid = policy.oid
+        LEFT JOIN pg_trigger AS fired ON depend.classid = 'pg_trigger'::regclass AND depend.objid = fired.oid
         LEFT JOIN pg_publication_rel AS published
             ON depend.classid = 'pg_publication_rel'::regclass AND depend.objid = published.oid
-    WHERE depend.deptype = 'n'
-        AND coalesce(view.oid, con.conrelid, computed.adrelid, policy.polrelid, published.prrelid, 0)
+    WHERE (depend.deptype = 'n' OR fired.tgconstrrelid = relations.oid AND NOT fired.tgisinternal)
+        AND coalesce(view.oid, con.conrelid, computed.adrelid, policy.polrelid, fired.tgrelid, published.prrelid, 0)
             NOT IN (SELECT oid FROM relations)
 )
 """

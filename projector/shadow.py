@@ -101,7 +101,7 @@ def building(database_url: str, projection: Projection) -> Iterator[Connection]:
             yield connection
     except (KeyboardInterrupt, SystemExit):
         # The interrupted connection may be unusable, so another one drops the tables.
-        with contextlib.suppress(psycopg.OperationalError, Busy), connect(database_url) as another:
+        with contextlib.suppress(psycopg.OperationalError, Busy, InTheWay), connect(database_url) as another:
             another.execute(_END, (END_MS_MAX, process))
             with only_one(another, projection):
                 pass  # that drops what is left

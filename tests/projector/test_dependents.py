@@ -20,6 +20,13 @@ from tests.projector.read_tables import contents, error
 from tests.projector.test_loop import ALL
 from tests.projector.test_replay import nobody, schemas
 
+TRIGGER_OF_ANOTHER_TABLE = """
+CREATE TABLE report.notes (text text);
+CREATE FUNCTION report.noted() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$;
+CREATE CONSTRAINT TRIGGER noted AFTER INSERT ON report.notes FROM shop.orders
+    FOR EACH ROW EXECUTE FUNCTION report.noted()
+"""
+
 
 @pytest.fixture
 def shop(writing: Writing, connection: Connection) -> Writing:
@@ -69,6 +76,7 @@ def test_views_follow_the_tables_of_their_names(shop: Writing, database_url: str
     [
         ("CREATE MATERIALIZED VIEW report.sales AS SELECT total FROM shop.orders", "materialized view report.sales"),
         ("CREATE TABLE report.stars (user_id uuid REFERENCES shop.users)", "constraint stars_user_id_fkey on table"),
+        (TRIGGER_OF_ANOTHER_TABLE, "trigger noted on table report.notes"),
         (
             "CREATE FUNCTION report.best() RETURNS numeric BEGIN ATOMIC SELECT max(total) FROM shop.orders; END",
             "function report.best()",
