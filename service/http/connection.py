@@ -103,6 +103,8 @@ class Connection(HttpToolsProtocol):
         if self.parser.should_upgrade():
             return  # _feed parses this head again
         self._is_in_head = False
+        if self.expect_100_continue and self.parser.get_http_version() == "1.0":
+            self.expect_100_continue = False  # RFC 9110 10.1.1: its client would take the 100 for the answer
         method = self.parser.get_method()
         no_room = self._shared.no_room(len(self.tasks), method, self.url)
         if no_room and self._can_reject_now(method):

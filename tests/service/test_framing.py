@@ -45,6 +45,19 @@ def post(body: bytes, upgrade: bytes, chunked: bool = False, to: str = "POST /us
     )
 
 
+@pytest.mark.parametrize(("version", "first"), [(b"1.0", b"201"), (b"1.1", b"100")])
+def test_a_client_of_http_1_0_gets_its_answer_without_100_continue(
+    module_database_url: str, version: bytes, first: bytes
+) -> None:
+    body = b'{"name": "Ada", "email": "continue%b@example.org"}' % version
+    head = b"POST /users HTTP/%b\r\nHost: x\r\nExpect: 100-continue\r\nContent-Type: application/json\r\n" % version
+    length = b"Content-Length: %d\r\n\r\n" % len(body)
+    with served(module_database_url) as shop, closing(SlowClient(str(shop.http.base_url))) as client:
+        client.send(head + length + body)
+        wait_until(lambda: client.look() or b" 201 " in client.received, 5, "the answer")
+        assert client.received.startswith(b"HTTP/1.1 " + first)
+
+
 @pytest.mark.parametrize("chunked", [False, True])
 @pytest.mark.parametrize("upgrade", UPGRADES)
 def test_a_request_that_offers_an_upgrade_keeps_its_body(
