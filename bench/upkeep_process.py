@@ -46,7 +46,7 @@ def main() -> None:
     if way == "live":
         follow(url, projections)
     elif way == "two replays at a time":
-        for _ in rebuilding.several(url, names, 2):
+        for _ in rebuilding.rebuild_several(url, names, 2):
             pass
     else:
         for projection in projections:

@@ -122,7 +122,7 @@ NOT_LOST = _refuse(
 
 
 # Regular expressions differ between languages, so no pattern can say these rules to the clients of all of them.
-_SHOWS_SOMETHING = Field(description="with a character that shows something")
+_SHOWS_SOMETHING = Field(description="must have a visible character")
 
 
 def required(most: int) -> tuple[Any, ...]:

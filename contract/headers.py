@@ -57,7 +57,7 @@ def idempotency_key(request: Request) -> str | None:
     if key is None:
         return None
     if _LOST_KEY.fullmatch(key.replace('"', " ").strip()):
-        raise Problem("invalid-header", f"Idempotency-Key is {key!r}: the client has lost its key.")
+        raise Problem("invalid-header", f"Idempotency-Key is {key[:100]!r}: the client has lost its key.")
     if not 1 <= len(key) <= KEY_LENGTH_MAX or not key.isascii() or not key.isprintable():
         raise Problem("invalid-header", f"Idempotency-Key must have 1 to {KEY_LENGTH_MAX} printable ASCII characters.")
     return key

@@ -39,7 +39,7 @@ def replay(
     names = [it.name for it in chosen]
     interrupted = "interrupted: the old read tables go on serving, what was built of the new ones is dropped"
     with _explained(interrupted), output.events_bar(f"rebuilding {', '.join(names)}") as show:
-        for name, events, seconds in rebuilding.several(url, names, processes or os.cpu_count() or 1, show):
+        for name, events, seconds in rebuilding.rebuild_several(url, names, processes or os.cpu_count() or 1, show):
             rate = events / seconds
             print(f"rebuilt {name} from {events:,} events in {seconds:.1f} s ({rate:,.0f} events/s)", flush=True)
     acting.note(url, "projection.replayed", ", ".join(names))

@@ -35,7 +35,9 @@ class Rebuilt(NamedTuple):
     seconds: float
 
 
-def several(url: str, names: Sequence[str], processes: int, report: Report = lambda _: None) -> Iterator[Rebuilt]:
+def rebuild_several(
+    url: str, names: Sequence[str], processes: int, report: Report = lambda _: None
+) -> Iterator[Rebuilt]:
     """Rebuild projections in so many processes at most, the first named first; yields each when it serves.
 
     `report` gets the sum of all. If one fails, no other is begun. Those under way are finished and yielded, and then
