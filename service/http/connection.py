@@ -276,7 +276,10 @@ class Connection(HttpToolsProtocol):
 
     def _reject_and_close(self, problem: Problem) -> None:
         """Answer at once, if no other answer has begun, and close."""
-        if self._last is None or self._last.response_complete or not self._last.response_started:
+        # With more requests waiting, the answer under way is not that of the last one, and may have begun.
+        if not self.pipeline and (
+            self._last is None or self._last.response_complete or not self._last.response_started
+        ):
             asked: Any = self.cycle.scope if self._is_at_work else self.scope  # None before the first request
             response = problem.response(request_id(asked["headers"] if asked else ()), self._shared.prefix)
             self.transport.write(answer_bytes(response, self.server_state.default_headers, [(b"connection", b"close")]))
