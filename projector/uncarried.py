@@ -16,24 +16,25 @@ UNION ALL
 SELECT pg_describe_object('pg_statistic_ext'::regclass, statistics.oid, 0)
 FROM pg_statistic_ext AS statistics JOIN tables ON tables.oid = stxrelid
 UNION ALL
-SELECT 'the replica identity index of ' || tables.oid::regclass FROM tables WHERE relreplident = 'i'
+SELECT 'the replica identity index of ' || tables.oid::regclass::text FROM tables WHERE relreplident = 'i'
 UNION ALL
 -- The new tables are where default_tablespace and default_table_access_method say.
-SELECT kept || CASE old.relkind WHEN 'i' THEN ' of index ' ELSE ' of ' END || old.oid::regclass
+SELECT kept || CASE old.relkind WHEN 'i' THEN ' of index ' ELSE ' of ' END || old.oid::regclass::text
 FROM pg_class AS old JOIN pg_class AS new USING (relname, relkind),
     LATERAL (VALUES ('the tablespace', old.reltablespace, new.reltablespace),
         ('the access method', old.relam, new.relam)) AS place (kept, before, after)
 WHERE old.relnamespace = to_regnamespace(%(old)s::text) AND new.relnamespace = to_regnamespace(%(new)s::text)
     AND relkind IN ('r', 'i') AND before <> after AND before NOT IN (0, (SELECT oid FROM pg_am WHERE amname = 'heap'))
 UNION ALL
-SELECT 'the inheritance of ' || inhrelid::regclass FROM pg_inherits JOIN tables ON tables.oid IN (inhrelid, inhparent)
+SELECT 'the inheritance of ' || inhrelid::regclass::text
+FROM pg_inherits JOIN tables ON tables.oid IN (inhrelid, inhparent)
 UNION ALL
 SELECT 'the security label of ' || pg_describe_object(classoid, objoid, objsubid) FROM pg_seclabel
 WHERE classoid = 'pg_class'::regclass AND objoid IN (SELECT oid FROM tables)
     OR classoid = 'pg_type'::regclass AND objoid IN (SELECT reltype FROM tables)
     OR classoid = 'pg_namespace'::regclass AND objoid = to_regnamespace(%(old)s::text)
 UNION ALL
-SELECT 'the owner ' || relowner::regrole || ' of ' || oid::regclass FROM tables
+SELECT 'the owner ' || relowner::regrole::text || ' of ' || oid::regclass::text FROM tables
 WHERE NOT pg_has_role(relowner, 'SET')
 UNION ALL
 SELECT 'publication ' || quote_ident(pubname) || ' of another owner' FROM pg_publication AS publication
@@ -42,7 +43,7 @@ WHERE NOT pg_has_role(pubowner, 'USAGE') AND (
     OR EXISTS (SELECT FROM pg_publication_namespace
         WHERE pnpubid = publication.oid AND pnnspid = to_regnamespace(%(old)s::text)))
 UNION ALL
-SELECT DISTINCT 'default privileges of role ' || defaclrole::regrole FROM pg_default_acl
+SELECT DISTINCT 'default privileges of role ' || defaclrole::regrole::text FROM pg_default_acl
 WHERE defaclnamespace = to_regnamespace(%(old)s::text) AND NOT pg_has_role(defaclrole, 'USAGE')
 UNION
 -- A function, a sequence, a type; projector/dependents.py finds tables and views by their columns.
@@ -69,11 +70,11 @@ SELECT format('what role %%s has granted on %%s', grantor::regrole, object) FROM
     WHERE nspname = %(old)s::text
 ) AS granted WHERE grantor <> owner
 UNION
-SELECT oid::regclass || ' being unlogged' FROM tables WHERE relpersistence = 'u'
+SELECT oid::regclass::text || ' being unlogged' FROM tables WHERE relpersistence = 'u'
 UNION ALL
-SELECT oid::regclass || ' being a table of type ' || reloftype::regtype FROM tables WHERE reloftype <> 0
+SELECT oid::regclass::text || ' being a table of type ' || reloftype::regtype::text FROM tables WHERE reloftype <> 0
 UNION ALL
-SELECT 'the comment or the grants of type ' || type.oid::regtype
+SELECT 'the comment or the grants of type ' || type.oid::regtype::text
 FROM tables JOIN pg_type AS type ON reltype IN (type.oid, typelem)
 WHERE typacl IS NOT NULL OR obj_description(type.oid, 'pg_type') IS NOT NULL
 UNION ALL
@@ -85,7 +86,7 @@ SELECT pg_describe_object('pg_constraint'::regclass, con.oid, 0)
 FROM pg_constraint AS con JOIN tables ON tables.oid = conrelid
 WHERE contype IN ('c', 'f', 'n') AND con.conname <> ALL (%(made)s)
 UNION
-SELECT 'the disabled triggers of ' || tables.oid::regclass
+SELECT 'the disabled triggers of ' || tables.oid::regclass::text
 FROM pg_trigger JOIN tables ON tables.oid = tgrelid WHERE tgisinternal AND tgenabled <> 'O'
 UNION
 SELECT 'the privileges that the owner of ' || object || ' lacks' FROM (

@@ -72,6 +72,13 @@ class ProductRow(Row):
         return self.min_initial_stock if self.kind == KEPT_IN_STOCK else None
 
 
+def _of_a_cancellation(members: dict[str, Any]) -> dict[str, Any]:
+    """Refuse a cancellation that has lost its kind: it would be taken for an order, or a return."""
+    if "target" in members:
+        raise PydanticCustomError("target", "must not have target, which is of the kind cancel_order")
+    return members
+
+
 class OrderedLine(Row):
     """`unit_price` was agreed with the customer, whatever the product costs today."""
 
@@ -88,6 +95,8 @@ class PlaceOrderRow(Row):
     customer: Key
     lines: Annotated[list[OrderedLine], Field(min_length=1, max_length=LINES_MAX)]
     currency: Currency | None = None
+
+    _not_a_cancellation = model_validator(mode="before")(_of_a_cancellation)
 
 
 class CancelledLine(Row):
@@ -146,6 +155,8 @@ class ReturnItemsRow(Row):
     at: Time
     order: Key
     lines: Annotated[list[ReturnedLine], Field(min_length=1, max_length=LINES_MAX)]
+
+    _not_a_cancellation = model_validator(mode="before")(_of_a_cancellation)
 
     @model_validator(mode="before")
     @classmethod

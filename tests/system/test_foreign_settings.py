@@ -139,22 +139,8 @@ END $$;
 CREATE EVENT TRIGGER settle ON login EXECUTE FUNCTION public.settle();
 """
 # What databases from PostgreSQL 8.2, MySQL or Oracle have, and an operator that fits better than PostgreSQL's own.
-CASTS = "".join(
-    f"CREATE CAST ({type_} AS text) WITH INOUT AS IMPLICIT;"
-    for type_ in (
-        "int2",
-        "int4",
-        "int8",
-        "numeric",
-        "float8",
-        "date",
-        "timestamptz",
-        "interval",
-        "uuid",
-        "json",
-        "bytea",
-    )
-)
+TYPES = "int2 int4 int8 numeric float8 date timestamptz interval uuid json bytea oid regclass regrole regtype"
+CASTS = "".join(f"CREATE CAST ({name} AS text) WITH INOUT AS IMPLICIT;" for name in TYPES.split())
 OPERATOR = "CREATE OPERATOR public.|| (LEFTARG = int, RIGHTARG = int, FUNCTION = int4pl)"
 NAME = "Jürgen O'Brien \\ 'n' ñ€"
 

@@ -86,6 +86,14 @@ def test_a_cancellation_in_csv_names_all_that_is_left_or_nothing(stocked):
     assert [it["code"] for it in stocked.rejected] == ["quantity-not-cancellable", "validation-error"]
 
 
+@pytest.mark.parametrize("kind", ["", "place_order", None])
+def test_a_cancellation_that_has_lost_its_kind_places_no_order(stocked, kind):
+    columns, cells = ("", "") if kind is None else ("kind,", f"{kind},")
+    content = f"{columns}order,at,customer,target,sku,quantity,unit_price\n{cells}C1,{AT},ada,T1,tea,5,1\n"
+    summary = stocked.load(write(stocked, "orders.csv", content))
+    assert (summary.accepted, dict(summary.refused)) == (0, {"validation-error": 1})
+
+
 @pytest.mark.parametrize("five", ["5.0", "5.00", "5.0000", " 5 ", "5,0"])
 def test_a_whole_number_is_read_as_spreadsheets_and_dataframes_write_it(shop, five):
     products = f"sku;description;unit_price;min_initial_stock\n tea ; Tea;{five};{five}\n"
