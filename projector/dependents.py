@@ -49,6 +49,8 @@ _OTHERS = """
 SELECT pg_describe_object(classid, objid, 0) FROM dependents WHERE follows IS NOT TRUE ORDER BY 1
 """
 
+_ALL = "SELECT pg_describe_object(classid, objid, 0) FROM dependents ORDER BY 1"
+
 # A column, or a whole table or view, that the serving schema has and the new one has not; not one that a release of
 # ours has made, because this release has dropped it.
 _LOST = """
@@ -97,6 +99,11 @@ def refuse_others(connection: Connection, schema: str) -> None:
     others = _names(connection, _FROM_OUTSIDE + _OTHERS, schema=schema)
     if others:
         raise InTheWay(f"what is built on the read tables would be lost: {others}; drop it, replay, and make it again")
+
+
+def built_on(connection: Connection, schema: str) -> str:
+    """What others have built on the relations of the schema, by name; empty if nothing."""
+    return _names(connection, _FROM_OUTSIDE + _ALL, schema=schema)
 
 
 def refuse_added(connection: Connection, schema: str, ours: Collection[str]) -> None:

@@ -15,7 +15,7 @@ import psycopg
 from psycopg import Connection, sql
 
 from projector.connecting import LIMITS, connect
-from projector.dependents import InTheWay
+from projector.dependents import InTheWay, built_on
 from projector.loop import Loop, Progress
 from projector.paging import ReadPage
 from projector.parked import drain
@@ -134,16 +134,9 @@ def drop_schema(connection: Connection, schema: str) -> None:
     query = "SELECT obj_description(oid, 'pg_namespace') FROM pg_namespace WHERE nspname = %s"
     if connection.execute(query, (schema,)).fetchall() not in ([], [(TO_BE_DROPPED,)]):
         raise InTheWay(f"the schema {schema} is not of orders, and a rebuild or a verify needs its name: rename it")
-    tables = connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = %s", (schema,)).fetchall()
-    names = sql.SQL(", ").join([sql.Identifier(schema, name) for (name,) in tables])
-    try:
-        with connection.transaction():
-            if tables:
-                connection.execute(sql.SQL("DROP TABLE {}").format(names))
-            connection.execute(sql.SQL("DROP SCHEMA IF EXISTS {}").format(sql.Identifier(schema)))
-    except psycopg.errors.DependentObjectsStillExist as error:
-        built = "; ".join((error.diag.message_detail or "").splitlines())
-        raise InTheWay(f"the schema {schema} cannot be dropped, because {built}: drop what depends on it") from None
+    if built := built_on(connection, schema):
+        raise InTheWay(f"the schema {schema} cannot be dropped, because this is built on it: {built}; drop that")
+    connection.execute(sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(sql.Identifier(schema)))
 
 
 class Shadow:

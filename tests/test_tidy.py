@@ -37,7 +37,6 @@ TRANSACTIONS = {
     "projector/writer.py:PostgresWriter.beat": "note",  # who looked last; no row, no position
     "projector/writer.py:PostgresWriter.report": "note",  # why nothing is projected
     "projector/shadow.py:Shadow.__enter__": "shadow",  # empty tables that nobody reads yet
-    "projector/shadow.py:drop_schema": "shadow",  # tables that nobody reads any more
     "projector/tables.py:Tables.add_keys_and_indexes": "shadow",  # their keys and indexes
     "projector/shadow.py:Shadow.park_orphans": "shadow",  # rows that nobody reads yet
     "projector/tables.py:make_missing": "migration",

@@ -37,7 +37,10 @@ FROM pg_replication_slots WHERE NOT active AND restart_lsn IS NOT NULL ORDER BY 
 """
 
 
-_READ_ONLY = "SELECT current_setting('default_transaction_read_only')::boolean AND NOT pg_is_in_recovery()"
+# As a new session has it: the console sets its own.
+_READ_ONLY = """
+SELECT reset_val::boolean AND NOT pg_is_in_recovery() FROM pg_settings WHERE name = 'default_transaction_read_only'
+"""
 
 
 def _writable(connection: Connection) -> Iterator[Finding]:

@@ -149,7 +149,7 @@ def test_what_others_built_on_tables_that_are_to_be_dropped_is_named(
             f"CREATE SCHEMA report; CREATE VIEW report.old AS SELECT id FROM {name}.orders;"
             f"CREATE TABLE report.stars (user_id uuid REFERENCES {name}.users)".encode()
         )
-    with pytest.raises(InTheWay, match=rf"view report.old depends on table {name}.orders"):
+    with pytest.raises(InTheWay, match=rf"schema {name} cannot be dropped.*view report.old"):
         replay(database_url, SHOP, nobody)
     assert connection.execute("SELECT * FROM report.old").fetchall() == []
     connection.execute("DROP SCHEMA report CASCADE")

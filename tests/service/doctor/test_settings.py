@@ -8,6 +8,7 @@ import pytest
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
+from service.doctor import examine
 from service.doctor.finding import set_back
 from tests.service.doctor.examining import findings, run, statements
 
@@ -65,3 +66,18 @@ def test_a_setting_of_the_command_line_is_taken_out_of_the_command_line(database
     with psycopg.connect(database_url, autocommit=True) as connection:
         ((name,),) = connection.execute("SELECT min(name) FROM pg_settings WHERE source = 'command line'").fetchall()
         assert set_back(connection, name, "on") == f"start PostgreSQL without -c {name}"
+
+
+def test_a_session_that_only_reads_is_no_finding_and_what_it_hides_is_one(url_of_role: str) -> None:
+    name = conninfo_to_dict(url_of_role)["dbname"]
+    only_reads = "SET default_transaction_read_only = on"
+    with psycopg.connect(url_of_role, autocommit=True) as connection:
+        connection.execute(only_reads)
+        assert list(examine(connection).findings["writes"]) == []
+    run(url_of_role, f'ALTER DATABASE "{name}" SET default_transaction_read_only = on')
+    with psycopg.connect(url_of_role, autocommit=True) as connection:
+        connection.execute(only_reads)
+        (found,) = examine(connection).findings["writes"]
+    (statement,) = statements(found.remedy)
+    with psycopg.connect(url_of_role, autocommit=True) as connection:
+        assert connection.execute(statement.encode()).fetchall() == [("database",)]
