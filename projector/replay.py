@@ -101,7 +101,10 @@ def _rehearse(connection: Connection, projection: Projection, shadow: Shadow) ->
 
 
 def _complete_checkpoint(connection: Connection, projection: Projection) -> None:
-    """Make what the swap reads of the serving checkpoint and somebody has dropped. It retires with the old tables."""
+    """Add the table and columns that the swap reads, if somebody has dropped them from the serving checkpoint.
+
+    They are dropped with the old tables.
+    """
     ((is_complete,),) = connection.execute(_IS_COMPLETE, (f"{projection.name}.checkpoint",)).fetchall()
     if not is_complete:
         connection.execute(sql.SQL(_COMPLETE).format(sql.Identifier(projection.name, "checkpoint")))

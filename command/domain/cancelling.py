@@ -24,14 +24,14 @@ def cancel(
     if quantities is None:
         if order.status == "cancelled":
             return []
-        quantities = {it.line: it.quantity - it.cancelled_quantity for it in order.items}
+        quantities = {it.line: it.quantity_left for it in order.items}
     else:
         _check_cancellable(order, quantities)
     cancelled = [it for it in order.items if quantities.get(it.line)]
     lines = tuple(_cancelled_line(it, quantities[it.line]) for it in cancelled)
     amount = sum((Decimal(it.amount) for it in lines), Decimal(0))
     # Counted in pieces, not in money: a line that was free is still to be cancelled.
-    pieces_left = sum(it.quantity - it.cancelled_quantity for it in order.items) - sum(quantities.values())
+    pieces_left = sum(it.quantity_left for it in order.items) - sum(quantities.values())
     happened = OrderLinesCancelled if pieces_left else OrderCancelled
     cancelled_total = money.text(Decimal(order.cancelled_total) + amount)
     event: OrderEvent = happened(
@@ -55,7 +55,7 @@ def _cancelled_line(item: Item, quantity: int) -> CancelledLine:
 
 
 def _check_cancellable(order: Order, quantities: Mapping[int, int]) -> None:
-    left = {it.line: it.quantity - it.cancelled_quantity for it in order.items}
+    left = {it.line: it.quantity_left for it in order.items}
     if unknown := tuple(line for line in quantities if line not in left):
         raise UnknownLine(unknown)
     if too_much := tuple(TooMuch(line, asked, left[line]) for line, asked in quantities.items() if asked > left[line]):

@@ -18,6 +18,11 @@ class Item(Record, frozen=True):
     unit_price: str
     amount: str
 
+    @property
+    def quantity_left(self) -> int:
+        """How many pieces are not cancelled."""
+        return self.quantity - self.cancelled_quantity
+
 
 class Order(Record, frozen=True):
     id: str

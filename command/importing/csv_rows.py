@@ -97,7 +97,7 @@ def _header(lines: Iterator[str]) -> tuple[list[str], str, int]:
     """The names of the columns, the delimiter, and how many lines they take."""
     first = next(lines, "").removeprefix("\ufeff")
     skipped = 1
-    delimiter = ""
+    delimiter = ""  # a first line may name none, or a character that cannot be one
     if first.lower().startswith("sep="):
         delimiter = first[4:5].strip('\r\n"\0 ')
         first = next(lines, "")

@@ -82,7 +82,7 @@ class CancelImportedOrder(Record, frozen=True):
             return
         left = Counter[str]()
         for item in order.items:
-            left[item.sku] += item.quantity - item.cancelled_quantity
+            left[item.sku] += item.quantity_left
         for sku in self.named | +left:
             if self.named.get(sku, 0) != left[sku]:
                 raise NotTheRest(sku, self.target, self.named.get(sku, 0), left[sku])
@@ -128,7 +128,7 @@ def _quantities(order: Order, returned: Iterable[Returned]) -> dict[int, int]:
     has enough left; else the pieces come from several.
     """
     taken: dict[int, int] = {}
-    left = {item.line: item.quantity - item.cancelled_quantity for item in order.items}
+    left = {item.line: item.quantity_left for item in order.items}
     prices = {item.line: Decimal(item.unit_price) for item in order.items}
     lines: dict[str, list[int]] = {}
     for item in order.items:

@@ -73,7 +73,7 @@ def set_back(connection: Connection, name: str, value: str, *first: str) -> str:
         "global": "ROLE ALL",
     }
     if source == "session":  # which hides where another value was set
-        found = f"SELECT source FROM pg_settings WHERE name = '{name}'"  # noqa: S608 - is printed
+        found = f"SELECT source FROM pg_settings WHERE name = '{name}'"  # noqa: S608 - printed, not run
         return with_psql(f"take it back where this says that it was set: {found}")
     if source == "client":
         return f"take {name} out of the options in DATABASE_URL and in PGOPTIONS"

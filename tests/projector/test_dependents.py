@@ -138,7 +138,7 @@ def test_a_schema_of_others_with_a_name_that_a_replay_or_verify_needs_is_not_dro
 
 
 @pytest.mark.parametrize("name", ["shop_next", "shop_retired", "shop_verify"])
-def test_what_others_built_on_tables_that_are_to_be_dropped_is_named(
+def test_a_replay_names_a_view_on_tables_of_an_earlier_replay_and_does_not_drop_it(
     shop: Writing, database_url: str, connection: Connection, name: str
 ) -> None:
     replay(database_url, SHOP, nobody)

@@ -167,7 +167,7 @@ def test_lines_of_two_processes_that_share_a_pipe_do_not_mix(log_format: str, li
     command = [sys.executable, "-c", MANY, log_format, str(LINES)]
     running = [subprocess.Popen(command, stderr=end) for _ in range(2)]
     os.close(end)
-    time.sleep(1)  # both wait by then, because the pipe is full
+    time.sleep(1)  # by then both processes have filled the pipe, and wait for its reader
     with os.fdopen(shared, "rb") as pipe:
         found = [re.fullmatch(line, it) for it in pipe.read().splitlines()]
     for process in running:

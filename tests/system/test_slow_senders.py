@@ -125,7 +125,7 @@ def test_an_endless_head_is_rejected_before_its_end(stack: Stack) -> None:
 def test_a_head_that_ends_in_a_small_read_has_the_same_limit(stack: Stack, offer: bytes) -> None:
     with closing(SlowClient(stack.urls[0])) as client:
         client.send(b"GET /users HTTP/1.1\r\nHost: x\r\n" + offer + b"X: " + b"x" * HEAD_BYTES_MAX)
-        time.sleep(0.3)  # so that what follows is a read of its own
+        time.sleep(0.3)  # so that the service reads the end of the head by itself
         client.send(b"\r\n\r\n")
         assert head_of(client.answer(REQUEST_SECONDS_MAX)).split()[1] == b"431"
 

@@ -33,7 +33,7 @@ def test_the_remedy_of_a_setting_takes_it_back_where_it_was_set(
     url_of_role: str, place: str, check: str, name: str, value: str
 ) -> None:
     known = conninfo_to_dict(url_of_role)
-    where = sql.SQL(place).format(  # type: ignore[arg-type] # it is a constant
+    where = sql.SQL(place).format(  # type: ignore[arg-type] # SQL() wants a literal; PLACES has only those
         database=sql.Identifier(str(known["dbname"])), role=sql.Identifier(str(known["user"]))
     )
     assert findings(url_of_role, check) == []
@@ -68,7 +68,7 @@ def test_a_setting_of_the_command_line_is_taken_out_of_the_command_line(database
         assert set_back(connection, name, "on") == f"start PostgreSQL without -c {name}"
 
 
-def test_a_session_that_only_reads_is_no_finding_and_what_it_hides_is_one(url_of_role: str) -> None:
+def test_the_doctor_reports_a_database_that_only_reads_and_not_its_own_read_only_session(url_of_role: str) -> None:
     name = conninfo_to_dict(url_of_role)["dbname"]
     only_reads = "SET default_transaction_read_only = on"
     with psycopg.connect(url_of_role, autocommit=True) as connection:
