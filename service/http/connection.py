@@ -149,8 +149,8 @@ class Connection(HttpToolsProtocol):
     def _reject_now(self, no_room: NoRoom, sent_id: bytes | None) -> None:
         """Reject without a task and without the application: an overloaded process must spend no time on it."""
         self._shared.refused[no_room.reason] += 1
-        response = no_room.problem.response(sent_id, self._shared.prefix)
-        self.transport.write(answer_bytes(response, self.server_state.default_headers))
+        headers = self.server_state.default_headers
+        self.transport.write(refusing.rejection(no_room, self._shared.prefix, headers, sent_id))
 
     def _can_reject_now(self, method: bytes) -> bool:
         """Whether an answer can be written right away, and the connection stays usable after it."""

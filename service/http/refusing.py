@@ -5,6 +5,7 @@ what a rejection costs, beside one by an ASGI middleware.
 """
 
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import NamedTuple
 
 from starlette.responses import Response
@@ -24,6 +25,18 @@ CONNECTIONS = NoRoom("connections", Problem("overloaded", "Too many connections 
 REQUESTS = NoRoom("requests", Problem("overloaded", "Too many requests are under way; this one was not tried."))
 COMMANDS = NoRoom("commands", Problem("overloaded", "Too many commands are waiting; this one was not tried."))
 REASONS = [it.reason for it in (CONNECTIONS, REQUESTS, COMMANDS)]
+
+
+def rejection(no_room: NoRoom, prefix: str, headers: list[tuple[bytes, bytes]], sent_id: bytes | None) -> bytes:
+    """The whole answer to a request that has no room. `headers` are those of every answer; one of them is the date."""
+    if sent_id:
+        return answer_bytes(no_room.problem.response(sent_id, prefix), headers)
+    return _kept(no_room, prefix, tuple(headers))
+
+
+@lru_cache(maxsize=len(REASONS))
+def _kept(no_room: NoRoom, prefix: str, headers: tuple[tuple[bytes, bytes], ...]) -> bytes:
+    return answer_bytes(no_room.problem.response(prefix=prefix), headers)
 
 
 def answer_bytes(response: Response, *more: Iterable[tuple[bytes, bytes]]) -> bytes:

@@ -48,6 +48,13 @@ def test_a_rejection_has_the_request_id_of_its_own_request(module_database_url: 
             assert "x-request-id" not in shop.http.get("/users").headers
 
 
+@pytest.mark.usefixtures("no_room")
+def test_a_rejection_has_the_date_of_its_own_second(module_database_url: str) -> None:
+    with served(module_database_url) as shop:
+        first = shop.http.get("/users").headers["Date"]
+        wait_until(lambda: shop.http.get("/users").headers["Date"] != first, 3, "another date in a rejection")
+
+
 @pytest.mark.parametrize("rest", [b"X: \x01\r\n\r\n", b"\r\n", b"X: " + b"y" * 40_000])
 def test_a_broken_request_gets_its_request_id_back(module_database_url: str, rest: bytes) -> None:
     with served(module_database_url) as shop, closing(SlowClient(str(shop.http.base_url))) as client:
