@@ -13,7 +13,7 @@ BIN := $(VENV)/bin
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help up test check clients torture soak guards bench lint clean lock
+.PHONY: help up test check quick clients torture soak guards bench lint clean lock
 
 help:
 	@echo "make up      the whole service in this terminal (PORT=$(PORT) DATA_DIR=$(DATA_DIR))"
@@ -34,8 +34,12 @@ up: $(VENV)/.project
 test: $(VENV)/.project
 	$(BIN)/pytest -n $(TESTS_AT_ONCE) --dist loadfile --no-loadscope-reorder $(EVERYDAY) $(ARGS)
 
-check: lint
-	$(BIN)/pytest -q tests/command/domain tests/contract tests/projector/projections tests/eventlog/test_codec.py \
+check: $(VENV)/.project
+	@$(MAKE) --no-print-directory --jobs 2 lint quick
+
+quick:
+	$(BIN)/pytest -q --ignore tests/contract/test_linters.py --ignore tests/contract/test_many_errors.py \
+		tests/command/domain tests/contract tests/projector/projections tests/eventlog/test_codec.py \
 		tests/clients/test_compatibility.py tests/test_tidy.py tests/test_boundaries.py $(ARGS)
 
 clients: $(VENV)/.project
