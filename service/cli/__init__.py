@@ -15,6 +15,8 @@ _LOST_VALUE = re.compile(r"\s*|--[a-z-]+=\s*")
 def main() -> None:
     """Run the command line; `orders.py` is its entry point, which ends a Ctrl-C that no command handles silently."""
     _prepare_output()
+    # A parent that ignores the end of its children hands this on, and no process would learn how one of its own ended.
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     # They log what fails while an interrupted command closes connections. A command that keeps a log shows it.
     for library in ("psycopg", "sqlalchemy.pool"):
         logging.getLogger(library).addHandler(logging.NullHandler())

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from urllib.error import HTTPError, URLError
 from urllib.request import urlopen
@@ -23,6 +23,7 @@ from tests.cluster import copy_cluster
 
 READY_SECONDS_MAX = 60
 STOP_SECONDS_MAX = 40
+SOON_SECONDS_MAX = 8  # a step of the stop that waits in vain for the end of a process takes 10 or more
 OURS = ("DATABASE_URL", "REDIS_URL", "QUERY_DATABASE_URL", "PORT", "DATA_DIR", "LOG_FORMAT", "LOG_LEVEL")
 ENVIRONMENT = {name: value for name, value in os.environ.items() if name not in OURS}
 
@@ -46,12 +47,12 @@ def free_port() -> int:
 class Up:
     """An `orders up` process, its lines, and all processes that belong to its data directory."""
 
-    def __init__(self, data_dir: Path, port: int) -> None:
+    def __init__(self, data_dir: Path, port: int, started_by: Sequence[str] = ()) -> None:
         self.data_dir = data_dir
         self.port = port
         self.lines: list[str] = []
         self.process = subprocess.Popen(
-            orders("up", "--data-dir", str(data_dir), "--port", str(port)),
+            [*started_by, *orders("up", "--data-dir", str(data_dir), "--port", str(port))],
             cwd=data_dir.parent,
             env=ENVIRONMENT,
             stdout=subprocess.PIPE,
@@ -132,14 +133,17 @@ def command_line(pid: int) -> str:
 
 
 @pytest.fixture
-def start(place: Path) -> Iterator[Callable[[], Up]]:
-    """Start `orders up`, always on the same directory and port. The database is there, as from an earlier start."""
+def start(place: Path) -> Iterator[Callable[..., Up]]:
+    """Start `orders up`, always on the same directory and port. The database is there, as from an earlier start.
+
+    The function takes the words of a command that starts the command behind it.
+    """
     started: list[Up] = []
     port = free_port()
     copy_cluster(place / "my data")
 
-    def start_one() -> Up:
-        started.append(Up(place / "my data", port))
+    def start_one(*started_by: str) -> Up:
+        started.append(Up(place / "my data", port, started_by))
         return started[-1]
 
     yield start_one
@@ -148,7 +152,7 @@ def start(place: Path) -> Iterator[Callable[[], Up]]:
 
 
 def test_it_serves_and_says_where_and_ctrl_c_leaves_the_data_and_no_process(
-    start: Callable[[], Up], place: Path
+    start: Callable[..., Up], place: Path
 ) -> None:
     shutil.rmtree(place / "my data")
     up = start()
@@ -172,7 +176,7 @@ def test_it_serves_and_says_where_and_ctrl_c_leaves_the_data_and_no_process(
     assert "database system is shut down" in log
 
 
-def test_a_second_ctrl_c_is_harmless(start: Callable[[], Up]) -> None:
+def test_a_second_ctrl_c_is_harmless(start: Callable[..., Up]) -> None:
     up = start()
     up.wait_until_ready()
     for _ in range(5):
@@ -184,7 +188,15 @@ def test_a_second_ctrl_c_is_harmless(start: Callable[[], Up]) -> None:
     assert "database system is shut down" in (up.data_dir / "postgres.log").read_text()
 
 
-def test_after_a_kill_it_starts_again_at_once_on_the_same_data_and_port(start: Callable[[], Up]) -> None:
+def test_it_stops_at_once_under_a_parent_that_ignores_the_end_of_its_children(start: Callable[..., Up]) -> None:
+    up = start("env", "--ignore-signal=CHLD")
+    up.wait_until_ready()
+    began = time.monotonic()
+    assert up.stop(signal.SIGTERM) == 0
+    assert time.monotonic() - began < SOON_SECONDS_MAX, up.output
+
+
+def test_after_a_kill_it_starts_again_at_once_on_the_same_data_and_port(start: Callable[..., Up]) -> None:
     first = start()
     first.wait_until_ready()
     first.process.kill()
@@ -216,7 +228,7 @@ def test_an_unwritable_data_directory_is_one_line(place: Path, unwritable: Path)
     assert f"cannot use {unwritable / 'data'}" in done.stderr
 
 
-def test_a_second_up_on_the_same_data_is_refused_and_does_not_disturb_the_first(start: Callable[[], Up]) -> None:
+def test_a_second_up_on_the_same_data_is_refused_and_does_not_disturb_the_first(start: Callable[..., Up]) -> None:
     up = start()
     up.wait_until_ready()
     done = run("up", "--port", str(free_port()), "--data-dir", str(up.data_dir), cwd=up.data_dir.parent)
@@ -225,7 +237,7 @@ def test_a_second_up_on_the_same_data_is_refused_and_does_not_disturb_the_first(
     assert up.health() == 200
 
 
-def test_whatever_is_killed_is_started_again(start: Callable[[], Up]) -> None:
+def test_whatever_is_killed_is_started_again(start: Callable[..., Up]) -> None:
     up = start()
     up.wait_until_ready()
     for command in ("service.cli serve", "dramatiq", "bin/postgres -D", "valkey-server"):
@@ -248,7 +260,7 @@ def kill_and_wait_until_it_runs_again(up: Up, command: str, pid: int) -> None:
     wait_until(lambda: up.health() == 200, READY_SECONDS_MAX, "healthy again")
 
 
-def test_a_child_that_dies_repeatedly_ends_orders_up_with_1(start: Callable[[], Up]) -> None:
+def test_a_child_that_dies_repeatedly_ends_orders_up_with_1(start: Callable[..., Up]) -> None:
     up = start()
     up.wait_until_ready()
 
