@@ -19,6 +19,7 @@ help:
 	@echo "make up      the whole service in this terminal (PORT=$(PORT) DATA_DIR=$(DATA_DIR))"
 	@echo "make test    the everyday tests, in parallel, on real PostgreSQL and Valkey; ALL=1 for all tests"
 	@echo "make check   the linters, and the quick tests"
+	@echo "make quick   the quick tests alone"
 	@echo "make clients the Python and the TypeScript client, from openapi.json"
 	@echo "make torture the system tests in their long form: hundreds of kills, thousands of cases"
 	@echo "make guards  break every guard of the promises once, and see that a test fails"
@@ -37,7 +38,7 @@ test: $(VENV)/.project
 check: $(VENV)/.project
 	@$(MAKE) --no-print-directory --jobs 2 lint quick
 
-quick:
+quick: $(VENV)/.project
 	$(BIN)/pytest -q --ignore tests/contract/test_linters.py --ignore tests/contract/test_many_errors.py \
 		tests/command/domain tests/contract tests/projector/projections tests/eventlog/test_codec.py \
 		tests/clients/test_compatibility.py tests/test_tidy.py tests/test_boundaries.py $(ARGS)

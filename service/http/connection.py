@@ -48,7 +48,8 @@ class Connection(HttpToolsProtocol):
         super().connection_made(transport)
         self._shared: Connections = self.app_state["connections"]
         self._client_since = self.loop.time()  # since when we wait for the client, and not for our own answer
-        self._head_bytes = 0  # of the head that is arriving, without those of the read that it began in
+        self._head_bytes = 0  # of the head that is arriving, without those of a read that another request was in, too
+        self._fresh_bytes = 0  # of this read, if the next head to begin is the first thing in it
         self._read_bytes = 0  # of the request that is arriving
         # The end of a request, or of its head or trailers, has not arrived.
         self._is_arriving = self._is_in_head = False
@@ -65,6 +66,7 @@ class Connection(HttpToolsProtocol):
         if self._is_in_head:
             self._head_bytes += len(data)
         self._read_bytes += len(data)
+        self._fresh_bytes = 0 if self._is_arriving else len(data)
         self._unset_keepalive_if_required()
         self._feed(data)
         if self._is_in_head and self._head_bytes > HEAD_BYTES_MAX and not self.transport.is_closing():
@@ -96,7 +98,8 @@ class Connection(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self._is_arriving = self._is_in_head = True
-        self._head_bytes = self._read_bytes = 0
+        self._head_bytes, self._fresh_bytes = self._fresh_bytes, 0
+        self._read_bytes = 0
         self._client_since = self.loop.time()
 
     def on_headers_complete(self) -> None:

@@ -55,6 +55,19 @@ def test_a_rejection_has_the_date_of_its_own_second(module_database_url: str) ->
         wait_until(lambda: shop.http.get("/users").headers["Date"] != first, 3, "another date in a rejection")
 
 
+def test_a_head_is_measured_from_its_first_byte(module_database_url: str) -> None:
+    with served(module_database_url) as shop, closing(SlowClient(str(shop.http.base_url))) as client:
+        for part in (b"GET /users HTTP/1.1\r\nX: " + b"y" * 20_000, b"y" * 20_000):
+            client.send(part)
+            time.sleep(0.1)  # so that the parts are read one by one
+
+        def is_answered() -> bool:
+            client.look()
+            return b" 431 " in client.received
+
+        wait_until(is_answered, 5, "a 431")
+
+
 @pytest.mark.parametrize("rest", [b"X: \x01\r\n\r\n", b"\r\n", b"X: " + b"y" * 40_000])
 def test_a_broken_request_gets_its_request_id_back(module_database_url: str, rest: bytes) -> None:
     with served(module_database_url) as shop, closing(SlowClient(str(shop.http.base_url))) as client:
