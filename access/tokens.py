@@ -14,6 +14,7 @@ import jwt
 from access.issuer import IssuerKeys
 from access.roles import ROLES
 from contract.callers import Caller
+from contract.headers import is_lost
 from contract.problems import Problem
 from contract.strict_json import parse_json
 
@@ -113,6 +114,8 @@ class Tokens:
             raise _invalid("The token is not valid.") from None
         subject = claims["sub"]
         if not isinstance(subject, str) or not 1 <= len(subject) <= SUBJECT_LENGTH_MAX or not subject.isprintable():
+            raise _invalid("The token's subject cannot be used.")
+        if is_lost(subject):  # it would be the account of all who lack one
             raise _invalid("The token's subject cannot be used.")
         return _Verified(subject, self._role(claims), until)
 

@@ -20,7 +20,7 @@ from pydantic_core import PydanticCustomError
 
 from command.domain import money
 from command.domain.currencies import CURRENCIES
-from contract.headers import LOST
+from contract.headers import is_lost
 from contract.names import ID_RULE, id_of
 
 NAME_LENGTH_MAX = 200
@@ -36,8 +36,6 @@ _ADDRESS = re.compile(r"[^@\s]+@[^@\s]+")
 # are trouble in terminals and spreadsheets. Lone surrogates are refused by pydantic: they are no text.
 _CONTROLS = r"\x00-\x08\x0b\x0c\x0e-\x1f"
 _CONTROL = re.compile(f"[{_CONTROLS}]")
-# As a key it would make all resources without one the same. The last ones are those of databases and spreadsheets.
-_LOST = re.compile(rf"{LOST}|\\N|#?N/A|#REF!|#VALUE!|#NAME\?", re.IGNORECASE)
 # Letters and symbols that show nothing: fillers of Korean, and the empty pattern of Braille.
 _EMPTY = "\u115f\u1160\u2800\u3164\uffa0"
 
@@ -85,8 +83,10 @@ def _shows_nothing(character: str) -> bool:
 
 
 def _has_hidden(value: str) -> bool:
-    """Whether a key has characters that nobody sees, such as a byte order mark: it would look like another key."""
-    return not value.isascii() and any(map(_is_hidden, value))
+    """Whether a key has what nobody sees, such as a byte order mark, a line end or a no-break space."""
+    if value.isascii() and value.isprintable():
+        return False
+    return any(_is_hidden(it) or (it.isspace() and it != " ") for it in value)
 
 
 # No multipleOf for the decimals of a number: validators compute it with floats, and refuse 0.29 and 19.99.
@@ -116,9 +116,7 @@ _NOT_BLANK = _refuse("blank", "must not be blank", lambda it: it and all(map(_sh
 _NOTHING_HIDDEN = _refuse("hidden-character", "must not have characters that show nothing", _has_hidden)
 _EMAIL = _refuse("email", "must be an e-mail address such as ada@example.org", lambda it: not _ADDRESS.fullmatch(it))
 _CURRENCY = _refuse("currency", "must be an ISO 4217 code such as EUR", lambda it: it not in CURRENCIES)
-NOT_LOST = _refuse(
-    "lost-value", "is {value}, which programs write for a missing value", lambda it: _LOST.fullmatch(it.strip())
-)
+NOT_LOST = _refuse("lost-value", "is {value}, which programs write for a missing value", is_lost)
 
 
 # Regular expressions differ between languages, so no pattern can say these rules to the clients of all of them.
@@ -133,8 +131,8 @@ def required(most: int) -> tuple[Any, ...]:
 Name = Annotated[str, *required(NAME_LENGTH_MAX)]
 _SHOWN_ALONE = "without characters that show nothing"
 _KEY = Field(description=f"{_SHOWN_ALONE}; no word that programs write for a missing value, such as NULL")
-Sku = Annotated[str, *required(KEY_LENGTH_MAX), _NOTHING_HIDDEN, NOT_LOST, _KEY]
-ExternalId = Annotated[str, *required(KEY_LENGTH_MAX), _NOTHING_HIDDEN, NOT_LOST, _KEY]
+Sku = Annotated[str, *required(KEY_LENGTH_MAX), NOT_LOST, _NOTHING_HIDDEN, _KEY]
+ExternalId = Annotated[str, *required(KEY_LENGTH_MAX), NOT_LOST, _NOTHING_HIDDEN, _KEY]
 _ADDRESS_RULES = (_length(3, EMAIL_LENGTH_MAX, _ADDRESS_PATTERN), _NO_CONTROL, _EMAIL, _NOTHING_HIDDEN)
 Email = Annotated[str, *_ADDRESS_RULES, Field(description=_SHOWN_ALONE)]
 Text = Annotated[str, _length(0, TEXT_LENGTH_MAX), _NO_CONTROL]

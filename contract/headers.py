@@ -15,10 +15,14 @@ _ETAGS = re.compile(r'\s*(?:W/)?"[^"]*"\s*(?:,\s*(?:W/)?"[^"]*"\s*)*')
 _QUOTED = re.compile(r'(?:W/)?"([^"]*)"')
 _VERSION_TAG = re.compile(r"([0-9]{1,18})(?:\.[0-9a-f]{1,32})?")
 _KEY_BEGINNING = KEY_BEGINNING.encode()
-# What programs write for a value that they have lost, such as JavaScript's undefined, Python's None, Go's <nil> or the
-# UUID that nobody has set; in any case.
-LOST = r"undefined|null|none|nil|nan|<nil>|\((?:null|nil)\)|\[object \w+\]|0{8}-(?:0{4}-){3}0{12}"
-_LOST_KEY = re.compile(rf"({LOST})?", re.IGNORECASE)
+# What programs write for a value that they have lost, in any case.
+_LOST = re.compile(
+    r"|undefined|null|none|nil|nan|(?-i:NaT)|<(?:nil|na|null|no value)>|\((?:null|nil)\)|0{8}-(?:0{4}-){3}0{12}"
+    r"|\[object \w+\]|function .*\}|\{\}|\[\]|invalid date|system\.\w+(?:\[\])?"  # JavaScript, .NET
+    r"|%!\w\(.*\)|\{\{.*\}\}|\$\{.*\}|\$[a-z_]\w*"  # Go; what nothing was put in place of: Postman, a shell
+    r"|\\N|#?N/A|(?-i:NA)|#(?:REF|VALUE|NULL|NUM|DIV/0|SPILL|CALC)!|#NAME\?",  # databases, R, spreadsheets
+    re.IGNORECASE,
+)
 _REQUEST_ID = re.compile(rb"[ -~]{1,%d}" % REQUEST_ID_LENGTH_MAX)
 
 
@@ -56,11 +60,16 @@ def idempotency_key(request: Request) -> str | None:
     key = _single(request, "Idempotency-Key")
     if key is None:
         return None
-    if _LOST_KEY.fullmatch(key.replace('"', " ").strip()):
+    if is_lost(key):
         raise Problem("invalid-header", f"Idempotency-Key is {key[:100]!r}: the client has lost its key.")
     if not 1 <= len(key) <= KEY_LENGTH_MAX or not key.isascii() or not key.isprintable():
         raise Problem("invalid-header", f"Idempotency-Key must have 1 to {KEY_LENGTH_MAX} printable ASCII characters.")
     return key
+
+
+def is_lost(text: str) -> bool:
+    """Whether a text stands for a missing value, with or without quotation marks: as a key, it would be everybody's."""
+    return _LOST.fullmatch(text.strip(" \t\n'\"")) is not None
 
 
 def request_id(headers: Iterable[tuple[bytes, bytes]]) -> bytes | None:

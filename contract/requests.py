@@ -11,7 +11,7 @@ from fastapi import APIRouter, FastAPI
 from fastapi.exceptions import RequestValidationError
 from fastapi.middleware.asyncexitstack import AsyncExitStackMiddleware
 from fastapi.routing import APIRoute
-from pydantic import TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
@@ -48,7 +48,7 @@ class StrictRequest(Request):
             if self._body:
                 self._check_encoding()
                 self._check_media_type()
-            elif "transfer-encoding" in self.headers:
+            elif "transfer-encoding" in self.headers or self._has_no_length():
                 # Varnish ends a body that its client has broken off. Without a body, a whole order would be cancelled.
                 raise Problem("malformed-json", "A body was announced, and is empty: send {}, or no body.")
         return self._body
@@ -68,6 +68,10 @@ class StrictRequest(Request):
             raise Problem("validation-error", "The body must not be null: leave it out instead.", errors=[error])
         return document
 
+    def _has_no_length(self) -> bool:
+        """Whether a POST has a type and no length (RFC 9110 8.6): `curl -L -X POST` has lost its body in a redirect."""
+        return self.method == "POST" and "content-type" in self.headers and "content-length" not in self.headers
+
     def _check_encoding(self) -> None:
         for encoding in self.headers.getlist("content-encoding"):
             if encoding.strip().lower() != "identity":
@@ -81,6 +85,12 @@ class StrictRequest(Request):
         kind = ", ".join(self.headers.getlist("content-type"))
         if kind.partition(";")[0].strip().lower() != "application/json":
             raise Problem("unsupported-media-type", f"The Content-Type is {kind or 'missing'}, not application/json.")
+
+
+class _Nothing(BaseModel):
+    """The body of a command that takes none: absent or empty. It must have arrived before anything is done."""
+
+    model_config = ConfigDict(extra="forbid")
 
 
 class StrictRoute(APIRoute):
@@ -107,7 +117,10 @@ class StrictRoute(APIRoute):
         self._takes_query = any(one["in"] == "query" for one in documented)
         self._known = {"dry_run"} if "x-dry-run" in (self.openapi_extra or {}) else set()
         self._takes_request = self.dependant.request_param_name is not None
-        model: Any = self.body_field.field_info.annotation if self.body_field else None
+        # A DELETE takes no body; one that is not in the schema does nothing, and says why.
+        model: Any = _Nothing | None if self.methods == {"DELETE"} else None
+        if self.body_field:
+            model = self.body_field.field_info.annotation
         self._body = TypeAdapter(model) if model else None
         self._names = frozenset(_names_of(self._body.json_schema())) if self._body else frozenset()
         if self._is_plain():
@@ -146,8 +159,9 @@ class StrictRoute(APIRoute):
         arguments: dict[str, Any] = dict(scope["path_params"])
         if self._takes_request:
             arguments["request"] = request
-        if self._body is not None:
-            arguments["body"] = await self._read_body(request, self._body)
+        body = await self._read_body(request, self._body) if self._body else None
+        if self.body_field:
+            arguments["body"] = body
         response = _finished(scope, await self.endpoint(**arguments))
         await response(scope, receive, send)
 

@@ -35,8 +35,9 @@ TEMPLATES = {
 }
 
 _DECIMAL_COMMA = re.compile(r"\d+,(\d{1,2}|\d{4})", re.ASCII)
-# What a spreadsheet makes of a long number; another number has become the same text.
-_SHORTENED = re.compile(r"\d(\.\d+)?E\+\d\d+", re.ASCII)
+# What programs make of a number as a key: of a long one, where another has become the same text; of one in a column of
+# decimals; and of one whose zeros a formula or an apostrophe protects.
+_REWRITTEN = re.compile(r"\d(?:[.,]\d+E\+?|E\+)\d\d+|\d+\.0|=.*|'\d+", re.ASCII | re.IGNORECASE)
 # Programs that know only one type of numbers write 5 as 5.0. But 5.000 might be five thousand.
 _WHOLE = re.compile(r"(-?\d{1,15})(?:\.(?:0{1,2}|0{4,}))?", re.ASCII)
 _LINE_POINTER = re.compile(r"/lines/(\d+)/?(\w*)")
@@ -80,6 +81,21 @@ def ignored(text: Iterable[str]) -> list[str]:
     filled = {at for row in csv.reader(lines, delimiter=delimiter) for at, it in enumerate(row) if it.strip()}
     nameless = [f"{at + 1} (without a name)" for at, name in enumerate(header) if not name and at in filled]
     return [name for name in header if name and name not in KNOWN] + nameless
+
+
+def scattered(text: Iterable[str]) -> str | None:
+    """The first order whose rows do not all follow each other; None for a file without one. Raises NoHeader, csv.Error.
+
+    An order that stands twice as it is does no harm.
+    """
+    seen: dict[int, int] = {}
+    for line in rows(text):
+        row = msgspec.json.decode(line.content)
+        if order := row.get("order"):
+            content = hash(line.content)
+            if seen.setdefault(hash((row.get("kind"), order)), content) != content:
+                return f"order {order[:100]!r} goes on in row {line.number}, behind other orders: sort it by order"
+    return None
 
 
 def columns_named(detail: str, line: Line) -> str:
@@ -130,12 +146,13 @@ def _cells(lines: Iterator[str], header: list[str], delimiter: str, skipped: int
         for values in reader:
             stripped = [value.strip() for value in values]
             cells = {name: _decimal(name, it, delimiter) for name, it in zip(header, stripped, strict=False) if it}
-            shortened = [it for it in _KEYS_AND_REFERENCES & cells.keys() if _SHORTENED.fullmatch(cells[it])]
+            rewritten = [it for it in _KEYS_AND_REFERENCES & cells.keys() if _REWRITTEN.fullmatch(cells[it])]
             fault = None
             if len(values) > len(header):
                 fault = _fault(f"The row has {len(values)} cells, and the header names {len(header)} columns.")
-            elif shortened:
-                fault = _fault(f"Column {shortened[0]} is a number without its last digits: format it as text.")
+            elif rewritten:
+                said = cells[rewritten[0]][:100]
+                fault = _fault(f"Column {rewritten[0]} is {said}, which a program has made of it: export it as text.")
             if cells:
                 yield number, cells, fault
             number = skipped + reader.line_num + 1

@@ -29,6 +29,7 @@ _GZIP_MAGIC = b"\x1f\x8b"
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _ZIP_MAGIC = b"PK\x03\x04"
 _PEEK_BYTES = 64 * 1024
+_DAMAGES = (OSError, EOFError, zlib.error, UnicodeDecodeError, csv.Error, csv_rows.NoHeader)
 
 
 def find(path: Path) -> list[Path]:
@@ -122,7 +123,11 @@ def _misfit_of_csv(path: Path, beginning: bytes) -> str | None:
         return f"{path} cannot be read: {error}; see orders import --template orders"
     except csv.Error:
         return None
-    return None
+    try:
+        found = csv_rows.scattered(_text_lines(_chunks(path, lambda _: None)))
+    except _DAMAGES:
+        return None  # reading it says which line is damaged
+    return f"{path} cannot be read: {found}" if found else None
 
 
 def read(path: Path, has_read: Callable[[int], None] = lambda _: None) -> Iterator[Line]:
@@ -143,7 +148,7 @@ def _csv_lines(chunks: Iterable[bytes]) -> Iterator[Line]:
         for line in csv_rows.rows(_text_lines(chunks)):
             number = line.rows[-1]
             yield line
-    except (OSError, EOFError, zlib.error, UnicodeDecodeError, csv.Error, csv_rows.NoHeader) as error:
+    except _DAMAGES as error:
         from_line = error.number if isinstance(error, csv_rows.UnreadableRow) else number + 1
         yield Line(from_line, b"", _damage(error))
 

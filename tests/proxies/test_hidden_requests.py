@@ -133,6 +133,17 @@ def test_a_body_that_its_client_breaks_off_cancels_nothing(shop: Shop) -> None:
     assert [kind for path in paths for kind, _ in shop.events(path)] == ["OrderPlaced"] * len(parts)
 
 
+def test_a_delete_whose_body_its_client_breaks_off_deletes_nothing(shop: Shop) -> None:
+    path, url = f"/users/{shop.user()['id']}", str(shop.http.base_url).rstrip("/")
+    for part in (b"", b"{"):
+        head = f"DELETE {path} HTTP/1.1\r\nHost: {urlsplit(url).netloc}\r\n".encode() + JSON
+        with closing(SlowClient(url)) as client:
+            client.send(head + b"Content-Length: 2\r\n\r\n" + part)
+            time.sleep(0.3)  # so that the proxy has sent all of it to the API
+    time.sleep(0.5)  # until the API would have deleted
+    assert [kind for kind, _ in shop.events(path)] == ["UserRegistered"]
+
+
 def test_each_answer_then_belongs_to_its_request(shop: Shop) -> None:
     """An answer too many on a connection to the API would be taken for the next one."""
     for _ in range(30):

@@ -58,6 +58,55 @@ def test_a_client_of_http_1_0_gets_its_answer_without_100_continue(
         assert client.received.startswith(b"HTTP/1.1 " + first)
 
 
+@pytest.mark.parametrize("version", [b"1.0", b"1.1"])
+@pytest.mark.parametrize("body", [b"", b'{"lines":[{"line":1,"quantity":1}]}'])
+def test_a_post_with_a_type_and_no_length_cancels_nothing(
+    module_database_url: str, version: bytes, body: bytes
+) -> None:
+    """curl -L -X POST sends one when it was redirected; a program that was written by hand forgets the length."""
+    with served(module_database_url) as shop:
+        path = f"/orders/{shop.order()['id']}"
+        head = b"POST %b/cancel HTTP/%b\r\nHost: x\r\n" % (path.encode(), version)
+        with closing(SlowClient(str(shop.http.base_url))) as client:
+            client.send(head + b"Content-Type: application/json\r\nConnection: close\r\n\r\n" + body)
+            assert client.answer(5).startswith(b"HTTP/1.1 400 ")
+        assert [kind for kind, _ in shop.events(path)] == ["OrderPlaced"]
+        with closing(SlowClient(str(shop.http.base_url))) as client:  # curl -X POST, without a body
+            client.send(head + b"Connection: close\r\n\r\n")
+            assert client.answer(5).startswith(b"HTTP/1.1 200 ")
+
+
+@pytest.mark.parametrize("length", [b"Content-Length: 2", b"Transfer-Encoding: chunked"])
+@pytest.mark.parametrize("kind", ["users", "products"])
+def test_nothing_is_deleted_before_the_announced_body_is_there(
+    module_database_url: str, kind: str, length: bytes
+) -> None:
+    with served(module_database_url) as shop:
+        path = f"/{kind}/{(shop.user() if kind == 'users' else shop.product())['id']}"
+        before = shop.events(path)
+        head = (
+            f"DELETE {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n".encode() + length + b"\r\n\r\n"
+        )
+        with closing(SlowClient(str(shop.http.base_url))) as client:
+            client.send(head)
+            time.sleep(0.3)
+        assert shop.events(path) == before
+        whole = head + (b"2\r\n{}\r\n0\r\n\r\n" if b"chunked" in length else b"{}")
+        assert answer(shop, whole).startswith(b"HTTP/1.1 204 ")
+        assert len(shop.events(path)) == len(before) + 1
+
+
+def test_a_body_of_a_delete_is_not_ignored(module_database_url: str) -> None:
+    with served(module_database_url) as shop:
+        user = shop.user()
+        for body in (b'{"version": 7}', b'{"dry_run": true}', b"null", b"[]"):
+            headers = {"If-Match": '"1"', "Content-Type": "application/json"}
+            told = shop.http.request("DELETE", f"/users/{user['id']}", content=body, headers=headers)
+            assert (told.status_code, told.json()["code"]) == (422, "validation-error")
+        for headers in ({}, {"Content-Type": "application/json"}):  # as clients have it for all requests
+            assert shop.delete(f"/users/{user['id']}", headers=headers).status_code == 204
+
+
 @pytest.mark.parametrize("chunked", [False, True])
 @pytest.mark.parametrize("upgrade", UPGRADES)
 def test_a_request_that_offers_an_upgrade_keeps_its_body(

@@ -86,6 +86,14 @@ def test_a_long_key_is_refused_in_little_time(shop: Shop) -> None:
         "<nil>",
         "(null)",
         str(UUID(int=0)),
+        "function randomUUID() { [native code] }",
+        "{{idempotency_key}}",
+        "${KEY}",
+        "$KEY",
+        "%!s(<nil>)",
+        "<no value>",
+        "{}",
+        "#N/A",
     ],
 )
 def test_a_lost_idempotency_key_does_not_make_two_orders_one(shop: Shop, key: str) -> None:
@@ -95,7 +103,22 @@ def test_a_lost_idempotency_key_does_not_make_two_orders_one(shop: Shop, key: st
     assert shop.post("/orders", json=body, headers={"Idempotency-Key": f"{key}-1"}).status_code == 201
 
 
-@pytest.mark.parametrize("key", ["undefined", "NULL", "None", " nan ", "\\N", "#N/A"])
+@pytest.mark.parametrize(
+    "key",
+    [
+        *("undefined", "NULL", "None", " nan ", "\\N", "#N/A"),
+        *(
+            '"undefined"',
+            "'None'",
+            '""',
+            "{{order_id}}",
+            "${ORDER_ID}",
+            "%!s(<nil>)",
+            "System.Object[]",
+            "Invalid Date",
+        ),
+    ],
+)
 def test_a_lost_key_is_not_one_key_for_all(shop: Shop, key: str) -> None:
     user, sku = shop.user()["id"], shop.product()["sku"]
     item = {"sku": sku, "quantity": 1}
@@ -107,6 +130,23 @@ def test_a_lost_key_is_not_one_key_for_all(shop: Shop, key: str) -> None:
     ]:
         answer = shop.post(path, json=body)
         assert [(it["pointer"], it["code"]) for it in answer.json()["errors"]] == [(pointer, "lost-value")]
+
+
+@pytest.mark.parametrize("key", ["Nat", "na", "$5", "#SALE", "{3f2a9c1e}", "function", "100%", "nilgiri"])
+def test_a_key_that_only_looks_like_a_lost_one_is_taken(shop: Shop, key: str) -> None:
+    assert shop.product(sku=key)["sku"] == key
+    assert shop.order(external_id=key)["external_id"] == key
+
+
+@pytest.mark.parametrize("more", ["\n", "\r\n", "\t", "\u00a0", "\u2007", "\u3000", "\u2028"])
+def test_a_key_is_not_another_one_for_a_line_end_or_a_blank_that_looks_ordinary(shop: Shop, more: str) -> None:
+    user, item = shop.user()["id"], {"product_id": shop.product()["id"], "quantity": 1}
+    for key in (f"ORD{more}1", f"ORD 1{more}"):
+        answers = [
+            shop.post("/orders", json={"user_id": user, "items": [item], "external_id": key}),
+            shop.post("/products", json={"sku": key, "name": "Tea", "price": 1, "currency": "EUR"}),
+        ]
+        assert [it.json()["errors"][0]["code"] for it in answers] == ["hidden-character"] * 2
 
 
 def test_a_condition_is_not_dropped(shop: Shop) -> None:

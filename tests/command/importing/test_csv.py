@@ -185,7 +185,13 @@ def test_numbers_as_ids_are_taken_as_their_digits(shop):
     assert shop.load(users, products, orders).already_there == 3
 
 
-@pytest.mark.parametrize("key", ["1.23E+05", "4E+12", "1.23457E+15"])
+@pytest.mark.parametrize(
+    "key",
+    [
+        *("1.23E+05", "4E+12", "1.23457E+15", "1.23457e+11", "1.23457E11"),
+        *('"1,23457E+11"', "17.0", '"=""0017"""', '="0017"', "'0017"),
+    ],
+)
 def test_a_key_that_a_spreadsheet_has_shortened_is_refused(stocked, key):
     """Two long numbers may have become the same text, and the second would be called already there."""
     product = f"sku,description,unit_price,min_initial_stock\n{key},Tea,1,5\n"
@@ -194,7 +200,26 @@ def test_a_key_that_a_spreadsheet_has_shortened_is_refused(stocked, key):
     assert [it["detail"].split(" is ")[0] for it in stocked.rejected] == ["Column sku", "Column customer"]
 
 
-@pytest.mark.parametrize("lost", ["NULL", "\\N", "nan", "None", "#N/A", "undefined", "(null)", "<NIL>"])
+@pytest.mark.parametrize("key", ["1E5", "17.5", "17.00-A", "1e+x", "2.0.1"])
+def test_a_key_that_only_looks_like_a_number_is_taken(shop, key):
+    assert shop.load(write(shop, "users.csv", f"id,name\n{key},Ada\n")).accepted == 1
+
+
+def test_a_file_whose_orders_do_not_stand_together_is_refused_before_anything_is_imported(stocked):
+    """A spreadsheet has sorted it by SKU: the later lines of an order would be called already there."""
+    rows = f"T1,{AT},ada,milk,1,1\nT2,{AT},ada,milk,1,1\nT1,{AT},ada,tea,2,4.50\n"
+    path = write(stocked, "orders.csv", HEADER + rows)
+    assert misfit(path) == f"{path} cannot be read: order 'T1' goes on in row 4, behind other orders: sort it by order"
+    twice = HEADER + rows.replace("T1", "T3", 1) + rows.splitlines()[1] + "\n"  # as two exports that overlap
+    path = write(stocked, "orders.csv", twice)
+    assert misfit(path) is None
+    assert stocked.load(path).already_there == 1
+
+
+@pytest.mark.parametrize(
+    "lost",
+    ["NA", "<NA>", "NaT", "#DIV/0!", "#NULL!", "NULL", "\\N", "nan", "None", "#N/A", "undefined", "(null)", "<NIL>"],
+)
 def test_rows_that_have_lost_their_keys_do_not_become_one(stocked, lost):
     users = f"id,name\n{lost},Bob\n{lost},Eve\n"
     products = f"sku,description,unit_price,min_initial_stock,kind\n{lost},Cup,1,5,\nmug,Mug,1,5,{lost}\n"
