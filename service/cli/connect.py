@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from psycopg import Connection
 
-from database.sessions import Limits, connect
+from database.sessions import READS, Limits, connect
 from service.embedded.locks import is_held
 from service.errors import MISUSE, OperatorError
 from service.settings import Settings
@@ -60,7 +60,7 @@ def api_url(data_dir: Path | None) -> str:
 
 def asking(url: str, name: str) -> Connection:
     """A connection in autocommit for questions to a server that may be slow, locked or away. Raises psycopg.Error."""
-    return connect(url, name, Limits(statement=STATEMENT_SECONDS_MAX, lock=LOCK_SECONDS_MAX))
+    return connect(url, name, Limits(statement=STATEMENT_SECONDS_MAX, lock=LOCK_SECONDS_MAX), settings=READS)
 
 
 def announce(data_dir: Path, *, database_url: str, redis_url: str, api_url: str) -> None:
