@@ -41,6 +41,7 @@ LEFT_TO_CI = {
     "tests/service/test_up.py::test_a_second_up_on_the_same_data_is_refused": "takes 16 s",
     "tests/service/test_up.py::test_after_a_kill_it_starts_again_at_once": "takes 28 s",
     "tests/service/test_up.py::test_a_child_that_dies_repeatedly_ends_orders_up": "takes 15 s",
+    "tests/service/test_up.py::test_variables_for_other_servers": "takes 20 s",
     "tests/service/test_up.py::test_whatever_is_killed_is_started_again": "takes 22 s",
     "tests/system/test_backup.py::": "takes 59 s",
     "tests/system/test_crashes.py::": "takes 93 s",
