@@ -8,7 +8,7 @@ import psycopg
 from psycopg import Connection
 from psycopg_pool import ConnectionPool, PoolTimeout
 
-from database.sessions import Limits, blocking_pool
+from database.sessions import READS, Limits, blocking_pool
 from eventlog.failures import for_operators, is_outage
 
 CONNECTIONS_MAX = 4
@@ -34,7 +34,7 @@ class Database:
             url,
             "orders console",
             limits,
-            {"default_transaction_read_only": "on"},
+            READS | {"default_transaction_read_only": "on"},
             min_size=0,
             max_size=CONNECTIONS_MAX,
             timeout=CONNECTION_SECONDS_MAX,

@@ -49,7 +49,7 @@ _SETTINGS = {
     "intervalstyle": "postgres",
     "quote_all_identifiers": "off",
     "timezone": "UTC",
-    # How statements are read. PostgreSQL's own objects are found first; public is for triggers that an operator added.
+    # How statements are read. Triggers and event triggers that an operator added find what is in public.
     "backslash_quote": "safe_encoding",
     "search_path": "pg_catalog, public, pg_temp",
     "standard_conforming_strings": "on",
@@ -64,6 +64,11 @@ _SETTINGS = {
     # A COMMIT whose wait for its standby was cancelled is reported by a warning alone.
     "client_min_messages": "notice",
 }
+
+# For sessions that fire no trigger. A function or an operator in public whose argument types fit a call exactly wins
+# over PostgreSQL's own that takes any type, wherever public stands in the path. The statements of all other sessions
+# therefore use types that PostgreSQL's own fit exactly (tests/system/overloads.py).
+READS = MappingProxyType({"search_path": "pg_catalog, pg_temp"})
 
 _LOOK = (
     "SELECT current_setting('server_encoding'), current_setting('server_version_num')::int / 10000, "
@@ -109,6 +114,7 @@ class Limits:
 
 
 NO_LIMITS = Limits()
+NO_SETTINGS: Mapping[str, str] = MappingProxyType({})
 
 
 def connect(
@@ -118,16 +124,17 @@ def connect(
     *,
     autocommit: bool = True,
     connection_class: type[Connection] = Connection,
+    settings: Mapping[str, str] = NO_SETTINGS,
     **parameters: str | int | None,
 ) -> Connection:
-    """A connection whose session is called `name`; `parameters` are libpq's and psycopg's.
+    """A connection whose session is called `name`, with more `settings`; `parameters` are libpq's and psycopg's.
 
     Raises psycopg.OperationalError; as Unsuitable when the database must not be used.
     """
     given: dict[str, Any] = {"connect_timeout": CONNECT_SECONDS_MAX, **parameters, "client_encoding": ENCODING}
     connection = connection_class.connect(url, autocommit=True, application_name=name, **given)
     try:
-        _settle(connection, limits)
+        _settle(connection, limits, settings)
         connection.autocommit = autocommit
     except BaseException:
         connection.close()
@@ -135,7 +142,9 @@ def connect(
     return connection
 
 
-async def connect_async(url: str, name: str, limits: Limits = NO_LIMITS, *, seconds_max: float) -> AsyncConnection:
+async def connect_async(
+    url: str, name: str, limits: Limits = NO_LIMITS, *, seconds_max: float, **settings: str
+) -> AsyncConnection:
     """A connection in autocommit. Of several hosts one that does not answer leaves time for the next.
 
     Raises psycopg.OperationalError, as Unsuitable when the database must not be used, or TimeoutError.
@@ -148,7 +157,7 @@ async def connect_async(url: str, name: str, limits: Limits = NO_LIMITS, *, seco
         )
     try:
         with hung_up_after(until - asyncio.get_running_loop().time(), connection):
-            await settle(connection, limits)
+            await settle(connection, limits, **settings)
     except BaseException:
         await connection.close()
         raise
@@ -184,7 +193,7 @@ async def settle(connection: AsyncConnection, limits: Limits, **settings: str) -
         _refuse_changing(process, now, others)
 
 
-def _settle(connection: Connection, limits: Limits, settings: Mapping[str, str] = MappingProxyType({})) -> None:
+def _settle(connection: Connection, limits: Limits, settings: Mapping[str, str]) -> None:
     cursor = connection.execute(_statements(limits, settings), prepare=False)
     while cursor.nextset():
         pass
@@ -196,7 +205,7 @@ def _settle(connection: Connection, limits: Limits, settings: Mapping[str, str] 
         _refuse_changing(process, now, others)
 
 
-def _statements(limits: Limits, settings: Mapping[str, str] = MappingProxyType({})) -> bytes:
+def _statements(limits: Limits, settings: Mapping[str, str]) -> bytes:
     # The time-outs come first: the server's own may be shorter than the rest takes.
     wanted = limits.settings() | _SETTINGS | dict(settings)
     return "; ".join([*(_set(name, value) for name, value in wanted.items()), _LOOK]).encode()

@@ -1,5 +1,6 @@
-"""Which URLs of PostgreSQL can never work, whatever server they lead to."""
+"""Which URLs of PostgreSQL can never work, whatever server they lead to, and what else libpq reads beside them."""
 
+import os
 import re
 from typing import Any
 
@@ -18,6 +19,13 @@ _NUMBERS = (
 _IN_PASSWORDS = "in a user or a password write %40 for @, %3A for :, %2F for / and %20 for a space"
 # No server listens here: libpq only reads the settings and contacts no server.
 _NOWHERE = "/nonexistent"
+
+
+def forget_environment() -> None:
+    """Remove libpq's variables, such as PGHOSTADDR, from the environment: the URL alone says how to connect."""
+    for it in pq.Conninfo.get_defaults():
+        if it.envvar:
+            os.environ.pop(it.envvar.decode(), None)
 
 
 def defect_of(url: str) -> str | None:

@@ -5,7 +5,7 @@ from typing import NamedTuple
 from psycopg import Connection
 
 _CAUSES = b"""
-SELECT position, extract(epoch FROM recorded_at)::float8, metadata->>'request_id', metadata->>'traceparent'
+SELECT position, extract(epoch FROM recorded_at)::float8, metadata->>'request_id'::text, metadata->>'traceparent'::text
 FROM log.events WHERE position > %s AND position <= %s AND (NOT %s OR metadata::text LIKE '%%"traceparent"%%')
 ORDER BY position LIMIT %s
 """

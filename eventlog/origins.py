@@ -7,9 +7,9 @@ from psycopg import AsyncConnection
 # Claims lead to streams, and an order's stream is short: no index on the log is needed for this. Spelled with ANY:
 # on a log that was just filled and has no statistics yet, PostgreSQL plans a join so that it takes minutes.
 _LAST_LINE = b"""
-SELECT coalesce(max((metadata->>'line')::integer), 0)
+SELECT coalesce(max((metadata->>'line'::text)::integer), 0)
 FROM log.events
-WHERE metadata->>'file' = %s AND stream = ANY(ARRAY(
+WHERE metadata->>'file'::text = %s AND stream = ANY(ARRAY(
     SELECT stream FROM log.claims WHERE claim = ANY(%b::text[])
 ))
 """

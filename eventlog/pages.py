@@ -16,7 +16,7 @@ _EVENT = f"""json_build_object(
 
 _BEFORE = "OVER (ORDER BY {order} ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0)"
 _SIZE_BEFORE = f"coalesce(sum(octet_length(data::text)) {_BEFORE} AS size_before"
-_STORED_BEFORE = f"coalesce(sum(pg_column_size(data)) {_BEFORE} AS stored_before"
+_STORED_BEFORE = f"coalesce(sum(pg_catalog.pg_column_size(data)) {_BEFORE} AS stored_before"
 
 
 def bounded(within: str, order: str, bytes_max: int | str) -> str:

@@ -123,4 +123,5 @@ def views(connection: Connection, schema: str) -> list[str]:
 
 
 def _names(connection: Connection, query: str, **parameters: str | list[str]) -> str:
-    return ", ".join(name for (name,) in connection.execute(query.encode(), parameters).fetchall())
+    with heritage.names_in_full(connection):
+        return ", ".join(name for (name,) in connection.execute(query.encode(), parameters).fetchall())

@@ -10,6 +10,8 @@ from contextlib import contextmanager
 
 from psycopg import Connection
 
+from database.sessions import READS
+
 # The serving schema is %(old)s. The new tables are in %(new)s, and have the name of %(old)s when the statements run.
 _TABLES = """
 WITH tables AS (
@@ -183,7 +185,10 @@ def statements(connection: Connection, old: str, new: str) -> list[str]:
 
 @contextmanager
 def names_in_full(connection: Connection) -> Iterator[None]:
-    """Let PostgreSQL print names with their schema; only here, as event triggers' functions need the search path."""
+    """Find nothing in public, and let PostgreSQL print names with their schema.
+
+    Only where no event trigger fires: its function may need the usual search path.
+    """
     with connection.transaction(force_rollback=True):
-        connection.execute("SET LOCAL search_path = pg_catalog")
+        connection.execute(f"SET LOCAL search_path = {READS['search_path']}".encode())
         yield

@@ -6,6 +6,7 @@ from typing import NamedTuple, Self
 
 from psycopg import Connection
 
+from database.sessions import READS
 from eventlog import read
 from projector.connecting import connect
 from projector.folding import Page
@@ -59,7 +60,7 @@ class ReadAhead:
     """
 
     def __init__(self, database_url: str, projection: Projection, page_max: PageMax = PAGE_MAX) -> None:
-        self._connection = connect(database_url)
+        self._connection = connect(database_url, settings=READS)
         self._read_page = reader_of(projection, page_max)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="read-ahead")
         self._next: _Fetch | None = None

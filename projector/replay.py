@@ -30,7 +30,7 @@ WHERE class.relnamespace = to_regnamespace(%s) AND lock.granted AND lock.pid <> 
 # A rebuild of fewer events tells nothing of a longer one, because most of its time is not spent on events.
 RATE_EVENTS_MIN = 20_000
 _RATE = """
-UPDATE {} SET events_per_second = position / greatest(extract(epoch FROM clock_timestamp() - built_at), 0.001)
+UPDATE {} SET events_per_second = position::numeric / greatest(extract(epoch FROM clock_timestamp() - built_at), 0.001)
 WHERE position >= %s
 """
 

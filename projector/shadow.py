@@ -131,7 +131,7 @@ def drop_schema(connection: Connection, schema: str) -> None:
 
     Raises InTheWay if it is of others, because it lacks the comment, or if others have built something on it.
     """
-    query = "SELECT obj_description(oid, 'pg_namespace') FROM pg_namespace WHERE nspname = %s"
+    query = "SELECT obj_description(oid, 'pg_namespace'::name) FROM pg_namespace WHERE nspname = %s"
     if connection.execute(query, (schema,)).fetchall() not in ([], [(TO_BE_DROPPED,)]):
         raise InTheWay(f"the schema {schema} is not of orders, and a rebuild or a verify needs its name: rename it")
     if built := built_on(connection, schema):

@@ -22,7 +22,7 @@ CREATE_LOCK = 0x6F72_6465_7274
 _START = (
     "INSERT INTO {} (one_row, version, made, generation, built_at, position, updated_at, seen_at, parked, "
     "parked_changes) VALUES (true, %s, %s, left(gen_random_uuid()::text, 8), clock_timestamp(), 0, now(), now(), 0, "
-    "1000000 * extract(epoch FROM clock_timestamp()))"
+    "1000000::numeric * extract(epoch FROM clock_timestamp()))"
 )
 
 

@@ -4,6 +4,8 @@ from collections.abc import Collection
 
 from psycopg import Connection
 
+from projector.heritage import names_in_full
+
 # Settings without a statement in projector/heritage.py. Objects of the release itself are in both schemas.
 _NOT_CARRIED = """
 WITH tables AS (SELECT * FROM pg_class WHERE relnamespace = to_regnamespace(%(old)s::text) AND relkind = 'r')
@@ -133,5 +135,6 @@ def settings(connection: Connection, old: str, new: str, made: Collection[str], 
     `made` are the names that a release of ours has made itself. `same`: both schemas are of one version.
     """
     queries = (_NOT_CARRIED, _CHANGED) if same else (_NOT_CARRIED,)
-    found = [connection.execute(it.encode(), {"old": old, "new": new, "made": list(made)}) for it in queries]
+    with names_in_full(connection):
+        found = [connection.execute(it.encode(), {"old": old, "new": new, "made": list(made)}) for it in queries]
     return [name for cursor in found for (name,) in cursor.fetchall()]

@@ -12,7 +12,7 @@ from typing import Any, LiteralString
 from psycopg import Connection, IsolationLevel, sql
 from sqlalchemy import Table
 
-from database.sessions import only_row
+from database.sessions import READS, only_row
 from eventlog import verifications
 from projector.connecting import connect
 from projector.loop import Loop
@@ -70,7 +70,7 @@ def verify(database_url: str, projection: Projection, report: Report) -> Verdict
         with (
             ReadAhead(database_url, projection) as ahead,
             Shadow(connection, projection, proof, read_page=ahead.page, logged=False) as shadow,
-            connect(database_url) as snapshot,
+            connect(database_url, settings=READS) as snapshot,
         ):
             # Up to where the live tables are, not to the end of the log: they may be behind it, and never go back.
             shadow.fill(report, lambda: live.look(connection).position)

@@ -14,7 +14,7 @@ from psycopg_pool import PoolTimeout
 
 from contract.problems import Problem
 from database.deadline import hung_up_after
-from database.sessions import ROW_IS_MISSING, Limits, pool, settle
+from database.sessions import READS, ROW_IS_MISSING, Limits, pool, settle
 
 # Joined look-ups need few connections: one flies while the others wait for it.
 CONNECTIONS_MAX = 6
@@ -157,7 +157,7 @@ class Reads:
     async def _configure(self, connection: psycopg.AsyncConnection[Any]) -> None:
         connection.adapters.register_loader("json", _AsItIs)
         connection.adapters.register_loader("json", _AsItIsBinary)
-        await settle(connection, Limits(statement=self._seconds_max + LEFT_BEHIND_SECONDS_MAX), **SOLID_STATE)
+        await settle(connection, Limits(statement=self._seconds_max + LEFT_BEHIND_SECONDS_MAX), **READS, **SOLID_STATE)
 
     async def _rows(self, statement: Statement, parameters: Mapping[str, object]) -> Sequence[tuple[Any, ...]]:
         connection = await self._pool.getconn()

@@ -7,7 +7,7 @@ from alembic.util import CommandError
 from psycopg.errors import DuplicateTable
 from sqlalchemy.exc import ProgrammingError
 
-from database.sessions import Limits, connect
+from database.sessions import READS, Limits, connect
 from projector.reports import make_missing_views
 from projector.tables import make_missing
 from service.errors import OperatorError
@@ -28,7 +28,7 @@ def upgrade(database_url: str) -> str | None:
     and find it done. Raises OperatorError when the database is of a newer version than the code, or has schemas of
     these names that are not ours, and psycopg.OperationalError when it cannot be reached.
     """
-    with connect(database_url, "orders migrate") as connection:
+    with connect(database_url, "orders migrate", settings=READS) as connection:
         ((taken,),) = connection.execute(_TAKEN, [_SCHEMAS]).fetchall()
     if taken:
         raise OperatorError(

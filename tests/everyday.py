@@ -52,6 +52,7 @@ LEFT_TO_CI = {
     "tests/service/test_up.py::test_a_second_up_on_the_same_data_is_refused": "takes 16 s",
     "tests/service/test_up.py::test_after_a_kill_it_starts_again_at_once": "takes 28 s",
     "tests/service/test_up.py::test_it_stops_at_once": "starts a whole service",
+    "tests/service/test_up.py::test_variables_for_other_servers": "takes 20 s",
     "tests/service/test_up.py::test_whatever_is_killed_is_started_again": "takes 22 s",
     "tests/service/test_wrong_databases.py::test_no_read_fails_with_500": "reads for many seconds",
     "tests/system/test_backup.py::": "takes 59 s",

@@ -7,7 +7,7 @@ from typing import Any
 from psycopg import AsyncConnection
 from psycopg.types.json import set_json_loads
 
-from database.sessions import Limits, connect_async
+from database.sessions import READS, Limits, connect_async
 from query.database import Statement, other_version
 
 CONNECT_SECONDS_MAX = 10
@@ -32,7 +32,7 @@ class Connected:
 async def connected(url: str, name: str) -> AsyncIterator[Connected]:
     """A connection whose session is called `name`. Raises psycopg.OperationalError, or TimeoutError."""
     limits = Limits(statement=STATEMENT_SECONDS_MAX, lock=LOCK_SECONDS_MAX)
-    connection = await connect_async(url, name, limits, seconds_max=CONNECT_SECONDS_MAX)
+    connection = await connect_async(url, name, limits, seconds_max=CONNECT_SECONDS_MAX, **READS)
     async with connection:
         set_json_loads(_as_it_is, connection)
         yield Connected(connection)

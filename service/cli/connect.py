@@ -8,7 +8,8 @@ from typing import Annotated, Any
 import typer
 from psycopg import Connection
 
-from database.sessions import Limits, connect
+from database.sessions import READS, Limits, connect
+from database.urls import forget_environment
 from service.embedded.locks import is_held
 from service.errors import MISUSE, OperatorError
 from service.settings import Settings
@@ -41,16 +42,24 @@ def settings(data_dir: Path | None = None, **overrides: Any) -> Settings:
         missing = "REDIS_URL" if given.database_url else "DATABASE_URL"
         raise OperatorError(f"{missing} is not set: set both DATABASE_URL and REDIS_URL, or neither", exit_code=MISUSE)
     running = _running(given.data_dir)
+    forget_environment()
     return given.model_copy(update={"database_url": running["database_url"], "redis_url": running["redis_url"]})
 
 
-def database_url(data_dir: Path | None = None) -> str:
+def database_url(data_dir: Path | None = None, *, keeps_environment: bool = False) -> str:
     """Return DATABASE_URL alone, for commands that need no broker.
+
+    `keeps_environment`: libpq's variables stay also where `orders up` runs, for another URL of PostgreSQL.
 
     Raises OperatorError when it is not set and no `orders up` runs on the data directory.
     """
     given = Settings.load(data_dir=data_dir)
-    return given.database_url or _running(given.data_dir)["database_url"]
+    if given.database_url:
+        return given.database_url
+    running = _running(given.data_dir)
+    if not keeps_environment:
+        forget_environment()
+    return running["database_url"]
 
 
 def api_url(data_dir: Path | None) -> str:
@@ -60,7 +69,7 @@ def api_url(data_dir: Path | None) -> str:
 
 def asking(url: str, name: str) -> Connection:
     """A connection in autocommit for questions to a server that may be slow, locked or away. Raises psycopg.Error."""
-    return connect(url, name, Limits(statement=STATEMENT_SECONDS_MAX, lock=LOCK_SECONDS_MAX))
+    return connect(url, name, Limits(statement=STATEMENT_SECONDS_MAX, lock=LOCK_SECONDS_MAX), settings=READS)
 
 
 def announce(data_dir: Path, *, database_url: str, redis_url: str, api_url: str) -> None:

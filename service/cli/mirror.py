@@ -46,7 +46,7 @@ def mirror(
     if once + verify + rebuild + forget > 1:
         raise OperatorError("--once, --verify, --rebuild and --forget exclude each other", MISUSE)
     chosen = named(projection)
-    log_url = connect.database_url(data_dir)
+    log_url = connect.database_url(data_dir, keeps_environment=url.startswith("postgres"))
     if forget:
         _forget(log_url, url, chosen)
         return

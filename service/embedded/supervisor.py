@@ -6,9 +6,10 @@ import signal
 import time
 from collections import deque
 from collections.abc import Callable
-from urllib.request import urlopen
+from urllib.request import ProxyHandler, build_opener
 
 from access import links
+from database.urls import forget_environment
 from service import first_key
 from service.cli import connect
 from service.embedded import PostgresServer, ValkeyServer
@@ -90,6 +91,7 @@ class Supervisor:
         if not self._children_lock.path.exists():
             # No `up` ran here yet, so a taken port is not ours: end before anything is made.
             listen(self._host, self._settings.port).close()
+        forget_environment()
         self._postgres.claim()
         # Children of a killed `up` are still ending, and hold the port.
         if not self._children_lock.acquire(LEFTOVER_SECONDS_MAX):
@@ -157,7 +159,8 @@ class Supervisor:
 
     def _api_answers(self) -> bool:
         try:
-            with urlopen(f"{self._api_url}/healthz", timeout=HEALTH_SECONDS_MAX):  # noqa: S310 -- http, always
+            # Not through HTTP_PROXY, which leads to the API of another machine or to none.
+            with build_opener(ProxyHandler({})).open(f"{self._api_url}/healthz", timeout=HEALTH_SECONDS_MAX):
                 return True
         except OSError:
             return False

@@ -26,6 +26,19 @@ STOP_SECONDS_MAX = 40
 SOON_SECONDS_MAX = 8  # a step of the stop that waits in vain for the end of a process takes 10 or more
 OURS = ("DATABASE_URL", "REDIS_URL", "QUERY_DATABASE_URL", "PORT", "DATA_DIR", "LOG_FORMAT", "LOG_LEVEL")
 ENVIRONMENT = {name: value for name, value in os.environ.items() if name not in OURS}
+# Variables of a machine that are for other servers.
+PROXIES = {"ALL_PROXY": "socks5://127.0.0.1:9", "HTTP_PROXY": "http://127.0.0.1:9", "http_proxy": "http://127.0.0.1:9"}
+LIBPQ = {
+    "PGCHANNELBINDING": "require",
+    "PGGSSENCMODE": "require",
+    "PGHOSTADDR": "127.0.0.1",
+    "PGOPTIONS": "endpoint=ep-1",
+    "PGREQUIREAUTH": "scram-sha-256",
+    "PGREQUIREPEER": "postgres",
+    "PGSERVICE": "gone",
+    "PGSSLNEGOTIATION": "direct",
+    "PGTARGETSESSIONATTRS": "standby",
+}
 
 
 def orders(*arguments: str) -> list[str]:
@@ -174,6 +187,20 @@ def test_it_serves_and_says_where_and_ctrl_c_leaves_the_data_and_no_process(
     assert (up.data_dir / "postgres" / "PG_VERSION").read_text() == "18\n"
     log = (up.data_dir / "postgres.log").read_text()
     assert "database system is shut down" in log
+
+
+@pytest.mark.parametrize("variables", [PROXIES, LIBPQ], ids=["proxies", "libpq"])
+def test_variables_for_other_servers_make_no_difference(
+    variables: dict[str, str], start: Callable[..., Up], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for proxies in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delitem(ENVIRONMENT, proxies, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setitem(ENVIRONMENT, name, value)
+    up = start()
+    up.wait_until_ready()
+    status = run("status", "--data-dir", str(up.data_dir), cwd=up.data_dir.parent)
+    assert (status.returncode, status.stderr) == (0, "")
 
 
 def test_a_second_ctrl_c_is_harmless(start: Callable[..., Up]) -> None:

@@ -20,6 +20,7 @@ from tests.command_line import run_here
 from tests.conftest import Servers, url_of
 from tests.projecting import sweep
 from tests.served import NO_REDIS, Shop, served
+from tests.system.overloads import add_overloads
 
 FORMATS = {
     "array_nulls": "off",
@@ -63,6 +64,13 @@ LEFT_ALONE = {
     "jit_above_cost": "0",
     "synchronize_seqscans": "off",
     "work_mem": "64kB",
+}
+PLPGSQL = {
+    "plpgsql.check_asserts": "off",
+    "plpgsql.extra_errors": "all",
+    "plpgsql.extra_warnings": "all",
+    "plpgsql.print_strict_params": "on",
+    "plpgsql.variable_conflict": "use_variable",
 }
 PLANNER = {
     "constraint_exclusion": "on",
@@ -117,6 +125,7 @@ GROUPS = [
     pytest.param("database", LEFT_ALONE, id="what is left alone"),
     pytest.param("database", PLANNER, id="the planner's methods and costs"),
     pytest.param("database", SERVER, id="the rest of the server's"),
+    pytest.param("database", PLPGSQL, id="PL/pgSQL's"),
 ]
 
 # What a search path must not find before PostgreSQL's own.
@@ -141,6 +150,12 @@ CREATE EVENT TRIGGER settle ON login EXECUTE FUNCTION public.settle();
 # What databases from PostgreSQL 8.2, MySQL or Oracle have, and an operator that fits better than PostgreSQL's own.
 TYPES = "int2 int4 int8 numeric float8 date timestamptz interval uuid json bytea oid regclass regrole regtype"
 CASTS = "".join(f"CREATE CAST ({name} AS text) WITH INOUT AS IMPLICIT;" for name in TYPES.split())
+# What JDBC's users are advised to add, so that a string may be given for anything.
+READS_TEXT = "".join(
+    f"CREATE CAST ({given} AS {name}) WITH INOUT AS IMPLICIT;"
+    for given in ("text", "varchar")
+    for name in ["bool", "bytea", "date", "int4", "int8", "interval", "json", "jsonb", "numeric", "timestamptz", "uuid"]
+)
 OPERATOR = "CREATE OPERATOR public.|| (LEFTARG = int, RIGHTARG = int, FUNCTION = int4pl)"
 NAME = "Jürgen O'Brien \\ 'n' ñ€"
 
@@ -259,14 +274,19 @@ def test_settings_of_postgresql_make_no_difference(
 
 @pytest.mark.parametrize(
     "added",
-    [WARNING_TRIGGER, LOGIN_TRIGGER, CASTS, OPERATOR],
-    ids=["warns", "sets settings at login", "casts to text", "fits better"],
+    [WARNING_TRIGGER, LOGIN_TRIGGER, CASTS, READS_TEXT, OPERATOR],
+    ids=["warns", "sets settings at login", "casts to text", "casts from text", "fits better"],
 )
 def test_triggers_casts_and_operators_of_others_make_no_difference(
     added: str, normal: str, database_url: str, run: Run
 ) -> None:
     with psycopg.connect(database_url, autocommit=True) as connection:
         connection.execute(added.encode())
+    assert outcome(database_url, run) == normal
+
+
+def test_functions_and_operators_that_fit_better_make_no_difference(normal: str, database_url: str, run: Run) -> None:
+    add_overloads(database_url)
     assert outcome(database_url, run) == normal
 
 
