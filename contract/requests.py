@@ -3,8 +3,9 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from inspect import signature
-from typing import Any
+from typing import Any, ClassVar, Self
 from urllib.parse import parse_qsl
 
 from fastapi import APIRouter, FastAPI
@@ -27,11 +28,17 @@ BODY_BYTES_MAX = 1024 * 1024
 # requests of others are answered meanwhile.
 LARGE_BODY_BYTES = 16 * 1024
 _large_bodies = ThreadPoolExecutor(1, thread_name_prefix="large-bodies")
+# The large bodies of the requests under way have so much room in a process: 500 of 1 MiB would fill its memory.
+LARGE_BODIES_BYTES_MAX = 48 * 1024**2
 _DEPTH_MAX = 8  # deeper than any body's model
 
 
 class StrictRequest(Request):
     """A request whose body is capped while it streams in, and whose JSON has no loopholes."""
+
+    # Of the bodies of all requests under way, and of this one's.
+    all_bytes: ClassVar[int] = 0
+    own_bytes = 0
 
     async def body(self) -> bytes:
         if not hasattr(self, "_body"):
@@ -39,6 +46,9 @@ class StrictRequest(Request):
             size = 0
             async for chunk in self.stream():
                 size += len(chunk)
+                self._hold(len(chunk))
+                if size > LARGE_BODY_BYTES and StrictRequest.all_bytes > LARGE_BODIES_BYTES_MAX:
+                    raise Problem("overloaded", "Too many large bodies are under way; this one was not tried.")
                 if size > BODY_BYTES_MAX:
                     # The server drops the rest as it arrives, for a limited time. Closing now would reset the
                     # connection, and a client that is still sending would never see this answer.
@@ -67,6 +77,17 @@ class StrictRequest(Request):
             error = {"pointer": "", "code": "null", "detail": "must not be null"}
             raise Problem("validation-error", "The body must not be null: leave it out instead.", errors=[error])
         return document
+
+    def _hold(self, count: int) -> None:
+        self.own_bytes += count
+        StrictRequest.all_bytes += count
+
+    @contextmanager
+    def under_way(self) -> Iterator[Self]:
+        try:
+            yield self
+        finally:
+            self._hold(-self.own_bytes)
 
     def _check_encoding(self) -> None:
         for encoding in self.headers.getlist("content-encoding"):
@@ -122,7 +143,8 @@ class StrictRoute(APIRoute):
         async def handle(request: Request) -> Response:
             await admit(request.scope, self.required)
             self._check_target(request)
-            return _finished(request.scope, await handler(StrictRequest(request.scope, request.receive)))
+            with StrictRequest(request.scope, request.receive).under_way() as strict:
+                return _finished(request.scope, await handler(strict))
 
         return handle
 
@@ -141,14 +163,14 @@ class StrictRoute(APIRoute):
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         await admit(scope, self.required)
-        request = StrictRequest(scope, receive)
-        self._check_target(request)
-        arguments: dict[str, Any] = dict(scope["path_params"])
-        if self._takes_request:
-            arguments["request"] = request
-        if self._body is not None:
-            arguments["body"] = await self._read_body(request, self._body)
-        response = _finished(scope, await self.endpoint(**arguments))
+        with StrictRequest(scope, receive).under_way() as request:
+            self._check_target(request)
+            arguments: dict[str, Any] = dict(scope["path_params"])
+            if self._takes_request:
+                arguments["request"] = request
+            if self._body is not None:
+                arguments["body"] = await self._read_body(request, self._body)
+            response = _finished(scope, await self.endpoint(**arguments))
         await response(scope, receive, send)
 
     async def _read_body(self, request: StrictRequest, model: TypeAdapter[Any]) -> Any:
