@@ -3,21 +3,18 @@
 import asyncio
 import gzip
 import json
-import threading
-import time
 import tracemalloc
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import psycopg
 import pytest
 
 from command.importing import history
 from command.importing.files import find
 from command.importing.run import WINDOW_ROWS
 from eventlog import connecting
+from tests.command.importing.conftest import waiting_for_the_head
 
 SHOP = Path("tests/fixtures/shop")
 
@@ -70,20 +67,8 @@ def test_the_head_is_free_while_a_stretch_without_a_row_is_read(shop):
     with gzip.open(orders, "wb", 1) as file:
         for part in (b'{"orders": [', *[b" " * 1024**2] * 300, b"]}\n"):
             file.write(part)
-    stop, waited = threading.Event(), []
-
-    def take_the_head():
-        with psycopg.connect(shop.database_url, autocommit=True) as connection:
-            while not stop.wait(0.02):
-                began = time.perf_counter()
-                connection.execute("SELECT FROM log.head FOR UPDATE")
-                waited.append(time.perf_counter() - began)
-
-    with ThreadPoolExecutor(1) as pool:
-        taking = pool.submit(take_the_head)
+    with waiting_for_the_head(shop.database_url) as waited:
         summary = shop.load(users, orders)
-        stop.set()
-        taking.result()
     assert (summary.accepted, shop.codes) == (WINDOW_ROWS - 10, [(1, "row-too-large")])
     assert max(waited) < 0.5
 
