@@ -29,7 +29,7 @@ BODY_BYTES_MAX = 1024 * 1024
 LARGE_BODY_BYTES = 16 * 1024
 _large_bodies = ThreadPoolExecutor(1, thread_name_prefix="large-bodies")
 # The large bodies of the requests under way have so much room in a process: 500 of 1 MiB would fill its memory.
-LARGE_BODIES_BYTES_MAX = 48 * 1024**2
+LARGE_BODIES_BYTES_MAX = 32 * 1024**2
 _DEPTH_MAX = 8  # deeper than any body's model
 
 
@@ -43,17 +43,23 @@ class StrictRequest(Request):
     async def body(self) -> bytes:
         if not hasattr(self, "_body"):
             chunks: list[bytes] = []
-            size = 0
+            size, has_room = 0, True
             async for chunk in self.stream():
                 size += len(chunk)
-                self._hold(len(chunk))
-                if size > LARGE_BODY_BYTES and StrictRequest.all_bytes > LARGE_BODIES_BYTES_MAX:
-                    raise Problem("overloaded", "Too many large bodies are under way; this one was not tried.")
                 if size > BODY_BYTES_MAX:
                     # The server drops the rest as it arrives, for a limited time. Closing now would reset the
                     # connection, and a client that is still sending would never see this answer.
                     raise Problem("body-too-large", f"The body has more than {BODY_BYTES_MAX} bytes.")
+                self._hold(len(chunk))
                 chunks.append(chunk)
+                if size > LARGE_BODY_BYTES and StrictRequest.all_bytes > LARGE_BODIES_BYTES_MAX:
+                    has_room = False
+                if not has_room:
+                    # Drop the rest as it arrives: a client may read the answer only when it has sent all.
+                    chunks.clear()
+                    self._hold(-self.own_bytes)
+            if not has_room:
+                raise Problem("overloaded", "Too many large bodies are under way; this one was not tried.")
             self._body = b"".join(chunks)
             if self._body:
                 self._check_encoding()
