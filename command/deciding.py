@@ -50,6 +50,8 @@ class Decided:
     deferred: list[tuple[Waiting, set[str]]] = field(default_factory=list)
     # Commands that wait for the next batch because this one is full.
     put_back: list[Waiting] = field(default_factory=list)
+    # The first of them needs more orders than a batch reads: the next batch finds those that this one has loaded.
+    reads_on: bool = False
     # The size of the batch. Each event to append is a row, and so is each stream that was loaded, or that a refused
     # command reads. The bytes are those of the events, the answers and what was loaded.
     rows: int = 0

@@ -9,7 +9,7 @@ from itertools import islice
 
 from psycopg import AsyncConnection
 
-from command.deciding import Decided, decide
+from command.deciding import BATCH_BYTES_MAX, Decided, decide
 from command.loading import Loader
 from command.states import NotLoaded, States, is_order
 from command.waiting import Waiting
@@ -39,6 +39,12 @@ async def fill(
             decided.data_bytes += bytes_read
             if 0 < bytes_read < LARGE_BYTES:
                 at_once = min(4 * at_once, ORDERS_MAX)
+            is_large = decided.in_order and decided.data_bytes >= BATCH_BYTES_MAX
+            if is_large and missing(commands[:ready], decided, states, at_once)[0]:
+                # One command reads more than a batch does. The next batch reads on: others have the head between.
+                decided.put_back += commands
+                decided.reads_on = True
+                return
         decide(commands[:ready], decided, states)
         commands = commands[ready:]
         orders_max = min(4 * orders_max, ORDERS_MAX)

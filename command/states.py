@@ -210,12 +210,13 @@ class States:
         for known in (self._streams, self._claims, self._unreadable, self._passing):
             known.clear()
 
-    def trim(self) -> None:
-        """Keep only what the next batch is likely to want, within bounds."""
+    def trim(self, reads_on: bool = False) -> None:
+        """Keep only what the next batch is likely to want, within bounds; all streams if it `reads_on`."""
         for key in self._passing:
-            self._streams.drop(key)
             self._claims.drop(key)
-        self._passing.clear()
+            if not reads_on:
+                self._streams.drop(key)
+        self._passing = [key for key in self._passing if key in self._streams] if reads_on else []
         self._unreadable.clear()
         self._streams.trim(STREAMS_BYTES_MAX)
         self._claims.trim(SKUS_BYTES_MAX)

@@ -209,7 +209,7 @@ class Writer:
 
     def _accepted(self, decided: Decided) -> None:
         self._states.position += len(decided.batch.events)
-        self._states.trim()
+        self._states.trim(decided.reads_on)
         if decided.batch.events:
             self._rang()
         self._answer(decided)

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from inspect import signature
-from typing import Any
+from typing import Any, Self
 from urllib.parse import parse_qsl
 
 from fastapi import APIRouter, FastAPI
@@ -27,22 +27,39 @@ BODY_BYTES_MAX = 1024 * 1024
 # requests of others are answered meanwhile.
 LARGE_BODY_BYTES = 16 * 1024
 _large_bodies = ThreadPoolExecutor(1, thread_name_prefix="large-bodies")
+# So many requests with a large body are under way in a process, because 500 would fill its memory. Others wait, and the
+# server reads no more of them meanwhile.
+LARGE_BODIES_MAX, LARGE_BODY_SECONDS_MAX = 16, 5
+_places = asyncio.Semaphore(LARGE_BODIES_MAX)
 _DEPTH_MAX = 8  # deeper than any body's model
 
 
 class StrictRequest(Request):
     """A request whose body is capped while it streams in, and whose JSON has no loopholes."""
 
+    _has_place = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._has_place:
+            _places.release()
+
     async def body(self) -> bytes:
         if not hasattr(self, "_body"):
             chunks: list[bytes] = []
             size = 0
+            if int(self.headers.get("content-length", 0)) > LARGE_BODY_BYTES:
+                await self._take_place()
             async for chunk in self.stream():
                 size += len(chunk)
                 if size > BODY_BYTES_MAX:
                     # The server drops the rest as it arrives, for a limited time. Closing now would reset the
                     # connection, and a client that is still sending would never see this answer.
                     raise Problem("body-too-large", f"The body has more than {BODY_BYTES_MAX} bytes.")
+                if size > LARGE_BODY_BYTES:
+                    await self._take_place()
                 chunks.append(chunk)
             self._body = b"".join(chunks)
             if self._body:
@@ -67,6 +84,17 @@ class StrictRequest(Request):
             error = {"pointer": "", "code": "null", "detail": "must not be null"}
             raise Problem("validation-error", "The body must not be null: leave it out instead.", errors=[error])
         return document
+
+    async def _take_place(self) -> None:
+        if self._has_place:
+            return
+        try:
+            async with asyncio.timeout(LARGE_BODY_SECONDS_MAX):
+                self._has_place = await _places.acquire()
+        except TimeoutError:
+            async for _ in self.stream():
+                pass  # a client may read the answer only when it has sent all
+            raise Problem("overloaded", "Too many large bodies are under way; this one was not tried.") from None
 
     def _has_no_length(self) -> bool:
         """Whether a POST has a type and no length (RFC 9110 8.6): `curl -L -X POST` has lost its body in a redirect."""
@@ -135,7 +163,8 @@ class StrictRoute(APIRoute):
         async def handle(request: Request) -> Response:
             await admit(request.scope, self.required)
             self._check_target(request)
-            return _finished(request.scope, await handler(StrictRequest(request.scope, request.receive)))
+            with StrictRequest(request.scope, request.receive) as strict:
+                return _finished(request.scope, await handler(strict))
 
         return handle
 
@@ -154,15 +183,15 @@ class StrictRoute(APIRoute):
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         await admit(scope, self.required)
-        request = StrictRequest(scope, receive)
-        self._check_target(request)
-        arguments: dict[str, Any] = dict(scope["path_params"])
-        if self._takes_request:
-            arguments["request"] = request
-        body = await self._read_body(request, self._body) if self._body else None
-        if self.body_field:
-            arguments["body"] = body
-        response = _finished(scope, await self.endpoint(**arguments))
+        with StrictRequest(scope, receive) as request:
+            self._check_target(request)
+            arguments: dict[str, Any] = dict(scope["path_params"])
+            if self._takes_request:
+                arguments["request"] = request
+            body = await self._read_body(request, self._body) if self._body else None
+            if self.body_field:
+                arguments["body"] = body
+            response = _finished(scope, await self.endpoint(**arguments))
         await response(scope, receive, send)
 
     async def _read_body(self, request: StrictRequest, model: TypeAdapter[Any]) -> Any:

@@ -1,6 +1,7 @@
 """Where imported events came from: the file, told by a digest of its content, and the line, kept in their metadata."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
+from itertools import islice
 
 from psycopg import AsyncConnection
 
@@ -22,11 +23,10 @@ def origin(file: str, line: int) -> dict[str, object]:
     return {"file": file, "line": line}
 
 
-async def last_line(connection: AsyncConnection, file: str, claims: Sequence[str]) -> int:
+async def last_line(connection: AsyncConnection, file: str, claims: Iterable[str]) -> int:
     """The last line of the file that is in the log, among those whose streams have `claims`; 0 when none is."""
-    last = 0
-    for start in range(0, len(claims), CLAIMS_MAX):
-        wanted = list(claims[start : start + CLAIMS_MAX])
+    last, left = 0, iter(claims)
+    while wanted := list(islice(left, CLAIMS_MAX)):
         cursor = await connection.execute(_LAST_LINE, (file, wanted))
         ((found,),) = await cursor.fetchall()
         last = max(last, found)

@@ -19,7 +19,7 @@ from eventlog import skips
 from projector.checkpoint import AheadOfLog, Seen
 from projector.folding import Folding
 from projector.narrowing import Narrowing, refusing
-from projector.paging import BATCH_PAGES_MAX, BATCH_SECONDS, PAGE_MAX, PageMax, ReadPage, reader_of
+from projector.paging import BATCH_PAGES_MAX, BATCH_SECONDS, CHANGED_ROWS_MAX, PAGE_MAX, PageMax, ReadPage, reader_of
 from projector.parking import Parked, ParkedStreams, Parking
 from projector.projection import Projection
 from projector.writer import PostgresWriter, Writer
@@ -123,7 +123,7 @@ class Loop:
         return Parking(parked, skipped, self.narrowing.given_up)
 
     def _fold_pages(self, connection: Connection, position: int, goal: int, parking: Parking) -> tuple[int, float]:
-        """Fold pages up to the goal while there is time; write the new rows of all but the last.
+        """Fold pages up to the goal while there is time and room; write the new rows of all but the last.
 
         Returns the position where the last one ends, and the seconds of reading.
         """
@@ -134,7 +134,8 @@ class Loop:
             page, end = self._read_page(connection, end, goal)
             read_seconds += perf_counter() - reading
             self.folding.fold(page, parking)
-            if end == goal or not pages_left or perf_counter() - began > self._batch_seconds:
+            is_full = self.folding.rows.changed > CHANGED_ROWS_MAX or perf_counter() - began > self._batch_seconds
+            if end == goal or not pages_left or is_full:
                 break
             with refusing(end - position, position + 1):
                 self.writer.write_new(connection, self.folding.rows.take_new())

@@ -166,6 +166,11 @@ class Rows:
     def of(self, table: Mapped) -> Changes:
         return self._of[table]
 
+    @property
+    def changed(self) -> int:
+        """How many rows are changed or added to."""
+        return sum(len(it.changed) + len(it.added) for it in self._of.values())
+
     def take(self, later: "Rows") -> None:
         """Take over changes that come after these."""
         for table, changes in later._of.items():  # noqa: SLF001 - of the same class

@@ -63,6 +63,7 @@ LEFT_TO_CI = {
     "tests/system/test_foreign_settings.py::": "starts a whole service for each foreign setting",
     "tests/system/test_health.py::": "starts a whole service and waits until parts are missed",
     "tests/system/test_keep_alive.py::": "takes 17 s",
+    "tests/system/test_large_bodies.py::": "floods a service with large bodies",
     "tests/system/test_large_cancellations.py::": "takes 14 s",
     "tests/system/test_last_unit.py::": "has five hundred buyers",
     "tests/system/test_long_streams.py::": "takes 40 s",

@@ -6,8 +6,8 @@ import gzip
 import re
 import zlib
 from collections.abc import Callable, Iterable, Iterator
+from io import BufferedReader
 from pathlib import Path
-from typing import IO
 
 from command.importing import csv_rows
 from command.importing.line import LINE_BYTES_MAX, Line, Reason
@@ -209,14 +209,27 @@ def _damage(error: Exception) -> Reason:
 
 
 def _chunks(path: Path, has_read: Callable[[int], None], size: int = CHUNK_BYTES) -> Iterator[bytes]:
-    """The file's content, in pieces of at most `size` bytes. Its first bytes, not its name, tell a compressed file."""
+    """The file's content, in pieces of about `size` bytes. Its first bytes, not its name, tell a compressed file."""
     with path.open("rb") as file:
         zipped = file.read(len(_GZIP_MAGIC)) == _GZIP_MAGIC
         file.seek(0)
-        # read1 hands over all that could be read before it raises what could not.
-        source: IO[bytes] = gzip.GzipFile(fileobj=file) if zipped else file  # type: ignore[assignment]
-        chunk = source.read1(size).removeprefix(_BYTE_ORDER_MARK)  # type: ignore[attr-defined]
-        while chunk:
+        mark = _BYTE_ORDER_MARK
+        for chunk in _filled(gzip.GzipFile(fileobj=file) if zipped else file, size):
             has_read(file.tell())
-            yield chunk
-            chunk = source.read1(size)  # type: ignore[attr-defined]
+            yield chunk.removeprefix(mark)
+            mark = b""
+
+
+def _filled(source: gzip.GzipFile | BufferedReader, size: int) -> Iterator[bytes]:
+    """Pieces of `size` bytes or more, of small reads; all that could be read before it raises what could not."""
+    piece = bytearray()
+    try:
+        while read := source.read1(size):
+            piece += read
+            if len(piece) >= size:
+                yield bytes(piece)
+                piece.clear()
+    except (OSError, EOFError, zlib.error):
+        yield bytes(piece)
+        raise
+    yield bytes(piece)

@@ -4,7 +4,7 @@ from pydantic import ValidationError
 
 from command.domain.refusals import OutOfStock, Refused
 from command.importing.line import Reason
-from command.importing.returning import NothingToReturn, NotTheRest
+from command.importing.returning import LINES_READ_MAX, NothingToReturn, NotTheRest, ReturnTooLarge
 from command.problems import problem_of
 from contract.problems import Problem, in_words, pointer
 from eventlog.codec import UnreadableEvent
@@ -34,6 +34,9 @@ def of_refusal(refusal: Refused | UnreadableEvent) -> Reason:
         case NotTheRest(sku, order, named, left):
             detail = f"It names {named} of {sku}, but {left} are left of order {order}, which it cancels as a whole."
             return Reason("quantity-not-cancellable", f"{detail} For a part of an order, send return_items.")
+        case ReturnTooLarge():
+            detail = f"The orders that it names have more than {LINES_READ_MAX:,} lines in all: split it."
+            return Reason("return-too-large", detail)
         case OutOfStock(shortages):
             short = {it.sku: f"{it.sku} ({it.requested} wanted, {it.available} there)" for it in shortages}
             return Reason("insufficient-stock", f"There is not enough in stock of {_some(list(short.values()))}.")

@@ -18,6 +18,9 @@ from command.submission import Answer, Outcome
 from contract.names import split
 from eventlog.events.record import Record
 
+# The writer holds the log's head while it reads the orders of a return and decides it.
+LINES_READ_MAX = 50_000
+
 
 class AlreadyCancelled(Refused):
     """All of the order is cancelled already, by another document or over HTTP."""
@@ -33,6 +36,10 @@ class NothingToReturn(Refused):
     order: str
     asked: int
     left: int
+
+
+class ReturnTooLarge(Refused):
+    """The orders that a return names have more than LINES_READ_MAX lines in all."""
 
 
 class NotTheRest(Refused):
@@ -96,11 +103,17 @@ class ReturnItems(Record, frozen=True):
 
     def reads(self, states: States) -> Iterable[str]:
         yield rules.cancellation_claim(self.document)
+        lines = 0
         for order, returned in self._orders().items():
             yield from _reads_of(states, order, {it.sku for it in returned})
+            lines += _lines_of(states, order)
+            if lines > LINES_READ_MAX:
+                return
 
     def decide(self, states: States) -> Outcome:
         claimed = _claim(states, self.document, self.returned[0].order)
+        if sum(_lines_of(states, order) for order in self._orders()) > LINES_READ_MAX:
+            raise ReturnTooLarge
         products: dict[str, Product] = {}
         events: Decided = []
         for external_id, returned in self._orders().items():
@@ -171,6 +184,14 @@ def _reads_of(states: States, external_id: str, skus: Container[str] | None = No
     if claim in states and (owner := states.owner(claim)):
         yield owner
         yield from products_of(states, split(owner)[1], skus)
+
+
+def _lines_of(states: States, external_id: str) -> int:
+    """How many lines the order has; 0 if it is not known."""
+    claim = rules.external_id_claim(external_id)
+    owner = states.owner(claim) if claim in states else None
+    entity = states.entity(owner) if owner and owner in states else None
+    return len(entity.state.items) if entity else 0
 
 
 def _order(states: States, external_id: str) -> Entity[Order]:

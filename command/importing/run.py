@@ -2,8 +2,9 @@
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 
 from command.domain.refusals import ExternalIdTaken, Refused, SkuTaken
@@ -22,6 +23,7 @@ from eventlog.ids import new_id
 
 # Rows under way: enough to prepare the writer's next batch while it commits one.
 WINDOW_ROWS = 400
+ROWS_AT_ONCE = 50  # that are read together; a row has 1 MiB at most
 # What becomes of a row: refused already, or with its command at the writer.
 _Becomes = Reason | asyncio.Future[Answer]
 
@@ -130,12 +132,15 @@ class Importer:
                 nonlocal bytes_read
                 bytes_read = bytes_of_file
 
-            for line in files.read(path, note):
-                self._pending.append((path, line, self._begin(path, settled, line)))
-                # The writer gets its turn between any two rows, not only when it is waited for.
-                await asyncio.sleep(0)
-                await self._finish(WINDOW_ROWS)
-                self.has_read(before + bytes_read, self.summary.total)
+            lines = files.read(path, note)
+            # A thread reads: a stretch without a row may be long, and the writer may hold the log's head meanwhile.
+            while some := await asyncio.to_thread(_next, lines):
+                for line in some:
+                    self._pending.append((path, line, self._begin(path, settled, line)))
+                    # The writer gets its turn between any two rows, not only when it is waited for.
+                    await asyncio.sleep(0)
+                    await self._finish(WINDOW_ROWS)
+                    self.has_read(before + bytes_read, self.summary.total)
             before += bytes_read
         await self._finish(0)
         self.has_read(before, self.summary.total)
@@ -196,6 +201,10 @@ class Importer:
     def _refuse(self, file: Path, line: Line, reason: Reason) -> None:
         self.summary.refused[reason.code] += 1
         self.rejects.write(file, line, reason)
+
+
+def _next(lines: Iterator[Line]) -> list[Line]:
+    return list(islice(lines, ROWS_AT_ONCE))
 
 
 _REFUSED_BEFORE = Reason(

@@ -230,3 +230,25 @@ async def test_many_old_keys_are_forgotten_bit_by_bit(database_url: str) -> None
             await driver.submit(submission(restock(tea, 1)))
             left.append(rows(database_url, "SELECT count(*) FROM log.idempotency_keys")[0][0])
         assert left == [1500, 500, 0, 0]
+
+
+@pytest.mark.anyio
+async def test_old_keys_with_large_answers_are_forgotten_by_their_bytes(database_url: str) -> None:
+    """Deleting 1,000 answers of 1 MB took half a second, and the log's head is held meanwhile."""
+    clock = Clock()
+    async with driving(database_url, now=clock) as driver:
+        tea = await driver.product()
+        execute(
+            database_url,
+            """
+            INSERT INTO log.idempotency_keys (caller, key, fingerprint, status, position, body, created_at)
+            SELECT '', number, '', 201, 1, body::bytea, now() - interval '90 days'
+            FROM generate_series(1, 150) AS number, repeat('tea ', 262144) AS body
+            """,
+        )
+        left = []
+        for _ in range(4):
+            clock.at += timedelta(seconds=2)
+            await driver.submit(submission(restock(tea, 1)))
+            left.append(rows(database_url, "SELECT count(*) FROM log.idempotency_keys")[0][0])
+        assert left == [86, 22, 0, 0]

@@ -1,18 +1,23 @@
 import threading
+from datetime import timedelta
 
 import psycopg
 import pytest
 from psycopg import Connection
 
 from eventlog import stalled
+from eventlog.events import CancelledLine, OrderCancelled, OrderItem, OrderPlaced, ProductAdded, UserRegistered
+from eventlog.ids import new_id
 from projector.checkpoint import WORKER, Fenced
 from projector.connecting import connect
 from projector.loop import Loop, Progress
-from projector.paging import BATCH_PAGES_MAX, PageMax
+from projector.paging import BATCH_PAGES_MAX, CHANGED_ROWS_MAX, PageMax
+from projector.projection import Projection
+from projector.projections.sales import SALES
 from projector.projections.shop import SHOP
 from projector.shadow import Shadow, building
 from projector.writer import PostgresWriter
-from tests.builders import Writing
+from tests.builders import LONG_AGO, Writing, append_events, new_event
 from tests.projector.read_tables import contents, error, head, position
 
 ALL = 10_000
@@ -60,6 +65,39 @@ def test_a_batch_of_several_pages_gives_the_same_tables(writing: Writing, connec
         while projecting.project(connection, 40).events:
             pass
         assert contents(connection, shadow.schema) == whole
+
+
+@pytest.mark.parametrize("projection", [SHOP, SALES], ids=["shop", "sales"])
+def test_a_batch_ends_when_it_has_changed_many_rows(
+    database_url: str, connection: Connection, projection: Projection
+) -> None:
+    """Changed rows are in memory until the batch is written: an event of 130 kB can change a thousand."""
+    lines, orders, a_page = 1_000, 60, 10
+    buyer, products = new_id(), [new_id() for _ in range(lines)]
+    items = tuple(OrderItem(line, it, "TEA", "Tea", 1, "2.50", "2.50") for line, it in enumerate(products, 1))
+    left = tuple(CancelledLine(item.line, item.product_id, item.sku, 1, "2.50", 1) for item in items)
+    placed = OrderPlaced(buyer, None, "EUR", "2500.00", None, items)
+    cancelled = OrderCancelled(buyer, "EUR", None, None, left, "2500.00", "2500.00")
+    streams = [f"order-{new_id()}" for _ in range(orders)]
+    append_events(
+        database_url,
+        [
+            new_event(f"user-{buyer}", 1, UserRegistered("Ada", "ada@example.org", "ada@example.org", None)),
+            *[new_event(f"product-{it}", 1, ProductAdded(it, "Tea", "2.50", "EUR", False)) for it in products],
+            *[new_event(it, 1, placed) for it in streams],
+        ],
+    )
+    projecting = Loop(projection, page_max=PageMax(events=a_page))
+    while projecting.project(connection, ALL).events:
+        pass
+    # Each on a day of its own: rows of their own in the sales by day.
+    days = [LONG_AGO + timedelta(days=number) for number in range(orders)]
+    append_events(database_url, [new_event(it, 2, cancelled, day) for it, day in zip(streams, days, strict=True)])
+    batches = []
+    while events := projecting.project(connection, ALL).events:
+        batches.append(events)
+    assert sum(batches) == orders
+    assert max(batches) * lines <= CHANGED_ROWS_MAX + a_page * lines
 
 
 def test_a_batch_tells_how_far_it_came_and_how_far_it_is(writing: Writing, connection: Connection) -> None:

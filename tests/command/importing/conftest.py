@@ -1,6 +1,10 @@
 import asyncio
 import json
-from collections.abc import Callable
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +54,27 @@ class Shop:
     @property
     def events(self) -> int:
         return int(self.ask("SELECT count(*) FROM log.events")[0][0])
+
+
+@contextmanager
+def waiting_for_the_head(database_url: str) -> Iterator[list[float]]:
+    """Take the log's head again and again, as others' commands do; the seconds that each waited for it."""
+    stop, waited = threading.Event(), list[float]()
+
+    def take() -> None:
+        with psycopg.connect(database_url, autocommit=True) as connection:
+            while not stop.wait(0.02):
+                began = time.perf_counter()
+                connection.execute("SELECT FROM log.head FOR UPDATE")
+                waited.append(time.perf_counter() - began)
+
+    with ThreadPoolExecutor(1) as pool:
+        taking = pool.submit(take)
+        try:
+            yield waited
+        finally:
+            stop.set()
+            taking.result()
 
 
 @pytest.fixture

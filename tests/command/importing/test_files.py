@@ -1,5 +1,6 @@
 import gzip
 import hashlib
+import time
 import zlib
 from pathlib import Path
 
@@ -54,6 +55,22 @@ def test_rows_before_damage_in_the_middle_of_a_file_count(path):
     assert len(whole) > 5_000
     # A checksum stands at the end: until then, garbage may have been read as lines, and only for the last ones.
     assert [line.content for line in whole[:-2_000]] == ROWS[: len(whole) - 2_000]
+
+
+def test_many_small_gz_members_are_read_in_linear_time(path):
+    """Programs that flush after each record write such files; 100,000 members took five times as long."""
+    seconds = []
+    for members in (10_000, 80_000):
+        path.write_bytes(gzip.compress(b"x") * members)
+        began = time.process_time()
+        assert contents(path) == [b"x" * members]
+        seconds.append(time.process_time() - began)
+    assert seconds[1] < 16 * seconds[0]
+
+
+def test_a_byte_order_mark_in_a_gz_member_of_its_own_is_not_the_end(path):
+    path.write_bytes(gzip.compress(b"\xef\xbb\xbf") + gzip.compress(b'{"id": "ada"}\n'))
+    assert contents(path) == [b'{"id": "ada"}']
 
 
 def test_several_gz_members_are_one_file(path):

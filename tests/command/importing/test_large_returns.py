@@ -7,6 +7,9 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+import pytest
+
+from tests.command.importing.conftest import Shop, waiting_for_the_head
 from tests.system.stack import SURROUNDINGS
 from tests.system.weighing import resident_bytes
 
@@ -16,6 +19,7 @@ NAME = "\N{TEACUP WITHOUT HANDLE}" * 200
 # Enough that the orders come to a version at which streams have snapshots.
 RETURNS = 8
 PEAK_BYTES_MAX = 180 * 1024**2
+HEAD_SECONDS_MAX = 1.0
 
 
 def peak_of_import(database_url: str, path: Path, rows: list[dict[str, object]]) -> int:
@@ -48,3 +52,25 @@ def test_returns_of_many_large_orders_take_little_memory(database_url: str, tmp_
     peak = peak_of_import(database_url, tmp_path / "returns.jsonl", returns)
     print(f"{peak / 1024**2:.0f} MiB")
     assert peak < PEAK_BYTES_MAX
+
+
+@pytest.mark.parametrize(("orders", "codes"), [(50, []), (100, ["return-too-large"])])
+def test_a_return_of_many_large_orders_delays_no_one(shop: Shop, orders: int, codes: list[str]) -> None:
+    """A return of 1,000 orders of 1,000 lines held the head for 5.5 seconds, and failed: so did each import of it."""
+    skus, at = [f"sku-{number}" for number in range(LINES)], "2026-11-01T08:00:00Z"
+    products = [{"sku": it, "description": NAME, "unit_price": 2, "kind": "fee"} for it in skus]
+    lines = [{"sku": it, "quantity": 2, "unit_price": 2} for it in skus]
+    placed = [
+        {"kind": "place_order", "at": at, "order": f"T{number}", "customer": "ada", "lines": lines}
+        for number in range(orders)
+    ]
+    shop.load(shop.file("shop.jsonl", {"id": "ada"}, *products, *placed))
+    sources = [{"order": f"T{number}", "quantity": 1} for number in range(orders)]
+    line = {"sku": "sku-7", "quantity": orders, "from": sources}
+    returned = {"kind": "return_items", "at": at, "order": "R1", "lines": [line]}
+    with waiting_for_the_head(shop.database_url) as waited:
+        summary = shop.load(shop.file("returns.jsonl", returned))
+    print(f"{max(waited):.2f} s")
+    assert [it["code"] for it in shop.rejected] == codes
+    assert summary.total == 1
+    assert max(waited) < HEAD_SECONDS_MAX

@@ -1,13 +1,20 @@
 """tests/fixtures/shop is made up. Each row says in `expect`, a member that no importer knows, what becomes of it."""
 
+import asyncio
+import gzip
 import json
+import tracemalloc
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from command.importing import history
 from command.importing.files import find
+from command.importing.run import WINDOW_ROWS
+from eventlog import connecting
+from tests.command.importing.conftest import waiting_for_the_head
 
 SHOP = Path("tests/fixtures/shop")
 
@@ -53,6 +60,19 @@ def test_every_row_of_the_shop_is_taken_or_refused_for_the_right_reason(shop):
     assert summary.events == shop.events
 
 
+def test_the_head_is_free_while_a_stretch_without_a_row_is_read(shop):
+    """An export of one line, say. The batch before it was not committed meanwhile, and after 5 seconds it failed."""
+    users = shop.file("users.jsonl", *[{"id": f"u{number}"} for number in range(WINDOW_ROWS - 10)])
+    orders = shop.place / "orders.jsonl.gz"
+    with gzip.open(orders, "wb", 1) as file:
+        for part in (b'{"orders": [', *[b" " * 1024**2] * 300, b"]}\n"):
+            file.write(part)
+    with waiting_for_the_head(shop.database_url) as waited:
+        summary = shop.load(users, orders)
+    assert (summary.accepted, shop.codes) == (WINDOW_ROWS - 10, [(1, "row-too-large")])
+    assert max(waited) < 0.5
+
+
 def test_a_second_import_appends_nothing(shop):
     first = shop.load(*find(SHOP))
     events, rejected = shop.events, shop.rejected
@@ -61,6 +81,23 @@ def test_a_second_import_appends_nothing(shop):
     assert (second.accepted, second.events) == (0, 0)
     assert second.already_there == first.accepted + first.already_there
     assert [(it["file"], it["line"]) for it in shop.rejected] == [(it["file"], it["line"]) for it in rejected]
+
+
+def test_to_look_for_an_earlier_import_takes_little_memory(shop):
+    """A file of a million orders took 320 MiB before its first row was imported."""
+    orders = 50_000
+    path = shop.file("orders.jsonl", *[json.dumps({"order": f"T-{number:08}"}) for number in range(orders)])
+
+    async def look():
+        async with await connecting.connect(shop.database_url) as connection:
+            tracemalloc.start()
+            await history.look(connection, path)
+            return tracemalloc.get_traced_memory()[1]
+
+    try:
+        assert asyncio.run(look()) < 100 * orders
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_row_that_was_refused_stays_refused_when_a_later_row_of_the_file_would_now_let_it_pass(shop):
