@@ -21,9 +21,14 @@ from projector.shadow import BATCH_EVENTS, TO_BE_DROPPED, Report, Shadow, buildi
 from projector.tables import CREATE_LOCK, comment_on
 
 _USERS = """
-SELECT string_agg(DISTINCT pid::text, ', ')
+SELECT concat_ws(', ', 'PostgreSQL process ' || string_agg(DISTINCT lock.pid::text, ', '),
+    'the prepared transaction ' || string_agg(DISTINCT quote_literal(gid), ', '))
 FROM pg_locks AS lock JOIN pg_class AS class ON class.oid = lock.relation
-WHERE class.relnamespace = to_regnamespace(%s) AND lock.granted AND lock.pid <> pg_backend_pid()
+    -- A prepared transaction has no process: its number is found by the lock that it holds on that number.
+    LEFT JOIN pg_locks AS held ON lock.pid IS NULL AND held.pid IS NULL AND held.locktype = 'transactionid'
+        AND held.virtualtransaction = lock.virtualtransaction
+    LEFT JOIN pg_prepared_xacts ON transaction = held.transactionid
+WHERE class.relnamespace = to_regnamespace(%s) AND lock.granted AND lock.pid IS DISTINCT FROM pg_backend_pid()
     AND lock.database = (SELECT oid FROM pg_database WHERE datname = current_database())
 """
 
@@ -181,5 +186,5 @@ def _drop_retired(connection: Connection, projection: Projection) -> None:
 
 
 def _users_of(connection: Connection, schema: str) -> str:
-    ((processes,),) = connection.execute(_USERS, (schema,)).fetchall()
-    return f"PostgreSQL process {processes or 'unknown'}; end it, and replay again"
+    ((users,),) = connection.execute(_USERS, (schema,)).fetchall()
+    return f"{users or 'an unknown PostgreSQL process'}; end it, and replay again"
