@@ -67,6 +67,10 @@ SELECT name FROM named WHERE nspname = %(old)s
     AND name <> ALL (%(made)s) AND name NOT IN (SELECT name FROM named WHERE nspname = %(new)s) ORDER BY name
 """
 
+_HAS_CHECKPOINT = """
+SELECT count(*) > 0 FROM pg_attribute WHERE attrelid = to_regclass(%s) AND attname = 'made' AND NOT attisdropped
+"""
+
 # All that is in the schema but the tables `ours`, with what belongs to them.
 _ADDED = """
 SELECT pg_describe_object(classid, objid, 0)
@@ -84,14 +88,23 @@ def look(connection: Connection, projection: Projection, new: str) -> None:
     """Raise InTheWay if a swap of the serving tables for those in schema `new` would lose what others have made."""
     old = projection.name
     refuse_others(connection, old)
-    query = sql.SQL("SELECT made, version FROM {}").format(sql.Identifier(old, "checkpoint"))
-    made_before, version = connection.execute(query).fetchone() or ((), None)
-    made = [*(made_before or ()), *made_by_release(projection)]
-    made += {name.partition(".")[0] for name in made if "." in name}  # the tables of the columns
+    made = made_in(connection, projection, old)
+    query = sql.SQL("SELECT version FROM {}").format(sql.Identifier(old, "checkpoint"))
+    (version,) = connection.execute(query).fetchone() or (None,)
     if names := ", ".join(uncarried.settings(connection, old, new, made, same=version == projection.version)):
         raise InTheWay(f"a replay cannot carry over: {names}; drop or change it, replay, and make it again")
     if lost := _names(connection, _LOST, old=old, new=new, made=made):
         raise InTheWay(f"the read tables have what no release of orders has made: {lost}; drop it, and replay")
+
+
+def made_in(connection: Connection, projection: Projection, schema: str) -> list[str]:
+    """The names of all that a release of ours has made in the schema: tables, columns, indexes and constraints."""
+    made = made_by_release(projection)
+    ((has_checkpoint,),) = connection.execute(_HAS_CHECKPOINT, (f"{schema}.checkpoint",)).fetchall()
+    if has_checkpoint:
+        query = sql.SQL("SELECT made FROM {}").format(sql.Identifier(schema, "checkpoint"))
+        made += (connection.execute(query).fetchone() or (None,))[0] or ()
+    return [*made, *{name.partition(".")[0] for name in made if "." in name}]  # with the tables of the columns
 
 
 def refuse_others(connection: Connection, schema: str) -> None:

@@ -13,6 +13,7 @@ from psycopg import Connection
 from database.sessions import READS
 
 # The serving schema is %(old)s. The new tables are in %(new)s, and have the name of %(old)s when the statements run.
+# `added` are the tables that the serving schema lacks: they get what the schema gives its new tables.
 _TABLES = """
 WITH tables AS (
     SELECT class.*, format('%%I.%%I', %(old)s::text, class.relname) AS new_name,
@@ -21,6 +22,11 @@ WITH tables AS (
     FROM pg_class AS class JOIN pg_class AS new USING (relname)
     WHERE class.relnamespace = to_regnamespace(%(old)s::text) AND new.relnamespace = to_regnamespace(%(new)s::text)
         AND class.relkind = 'r'
+), added AS (
+    SELECT format('%%I.%%I', %(old)s::text, relname) AS name, relowner, (
+        SELECT nspowner FROM pg_namespace WHERE nspname = %(old)s::text) AS owner
+    FROM pg_class WHERE relnamespace = to_regnamespace(%(new)s::text) AND relkind = 'r'
+        AND relname NOT IN (SELECT relname FROM tables)
 )
 """
 
@@ -90,7 +96,10 @@ SELECT format('ALTER TABLE %%s REPLICA IDENTITY %%s', new_name,
     CASE relreplident WHEN 'f' THEN 'FULL' ELSE 'NOTHING' END)
 FROM tables WHERE relreplident IN ('f', 'n')
 """,
+    # The policies that an event trigger has given the new tables go first.
     """
+SELECT format('DROP POLICY %%I ON %%s', polname, new_name) FROM tables JOIN pg_policy ON polrelid = new_oid
+UNION ALL
 SELECT format('ALTER TABLE %%s %%s ROW LEVEL SECURITY, %%s ROW LEVEL SECURITY', new_name,
     CASE WHEN relrowsecurity THEN 'ENABLE' ELSE 'DISABLE' END,
     CASE WHEN relforcerowsecurity THEN 'FORCE' ELSE 'NO FORCE' END)
@@ -152,6 +161,10 @@ FROM (
     SELECT format('%%s (%%I)', privilege_type, attname), new_name, grantee, is_grantable
     FROM tables JOIN pg_attribute AS old ON attrelid = tables.oid AND NOT attisdropped, aclexplode(attacl)
     WHERE EXISTS (SELECT FROM pg_attribute AS new WHERE attrelid = new_oid AND attname = old.attname)
+    UNION ALL
+    SELECT acl.privilege_type, name, acl.grantee, acl.is_grantable
+    FROM added JOIN pg_default_acl ON defaclrole = owner, aclexplode(defaclacl) AS acl
+    WHERE defaclnamespace = to_regnamespace(%(old)s::text) AND defaclobjtype = 'r'
 ) AS granted (privilege, object, grantee, is_grantable)
 """,
     # Default privileges of the schema. They come after the tables, which must not get them.
@@ -165,6 +178,8 @@ FROM pg_default_acl, aclexplode(defaclacl) AS acl WHERE defaclnamespace = to_reg
 """,
     """
 SELECT format('ALTER TABLE %%s OWNER TO %%s', new_name, relowner::regrole) FROM tables WHERE new_owner <> relowner
+UNION ALL
+SELECT format('ALTER TABLE %%s OWNER TO %%s', name, owner::regrole) FROM added WHERE owner <> relowner
 UNION ALL
 SELECT format('ALTER SCHEMA %%I OWNER TO %%s', %(old)s::text, old.nspowner::regrole)
 FROM pg_namespace AS old, pg_namespace AS new

@@ -18,14 +18,22 @@ from projector.loop import Progress
 from projector.paging import PAGE_MAX, PageMax, ReadAhead
 from projector.projection import Projection
 from projector.shadow import BATCH_EVENTS, TO_BE_DROPPED, Report, Shadow, building, built_beside, drop_schema
-from projector.tables import comment_on
+from projector.tables import CREATE_LOCK, comment_on
 
 _USERS = """
-SELECT string_agg(DISTINCT pid::text, ', ')
+SELECT concat_ws(', ', 'PostgreSQL process ' || string_agg(DISTINCT lock.pid::text, ', '),
+    'the prepared transaction ' || string_agg(DISTINCT quote_literal(gid), ', '))
 FROM pg_locks AS lock JOIN pg_class AS class ON class.oid = lock.relation
-WHERE class.relnamespace = to_regnamespace(%s) AND lock.granted AND lock.pid <> pg_backend_pid()
+    -- A prepared transaction has no process: its number is found by the lock that it holds on that number.
+    LEFT JOIN pg_locks AS held ON lock.pid IS NULL AND held.pid IS NULL AND held.locktype = 'transactionid'
+        AND held.virtualtransaction = lock.virtualtransaction
+    LEFT JOIN pg_prepared_xacts ON transaction = held.transactionid
+WHERE class.relnamespace = to_regnamespace(%s) AND lock.granted AND lock.pid IS DISTINCT FROM pg_backend_pid()
     AND lock.database = (SELECT oid FROM pg_database WHERE datname = current_database())
 """
+
+# A view may show tables of two projections: each swap must read its definition when no other swap renames schemas.
+_ONE_AT_A_TIME = "SELECT pg_advisory_xact_lock(%s)"
 
 # A rebuild of fewer events tells nothing of a longer one, because most of its time is not spent on events.
 RATE_EVENTS_MIN = 20_000
@@ -80,6 +88,7 @@ def _rehearse(connection: Connection, projection: Projection, shadow: Shadow) ->
     with contextlib.suppress(psycopg.errors.LockNotAvailable), connection.transaction(force_rollback=True):
         shadow.finish()
         _complete_checkpoint(connection, projection)
+        connection.execute(_ONE_AT_A_TIME, (CREATE_LOCK,))
         dependents.look(connection, projection, shadow.schema)  # before all the work; and once more after it
         connection.execute(f"SET LOCAL lock_timeout = '{swapping.LOCK_MS_MAX}ms'")
         for statement in _rename(connection, projection, shadow):
@@ -144,8 +153,9 @@ def _swap(connection: Connection, projection: Projection, shadow: Shadow) -> Pro
     with connection.transaction():
         connection.execute(f"SET LOCAL lock_timeout = '{swapping.LOCK_MS_MAX}ms'")
         connection.execute(f"SET LOCAL idle_in_transaction_session_timeout = '{stalled.SECONDS_MAX}s'")
+        connection.execute(_ONE_AT_A_TIME, (CREATE_LOCK,))
         _complete_checkpoint(connection, projection)
-        # The only lock that is waited for: a rename needs no lock on a table, and the old ones are dropped later.
+        # The only table whose lock is waited for: a rename locks no table, and the old ones are dropped later.
         connection.execute(sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(serving))
         reached = sql.SQL("SELECT coalesce(max(position), 0) FROM {}").format(serving)
         ((seen,),) = connection.execute(reached).fetchall()
@@ -169,12 +179,12 @@ def _drop_retired(connection: Connection, projection: Projection) -> None:
     """Drop the tables that no longer serve. Raises SwapRefused while a session holds one."""
     schema = _retired(projection)
     try:
-        drop_schema(connection, schema)
+        drop_schema(connection, projection, schema)
     except psycopg.errors.LockNotAvailable:
         users = _users_of(connection, schema)
         raise SwapRefused(f"the tables that the last replay retired are still in use, by {users}") from None
 
 
 def _users_of(connection: Connection, schema: str) -> str:
-    ((processes,),) = connection.execute(_USERS, (schema,)).fetchall()
-    return f"PostgreSQL process {processes or 'unknown'}; end it, and replay again"
+    ((users,),) = connection.execute(_USERS, (schema,)).fetchall()
+    return f"{users or 'an unknown PostgreSQL process'}; end it, and replay again"

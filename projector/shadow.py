@@ -15,7 +15,7 @@ import psycopg
 from psycopg import Connection, sql
 
 from projector.connecting import LIMITS, connect
-from projector.dependents import InTheWay, built_on
+from projector.dependents import InTheWay, built_on, made_in, refuse_added
 from projector.loop import Loop, Progress
 from projector.paging import ReadPage
 from projector.parked import drain
@@ -119,23 +119,24 @@ def only_one(connection: Connection, projection: Projection) -> Iterator[None]:
     try:
         # Schemas that a killed replay or verify has left behind.
         for schema in (built_beside(projection), built_for_proof(projection)):
-            drop_schema(connection, schema)
+            drop_schema(connection, projection, schema)
         yield
     finally:
         with contextlib.suppress(psycopg.OperationalError):
             connection.execute(_UNLOCK, (LOCK_CLASS, projection.name))
 
 
-def drop_schema(connection: Connection, schema: str) -> None:
+def drop_schema(connection: Connection, projection: Projection, schema: str) -> None:
     """Drop the schema that a replay or a verify has made.
 
-    Raises InTheWay if it is of others, because it lacks the comment, or if others have built something on it.
+    Raises InTheWay if it is of others, because it lacks the comment, or if others have put something into it or on it.
     """
     query = "SELECT obj_description(oid, 'pg_namespace'::name) FROM pg_namespace WHERE nspname = %s"
     if connection.execute(query, (schema,)).fetchall() not in ([], [(TO_BE_DROPPED,)]):
         raise InTheWay(f"the schema {schema} is not of orders, and a rebuild or a verify needs its name: rename it")
     if built := built_on(connection, schema):
         raise InTheWay(f"the schema {schema} cannot be dropped, because this is built on it: {built}; drop that")
+    refuse_added(connection, schema, made_in(connection, projection, schema))
     connection.execute(sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(sql.Identifier(schema)))
 
 
@@ -167,7 +168,7 @@ class Shadow:
     def __exit__(self, *_: object) -> None:
         """Drop the schema, if it is still there. If that cannot be done now, the next replay or verify does it."""
         with contextlib.suppress(psycopg.OperationalError, InTheWay):
-            drop_schema(self._connection, self.schema)
+            drop_schema(self._connection, self._projection, self.schema)
 
     def fill(self, report: Report, goal: Callable[[], int] | None = None) -> None:
         """Project until the end of the log, or the position of `goal`, is near: the rest comes under a lock."""

@@ -14,7 +14,8 @@ from sqlalchemy.schema import (
 from projector.projection import Projection
 from readmodel.base import DIALECT
 
-# The advisory lock of a process that makes missing tables. Any constant will do that no other lock of ours has.
+# The advisory lock of a process that makes missing tables or swaps new ones in. Any constant will do that no other lock
+# of ours has.
 CREATE_LOCK = 0x6F72_6465_7274
 
 # `parked_changes` begins with the time, so that no other build of the tables has the same: by this number a loop knows
@@ -42,8 +43,10 @@ class Tables:
         comment_on(connection, self._schema, self._projection.metadata.info["comment"])
         for table in self.metadata.sorted_tables:
             _run(connection, CreateTable(table, include_foreign_key_constraints=[]))
+            name = sql.Identifier(self._schema, table.name)
+            # An event trigger may force row security on all new tables: then no owner could fill them. See heritage.
+            connection.execute(sql.SQL("ALTER TABLE {} NO FORCE ROW LEVEL SECURITY").format(name))
             if not logged:
-                name = sql.Identifier(self._schema, table.name)
                 connection.execute(sql.SQL("ALTER TABLE {} SET UNLOGGED").format(name))
             if table.comment:
                 _run(connection, SetTableComment(table))

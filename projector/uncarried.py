@@ -45,6 +45,10 @@ WHERE NOT pg_has_role(pubowner, 'USAGE') AND (
     OR EXISTS (SELECT FROM pg_publication_namespace
         WHERE pnpubid = publication.oid AND pnnspid = to_regnamespace(%(old)s::text)))
 UNION ALL
+SELECT 'subscription ' || quote_ident(subname) || ' to ' || srrelid::regclass::text
+FROM pg_subscription_rel JOIN pg_subscription AS subscription ON subscription.oid = srsubid
+WHERE srrelid IN (SELECT oid FROM tables)
+UNION ALL
 SELECT DISTINCT 'default privileges of role ' || defaclrole::regrole::text FROM pg_default_acl
 WHERE defaclnamespace = to_regnamespace(%(old)s::text) AND NOT pg_has_role(defaclrole, 'USAGE')
 UNION

@@ -28,7 +28,13 @@ from service.migrate import upgrade
 from tests.everyday import why_left_out
 
 # Nothing here outlives the run, so nothing is made durable. Tests of durability start servers of their own.
-FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "max_connections": "300"}
+FAST = {
+    "fsync": "off",
+    "synchronous_commit": "off",
+    "full_page_writes": "off",
+    "max_connections": "300",
+    "max_prepared_transactions": "5",
+}
 REDIS_DATABASES = 16
 
 # Copying a database takes 15 ms in memory and 120 ms on a disk. Containers often have 64 MiB there: then it is disk.

@@ -2,6 +2,7 @@
 
 import time
 from contextlib import closing
+from threading import Timer
 
 import pytest
 from psycopg import Connection
@@ -14,6 +15,7 @@ from projector.projections.shop import SHOP
 from projector.replay import replay
 from projector.shadow import Shadow
 from projector.status import status
+from projector.tables import CREATE_LOCK
 from projector.verify import verify
 from tests.builders import Writing
 from tests.projector.read_tables import contents, error
@@ -155,6 +157,50 @@ def test_a_replay_names_a_view_on_tables_of_an_earlier_replay_and_does_not_drop_
     connection.execute("DROP SCHEMA report CASCADE")
     replay(database_url, SHOP, nobody)
     assert schemas(connection) == {"shop"}
+
+
+@pytest.mark.parametrize("schema", ["shop_next", "shop_retired", "shop_verify"])
+@pytest.mark.parametrize("made", ["TABLE {}.kept AS SELECT 1", "VIEW {}.kept AS SELECT 1", "SEQUENCE {}.kept"])
+def test_what_others_put_into_a_schema_of_a_replay_or_verify_is_named_and_not_dropped(
+    shop: Writing, database_url: str, connection: Connection, schema: str, made: str
+) -> None:
+    with Shadow(connection, SHOP, "shop_verify"):
+        if schema != "shop_verify":
+            connection.execute(f"ALTER SCHEMA shop_verify RENAME TO {schema}".encode())
+        connection.execute(f"CREATE {made.format(schema)}".encode())
+    with pytest.raises(InTheWay, match=rf"would drop what else is in the schema {schema}: \w+ {schema}\.kept; move it"):
+        replay(database_url, SHOP, nobody)
+    if schema != "shop_retired":
+        with pytest.raises(InTheWay, match=rf"{schema}\.kept"):
+            verify(database_url, SHOP, nobody)
+    connection.execute(f"DROP {made.format(schema).partition(' AS')[0]}".encode())
+    replay(database_url, SHOP, nobody)
+    assert schemas(connection) == {"shop"}
+
+
+def test_a_swap_waits_until_the_swap_of_another_projection_has_ended(
+    shop: Writing, database_url: str, connection: Connection, other: Connection
+) -> None:
+    """They would read the definition of a view of both projections while its schemas are renamed."""
+    generations = []
+
+    def end_the_other_swap() -> None:
+        generations.append(connection.execute("SELECT generation FROM shop.checkpoint").fetchall())
+        other.commit()
+
+    timer = Timer(1.5, end_the_other_swap)
+
+    def begin_another_swap(_: object) -> None:
+        if timer.ident is None:
+            other.autocommit = False
+            other.execute("SELECT pg_advisory_xact_lock(%s)", (CREATE_LOCK,))
+            timer.start()
+
+    before = connection.execute("SELECT generation FROM shop.checkpoint").fetchall()
+    replay(database_url, SHOP, begin_another_swap)
+    timer.join()
+    assert generations == [before]
+    assert connection.execute("SELECT generation FROM shop.checkpoint").fetchall() != before
 
 
 def test_a_replay_drops_objects_that_only_an_earlier_release_made(

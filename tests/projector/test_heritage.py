@@ -216,6 +216,79 @@ def test_row_security_that_an_event_trigger_turns_on_for_new_tables_hides_no_row
     assert connection.execute(SETTINGS.encode()).fetchall() == before
 
 
+@pytest.fixture
+def owner_url(shop: Writing, database_url: str, connection: Connection) -> Iterator[str]:
+    """The URL of a role that owns the schemas and tables of the service, and is no superuser."""
+    name = f"owner_{connection.info.dbname}"
+    connection.execute(
+        f"""CREATE ROLE {name} LOGIN; GRANT CREATE ON DATABASE "{connection.info.dbname}" TO {name};
+        DO $$ DECLARE statement text; BEGIN FOR statement IN
+            SELECT format('ALTER SCHEMA %I OWNER TO {name}', nspname) FROM pg_namespace
+            WHERE nspname IN ('log', 'shop', 'reports', 'operations')
+            UNION ALL
+            SELECT format('ALTER TABLE %s OWNER TO {name}', oid::regclass) FROM pg_class WHERE relkind IN ('r', 'v')
+                AND relnamespace::regnamespace::text IN ('log', 'shop', 'reports', 'operations')
+        LOOP EXECUTE statement; END LOOP; END $$""".encode()
+    )
+    yield database_url.replace("orders@", f"{name}@", 1)
+    connection.execute(f"REASSIGN OWNED BY {name} TO CURRENT_USER; DROP OWNED BY {name}; DROP ROLE {name}".encode())
+
+
+@pytest.mark.parametrize("policy", ["", "CREATE POLICY every_table ON %1$s USING (true)"])
+def test_an_event_trigger_that_forces_row_security_on_new_tables_stops_no_rebuild_by_their_owner(
+    owner_url: str, connection: Connection, policy: str
+) -> None:
+    connection.execute(
+        f"""CREATE FUNCTION public.secure() RETURNS event_trigger LANGUAGE plpgsql SECURITY DEFINER AS $$
+        DECLARE made record; BEGIN
+            FOR made IN SELECT * FROM pg_event_trigger_ddl_commands() WHERE object_type = 'table' LOOP
+                EXECUTE format('ALTER TABLE %1$s ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY; {policy}',
+                    made.object_identity);
+            END LOOP; END $$;
+        CREATE EVENT TRIGGER secure ON ddl_command_end WHEN TAG IN ('CREATE TABLE') EXECUTE FUNCTION public.secure()
+        """.encode()
+    )
+    if policy:
+        connection.execute("CREATE POLICY every_table ON shop.orders USING (true)")
+    before = connection.execute(SETTINGS.encode()).fetchall()
+    for _ in range(2):
+        replay(owner_url, SHOP, nobody)
+        assert connection.execute(SETTINGS.encode()).fetchall() == before
+
+
+def test_a_table_that_is_new_in_a_release_has_the_owner_and_the_default_privileges_of_its_schema(
+    owner_url: str, database_url: str, connection: Connection, reporter: str
+) -> None:
+    owner = connection.execute("SELECT nspowner::regrole::text FROM pg_namespace WHERE nspname = 'shop'").fetchall()
+    connection.execute(
+        f"ALTER DEFAULT PRIVILEGES FOR ROLE {owner[0][0]} IN SCHEMA shop GRANT SELECT ON TABLES TO {reporter}; "
+        "DROP SCHEMA reports CASCADE; DROP TABLE shop.order_items".encode()
+    )
+    replay(database_url, SHOP, nobody)  # by a superuser
+    query = """SELECT relowner::regrole::text, has_table_privilege(%s, oid, 'SELECT')
+    FROM pg_class WHERE oid = %s::regclass"""
+    assert connection.execute(query, (reporter, "shop.order_items")).fetchall() == [(owner[0][0], True)]
+    assert connection.execute(query, (reporter, "shop.orders")).fetchall() == [(owner[0][0], False)]
+
+
+def test_a_replay_names_a_subscription_that_writes_into_the_read_tables(
+    shop: Writing, database_url: str, connection: Connection
+) -> None:
+    """A subscription knows its tables by their identity, and would silently skip the changes of new ones."""
+    connection.execute("CREATE SUBSCRIPTION copied CONNECTION 'dbname=none' PUBLICATION p WITH (connect = false)")
+    connection.execute(
+        b"""SET allow_system_table_mods = on;
+        INSERT INTO pg_subscription_rel (srsubid, srrelid, srsubstate)
+        SELECT oid, 'shop.orders'::regclass, 'r' FROM pg_subscription WHERE subname = 'copied'"""
+    )
+    try:
+        with pytest.raises(InTheWay, match=r"subscription copied to shop\.orders"):
+            replay(database_url, SHOP, nobody)
+    finally:
+        connection.execute("ALTER SUBSCRIPTION copied SET (slot_name = NONE)")
+        connection.execute("DROP SUBSCRIPTION copied")
+
+
 def test_the_tablespace_and_the_access_method_of_new_tables_are_no_obstacle_to_a_replay(
     shop: Writing, database_url: str, connection: Connection
 ) -> None:

@@ -306,6 +306,20 @@ def test_a_swap_that_never_gets_its_turn_is_refused(
     replay(database_url, SHOP, nobody)
 
 
+def test_a_prepared_transaction_that_holds_the_tables_is_named(
+    shop: Writing, database_url: str, connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A transaction manager left it behind: no process has its locks."""
+    monkeypatch.setattr(swapping, "TRIES_MAX", 2)
+    name = f"left in {connection.info.dbname}"
+    connection.execute(f"BEGIN; SELECT FROM shop.checkpoint; PREPARE TRANSACTION '{name}'".encode())
+    try:
+        with pytest.raises(SwapRefused, match=f"by the prepared transaction '{name}';"):
+            replay(database_url, SHOP, nobody)
+    finally:
+        connection.execute(f"ROLLBACK PREPARED '{name}'".encode())
+
+
 def test_a_reader_of_other_tables_does_not_hold_up_the_swap(
     shop: Writing, database_url: str, connection: Connection
 ) -> None:
