@@ -152,7 +152,8 @@ def _quantities(order: Order, returned: Iterable[Returned]) -> dict[int, int]:
         if there < it.quantity:
             raise NothingToReturn(it.line, it.sku, it.order, it.quantity, there)
         price, wanted = it.unit_price, it.quantity
-        for line in sorted(of_sku, key=lambda line: (price not in (None, prices[line]), left[line] < it.quantity)):
+        at_another = price is not None
+        for line in sorted(of_sku, key=lambda line: (at_another and prices[line] != price, left[line] < it.quantity)):
             pieces = min(wanted, left[line])
             taken[line] = taken.get(line, 0) + pieces
             left[line] -= pieces

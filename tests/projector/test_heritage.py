@@ -156,7 +156,7 @@ def test_a_replay_keeps_settings_of_others_on_the_read_tables(
         (
             """CREATE TYPE public.listed AS (stream text, position bigint, version int, type text, error text,
             behind text, skipped boolean, parked_at timestamptz); ALTER TABLE shop.parked OF public.listed""",
-            "shop.parked being a table of type listed",
+            "shop.parked being a table of type public.listed",
         ),
         (
             """CREATE ACCESS METHOD sealed TYPE TABLE HANDLER heap_tableam_handler;
