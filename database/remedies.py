@@ -37,7 +37,7 @@ def in_one_line(error: Error, url: str = "DATABASE_URL") -> str:
         lacks = isinstance(error, UndefinedTable | InvalidSchemaName | UndefinedFunction | UndefinedObject)
         return f"{function} in the database failed: {said}{hint if lacks else '; correct it, or its trigger'}"
     if rule := rule_of(error):
-        return f"PostgreSQL: {said}: {rule}"
+        return f"PostgreSQL: {rule}" if rule.startswith(said) else f"PostgreSQL: {said}: {rule}"
     if isinstance(error, UndefinedTable | UndefinedColumn | DatatypeMismatch | InvalidSchemaName):
         hint = "run `orders migrate` first, or `orders replay` for a read table; else restore a backup, whole"
         return f"the tables are not those of this release ({said}): {hint}"

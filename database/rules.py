@@ -11,6 +11,8 @@ _NAMED = re.compile(r'^PL/.*?([\w."]+\([^)]*\))', re.MULTILINE)
 # What cannot be made anew from the log.
 _KEPT = ("access", "log")
 _OURS = tuple(f"{schema}." for schema in _KEPT)
+# PostgreSQL's function that refuses an UPDATE or DELETE which a publication cannot pass on; no other code says so.
+_CANNOT_PUBLISH = "CheckCmdReplicaIdentity"
 
 
 def function_of(error: Error) -> str | None:
@@ -21,8 +23,16 @@ def function_of(error: Error) -> str | None:
 
 def rule_of(error: BaseException) -> str | None:
     """The rule of the database that refused a write, and its remedy; None for another error. It quotes no value."""
+    if not isinstance(error, Error):
+        return None
+    if error.diag.source_function == _CANNOT_PUBLISH:
+        said = " ".join(filter(None, (error.diag.message_primary, error.diag.message_detail)))
+        return (
+            f"{said.rstrip('.')}: a publication has this table: ALTER TABLE ... REPLICA IDENTITY DEFAULT, or change "
+            "the publication"
+        )
     # In an OperationalError, such as one about a full disk, the function is not the cause.
-    if not isinstance(error, Error) or isinstance(error, OperationalError):
+    if isinstance(error, OperationalError):
         return None
     if function := function_of(error):
         return f"the function {function} failed: correct it, or drop its trigger"

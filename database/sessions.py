@@ -182,7 +182,7 @@ def blocking_pool(url: str, name: str, limits: Limits, settings: Mapping[str, st
 
 async def settle(connection: AsyncConnection, limits: Limits, **settings: str) -> None:
     """Give the session its settings, in one round trip. Raises psycopg.OperationalError."""
-    cursor = await connection.execute(_statements(limits, settings), prepare=False)
+    cursor = await connection.execute(_statements(connection, limits, settings), prepare=False)
     while cursor.nextset():
         pass
     *found, process = (await cursor.fetchall())[0]
@@ -194,7 +194,7 @@ async def settle(connection: AsyncConnection, limits: Limits, **settings: str) -
 
 
 def _settle(connection: Connection, limits: Limits, settings: Mapping[str, str]) -> None:
-    cursor = connection.execute(_statements(limits, settings), prepare=False)
+    cursor = connection.execute(_statements(connection, limits, settings), prepare=False)
     while cursor.nextset():
         pass
     *found, process = cursor.fetchall()[0]
@@ -205,9 +205,11 @@ def _settle(connection: Connection, limits: Limits, settings: Mapping[str, str])
         _refuse_changing(process, now, others)
 
 
-def _statements(limits: Limits, settings: Mapping[str, str]) -> bytes:
+def _statements(connection: Connection | AsyncConnection, limits: Limits, settings: Mapping[str, str]) -> bytes:
+    # A pooler may have added the client's address, and sessions of one name would no longer know each other.
+    name = connection.info.get_parameters()["application_name"]
     # The time-outs come first: the server's own may be shorter than the rest takes.
-    wanted = limits.settings() | _SETTINGS | dict(settings)
+    wanted = limits.settings() | _SETTINGS | {"application_name": name} | dict(settings)
     return "; ".join([*(_set(name, value) for name, value in wanted.items()), _LOOK]).encode()
 
 

@@ -1,6 +1,6 @@
 """`orders parked`: the streams that are held back because an event of theirs cannot be projected, and what to do."""
 
-import getpass
+import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +20,7 @@ from projector.parked import skip as leave_out
 from projector.parking import Parked
 from projector.projection import Projection
 from service.cli import acting, connect, output
+from service.embedded.account import name_of
 from service.errors import MISUSE, NOT_TRUE, OperatorError
 from service.projections import named
 
@@ -120,7 +121,7 @@ def skip(
     """
     if (stream is None) == (group is None):
         raise OperatorError("give a stream or --group", MISUSE)
-    by = f"{getpass.getuser()}@{socket.gethostname()}"
+    by = f"{name_of(os.getuid())}@{socket.gethostname()}"
     url = connect.database_url(data_dir)
     chosen = named(projection)
     with _database(url) as connection:

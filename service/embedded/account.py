@@ -75,10 +75,11 @@ def account_for(directory: Path) -> Account:
     if is_root:
         owner = directory.stat() if directory.exists() else None
         uid, gid = (owner.st_uid, owner.st_gid) if owner and owner.st_uid != 0 else (NOBODY, NOBODY)
-    return Account(_name(uid), uid, gid, switch=is_root)
+    return Account(name_of(uid), uid, gid, switch=is_root)
 
 
-def _name(uid: int) -> str:
+def name_of(uid: int) -> str:
+    """The user's name; its number where it has none, as in many containers."""
     try:
         return pwd.getpwuid(uid).pw_name
     except KeyError:

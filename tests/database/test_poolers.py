@@ -1,6 +1,7 @@
 """A pooler gives each session a connection to PostgreSQL of its own until it ends, or every part refuses to start."""
 
 import asyncio
+import contextlib
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +10,8 @@ import psycopg
 import pytest
 
 from database.sessions import Unsuitable, connect, connect_async
+from eventlog import connecting, stalled
+from tests.builders import wait_until
 from tests.command_line import run_here
 from tests.database.pooler import pooler
 from tests.projecting import sweep
@@ -123,3 +126,26 @@ def test_everything_works_through_a_pooler_in_session_mode(database_url: str, tm
 def test_a_pooler_in_session_mode_without_a_free_connection_is_not_refused(database_url: str, tmp_path: Path) -> None:
     with pooler(database_url, "session", tmp_path, default_pool_size=1) as url, connect(url, "test") as connection:
         assert connection.execute("SELECT 1").fetchone() == (1,)
+
+
+def test_a_writer_that_stops_behind_a_pooler_which_adds_addresses_to_names_loses_the_head(
+    database_url: str, tmp_path: Path
+) -> None:
+    """A session is ended by others of its name."""
+    with (
+        pooler(database_url, "session", tmp_path, application_name_add_host=1) as url,
+        contextlib.closing(connect(url, "orders writer", autocommit=False)) as stopped,
+    ):
+        stopped.execute("SELECT FROM log.head FOR UPDATE")
+        stopped.pgconn.send_query(b"COPY log.claims FROM STDIN")  # and goes no further
+
+        def is_free() -> bool:
+            asyncio.run(connected(url))
+            with psycopg.connect(database_url) as other:
+                return other.execute("SELECT FROM log.head FOR UPDATE SKIP LOCKED").rowcount == 1
+
+        wait_until(is_free, stalled.SECONDS_MAX + SECONDS_MAX, "the head is free")
+
+
+async def connected(url: str) -> None:
+    await (await connecting.connect(url)).close()

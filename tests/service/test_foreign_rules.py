@@ -86,6 +86,33 @@ def test_a_look_at_the_log_leaves_nothing_in_it(database_url: str) -> None:
         assert shop.head() == 0
 
 
+@pytest.mark.parametrize("identity", ["FULL", "NOTHING"])
+def test_a_publication_that_does_not_fit_a_table_is_named_to_operators(
+    identity: str,
+    database_url: str,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """As Debezium makes it by itself, after REPLICA IDENTITY FULL: log.head has a generated column."""
+    said = "a publication has this table: ALTER TABLE ... REPLICA IDENTITY DEFAULT, or change the publication"
+    environment = {"DATABASE_URL": database_url, "REDIS_URL": NO_REDIS}
+    with psycopg.connect(database_url, autocommit=True) as admin, served(database_url) as shop:
+        sweep(database_url)
+        admin.execute("CREATE PUBLICATION changes FOR ALL TABLES")
+        admin.execute(f"ALTER TABLE log.head REPLICA IDENTITY {identity}".encode())
+        assert problem(shop.post("/users", json=USER)) == (503, "unavailable")
+        assert "Traceback" not in caplog.text
+        assert said in shop.get("/readyz").json()["degraded"]["commands"]
+        create = ["keys", "create", "--name", "a", "--role", "staff"]
+        done = run_here(create, environment, monkeypatch, capsys)
+        assert (done.returncode, done.stderr.count("\n"), done.stderr.count('"head"')) == (1, 1, 1)
+        assert done.stderr.startswith('orders: PostgreSQL: cannot update table "head"')
+        assert done.stderr.endswith(f"{said}\n")
+        admin.execute("ALTER TABLE log.head REPLICA IDENTITY DEFAULT")
+        assert shop.post("/users", json=USER).status_code == 201
+
+
 def test_a_column_that_was_made_shorter_is_named_to_operators_alone(database_url: str) -> None:
     with psycopg.connect(database_url, autocommit=True) as admin, served(database_url) as shop:
         sweep(database_url)

@@ -11,6 +11,8 @@ from psycopg import Connection
 from sqlalchemy import inspect, text
 from sqlalchemy.dialects.mysql.reserved_words import RESERVED_WORDS_MARIADB, RESERVED_WORDS_MYSQL
 
+from bench import mariadb as programs
+from bench.mariadb import MariaDbServer
 from eventlog import stalled
 from projector.mirror import mysql
 from projector.mirror.target import Unsuitable
@@ -42,6 +44,27 @@ def test_a_mirror_goes_on_where_it_stopped(writing: Writing, database_url: str, 
     after = catch_up(database_url, target_url)
     assert all(after[name] > before[name] for name in before)
     assert not differences(database_url, target_url)
+
+
+def test_settings_of_the_server_make_no_difference(writing: Writing, database_url: str, tmp_path: Path) -> None:
+    """Those that hosts of MySQL have as their defaults (sql_mode), and that others may have."""
+    if reason := programs.missing():
+        pytest.skip(reason)
+    settings = ["--sql-mode=ANSI,NO_BACKSLASH_ESCAPES", "--innodb-default-row-format=compact"]
+    # It is run for users without the right SUPER.
+    settings += ["--init-connect=SET sql_select_limit = 1, sql_safe_updates = 1"]
+    server = MariaDbServer(tmp_path, settings=settings)
+    server.install()
+    try:
+        server.start()
+        target_url = server.database("app")
+        writing.history()
+        catch_up(database_url, target_url)
+        writing.history(2)
+        catch_up(database_url, target_url)
+        assert not differences(database_url, target_url)
+    finally:
+        server.stop()
 
 
 @pytest.mark.parametrize("target_url", ["postgres"], indirect=True)

@@ -1,4 +1,7 @@
 import json
+import os
+import pwd
+import socket
 import subprocess
 
 import pytest
@@ -9,9 +12,13 @@ from projector.connecting import connect
 from projector.loop import Loop
 from projector.projections.shop import SHOP
 from service.doctor import examine
+from service.embedded.account import name_of
 from tests.builders import append_events, new_event
 from tests.projecting import sweep
 from tests.service.cli.conftest import Run, one_line
+
+# No user has this number.
+UNNAMED = 2_147_000_001
 
 
 @pytest.fixture
@@ -118,6 +125,19 @@ def test_an_event_is_skipped_with_a_reason_that_is_recorded(run: Run, stream: st
             ("shop", 2, "nobody needs it")
         ]
     assert run("verify").returncode == 0
+
+
+def test_a_skip_names_the_user_of_the_system_also_where_it_has_no_name(
+    run: Run, stream: str, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for variable in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.setenv(variable, "somebody-else")
+    assert run("parked", "skip", stream, "--reason", "nobody needs it").returncode == 0
+    with connect(database_url) as connection:
+        assert connection.execute("SELECT skipped_by FROM log.skips").fetchall() == [
+            (f"{pwd.getpwuid(os.getuid()).pw_name}@{socket.gethostname()}",)
+        ]
+    assert name_of(UNNAMED) == str(UNNAMED)
 
 
 def test_a_group_is_skipped_by_its_name_and_each_skipped_event_is_printed(
