@@ -50,7 +50,7 @@ class Follower:
 
     Several processes may do so beside each other: the checkpoint lets one of them work, the others look again later.
     `rebuild`: build tables of an older version anew; otherwise that is left to `orders replay`. `retry_seconds`: how
-    often parked streams are retried, and a refused rebuild.
+    often parked streams are retried, and a rebuild that was refused or lacked room on the disk.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class Follower:
         self._error: str | None = None
         self._stands_by = False
         self._swept_at = self._busy_until = 0.0
-        self._in_the_way: InTheWay | None = None
+        self._in_the_way: Exception | None = None
         self._rebuild_at = 0.0
         self._thread = threading.Thread(target=self._run, name=f"project {projection.name}", daemon=True)
 
@@ -188,7 +188,7 @@ class Follower:
                 reached = replay(self._database_url, self.projection, report)
             except Busy:
                 return  # another worker rebuilds them
-            except InTheWay as error:
+            except (InTheWay, psycopg.errors.DiskFull) as error:
                 self._in_the_way, self._rebuild_at = error, time.monotonic() + self._retry_seconds
                 raise
             except SwapRefused as error:

@@ -176,14 +176,15 @@ SELECT format('ALTER DEFAULT PRIVILEGES FOR ROLE %%s IN SCHEMA %%I GRANT %%s ON 
     CASE WHEN acl.is_grantable THEN ' WITH GRANT OPTION' ELSE '' END)
 FROM pg_default_acl, aclexplode(defaclacl) AS acl WHERE defaclnamespace = to_regnamespace(%(old)s::text)
 """,
+    # The schema first: its owner, who mostly owns the tables too, may have them only with a right to make tables there.
     """
-SELECT format('ALTER TABLE %%s OWNER TO %%s', new_name, relowner::regrole) FROM tables WHERE new_owner <> relowner
-UNION ALL
-SELECT format('ALTER TABLE %%s OWNER TO %%s', name, owner::regrole) FROM added WHERE owner <> relowner
-UNION ALL
 SELECT format('ALTER SCHEMA %%I OWNER TO %%s', %(old)s::text, old.nspowner::regrole)
 FROM pg_namespace AS old, pg_namespace AS new
 WHERE old.nspname = %(old)s::text AND new.nspname = %(new)s::text AND old.nspowner <> new.nspowner
+UNION ALL
+SELECT format('ALTER TABLE %%s OWNER TO %%s', new_name, relowner::regrole) FROM tables WHERE new_owner <> relowner
+UNION ALL
+SELECT format('ALTER TABLE %%s OWNER TO %%s', name, owner::regrole) FROM added WHERE owner <> relowner
 """,
 )
 

@@ -32,6 +32,16 @@ WHERE class.relnamespace = to_regnamespace(%s) AND lock.granted AND lock.pid IS 
     AND lock.database = (SELECT oid FROM pg_database WHERE datname = current_database())
 """
 
+# Another transaction that has touched the tables and has changed something. A GRANT, a policy or a view of it, which no
+# other session sees before its commit, would be lost with the old tables. One that only reads has no transaction id.
+_CHANGING = """
+SELECT count(*) > 0 FROM pg_locks AS lock JOIN pg_class AS class ON class.oid = lock.relation
+    JOIN pg_locks AS change ON change.virtualtransaction = lock.virtualtransaction
+WHERE class.relnamespace = to_regnamespace(%s) AND lock.granted AND lock.pid IS DISTINCT FROM pg_backend_pid()
+    AND lock.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+    AND change.locktype = 'transactionid' AND change.mode = 'ExclusiveLock'
+"""
+
 # A view may show tables of two projections: each swap must read its definition when no other swap renames schemas.
 _ONE_AT_A_TIME = "SELECT pg_advisory_xact_lock(%s)"
 
@@ -159,6 +169,9 @@ def _swap(connection: Connection, projection: Projection, shadow: Shadow) -> Pro
         connection.execute(sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(serving))
         reached = sql.SQL("SELECT coalesce(max(position), 0) FROM {}").format(serving)
         ((seen,),) = connection.execute(reached).fetchall()
+        ((is_changing,),) = connection.execute(_CHANGING, (name,)).fetchall()
+        if is_changing:
+            raise psycopg.errors.LockNotAvailable
         dependents.look(connection, projection, shadow.schema)
         # Not behind what readers have seen, unless the log itself is: it was restored without the read tables.
         while (progress := shadow.loop.project(connection, BATCH_EVENTS)).position < min(seen, progress.head):

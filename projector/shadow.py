@@ -54,6 +54,11 @@ WHERE pid = %s AND datname = current_database() AND application_name = current_s
 """
 END_MS_MAX = 5_000
 
+_SCHEMA = """
+SELECT obj_description(oid, 'pg_namespace'::name), nspowner::regrole::text, pg_has_role(nspowner, 'USAGE')
+FROM pg_namespace WHERE nspname = %s
+"""
+
 _PARK = """
 WITH newly_parked AS (
     INSERT INTO {parked} (stream, position, version, type, error, skipped, parked_at)
@@ -129,11 +134,14 @@ def only_one(connection: Connection, projection: Projection) -> Iterator[None]:
 def drop_schema(connection: Connection, projection: Projection, schema: str) -> None:
     """Drop the schema that a replay or a verify has made.
 
-    Raises InTheWay if it is of others, because it lacks the comment, or if others have put something into it or on it.
+    Raises InTheWay if it is of others, because it lacks the comment, if others have put something into it or on it, or
+    if another role has left it behind.
     """
-    query = "SELECT obj_description(oid, 'pg_namespace'::name) FROM pg_namespace WHERE nspname = %s"
-    if connection.execute(query, (schema,)).fetchall() not in ([], [(TO_BE_DROPPED,)]):
-        raise InTheWay(f"the schema {schema} is not of orders, and a rebuild or a verify needs its name: rename it")
+    for comment, owner, is_ours in connection.execute(_SCHEMA, (schema,)).fetchall():
+        if comment != TO_BE_DROPPED:
+            raise InTheWay(f"the schema {schema} is not of orders, and a rebuild or a verify needs its name: rename it")
+        if not is_ours:
+            raise InTheWay(f"role {owner} has left the schema {schema} behind: as {owner} or a superuser, drop it")
     if built := built_on(connection, schema):
         raise InTheWay(f"the schema {schema} cannot be dropped, because this is built on it: {built}; drop that")
     refuse_added(connection, schema, made_in(connection, projection, schema))
@@ -163,6 +171,9 @@ class Shadow:
         with self._connection.transaction():
             self._tables.create(self._connection, logged=self._logged)
             comment_on(self._connection, self.schema, TO_BE_DROPPED)
+            # An event trigger may forbid it: found before the work, while the schema is not there to be left behind.
+            with self._connection.transaction(force_rollback=True):
+                drop_schema(self._connection, self._projection, self.schema)
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -9,6 +9,7 @@ import typer
 from psycopg.errors import InsufficientPrivilege
 
 from console.words import counted
+from database.rules import function_of
 from projector.checkpoint import AheadOfLog, OtherVersion
 from projector.dependents import InTheWay
 from projector.loop import Progress
@@ -134,6 +135,8 @@ def _explained(interrupted: str) -> Iterator[None]:
     except OtherVersion as error:
         raise OperatorError(f"{error}: rebuild them with `orders replay`, or run that release") from error
     except InsufficientPrivilege as error:
+        if function_of(error):
+            raise
         hint = "use the role that owns the tables and may create schemas"
         raise OperatorError(f"{error.diag.message_primary}: {hint}") from error
     except KeyboardInterrupt:

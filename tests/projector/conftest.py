@@ -55,3 +55,21 @@ def order(database_url: str) -> dict[str, str]:
         ],
     )
     return {"user": f"user-{buyer}", "order": f"order-{placed}", "another": f"user-{another}"}
+
+
+@pytest.fixture
+def owner_url(shop: Writing, database_url: str, connection: Connection) -> Iterator[str]:
+    """The URL of a role that owns the schemas and tables of the service, and is no superuser."""
+    name = f"owner_{connection.info.dbname}"
+    connection.execute(
+        f"""CREATE ROLE {name} LOGIN; GRANT CREATE ON DATABASE "{connection.info.dbname}" TO {name};
+        DO $$ DECLARE statement text; BEGIN FOR statement IN
+            SELECT format('ALTER SCHEMA %I OWNER TO {name}', nspname) FROM pg_namespace
+            WHERE nspname IN ('log', 'shop', 'reports', 'operations')
+            UNION ALL
+            SELECT format('ALTER TABLE %s OWNER TO {name}', oid::regclass) FROM pg_class WHERE relkind IN ('r', 'v')
+                AND relnamespace::regnamespace::text IN ('log', 'shop', 'reports', 'operations')
+        LOOP EXECUTE statement; END LOOP; END $$""".encode()
+    )
+    yield database_url.replace("orders@", f"{name}@", 1)
+    connection.execute(f"REASSIGN OWNED BY {name} TO CURRENT_USER; DROP OWNED BY {name}; DROP ROLE {name}".encode())

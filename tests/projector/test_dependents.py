@@ -21,6 +21,7 @@ from tests.builders import Writing
 from tests.projector.read_tables import contents, error
 from tests.projector.test_loop import ALL
 from tests.projector.test_replay import nobody, schemas
+from tests.system.test_rebuilding import NO_ROOM
 
 TRIGGER_OF_ANOTHER_TABLE = """
 CREATE TABLE report.notes (text text);
@@ -286,6 +287,25 @@ def test_a_worker_names_the_obstacle_to_a_rebuild_in_one_line_and_goes_on(
         assert f"this release needs {SHOP.version}: it cannot be rebuilt: InTheWay" in str(standing.trouble)
         connection.execute("DROP VIEW public.nicks")
         time.sleep(0.5)  # the worker tries again after retry_seconds
+        worker.sweep()
+        worker.sweep()
+    assert (error(connection), status(connection, [SHOP]).projections[0].state) == (None, "live")
+
+
+def test_a_worker_without_room_for_a_rebuild_tries_again_only_after_a_while(
+    shop: Writing, database_url: str, connection: Connection, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each attempt fills the disk, and stops the commands that need it too."""
+    caplog.set_level("INFO")
+    connection.execute(NO_ROOM)
+    connection.execute("UPDATE shop.checkpoint SET version = 0")
+    with closing(Follower(database_url, SHOP, retry_seconds=0.5)) as worker:
+        for _ in range(3):
+            worker.sweep()
+        assert "No space left on device" in str(error(connection))
+        assert caplog.text.count("rebuilding them") == 1
+        connection.execute("DROP EVENT TRIGGER no_room")
+        time.sleep(0.5)
         worker.sweep()
         worker.sweep()
     assert (error(connection), status(connection, [SHOP]).projections[0].state) == (None, "live")

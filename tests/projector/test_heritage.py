@@ -216,24 +216,6 @@ def test_row_security_that_an_event_trigger_turns_on_for_new_tables_hides_no_row
     assert connection.execute(SETTINGS.encode()).fetchall() == before
 
 
-@pytest.fixture
-def owner_url(shop: Writing, database_url: str, connection: Connection) -> Iterator[str]:
-    """The URL of a role that owns the schemas and tables of the service, and is no superuser."""
-    name = f"owner_{connection.info.dbname}"
-    connection.execute(
-        f"""CREATE ROLE {name} LOGIN; GRANT CREATE ON DATABASE "{connection.info.dbname}" TO {name};
-        DO $$ DECLARE statement text; BEGIN FOR statement IN
-            SELECT format('ALTER SCHEMA %I OWNER TO {name}', nspname) FROM pg_namespace
-            WHERE nspname IN ('log', 'shop', 'reports', 'operations')
-            UNION ALL
-            SELECT format('ALTER TABLE %s OWNER TO {name}', oid::regclass) FROM pg_class WHERE relkind IN ('r', 'v')
-                AND relnamespace::regnamespace::text IN ('log', 'shop', 'reports', 'operations')
-        LOOP EXECUTE statement; END LOOP; END $$""".encode()
-    )
-    yield database_url.replace("orders@", f"{name}@", 1)
-    connection.execute(f"REASSIGN OWNED BY {name} TO CURRENT_USER; DROP OWNED BY {name}; DROP ROLE {name}".encode())
-
-
 @pytest.mark.parametrize("policy", ["", "CREATE POLICY every_table ON %1$s USING (true)"])
 def test_an_event_trigger_that_forces_row_security_on_new_tables_stops_no_rebuild_by_their_owner(
     owner_url: str, connection: Connection, policy: str

@@ -166,6 +166,19 @@ def test_replay_and_verify_name_a_stream_that_they_cannot_project(run: Run, data
     assert "shop: 1 stream is parked, so rows lack their later events: orders parked\n" in told.stdout
 
 
+def test_a_function_that_lacks_a_privilege_is_named_when_a_replay_or_verify_drops_tables(
+    run: Run, database_url: str
+) -> None:
+    execute(
+        database_url,
+        """CREATE FUNCTION public.note() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN
+            RAISE EXCEPTION 'permission denied for table drops' USING ERRCODE = 'insufficient_privilege'; END $$;
+        CREATE EVENT TRIGGER note ON sql_drop EXECUTE FUNCTION public.note()""",
+    )
+    for command in ("replay", "verify"):
+        assert "note() in the database failed: permission denied for table drops" in one_line(run(command, "shop"), 1)
+
+
 def test_a_replay_fails_in_one_line_if_the_role_may_not_create_schemas(run: Run, database_url: str) -> None:
     name = f"reader_{database_url.rsplit('/', maxsplit=1)[-1].split('?', maxsplit=1)[0]}"
     execute(database_url, f'CREATE ROLE "{name}" LOGIN')
