@@ -1,12 +1,13 @@
 """Operators retry and skip parked streams, one by one or a group at a time."""
 
 import time
+import tracemalloc
 
 import psycopg
 import pytest
 from psycopg import Connection
 
-from eventlog.events import UserChanged
+from eventlog.events import OrderPlaced, UserChanged
 from eventlog.ids import new_id
 from projector.loop import Loop
 from projector.parked import Drained, NotParked, drain, groups, held_back, retry, skip, skip_group
@@ -66,6 +67,28 @@ def test_without_its_first_event_a_stream_stays_out_and_its_dependents_wait(
     before = contents(connection)
     replay(database_url, SHOP, lambda _: None)
     assert contents(connection) == before
+
+
+def test_large_orders_that_were_held_back_are_projected_in_little_memory(
+    database_url: str, connection: Connection
+) -> None:
+    buyer, held = new_id(), 60
+    append_events(database_url, [broken(new_event(f"user-{buyer}", 1, user(1)), "unknown version")])
+    large = OrderPlaced(buyer, None, "EUR", "0", "x" * 500_000, ())
+    append_events(database_url, [new_event(f"order-{new_id()}", 1, large) for _ in range(held)])
+    project(connection)
+    assert len(parked(connection)) == held + 1
+    mend(connection, f"user-{buyer}", 1, user(1))
+    tracemalloc.start()
+    try:
+        drained = retry(connection, Loop(SHOP))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert [(it.events, it.parked) for it in drained] == [(1, None)] * (held + 1)
+    assert parked(connection) == {}
+    assert peak < 20_000_000  # of 30 MB
+    assert verify(database_url, SHOP, lambda _: None).differences == []
 
 
 def test_a_stream_that_stays_out_for_good_does_not_count_as_parked(
