@@ -53,7 +53,8 @@ class Decided:
     # The first of them needs more orders than a batch reads: the next batch finds those that this one has loaded.
     reads_on: bool = False
     # The size of the batch. Each event to append is a row, and so is each stream that was loaded, or that a command
-    # without events reads: one that is refused or only tried. The bytes are those of the events, the answers and what was loaded.
+    # without events reads: one that is refused or only tried. The bytes are those of the events, the answers and what
+    # was loaded.
     rows: int = 0
     data_bytes: int = 0
     snapshot_bytes: int = 0

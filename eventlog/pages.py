@@ -20,7 +20,7 @@ _STORED_BEFORE = f"coalesce(sum(pg_catalog.pg_column_size(data)) {_BEFORE} AS st
 
 
 def bounded(within: str, order: str, bytes_max: int | str, events: str = "log.events") -> str:
-    """A select of the `events` that are `within`, in this order, that ends once they have `bytes_max` bytes: see above."""
+    """A select of those `events` that are `within`, in this order, until they have `bytes_max` bytes: see above."""
     return f"""SELECT * FROM (
         SELECT *, {_SIZE_BEFORE.format(order=order)}
         FROM (
