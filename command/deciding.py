@@ -52,8 +52,9 @@ class Decided:
     put_back: list[Waiting] = field(default_factory=list)
     # The first of them needs more orders than a batch reads: the next batch finds those that this one has loaded.
     reads_on: bool = False
-    # The size of the batch. Each event to append is a row, and so is each stream that was loaded, or that a refused
-    # command reads. The bytes are those of the events, the answers and what was loaded.
+    # The size of the batch. Each event to append is a row, and so is each stream that was loaded, or that a command
+    # without events reads: one that is refused or only tried. The bytes are those of the events, the answers and what
+    # was loaded.
     rows: int = 0
     data_bytes: int = 0
     snapshot_bytes: int = 0
@@ -124,10 +125,10 @@ def _decide_one(waiting: Waiting, decided: Decided, states: States) -> None:
         return
     except Exception as refusal:  # noqa: BLE001 - a decision changes nothing, so a bug in one fails only its own command
         decided.refusals.append((waiting, refusal))
-        # Refusing an order of a thousand lines takes about as long as placing it.
-        with contextlib.suppress(UnreadableEvent, NotLoaded):
-            decided.rows += sum(1 for _ in submission.command.reads(states))
+        decided.rows += _read(submission, states)
         return
+    if not outcome.events:
+        decided.rows += _read(submission, states)
     _apply(outcome, decided, states, submission.occurred_at or decided.now, submission.metadata)
     position = decided.base + len(decided.batch.events)
     answer = outcome.answer(states)._replace(position=position, appended=len(outcome.events))
@@ -137,6 +138,13 @@ def _decide_one(waiting: Waiting, decided: Decided, states: States) -> None:
         new = KeptAnswer(*key, answer.status, answer.location, answer.version, answer.position, answer.body)
         decided.answered[key.caller, key.key] = new
         decided.batch.answers.append(new)
+
+
+def _read(submission: Submission, states: States) -> int:
+    """How much a command reads. To refuse an order of a thousand lines, or to try it, takes as long as placing it."""
+    with contextlib.suppress(UnreadableEvent, NotLoaded):
+        return sum(1 for _ in submission.command.reads(states))
+    return 0
 
 
 def _not_loaded(submission: Submission, states: States) -> set[str]:

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable
 from urllib.parse import parse_qsl
 
-from starlette.concurrency import run_in_threadpool
+from anyio import CapacityLimiter, to_thread
 from starlette.exceptions import HTTPException
 from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.requests import Request
@@ -13,7 +13,7 @@ from starlette.routing import Match, Route, Router
 from starlette.types import Receive, Scope, Send
 
 from access.hosts import is_of_another_site
-from console.database import Database, Unanswered
+from console.database import CONNECTIONS_MAX, Database, Unanswered
 from console.desk import Desk
 from console.gate import Gate, demand_scope
 from console.pages import acting, event, events, operations, overview, records, resource, theme
@@ -63,6 +63,7 @@ class Console:
     def __init__(self, parts: Parts) -> None:
         self.database = Database(parts.database_url)
         self._desk = Desk(parts, self.database, Heart(parts, self.database), Renderer(self.PATH, parts.prefix))
+        self._threads = CapacityLimiter(CONNECTIONS_MAX)
         self._gate = Gate(parts, self._desk.renderer)
         needed = dict.fromkeys(OF_THE_LOG, "events:read")
         routes = [Route(path, self._endpoint(page, needed.get(path)), methods=["GET"]) for path, page in PAGES.items()]
@@ -132,7 +133,7 @@ class Console:
                 demand_scope(request, scope)
             if request.method == "POST":
                 request.state.form = await _form(request)
-            return await run_in_threadpool(page, self._desk, request)
+            return await to_thread.run_sync(page, self._desk, request, limiter=self._threads)
 
         return endpoint
 

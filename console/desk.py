@@ -1,5 +1,6 @@
 """The parts that every page uses."""
 
+import threading
 from collections.abc import Callable, Coroutine
 from typing import Any, NamedTuple, TypeVar
 
@@ -14,6 +15,10 @@ from console.rendering import Renderer
 from contract.problems import Problem
 
 Answer = TypeVar("Answer")
+
+# The page of an order of a thousand lines takes half a second to render, and tens of megabytes. One at a time: several
+# would take turns with the event loop, and commands would wait.
+_RENDERING = threading.Lock()
 
 
 class Desk(NamedTuple):
@@ -33,4 +38,5 @@ class Desk(NamedTuple):
         """A page with the state of the service at its top. `values` are the template's."""
         if "pulse" not in values:
             values["pulse"] = self.heart.pulse()
-        return self.renderer.page(request, template, status, **values)
+        with _RENDERING:
+            return self.renderer.page(request, template, status, **values)

@@ -19,13 +19,13 @@ _SIZE_BEFORE = f"coalesce(sum(octet_length(data::text)) {_BEFORE} AS size_before
 _STORED_BEFORE = f"coalesce(sum(pg_catalog.pg_column_size(data)) {_BEFORE} AS stored_before"
 
 
-def bounded(within: str, order: str, bytes_max: int | str) -> str:
-    """A select of the events `within`, in this order, that ends once they have `bytes_max` bytes: see above."""
+def bounded(within: str, order: str, bytes_max: int | str, events: str = "log.events") -> str:
+    """A select of those `events` that are `within`, in this order, until they have `bytes_max` bytes: see above."""
     return f"""SELECT * FROM (
         SELECT *, {_SIZE_BEFORE.format(order=order)}
         FROM (
             SELECT *, {_STORED_BEFORE.format(order=order)}
-            FROM log.events WHERE {within}
+            FROM {events} WHERE {within}
         ) AS stored
         WHERE stored_before < {bytes_max}
     ) AS wanted
@@ -53,9 +53,10 @@ STREAM_PAGE = _page(
     "version", "stream = %(stream)s AND ", _UP_TO, "(SELECT max(version) FROM log.events WHERE stream = %(stream)s)"
 )
 
-# The events at `positions` as a JSON array, oldest first.
+# The first events at `positions` as a JSON array, oldest first, and the last one's position.
 AT_POSITIONS = f"""
-SELECT coalesce(json_agg({_EVENT} ORDER BY position), '[]') FROM log.events WHERE position = ANY(%(positions)s)
+SELECT coalesce(json_agg({_EVENT} ORDER BY position), '[]'), max(position)
+FROM ({bounded("position = ANY(%(positions)s)", "position", PAGE_BYTES_MAX)}) AS event
 """.encode()  # noqa: S608 - put together from constants
 
 HEAD = f"SELECT position FROM {NEWEST_HEAD}".encode()  # noqa: S608 - a constant

@@ -59,10 +59,15 @@ SELECT string_agg('[' || position::text || ',"' || stream || '",' || version::te
 FROM ({_FIRST}) AS event
 """.encode()  # noqa: S608 - put together from constants
 
-_ROWS = f"""
+
+def _rows_of(events: str) -> bytes:
+    return f"""
 SELECT position, stream, version, type, schema_version, occurred_at::text, data::text
-FROM ({_FIRST}) AS event ORDER BY position
+FROM ({events}) AS event ORDER BY position
 """.encode()  # noqa: S608 - put together from constants
+
+
+_ROWS = _rows_of(_FIRST)
 
 # The text is made for each group, not for each event, and `date_bin` needs no calendar: together 40 % less CPU time.
 _COUNTS = b"""
@@ -78,16 +83,19 @@ SELECT greatest(0, extract(epoch FROM clock_timestamp() - recorded_at))::float8 
 """
 
 # The events of some streams, each from a version on. `+ 0` keeps the planner from walking the log for each stream.
-_OF_STREAMS = f"""
-SELECT event.position, event.stream, event.version, event.type, event.schema_version, event.occurred_at::text,
-    event.data::text
-FROM unnest(%(streams)s::text[], %(versions)s::integer[]) AS wanted (stream, version) CROSS JOIN LATERAL (
-    SELECT * FROM log.events
-    WHERE stream = wanted.stream AND version >= wanted.version
-        AND position + 0 > %(after)s AND position + 0 <= %(up_to)s
-        AND {_OF_TYPES}
-    ORDER BY version LIMIT %(each)s
-) AS event ORDER BY event.position LIMIT %(limit)s
+_OF_STREAMS = f"""(
+    SELECT event.*
+    FROM unnest(%(streams)s::text[], %(versions)s::integer[]) AS wanted (stream, version) CROSS JOIN LATERAL (
+        SELECT * FROM log.events
+        WHERE stream = wanted.stream AND version >= wanted.version
+            AND position + 0 > %(after)s AND position + 0 <= %(up_to)s
+            AND {_OF_TYPES}
+        ORDER BY version LIMIT %(each)s
+    ) AS event ORDER BY event.position LIMIT %(limit)s
+) AS event"""  # noqa: S608 - put together from constants
+_ROWS_OF_STREAMS = _rows_of(pages.bounded("true", "position", "%(bytes_max)s::bigint", _OF_STREAMS))
+_WITHOUT_DATA = f"""
+SELECT position, stream, version, type, schema_version, occurred_at::text, '' FROM {_OF_STREAMS} ORDER BY position
 """.encode()  # noqa: S608 - put together from constants
 
 
@@ -203,12 +211,21 @@ def age(connection: Connection, position: int) -> float:
 
 
 def of_streams(
-    connection: Connection, versions: Mapping[str, int], after: int, up_to: int, *, each: int, limit: int, types: Types
+    connection: Connection,
+    versions: Mapping[str, int],
+    after: int,
+    up_to: int,
+    *,
+    each: int,
+    limit: int,
+    types: Types,
+    bytes_max: int | None,
 ) -> list[StoredEvent]:
     """The events of some streams, in order.
 
     `versions` maps each stream to the version to begin with. At most `each` events of a stream and `limit` in all, at
-    positions after < position <= up_to; only those of `types`, if they are given.
+    positions after < position <= up_to; only those of `types`, if they are given. They have about `bytes_max` bytes of
+    data at most, but it is always one event; None: without their data.
     """
     parameters = {
         "streams": list(versions),
@@ -218,8 +235,9 @@ def of_streams(
         "types": types and list(types),
         "each": each,
         "limit": limit,
+        "bytes_max": bytes_max,
     }
-    rows = connection.execute(_OF_STREAMS, parameters).fetchall()
+    rows = connection.execute(_WITHOUT_DATA if bytes_max is None else _ROWS_OF_STREAMS, parameters).fetchall()
     return [_stored(*event) for event in rows]
 
 

@@ -47,10 +47,14 @@ def of_actor(connection: Connection, actor: str, types: Sequence[str], after: in
         after += ACTOR_POSITIONS
 
 
-def at_positions(connection: Connection, positions: Sequence[int]) -> list[msgspec.Raw]:
+def at_positions(connection: Connection, positions: Sequence[int]) -> Iterator[msgspec.Raw]:
+    """The events at these positions, oldest first, as JSON; read in pages, because large ones have a megabyte each."""
     connection.adapters.register_loader("json", TextLoader)
-    ((events,),) = connection.execute(pages.AT_POSITIONS, {"positions": list(positions)}).fetchall()
-    return _events(events)
+    left = list(positions)
+    while left:
+        ((events, last),) = connection.execute(pages.AT_POSITIONS, {"positions": left}).fetchall()
+        yield from _events(events)
+        left = [] if last is None else [it for it in left if it > last]
 
 
 def exists(connection: Connection, stream: str) -> bool:

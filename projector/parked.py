@@ -15,6 +15,7 @@ from psycopg import Connection, sql
 
 from eventlog import read, skips
 from projector.loop import Loop
+from projector.paging import PAGE_MAX
 from projector.parking import Parked, Parking
 from projector.projection import Projection
 
@@ -192,10 +193,10 @@ def _drain_set(loop: Loop, connection: Connection, streams: Sequence[str], limit
         open_ = {stream: it.version for stream, it in before.items() if not it.skipped}
         for stream in open_:
             parking.release(stream)
-        types = loop.projection.types_read
-        taken = read.of_streams(connection, open_, 0, up_to, each=limit, limit=limit, types=types)
+        of_streams = partial(read.of_streams, connection, open_, up_to=up_to, types=loop.projection.types_read)
+        taken = of_streams(0, each=limit, limit=limit, bytes_max=PAGE_MAX.data_bytes)
         last = taken[-1].position if taken else 0
-        left = read.of_streams(connection, open_, last, up_to, each=1, limit=len(open_), types=types)
+        left = of_streams(last, each=1, limit=len(open_), bytes_max=None)
         loop.folding.fold(taken, parking)
         loop.folding.write(connection, loop.writer, len(taken), taken[0].position if taken else 0)
         later = {event.stream: event for event in left}

@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple, Protocol, TypeVar
+from weakref import WeakKeyDictionary
 
 from contract.problems import Problem
 from database.sessions import ROW_IS_MISSING
@@ -28,8 +29,11 @@ T = TypeVar("T")
 # Unreadable events of one stream that are passed over, before the answer is of no version.
 _UNREADABLE_MAX = 20
 
-# An event of a thousand lines takes several milliseconds to fold, and as many to show.
+# An event of a thousand lines takes many milliseconds to fold, and as many to show. So large events take turns, with a
+# pause before each: however many readers there are, the event loop answers others between two of them.
 _LARGE_BYTES = 4 * 1024
+_BYTES_PER_SECOND = 32 * 1024**2
+_turns: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = WeakKeyDictionary()
 
 
 class Selecting(Protocol):
@@ -167,8 +171,8 @@ class Timeline:
         events = await self.events(stream, after, past.last, limit) if after < past.last else []
         steps = []
         for event in events:
+            await turn_of(event)
             steps.append(step_of(past.fold, event))
-            await let_others_run(event)
         return History(past.position, past.last, steps)
 
     async def events(
@@ -206,16 +210,17 @@ async def as_far_as_readable(read: Callable[[int | None], Awaitable[T]]) -> tupl
     return await read(0), trouble
 
 
-async def let_others_run(event: PastEvent) -> None:
-    """Let the event loop answer other requests after a large event."""
+async def turn_of(event: PastEvent) -> None:
+    """Wait, before work on a large event, until it has its turn among those of all requests."""
     if len(event.data) > _LARGE_BYTES:
-        await asyncio.sleep(0)
+        async with _turns.setdefault(asyncio.get_running_loop(), asyncio.Lock()):
+            await asyncio.sleep(len(event.data) / _BYTES_PER_SECOND)
 
 
 async def _fold(fold: Fold, events: Iterable[PastEvent]) -> None:
     for event in events:
+        await turn_of(event)
         fold.apply(event)
-        await let_others_run(event)
 
 
 def _events(rows: Any) -> list[PastEvent]:

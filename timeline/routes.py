@@ -23,7 +23,7 @@ from query.routes import MEDIA_TYPE, json_response, page_response
 from query.single import VERSION_MAX, PastParameters
 from query.sync import Positioned, Sync
 from query.waiting import WaitingReads
-from timeline.reading import NOW, AsOf, Past, Timeline, Version, When, let_others_run
+from timeline.reading import NOW, AsOf, Past, Timeline, Version, When, turn_of
 from timeline.resources import explanation
 
 # A deployment of a release that knows the event ends this, so an early retry is of no use.
@@ -68,8 +68,8 @@ class PastAnswers:
             raise absent(path_of(stream), history.position, parked=False)
         steps = []
         for step in history.steps:
+            await turn_of(step.event)
             steps.append(_shown_to(request, step.view()))
-            await let_others_run(step.event)
         following = str(steps[-1]["version"]) if steps and steps[-1]["version"] < history.last else None
         return page_response(request, encode(steps), history.position, following, "after")
 

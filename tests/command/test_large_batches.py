@@ -11,7 +11,10 @@ from command.deciding import BATCH_BYTES_MAX, BATCH_ROWS_MAX, IMPORT_ROWS_MAX
 from command.domain.refusals import NotCancellable, OutOfStock
 from command.placed_orders import CancelOrder
 from command.submission import Answer, Key, KeyReused, Submission
+from command.trial import Trial
+from contract.times import rfc3339
 from eventlog.idempotency import BODIES_BYTES_MAX
+from tests.builders import LONG_AGO
 from tests.command.driving import Driver, cancel, check_log, driving, execute, place, restock, rows, submission
 
 pytestmark = pytest.mark.anyio
@@ -120,6 +123,17 @@ async def test_a_batch_of_large_orders_that_are_refused_ends_when_it_is_full(dat
         answers = await asyncio.gather(*[driver.do(too_much) for _ in range(10)], return_exceptions=True)
         assert {type(it) for it in answers} == {OutOfStock}
         assert driver.writer.batches >= 10 * LINES // BATCH_ROWS_MAX
+
+
+async def test_a_batch_of_large_orders_that_are_only_tried_ends_when_it_is_full(database_url: str) -> None:
+    shop = await Large.of(database_url, 0)
+    async with driving(database_url) as driver:
+        cart = Trial(place(shop.ada, *[(product, 1) for product in shop.products]), rfc3339(LONG_AGO))
+        await driver.do(cart)  # the next ones find the products loaded
+        before = driver.writer.batches
+        answers = await asyncio.gather(*[driver.do(cart) for _ in range(10)])
+        assert [it.status for it in answers] == [200] * 10
+        assert driver.writer.batches - before >= 10 * LINES // BATCH_ROWS_MAX
 
 
 async def test_small_commands_that_came_with_large_ones_are_in_their_batch(database_url: str) -> None:

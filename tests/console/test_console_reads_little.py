@@ -1,8 +1,14 @@
 """No page scans the log, by PostgreSQL's own count of the scans of log.events; and no page lists without end."""
 
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
 import psycopg
 import pytest
+from starlette.responses import HTMLResponse
 
+from console.rendering import Renderer
 from service.settings import Settings
 from tests.console.shop import hostile_shop, paths
 from tests.served import NO_REDIS, served_with
@@ -94,3 +100,21 @@ def scans(database_url: str) -> int:
         row = connection.execute(_SCANS).fetchone()
     assert row is not None
     return int(row[0])
+
+
+def test_pages_are_rendered_one_at_a_time(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rendering is work for a processor alone: several threads of it would keep commands waiting."""
+    page, under_way, most = Renderer.page, [0], [0]
+
+    def slow(renderer: Renderer, *given: Any, **values: Any) -> HTMLResponse:
+        under_way[0] += 1
+        most[0] = max(most[0], under_way[0])
+        time.sleep(0.05)  # as the page of a large order takes
+        under_way[0] -= 1
+        return page(renderer, *given, **values)
+
+    monkeypatch.setattr(Renderer, "page", slow)
+    with served_with(with_console(database_url)) as shop, ThreadPoolExecutor(8) as threads:
+        answers = list(threads.map(lambda _: shop.get("/console/jobs").status_code, range(24)))
+    assert answers == [200] * 24
+    assert most == [1]

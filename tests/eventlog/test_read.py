@@ -1,4 +1,5 @@
 import asyncio
+import json
 import tracemalloc
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
@@ -12,7 +13,7 @@ from eventlog.codec import Codec
 from eventlog.events import StockReserved, UserChanged, UserDeleted, UserRegistered
 from eventlog.read import History, PastEvent
 from eventlog.snapshots import Snapshot
-from eventlog.walk import PAGE_EVENTS, exists, walk
+from eventlog.walk import PAGE_EVENTS, exists, of_actor, walk
 from tests.builders import LONG_AGO, append_events, new_event
 
 T = TypeVar("T")
@@ -211,3 +212,17 @@ def test_events_are_counted_by_minute_and_type(database_url: str, connection: Co
         ("UserDeleted", 1, 4, 4),
     ]
     assert read.counts(connection, 4, 9) == []
+
+
+def test_large_events_of_an_actor_are_read_a_few_at_a_time(database_url: str, connection: Connection) -> None:
+    large = new_event(ADA, 1, UserChanged(name="x" * 500_000))._replace(metadata=b'{"actor":{"id":"k1"}}')
+    written = [large._replace(version=version) for version in range(1, 61)]
+    append_events(database_url, written)
+    tracemalloc.start()
+    try:
+        positions = [json.loads(bytes(it))["position"] for it in of_actor(connection, "k1", [], 0)]
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert positions == list(range(1, len(written) + 1))
+    assert peak < 20_000_000  # of 30 MB

@@ -1,17 +1,19 @@
 """Operators retry and skip parked streams, one by one or a group at a time."""
 
 import time
+import tracemalloc
 
 import psycopg
 import pytest
 from psycopg import Connection
 
-from eventlog.events import UserChanged
+from eventlog.events import OrderPlaced, UserChanged
 from eventlog.ids import new_id
 from projector.loop import Loop
 from projector.parked import Drained, NotParked, drain, groups, held_back, retry, skip, skip_group
 from projector.projections.shop import SHOP
 from projector.replay import replay
+from projector.retrying import FIRST_STREAMS, Rounds
 from projector.verify import verify
 from tests.builders import Writing, append_events, new_event
 from tests.projector.parked_streams import broken, mend, parked, project, user
@@ -66,6 +68,46 @@ def test_without_its_first_event_a_stream_stays_out_and_its_dependents_wait(
     before = contents(connection)
     replay(database_url, SHOP, lambda _: None)
     assert contents(connection) == before
+
+
+HELD = 60
+
+
+@pytest.fixture
+def mended(database_url: str, connection: Connection) -> None:
+    """A user and his HELD large orders are parked, and could be projected by now."""
+    buyer = new_id()
+    append_events(database_url, [broken(new_event(f"user-{buyer}", 1, user(1)), "unknown version")])
+    large = OrderPlaced(buyer, None, "EUR", "0", "x" * 500_000, ())
+    append_events(database_url, [new_event(f"order-{new_id()}", 1, large) for _ in range(HELD)])
+    project(connection)
+    assert len(parked(connection)) == HELD + 1
+    mend(connection, f"user-{buyer}", 1, user(1))
+
+
+@pytest.mark.usefixtures("mended")
+def test_a_round_frees_a_few_streams_at_a_time_because_live_projection_waits(connection: Connection) -> None:
+    rounds, loop, left = Rounds(), Loop(SHOP), [HELD + 1]
+    while rounds.go_on(connection, loop):
+        left.append(len(parked(connection)))
+    assert HELD + 1 - FIRST_STREAMS <= left[1] <= HELD
+    assert left[-1] == 0
+
+
+@pytest.mark.usefixtures("mended")
+def test_large_orders_that_were_held_back_are_projected_in_little_memory(
+    database_url: str, connection: Connection
+) -> None:
+    tracemalloc.start()
+    try:
+        drained = retry(connection, Loop(SHOP))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert [(it.events, it.parked) for it in drained] == [(1, None)] * (HELD + 1)
+    assert parked(connection) == {}
+    assert peak < 20_000_000  # of 30 MB
+    assert verify(database_url, SHOP, lambda _: None).differences == []
 
 
 def test_a_stream_that_stays_out_for_good_does_not_count_as_parked(

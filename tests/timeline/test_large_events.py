@@ -6,17 +6,19 @@ from typing import Any
 
 import pytest
 
-from eventlog.events import UserChanged, UserRegistered
+from eventlog.events import Event, UserChanged, UserRegistered
 from eventlog.moments import FOLD_BYTES_MAX
 from eventlog.pages import PAGE_BYTES_MAX
 from query.database import Reads, Statement
 from tests.builders import append_events, new_event
 from tests.served import served
+from timeline.folding import Fold, PastEvent
 from timeline.reading import NOW, Timeline
 
 USER = "0197c1c2-7d8e-7000-8000-000000000001"
 EVENTS = 30
 NAME_BYTES = 300_000
+READERS = 8
 
 
 @pytest.fixture(scope="module")
@@ -76,6 +78,34 @@ def test_other_requests_are_answered_between_two_large_events(filled_url: str) -
     folding, telling = asyncio.run(turns())
     assert folding >= EVENTS
     assert telling >= PAGE_BYTES_MAX // NAME_BYTES
+
+
+def test_others_are_answered_between_the_large_events_of_many_readers(
+    filled_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    apply, since_turn, bunches = Fold.apply, [0], list[int]()
+
+    def counted(fold: Fold, past: PastEvent) -> Event | None:
+        since_turn[0] += 1
+        return apply(fold, past)
+
+    async def turn() -> None:
+        while True:
+            bunches.append(since_turn[0])
+            since_turn[0] = 0
+            await asyncio.sleep(0)
+
+    async def read() -> None:
+        async with Reads(filled_url) as reads:
+            turning = asyncio.create_task(turn())
+            timeline = Timeline(reads)
+            await asyncio.gather(*[timeline.at(f"user-{USER}", NOW) for _ in range(READERS)])
+            turning.cancel()
+
+    monkeypatch.setattr(Fold, "apply", counted)
+    asyncio.run(read())
+    assert sum(bunches) == READERS * EVENTS
+    assert max(bunches) == 1
 
 
 class Weighing:
