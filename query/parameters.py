@@ -95,7 +95,9 @@ Flag = Annotated[bool, BeforeValidator(_flag_of), WithJsonSchema({"type": "boole
 Number = Annotated[int, BeforeValidator(number_of), Field(json_schema_extra={"format": "int32"})]
 Position = Annotated[int, BeforeValidator(number_of), Field(json_schema_extra={"format": "int64"})]
 Name = Annotated[
-    str, BeforeValidator(_key_of), Field(min_length=1, max_length=254, json_schema_extra={"pattern": r"^[^\x00]*$"})
+    str,
+    BeforeValidator(_key_of),
+    Field(min_length=1, max_length=254, json_schema_extra={"pattern": r"^[^\x00]*[^\x00\s'\x22][^\x00]*$"}),
 ]
 
 

@@ -31,7 +31,9 @@ def _address_key(text: str) -> str:
 
 
 # Compared as the write side compares it.
-EmailAddress = Annotated[Name, AfterValidator(_address_key), Field(json_schema_extra={"pattern": r"^[^\x00 ]*$"})]
+EmailAddress = Annotated[
+    Name, AfterValidator(_address_key), Field(json_schema_extra={"pattern": r"^[^\x00 ]*[^\x00\s'\x22][^\x00 ]*$"})
+]
 
 
 class UsersParameters(PageParameters):
