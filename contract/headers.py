@@ -17,9 +17,10 @@ _VERSION_TAG = re.compile(r"([0-9]{1,18})(?:\.[0-9a-f]{1,32})?")
 _KEY_BEGINNING = KEY_BEGINNING.encode()
 # What programs write for a value that they have lost, in any case.
 _LOST = re.compile(
-    r"|undefined|null|none|nil|nan|(?-i:NaT)|<(?:nil|na|null|no value)>|\((?:null|nil)\)|0{8}-(?:0{4}-){3}0{12}"
-    r"|\[object \w+\]|function .*\}|\{\}|\[\]|invalid date|system\.\w+(?:\[\])?"  # JavaScript, .NET
-    r"|%!\w\(.*\)|\{\{.*\}\}|\$\{.*\}|\$[a-z_]\w*"  # Go; what nothing was put in place of: Postman, a shell
+    r"|undefined|null|none|nil|nan|(?-i:NaT)|<(?:nil|na|null)>|\((?:null|nil)\)|0{8}-(?:0{4}-){3}0{12}"
+    r"|\[object \w+\]|function .*\}|(?:async )?\(?\w*\)? ?=>.*[)}]|\{\}|\[\]|invalid date"  # JavaScript
+    r"|system\.[\w.`]+(?:\[.*\])?|optional\.empty|#?<[a-z][^ ]* .*>|%!\w\(.*\)"  # .NET, Java, Python and Ruby, Go
+    r"|\{\{.*\}\}|\$\{.*\}|\$\(.*\)|\$[a-z_]\w*|%[a-z_]\w*%"  # what nothing was put in place of: Postman, shells
     r"|\\N|#?N/A|(?-i:NA)|#(?:REF|VALUE|NULL|NUM|DIV/0|SPILL|CALC)!|#NAME\?",  # databases, R, spreadsheets
     re.IGNORECASE,
 )

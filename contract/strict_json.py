@@ -9,7 +9,8 @@ from typing import Any, NoReturn
 
 from contract.problems import Problem
 
-_WHOLE = re.compile(r"-?[0-9]{1,18}\.0+")
+# Of so many digits a binary float keeps all: of a longer number it may have made another.
+_WHOLE = re.compile(r"-?[0-9]{1,15}\.0+")
 
 
 def _object_without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from urllib.parse import parse_qsl
 from fastapi import Request
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema
 
+from contract.headers import is_lost
 from contract.names import id_of
 from contract.problems import Problem, in_words
 
@@ -63,6 +64,12 @@ def text_of(text: str) -> str:
     return text
 
 
+def _key_of(text: str) -> str:
+    if is_lost(text):
+        raise ValueError("is what programs write for a missing value")
+    return text_of(text)
+
+
 def _flag_of(text: str) -> bool:
     if text not in {"true", "false"}:
         raise ValueError("must be true or false")
@@ -88,7 +95,9 @@ Flag = Annotated[bool, BeforeValidator(_flag_of), WithJsonSchema({"type": "boole
 Number = Annotated[int, BeforeValidator(number_of), Field(json_schema_extra={"format": "int32"})]
 Position = Annotated[int, BeforeValidator(number_of), Field(json_schema_extra={"format": "int64"})]
 Name = Annotated[
-    str, BeforeValidator(text_of), Field(min_length=1, max_length=254, json_schema_extra={"pattern": r"^[^\x00]*$"})
+    str,
+    BeforeValidator(_key_of),
+    Field(min_length=1, max_length=254, json_schema_extra={"pattern": r"^[^\x00]*[^\x00\s'\x22][^\x00]*$"}),
 ]
 
 

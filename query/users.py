@@ -23,8 +23,17 @@ from query.sync import Sync
 from query.views import user_view
 from readmodel.shop import users
 
+
+def _address_key(text: str) -> str:
+    if " " in text:  # a + that was not escaped: nobody has such an address
+        raise ValueError("must be an e-mail address (a + is sent as %2B)")
+    return email_key(text)
+
+
 # Compared as the write side compares it.
-EmailAddress = Annotated[Name, AfterValidator(email_key)]
+EmailAddress = Annotated[
+    Name, AfterValidator(_address_key), Field(json_schema_extra={"pattern": r"^[^\x00 ]*[^\x00\s'\x22][^\x00 ]*$"})
+]
 
 
 class UsersParameters(PageParameters):

@@ -35,9 +35,16 @@ TEMPLATES = {
 }
 
 _DECIMAL_COMMA = re.compile(r"\d+,(\d{1,2}|\d{4})", re.ASCII)
+_THOUSANDS = re.compile(r"[1-9]\d{0,2}\.\d{3}", re.ASCII)
+_MONTH = "(?-i:Jan|Feb|Mar|Mrz|Apr|May|Mai|Jun|Jul|Aug|Sep|Oct|Okt|Nov|Dec|Dez)"
 # What programs make of a number as a key: of a long one, where another has become the same text; of one in a column of
-# decimals; and of one whose zeros a formula or an apostrophe protects.
-_REWRITTEN = re.compile(r"\d(?:[.,]\d+E\+?|E\+)\d\d+|\d+\.0|=.*|'\d+", re.ASCII | re.IGNORECASE)
+# decimals; of one whose zeros a formula or an apostrophe protects; of one that might be a date. And what the tools of
+# databases write around the rows.
+_REWRITTEN = re.compile(
+    r"\d(?:[.,]\d+E\+?|E\+)\d\d+|\d+\.0|=.*|'\d+"
+    rf"|\d\d?(?:-|\. ){_MONTH}|{_MONTH}[- ]\d\d|-+|\(\d+ \w+(?: \w+)?\)",
+    re.ASCII | re.IGNORECASE,
+)
 # Programs that know only one type of numbers write 5 as 5.0. But 5.000 might be five thousand.
 _WHOLE = re.compile(r"(-?\d{1,15})(?:\.(?:0{1,2}|0{4,}))?", re.ASCII)
 _LINE_POINTER = re.compile(r"/lines/(\d+)/?(\w*)")
@@ -83,18 +90,21 @@ def ignored(text: Iterable[str]) -> list[str]:
     return [name for name in header if name and name not in KNOWN] + nameless
 
 
-def scattered(text: Iterable[str]) -> str | None:
-    """The first order whose rows do not all follow each other; None for a file without one. Raises NoHeader, csv.Error.
+def scattered(text: Iterable[str], seen: dict[int, int]) -> str | None:
+    """The first order whose rows do not all follow each other, or name it; None if there is none.
 
-    An order that stands twice as it is does no harm.
+    `seen` are the orders of the files before, and gets those of this one. An order that stands twice as it is does no
+    harm. Raises NoHeader, csv.Error.
     """
-    seen: dict[int, int] = {}
     for line in rows(text):
         row = msgspec.json.decode(line.content)
         if order := row.get("order"):
             content = hash(line.content)
             if seen.setdefault(hash((row.get("kind"), order)), content) != content:
-                return f"order {order[:100]!r} goes on in row {line.number}, behind other orders: sort it by order"
+                where = "behind other orders or in another file"
+                return f"order {order[:100]!r} goes on in row {line.number}, {where}: sort it by order"
+        elif any(row.get("lines", ())):
+            return f"row {line.number} has a line of an order, and no order: each row names its order"
     return None
 
 
@@ -153,7 +163,9 @@ def _cells(lines: Iterator[str], header: list[str], delimiter: str, skipped: int
             elif rewritten:
                 said = cells[rewritten[0]][:100]
                 fault = _fault(f"Column {rewritten[0]} is {said}, which a program has made of it: export it as text.")
-            if cells:
+            elif delimiter != "," and _THOUSANDS.fullmatch(price := cells.get("unit_price", "")):
+                fault = _fault(f"Column unit_price is {price}, which might be thousands: write 2 or 4 decimals.")
+            if cells and [it.lower() for it in stripped] != header:
                 yield number, cells, fault
             number = skipped + reader.line_num + 1
     except csv.Error as error:

@@ -66,8 +66,11 @@ def is_csv(path: Path) -> bool:
     return path.name.lower().endswith(_CSV)
 
 
-def misfit(path: Path) -> str | None:
-    """Why a file has none of the formats that are read, and what to do, in one line; None when it may have one."""
+def misfit(path: Path, seen: dict[int, int] | None = None) -> str | None:
+    """Why a file has none of the formats that are read, and what to do, in one line; None when it may have one.
+
+    `seen` are the orders of the CSV files before it in the same import, and gets those of this one.
+    """
     beginning = _beginning(path)
     if beginning is None:
         return None  # reading it says which line is damaged
@@ -78,7 +81,7 @@ def misfit(path: Path) -> str | None:
     if b"\0" in beginning:
         return f"{path} is not text: JSON lines and CSV are imported, plain or gzipped"
     if is_csv(path):
-        return _misfit_of_csv(path, beginning)
+        return _misfit_of_csv(path, beginning, {} if seen is None else seen)
     if beginning.lstrip()[:1] == b"[" and beginning.lstrip()[1:].lstrip()[:1] == b"{":
         return f"{path} is one JSON array: write one object a line, for example with jq -c '.[]'"
     lines = beginning.removeprefix(_BYTE_ORDER_MARK).splitlines()
@@ -109,7 +112,7 @@ def _beginning(path: Path) -> bytes | None:
     return beginning
 
 
-def _misfit_of_csv(path: Path, beginning: bytes) -> str | None:
+def _misfit_of_csv(path: Path, beginning: bytes, seen: dict[int, int]) -> str | None:
     if len(beginning) > LINE_BYTES_MAX:
         return None  # reading it says that its first line is too long
     if b"\r" in beginning and b"\n" not in beginning:
@@ -124,7 +127,7 @@ def _misfit_of_csv(path: Path, beginning: bytes) -> str | None:
     except csv.Error:
         return None
     try:
-        found = csv_rows.scattered(_text_lines(_chunks(path, lambda _: None)))
+        found = csv_rows.scattered(_text_lines(_chunks(path, lambda _: None)), seen)
     except _DAMAGES:
         return None  # reading it says which line is damaged
     return f"{path} cannot be read: {found}" if found else None

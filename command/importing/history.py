@@ -24,7 +24,7 @@ _DOCUMENT = re.compile(rb"[^\0]+")
 class _Document(msgspec.Struct):
     """The one member of a command that its claim is made of."""
 
-    order: str | int
+    order: str | int | float
 
 
 class Settled(NamedTuple):
@@ -42,7 +42,9 @@ async def look(connection: AsyncConnection, path: Path) -> Settled:
     for line in files.read(path):
         digest.update(b"%d:%b\n" % (line.number, line.content))
         try:
-            documents += str(decode(line.content).order).encode() + _END
+            number = decode(line.content).order
+            whole = isinstance(number, float) and number.is_integer()
+            documents += str(int(number) if whole else number).encode() + _END
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             continue  # a user, a product, or something that will be refused
     claims_of = (order.external_id_claim, order.cancellation_claim)

@@ -19,9 +19,12 @@ def _time(value: Any) -> datetime:
         # A time without a zone is a guess of hours: it is refused, not guessed.
         raise PydanticCustomError("time", "must be a time with its zone such as 2010-12-01T08:26:00Z")
     try:
-        return datetime.fromisoformat(value.upper()).astimezone(UTC)
+        time = datetime.fromisoformat(value.upper()).astimezone(UTC)
     except (ValueError, OverflowError):
         raise PydanticCustomError("time", "is a time that does not exist") from None
+    if time.year in {1, 9999} or not time.timestamp():  # .NET and Go, databases, Unix
+        raise PydanticCustomError("lost-value", "is a time that programs write for a missing one")
+    return time
 
 
 def _text_of_number(value: Any) -> Any:
@@ -120,8 +123,9 @@ class CancelOrderRow(Row):
     @model_validator(mode="before")
     @classmethod
     def _pieces_in_lines(cls, members: dict[str, Any]) -> dict[str, Any]:
-        if members.keys() & CancelledLine.model_fields:
-            raise PydanticCustomError("lines", "must have sku and quantity in lines")
+        lists = (it for name, it in members.items() if name not in cls.model_fields and isinstance(it, list))
+        if members.keys() & CancelledLine.model_fields or any(isinstance(it, dict) for each in lists for it in each):
+            raise PydanticCustomError("lines", "must have sku and quantity in lines, and no list of another name")
         return members
 
 

@@ -78,8 +78,9 @@ def import_(
         raise OperatorError(f"{path}: {said}" if error.filename else said, exit_code=MISUSE) from None
     if names := [name for name in files.left_out(path) if name != rejects.name]:
         output.line(f"orders: {path}: left out, unless you name them: {', '.join(names)[:200]}", to_stderr=True)
+    orders: dict[int, int] = {}
     for each in paths:
-        if reason := files.misfit(each):
+        if reason := files.misfit(each, orders):
             raise OperatorError(reason, exit_code=MISUSE)
         if names := files.ignored(each):
             output.line(f"orders: {each}: no row has a use for the columns {', '.join(names)[:200]!r}", to_stderr=True)

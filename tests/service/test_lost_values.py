@@ -94,6 +94,13 @@ def test_a_long_key_is_refused_in_little_time(shop: Shop) -> None:
         "<no value>",
         "{}",
         "#N/A",
+        "$(uuidgen)",
+        "%KEY%",
+        "<function uuid4 at 0x7f3c2a1b0d30>",
+        "#<Method: SecureRandom.uuid>",
+        "System.Threading.Tasks.Task`1[System.String]",
+        "Optional.empty",
+        "() => crypto.randomUUID()",
     ],
 )
 def test_a_lost_idempotency_key_does_not_make_two_orders_one(shop: Shop, key: str) -> None:
@@ -116,6 +123,7 @@ def test_a_lost_idempotency_key_does_not_make_two_orders_one(shop: Shop, key: st
             "%!s(<nil>)",
             "System.Object[]",
             "Invalid Date",
+            "<bound method Order.number of Order>",
         ),
     ],
 )
@@ -132,7 +140,9 @@ def test_a_lost_key_is_not_one_key_for_all(shop: Shop, key: str) -> None:
         assert [(it["pointer"], it["code"]) for it in answer.json()["errors"]] == [(pointer, "lost-value")]
 
 
-@pytest.mark.parametrize("key", ["Nat", "na", "$5", "#SALE", "{3f2a9c1e}", "function", "100%", "nilgiri"])
+@pytest.mark.parametrize(
+    "key", ["Nat", "na", "$5", "#SALE", "{3f2a9c1e}", "function", "100%", "nilgiri", "<CAF1@mail.example>"]
+)
 def test_a_key_that_only_looks_like_a_lost_one_is_taken(shop: Shop, key: str) -> None:
     assert shop.product(sku=key)["sku"] == key
     assert shop.order(external_id=key)["external_id"] == key
@@ -147,6 +157,22 @@ def test_a_key_is_not_another_one_for_a_line_end_or_a_blank_that_looks_ordinary(
             shop.post("/products", json={"sku": key, "name": "Tea", "price": 1, "currency": "EUR"}),
         ]
         assert [it.json()["errors"][0]["code"] for it in answers] == ["hidden-character"] * 2
+
+
+@pytest.mark.parametrize(
+    ("query", "parameter"),
+    [
+        ("/users?email=ada+tea@lost.example", "email"),  # a + that was not escaped
+        ("/users?external_id=undefined", "external_id"),
+        ("/orders?external_id=null", "external_id"),
+        ("/products?sku=%24%7BSKU%7D", "sku"),
+    ],
+)
+def test_a_key_that_nothing_can_have_is_not_answered_as_one_that_nothing_has(
+    shop: Shop, query: str, parameter: str
+) -> None:
+    answer = shop.get(query)
+    assert (answer.status_code, answer.json()["parameter"]) == (400, parameter)
 
 
 def test_a_condition_is_not_dropped(shop: Shop) -> None:

@@ -12,6 +12,7 @@ from command.importing.files import ignored, misfit, read
 
 HEADER = "order,at,customer,sku,quantity,unit_price\n"
 AT = "2024-03-01T08:00:00Z"
+ELSEWHERE = "behind other orders or in another file: sort it by order"
 USERS = "id,name,email\nada,Ada,ada@example.org\n"
 PRODUCTS = "sku,description,unit_price,min_initial_stock\ntea,Tea,4.50,10\nmilk,Milk,1,10\n"
 
@@ -190,6 +191,7 @@ def test_numbers_as_ids_are_taken_as_their_digits(shop):
     [
         *("1.23E+05", "4E+12", "1.23457E+15", "1.23457e+11", "1.23457E11"),
         *('"1,23457E+11"', "17.0", '"=""0017"""', '="0017"', "'0017"),
+        *("1-Mar", "01-Dec", "Mar-24", "1. Mrz", "Mai 24"),
     ],
 )
 def test_a_key_that_a_spreadsheet_has_shortened_is_refused(stocked, key):
@@ -200,7 +202,7 @@ def test_a_key_that_a_spreadsheet_has_shortened_is_refused(stocked, key):
     assert [it["detail"].split(" is ")[0] for it in stocked.rejected] == ["Column sku", "Column customer"]
 
 
-@pytest.mark.parametrize("key", ["1E5", "17.5", "17.00-A", "1e+x", "2.0.1"])
+@pytest.mark.parametrize("key", ["1E5", "17.5", "17.00-A", "1e+x", "2.0.1", "1-mar", "MAR-24", "Mara 24", "A-1"])
 def test_a_key_that_only_looks_like_a_number_is_taken(shop, key):
     assert shop.load(write(shop, "users.csv", f"id,name\n{key},Ada\n")).accepted == 1
 
@@ -209,11 +211,50 @@ def test_a_file_whose_orders_do_not_stand_together_is_refused_before_anything_is
     """A spreadsheet has sorted it by SKU: the later lines of an order would be called already there."""
     rows = f"T1,{AT},ada,milk,1,1\nT2,{AT},ada,milk,1,1\nT1,{AT},ada,tea,2,4.50\n"
     path = write(stocked, "orders.csv", HEADER + rows)
-    assert misfit(path) == f"{path} cannot be read: order 'T1' goes on in row 4, behind other orders: sort it by order"
+    assert misfit(path) == f"{path} cannot be read: order 'T1' goes on in row 4, {ELSEWHERE}"
     twice = HEADER + rows.replace("T1", "T3", 1) + rows.splitlines()[1] + "\n"  # as two exports that overlap
     path = write(stocked, "orders.csv", twice)
     assert misfit(path) is None
     assert stocked.load(path).already_there == 1
+
+
+def test_parts_that_were_cut_in_the_middle_of_an_order_are_refused(stocked):
+    """The rest of the order would be called already there. Parts that overlap do no harm."""
+    first = write(stocked, "orders-1.csv", HEADER + f"T1,{AT},ada,tea,2,4.50\nT2,{AT},ada,tea,1,4.50\n")
+    cut = write(stocked, "orders-2.csv", HEADER + f"T2,{AT},ada,milk,1,1\nT3,{AT},ada,milk,1,1\n")
+    seen: dict[int, int] = {}
+    assert misfit(first, seen) is None
+    assert misfit(cut, seen) == f"{cut} cannot be read: order 'T2' goes on in row 2, {ELSEWHERE}"
+    overlap = write(stocked, "orders-3.csv", HEADER + f"T2,{AT},ada,tea,1,4.50\nT4,{AT},ada,milk,1,1\n")
+    assert misfit(overlap, seen) is None
+
+
+def test_an_order_whose_later_rows_do_not_name_it_is_refused_before_anything_is_imported(stocked):
+    """Of merged cells the first row alone has the value: the order would get its first line and no other."""
+    path = write(stocked, "orders.csv", HEADER + f"T1,{AT},ada,tea,2,4.50\n,,,milk,1,1\n")
+    assert "row 3 has a line of an order, and no order" in misfit(path)
+
+
+@pytest.mark.parametrize("delimiter", [";", "\t"])
+def test_a_price_that_might_be_thousands_is_refused_beside_decimal_commas(shop, delimiter):
+    rows = ["sku,description,unit_price,min_initial_stock", "a,A,1.299,1", "b,B,0.125,1", "c,C,1.2990,1", "d,D,1.25,1"]
+    path = write(shop, "products.csv", "\n".join(row.replace(",", delimiter) for row in rows))
+    assert shop.load(path).accepted == 3
+    assert [it["detail"].partition(",")[0] for it in shop.rejected] == ["Column unit_price is 1.299"]
+
+
+@pytest.mark.parametrize(
+    ("content", "refused"),
+    [
+        ("id,name\nada,Ada\n(1 row)\n", 1),
+        ("id,name\n---,----\nada,Ada\n\n(1 rows affected)\n", 2),
+        ("ID,Name\nada,Ada\nID,Name\n", 0),
+    ],
+    ids=["psql", "sqlcmd", "two files in one"],
+)
+def test_what_tools_write_around_rows_is_no_row(shop, content, refused):
+    summary = shop.load(write(shop, "users.csv", content))
+    assert (summary.accepted, summary.refused.total()) == (1, refused)
 
 
 @pytest.mark.parametrize(

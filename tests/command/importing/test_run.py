@@ -111,9 +111,10 @@ def test_a_row_that_was_refused_stays_refused_when_a_later_row_of_the_file_would
     assert shop.load(path, retry=True).accepted == 1
 
 
-def test_it_stays_refused_too_when_the_later_row_is_about_an_order_of_another_file(shop):
+@pytest.mark.parametrize("number", ["3", 3, 3.0])
+def test_it_stays_refused_too_when_the_later_row_is_about_an_order_of_another_file(shop, number):
     shop.load(shop.file("before.jsonl", USER, TEA, order("1", 10)))
-    path = shop.file("commands.jsonl", order("2", 10), cancellation("C1", "1"))
+    path = shop.file("commands.jsonl", order("2", 10), cancellation(number, "1"))
     assert shop.load(path).accepted == 1
     assert shop.load(path).accepted == 0
     assert shop.codes == [(1, "refused-before")]

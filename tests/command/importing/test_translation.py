@@ -78,7 +78,26 @@ def test_a_row_of_another_system_is_read_as_it_writes_numbers_and_times() -> Non
 
 
 @pytest.mark.parametrize(
-    "more", ['"lines": null', '"lines": []', '"lines": [{"sku": "tea"}]', '"sku": "tea"', '"quantity": 1']
+    "time",
+    ["0001-01-01T00:00:00Z", "1970-01-01T00:00:00Z", "1970-01-01T01:00:00+01:00", "9999-12-31T23:59:59.9999999Z"],
+)
+def test_a_time_that_programs_write_for_a_missing_one_is_refused(time):
+    reason = translate(b'{"id": "1", "first_seen": "%b"}' % time.encode(), "users", None)
+    assert reason == Reason("validation-error", "/first_seen: is a time that programs write for a missing one")
+
+
+def test_a_long_number_that_has_been_a_float_is_no_key():
+    """Another long number may have become the same one."""
+    assert isinstance(translate(b'{"id": 999999999999999.0}', "users", None), Wanted)
+    assert isinstance(translate(b'{"id": 1234567890123456.0}', "users", None), Reason)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        *('"lines": null', '"lines": []', '"lines": [{"sku": "tea"}]', '"sku": "tea"', '"quantity": 1'),
+        *('"items": [{"sku": "tea", "quantity": 1}]', '"Lines": [{"sku": "tea", "quantity": 1}]'),
+    ],
 )
 def test_a_cancellation_with_lost_lines_is_refused(more):
     row = '{"kind": "cancel_order", "at": "2011-12-09T12:50:00Z", "order": "C", "target": "T", %s}'

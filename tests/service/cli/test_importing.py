@@ -55,6 +55,20 @@ def test_the_files_of_a_folder_that_are_left_out_are_named(orders, users, tmp_pa
     assert orders("users.jsonl").stderr == ""
 
 
+def test_parts_that_were_cut_in_the_middle_of_an_order_are_refused_before_anything_is_imported(
+    orders, tmp_path, database_url
+):
+    head, row = "order,at,customer,sku,quantity,unit_price\n", "T1,2024-03-01T08:00:00Z,ada,{},1,1\n"
+    (tmp_path / "users.csv").write_text("id,name\nada,Ada\n")
+    for number, sku in enumerate(["tea", "milk"], 1):
+        (tmp_path / f"orders-{number}.csv").write_text(head + row.format(sku))
+    done = orders(tmp_path)
+    assert done.returncode == 2
+    assert "orders-2.csv cannot be read: order 'T1' goes on in row 2" in done.stderr
+    with psycopg.connect(database_url) as connection:
+        assert connection.execute("SELECT position FROM log.head").fetchall() == [(0,)]
+
+
 def test_the_summary_as_json(orders, users, tmp_path):
     done = orders(users, "--json", "--rejects", tmp_path / "no.jsonl")
     report = json.loads(done.stdout)
