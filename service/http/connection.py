@@ -116,11 +116,12 @@ class Connection(HttpToolsProtocol):
             self.cycle = _Rejected()  # type: ignore[assignment] # it stands in for uvicorn's
             return
         problem = self._problem(no_room)
-        if problem is None:
-            super().on_headers_complete()
-            return
-        # uvicorn answers this request like any other, so the connection stays in step and can be used again.
-        application, self.app = self.app, problem.response(request_id(self.headers), self._shared.prefix)
+        application = self.app
+        if problem is not None:
+            # uvicorn answers this request like any other, so the connection stays in step and can be used again.
+            self.app = problem.response(request_id(self.headers), self._shared.prefix)
+        if self.expect_100_continue:
+            self.app = framing.closing_unless_read(self.app)
         try:
             super().on_headers_complete()
         finally:

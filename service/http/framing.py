@@ -3,6 +3,7 @@
 import re
 
 import httptools
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 # What RFC 3986 allows in a host, with a port. Nothing of it ends a host, so all who read it find the same one.
 _HOST = re.compile(rb"[A-Za-z0-9._~!$&'()*+,;=%:\[\]-]*")
@@ -42,3 +43,28 @@ def fault(parser: httptools.HttpRequestParser, url: bytes, headers: _Headers) ->
     if encodings and (encodings != [b"chunked"] or version == "1.0"):
         return "The only Transfer-Encoding that the service reads is chunked, in HTTP/1.1."
     return None
+
+
+def closing_unless_read(app: ASGIApp) -> ASGIApp:
+    """The application; it closes the connection if it answers without having asked for the body.
+
+    A client that waits for 100 Continue then never sends the body. Some, such as Go's before 1.22.5, use the connection
+    again all the same, and the next request would be read as the body.
+    """
+
+    async def closing(scope: Scope, receive: Receive, send: Send) -> None:
+        is_read = False
+
+        async def read() -> Message:
+            nonlocal is_read
+            is_read = True
+            return await receive()
+
+        async def answer(message: Message) -> None:
+            if message["type"] == "http.response.start" and not is_read:
+                message["headers"] = [*message["headers"], (b"connection", b"close")]
+            await send(message)
+
+        await app(scope, read, answer)
+
+    return closing

@@ -133,6 +133,22 @@ def test_a_body_that_its_client_breaks_off_cancels_nothing(shop: Shop) -> None:
     assert [kind for path in paths for kind, _ in shop.events(path)] == ["OrderPlaced"] * len(parts)
 
 
+def test_a_body_that_came_empty_cancels_nothing(shop: Shop) -> None:
+    """Python's requests sends a chunked one when it repeats a request with a file that it has read to the end."""
+    path = f"/orders/{shop.order()['id']}"
+    head = f"POST {path}/cancel HTTP/1.1\r\nHost: x\r\n".encode() + JSON
+    assert statuses(shop, head + b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n", enough=1) == [400]
+    assert [kind for kind, _ in shop.events(path)] == ["OrderPlaced"]
+
+
+def test_a_client_is_told_once_at_most_to_send_its_body(shop: Shop) -> None:
+    """Java's HttpClient waits for ever when it is told twice."""
+    body = json.dumps({"name": "Ada", "email": f"{uuid.uuid4()}@example.org"}).encode()
+    head = b"POST /users HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\n" + JSON
+    found = statuses(shop, head + b"Content-Length: %d\r\n\r\n" % len(body) + body)
+    assert found in ([100, 201], [201])
+
+
 def test_a_delete_whose_body_its_client_breaks_off_deletes_nothing(shop: Shop) -> None:
     path, url = f"/users/{shop.user()['id']}", str(shop.http.base_url).rstrip("/")
     for part in (b"", b"{"):

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import socket
 import ssl
 import subprocess
 import uuid
@@ -186,7 +187,7 @@ def test_the_version_of_a_compressed_answer_can_be_sent_back(service: Service, t
 
 
 @pytest.mark.skipif(shutil.which("curl") is None and not os.environ.get("CI"), reason="curl speaks HTTP/2")
-def test_caddy_ends_tls_and_http_2(service: Service, tmp_path: Path) -> None:
+def test_caddy_ends_tls_and_http_2_and_offers_no_http_3(service: Service, tmp_path: Path) -> None:
     # Nothing else listens, and the machine does not trust the certificate afterwards.
     alone = {"\tadmin {": "\tauto_https disable_redirects\n\tskip_install_trust\n\tadmin {"}
     with running("caddy", service.url, tmp_path, alone, scheme="https") as url:
@@ -196,8 +197,10 @@ def test_caddy_ends_tls_and_http_2(service: Service, tmp_path: Path) -> None:
         # Caddy listens before it has made its certificate.
         asked += ["--retry", "20", "--retry-delay", "1", "--retry-all-errors"]
         asked += ["--header", "Content-Type: application/json", "--data", json.dumps({"name": "Ada"})]
-        asked += ["--write-out", "\n%{http_version} %{http_code}", f"{url}/users"]
+        asked += ["--write-out", "\n%{http_version} %{http_code}%header{alt-svc}", f"{url}/users"]
         done = subprocess.run(asked, capture_output=True, text=True, timeout=60, check=True)
+        with socket.socket(type=socket.SOCK_DGRAM) as free:
+            free.bind(("127.0.0.1", int(url.rpartition(":")[2])))
     answer, _, how = done.stdout.rpartition("\n")
     assert (how, json.loads(answer)["code"]) == ("2 422", "validation-error")
 
