@@ -9,7 +9,7 @@ import pytest
 
 from command import deciding, states, waiting, writer
 from command import fields as limits
-from contract import headers
+from contract import headers, requests
 from contract.problem_types import PROBLEMS
 from eventlog import idempotency
 from eventlog.events import SCHEMA_VERSIONS, CancelledLine, OrderItem
@@ -253,6 +253,8 @@ FIGURES = {
         f"| lines of an order | 1 to {limits.LINES_MAX:,} |",
         f"| quantity of a line | 1 to {limits.QUANTITY_MAX:,} |",
         f"| Idempotency-Key | 1 to {headers.KEY_LENGTH_MAX} printable ASCII characters |",
+        f"| bodies of more than {requests.LARGE_BODY_BYTES // 1024} KiB | {requests.LARGE_BODIES_MAX} at a time in",
+        f"others wait, and get 503 `overloaded` after {requests.LARGE_BODY_SECONDS_MAX} seconds |",
         f"| URI | {connections.URL_BYTES_MAX // 1024} KiB |",
         f"{reading.ANSWER_BYTES_PER_SECOND_MIN // 1024} KiB a second or more, over {reading.ANSWER_SECONDS_MAX}",
         f"| headers | {connections.HEADERS_MAX}, and {connections.HEAD_BYTES_MAX // 1024} KiB of them |",
