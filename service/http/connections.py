@@ -21,7 +21,7 @@ REQUEST_SECONDS_MAX = 10
 CHECK_EVERY_SECONDS = 1
 # Answers that clients have not read yet are in memory: 4 MiB for a page of events. Clients that read slowly may hold
 # this much in all.
-UNREAD_BYTES_MAX = 256 * 1024**2
+UNREAD_BYTES_MAX = 96 * 1024**2
 
 URL_BYTES_MAX = 8 * 1024
 HEADERS_MAX = 100
