@@ -23,6 +23,7 @@ from tests.access.keyed import bearing, guarded
 from tests.builders import wait_until
 from tests.served import problem
 
+TRIES = 3  # of a test that a busy machine may make too slow to tell anything
 ROLES = {"jwt_role_claim": "role", "jwt_role_map": "clerk=staff"}
 
 
@@ -89,19 +90,26 @@ def test_the_first_tokens_with_a_new_key_wait_for_it_and_share_a_fetch(module_da
 
 
 def test_a_flood_of_made_up_key_ids_keeps_no_customer_from_the_new_key(module_database_url: str) -> None:
+    assert any(flooded_once(module_database_url) for _ in range(TRIES)), "each flood took longer than the issuer"
+
+
+def flooded_once(database_url: str) -> bool:
     with issuing() as issuer:
         settings = {"jwt_issuer": issuer.url, "jwt_audience": AUDIENCE, "jwt_jwks_url": f"{issuer.url}/keys"} | ROLES
-        with guarded(module_database_url, behind_proxy=True, **settings) as shop:
+        with guarded(database_url, behind_proxy=True, **settings) as shop:
             known = bearing(issuer.token(role="clerk"))
             wait_until(lambda: shop.get("/products", headers=known).status_code == 200, 10, "the issuer's keys")
             issuer.delay_seconds = 2.0
             issuer.kids["rsa-2"] = issuer.rsa
-            asyncio.run(flooded(issuer, shop.http.base_url))
+            return asyncio.run(flooded(issuer, shop.http.base_url))
 
 
-async def flooded(issuer: Issuer, url: httpx.URL) -> None:
-    """Three strangers send more made-up key ids than may wait, and customers known and new key ids."""
-    fetches = len(issuer.asked) + 1
+async def flooded(issuer: Issuer, url: httpx.URL) -> bool:
+    """Three strangers send more made-up key ids than may wait, and customers known and new key ids.
+
+    Returns False when all this took so long that the issuer answered meanwhile, as on a busy machine.
+    """
+    fetches, began = len(issuer.asked) + 1, time.monotonic()
     async with httpx.AsyncClient(base_url=url, timeout=30, limits=httpx.Limits(max_connections=None)) as client:
 
         def send(token: str, by: str) -> asyncio.Task[httpx.Response]:
@@ -120,6 +128,9 @@ async def flooded(issuer: Issuer, url: httpx.URL) -> None:
         assert (await answered(issuer.token(role="clerk")))[0] == 200
         for header in ({"alg": "HS256", "kid": "x"}, {"alg": "RS256", "kid": "x", "jku": str(url)}, {"alg": "RS256"}):
             assert await answered(raw(header, {})) == (401, "unauthenticated")
+        if time.monotonic() - began > issuer.delay_seconds:
+            await asyncio.gather(*customers, *flood)
+            return False
         assert not any(it.done() for it in customers)  # the fetch goes on: nobody above has waited for it
         assert [it.status_code for it in await asyncio.gather(*customers)] == [200] * len(customers)
         refused = [problem(it) for it in await asyncio.gather(*flood)]
@@ -127,6 +138,7 @@ async def flooded(issuer: Issuer, url: httpx.URL) -> None:
         assert refused.count((401, "unauthenticated")) == WAITING_MAX - len(customers)
         assert await answered(made_up()) == (401, "unauthenticated")
         assert len(issuer.asked) == fetches
+        return True
 
 
 @pytest.mark.anyio
