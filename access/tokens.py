@@ -14,7 +14,7 @@ import jwt
 from access.issuer import IssuerKeys
 from access.roles import ROLES
 from contract.callers import Caller
-from contract.headers import is_lost
+from contract.lost_values import is_lost
 from contract.problems import Problem
 from contract.strict_json import parse_json
 
@@ -113,9 +113,8 @@ class Tokens:
         except (jwt.PyJWTError, ValueError, TypeError, OverflowError):
             raise _invalid("The token is not valid.") from None
         subject = claims["sub"]
-        if not isinstance(subject, str) or not 1 <= len(subject) <= SUBJECT_LENGTH_MAX or not subject.isprintable():
-            raise _invalid("The token's subject cannot be used.")
-        if is_lost(subject):  # it would be the account of all who lack one
+        is_text = isinstance(subject, str) and 1 <= len(subject) <= SUBJECT_LENGTH_MAX and subject.isprintable()
+        if not is_text or is_lost(subject):  # a lost one would be the account of all who lack theirs
             raise _invalid("The token's subject cannot be used.")
         return _Verified(subject, self._role(claims), until)
 

@@ -50,7 +50,7 @@ class Decided:
     deferred: list[tuple[Waiting, set[str]]] = field(default_factory=list)
     # Commands that wait for the next batch because this one is full.
     put_back: list[Waiting] = field(default_factory=list)
-    # The first of them needs more orders than a batch reads: the next batch finds those that this one has loaded.
+    # The first command put back needs more orders than one batch reads. The next batch keeps those loaded so far.
     reads_on: bool = False
     # The size of the batch. Each event to append is a row, and so is each stream that was loaded, or that a command
     # without events reads: one that is refused or only tried. The bytes are those of the events, the answers and what

@@ -20,7 +20,7 @@ from pydantic_core import PydanticCustomError
 
 from command.domain import money
 from command.domain.currencies import CURRENCIES
-from contract.headers import is_lost
+from contract.lost_values import is_lost
 from contract.names import ID_RULE, id_of
 
 NAME_LENGTH_MAX = 200

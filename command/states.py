@@ -211,7 +211,10 @@ class States:
             known.clear()
 
     def trim(self, reads_on: bool = False) -> None:
-        """Keep only what the next batch is likely to want, within bounds; all streams if it `reads_on`."""
+        """Keep only what the next batch is likely to want, within bounds.
+
+        `reads_on`: the next batch goes on with a command that has read only some of its streams, so they are kept.
+        """
         for key in self._passing:
             self._claims.drop(key)
             if not reads_on:

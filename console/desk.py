@@ -16,8 +16,8 @@ from contract.problems import Problem
 
 Answer = TypeVar("Answer")
 
-# The page of an order of a thousand lines takes half a second to render, and tens of megabytes. One at a time: several
-# would take turns with the event loop, and commands would wait.
+# One page is rendered at a time. The page of an order of a thousand lines takes long and much memory, and several
+# threads that render would take turns with the event loop, so commands would wait.
 _RENDERING = threading.Lock()
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from starlette.requests import Request
 
 from contract.callers import KEY_BEGINNING
+from contract.lost_values import is_lost
 from contract.problems import Problem
 
 KEY_LENGTH_MAX = 255
@@ -15,15 +16,6 @@ _ETAGS = re.compile(r'\s*(?:W/)?"[^"]*"\s*(?:,\s*(?:W/)?"[^"]*"\s*)*')
 _QUOTED = re.compile(r'(?:W/)?"([^"]*)"')
 _VERSION_TAG = re.compile(r"([0-9]{1,18})(?:\.[0-9a-f]{1,32})?")
 _KEY_BEGINNING = KEY_BEGINNING.encode()
-# What programs write for a value that they have lost, in any case.
-_LOST = re.compile(
-    r"|undefined|null|none|nil|nan|(?-i:NaT)|<(?:nil|na|null)>|\((?:null|nil)\)|0{8}-(?:0{4}-){3}0{12}"
-    r"|\[object \w+\]|function .*\}|(?:async )?\(?\w*\)? ?=>.*[)}]|\{\}|\[\]|invalid date"  # JavaScript
-    r"|system\.[\w.`]+(?:\[.*\])?|optional\.empty|#?<[a-z][^ ]* .*>|%!\w\(.*\)"  # .NET, Java, Python and Ruby, Go
-    r"|\{\{.*\}\}|\$\{.*\}|\$\(.*\)|\$[a-z_]\w*|%[a-z_]\w*%"  # what nothing was put in place of: Postman, shells
-    r"|\\N|#?N/A|(?-i:NA)|#(?:REF|VALUE|NULL|NUM|DIV/0|SPILL|CALC)!|#NAME\?",  # databases, R, spreadsheets
-    re.IGNORECASE,
-)
 _REQUEST_ID = re.compile(rb"[ -~]{1,%d}" % REQUEST_ID_LENGTH_MAX)
 
 
@@ -66,11 +58,6 @@ def idempotency_key(request: Request) -> str | None:
     if not 1 <= len(key) <= KEY_LENGTH_MAX or not key.isascii() or not key.isprintable():
         raise Problem("invalid-header", f"Idempotency-Key must have 1 to {KEY_LENGTH_MAX} printable ASCII characters.")
     return key
-
-
-def is_lost(text: str) -> bool:
-    """Whether a text stands for a missing value, with or without quotation marks: as a key, it would be everybody's."""
-    return _LOST.fullmatch(text.strip(" \t\n'\"")) is not None
 
 
 def request_id(headers: Iterable[tuple[bytes, bytes]]) -> bytes | None:

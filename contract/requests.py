@@ -116,7 +116,7 @@ class StrictRequest(Request):
 
 
 class _Nothing(BaseModel):
-    """The body of a command that takes none: absent or empty. It must have arrived before anything is done."""
+    """The body of a command that takes none: it may be absent, or {}."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -145,7 +145,7 @@ class StrictRoute(APIRoute):
         self._takes_query = any(one["in"] == "query" for one in documented)
         self._known = {"dry_run"} if "x-dry-run" in (self.openapi_extra or {}) else set()
         self._takes_request = self.dependant.request_param_name is not None
-        # A DELETE takes no body; one that is not in the schema does nothing, and says why.
+        # A DELETE takes no body. It is read all the same: a DELETE whose body breaks off deletes nothing.
         model: Any = _Nothing | None if self.methods == {"DELETE"} else None
         if self.body_field:
             model = self.body_field.field_info.annotation

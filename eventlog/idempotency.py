@@ -7,7 +7,7 @@ from psycopg import AsyncConnection, AsyncCursor
 
 # Kept for 30 days by promise; the rest is leeway for clocks and for retries that come late.
 KEPT_DAYS = 35
-# The writer holds the head while it deletes them: 1,000 answers of 1 MB would take half a second.
+# The writer holds the head while it deletes them, so both their number and their bytes are bounded.
 _FORGET_LIMIT = 1000
 _FORGET_BYTES_MAX = 64 * 1024**2
 # An answer may have hundreds of kilobytes. After so many bytes the query returns the further answers without bodies.

@@ -171,7 +171,7 @@ class Shadow:
         with self._connection.transaction():
             self._tables.create(self._connection, logged=self._logged)
             comment_on(self._connection, self.schema, TO_BE_DROPPED)
-            # An event trigger may forbid it: found before the work, while the schema is not there to be left behind.
+            # Try to drop the schema before the work: if an event trigger forbids that, nothing is left behind yet.
             with self._connection.transaction(force_rollback=True):
                 drop_schema(self._connection, self._projection, self.schema)
         return self

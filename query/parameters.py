@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl
 from fastapi import Request
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema
 
-from contract.headers import is_lost
+from contract.lost_values import is_lost
 from contract.names import id_of
 from contract.problems import Problem, in_words
 

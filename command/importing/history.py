@@ -42,9 +42,10 @@ async def look(connection: AsyncConnection, path: Path) -> Settled:
     for line in files.read(path):
         digest.update(b"%d:%b\n" % (line.number, line.content))
         try:
-            number = decode(line.content).order
-            whole = isinstance(number, float) and number.is_integer()
-            documents += str(int(number) if whole else number).encode() + _END
+            document = decode(line.content).order
+            if isinstance(document, float) and document.is_integer():
+                document = int(document)  # as contract/strict_json.py reads 17.0
+            documents += str(document).encode() + _END
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             continue  # a user, a product, or something that will be refused
     claims_of = (order.external_id_claim, order.cancellation_claim)

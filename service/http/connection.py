@@ -49,7 +49,7 @@ class Connection(HttpToolsProtocol):
         self._shared: Connections = self.app_state["connections"]
         self._client_since = self.loop.time()  # since when we wait for the client, and not for our own answer
         self._head_bytes = 0  # of the head that is arriving, without those of a read that another request was in, too
-        self._fresh_bytes = 0  # of this read, if the next head to begin is the first thing in it
+        self._fresh_bytes = 0  # of this read, until a head begins in it; 0 if the read begins within a request
         self._read_bytes = 0  # of the request that is arriving
         # The end of a request, or of its head or trailers, has not arrived.
         self._is_arriving = self._is_in_head = False

@@ -7,6 +7,8 @@ from psycopg import Connection
 from eventlog.events import CancelledLine, OrderCancelled, OrderItem, OrderPlaced, ProductAdded, UserChanged
 from eventlog.ids import new_id
 from projector.connecting import connect
+from projector.loop import Loop
+from projector.projections.shop import SHOP
 from tests.builders import Writing, append_events, new_event
 from tests.projector.parked_streams import broken, user
 
@@ -23,6 +25,15 @@ def connection(database_url: str) -> Iterator[Connection]:
     """A projector's connection."""
     with connect(database_url) as connection:
         yield connection
+
+
+@pytest.fixture
+def shop(writing: Writing, connection: Connection) -> Writing:
+    """A shop with some history, projected."""
+    writing.history(orders=5)
+    while Loop(SHOP).project(connection, 1_000).events:
+        pass
+    return writing
 
 
 @pytest.fixture

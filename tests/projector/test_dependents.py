@@ -162,7 +162,7 @@ def test_a_replay_names_a_view_on_tables_of_an_earlier_replay_and_does_not_drop_
 
 @pytest.mark.parametrize("schema", ["shop_next", "shop_retired", "shop_verify"])
 @pytest.mark.parametrize("made", ["TABLE {}.kept AS SELECT 1", "VIEW {}.kept AS SELECT 1", "SEQUENCE {}.kept"])
-def test_what_others_put_into_a_schema_of_a_replay_or_verify_is_named_and_not_dropped(
+def test_a_replay_names_and_keeps_the_objects_that_others_put_into_its_schemas(
     shop: Writing, database_url: str, connection: Connection, schema: str, made: str
 ) -> None:
     with Shadow(connection, SHOP, "shop_verify"):
@@ -305,7 +305,7 @@ def test_a_worker_without_room_for_a_rebuild_tries_again_only_after_a_while(
         assert "No space left on device" in str(error(connection))
         assert caplog.text.count("rebuilding them") == 1
         connection.execute("DROP EVENT TRIGGER no_room")
-        time.sleep(0.5)
+        time.sleep(0.5)  # the worker tries again after retry_seconds
         worker.sweep()
         worker.sweep()
     assert (error(connection), status(connection, [SHOP]).projections[0].state) == (None, "live")

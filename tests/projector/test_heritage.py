@@ -7,7 +7,7 @@ import pytest
 from psycopg import Connection
 
 from projector.dependents import InTheWay
-from projector.loop import Loop, Progress
+from projector.loop import Progress
 from projector.projections.shop import SHOP
 from projector.replay import replay
 from tests.builders import Writing
@@ -63,15 +63,6 @@ def reporter(connection: Connection) -> Iterator[str]:
     yield name
     connection.execute("RESET ROLE")
     connection.execute(f"REASSIGN OWNED BY {name} TO CURRENT_USER; DROP OWNED BY {name}; DROP ROLE {name}".encode())
-
-
-@pytest.fixture
-def shop(writing: Writing, connection: Connection) -> Writing:
-    """A shop with some history, projected."""
-    writing.history(orders=5)
-    while Loop(SHOP).project(connection, ALL).events:
-        pass
-    return writing
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Rebuilds beside other roles: members of the owner, what a role has left behind, changes that are under way."""
+"""Rebuilds by several roles, after another role's killed rebuild, and beside another role's open transaction."""
 
 from threading import Timer
 
@@ -7,22 +7,13 @@ import pytest
 from psycopg import Connection
 
 from projector.dependents import InTheWay
-from projector.loop import Loop, Progress
+from projector.loop import Progress
 from projector.projections.shop import SHOP
 from projector.replay import replay
 from projector.shadow import Shadow
 from tests.builders import Writing
-from tests.projector.test_heritage import ALL, SETTINGS, nobody
+from tests.projector.test_heritage import SETTINGS, nobody
 from tests.projector.test_replay import schemas
-
-
-@pytest.fixture
-def shop(writing: Writing, connection: Connection) -> Writing:
-    """A shop with some history, projected."""
-    writing.history(orders=5)
-    while Loop(SHOP).project(connection, ALL).events:
-        pass
-    return writing
 
 
 def test_a_replay_by_a_member_of_the_owner_keeps_the_owner(
@@ -42,7 +33,7 @@ def test_a_replay_by_a_member_of_the_owner_keeps_the_owner(
 
 @pytest.mark.parametrize("schema", ["shop_next", "shop_verify"])
 def test_the_role_that_has_left_tables_behind_is_named(owner_url: str, connection: Connection, schema: str) -> None:
-    """As a superuser whose replay was killed: the owner of the tables cannot drop what it has left."""
+    """A superuser's killed replay leaves a schema that the owner of the tables cannot drop."""
     left_behind = rf"role orders has left the schema {schema} behind: .*drop it"
     with Shadow(connection, SHOP, schema), pytest.raises(InTheWay, match=left_behind):
         replay(owner_url, SHOP, nobody)

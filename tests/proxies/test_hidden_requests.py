@@ -142,7 +142,7 @@ def test_a_body_that_came_empty_cancels_nothing(shop: Shop) -> None:
 
 
 def test_a_client_is_told_once_at_most_to_send_its_body(shop: Shop) -> None:
-    """Java's HttpClient waits for ever when it is told twice."""
+    """Java's HttpClient waits for ever when it gets two 100 Continue."""
     body = json.dumps({"name": "Ada", "email": f"{uuid.uuid4()}@example.org"}).encode()
     head = b"POST /users HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\n" + JSON
     found = statuses(shop, head + b"Content-Length: %d\r\n\r\n" % len(body) + body)

@@ -102,7 +102,7 @@ def test_nothing_is_deleted_before_the_announced_body_is_there(
         )
         with closing(SlowClient(str(shop.http.base_url))) as client:
             client.send(head)
-            time.sleep(0.3)
+            time.sleep(0.3)  # until the API would have deleted
         assert shop.events(path) == before
         whole = head + (b"2\r\n{}\r\n0\r\n\r\n" if b"chunked" in length else b"{}")
         assert answer(shop, whole).startswith(b"HTTP/1.1 204 ")

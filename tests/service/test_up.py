@@ -23,7 +23,7 @@ from tests.cluster import copy_cluster
 
 READY_SECONDS_MAX = 60
 STOP_SECONDS_MAX = 40
-SOON_SECONDS_MAX = 8  # a step of the stop that waits in vain for the end of a process takes 10 or more
+SOON_SECONDS_MAX = 8  # orders up waits 10 seconds or more for a process whose end it never learns of
 OURS = ("DATABASE_URL", "REDIS_URL", "QUERY_DATABASE_URL", "PORT", "DATA_DIR", "LOG_FORMAT", "LOG_LEVEL")
 ENVIRONMENT = {name: value for name, value in os.environ.items() if name not in OURS}
 # Variables of a machine that are for other servers.

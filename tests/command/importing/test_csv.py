@@ -252,7 +252,7 @@ def test_a_price_that_might_be_thousands_is_refused_beside_decimal_commas(shop, 
     ],
     ids=["psql", "sqlcmd", "two files in one"],
 )
-def test_what_tools_write_around_rows_is_no_row(shop, content, refused):
+def test_an_import_makes_no_row_of_the_lines_that_tools_write_around_rows(shop, content, refused):
     summary = shop.load(write(shop, "users.csv", content))
     assert (summary.accepted, summary.refused.total()) == (1, refused)
 
