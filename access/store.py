@@ -18,12 +18,12 @@ SELECT id, account, name, sha256, role, scopes, user_id::text, created_by, creat
 FROM access.api_keys
 """
 # A key that ended long ago is refused like one that never was, so it takes no memory.
-_USEFUL = (
-    _KEYS
-    + b"""
-WHERE coalesce(least(revoked_at, expires_at), 'infinity') > now() - interval '30 days' ORDER BY created_at, id
+_USABLE = b"""
+SELECT sha256, id, account, role, array_to_string(scopes, ' '), user_id::text, expires_at, revoked_at
+FROM access.api_keys WHERE coalesce(least(revoked_at, expires_at), 'infinity') > now() - interval '30 days'
 """
-)
+_OF_DIGESTS = _USABLE + b"AND sha256 = ANY(%s)"
+_SOME = _USABLE + b"LIMIT %s"
 _PAGE = (
     _KEYS
     + b"""
@@ -91,12 +91,33 @@ class StoredKey(NamedTuple):
         return self.revoked_at is None and (self.expires_at is None or self.expires_at > now)
 
 
-async def load(connection: AsyncConnection) -> AsyncIterator[list[StoredKey]]:
-    """All keys but those that ended 30 days ago or longer, oldest first, some at a time. Raises psycopg.Error."""
-    cursor = connection.cursor(row_factory=class_row(StoredKey))
-    await cursor.execute(_USEFUL)
+class UsableKey(NamedTuple):
+    """What a request needs of a key; `scopes` with blanks between them."""
+
+    sha256: bytes
+    id: str
+    account: str
+    role: str
+    scopes: str
+    user_id: str | None
+    expires_at: datetime | None
+    revoked_at: datetime | None
+
+
+async def load(
+    connection: AsyncConnection, digests: Collection[bytes] | None, most: int
+) -> AsyncIterator[list[UsableKey]]:
+    """The keys with these digests, or any `most` of all keys, some at a time. Raises psycopg.Error.
+
+    Leaves out keys that ended 30 days ago or longer.
+    """
+    cursor = connection.cursor()
+    if digests is None:
+        await cursor.execute(_SOME, (most,))
+    else:
+        await cursor.execute(_OF_DIGESTS, (list(digests),))
     while some := await cursor.fetchmany(_KEYS_AT_A_TIME):
-        yield some
+        yield [UsableKey(*row) for row in some]
 
 
 async def page(connection: AsyncConnection, after: str | None, limit: int) -> list[StoredKey]:

@@ -63,7 +63,7 @@ class Loop:
         self.writer = writer or PostgresWriter(projection, self.schema)
         self.folding = Folding(projection)
         self.narrowing = Narrowing()
-        self.parked = ParkedStreams(self.writer.load_parked)
+        self.parked = ParkedStreams(self.writer.kept)
         self._read_page = read_page or reader_of(projection, page_max)
         self._batch_seconds = batch_seconds
 

@@ -155,8 +155,9 @@ def _skip(
 ) -> list[tuple[Parked, Drained]]:
     """Skip the events at which those of the streams are parked that still are."""
     with loop.all_or_nothing(connection):
-        _, _, parking = _hold(loop, connection)
-        skipped = [it for it in map(parking.get, streams) if it is not None and not it.skipped]
+        loop.writer.hold(connection)
+        parked = loop.writer.parked(connection, streams)
+        skipped = [it for stream in streams if (it := parked.get(stream)) is not None and not it.skipped]
         for it in skipped:
             skips.add(connection, loop.projection.name, it.position, it.stream, it.version, reason, by)
     return list(zip(skipped, drain(loop, connection, [it.stream for it in skipped]), strict=True))
@@ -189,7 +190,7 @@ def _drain_set(loop: Loop, connection: Connection, streams: Sequence[str], limit
     """For each stream: how many events were projected, where it is parked now, and whether that was all."""
     with loop.all_or_nothing(connection):
         up_to, changes, parking = _hold(loop, connection)
-        before = {stream: it for stream in streams if (it := parking.get(stream)) is not None}
+        before = loop.writer.parked(connection, streams)
         open_ = {stream: it.version for stream, it in before.items() if not it.skipped}
         for stream in open_:
             parking.release(stream)
@@ -214,7 +215,7 @@ def _drain_set(loop: Loop, connection: Connection, streams: Sequence[str], limit
         event.stream for event in taken if (it := parking.get(event.stream)) is None or event.version < it.version
     )
     for stream in open_:
-        now = parking.get(stream)
+        now = parking.new.get(stream) or (before[stream] if parking.get(stream) else None)
         goes_on = now is not None and stream in later and now.position == later[stream].position
         outcomes[stream] = projected[stream], now, not goes_on
     return outcomes

@@ -6,7 +6,8 @@ other. When the cause is mended, a retry projects what was held back, in order; 
 projection parks for itself. See docs/decisions/0013-a-bad-event-parks-its-stream.md.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache
 from typing import NamedTuple, Self
 
 from psycopg import Connection
@@ -29,13 +30,23 @@ class Parked(NamedTuple):
     skipped: bool
 
 
+class Kept(NamedTuple):
+    """What is kept in memory of a parked stream. Many have the same, so it is one object."""
+
+    version: int
+    skipped: bool
+
+
+_kept = lru_cache(maxsize=1_000)(Kept)
+
+
 class ParkedStreams:
     """The parked streams of a projection, kept in memory: read again only when another process has changed them."""
 
-    def __init__(self, read: Callable[[Connection], Sequence[Parked]]) -> None:
+    def __init__(self, read: Callable[[Connection], Iterable[tuple[str, int, bool]]]) -> None:
         self._read = read
         self._changes = -1
-        self.streams: dict[str, Parked] = {}
+        self.streams: dict[str, Kept] = {}  # 130 bytes each
         # Whether the row of one of them is missing, and how many do not stay out for good. To look through 10,000
         # streams takes 0.7 ms, so it is done when they change.
         self.lacks_rows = False
@@ -44,7 +55,7 @@ class ParkedStreams:
     def load(self, connection: Connection, changes: int) -> Self:
         """Itself, read anew if need be; `changes` is the checkpoint's count, which must be locked."""
         if changes != self._changes:
-            self.streams = {it.stream: it for it in self._read(connection)}
+            self.streams = {stream: _kept(version, skipped) for stream, version, skipped in self._read(connection)}
             self._changes = changes
             self._look_through()
         return self
@@ -55,7 +66,7 @@ class ParkedStreams:
             return
         for stream in parking.released:
             self.streams.pop(stream, None)
-        self.streams.update(parking.new)
+        self.streams.update({it.stream: _kept(it.version, it.skipped) for it in parking.new.values()})
         self._changes = changes + parking.has_changed
         if parking.has_changed:
             self._look_through()
@@ -93,7 +104,7 @@ class Parking:
     def has_changed(self) -> bool:
         return bool(self.new or self.released)
 
-    def get(self, stream: str) -> Parked | None:
+    def get(self, stream: str) -> Parked | Kept | None:
         if stream in self.released:
             return self.new.get(stream)
         return self.new.get(stream) or self._parked.get(stream)

@@ -3,7 +3,7 @@
 `PostgresWriter` writes beside the log. projector/mirror has the writers for other databases.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
 
@@ -42,7 +42,8 @@ _FAIL = (
 _HOLD = "SELECT position, parked_changes FROM {checkpoint} FOR UPDATE"
 _RECORD_PARKED = "UPDATE {checkpoint} SET parked = %s, parked_changes = parked_changes + %s"
 
-_PARKED = "SELECT stream, position, version, type, error, behind, skipped FROM {parked}"
+_KEPT = "SELECT stream, version, skipped FROM {parked}"
+_PARKED = "SELECT stream, position, version, type, error, behind, skipped FROM {parked} WHERE stream = ANY(%s)"
 _WAITING = "SELECT stream, position FROM {parked} WHERE NOT skipped AND position > %s ORDER BY position LIMIT %s"
 _PARK = """
 INSERT INTO {parked} AS old (stream, position, version, type, error, behind, skipped, parked_at)
@@ -69,8 +70,11 @@ class Writer(Protocol):
     def hold(self, connection: Connection) -> tuple[int, int]:
         """Wait for the checkpoint and lock it; its position and its count of changes to the parked streams."""
 
-    def load_parked(self, connection: Connection) -> Sequence[Parked]:
-        """All parked streams."""
+    def kept(self, connection: Connection) -> Iterable[tuple[str, int, bool]]:
+        """All parked streams, each with the version of its first event, and whether it stays out for good."""
+
+    def parked(self, connection: Connection, streams: Sequence[str]) -> dict[str, Parked]:
+        """Those of the streams that are parked."""
 
     def waiting(self, connection: Connection, after: int, limit: int) -> dict[str, int]:
         """Parked streams that do not stay out for good, each with the position, behind `after`, of its first event."""
@@ -126,8 +130,11 @@ class PostgresWriter:
         position, changes = only_row(connection.execute(self._named(_HOLD)).fetchone())
         return position, changes
 
-    def load_parked(self, connection: Connection) -> Sequence[Parked]:
-        return [Parked(*row) for row in connection.execute(self._named(_PARKED)).fetchall()]
+    def kept(self, connection: Connection) -> Iterable[tuple[str, int, bool]]:
+        return connection.execute(self._named(_KEPT))
+
+    def parked(self, connection: Connection, streams: Sequence[str]) -> dict[str, Parked]:
+        return {row[0]: Parked(*row) for row in connection.execute(self._named(_PARKED), (list(streams),))}
 
     def waiting(self, connection: Connection, after: int, limit: int) -> dict[str, int]:
         return dict(connection.execute(self._named(_WAITING), (after, limit)).fetchall())

@@ -4,7 +4,7 @@ The checkpoint names the log (`log_uuid`) and the event at its position. So a mi
 than before: after a restore, or after a failover that lost events.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 
@@ -79,10 +79,15 @@ class MirrorWriter:
         row = self._connection.execute(select(checkpoint.position, checkpoint.parked_changes).with_for_update()).one()
         return row[0], row[1]
 
-    def load_parked(self, _: psycopg.Connection) -> Sequence[Parked]:
+    def kept(self, _: psycopg.Connection) -> Iterable[tuple[str, int, bool]]:
+        parked = self._layout.parked.c
+        rows = self._connection.execute(select(parked.stream, parked.version, parked.skipped))
+        return ((stream, version, bool(skipped)) for stream, version, skipped in rows)
+
+    def parked(self, _: psycopg.Connection, streams: Sequence[str]) -> dict[str, Parked]:
         columns = [self._layout.parked.c[name] for name in Parked._fields]
-        rows = self._connection.execute(select(*columns)).all()
-        return [Parked(*row)._replace(skipped=bool(row.skipped)) for row in rows]
+        rows = self._connection.execute(select(*columns).where(self._layout.parked.c.stream.in_(streams)))
+        return {row.stream: Parked(*row)._replace(skipped=bool(row.skipped)) for row in rows}
 
     def waiting(self, _: psycopg.Connection, after: int, limit: int) -> dict[str, int]:
         parked = self._layout.parked.c

@@ -4,13 +4,14 @@ import asyncio
 import contextlib
 import os
 import signal
+import tracemalloc
 from datetime import UTC, datetime, timedelta
 
 import psycopg
 import pytest
 
 from access import keys, store
-from access.holder import READ_SECONDS_MAX, KeyHolder
+from access.holder import KEYS_MAX, READ_SECONDS_MAX, KeyHolder
 from access.issuing import Wanted, create, revoke
 from access.roles import ROLES, scopes_of, widened
 from access.tables import api_keys
@@ -256,6 +257,43 @@ def test_no_caller_waits_long_for_a_server_that_has_fallen_silent(database_url: 
             assert holder.trouble is None
 
     asyncio.run(ask())
+
+
+MANY_KEYS = """
+INSERT INTO access.api_keys (id, account, name, sha256, role, scopes, created_by)
+SELECT number, number, 'till', sha256(number::text::bytea), 'staff', %s, 'cli 0' FROM generate_series(1, %s) AS number
+"""
+
+
+def test_any_number_of_keys_takes_little_memory_and_each_works_until_it_is_revoked(database_url: str) -> None:
+    async def use_them() -> None:
+        with psycopg.connect(database_url, autocommit=True) as connection:
+            connection.execute(MANY_KEYS.encode(), (sorted(ROLES["staff"]), 4 * KEYS_MAX))
+            made = [await create(database_url, Wanted("app", "staff"), {"kind": "cli", "id": "0"}) for _ in range(3)]
+            revoked, kept, unseen = made
+            holder = KeyHolder(database_url)
+            async with holder.kept_current():
+                for it in (revoked, kept, revoked):
+                    assert (await holder.find(it.text)).subject == it.row.id
+                with pytest.raises(Problem, match="no such API key"):
+                    await holder.find(keys.make().text)
+                await revoke(database_url, revoked.row.id, None, {"kind": "cli", "id": "0"})
+                await holder.refresh()
+                with pytest.raises(Problem, match="was revoked"):
+                    await holder.find(revoked.text)
+                connection.execute("ALTER TABLE access.api_keys RENAME TO gone")
+                assert (await holder.find(kept.text)).subject == kept.row.id
+                with pytest.raises(Problem, match="could not be looked for") as refused:
+                    await holder.find(unseen.text)
+                assert refused.value.status_code == 503
+
+    tracemalloc.start()
+    try:
+        asyncio.run(use_them())
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 15_000_000
 
 
 def test_only_a_key_that_can_be_used_counts_as_one(database_url: str) -> None:
