@@ -1,5 +1,7 @@
 """Skips: events that an operator had a projection leave out. The log keeps them; every replay leaves them out too."""
 
+from collections.abc import Sequence
+
 from psycopg import Connection
 
 # A part of other statements: the last position that is skipped, or 0. It reads the end of an index.
@@ -12,6 +14,7 @@ IS_SKIPPED = (
 
 _POSITIONS = b"SELECT position FROM log.skips WHERE projection = %s AND position > %s AND position <= %s"
 
+_OF_STREAMS = b"SELECT position FROM log.skips WHERE projection = %s AND stream = ANY(%s)"
 # An operator whose command was cut off repeats it: the same skip twice is one skip.
 _ADD = b"""
 INSERT INTO log.skips (projection, position, stream, version, reason, skipped_by) VALUES (%s, %s, %s, %s, %s, %s)
@@ -22,6 +25,11 @@ ON CONFLICT ON CONSTRAINT skips_pkey DO NOTHING
 def positions(connection: Connection, projection: str, after: int, up_to: int) -> set[int]:
     """The positions after < position <= up_to that the projection leaves out."""
     return {position for (position,) in connection.execute(_POSITIONS, (projection, after, up_to)).fetchall()}
+
+
+def of_streams(connection: Connection, projection: str, streams: Sequence[str]) -> set[int]:
+    """The positions of these streams that the projection leaves out."""
+    return {position for (position,) in connection.execute(_OF_STREAMS, (projection, list(streams)))}
 
 
 def add(

@@ -134,7 +134,8 @@ class Loop:
             page, end = self._read_page(connection, end, goal)
             read_seconds += perf_counter() - reading
             self.folding.fold(page, parking)
-            is_full = self.folding.rows.changed > CHANGED_ROWS_MAX or perf_counter() - began > self._batch_seconds
+            changed = self.folding.rows.changed + len(parking.new)
+            is_full = changed > CHANGED_ROWS_MAX or perf_counter() - began > self._batch_seconds
             if end == goal or not pages_left or is_full:
                 break
             with refusing(end - position, position + 1):

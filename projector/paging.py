@@ -14,8 +14,8 @@ from projector.projection import Projection
 
 # Large events make a batch end early, so that its transaction stays short.
 BATCH_PAGES_MAX = 24
-# Changed rows are in memory until the batch is written, 640 bytes each, so a batch that has so many ends. One page can
-# change 30,000 more.
+# Changed rows and streams that are parked are in memory until the batch is written, 640 bytes each, so a batch that has
+# so many of them ends. One page can change 30,000 more.
 CHANGED_ROWS_MAX = 20_000
 # A batch that has taken this long ends with the page that it has. On a busy machine its transaction would time out.
 BATCH_SECONDS = 10.0

@@ -6,7 +6,7 @@ may run beside a worker and beside each other: they pass over streams that anoth
 
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 from typing import NamedTuple
@@ -29,10 +29,12 @@ SELECT stream, position, version, type, error, behind, skipped, parked_at, clock
 FROM {table} AS parked WHERE NOT skipped AND {which} ORDER BY position LIMIT %(most)s
 """
 
-_WAITING = "SELECT stream, behind, type, {cause} FROM {table} WHERE NOT skipped ORDER BY position"
+_WAITING = "SELECT stream FROM {table} WHERE NOT skipped AND {which} ORDER BY position"
 
 # Errors that differ only in ids and numbers have one cause.
 _CAUSE = sql.SQL("regexp_replace(error, '[0-9a-f]{8}-[0-9a-f-]{27}|[0-9]+', '*', 'g')")
+
+_OF_GROUP = sql.SQL("type = %(type)s AND {} = %(error)s").format(_CAUSE)
 
 _GROUPS = """
 SELECT type, {cause}, count(*), min(stream), min(error) FROM {table} WHERE NOT skipped GROUP BY 1, 2
@@ -107,25 +109,40 @@ def retry(
     events_max: int = EVENTS_A_BATCH,
 ) -> list[Drained]:
     """Drain a stream or group (None: all), and what is parked behind those. Raises NotParked and psycopg.Error."""
-    rows = _waiting_streams(connection, loop)
-    if stream is not None:
-        if all(name != stream for name, *_ in rows):
-            raise NotParked(f"{stream} is not parked")
-        first = [stream]
+    return list(retrying(connection, loop, stream, group=group, events_max=events_max))
+
+
+def retrying(
+    connection: Connection,
+    loop: Loop,
+    stream: str | None = None,
+    *,
+    group: Group | None = None,
+    events_max: int = EVENTS_A_BATCH,
+) -> Iterator[Drained]:
+    """As `retry`, while the caller goes through the results: of many streams they would take much memory."""
+    if group is not None:
+        first = _waiting(connection, loop, _OF_GROUP, group._asdict())
     else:
-        first = [name for name, _, *cause in rows if group is None or tuple(cause) == (group.type, group.error)]
-    drained = drain(loop, connection, first, events_max)
-    free = {it.stream for it in drained if it.parked is None}
+        first = _waiting(
+            connection, loop, sql.SQL("true" if stream is None else "stream = %(stream)s"), {"stream": stream}
+        )
+    if stream is not None and not first:
+        raise NotParked(f"{stream} is not parked")
+    free = []
+    for drained in draining(loop, connection, first, events_max):
+        if drained.parked is None:
+            free.append(drained.stream)
+        yield drained
     # A stream that waits for a row was appended after it. So in the order of positions, one pass is enough.
-    done = set(first)
-    behind = [name for name, waits_for, _, _ in rows if waits_for in free and name not in done]
-    return drained + drain(loop, connection, behind, events_max)
+    behind = _waiting(connection, loop, sql.SQL("behind = ANY(%(free)s)"), {"free": free})
+    yield from draining(loop, connection, behind, events_max)
 
 
-def _waiting_streams(connection: Connection, loop: Loop) -> list[tuple[str, str | None, str, str]]:
-    """Each parked stream with the stream that it waits for, the type of its event, and the cause; oldest first."""
-    table = sql.Identifier(loop.schema, "parked")
-    return connection.execute(sql.SQL(_WAITING).format(cause=_CAUSE, table=table)).fetchall()
+def _waiting(connection: Connection, loop: Loop, which: sql.Composable, values: Mapping[str, object]) -> list[str]:
+    """The parked streams of which a condition is true, oldest first."""
+    statement = sql.SQL(_WAITING).format(table=sql.Identifier(loop.schema, "parked"), which=which)
+    return [stream for (stream,) in connection.execute(statement, values)]
 
 
 def skip(connection: Connection, loop: Loop, stream: str, reason: str, by: str) -> tuple[Parked, Drained]:
@@ -142,12 +159,16 @@ def skip(connection: Connection, loop: Loop, stream: str, reason: str, by: str) 
 
 def skip_group(connection: Connection, loop: Loop, group: Group, reason: str, by: str) -> list[tuple[Parked, Drained]]:
     """As `skip`, for each stream of a group, set by set: what was skipped stays so if a later set fails."""
-    rows = _waiting_streams(connection, loop)
-    of_group = [name for name, _, *cause in rows if tuple(cause) == (group.type, group.error)]
-    done: list[tuple[Parked, Drained]] = []
+    return list(skipping(connection, loop, group, reason, by))
+
+
+def skipping(
+    connection: Connection, loop: Loop, group: Group, reason: str, by: str
+) -> Iterator[tuple[Parked, Drained]]:
+    """As `skip_group`, while the caller goes through the results."""
+    of_group = _waiting(connection, loop, _OF_GROUP, group._asdict())
     for start in range(0, len(of_group), STREAMS_A_BATCH):
-        done += _skip(connection, loop, of_group[start : start + STREAMS_A_BATCH], reason, by)
-    return done
+        yield from _skip(connection, loop, of_group[start : start + STREAMS_A_BATCH], reason, by)
 
 
 def _skip(
@@ -171,16 +192,21 @@ def drain(
     Set by set, each of `events_max` events: live projection goes on between the sets. What was projected stays, even if
     a later event fails. A stream that is not parked any more counts as done. Raises psycopg.Error.
     """
-    done = {stream: Drained(stream, 0, None) for stream in streams}
-    left = list(streams)
-    while left:
-        drain_set = partial(_drain_set, loop, connection, left[:STREAMS_A_BATCH])
-        drained = loop.narrowing.run(drain_set, events_max)
-        for stream, (events, parked, is_over) in drained.items():
-            done[stream] = Drained(stream, done[stream].events + events, parked)
-            if is_over:
-                left.remove(stream)
-    return list(done.values())
+    return list(draining(loop, connection, streams, events_max))
+
+
+def draining(loop: Loop, connection: Connection, streams: Sequence[str], events_max: int) -> Iterator[Drained]:
+    """As `drain`, while the caller goes through the results."""
+    for start in range(0, len(streams), STREAMS_A_BATCH):
+        left = list(streams[start : start + STREAMS_A_BATCH])
+        done = {stream: Drained(stream, 0, None) for stream in left}
+        while left:
+            drained = loop.narrowing.run(partial(_drain_set, loop, connection, tuple(left)), events_max)
+            for stream, (events, parked, is_over) in drained.items():
+                done[stream] = Drained(stream, done[stream].events + events, parked)
+                if is_over:
+                    left.remove(stream)
+        yield from done.values()
 
 
 _Outcome = tuple[int, Parked | None, bool]
@@ -189,7 +215,9 @@ _Outcome = tuple[int, Parked | None, bool]
 def _drain_set(loop: Loop, connection: Connection, streams: Sequence[str], limit: int) -> dict[str, _Outcome]:
     """For each stream: how many events were projected, where it is parked now, and whether that was all."""
     with loop.all_or_nothing(connection):
-        up_to, changes, parking = _hold(loop, connection)
+        up_to, changes = loop.writer.hold(connection)
+        skipped = skips.of_streams(connection, loop.projection.name, streams)
+        parking = Parking(loop.parked.load(connection, changes), skipped, loop.narrowing.given_up)
         before = loop.writer.parked(connection, streams)
         open_ = {stream: it.version for stream, it in before.items() if not it.skipped}
         for stream in open_:
@@ -203,9 +231,12 @@ def _drain_set(loop: Loop, connection: Connection, streams: Sequence[str], limit
         later = {event.stream: event for event in left}
         for stream, event in later.items():
             if event.position == before[stream].position:
-                parking.keep(stream)
+                parking.put_back(stream)
             elif parking.get(stream) is None:
                 parking.park(event, "drained as far as this; a retry goes on")
+        for stream, was in before.items():
+            if parking.new.get(stream) == was:  # it fails as before, so there is nothing to write
+                parking.put_back(stream)
         loop.writer.write_parked(connection, parking)
         loop.writer.record_parked(connection, parking.count, parking.has_changed)
     loop.parked.committed(parking, changes)
@@ -219,11 +250,3 @@ def _drain_set(loop: Loop, connection: Connection, streams: Sequence[str], limit
         goes_on = now is not None and stream in later and now.position == later[stream].position
         outcomes[stream] = projected[stream], now, not goes_on
     return outcomes
-
-
-def _hold(loop: Loop, connection: Connection) -> tuple[int, int, Parking]:
-    """Wait for the checkpoint and lock it: its position, its count of changes, and what is parked."""
-    position, changes = loop.writer.hold(connection)
-    parked = loop.parked.load(connection, changes)
-    skipped = skips.positions(connection, loop.projection.name, 0, position)
-    return position, changes, Parking(parked, skipped, loop.narrowing.given_up)

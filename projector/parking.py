@@ -112,8 +112,10 @@ class Parking:
     def release(self, stream: str) -> None:
         self.released.add(stream)
 
-    def keep(self, stream: str) -> None:
+    def put_back(self, stream: str) -> None:
+        """Leave a released stream parked where it was."""
         self.released.discard(stream)
+        self.new.pop(stream, None)
 
     def holds_back(self, event: StoredEvent) -> bool:
         stream = event.stream

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from projector.connecting import connect
 from projector.jobs.table import Job, Kind
 from projector.loop import Loop
-from projector.parked import Drained, Group, NotParked, groups, held_back, retry, skip, skip_group
+from projector.parked import Drained, Group, NotParked, groups, held_back, retrying, skip, skipping
 from projector.projection import Projection, named
 from projector.replay import replay
 from projector.shadow import Report
@@ -59,7 +59,7 @@ def _retry(database_url: str, projection: Projection, job: Job, _: Report) -> Ou
     with connect(database_url) as connection:
         group = Group(job.projection, job.type, job.error or "", job.streams or 0) if job.type is not None else None
         try:
-            return _told(retry(connection, Loop(projection), job.stream, group=group))
+            return _told(retrying(connection, Loop(projection), job.stream, group=group))
         except NotParked:
             return Outcome(f"{job.stream} is no longer parked")
 
@@ -80,19 +80,23 @@ def _skip(database_url: str, projection: Projection, job: Job, _: Report) -> Out
         if now is None or now.streams != job.streams:
             number = now.streams if now else 0
             raise Refused(f"the group had {job.streams:,} streams when this was asked for, and has {number:,} now")
-        return _told([it for _, it in skip_group(connection, loop, now, reason, job.asked_by)])
+        return _told(it for _, it in skipping(connection, loop, now, reason, job.asked_by))
 
 
-def _told(drained: Sequence[Drained]) -> Outcome:
-    events = sum(it.events for it in drained)
-    out = sum(it.parked is not None and it.parked.skipped for it in drained)
-    held = [it for it in drained if it.parked is not None and not it.parked.skipped]
-    free = len(drained) - out - len(held)
-    said = f"{free:,} of {len(drained):,} streams are projected again, with {events:,} events"
+def _told(drained: Iterable[Drained]) -> Outcome:
+    streams = events = out = held = 0
+    error = ""
+    for it in drained:
+        streams, events = streams + 1, events + it.events
+        if it.parked is not None and it.parked.skipped:
+            out += 1
+        elif it.parked is not None:
+            held, error = held + 1, error or it.parked.error
+    said = f"{streams - out - held:,} of {streams:,} streams are projected again, with {events:,} events"
     if out:
         said += f"; {out:,} stay out of the read tables, because their first event was skipped"
-    if held and held[0].parked is not None:
-        said += f"; {len(held):,} are parked still: {held[0].parked.error}"
+    if held:
+        said += f"; {held:,} are parked still: {error}"
     return Outcome(said, not held)
 
 

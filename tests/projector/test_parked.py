@@ -94,6 +94,21 @@ def test_a_round_frees_a_few_streams_at_a_time_because_live_projection_waits(con
     assert left[-1] == 0
 
 
+def test_a_round_in_which_all_fail_as_before_writes_none_of_them(
+    order: dict[str, str], database_url: str, connection: Connection
+) -> None:
+    append_events(database_url, [broken(new_event(order["another"], 2, UserChanged("Eve", None)), "of another shape")])
+    project(connection)
+    written = "SELECT stream, xmin::text FROM shop.parked UNION ALL SELECT parked_changes::text, '' FROM shop.checkpoint"
+    before = connection.execute(written).fetchall()
+    assert len(before) == 4
+    rounds, loop = Rounds(), Loop(SHOP)
+    while rounds.go_on(connection, loop):
+        pass
+    assert connection.execute(written).fetchall() == before
+    assert len(retry(connection, loop)) == 3
+
+
 @pytest.mark.usefixtures("mended")
 def test_large_orders_that_were_held_back_are_projected_in_little_memory(
     database_url: str, connection: Connection
