@@ -54,3 +54,16 @@ def broken(event: NewEvent, how: str) -> NewEvent:
         case "a NUL":
             return event._replace(data=b'{"name": "\\u0000", "email": "ada@example.org", "external_id": null}')
     raise AssertionError(how)
+
+
+UNREADABLE = """
+WITH head AS (UPDATE log.head SET position = position + %(many)s RETURNING position - %(many)s AS base)
+INSERT INTO log.events (position, stream, version, type, schema_version, occurred_at, recorded_at, data, metadata)
+SELECT base + number, 'order-' || uuidv7(), 1, 'OrderPlaced', 9, now(), now(), '{}', '{}'
+FROM head, generate_series(1, %(many)s) AS number
+"""
+
+
+def append_unreadable(connection: Connection, many: int) -> None:
+    """Append the first events of so many orders, of a version that no release knows."""
+    connection.execute(UNREADABLE.encode(), {"many": many})

@@ -99,7 +99,9 @@ def test_a_round_in_which_all_fail_as_before_writes_none_of_them(
 ) -> None:
     append_events(database_url, [broken(new_event(order["another"], 2, UserChanged("Eve", None)), "of another shape")])
     project(connection)
-    written = "SELECT stream, xmin::text FROM shop.parked UNION ALL SELECT parked_changes::text, '' FROM shop.checkpoint"
+    written = (
+        "SELECT stream, xmin::text FROM shop.parked UNION ALL SELECT parked_changes::text, '' FROM shop.checkpoint"
+    )
     before = connection.execute(written).fetchall()
     assert len(before) == 4
     rounds, loop = Rounds(), Loop(SHOP)

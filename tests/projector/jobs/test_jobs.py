@@ -1,6 +1,7 @@
 """Jobs: one worker of all runs them, and what a worker leaves behind another one takes up."""
 
 import asyncio
+import tracemalloc
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,10 +16,13 @@ from projector.connecting import connect
 from projector.jobs import table
 from projector.jobs.runner import ATTEMPTS_MAX, Runner
 from projector.jobs.table import Job, Wanted
+from projector.parked import groups
+from projector.projections.shop import SHOP
 from service import jobs
 from service.projections import PROJECTIONS
 from tests.builders import append_events, new_event, wait_until
 from tests.projecting import sweep
+from tests.projector.parked_streams import append_unreadable
 from tests.projector.worker_process import WorkerProcess
 from tests.served import NO_REDIS
 
@@ -239,3 +243,24 @@ class running:  # noqa: N801 - read as a verb: with running(url)
     def __exit__(self, *_: object) -> None:
         self._runner.stop()
         self._runner.close()
+
+
+MANY = 4_000
+
+
+@pytest.mark.parametrize("kind", ["retry", "skip"])
+def test_a_job_for_many_parked_streams_takes_little_memory(
+    database_url: str, connection: Connection, runner: Runner, kind: table.Kind
+) -> None:
+    append_unreadable(connection, MANY)
+    sweep(database_url)
+    (group,) = groups(connection, [SHOP])
+    tracemalloc.start()
+    try:
+        wanted = Wanted(kind, "shop", type=group.type, error=group.error, streams=MANY, reason="nobody needs them")
+        outcome = said(ended(connection, ask(database_url, wanted)))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert f"0 of {MANY:,} streams are projected again" in outcome
+    assert peak < 800 * MANY
