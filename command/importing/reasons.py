@@ -4,6 +4,7 @@ from pydantic import ValidationError
 
 from command.domain.refusals import OutOfStock, Refused
 from command.importing.line import Reason
+from command.importing.placing import Differs
 from command.importing.returning import LINES_READ_MAX, NothingToReturn, NotTheRest, ReturnTooLarge
 from command.problems import problem_of
 from contract.problems import Problem, in_words, pointer
@@ -11,6 +12,7 @@ from eventlog.codec import UnreadableEvent
 
 # A row of 1,000 lines can break 3,000 rules; the first few tell what is wrong with it.
 NAMED_MAX = 5
+DIFFERS = "differs"
 
 
 def of_malformed(problem: Problem) -> Reason:
@@ -28,6 +30,9 @@ def of_invalid(invalid: ValidationError) -> Reason:
 
 def of_refusal(refusal: Refused | UnreadableEvent) -> Reason:
     match refusal:
+        case Differs(number, _, members):
+            detail = f"The number {number} is there, and differs in {', '.join(members)}: what is there stays as it is."
+            return Reason(DIFFERS, f"{detail} A row that is more of it, or another, needs a number of its own.")
         case NothingToReturn(line, sku, order, asked, left):
             sold = f"has {left} left to return" if left else "has none left to return"
             return Reason("quantity-not-cancellable", f"Line {line} returns {asked} of {sku}; order {order} {sold}.")

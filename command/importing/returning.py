@@ -12,6 +12,7 @@ from command.domain import order as rules
 from command.domain.order import Decided, Order
 from command.domain.product import Product
 from command.domain.refusals import ExternalIdTaken, Missing, Refused
+from command.importing.placing import Differs
 from command.placed_orders import known_products, products_of
 from command.states import Entity, States
 from command.submission import Answer, Outcome
@@ -172,9 +173,14 @@ def _restock(products: dict[str, Product], cancelled: Decided) -> None:
 
 
 def _claim(states: States, document: str, order: str) -> dict[str, str]:
-    """The document's claim, which makes it count only once. Raises ExternalIdTaken when it has counted, and Missing."""
+    """The document's claim, which makes it count only once.
+
+    Raises ExternalIdTaken when it has counted, Differs when it has for another order, and Missing.
+    """
     claim = rules.cancellation_claim(document)
     if owner := states.owner(claim):
+        if owner != states.owner(rules.external_id_claim(order)):
+            raise Differs(document, owner, ("the order that it cancels",))
         raise ExternalIdTaken(document, owner)
     return {claim: rules.stream(_order(states, order).state.id)}
 

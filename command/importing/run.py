@@ -11,6 +11,7 @@ from command.domain.refusals import ExternalIdTaken, Refused, SkuTaken
 from command.importing import csv_rows, files, history, reasons
 from command.importing.history import Settled
 from command.importing.line import Line, Reason
+from command.importing.placing import Differs
 from command.importing.rejects import Rejects
 from command.importing.returning import AlreadyCancelled
 from command.importing.translation import translate
@@ -187,6 +188,8 @@ class Importer:
             case None:
                 self.summary.accepted += 1
                 self.summary.events += became.result().appended
+            case Differs() as differing:
+                self._refuse(file, line, reasons.of_refusal(differing))
             case ExternalIdTaken() | SkuTaken() | AlreadyCancelled():
                 self.summary.already_there += 1
             case Unavailable() | OutcomeUnknown() | Overloaded() as outage:

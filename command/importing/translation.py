@@ -95,7 +95,8 @@ def _place(members: dict[str, Any]) -> Wanted:
     row = PlaceOrderRow.model_validate(members)
     products = tuple([ProductRef(None, line.sku) for line in row.lines])
     lines = tuple([WantedLine(line.quantity, agreed_unit_price=line.unit_price) for line in row.lines])
-    return Wanted(PlaceImportedOrder(new_id(), row.order, row.customer, row.currency, products, lines), row.at)
+    command = PlaceImportedOrder(row.at, new_id(), row.order, row.customer, row.currency, products, lines)
+    return Wanted(command, row.at)
 
 
 def _cancel(members: dict[str, Any]) -> Wanted:

@@ -15,6 +15,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from command.domain.currencies import CURRENCIES
 from command.importing import files
 from command.importing.csv_rows import TEMPLATES
+from command.importing.reasons import DIFFERS
 from command.importing.rejects import Rejects
 from command.importing.run import Stopped, Summary, import_files
 from console.imports import REPAIR
@@ -93,6 +94,9 @@ def import_(
         summary = _import(database_url, paths, currency, rejects, retry, bar)
     report = _report(summary, time.perf_counter() - started, rejects)
     print(json.dumps(report, indent=2) if as_json else _text(report))
+    if differing := summary.refused[DIFFERS]:
+        said = f"orders: {differing} not imported, with a number that is there with another content: see {rejects}"
+        output.line(said, to_stderr=True)
     for damaged in summary.damaged:
         output.line(f"orders: {damaged} could not be read to its end, see {rejects}", to_stderr=True)
     sys.exit(NOT_TRUE if summary.damaged or (strict and summary.refused) else DONE)

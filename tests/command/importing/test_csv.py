@@ -229,6 +229,17 @@ def test_parts_that_were_cut_in_the_middle_of_an_order_are_refused(stocked):
     assert misfit(overlap, seen) is None
 
 
+def test_the_rest_of_an_order_is_no_order_that_is_already_there(stocked):
+    """Parts of a file that was cut in the middle of an order, imported one by one."""
+    first = write(stocked, "orders-1.csv", HEADER + f"T1,{AT},ada,tea,2,4.50\nT2,{AT},ada,tea,1,4.50\n")
+    second = write(stocked, "orders-2.csv", HEADER + f"T2,{AT},ada,milk,1,1\nT3,{AT},ada,milk,1,1\n")
+    stocked.load(first)
+    for accepted in (1, 0):
+        assert (stocked.load(second).accepted, stocked.codes) == (accepted, [(2, "differs")])
+    assert "number T2 is there, and differs in lines:" in stocked.rejected[0]["detail"]
+    assert stocked.load(first).already_there == 2
+
+
 def test_an_order_whose_later_rows_do_not_name_it_is_refused_before_anything_is_imported(stocked):
     """Of merged cells the first row alone has the value: the order would get its first line and no other."""
     path = write(stocked, "orders.csv", HEADER + f"T1,{AT},ada,tea,2,4.50\n,,,milk,1,1\n")

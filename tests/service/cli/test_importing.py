@@ -164,6 +164,22 @@ def test_ctrl_c_says_how_far_it_came_and_the_same_command_goes_on(orders, databa
     assert orders(path).stdout.startswith(f"accepted 10, already there {events}, ")
 
 
+def test_an_order_that_is_there_and_differs_is_named(orders, tmp_path):
+    (tmp_path / "shop").mkdir()
+    (tmp_path / "shop/users.csv").write_text("id\nada\n")
+    (tmp_path / "shop/products.csv").write_text("sku,description,unit_price,kind\ntea,Tea,1,fee\n")
+    header = "order,at,customer,sku,quantity,unit_price\n"
+    path = tmp_path / "shop/orders-1.csv"
+    path.write_text(f"{header}T1,2024-02-01T08:26:00Z,ada,tea,1,1\n")
+    assert orders("shop", "--currency", "EUR").stdout.startswith("accepted 3, ")
+    again = orders(path, "--currency", "EUR", "--strict")
+    assert (again.returncode, again.stderr) == (0, "")
+    path.write_text(f"{header}T1,2024-02-01T08:26:00Z,ada,tea,2,1\n")
+    done = orders(path, "--currency", "EUR", "--strict")
+    assert done.returncode == 1
+    assert done.stderr.startswith("orders: 1 not imported, with a number that is there with another content")
+
+
 def test_no_database_and_no_tables_are_one_line(orders, users, empty_database_url):
     for url in ("postgresql://nobody@127.0.0.1:1/nothing", empty_database_url):
         done = orders(users, url=url)
