@@ -5,6 +5,7 @@ The order of checks: host, credentials, rate, scope. All of them come before any
 
 import ipaddress
 import math
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -20,6 +21,7 @@ from contract.observation import observation_of
 from contract.problems import Problem
 
 _BEARER = b"bearer "
+_WITH_PORT = re.compile(r"(?:([0-9.]+)|\[(.+)\]):[0-9]+")
 _READS = {"GET", "HEAD"}
 _OF_PROXIES = {b"forwarded", b"via", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto", b"x-real-ip"}
 ANYONE = Caller("anyone", "anyone", "operator", frozenset(SCOPES), kind="anyone")
@@ -172,9 +174,13 @@ def _peer(connection: Connection) -> str:
 
 
 def _ip_address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    """The address; that of IPv4 which a socket for both shows as ::ffff:192.0.2.1. None for what is no address."""
+    """The address; that of IPv4 which a socket for both shows as ::ffff:192.0.2.1. None for what is no address.
+
+    Some proxies add the port: `192.0.2.1:51234`, `[2001:db8::1]:443`.
+    """
+    with_port = _WITH_PORT.fullmatch(text)
     try:
-        address = ipaddress.ip_address(text)
+        address = ipaddress.ip_address(with_port[1] or with_port[2] if with_port else text)
     except ValueError:
         return None
     return getattr(address, "ipv4_mapped", None) or address

@@ -31,7 +31,6 @@ LINES_MAX = 1_000
 QUANTITY_MAX = 1_000_000
 STOCK_MAX = 10**12
 
-_ADDRESS = re.compile(r"[^@\s]+@[^@\s]+")
 # PostgreSQL stores no NUL: one of them would fail everybody's commands in its batch. The others are never meant, and
 # are trouble in terminals and spreadsheets. Lone surrogates are refused by pydantic: they are no text.
 _CONTROLS = r"\x00-\x08\x0b\x0c\x0e-\x1f"
@@ -107,7 +106,10 @@ def _length(least: int, most: int, pattern: str = f"^[^{_CONTROLS}]*$") -> Any:
 
 # Documented, not checked by pydantic: Python's white space is what counts.
 _NOT_BLANK_PATTERN = rf"^[^{_CONTROLS}]*[^\s{_CONTROLS}\x85][^{_CONTROLS}]*$"
-_ADDRESS_PATTERN = rf"^[^@\s{_CONTROLS}\x85]+@[^@\s{_CONTROLS}\x85]+$"
+# Without what programs write around an address: <>, mailto:, quotation marks, the ; of a list, the point of a sentence.
+_NOT_IN_ADDRESS = rf'@\s{_CONTROLS}\x85<>()\[\]:;,"\\'
+_ADDRESS_PATTERN = rf"^[^{_NOT_IN_ADDRESS}]+@[^{_NOT_IN_ADDRESS}']*[^{_NOT_IN_ADDRESS}'.]$"
+_ADDRESS = re.compile(_ADDRESS_PATTERN)
 
 _NO_CONTROL = _refuse(
     "control-character", "must not have control characters except tabs and line breaks", _CONTROL.search
@@ -119,6 +121,13 @@ _CURRENCY = _refuse("currency", "must be an ISO 4217 code such as EUR", lambda i
 NOT_LOST = _refuse("lost-value", "is {value}, which programs write for a missing value", is_lost)
 
 
+# A name may be Null, None, Nan or Nil, with a capital.
+_NAMED = _refuse(
+    "lost-value",
+    "is {value}, which programs write for a missing value",
+    lambda it: is_lost(it) and not (it.isalpha() and it.istitle()),
+)
+
 # Regular expressions differ between languages, so no pattern can say these rules to the clients of all of them.
 _SHOWS_SOMETHING = Field(description="must have a visible character")
 
@@ -128,7 +137,7 @@ def required(most: int) -> tuple[Any, ...]:
     return _length(1, most, _NOT_BLANK_PATTERN), _NO_CONTROL, _NOT_BLANK, _SHOWS_SOMETHING
 
 
-Name = Annotated[str, *required(NAME_LENGTH_MAX)]
+Name = Annotated[str, *required(NAME_LENGTH_MAX), _NAMED]
 _SHOWN_ALONE = "without characters that show nothing"
 _KEY = Field(description=f"{_SHOWN_ALONE}; no word that programs write for a missing value, such as NULL")
 Sku = Annotated[str, *required(KEY_LENGTH_MAX), NOT_LOST, _NOTHING_HIDDEN, _KEY]

@@ -31,6 +31,7 @@ _large_bodies = ThreadPoolExecutor(1, thread_name_prefix="large-bodies")
 # server reads no more of them meanwhile.
 LARGE_BODIES_MAX, LARGE_BODY_SECONDS_MAX = 16, 5
 _places = asyncio.Semaphore(LARGE_BODIES_MAX)
+_READS, _OF_A_BODY = {"GET", "HEAD"}, {b"content-length", b"transfer-encoding"}
 _DEPTH_MAX = 8  # deeper than any body's model
 
 
@@ -177,6 +178,10 @@ class StrictRoute(APIRoute):
     def _check_target(self, request: Request) -> None:
         if "\0" in request.scope["path"]:  # PostgreSQL stores no NUL
             raise Problem("not-found", "There is nothing at a path with the character NUL.")
+        if request.method in _READS and any(it in _OF_A_BODY and value != b"0" for it, value in request.headers.raw):
+            # Left unread, it could be the filter of a client that sends parameters as JSON.
+            detail = f"{request.method} takes no body: send filters as query parameters."
+            raise Problem("unknown-parameter", detail, parameter="body")
         # A route that takes query parameters checks them itself: it only documents them.
         if request.scope["query_string"] and not self._takes_query:
             refuse_parameters(request, self._known)

@@ -109,10 +109,15 @@ class CancelledLine(Row):
     quantity: Quantity
 
 
+def _has_parts(value: Any) -> bool:
+    """Whether a member may name pieces: it is a list or an object, or the text of one."""
+    return isinstance(value, list | dict) or (isinstance(value, str) and value.lstrip()[:1] in {"[", "{"})
+
+
 class CancelOrderRow(Row):
     """`order` is the number of the cancellation, `target` of the order: all that is left of it is cancelled.
 
-    A row may name this in `lines`. One that names less must not cancel all.
+    A row may name this in `lines`. One that names less, or in another way, must not cancel all.
     """
 
     at: Time
@@ -123,8 +128,10 @@ class CancelOrderRow(Row):
     @model_validator(mode="before")
     @classmethod
     def _pieces_in_lines(cls, members: dict[str, Any]) -> dict[str, Any]:
-        lists = (it for name, it in members.items() if name not in cls.model_fields and isinstance(it, list))
-        if members.keys() & CancelledLine.model_fields or any(isinstance(it, dict) for each in lists for it in each):
+        others = [it for name, it in members.items() if name not in cls.model_fields]
+        has_lists = any(isinstance(it, dict) for each in others if isinstance(each, list) for it in each)
+        has_parts = "lines" not in members and any(map(_has_parts, others))
+        if members.keys() & CancelledLine.model_fields or has_lists or has_parts:
             raise PydanticCustomError("lines", "must have sku and quantity in lines, and no list of another name")
         return members
 

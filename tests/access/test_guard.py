@@ -106,6 +106,9 @@ def test_forwarded_headers_are_ignored_without_a_proxy(module_database_url: str)
         ("2001:db8:1:2::1", "2001:db8:1:3::1", False),
         ("::ffff:192.0.2.1", "192.0.2.1", True),
         ("::ffff:192.0.2.1", "::ffff:192.0.2.2", False),
+        ("192.0.2.1:51234", "192.0.2.1:51235", True),
+        ("192.0.2.1:51234", "192.0.2.2:51234", False),
+        ("[2001:db8:1:2::1]:443", "[2001:db8:1:3::1]:443", False),
     ],
 )
 def test_the_addresses_of_one_client_count_together(

@@ -101,6 +101,9 @@ def test_a_long_key_is_refused_in_little_time(shop: Shop) -> None:
         "System.Threading.Tasks.Task`1[System.String]",
         "Optional.empty",
         "() => crypto.randomUUID()",
+        *("0" * 32, "{00000000-0000-0000-0000-000000000000}", "urn:uuid:00000000-0000-0000-0000-000000000000"),
+        *("0" * 24, "0" * 26),
+        *("order-undefined", "checkout:null", "pay_None", "undefined-undefined", "cart-[object Object]", "order-NaN"),
     ],
 )
 def test_a_lost_idempotency_key_does_not_make_two_orders_one(shop: Shop, key: str) -> None:
@@ -108,6 +111,12 @@ def test_a_lost_idempotency_key_does_not_make_two_orders_one(shop: Shop, key: st
     answer = shop.post("/orders", json=body, headers={"Idempotency-Key": key})
     assert (answer.status_code, answer.json()["code"]) == (400, "invalid-header")
     assert shop.post("/orders", json=body, headers={"Idempotency-Key": f"{key}-1"}).status_code == 201
+
+
+@pytest.mark.parametrize("key", ["order-undefined-7", "only-words", "V1StGXR8_Z5jdHi6B-myT", "a-na-b", "0", "-"])
+def test_an_idempotency_key_that_only_looks_lost_is_taken(shop: Shop, key: str) -> None:
+    body = {"user_id": shop.user()["id"], "items": [{"sku": shop.product()["sku"], "quantity": 1}]}
+    assert shop.post("/orders", json=body, headers={"Idempotency-Key": key}).status_code == 201
 
 
 @pytest.mark.parametrize(
@@ -124,6 +133,7 @@ def test_a_lost_idempotency_key_does_not_make_two_orders_one(shop: Shop, key: st
             "System.Object[]",
             "Invalid Date",
             "<bound method Order.number of Order>",
+            "0" * 32,
         ),
     ],
 )
@@ -173,6 +183,36 @@ def test_a_key_that_nothing_can_have_is_not_answered_as_one_that_nothing_has(
 ) -> None:
     answer = shop.get(query)
     assert (answer.status_code, answer.json()["parameter"]) == (400, parameter)
+
+
+@pytest.mark.parametrize("path", ["/orders", "/users", "/products", "/sales", "/events", "/keys", "/projections"])
+@pytest.mark.parametrize("body", [b'{"user_id": "01a203bc-74ac-725f-92ed-08497719d4bb"}', [b"user_id=", b"x"]])
+def test_a_filter_that_came_as_a_body_is_not_dropped(shop: Shop, path: str, body: Any) -> None:
+    answer = shop.http.request("GET", path, content=body)
+    assert (answer.status_code, answer.json()["code"], answer.json()["parameter"]) == (400, "unknown-parameter", "body")
+    assert shop.http.request("GET", path, content=b"", headers={"Content-Length": "0"}).status_code == 200
+
+
+@pytest.mark.parametrize("around", ["<{}>", "mailto:{}", "{};", "'{}'", "{}.", '"{}"', "{},", "({})"])
+def test_what_programs_write_around_an_address_makes_no_other_one(shop: Shop, around: str) -> None:
+    for email in (around.format("ada@around.example"), around.format("o'ada@around.example")):
+        answer = shop.post("/users", json={"name": "Ada", "email": email})
+        assert [(it["pointer"], it["code"]) for it in answer.json()["errors"]] == [("/email", "email")]
+
+
+@pytest.mark.parametrize("name", ["#N/A", "NULL", "\\N", "undefined", "{{name}}", "[object Object]", "${name}"])
+def test_a_lost_name_is_no_name(shop: Shop, name: str) -> None:
+    user = shop.user()
+    for answer in (
+        shop.put(f"/users/{user['id']}", json={"name": name, "email": user["email"]}),
+        shop.post("/products", json={"sku": "named", "name": name, "price": 1, "currency": "EUR"}),
+    ):
+        assert [(it["pointer"], it["code"]) for it in answer.json()["errors"]] == [("/name", "lost-value")]
+
+
+@pytest.mark.parametrize("name", ["Null", "Nan", "Undefined Studio", "$5", "100 %"])
+def test_a_name_that_only_looks_like_a_lost_one_is_taken(shop: Shop, name: str) -> None:
+    assert shop.user(name=name)["name"] == name
 
 
 def test_a_condition_is_not_dropped(shop: Shop) -> None:

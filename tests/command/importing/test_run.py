@@ -120,6 +120,25 @@ def test_it_stays_refused_too_when_the_later_row_is_about_an_order_of_another_fi
     assert shop.codes == [(1, "refused-before")]
 
 
+@pytest.mark.parametrize(
+    ("again", "differs"),
+    [
+        (order("1", 2), "lines"),
+        (order("1", 1, at="2024-03-01T09:00:00+01:00"), None),
+        (order("1", 1, at="2024-03-01T09:00:00Z", customer="nobody"), "customer, at"),
+        (order("1", 1, currency="USD"), "currency"),
+        (cancellation("C1", "1"), None),
+        (cancellation("C1", "2"), "the order that it cancels"),
+    ],
+)
+def test_a_number_that_is_there_with_another_content_is_named(shop, again, differs):
+    shop.load(shop.file("shop.jsonl", USER, TEA, order("1", 1), order("2", 1), cancellation("C1", "1")))
+    events = shop.events
+    summary = shop.load(shop.file("again.jsonl", again), currency=None)
+    assert (summary.already_there, len(shop.rejected), shop.events) == (int(not differs), int(bool(differs)), events)
+    assert all(f"is there, and differs in {differs}:" in it["detail"] for it in shop.rejected)
+
+
 def test_a_row_that_is_nested_too_deeply_is_refused_and_no_other(shop):
     assert shop.load(shop.file("shop.jsonl", USER, '{"sku": ' + "[" * 100_000, TEA)).accepted == 2
     assert shop.codes == [(2, "malformed-json")]

@@ -96,6 +96,7 @@ def test_a_long_number_that_has_been_a_float_is_no_key():
     "more",
     [
         *('"lines": null', '"lines": []', '"lines": [{"sku": "tea"}]', '"sku": "tea"', '"quantity": 1'),
+        *('"items": {"tea": 1}', '"items": "[{\\"sku\\": \\"tea\\"}]"', '"skus": ["tea"]', '"line": {"sku": "tea"}'),
         *('"items": [{"sku": "tea", "quantity": 1}]', '"Lines": [{"sku": "tea", "quantity": 1}]'),
     ],
 )
