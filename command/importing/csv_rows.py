@@ -150,7 +150,8 @@ def _check(header: list[str]) -> None:
 
 
 def _cells(lines: Iterator[str], header: list[str], delimiter: str, skipped: int) -> Iterator[Row]:
-    reader = csv.reader(lines, delimiter=delimiter, skipinitialspace=True, strict=True)
+    line = ""
+    reader = csv.reader(((line := it) for it in lines), delimiter=delimiter, skipinitialspace=True, strict=True)
     number = skipped + 1
     try:
         for values in reader:
@@ -160,6 +161,9 @@ def _cells(lines: Iterator[str], header: list[str], delimiter: str, skipped: int
             fault = None
             if len(values) > len(header):
                 fault = _fault(f"The row has {len(values)} cells, and the header names {len(header)} columns.")
+            elif len(values) < len(header) and not line.endswith("\n"):
+                few = f"{len(values)} of {len(header)} cells"
+                fault = _fault(f"The row has {few} and no line end: the file is cut off.")
             elif rewritten:
                 said = cells[rewritten[0]][:100]
                 fault = _fault(f"Column {rewritten[0]} is {said}, which a program has made of it: export it as text.")

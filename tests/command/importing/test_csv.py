@@ -229,6 +229,18 @@ def test_parts_that_were_cut_in_the_middle_of_an_order_are_refused(stocked):
     assert misfit(overlap, seen) is None
 
 
+def test_a_row_at_which_the_file_is_cut_off_is_refused(stocked):
+    """The user would be called Ada Lo for good: with the whole file he is already there."""
+    users = write(stocked, "users.csv", "id,name,email\nu1,Ada\nu2,Bob,bob@x.example\nu3,Ada Lo")
+    orders = write(stocked, "orders.csv", HEADER + f"T1,{AT},ada,tea,2,4.50\nT2,{AT},ada,tea,1,4.50\nT2,{AT},ada,milk")
+    summary = stocked.load(users, orders)
+    assert (summary.accepted, summary.refused.total()) == (3, 2)
+    assert [it["detail"] for it in stocked.rejected] == [
+        f"The row has {cells} cells and no line end: the file is cut off." for cells in ("2 of 3", "4 of 6")
+    ]
+    assert stocked.load(write(stocked, "users.csv", "id,name,email\nu4,Dan,d@x.example")).accepted == 1
+
+
 def test_the_rest_of_an_order_is_no_order_that_is_already_there(stocked):
     """Parts of a file that was cut in the middle of an order, imported one by one."""
     first = write(stocked, "orders-1.csv", HEADER + f"T1,{AT},ada,tea,2,4.50\nT2,{AT},ada,tea,1,4.50\n")
