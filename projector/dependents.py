@@ -4,10 +4,12 @@ A view belongs to the tables that it was made on, not to their names: after a sw
 be dropped with them.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
+import psycopg
 from psycopg import Connection, sql
 
+from database.rules import function_of
 from projector import heritage, uncarried
 from projector.projection import Projection
 from projector.tables import made_by_release
@@ -80,6 +82,19 @@ WHERE refclassid = 'pg_namespace'::regclass AND refobjid = to_regnamespace(%(sch
 """
 
 
+_PUBLISHED = """
+SELECT quote_ident(pubname), pubowner::regrole::text, pg_has_role(pubowner, 'USAGE'),
+    format('ALTER PUBLICATION %%I DROP %%s', pubname, what)
+FROM pg_publication AS publication JOIN (
+    SELECT prpubid, 'TABLE ' || prrelid::regclass::text FROM pg_publication_rel JOIN pg_class AS class
+        ON class.oid = prrelid WHERE relnamespace = to_regnamespace(%(schema)s)
+    UNION ALL
+    SELECT pnpubid, 'TABLES IN SCHEMA ' || pnnspid::regnamespace::text FROM pg_publication_namespace
+    WHERE pnnspid = to_regnamespace(%(schema)s)
+) AS published (publication, what) ON published.publication = publication.oid
+"""
+
+
 class InTheWay(Exception):
     """Something is built on the read tables, or has been added to them, that would not survive a swap."""
 
@@ -91,10 +106,64 @@ def look(connection: Connection, projection: Projection, new: str) -> None:
     made = made_in(connection, projection, old)
     query = sql.SQL("SELECT version FROM {}").format(sql.Identifier(old, "checkpoint"))
     (version,) = connection.execute(query).fetchone() or (None,)
-    if names := ", ".join(uncarried.settings(connection, old, new, made, same=version == projection.version)):
-        raise InTheWay(f"a replay cannot carry over: {names}; drop or change it, replay, and make it again")
+    found = uncarried.additions(connection, old, made) + uncarried.settings(connection, old, new)
+    if version == projection.version:
+        found += uncarried.changes(connection, old, new)
+    _refuse_uncarried(found)
     if lost := _names(connection, _LOST, old=old, new=new, made=made):
         raise InTheWay(f"the read tables have what no release of orders has made: {lost}; drop it, and replay")
+
+
+def refuse_settings(connection: Connection, old: str, new: str) -> None:
+    """Raise InTheWay if something is set on the tables of schema `old` that cannot be carried over to `new`."""
+    _refuse_uncarried(uncarried.settings(connection, old, new))
+
+
+def _refuse_uncarried(found: list[str]) -> None:
+    if found:
+        names = ", ".join(found)
+        raise InTheWay(f"a replay cannot carry over: {names}; drop or change it, replay, and make it again")
+
+
+def try_out(connection: Connection, statements: Iterable[str]) -> None:
+    """Run statements of a swap that is rolled back, and raise InTheWay with those that fail.
+
+    A view or a policy that needs a column which this release has dropped is found so before the work, by its name.
+    """
+    refused = []
+    for statement in statements:
+        try:
+            with connection.transaction():
+                connection.execute(statement.encode())
+        except psycopg.OperationalError:
+            raise  # a session reads the view: the swap will find out; or the server has gone away
+        except psycopg.Error as error:
+            if function_of(error):
+                raise  # an event trigger's function: the view or the setting is right
+            what = statement.removeprefix("CREATE OR REPLACE ").partition(" AS ")[0]
+            refused.append(f"{what} ({str(error).splitlines()[0]})")
+    if refused:
+        raise InTheWay(
+            f"what is built on the read tables does not fit those of this release: {'; '.join(refused)}; "
+            "drop or change it, replay, and make it again"
+        )
+
+
+def unpublish(connection: Connection, schema: str) -> None:
+    """Take the tables of the schema out of all publications.
+
+    An event trigger may put each new table into one, and subscribers lack a schema that a rebuild makes or has retired.
+    Raises InTheWay.
+    """
+    with heritage.names_in_full(connection):
+        found = connection.execute(_PUBLISHED, {"schema": schema}).fetchall()
+    for publication, owner, is_ours, change in found:
+        if not is_ours:
+            raise InTheWay(
+                f"an event trigger puts new tables into publication {publication} of role {owner}: let it leave out "
+                f"the schema {schema}, or run this as a role that is a member of {owner} and of the tables' owner"
+            )
+        connection.execute(change.encode())
 
 
 def made_in(connection: Connection, projection: Projection, schema: str) -> list[str]:

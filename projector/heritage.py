@@ -5,18 +5,18 @@ the schemas, and runs the statements on the new tables afterwards: so a policy's
 that this release has dropped takes its settings with it. projector/uncarried.py finds what cannot be carried over.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from psycopg import Connection
 
 from database.sessions import READS
 
-# The serving schema is %(old)s. The new tables are in %(new)s, and have the name of %(old)s when the statements run.
+# The serving schema is %(old)s. The new tables are in %(new)s; that schema is called %(named)s when the statements run.
 # `added` are the tables that the serving schema lacks: they get what the schema gives its new tables.
 _TABLES = """
 WITH tables AS (
-    SELECT class.*, format('%%I.%%I', %(old)s::text, class.relname) AS new_name,
+    SELECT class.*, format('%%I.%%I', %(named)s::text, class.relname) AS new_name,
         new.oid AS new_oid, new.relowner AS new_owner, new.relacl AS new_acl,
         new.relrowsecurity AS new_row_security, new.relforcerowsecurity AS new_forced
     FROM pg_class AS class JOIN pg_class AS new USING (relname)
@@ -30,7 +30,43 @@ WITH tables AS (
 )
 """
 
-# The order matters: privileges before the owner, because the role that made the tables then still owns them.
+_GRANT = """
+SELECT format('GRANT %%s ON %%s TO %%s%%s', privilege, object,
+    CASE grantee WHEN 0 THEN 'PUBLIC' ELSE grantee::regrole::text END,
+    CASE WHEN is_grantable THEN ' WITH GRANT OPTION' ELSE '' END)
+FROM ("""
+
+# They take effect with the rows that are written, and with ANALYZE, after them.
+_OPTIONS = (
+    # Options of storage, of the table and of its TOAST table.
+    """
+SELECT format('ALTER TABLE %%s SET (%%s)', new_name, (
+    SELECT string_agg(format('%%s%%s=%%L', prefix, option_name, option_value), ', ') FROM (
+        SELECT '' AS prefix, * FROM pg_options_to_table(tables.reloptions)
+        UNION ALL
+        SELECT 'toast.', options.* FROM pg_class AS toast, pg_options_to_table(toast.reloptions) AS options
+        WHERE toast.oid = tables.reltoastrelid
+    ) AS option))
+FROM tables LEFT JOIN pg_class AS toast ON toast.oid = tables.reltoastrelid
+WHERE tables.reloptions IS NOT NULL OR toast.reloptions IS NOT NULL
+""",
+    # Columns: statistics targets, options, storage, compression.
+    """
+SELECT format('ALTER TABLE %%s ALTER COLUMN %%I %%s', new_name, attname, change)
+FROM tables JOIN pg_attribute AS old ON attrelid = tables.oid AND attnum > 0 AND NOT attisdropped
+    JOIN pg_type AS type ON type.oid = old.atttypid,
+    LATERAL (VALUES
+        (CASE WHEN attstattarget IS NOT NULL THEN format('SET STATISTICS %%s', attstattarget) END),
+        (CASE WHEN attoptions IS NOT NULL THEN format('SET (%%s)', array_to_string(attoptions, ', ')) END),
+        (CASE WHEN attstorage <> typstorage THEN 'SET STORAGE ' || CASE attstorage
+            WHEN 'p' THEN 'PLAIN' WHEN 'e' THEN 'EXTERNAL' WHEN 'm' THEN 'MAIN' ELSE 'EXTENDED' END END),
+        (CASE attcompression WHEN 'p' THEN 'SET COMPRESSION pglz' WHEN 'l' THEN 'SET COMPRESSION lz4' END)
+    ) AS changes (change)
+WHERE change IS NOT NULL AND EXISTS (SELECT FROM pg_attribute AS new WHERE attrelid = new_oid AND attname = old.attname)
+""",
+)
+
+# The order matters.
 _STATEMENTS = (
     # Undo default privileges of the role that runs the replay. The privileges of the serving tables follow.
     """
@@ -48,33 +84,11 @@ SELECT DISTINCT format('REVOKE ALL ON SCHEMA %%I FROM %%s', %(old)s::text,
     CASE acl.grantee WHEN 0 THEN 'PUBLIC' ELSE acl.grantee::regrole::text END)
 FROM pg_namespace AS schema, aclexplode(nspacl) AS acl WHERE nspname = %(new)s::text AND acl.grantee <> nspowner
 """,
-    # Options of storage, of the table and of its TOAST table.
+    *_OPTIONS,
     """
-SELECT format('ALTER TABLE %%s SET (%%s)', new_name, (
-    SELECT string_agg(format('%%s%%s=%%L', prefix, option_name, option_value), ', ') FROM (
-        SELECT '' AS prefix, * FROM pg_options_to_table(tables.reloptions)
-        UNION ALL
-        SELECT 'toast.', options.* FROM pg_class AS toast, pg_options_to_table(toast.reloptions) AS options
-        WHERE toast.oid = tables.reltoastrelid
-    ) AS option))
-FROM tables LEFT JOIN pg_class AS toast ON toast.oid = tables.reltoastrelid
-WHERE tables.reloptions IS NOT NULL OR toast.reloptions IS NOT NULL
-""",
-    # Columns: statistics targets, options, storage, compression, defaults, comments.
-    """
-SELECT format('ALTER TABLE %%s ALTER COLUMN %%I %%s', new_name, attname, change)
-FROM tables JOIN pg_attribute AS old ON attrelid = tables.oid AND attnum > 0 AND NOT attisdropped
-    JOIN pg_type AS type ON type.oid = old.atttypid,
-    LATERAL (VALUES
-        (CASE WHEN attstattarget IS NOT NULL THEN format('SET STATISTICS %%s', attstattarget) END),
-        (CASE WHEN attoptions IS NOT NULL THEN format('SET (%%s)', array_to_string(attoptions, ', ')) END),
-        (CASE WHEN attstorage <> typstorage THEN 'SET STORAGE ' || CASE attstorage
-            WHEN 'p' THEN 'PLAIN' WHEN 'e' THEN 'EXTERNAL' WHEN 'm' THEN 'MAIN' ELSE 'EXTENDED' END END),
-        (CASE attcompression WHEN 'p' THEN 'SET COMPRESSION pglz' WHEN 'l' THEN 'SET COMPRESSION lz4' END),
-        ((SELECT 'SET DEFAULT ' || pg_get_expr(adbin, adrelid) FROM pg_attrdef
-          WHERE adrelid = attrelid AND adnum = attnum AND attgenerated = ''))
-    ) AS changes (change)
-WHERE change IS NOT NULL AND EXISTS (SELECT FROM pg_attribute AS new WHERE attrelid = new_oid AND attname = old.attname)
+SELECT format('ALTER TABLE %%s ALTER COLUMN %%I SET DEFAULT %%s', new_name, attname, pg_get_expr(adbin, adrelid))
+FROM tables JOIN pg_attribute AS old ON attrelid = tables.oid JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum
+WHERE attgenerated = '' AND EXISTS (SELECT FROM pg_attribute AS new WHERE attrelid = new_oid AND attname = old.attname)
 """,
     # Indexes, by name: comments, storage options, and the one that CLUSTER takes.
     """
@@ -148,14 +162,33 @@ SELECT format('ALTER PUBLICATION %%I ADD TABLES IN SCHEMA %%I', pubname, %(old)s
 FROM pg_publication_namespace JOIN pg_publication AS publication ON publication.oid = pnpubid
 WHERE pnnspid = to_regnamespace(%(old)s::text)
 """,
+    # The schema first: its owner, who mostly owns the tables too, may have them only with a right to make tables there.
     """
-SELECT format('GRANT %%s ON %%s TO %%s%%s', privilege, object,
-    CASE grantee WHEN 0 THEN 'PUBLIC' ELSE grantee::regrole::text END,
-    CASE WHEN is_grantable THEN ' WITH GRANT OPTION' ELSE '' END)
-FROM (
-    SELECT privilege_type, format('SCHEMA %%I', nspname), grantee, is_grantable
-    FROM pg_namespace, aclexplode(nspacl) WHERE nspname = %(old)s::text AND grantee <> nspowner
-    UNION ALL
+SELECT format('ALTER SCHEMA %%I OWNER TO %%s', %(old)s::text, old.nspowner::regrole)
+FROM pg_namespace AS old, pg_namespace AS new
+WHERE old.nspname = %(old)s::text AND new.nspname = %(new)s::text AND old.nspowner <> new.nspowner
+""",
+    # A new owner takes over the privileges of the role that runs the replay: so privileges come after the owner.
+    f"""
+{_GRANT}
+SELECT privilege_type, format('SCHEMA %%I', nspname), grantee, is_grantable
+FROM pg_namespace, aclexplode(nspacl) WHERE nspname = %(old)s::text AND grantee <> nspowner
+) AS granted (privilege, object, grantee, is_grantable)
+""",  # noqa: S608 - constants
+    # Default privileges of the role that runs the replay are not those of a table that is new in a release.
+    """
+SELECT format('REVOKE ALL ON %%s FROM %%s', name,
+    CASE acl.grantee WHEN 0 THEN 'PUBLIC' ELSE acl.grantee::regrole::text END)
+FROM added JOIN pg_default_acl ON defaclrole = relowner, aclexplode(defaclacl) AS acl
+WHERE defaclnamespace = 0 AND defaclobjtype = 'r' AND acl.grantee <> relowner AND relowner <> owner
+""",
+    """
+SELECT format('ALTER TABLE %%s OWNER TO %%s', new_name, relowner::regrole) FROM tables WHERE new_owner <> relowner
+UNION ALL
+SELECT format('ALTER TABLE %%s OWNER TO %%s', name, owner::regrole) FROM added WHERE owner <> relowner
+""",
+    f"""
+{_GRANT}
     SELECT privilege_type, new_name, grantee, is_grantable FROM tables, aclexplode(relacl) WHERE grantee <> relowner
     UNION ALL
     SELECT format('%%s (%%I)', privilege_type, attname), new_name, grantee, is_grantable
@@ -164,9 +197,9 @@ FROM (
     UNION ALL
     SELECT acl.privilege_type, name, acl.grantee, acl.is_grantable
     FROM added JOIN pg_default_acl ON defaclrole = owner, aclexplode(defaclacl) AS acl
-    WHERE defaclnamespace = to_regnamespace(%(old)s::text) AND defaclobjtype = 'r'
+    WHERE defaclnamespace IN (0, to_regnamespace(%(old)s::text)) AND defaclobjtype = 'r' AND acl.grantee <> owner
 ) AS granted (privilege, object, grantee, is_grantable)
-""",
+""",  # noqa: S608 - constants
     # Default privileges of the schema. They come after the tables, which must not get them.
     """
 SELECT format('ALTER DEFAULT PRIVILEGES FOR ROLE %%s IN SCHEMA %%I GRANT %%s ON %%s TO %%s%%s', defaclrole::regrole,
@@ -176,25 +209,24 @@ SELECT format('ALTER DEFAULT PRIVILEGES FOR ROLE %%s IN SCHEMA %%I GRANT %%s ON 
     CASE WHEN acl.is_grantable THEN ' WITH GRANT OPTION' ELSE '' END)
 FROM pg_default_acl, aclexplode(defaclacl) AS acl WHERE defaclnamespace = to_regnamespace(%(old)s::text)
 """,
-    # The schema first: its owner, who mostly owns the tables too, may have them only with a right to make tables there.
-    """
-SELECT format('ALTER SCHEMA %%I OWNER TO %%s', %(old)s::text, old.nspowner::regrole)
-FROM pg_namespace AS old, pg_namespace AS new
-WHERE old.nspname = %(old)s::text AND new.nspname = %(new)s::text AND old.nspowner <> new.nspowner
-UNION ALL
-SELECT format('ALTER TABLE %%s OWNER TO %%s', new_name, relowner::regrole) FROM tables WHERE new_owner <> relowner
-UNION ALL
-SELECT format('ALTER TABLE %%s OWNER TO %%s', name, owner::regrole) FROM added WHERE owner <> relowner
-""",
 )
 
 
 def statements(connection: Connection, old: str, new: str) -> list[str]:
     """The statements that set on the tables of `new`, once renamed to `old`, what is set on `old`."""
+    return _read(connection, _STATEMENTS, old=old, new=new, named=old)
+
+
+def options(connection: Connection, old: str, new: str) -> list[str]:
+    """Those of the statements that must come before the rows, and before ANALYZE, for the tables as they are called."""
+    return _read(connection, _OPTIONS, old=old, new=new, named=new)
+
+
+def _read(connection: Connection, queries: Iterable[str], **names: str) -> list[str]:
     found: list[str] = []
     with names_in_full(connection):
-        for query in _STATEMENTS:
-            rows = connection.execute((_TABLES + query).encode(), {"old": old, "new": new}).fetchall()
+        for query in queries:
+            rows = connection.execute((_TABLES + query).encode(), names).fetchall()
             found += [statement for (statement,) in rows if statement is not None]
     return found
 

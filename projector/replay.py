@@ -11,7 +11,6 @@ import contextlib
 import psycopg
 from psycopg import Connection, sql
 
-from database.rules import function_of
 from eventlog import stalled
 from projector import dependents, heritage, swapping
 from projector.loop import Progress
@@ -80,6 +79,8 @@ def replay(database_url: str, projection: Projection, report: Report, page_max: 
         _drop_retired(connection, projection)
         with Shadow(connection, projection, built_beside(projection), read_page=ahead.page) as shadow:
             _rehearse(connection, projection, shadow)
+            for statement in heritage.options(connection, projection.name, shadow.schema):
+                connection.execute(statement.encode())
             shadow.fill(report)
             shadow.finish()
             progress = _swap_when_free(connection, projection, shadow, report)
@@ -90,33 +91,14 @@ def replay(database_url: str, projection: Projection, report: Report, page_max: 
 
 
 def _rehearse(connection: Connection, projection: Projection, shadow: Shadow) -> None:
-    """Finish the empty tables, rename the schemas, run what follows a rename, and roll all of it back. Raises InTheWay.
-
-    A view or a policy that needs a column which this release has dropped is found so before the work, by its name.
-    """
-    refused = []
+    """Finish the empty tables, swap them in, and roll all of it back. Raises InTheWay."""
     with contextlib.suppress(psycopg.errors.LockNotAvailable), connection.transaction(force_rollback=True):
         shadow.finish()
         _complete_checkpoint(connection, projection)
         connection.execute(_ONE_AT_A_TIME, (CREATE_LOCK,))
         dependents.look(connection, projection, shadow.schema)  # before all the work; and once more after it
         connection.execute(f"SET LOCAL lock_timeout = '{swapping.LOCK_MS_MAX}ms'")
-        for statement in _rename(connection, projection, shadow):
-            try:
-                with connection.transaction():
-                    connection.execute(statement.encode())
-            except psycopg.OperationalError:
-                raise  # a session reads the view: the swap will find out; or the server has gone away
-            except psycopg.Error as error:
-                if function_of(error):
-                    raise  # an event trigger's function: the view or the setting is right
-                what = statement.removeprefix("CREATE OR REPLACE ").partition(" AS ")[0]
-                refused.append(f"{what} ({str(error).splitlines()[0]})")
-    if refused:
-        raise dependents.InTheWay(
-            f"what is built on the read tables does not fit those of this release: {'; '.join(refused)}; "
-            "drop or change it, replay, and make it again"
-        )
+        dependents.try_out(connection, _rename(connection, projection, shadow))
 
 
 def _complete_checkpoint(connection: Connection, projection: Projection) -> None:
@@ -169,6 +151,7 @@ def _swap(connection: Connection, projection: Projection, shadow: Shadow) -> Pro
         connection.execute(sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(serving))
         reached = sql.SQL("SELECT coalesce(max(position), 0) FROM {}").format(serving)
         ((seen,),) = connection.execute(reached).fetchall()
+        _lock_if_free(connection, projection)
         ((is_changing,),) = connection.execute(_CHANGING, (name,)).fetchall()
         if is_changing:
             raise psycopg.errors.LockNotAvailable
@@ -181,6 +164,17 @@ def _swap(connection: Connection, projection: Projection, shadow: Shadow) -> Pro
         for statement in _rename(connection, projection, shadow):
             connection.execute(statement.encode())
     return progress
+
+
+def _lock_if_free(connection: Connection, projection: Projection) -> None:
+    """Lock the serving tables that no other session uses now: a GRANT, COMMENT or ALTER then waits for the new ones."""
+    for table in projection.metadata.sorted_tables:
+        lock = sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE NOWAIT")
+        with (
+            contextlib.suppress(psycopg.errors.LockNotAvailable, psycopg.errors.UndefinedTable),
+            connection.transaction(),
+        ):
+            connection.execute(lock.format(sql.Identifier(projection.name, table.name)))
 
 
 def _retired(projection: Projection) -> str:

@@ -37,7 +37,7 @@ class Tables:
         for table in projection.metadata.sorted_tables:
             table.to_metadata(self.metadata, schema=schema, referred_schema_fn=lambda *_: schema)
 
-    def create(self, connection: Connection, *, logged: bool = True) -> None:
+    def create(self, connection: Connection) -> None:
         """Make the schema and the empty tables with primary keys, at position 0."""
         connection.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(self._schema)))
         comment_on(connection, self._schema, self._projection.metadata.info["comment"])
@@ -46,8 +46,6 @@ class Tables:
             name = sql.Identifier(self._schema, table.name)
             # An event trigger may force row security on all new tables: then no owner could fill them. See heritage.
             connection.execute(sql.SQL("ALTER TABLE {} NO FORCE ROW LEVEL SECURITY").format(name))
-            if not logged:
-                connection.execute(sql.SQL("ALTER TABLE {} SET UNLOGGED").format(name))
             if table.comment:
                 _run(connection, SetTableComment(table))
             for column in table.columns:

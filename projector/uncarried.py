@@ -6,12 +6,27 @@ from psycopg import Connection
 
 from projector.heritage import names_in_full
 
-# Settings without a statement in projector/heritage.py. Objects of the release itself are in both schemas.
-_NOT_CARRIED = """
-WITH tables AS (SELECT * FROM pg_class WHERE relnamespace = to_regnamespace(%(old)s::text) AND relkind = 'r')
+_TABLES = (
+    "WITH tables AS (SELECT * FROM pg_class WHERE relnamespace = to_regnamespace(%(old)s::text) AND relkind = 'r')"
+)
+
+# Objects that others have added to the tables. A mirror's rebuild drops them (docs/mirrors.md).
+_ADDED = """
 SELECT pg_describe_object('pg_trigger'::regclass, trigger.oid, 0)
 FROM pg_trigger AS trigger JOIN tables ON tables.oid = tgrelid WHERE NOT tgisinternal
 UNION ALL
+SELECT pg_describe_object('pg_class'::regclass, indexrelid, 0) FROM pg_index JOIN tables ON tables.oid = indrelid
+    JOIN pg_class AS index ON index.oid = indexrelid
+WHERE index.relname <> ALL (%(made)s)
+UNION ALL
+SELECT pg_describe_object('pg_constraint'::regclass, con.oid, 0)
+FROM pg_constraint AS con JOIN tables ON tables.oid = conrelid
+WHERE contype IN ('c', 'f', 'n') AND con.conname <> ALL (%(made)s)
+ORDER BY 1
+"""
+
+# Settings without a statement in projector/heritage.py. Objects of the release itself are in both schemas.
+_NOT_CARRIED = """
 SELECT pg_describe_object('pg_rewrite'::regclass, rule.oid, 0)
 FROM pg_rewrite AS rule JOIN tables ON tables.oid = ev_class
 UNION ALL
@@ -37,7 +52,7 @@ WHERE classoid = 'pg_class'::regclass AND objoid IN (SELECT oid FROM tables)
     OR classoid = 'pg_namespace'::regclass AND objoid = to_regnamespace(%(old)s::text)
 UNION ALL
 SELECT 'the owner ' || relowner::regrole::text || ' of ' || oid::regclass::text FROM tables
-WHERE NOT pg_has_role(relowner, 'SET')
+WHERE NOT (pg_has_role(relowner, 'SET') AND pg_has_role(relowner, 'USAGE'))
 UNION ALL
 SELECT 'publication ' || quote_ident(pubname) || ' of another owner' FROM pg_publication AS publication
 WHERE NOT pg_has_role(pubowner, 'USAGE') AND (
@@ -83,14 +98,6 @@ UNION ALL
 SELECT 'the comment or the grants of type ' || type.oid::regtype::text
 FROM tables JOIN pg_type AS type ON reltype IN (type.oid, typelem)
 WHERE typacl IS NOT NULL OR obj_description(type.oid, 'pg_type') IS NOT NULL
-UNION ALL
-SELECT pg_describe_object('pg_class'::regclass, indexrelid, 0) FROM pg_index JOIN tables ON tables.oid = indrelid
-    JOIN pg_class AS index ON index.oid = indexrelid
-WHERE index.relname <> ALL (%(made)s)
-UNION ALL
-SELECT pg_describe_object('pg_constraint'::regclass, con.oid, 0)
-FROM pg_constraint AS con JOIN tables ON tables.oid = conrelid
-WHERE contype IN ('c', 'f', 'n') AND con.conname <> ALL (%(made)s)
 UNION
 SELECT 'the disabled triggers of ' || tables.oid::regclass::text
 FROM pg_trigger JOIN tables ON tables.oid = tgrelid WHERE tgisinternal AND tgenabled <> 'O'
@@ -133,12 +140,21 @@ ORDER BY 1
 """
 
 
-def settings(connection: Connection, old: str, new: str, made: Collection[str], *, same: bool) -> list[str]:
-    """Name what is set on the tables of schema `old` and cannot be carried over to `new`.
+def settings(connection: Connection, old: str, new: str) -> list[str]:
+    """Name what is set on the tables of schema `old` and cannot be carried over to `new`."""
+    return _names(connection, _TABLES + _NOT_CARRIED, old=old, new=new)
 
-    `made` are the names that a release of ours has made itself. `same`: both schemas are of one version.
-    """
-    queries = (_NOT_CARRIED, _CHANGED) if same else (_NOT_CARRIED,)
+
+def additions(connection: Connection, old: str, made: Collection[str]) -> list[str]:
+    """Name the triggers, indexes and constraints of the tables that are not among `made`, the names of our releases."""
+    return _names(connection, _TABLES + _ADDED, old=old, made=list(made))
+
+
+def changes(connection: Connection, old: str, new: str) -> list[str]:
+    """Name what others have changed on the tables of schema `old`, if both schemas are of one version."""
+    return _names(connection, _CHANGED, old=old, new=new)
+
+
+def _names(connection: Connection, query: str, **parameters: str | list[str]) -> list[str]:
     with names_in_full(connection):
-        found = [connection.execute(it.encode(), {"old": old, "new": new, "made": list(made)}) for it in queries]
-    return [name for cursor in found for (name,) in cursor.fetchall()]
+        return [name for (name,) in connection.execute(query.encode(), parameters).fetchall()]

@@ -6,6 +6,7 @@ import psycopg
 from sqlalchemy import select
 from sqlalchemy.engine import Connection
 
+from projector.dependents import InTheWay
 from projector.loop import Loop, Progress
 from projector.mirror.layout import Build, Layout
 from projector.mirror.target import Target, Unsuitable
@@ -50,7 +51,7 @@ class MirrorTables:
     def rebuild(self, ahead: ReadAhead, report: Report) -> Progress:
         """Fold the log once more into new tables, while readers use the old ones; then let the new ones serve.
 
-        A crash leaves the old ones serving. Raises Unsuitable, sqlalchemy.exc.DBAPIError and psycopg.Error.
+        A crash leaves the old ones serving. Raises Unsuitable, InTheWay, sqlalchemy.exc.DBAPIError and psycopg.Error.
         """
         self.prepare()
         with self.connection.begin():
@@ -58,6 +59,13 @@ class MirrorTables:
             number = self._generation()
             old = self.target.existing(self.connection, self._serving)
         following = self._make_following(number + 1)
+        try:
+            with self.connection.begin():
+                self.target.rehearse(self.connection, self.projection)
+        except InTheWay:
+            with self.connection.begin():
+                self.target.drop(self.connection, following)
+            raise
         progress = self.fill(ahead, report, Build.NEXT)
         self.target.complete(self.connection, following)
         self._swap(following, old)

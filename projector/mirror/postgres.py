@@ -1,6 +1,7 @@
 """A mirror in another PostgreSQL: the same schemas as beside the log, one for each projection."""
 
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 from typing import Any, ClassVar, cast
 
 import psycopg
@@ -69,6 +70,7 @@ class PostgresTarget(Target):
     def create(self, connection: Connection, layout: Layout) -> None:
         connection.execute(CreateSchema(_schema_of(layout)))
         super().create(connection, layout)
+        dependents.unpublish(_driver(connection), _schema_of(layout))
 
     def make_views(self, connection: Connection, projection: Projection) -> None:
         reports.make_missing_views(_driver(connection), projection)
@@ -77,6 +79,13 @@ class PostgresTarget(Target):
         driver = _driver(connection)
         dependents.refuse_others(driver, projection.name)
         dependents.refuse_added(driver, projection.name, [table.name for table in self.layout(projection).all])
+        dependents.refuse_settings(driver, projection.name, _schema_of(self.layout(projection, Build.NEXT)))
+
+    def rehearse(self, connection: Connection, projection: Projection) -> None:
+        driver = _driver(connection)
+        with suppress(psycopg.errors.LockNotAvailable), driver.transaction(force_rollback=True):
+            driver.execute(f"SET LOCAL lock_timeout = '{swapping.LOCK_MS_MAX}ms'")
+            dependents.try_out(driver, self._replace(connection, projection))
 
     def drop(self, connection: Connection, layout: Layout) -> None:
         connection.execute(DropSchema(_schema_of(layout), cascade=True, if_exists=True))
@@ -91,27 +100,32 @@ class PostgresTarget(Target):
         swapping.swap_when_free(lambda: self._rename(connection, projection, old), _is_locked)
 
     def _rename(self, connection: Connection, projection: Projection, old: Collection[str]) -> None:
-        serving, following, retired = (
-            self.named(projection, "", build).schema for build in (Build.SERVING, Build.NEXT, Build.RETIRED)
-        )
-        driver, inherited = _driver(connection), list[str]()
+        serving, following = (_schema_of(self.layout(projection, build)) for build in (Build.SERVING, Build.NEXT))
         with connection.begin():
             connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{swapping.LOCK_MS_MAX}ms'")
-            if old:
-                # So no statement reads one table of the old build beside one of the new.
-                # Referred tables come first, as in most joins: with the other order, readers that join the tables
-                # and this loop would wait for each other until the time-out, again and again.
-                order = [table.name for table in projection.plain_tables]
-                for name in sorted(old, key=lambda it: order.index(it) if it in order else len(order)):
-                    connection.exec_driver_sql(f'LOCK TABLE "{serving}"."{name}" IN ACCESS EXCLUSIVE MODE')
-                self.refuse_dependents(connection, projection)
-                # Views and privileges that others gave the serving tables.
-                inherited = dependents.views(driver, projection.name)
-                inherited += heritage.statements(driver, projection.name, cast(str, following))
-                connection.exec_driver_sql(f'ALTER SCHEMA "{serving}" RENAME TO "{retired}"')
-            connection.exec_driver_sql(f'ALTER SCHEMA "{following}" RENAME TO "{serving}"')
-            for statement in inherited:
-                driver.execute(statement.encode())
+            if not old:
+                connection.exec_driver_sql(f'ALTER SCHEMA "{following}" RENAME TO "{serving}"')
+                return
+            # So no statement reads one table of the old build beside one of the new.
+            # Referred tables come first, as in most joins: with the other order, readers that join the tables
+            # and this loop would wait for each other until the time-out, again and again.
+            order = [table.name for table in projection.plain_tables]
+            for name in sorted(old, key=lambda it: order.index(it) if it in order else len(order)):
+                connection.exec_driver_sql(f'LOCK TABLE "{serving}"."{name}" IN ACCESS EXCLUSIVE MODE')
+            for statement in self._replace(connection, projection):
+                _driver(connection).execute(statement.encode())
+
+    def _replace(self, connection: Connection, projection: Projection) -> list[str]:
+        """Rename the schemas. Returns the statements for the views and settings that others gave the serving tables."""
+        self.refuse_dependents(connection, projection)
+        serving, following, retired = (
+            _schema_of(self.layout(projection, build)) for build in (Build.SERVING, Build.NEXT, Build.RETIRED)
+        )
+        driver = _driver(connection)
+        inherited = dependents.views(driver, serving) + heritage.statements(driver, serving, following)
+        connection.exec_driver_sql(f'ALTER SCHEMA "{serving}" RENAME TO "{retired}"')
+        connection.exec_driver_sql(f'ALTER SCHEMA "{following}" RENAME TO "{serving}"')
+        return inherited
 
 
 def _is_locked(error: Exception) -> bool:

@@ -133,6 +133,9 @@ class Target(ABC):
                 "and make them again"
             )
 
+    def rehearse(self, connection: Connection, projection: Projection) -> None:  # noqa: B027 - most have nothing to do
+        """Raise InTheWay if the swap for the next build, still empty, would fail or lose what others have set."""
+
     def drop(self, connection: Connection, layout: Layout) -> None:
         """Drop the tables of a build, those that are there."""
         layout.metadata.drop_all(connection, checkfirst=True)

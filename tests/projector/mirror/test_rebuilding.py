@@ -11,11 +11,15 @@ import pytest
 from sqlalchemy import Engine, func, select, text
 
 from projector.dependents import InTheWay
+from projector.loop import Progress
+from projector.mirror.following import Mirror
 from projector.mirror.target import Unsuitable
+from projector.mirror.targets import target_of
 from projector.projections.shop import SHOP
 from readmodel.shop import order_items, orders
 from tests.builders import Writing, wait_until
 from tests.projector.mirror.mirroring import catch_up, differences, reading, rebuild
+from tests.projector.test_settings_in_effect import TO_CDC
 
 READERS = 8
 SOON = 20
@@ -196,6 +200,52 @@ def test_objects_of_others_in_the_schema_of_a_mirror_stop_a_rebuild_before_the_w
         connection.execute(made.encode())
     with pytest.raises(InTheWay, match=f"what else is in the schema shop: .*{named}"):
         rebuild(database_url, empty_database_url, SHOP)
+
+
+@pytest.mark.parametrize(
+    ("made", "named"),
+    [
+        ("CREATE STATISTICS public.pair ON user_id, status FROM shop.orders", r"statistics object public\.pair"),
+        ("CREATE RULE r AS ON DELETE TO shop.orders DO ALSO NOTIFY gone", r"rule r on table shop\.orders"),
+        ("ALTER TABLE shop.order_items SET UNLOGGED", r"shop\.order_items being unlogged"),
+        ("ALTER TABLE shop.orders REPLICA IDENTITY USING INDEX orders_pkey", "the replica identity index"),
+        (
+            """ALTER TABLE shop.users ADD nickname text;
+            CREATE POLICY nicks ON shop.users USING (nickname <> '')""",
+            r"CREATE POLICY nicks ON shop\.users .*nickname",
+        ),
+        (
+            "ALTER TABLE shop.users ADD nickname text; CREATE VIEW public.nicks AS SELECT nickname FROM shop.users",
+            r"VIEW public\.nicks .*nickname",
+        ),
+    ],
+)
+def test_what_a_rebuild_in_postgresql_cannot_keep_is_named_before_the_work(
+    writing: Writing, database_url: str, empty_database_url: str, made: str, named: str
+) -> None:
+    writing.history(3)
+    catch_up(database_url, empty_database_url, [SHOP])
+    reports: list[Progress] = []
+    with psycopg.connect(empty_database_url, autocommit=True) as connection:
+        connection.execute(made.encode())
+        mirror = Mirror(database_url, target_of(empty_database_url), [SHOP])
+        with pytest.raises(InTheWay, match=named):
+            mirror.rebuild(reports.append)
+        schemas = connection.execute("SELECT nspname FROM pg_namespace WHERE nspname LIKE 'shop%'").fetchall()
+    assert (reports, schemas) == ([], [("shop",)])
+
+
+def test_an_event_trigger_that_publishes_each_new_table_stops_no_rebuild_in_postgresql(
+    writing: Writing, database_url: str, empty_database_url: str
+) -> None:
+    writing.history(3)
+    catch_up(database_url, empty_database_url, [SHOP])
+    with psycopg.connect(empty_database_url, autocommit=True) as connection:
+        connection.execute("CREATE PUBLICATION cdc FOR TABLE shop.users (id, name), shop.orders")
+        connection.execute(TO_CDC.encode())
+        rebuild(database_url, empty_database_url, SHOP)
+        published = connection.execute("SELECT tablename FROM pg_publication_tables ORDER BY 1").fetchall()
+    assert published == [("orders",), ("users",)]
 
 
 def test_a_temporary_view_of_another_session_refuses_a_rebuild_before_the_work(

@@ -1,0 +1,163 @@
+"""Settings on the read tables are in effect after a rebuild, and are kept however they came about, and whenever."""
+
+import threading
+
+import pytest
+from psycopg import Connection
+
+from projector.dependents import InTheWay
+from projector.loop import Progress
+from projector.projections.shop import SHOP
+from projector.replay import replay
+from projector.verify import verify
+from tests.builders import Writing, wait_until
+from tests.projector.test_heritage import SETTINGS, nobody
+
+SOON = 10
+
+TO_CDC = """
+CREATE FUNCTION public.to_cdc() RETURNS event_trigger LANGUAGE plpgsql SECURITY DEFINER AS $$
+DECLARE made record; BEGIN
+    FOR made IN SELECT * FROM pg_event_trigger_ddl_commands() WHERE command_tag = 'CREATE TABLE' LOOP
+        EXECUTE format('ALTER PUBLICATION cdc ADD TABLE %s', made.object_identity);
+    END LOOP; END $$;
+CREATE EVENT TRIGGER to_cdc ON ddl_command_end WHEN TAG IN ('CREATE TABLE') EXECUTE FUNCTION public.to_cdc()
+"""
+
+SLOW_RENAME = """
+CREATE FUNCTION public.slowly() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(0.7); END';
+CREATE EVENT TRIGGER slowly ON ddl_command_end WHEN TAG IN ('ALTER SCHEMA') EXECUTE FUNCTION public.slowly()
+"""
+
+
+def test_an_event_trigger_that_publishes_each_new_table_stops_no_replay_and_no_verify(
+    shop: Writing, database_url: str, connection: Connection
+) -> None:
+    """As where FOR ALL TABLES needs a superuser. Subscribers lack the schemas of a rebuild and a verify."""
+    connection.execute("CREATE PUBLICATION cdc FOR TABLE shop.users (id, name), shop.orders")
+    connection.execute(TO_CDC.encode())
+    before = connection.execute(SETTINGS.encode()).fetchall()
+    built = "SELECT FROM pg_publication_tables WHERE schemaname IN ('shop_next', 'shop_verify')"
+
+    def look(_: Progress) -> None:
+        assert connection.execute(built).fetchall() == []
+
+    for _ in range(2):
+        assert verify(database_url, SHOP, look).found == 0
+        replay(database_url, SHOP, look)
+        assert connection.execute(SETTINGS.encode()).fetchall() == before
+
+
+def test_a_publication_of_another_owner_that_gets_each_new_table_is_named(
+    owner_url: str, connection: Connection
+) -> None:
+    connection.execute("CREATE PUBLICATION cdc")
+    connection.execute(TO_CDC.encode())
+    with pytest.raises(InTheWay, match="publication cdc of role orders: let it leave out the schema shop_verify"):
+        verify(owner_url, SHOP, nobody)
+    with pytest.raises(InTheWay, match="publication cdc of role orders: let it leave out the schema shop_next"):
+        replay(owner_url, SHOP, nobody)
+
+
+def test_statistics_targets_and_estimates_are_in_effect_after_a_replay(
+    shop: Writing, database_url: str, connection: Connection
+) -> None:
+    connection.execute(
+        "ALTER TABLE shop.orders ALTER user_id SET (n_distinct = -0.9), ALTER placed_at SET STATISTICS 2"
+    )
+    connection.execute("ANALYZE shop.orders")
+    known = """SELECT attname, n_distinct, array_length(histogram_bounds::text::text[], 1) FROM pg_stats
+    WHERE schemaname = 'shop' AND tablename = 'orders' AND attname IN ('placed_at', 'user_id') ORDER BY 1"""
+    before = connection.execute(known).fetchall()
+    assert before[1][1] == pytest.approx(-0.9)
+    replay(database_url, SHOP, nobody)
+    assert connection.execute(known).fetchall() == before
+
+
+@pytest.mark.parametrize("by", ["member", "superuser"])
+def test_the_privileges_of_the_role_that_runs_a_replay_stay_its_own(
+    owner_url: str, database_url: str, connection: Connection, by: str
+) -> None:
+    """A change of the owner gives the new one what the old one has."""
+    ((owner,),) = connection.execute("SELECT nspowner::regrole::text FROM pg_namespace WHERE nspname = 'shop'")
+    connection.execute(f"CREATE ROLE a_{owner} LOGIN IN ROLE {owner}".encode())
+    role, url = ("orders", database_url)
+    if by == "member":
+        role, url = f"a_{owner}", database_url.replace("orders@", f"a_{owner}@", 1)
+    try:
+        connection.execute(
+            f"GRANT USAGE ON SCHEMA shop TO {role}; GRANT SELECT ON shop.orders TO {role} WITH GRANT OPTION; "
+            f"GRANT SELECT (id), UPDATE (name) ON shop.users TO {role}".encode()
+        )
+        before = connection.execute(SETTINGS.encode()).fetchall()
+        for _ in range(2):
+            replay(url, SHOP, nobody)
+            assert connection.execute(SETTINGS.encode()).fetchall() == before
+    finally:
+        connection.execute(f"DROP OWNED BY a_{owner}; DROP ROLE a_{owner}".encode())
+
+
+def test_a_new_table_has_the_default_privileges_of_the_owner_and_not_those_of_the_role_that_runs_the_replay(
+    owner_url: str, database_url: str, connection: Connection
+) -> None:
+    ((owner,),) = connection.execute("SELECT nspowner::regrole::text FROM pg_namespace WHERE nspname = 'shop'")
+    connection.execute(f"CREATE ROLE bi_{owner}; CREATE ROLE other_{owner}".encode())
+    try:
+        connection.execute(
+            f"ALTER DEFAULT PRIVILEGES FOR ROLE {owner} GRANT SELECT ON TABLES TO bi_{owner}; "
+            f"ALTER DEFAULT PRIVILEGES GRANT SELECT, DELETE ON TABLES TO other_{owner}; "
+            "DROP SCHEMA reports CASCADE; DROP TABLE shop.order_items".encode()
+        )
+        replay(database_url, SHOP, nobody)  # by a superuser
+        ((granted,),) = connection.execute("SELECT relacl::text FROM pg_class WHERE oid = 'shop.order_items'::regclass")
+        assert granted == f"{{{owner}=arwdDxtm/{owner},bi_{owner}=r/{owner}}}"
+    finally:
+        connection.execute(f"DROP OWNED BY bi_{owner}, other_{owner}; DROP ROLE bi_{owner}, other_{owner}".encode())
+
+
+@pytest.mark.parametrize(
+    ("change", "kept"),
+    [
+        ("COMMENT ON TABLE shop.users IS 'ours'", "obj_description('shop.users'::regclass, 'pg_class') = 'ours'"),
+        ("GRANT SELECT ON shop.users TO pg_monitor", "has_table_privilege('pg_monitor', 'shop.users', 'SELECT')"),
+        (
+            "ALTER TABLE shop.users SET (fillfactor = 70)",
+            "(SELECT reloptions = '{fillfactor=70}' FROM pg_class WHERE oid = 'shop.users'::regclass)",
+        ),
+    ],
+)
+def test_a_setting_that_comes_in_the_moment_of_the_swap_is_kept(
+    shop: Writing, database_url: str, connection: Connection, other: Connection, change: str, kept: str
+) -> None:
+    """It was made on the tables that the swap retired, and was dropped with them."""
+    connection.execute(SLOW_RENAME.encode())
+    has_begun = threading.Event()
+    replaying = threading.Thread(target=replay, args=(database_url, SHOP, lambda _: has_begun.set()))
+    replaying.start()
+    assert has_begun.wait(SOON)
+    sleeping = b"SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'PgSleep'"
+    wait_until(lambda: bool(connection.execute(sleeping).fetchall()), SOON, "the swap")
+    other.execute(change.encode())
+    replaying.join()
+    assert connection.execute(f"SELECT {kept}".encode()).fetchall() == [(True,)]
+
+
+def test_retired_tables_that_a_session_holds_are_published_no_more(
+    shop: Writing, database_url: str, connection: Connection, other: Connection
+) -> None:
+    """A new subscriber lacks their schema, so his subscription could not begin."""
+    connection.execute("CREATE PUBLICATION p FOR TABLE shop.users, shop.orders")
+    published = "SELECT schemaname, tablename FROM pg_publication_tables ORDER BY 2"
+    before = connection.execute("SELECT generation FROM shop.checkpoint").fetchall()
+    other.autocommit = False
+    other.execute("SELECT FROM shop.orders")
+    replaying = threading.Thread(target=replay, args=(database_url, SHOP, nobody))
+    replaying.start()
+    try:
+        generation = "SELECT generation FROM shop.checkpoint"
+        wait_until(lambda: connection.execute(generation).fetchall() != before, SOON, "the swap")
+        due = [("shop", "orders"), ("shop", "users")]
+        wait_until(lambda: connection.execute(published).fetchall() == due, SOON / 2, "no retired table is published")
+    finally:
+        other.rollback()
+        replaying.join()
