@@ -82,16 +82,24 @@ WHERE refclassid = 'pg_namespace'::regclass AND refobjid = to_regnamespace(%(sch
 """
 
 
-_PUBLISHED = """
-SELECT quote_ident(pubname), pubowner::regrole::text, pg_has_role(pubowner, 'USAGE'),
-    format('ALTER PUBLICATION %%I DROP %%s', pubname, what)
+# Statements; with the name and the owner of a publication that is not ours.
+_DEFAULTS = """
+WITH tables AS (SELECT oid FROM pg_class WHERE relnamespace = to_regnamespace(%(schema)s) AND relkind = 'r')
+SELECT format('ALTER PUBLICATION %%I DROP %%s', pubname, what), CASE WHEN NOT pg_has_role(pubowner, 'USAGE') THEN
+    quote_ident(pubname) END, pubowner::regrole::text
 FROM pg_publication AS publication JOIN (
-    SELECT prpubid, 'TABLE ' || prrelid::regclass::text FROM pg_publication_rel JOIN pg_class AS class
-        ON class.oid = prrelid WHERE relnamespace = to_regnamespace(%(schema)s)
+    SELECT prpubid, 'TABLE ' || prrelid::regclass::text FROM pg_publication_rel JOIN tables ON tables.oid = prrelid
     UNION ALL
     SELECT pnpubid, 'TABLES IN SCHEMA ' || pnnspid::regnamespace::text FROM pg_publication_namespace
     WHERE pnnspid = to_regnamespace(%(schema)s)
 ) AS published (publication, what) ON published.publication = publication.oid
+UNION ALL
+SELECT format('DROP TRIGGER %%I ON %%s', tgname, tgrelid::regclass), NULL, NULL
+FROM pg_trigger JOIN tables ON tables.oid = tgrelid WHERE NOT tgisinternal
+UNION ALL
+SELECT DISTINCT format('REVOKE ALL ON SCHEMA %%I FROM %%s', nspname,
+    CASE acl.grantee WHEN 0 THEN 'PUBLIC' ELSE acl.grantee::regrole::text END), NULL, NULL
+FROM pg_namespace, aclexplode(nspacl) AS acl WHERE nspname = %(schema)s AND acl.grantee <> nspowner
 """
 
 
@@ -141,7 +149,9 @@ def try_out(connection: Connection, statements: Iterable[str]) -> None:
             if function_of(error):
                 raise  # an event trigger's function: the view or the setting is right
             what = statement.removeprefix("CREATE OR REPLACE ").partition(" AS ")[0]
-            refused.append(f"{what} ({str(error).splitlines()[0]})")
+            lacks = isinstance(error, psycopg.errors.InsufficientPrivilege)
+            remedy = ": grant it to the role that runs this" if lacks else ""
+            refused.append(f"{what} ({str(error).splitlines()[0]}{remedy})")
     if refused:
         raise InTheWay(
             f"what is built on the read tables does not fit those of this release: {'; '.join(refused)}; "
@@ -149,16 +159,16 @@ def try_out(connection: Connection, statements: Iterable[str]) -> None:
         )
 
 
-def unpublish(connection: Connection, schema: str) -> None:
-    """Take the tables of the schema out of all publications.
+def undo_defaults(connection: Connection, schema: str) -> None:
+    """Undo what event triggers and default privileges have given to a schema that a rebuild makes, or has retired.
 
-    An event trigger may put each new table into one, and subscribers lack a schema that a rebuild makes or has retired.
-    Raises InTheWay.
+    Subscribers lack it, a trigger of another application would fire for each row, and rows that row security hides
+    would be readable. Raises InTheWay.
     """
     with heritage.names_in_full(connection):
-        found = connection.execute(_PUBLISHED, {"schema": schema}).fetchall()
-    for publication, owner, is_ours, change in found:
-        if not is_ours:
+        found = connection.execute(_DEFAULTS, {"schema": schema}).fetchall()
+    for change, publication, owner in found:
+        if publication:
             raise InTheWay(
                 f"an event trigger puts new tables into publication {publication} of role {owner}: let it leave out "
                 f"the schema {schema}, or run this as a role that is a member of {owner} and of the tables' owner"

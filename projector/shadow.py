@@ -15,7 +15,7 @@ import psycopg
 from psycopg import Connection, sql
 
 from projector.connecting import LIMITS, connect
-from projector.dependents import InTheWay, built_on, made_in, refuse_added, unpublish
+from projector.dependents import InTheWay, built_on, made_in, refuse_added, undo_defaults
 from projector.loop import Loop, Progress
 from projector.paging import ReadPage
 from projector.parked import drain
@@ -142,7 +142,7 @@ def drop_schema(connection: Connection, projection: Projection, schema: str) -> 
             raise InTheWay(f"the schema {schema} is not of orders, and a rebuild or a verify needs its name: rename it")
         if not is_ours:
             raise InTheWay(f"role {owner} has left the schema {schema} behind: as {owner} or a superuser, drop it")
-    unpublish(connection, schema)
+    undo_defaults(connection, schema)
     if built := built_on(connection, schema):
         raise InTheWay(f"the schema {schema} cannot be dropped, because this is built on it: {built}; drop that")
     refuse_added(connection, schema, made_in(connection, projection, schema))
@@ -171,7 +171,7 @@ class Shadow:
     def __enter__(self) -> Self:
         with self._connection.transaction():
             self._tables.create(self._connection)
-            unpublish(self._connection, self.schema)
+            undo_defaults(self._connection, self.schema)
             if not self._logged:
                 for table in self._tables.metadata.sorted_tables:
                     name = sql.Identifier(self.schema, table.name)

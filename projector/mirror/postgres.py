@@ -6,7 +6,7 @@ from typing import Any, ClassVar, cast
 
 import psycopg
 from sqlalchemy import Column, Connection, Engine, Table, Text, create_engine
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.schema import CreateSchema, DropSchema
 from sqlalchemy.types import TypeEngine
 
@@ -22,6 +22,8 @@ from projector.rows import Changes, NewRows
 
 # The advisory lock of the mirror that is at work. Any constant will do that no other lock of ours has.
 _LOCK = 0x6F72_6D69_7272
+# With a short deadlock_timeout PostgreSQL ends a swap that waits for a view whose reader waits for a table.
+_IN_USE = (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected)
 
 
 class PostgresTarget(Target):
@@ -70,7 +72,6 @@ class PostgresTarget(Target):
     def create(self, connection: Connection, layout: Layout) -> None:
         connection.execute(CreateSchema(_schema_of(layout)))
         super().create(connection, layout)
-        dependents.unpublish(_driver(connection), _schema_of(layout))
 
     def make_views(self, connection: Connection, projection: Projection) -> None:
         reports.make_missing_views(_driver(connection), projection)
@@ -83,7 +84,8 @@ class PostgresTarget(Target):
 
     def rehearse(self, connection: Connection, projection: Projection) -> None:
         driver = _driver(connection)
-        with suppress(psycopg.errors.LockNotAvailable), driver.transaction(force_rollback=True):
+        dependents.undo_defaults(driver, _schema_of(self.layout(projection, Build.NEXT)))
+        with suppress(*_IN_USE), driver.transaction(force_rollback=True):
             driver.execute(f"SET LOCAL lock_timeout = '{swapping.LOCK_MS_MAX}ms'")
             dependents.try_out(driver, self._replace(connection, projection))
 
@@ -129,7 +131,7 @@ class PostgresTarget(Target):
 
 
 def _is_locked(error: Exception) -> bool:
-    return isinstance(error, OperationalError) and isinstance(error.orig, psycopg.errors.LockNotAvailable)
+    return isinstance(getattr(error, "orig", error), _IN_USE)
 
 
 def _schema_of(layout: Layout) -> str:

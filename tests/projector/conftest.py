@@ -84,3 +84,13 @@ def owner_url(shop: Writing, database_url: str, connection: Connection) -> Itera
     )
     yield database_url.replace("orders@", f"{name}@", 1)
     connection.execute(f"REASSIGN OWNED BY {name} TO CURRENT_USER; DROP OWNED BY {name}; DROP ROLE {name}".encode())
+
+
+@pytest.fixture
+def reporter(connection: Connection) -> Iterator[str]:
+    """A role without rights of its own."""
+    name = f"reporter_{connection.info.dbname}"
+    connection.execute(f"CREATE ROLE {name}".encode())
+    yield name
+    connection.execute("RESET ROLE")
+    connection.execute(f"REASSIGN OWNED BY {name} TO CURRENT_USER; DROP OWNED BY {name}; DROP ROLE {name}".encode())

@@ -1,7 +1,5 @@
 """A replay keeps what others have set on the read tables, or refuses before the work and names it."""
 
-from collections.abc import Iterator
-
 import psycopg
 import pytest
 from psycopg import Connection
@@ -53,16 +51,6 @@ ORDER BY 1, 2, 3
 
 def nobody(_: Progress) -> None:
     """Reports go to nobody."""
-
-
-@pytest.fixture
-def reporter(connection: Connection) -> Iterator[str]:
-    """A role without rights of its own."""
-    name = f"reporter_{connection.info.dbname}"
-    connection.execute(f"CREATE ROLE {name}".encode())
-    yield name
-    connection.execute("RESET ROLE")
-    connection.execute(f"REASSIGN OWNED BY {name} TO CURRENT_USER; DROP OWNED BY {name}; DROP ROLE {name}".encode())
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import threading
 
+import psycopg
 import pytest
 from psycopg import Connection
 
@@ -161,3 +162,89 @@ def test_retired_tables_that_a_session_holds_are_published_no_more(
     finally:
         other.rollback()
         replaying.join()
+
+
+def test_a_trigger_that_an_event_trigger_gives_each_new_table_fires_for_no_row_of_a_rebuild(
+    shop: Writing, database_url: str, connection: Connection
+) -> None:
+    """It copied the whole shop at each rebuild, and the next replay refused to drop it."""
+    connection.execute(
+        b"""CREATE TABLE public.audit (row jsonb);
+        CREATE FUNCTION public.audited() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+            INSERT INTO public.audit VALUES (to_jsonb(NEW)); RETURN NULL; END $$;
+        CREATE FUNCTION public.audit_all() RETURNS event_trigger LANGUAGE plpgsql AS $$ DECLARE made record; BEGIN
+            FOR made IN SELECT * FROM pg_event_trigger_ddl_commands() WHERE command_tag = 'CREATE TABLE' LOOP
+                EXECUTE format('CREATE TRIGGER audited AFTER INSERT OR UPDATE ON %s FOR EACH ROW
+                    EXECUTE FUNCTION public.audited()', made.object_identity);
+            END LOOP; END $$;
+        CREATE EVENT TRIGGER audit_all ON ddl_command_end WHEN TAG IN ('CREATE TABLE')
+            EXECUTE FUNCTION public.audit_all()"""
+    )
+    for _ in range(2):
+        assert verify(database_url, SHOP, nobody).found == 0
+        replay(database_url, SHOP, nobody)
+    # The first statement of a build is the row of its checkpoint, in the transaction that makes the tables.
+    assert connection.execute("SELECT FROM public.audit WHERE NOT row ? 'one_row'").fetchall() == []
+
+
+def test_default_privileges_open_no_schema_of_a_rebuild_to_roles_from_which_row_security_hides_rows(
+    owner_url: str, connection: Connection, reporter: str
+) -> None:
+    ((owner,),) = connection.execute("SELECT nspowner::regrole::text FROM pg_namespace WHERE nspname = 'shop'")
+    connection.execute(
+        f"ALTER DEFAULT PRIVILEGES FOR ROLE {owner} GRANT USAGE ON SCHEMAS TO {reporter}; "
+        f"ALTER DEFAULT PRIVILEGES FOR ROLE {owner} GRANT SELECT ON TABLES TO {reporter}".encode()
+    )
+    seen = []
+
+    def look(_: Progress) -> None:
+        query = (
+            "SELECT nspname FROM pg_namespace WHERE nspname LIKE 'shop_%%' AND has_schema_privilege(%s, oid, 'USAGE')"
+        )
+        seen.extend(connection.execute(query, (reporter,)).fetchall())
+
+    replay(owner_url, SHOP, look)
+    verify(owner_url, SHOP, look)
+    assert seen == []
+
+
+def test_a_policy_that_needs_a_schema_which_the_owner_may_not_use_is_named_with_what_to_do(
+    owner_url: str, connection: Connection
+) -> None:
+    connection.execute(
+        b"""CREATE SCHEMA auth; CREATE FUNCTION auth.uid() RETURNS uuid LANGUAGE sql STABLE AS 'SELECT null::uuid';
+        CREATE POLICY mine ON shop.orders USING (user_id = auth.uid())"""
+    )
+    with pytest.raises(InTheWay, match=r"CREATE POLICY mine .*denied for schema auth: grant it to the role that runs"):
+        replay(owner_url, SHOP, nobody)
+
+
+def test_a_deadlock_of_the_swap_with_a_reader_of_a_view_is_tried_again(
+    shop: Writing, database_url: str, connection: Connection, other: Connection
+) -> None:
+    """As on a server with a short deadlock_timeout: the session that finds the deadlock is ended."""
+    connection.execute("CREATE VIEW public.totals AS SELECT total FROM shop.orders")
+    connection.execute(f"ALTER DATABASE {connection.info.dbname} SET deadlock_timeout = '200ms'".encode())
+    waits = b"SELECT FROM pg_locks WHERE relation = 'public.totals'::regclass AND NOT granted"
+    deadlocks = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"
+    other.execute("SET deadlock_timeout = '10s'")
+    other.autocommit = False
+    failed: list[Exception] = []
+
+    def rebuild() -> None:
+        try:
+            replay(database_url, SHOP, nobody)
+        except psycopg.Error as error:
+            failed.append(error)
+
+    replaying = threading.Thread(target=rebuild)
+    other.execute("SELECT FROM public.totals")
+    replaying.start()
+    while replaying.is_alive() and connection.execute(deadlocks).fetchall() == [(0,)]:
+        other.execute("SELECT FROM public.totals")
+        if connection.execute(waits).fetchall():
+            other.execute("SELECT FROM shop.checkpoint")
+            other.commit()
+    other.commit()
+    replaying.join()
+    assert failed == []
