@@ -43,6 +43,8 @@ TRANSACTIONS = {
     "projector/reports.py:make_missing_views": "migration",
     "projector/heritage.py:names_in_full": "read",  # a setting, rolled back
     "projector/replay.py:_rehearse": "read",  # the swap's statements, rolled back
+    "projector/dependents.py:try_out": "read",  # one of those, in their transaction
+    "projector/replay.py:_lock_if_free": "read",  # a lock, in the swap's transaction
     "projector/status.py:_built": "read",  # a rebuild that may be over
     "projector/verify.py:verify": "read",  # one snapshot, compared
     "projector/verify.py:_same_position": "read",  # a lock held for a moment
@@ -56,6 +58,7 @@ TRANSACTIONS = {
     "projector/mirror/building.py:MirrorTables._swap": "mirror",  # the tables that were replaced
     "projector/mirror/sqlite.py:SqliteTarget.swap": "mirror",  # the tables' names
     "projector/mirror/postgres.py:PostgresTarget._rename": "mirror",  # the schemas' names
+    "projector/mirror/postgres.py:PostgresTarget.rehearse": "read",  # the swap's statements, rolled back
     "projector/mirror/postgres.py:PostgresTarget.take": "read",  # a lock of the session
     "projector/mirror/building.py:MirrorTables.complete": "mirror",  # the number of the build
     "projector/mirror/target.py:Target.complete": "mirror",  # indexes
@@ -80,6 +83,7 @@ WRITING = {
     "eventlog/verifications.py",
     "migrations/env.py",
     "migrations/versions",
+    "projector/dependents.py",
     "projector/jobs/table.py",
     "projector/mirror/mysql.py",
     "projector/mirror/postgres.py",
