@@ -56,7 +56,9 @@ class Import(NamedTuple):
     def stalled_for(self) -> timedelta | None:
         """For how long no row was done, if the import has not ended and that is too long."""
         silence = self.now - self.progressed_at
-        return silence if self.finished_at is None and silence > STALLED_AFTER else None
+        # A time in the future: the clock was set back since.
+        is_stalled = self.finished_at is None and abs(silence) > STALLED_AFTER
+        return max(silence, STALLED_AFTER) if is_stalled else None
 
     @property
     def rows(self) -> int:

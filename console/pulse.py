@@ -126,7 +126,8 @@ class Pulse(NamedTuple):
     @property
     def worker_seen(self) -> float | None:
         """How many seconds ago a worker looked at the log; None if none has yet."""
-        return min(((it.now - it.seen_at).total_seconds() for it in self._standings if it.worker), default=None)
+        # A time in the future: the clock was set back since.
+        return min((abs(it.now - it.seen_at).total_seconds() for it in self._standings if it.worker), default=None)
 
     @property
     def _standings(self) -> list[Standing]:

@@ -56,7 +56,8 @@ SELECT mirror.target, mirror.ended_at, mirror.rebuilt_to, mirror.rebuild_began_a
     mirror.projection, mirror.version, mirror.position, head.position,
     (SELECT recorded_at FROM log.events AS event WHERE event.position = mirror.position + 1),
     mirror.updated_at, mirror.seen_at, mirror.worker, mirror.error, mirror.parked, NULL::integer, clock_timestamp(),
-    mirror.rebuilt_to IS NOT NULL AND mirror.seen_at > clock_timestamp() - interval '{STOPPED_AFTER.seconds} s'
+    mirror.rebuilt_to IS NOT NULL
+        AND abs(extract(epoch FROM clock_timestamp() - mirror.seen_at)) < {STOPPED_AFTER.seconds}
 FROM (SELECT * FROM mirrors.standings ORDER BY seen_at DESC LIMIT {LISTED_MAX}) AS mirror, {NEWEST_HEAD}
 ORDER BY mirror.target, mirror.projection
 """.encode()  # noqa: S608 - put together from constants

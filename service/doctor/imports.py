@@ -7,14 +7,14 @@ from psycopg import Connection
 from service.doctor.finding import Check, Finding
 
 DAYS = 7
-# An import writes down every two seconds how far it is.
+# An import writes down every two seconds how far it is. A time in the future: the clock was set back since.
 STALLED_SECONDS = 30
 
 _UNFINISHED = """
 SELECT path, error, accepted + already_there, coalesce(finished_at, progressed_at) FROM operations.imports AS run
 WHERE started_at > clock_timestamp() - make_interval(days => %(days)s)
     AND (error IS NOT NULL OR (finished_at IS NULL
-        AND progressed_at < clock_timestamp() - make_interval(secs => %(seconds)s)))
+        AND abs(extract(epoch FROM clock_timestamp() - progressed_at)) > %(seconds)s))
     AND NOT EXISTS (SELECT FROM operations.imports AS later WHERE later.path = run.path AND later.id > run.id)
 ORDER BY id
 """

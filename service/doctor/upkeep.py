@@ -53,7 +53,7 @@ def _parked(connection: Connection) -> Iterator[Finding]:
 
 
 def _lacks_worker(standing: Standing) -> bool:
-    return standing.now - standing.seen_at > STOPPED_AFTER and not standing.outdated
+    return abs(standing.now - standing.seen_at) > STOPPED_AFTER and not standing.outdated
 
 
 def _without_worker(standings: Sequence[Standing]) -> Iterator[Finding]:

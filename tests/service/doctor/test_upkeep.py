@@ -58,6 +58,10 @@ def test_a_worker_that_is_gone_is_a_finding_although_no_event_waits(shop: Shop) 
     assert found.what.startswith("no worker has looked at the log for 1")
     assert found.what.endswith(" s; the last was shop-7:123")
     assert found.remedy == "start a worker: orders work"
+    for name in ("shop", "sales", "activity"):
+        run(shop.database_url, f"UPDATE {name}.checkpoint SET seen_at = now() + interval '1 hour'")
+    (found,) = findings(shop.database_url, "projections")
+    assert found.what.startswith("no worker has looked at the log since the clock was set back")
 
 
 def test_parked_streams_have_their_own_reason_why_they_matter(shop: Shop) -> None:
@@ -93,6 +97,9 @@ def test_an_import_that_stands_still_is_a_finding_until_it_is_run_again(database
     ago, ids = "now() - interval '4 min'", [f"01890a5d-ac96-774b-bcce-b3020000000{number}" for number in range(5)]
     run(database_url, f"{begin} ('{ids[0]}', 'shop/', 9, 1234, now(), NULL, NULL)")
     assert findings(database_url, "imports") == []
+    # The clock of PostgreSQL's machine was set back since.
+    run(database_url, "UPDATE operations.imports SET progressed_at = now() + interval '1 hour'")
+    assert len(findings(database_url, "imports")) == 1
     run(database_url, f"UPDATE operations.imports SET progressed_at = {ago}")
     (found,) = findings(database_url, "imports")
     assert "the import of shop/ has not ended, and does no rows any more; 1,234 are done" in found.what
@@ -124,6 +131,10 @@ def test_the_mirrors_of_one_database_that_stopped_are_one_finding(shop: Shop, tm
     assert found.what.startswith("the mirror of activity, sales, shop in sqlite://")
     listed = f"sqlite://{socket.gethostname()}{tmp_path / 'app.db'}"
     assert found.remedy.startswith(f"start it again: `orders mirror {listed}`; ")
+    # It was killed while it rebuilt, and the clock of PostgreSQL's machine was set back since.
+    run(shop.database_url, "UPDATE mirrors.standings SET seen_at = now() + interval '1 hour', rebuilt_to = 0")
+    (found,) = findings(shop.database_url, "mirrors")
+    assert "no mirror has looked at the log since the clock was set back" in found.what
     run(
         shop.database_url,
         "UPDATE mirrors.standings SET error = 'it is full' WHERE projection = 'shop'",
