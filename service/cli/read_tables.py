@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from typing import Annotated
 
@@ -132,6 +133,11 @@ def _explained(interrupted: str) -> Iterator[None]:
         yield
     except (AheadOfLog, Busy, InTheWay, SwapRefused) as error:
         raise OperatorError(str(error)) from error
+    except BrokenProcessPool as error:
+        raise OperatorError(
+            "a process that rebuilt was killed, as it is when memory runs out: the old read tables go on serving; "
+            "free memory or give it more (--processes 1 needs the least), and replay again"
+        ) from error
     except OtherVersion as error:
         raise OperatorError(f"{error}: rebuild them with `orders replay`, or run that release") from error
     except InsufficientPrivilege as error:

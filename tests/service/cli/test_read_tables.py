@@ -226,6 +226,29 @@ def test_ctrl_c_leaves_the_old_tables_serving_and_drops_the_new_ones(
     assert execute(database_url, "SELECT count(*) FROM shop.orders") == [(10,)]
 
 
+def test_a_rebuild_whose_process_is_killed_says_so_in_one_line(
+    shop: Writing, database_url: str, tmp_path: Path
+) -> None:
+    """As the kernel does when memory runs out."""
+    with psycopg.connect(database_url) as reader:
+        reader.execute("SELECT FROM shop.checkpoint")  # the swap waits for it
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "service.cli", "replay", "shop"],
+            env={"PATH": os.defpath, "DATABASE_URL": database_url},
+            cwd=tmp_path,
+            stderr=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        wait_until(lambda: "shop_next" in schemas(database_url), SOON, "the new tables")
+        (child,) = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        os.kill(int(child), signal.SIGKILL)
+        said, complained = process.communicate(timeout=SOON)
+    told = one_line(subprocess.CompletedProcess([], process.returncode, said, complained), 1)
+    assert "the old read tables go on serving; free memory" in told
+    assert execute(database_url, "SELECT count(*) FROM shop.orders") == [(10,)]
+
+
 @pytest.mark.parametrize("logger", ["psycopg.transaction", "sqlalchemy.pool.impl.NullPool"])
 def test_no_library_warns_of_closed_connections_beside_the_line_for_ctrl_c(logger: str) -> None:
     program = (
