@@ -20,6 +20,15 @@ ANSWER_SECONDS_MAX = 1.0
 PROCESS = b"SELECT pg_backend_pid()"
 
 
+def parameters_of(session: ConnectionInfo) -> dict[str, str]:
+    """What libpq has connected with, without the password. psycopg's own function fails where there is no home."""
+    return {
+        it.keyword.decode(): it.val.decode()
+        for it in session.pgconn.info
+        if it.val is not None and it.keyword != b"password"
+    }
+
+
 def processes_of_another(session: ConnectionInfo) -> set[int]:
     """The server processes that another session like this one is given for two statements; empty if not known.
 
@@ -27,7 +36,7 @@ def processes_of_another(session: ConnectionInfo) -> set[int]:
     so its two statements get two, unless there is only ours.
     """
     given: dict[str, Any] = {
-        **session.get_parameters(),
+        **parameters_of(session),
         "host": session.host,  # of several the one that has answered
         "port": session.port,
         "password": session.password,

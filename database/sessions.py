@@ -17,7 +17,7 @@ from psycopg.conninfo import conninfo_to_dict
 from psycopg_pool import AsyncConnectionPool, ConnectionPool
 
 from database.deadline import hung_up_after
-from database.poolers import PROCESS, processes_of_another
+from database.poolers import PROCESS, parameters_of, processes_of_another
 
 # If the URL names several hosts, libpq tries each of them for so long.
 CONNECT_SECONDS_MAX = 5
@@ -207,7 +207,7 @@ def _settle(connection: Connection, limits: Limits, settings: Mapping[str, str])
 
 def _statements(connection: Connection | AsyncConnection, limits: Limits, settings: Mapping[str, str]) -> bytes:
     # A pooler may have added the client's address, and sessions of one name would no longer know each other.
-    name = connection.info.get_parameters()["application_name"]
+    name = parameters_of(connection.info)["application_name"]
     # The time-outs come first: the server's own may be shorter than the rest takes.
     wanted = limits.settings() | _SETTINGS | {"application_name": name} | dict(settings)
     return "; ".join([*(_set(name, value) for name, value in wanted.items()), _LOOK]).encode()

@@ -41,6 +41,7 @@ FOREIGN = {
     "transform_null_equals": "on",
 }
 ENVIRONMENT = {
+    "HOME": "~",  # so Python finds no home directory, as for a user id that no user has
     "PGCLIENTENCODING": "LATIN1",
     "PGDATESTYLE": "German",
     "PGTZ": "Asia/Kathmandu",
