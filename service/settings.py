@@ -190,16 +190,19 @@ class Settings(BaseSettings):
 
         Raises OperatorError with exit code 2, naming every variable that is wrong and why.
         """
-        if Path(".env").is_dir():
-            raise OperatorError(".env is a directory, where a file with settings belongs: remove it", exit_code=MISUSE)
         logging.getLogger("dotenv.main").handlers = [_Unread()]
         try:
+            if Path(".env").is_dir():
+                raise OperatorError(".env is a directory, where a file with settings belongs: remove it", MISUSE)
             return cls(**_from_files() | {name: value for name, value in overrides.items() if value is not None})
         except ValidationError as error:
             wrong = "; ".join(_explain(detail) for detail in error.errors(include_url=False, include_input=False))
             raise OperatorError(wrong, exit_code=MISUSE) from None
         except UnicodeDecodeError:
             raise OperatorError(".env is not UTF-8 text", exit_code=MISUSE) from None
+        except OSError as error:
+            here = "let this user read it, or cd to a folder that this user may enter"
+            raise OperatorError(f".env in the working directory: {error.strerror}: {here}", exit_code=MISUSE) from None
 
     @classmethod
     def meaning(cls, name: str) -> str:

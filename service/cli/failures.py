@@ -76,5 +76,7 @@ def _of_system(error: BaseException) -> tuple[str, int] | None:
     if isinstance(error, OSError) and error.strerror:
         if error.filename:
             return f"{error.filename}: {error.strerror}", NOT_TRUE
+        if "temporary directory" in error.strerror:  # of Python's module tempfile
+            return f"{error.strerror}: name a folder that this user may write in TMPDIR", NOT_TRUE
         return error.strerror + _WITHOUT_NAME.get(error.errno or 0, ""), NOT_TRUE
     return None

@@ -16,7 +16,6 @@ from fastapi import FastAPI
 from uvicorn.supervisors import Multiprocess
 
 from service import logs
-from service.errors import OperatorError
 from service.http.connection import Connection
 from service.http.listener import BACKLOG, listen, often
 from service.lifeline import die_with_parent
@@ -32,7 +31,9 @@ def serve(settings: Settings, host: str, processes: int = 1) -> None:
     """Serve until SIGTERM or SIGINT. Raises OperatorError when the address cannot be had."""
     with contextlib.ExitStack() as closes:
         listeners = [closes.enter_context(it) for it in often(listen(host, settings.port))]
-        figures = Path(closes.enter_context(_figures_directory())) if processes > 1 else None
+        figures = None
+        if processes > 1:
+            figures = Path(closes.enter_context(tempfile.TemporaryDirectory(prefix="orders-metrics-")))
         config = uvicorn_config(partial(app, settings, figures), settings, factory=True, workers=processes)
         if processes > 1:
             _block_ctrl_c()
@@ -82,10 +83,3 @@ def _block_ctrl_c() -> None:
     resource_tracker.ensure_running()  # it unblocks Ctrl-C when it starts, which the first process causes
     threading.Thread(target=threading.Event().wait, daemon=True).start()  # it receives Ctrl-C
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-
-
-def _figures_directory() -> tempfile.TemporaryDirectory[str]:
-    try:
-        return tempfile.TemporaryDirectory(prefix="orders-metrics-")
-    except OSError as error:
-        raise OperatorError(f"several processes need a temporary directory for their metrics: {error}") from None

@@ -218,6 +218,17 @@ def test_an_env_file_that_cannot_be_read_is_refused(
     assert (str(refusal.value), refusal.value.exit_code) == (says, 2)
 
 
+def test_a_working_directory_that_cannot_be_looked_into_is_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """As by `sudo -u orders` in the home of root. Here root cannot look either."""
+    monkeypatch.chdir(tmp_path)
+    Path(".env").symlink_to("n" * 300)
+    with pytest.raises(OperatorError, match="cd to a folder that this user may enter") as refusal:
+        Settings.load()
+    assert refusal.value.exit_code == 2
+
+
 def test_the_text_of_the_settings_contains_no_password() -> None:
     assert "hunter2" not in repr(Settings.load(database_url="postgresql://a:hunter2@localhost/orders"))
 
