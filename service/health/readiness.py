@@ -9,7 +9,7 @@ from console.words import counted
 from contract.problems import Problem
 from database.sessions import HIDDEN
 from projector.bell import Bell
-from projector.status import Standing
+from projector.status import LOG, Standing
 from query.database import NEEDED_GRANTS, NOT_READ, Reads, Statement
 from service.access import Access
 from service.health.durability import SWITCHED_OFF, remedy
@@ -46,6 +46,7 @@ _OURS = [table for tables in (eventlog.tables, access.tables) for table in table
 _TABLES = [table.fullname for table in _OURS]
 _COLUMNS = [f"{table.fullname}.{column.name}" for table in _OURS for column in table.columns]
 _HOLDERS = Statement(HOLDERS)
+_LOG = Statement(LOG)
 # A right on any column will do: a role may have rights on each column instead of the table.
 _UNREADABLE = Statement(
     b"SELECT DISTINCT CASE WHEN to_regclass(name) IS NULL THEN 'table ' || name WHEN attname IS NULL "
@@ -101,16 +102,8 @@ class Health:
         name = "replica" if self._has_replica else "database"
         try:
             standings = await standings_of(self._reads)
-            # Those of another release are rebuilt: see its standing.
-            ours = [it.projection for it in standings if it.version == it.projection.version]
-            columns = [column for projection in ours for table in projection.plain_tables for column in table.columns]
-            needed = {"tables": [it.table.fullname for it in columns], "columns": [it.name for it in columns]}
-            unreadable = await self._reads.rows(_UNREADABLE, needed)
-            if missing := [it for it, is_missing in unreadable if is_missing]:
-                not_ready.setdefault(name, f"the {', the '.join(missing)} is missing: run `orders replay`")
-            elif unreadable:
-                names = ", ".join(it for it, _ in unreadable)
-                not_ready.setdefault(name, f"the service's role may not read {names}: {NEEDED_GRANTS}")
+            if reason := await self._of_reads(standings, compares="database" not in not_ready):
+                not_ready.setdefault(name, reason)
         except Problem as problem:
             setting = "QUERY_DATABASE_URL" if self._has_replica else "DATABASE_URL"
             not_ready.setdefault(name, "; ".join([_with_remedy(problem, setting), *await self._holders()]))
@@ -149,6 +142,24 @@ class Health:
             return f"the role of DATABASE_URL may not append to log.events: {NEEDED_GRANTS}"
         if off and not self._unsafe_is_allowed:
             return f"it is not durable ({', '.join(off)} off): {remedy(off)}"
+        return None
+
+    async def _of_reads(self, standings: list[Standing], *, compares: bool) -> str | None:
+        """Why reads fail or are wrong. `compares`: the log of a replica with the primary's. Raises Problem."""
+        if compares and self._has_replica:
+            ours, theirs = [(await it.row(_LOG, {}))[0] for it in (self._primary, self._reads)]
+            if ours != theirs:
+                return "QUERY_DATABASE_URL leads to another log: name a replica of the server of DATABASE_URL"
+        # Those of another release are rebuilt: see its standing.
+        built = [it.projection for it in standings if it.version == it.projection.version]
+        columns = [column for projection in built for table in projection.plain_tables for column in table.columns]
+        needed = {"tables": [it.table.fullname for it in columns], "columns": [it.name for it in columns]}
+        unreadable = await self._reads.rows(_UNREADABLE, needed)
+        if missing := [it for it, is_missing in unreadable if is_missing]:
+            return f"the {', the '.join(missing)} is missing: run `orders replay`"
+        if unreadable:
+            names = ", ".join(it for it, _ in unreadable)
+            return f"the service's role may not read {names}: {NEEDED_GRANTS}"
         return None
 
     async def _holders(self) -> list[str]:

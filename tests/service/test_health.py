@@ -152,6 +152,16 @@ def test_readyz_reports_a_lost_replica(database_url: str) -> None:
         assert ready(shop)["not_ready"] == {"replica": AWAY.format("QUERY_DATABASE_URL")}
 
 
+def test_readyz_reports_a_replica_of_another_log(database_url: str, module_database_url: str) -> None:
+    with psycopg.connect(module_database_url) as other:
+        other.execute("UPDATE log.head SET log_uuid = gen_random_uuid()")
+    sweep(database_url)
+    sweep(module_database_url)
+    urls = {"database_url": database_url, "query_database_url": module_database_url, "redis_url": NO_REDIS}
+    with served_with(Settings(**urls, allow_unsafe_database=True, no_auth=True)) as shop:
+        assert "QUERY_DATABASE_URL leads to another log" in ready(shop)["not_ready"]["replica"]
+
+
 def test_a_server_that_is_not_durable_is_not_ready_unless_that_is_allowed(database_url: str) -> None:
     sweep(database_url)
     with served_with(Settings(database_url=database_url, redis_url=NO_REDIS, no_auth=True)) as shop:
