@@ -67,7 +67,7 @@ def recorded(
     try:
         yield summary
     except BaseException as raised:
-        error = str(raised) or type(raised).__name__
+        error = "interrupted" if isinstance(raised, KeyboardInterrupt) else str(raised) or type(raised).__name__
         raise
     finally:
         has_ended.set()

@@ -29,7 +29,7 @@ _WRONG_PATH = {
     sqlite3.SQLITE_NOTADB: "it is no SQLite database; name another file, or a new one",
     sqlite3.SQLITE_PERM: _MAY_WRITE,
     sqlite3.SQLITE_READONLY: _MAY_WRITE,
-    sqlite3.SQLITE_IOERR_GETTEMPPATH: "it needs room for temporary files: name a folder that this user may write in TMPDIR",
+    sqlite3.SQLITE_IOERR_GETTEMPPATH: "for temporary files, name a folder that this user may write in TMPDIR",
 }
 _MAKE_ROOM = "make room on the disk"
 _REMEDIES = _WRONG_PATH | {sqlite3.SQLITE_FULL: _MAKE_ROOM, sqlite3.SQLITE_IOERR: f"{_MAKE_ROOM}, or {_MAY_WRITE}"}

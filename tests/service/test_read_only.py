@@ -10,6 +10,7 @@ import pytest
 
 from eventlog.events import UserRegistered
 from tests.builders import append_events, new_event
+from tests.served import NO_REDIS
 from tests.system.stack import SURROUNDINGS, free_port
 
 SHOP = Path(__file__).parents[1] / "fixtures" / "shop"
@@ -23,9 +24,12 @@ cd /usr && exec "$@"
 
 
 def run(command: str, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    container = ["unshare", "-m" if os.geteuid() == 0 else "-rm", "bash", "-ec", ONLY_READ, "_"]
+    # So Python finds no home directory, as for a user id that no user has.
+    surroundings = SURROUNDINGS | {"HOME": "~", "FOLDER": str(folder), "PYTHONDONTWRITEBYTECODE": "1"}
     return subprocess.run(
-        ["unshare", "-m" if os.geteuid() == 0 else "-rm", "bash", "-ec", ONLY_READ, "_", sys.executable, "-P", "-m", "service.cli", *command.split()],
-        env=SURROUNDINGS | {"HOME": "~", "FOLDER": str(folder), "PYTHONDONTWRITEBYTECODE": "1"} | environment,
+        [*container, sys.executable, "-P", "-m", "service.cli", *command.split()],
+        env=surroundings | environment,
         capture_output=True,
         text=True,
         timeout=60,
@@ -55,8 +59,8 @@ def shop(database_url: str, tmp_path: Path) -> str:
 )
 def test_a_command_says_which_folder_it_needs(command: str, says: str, shop: str, tmp_path: Path) -> None:
     command = command.replace("FOLDER", str(tmp_path)).replace("PORT", str(free_port()))
-    urls = {"DATABASE_URL": shop, "REDIS_URL": "redis://127.0.0.1:1", "ALLOW_UNSAFE_DATABASE": "1", "LOG_LEVEL": "error"}
-    done = run(command, tmp_path, **urls)
+    urls = {"DATABASE_URL": shop, "REDIS_URL": NO_REDIS}
+    done = run(command, tmp_path, ALLOW_UNSAFE_DATABASE="1", LOG_LEVEL="error", **urls)
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1), done.stderr
     assert says in done.stderr
 

@@ -156,6 +156,7 @@ def test_ctrl_c_says_how_far_it_came_and_the_same_command_goes_on(orders, databa
         process.send_signal(signal.SIGINT)
         _, said = process.communicate(timeout=30)
         ((events,),) = connection.execute(count).fetchall()
+        assert connection.execute("SELECT error FROM operations.imports").fetchall() == [("interrupted",)]
     assert process.returncode == 130
     assert said.count("\n") == 1
     rows = int(said.removeprefix("orders: interrupted after ").partition(" ")[0].replace(",", ""))
