@@ -21,8 +21,8 @@ class ProblemType:
 _TYPES: dict[str, ProblemType] = {
     "malformed-request": ProblemType(
         400,
-        "The service cannot read the request as HTTP/1.1.",
-        "Send HTTP/1.1, with the path and the headers encoded as RFC 9112 requires.",
+        "The service cannot read the request as HTTP/1.1, or a GET has a body.",
+        "Send HTTP/1.1, with the path and the headers encoded as RFC 9112 requires, and filters in the query string.",
     ),
     "malformed-json": ProblemType(
         400,

@@ -41,3 +41,7 @@ sub vcl_recv {
         return (pass);
     }
 }
+
+sub vcl_backend_fetch {
+    return (fetch); # with its body, which Varnish's own rules take off a GET: the API refuses filters there
+}

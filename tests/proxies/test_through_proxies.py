@@ -146,6 +146,7 @@ def test_problems_of_the_api_arrive_unchanged(shop: Shop) -> None:
     compressed = shop.post("/users", content=b"x", headers={"Content-Encoding": "gzip"})
     assert (problem(compressed)[0], compressed.headers["accept-encoding"]) == (415, "identity")
     assert problem(shop.post("/users", json={}))[0] == 422
+    assert problem(shop.http.request("GET", "/orders", json={"status": "placed"})) == (400, "malformed-request")
     behind = shop.get("/users", headers={"Sync-Token": "1000000000", "Prefer": "wait=0"})
     assert problem(behind) == (503, "projection-behind")
 

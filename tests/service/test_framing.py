@@ -120,6 +120,32 @@ def test_a_body_of_a_delete_is_not_ignored(module_database_url: str) -> None:
             assert shop.delete(f"/users/{user['id']}", headers=headers).status_code == 204
 
 
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_a_filter_in_the_body_of_a_get_is_not_ignored(module_database_url: str, method: str) -> None:
+    """curl -X GET -d, and requests.get(json=...), send one. Without it the answer would have everybody's orders."""
+    with served(module_database_url) as shop:
+        for path in ("/orders", f"/orders/{new_id()}", "/events", "/sales", "/keys", "/healthz"):
+            for body in (b'{"status": "placed"}', b"status=placed", b"null", iter([b'{"limit": 1}'])):
+                told = shop.http.request(method, path, content=body)
+                assert told.status_code == 400, (path, body)
+                assert method == "HEAD" or (told.json()["code"], "query" in told.json()["detail"]) == (
+                    "malformed-request",
+                    True,
+                )
+            for empty in (b"", b"{}", iter([b"{}"]), iter(())):  # as some clients send with every request
+                assert shop.http.request(method, path, content=empty).status_code in {200, 404}
+
+
+def test_a_get_is_not_answered_before_the_announced_body_is_there(module_database_url: str) -> None:
+    with served(module_database_url) as shop, closing(SlowClient(str(shop.http.base_url))) as client:
+        client.send(b"GET /orders HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{")
+        time.sleep(0.3)  # until the API would have answered
+        client.look()
+        assert client.received == b""
+        client.send(b"}")
+        wait_until(lambda: client.look() or client.received.startswith(b"HTTP/1.1 200 "), 5, "the answer")
+
+
 @pytest.mark.parametrize("chunked", [False, True])
 @pytest.mark.parametrize("upgrade", UPGRADES)
 def test_a_request_that_offers_an_upgrade_keeps_its_body(
