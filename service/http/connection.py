@@ -87,8 +87,8 @@ class Connection(HttpToolsProtocol):
                     return
                 data = head + data[stop.args[0] :]
                 self.parser = framing.new_parser(self)
-            except httptools.HttpParserError:
-                self.send_400_response("")
+            except httptools.HttpParserError as error:
+                self.send_400_response(f": {error}")
                 return
             else:
                 return
@@ -185,7 +185,7 @@ class Connection(HttpToolsProtocol):
         return None
 
     def send_400_response(self, msg: str) -> None:
-        self._reject_arriving(Problem("malformed-request", "This is no HTTP request."))
+        self._reject_arriving(Problem("malformed-request", f"This is no HTTP request{msg}."))
 
     def _reject_arriving(self, problem: Problem) -> None:
         """Reject the request whose head is arriving, and close the connection."""
