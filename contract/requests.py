@@ -66,7 +66,8 @@ class StrictRequest(Request):
             self._body = b"".join(chunks)
             if self.method in _READING:
                 if self._body.strip() not in {b"", b"{}"}:  # some clients send {} with every request
-                    raise Problem("malformed-request", f"{self.method} takes no body: send what you look for in the query.")
+                    detail = f"{self.method} takes no body: send what you look for in the query."
+                    raise Problem("malformed-request", detail)
             elif self._body:
                 self._check_encoding()
                 self._check_media_type()
@@ -76,7 +77,7 @@ class StrictRequest(Request):
         return self._body
 
     async def refuse_body(self) -> None:
-        """Wait for the body of a GET, if one is announced. Raises Problem unless it is empty or {}: it may be a filter."""
+        """Wait for the body of a GET, if it has one. Raises Problem unless it is empty or {}: it may be filters."""
         if "content-length" in self.headers or "transfer-encoding" in self.headers:
             await self.body()
 
