@@ -12,7 +12,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.middleware.asyncexitstack import AsyncExitStackMiddleware
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
@@ -31,7 +31,6 @@ _large_bodies = ThreadPoolExecutor(1, thread_name_prefix="large-bodies")
 # server reads no more of them meanwhile.
 LARGE_BODIES_MAX, LARGE_BODY_SECONDS_MAX = 16, 5
 _places = asyncio.Semaphore(LARGE_BODIES_MAX)
-_READS, _OF_A_BODY = {"GET", "HEAD"}, {b"content-length", b"transfer-encoding"}
 _DEPTH_MAX = 8  # deeper than any body's model
 _READING = {"GET", "HEAD"}
 
@@ -50,20 +49,19 @@ class StrictRequest(Request):
 
     async def body(self) -> bytes:
         if not hasattr(self, "_body"):
-            chunks: list[bytes] = []
-            size = 0
+            # Not `stream`: it keeps a piece until the next one comes, also of a body that waits or is refused.
+            body, more = bytearray(), True
             if int(self.headers.get("content-length", 0)) > LARGE_BODY_BYTES:
-                await self._take_place()
-            async for chunk in self.stream():
-                size += len(chunk)
-                if size > BODY_BYTES_MAX:
+                await self._take_place(body)
+            while more:
+                more = await self._receive_piece(body)
+                if len(body) > BODY_BYTES_MAX:
                     # The server drops the rest as it arrives, for a limited time. Closing now would reset the
                     # connection, and a client that is still sending would never see this answer.
                     raise Problem("body-too-large", f"The body has more than {BODY_BYTES_MAX} bytes.")
-                if size > LARGE_BODY_BYTES:
-                    await self._take_place()
-                chunks.append(chunk)
-            self._body = b"".join(chunks)
+                if len(body) > LARGE_BODY_BYTES:
+                    await self._take_place(body)
+            self._body = bytes(body)
             if self.method in _READING:
                 if self._body.strip() not in {b"", b"{}"}:  # some clients send {} with every request
                     detail = f"{self.method} takes no body: send what you look for in the query."
@@ -96,15 +94,24 @@ class StrictRequest(Request):
             raise Problem("validation-error", "The body must not be null: leave it out instead.", errors=[error])
         return document
 
-    async def _take_place(self) -> None:
+    async def _receive_piece(self, body: bytearray) -> bool:
+        """Add the next piece of the body; returns whether there are more. Raises ClientDisconnect."""
+        message = await self.receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        body += message.get("body", b"")
+        return bool(message.get("more_body", False))
+
+    async def _take_place(self, body: bytearray) -> None:
         if self._has_place:
             return
         try:
             async with asyncio.timeout(LARGE_BODY_SECONDS_MAX):
                 self._has_place = await _places.acquire()
         except TimeoutError:
-            async for _ in self.stream():
-                pass  # a client may read the answer only when it has sent all
+            body.clear()
+            while await self._receive_piece(body):  # a client may read the answer only when it has sent all
+                body.clear()
             raise Problem("overloaded", "Too many large bodies are under way; this one was not tried.") from None
 
     def _has_no_length(self) -> bool:
@@ -190,10 +197,6 @@ class StrictRoute(APIRoute):
     def _check_target(self, request: Request) -> None:
         if "\0" in request.scope["path"]:  # PostgreSQL stores no NUL
             raise Problem("not-found", "There is nothing at a path with the character NUL.")
-        if request.method in _READS and any(it in _OF_A_BODY and value != b"0" for it, value in request.headers.raw):
-            # Left unread, it could be the filter of a client that sends parameters as JSON.
-            detail = f"{request.method} takes no body: send filters as query parameters."
-            raise Problem("unknown-parameter", detail, parameter="body")
         # A route that takes query parameters checks them itself: it only documents them.
         if request.scope["query_string"] and not self._takes_query:
             refuse_parameters(request, self._known)

@@ -7,8 +7,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
 from typing import Generic, TypeVar
 
-# Bounds how long one read takes; at 64 open connections the average is far below.
-ITEMS_MAX = 256
+# Bounds the memory and the time of one read: an order has up to 1.5 MB.
+ITEMS_MAX = 20
 
 Item = TypeVar("Item", bound=Hashable)
 Answer = TypeVar("Answer")

@@ -148,6 +148,12 @@ class Connection(HttpToolsProtocol):
             if self.cycle.response_complete:
                 self.transport.close()
 
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if not self._is_arriving and self.cycle.response_complete:
+            # Thousands of connections may be idle, and a head has up to 32 KiB.
+            self.scope = self.headers = self.cycle.scope = None  # type: ignore[assignment]
+
     # Rejections before the application is called.
 
     def _reject_now(self, no_room: NoRoom, sent_id: bytes | None) -> None:

@@ -1,5 +1,6 @@
 """GET /sales, on rows that the tests put into its tables themselves."""
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import date
 from typing import Any
@@ -74,6 +75,35 @@ async def test_a_group_by_day_counts_an_order_of_two_products_once(api: httpx.As
         row(day="2026-11-27", orders=1, quantity=3, gross="7.50"),
         row(day="2026-11-28", orders=0, quantity=0, gross="0.00", cancelled_quantity=3, cancelled="7.50"),
     ]
+
+
+class Counted(Reads):
+    """Counts the selects under way."""
+
+    under_way = most = 0
+
+    async def rows(self, statement: Statement, parameters: Mapping[str, object]) -> Sequence[tuple[Any, ...]]:
+        self.under_way += 1
+        self.most = max(self.most, self.under_way)
+        try:
+            return await super().rows(statement, parameters)
+        finally:
+            self.under_way -= 1
+
+
+@pytest.mark.usefixtures("sold")
+@pytest.mark.parametrize(("query", "at_once"), [("group_by=product", 1), (f"group_by=day&product_id={TEA}", 4)])
+async def test_groups_of_all_products_are_added_up_one_after_another(
+    database_url: str, query: str, at_once: int
+) -> None:
+    """Each reads most of the table: a screen of dashboards would take all processors."""
+    async with Counted(database_url) as reads:
+        routes = sales.router(reads, Sync.of_tables(reads, Base.metadata))
+        async with client_of(application(routes)) as client:
+            paths = [f"/sales?{query}&limit={limit}" for limit in (1, 2, 3, 4)]
+            answers = await asyncio.gather(*map(client.get, paths))
+    assert {it.status_code for it in answers} == {200}
+    assert reads.most == at_once
 
 
 @pytest.mark.usefixtures("sold")

@@ -15,6 +15,8 @@ from tests.system.stack import Stack
 from tests.system.weighing import resident_bytes
 
 CLIENTS = 200
+# That hold back the end of a chunked body.
+HOLDING = 400
 PEAK_BYTES_MAX = 250 * 1024**2
 
 
@@ -40,9 +42,12 @@ def test_large_bodies_do_not_fill_the_memory(tmp_path: Path) -> None:
         )
         request = head.encode() + large
 
-        def sockets() -> list[socket.socket]:
+        chunked = head.replace(f"Content-Length: {len(large)}", "Transfer-Encoding: chunked").encode()
+        chunked += b"%x\r\n%b\r\n0\r\n\r\n" % (len(large), large)
+
+        def sockets(count: int = CLIENTS) -> list[socket.socket]:
             address = ("127.0.0.1", shop.base_url.port)
-            return [closing.enter_context(socket.create_connection(address, timeout=10)) for _ in range(CLIENTS)]
+            return [closing.enter_context(socket.create_connection(address, timeout=10)) for _ in range(count)]
 
         with ThreadPoolExecutor(CLIENTS) as pool:
             assert Counter(pool.map(lambda it: exchange(it, request), sockets())) == {"done": CLIENTS}
@@ -52,6 +57,11 @@ def test_large_bodies_do_not_fill_the_memory(tmp_path: Path) -> None:
             assert {shop.post("/orders", json=small).status_code for _ in range(20)} == {201}
             time.sleep(LARGE_BODY_SECONDS_MAX)  # the others have waited for so long by now
             codes = Counter(pool.map(lambda it: exchange(it, request[-1:]), slow))
+            holding = sockets(HOLDING)
+            list(pool.map(lambda it: it.sendall(chunked[:-1]), holding))
+            time.sleep(LARGE_BODY_SECONDS_MAX + 1)  # most were refused by now, and the service reads the rest of them
+            for it in holding:
+                it.close()
         peak = resident_bytes(stack.apis[0].pid, "VmHWM")
         print(f"{codes}, {peak / 1024**2:.0f} MiB")
         assert codes == {"done": LARGE_BODIES_MAX, "overloaded": CLIENTS - LARGE_BODIES_MAX}
