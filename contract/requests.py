@@ -64,8 +64,7 @@ class StrictRequest(Request):
             self._body = bytes(body)
             if self.method in _READING:
                 if self._body.strip() not in {b"", b"{}"}:  # some clients send {} with every request
-                    detail = f"{self.method} takes no body: send what you look for in the query."
-                    raise Problem("malformed-request", detail)
+                    raise Problem("malformed-request", f"{self.method} takes no body: send filters in the query.")
             elif self._body:
                 self._check_encoding()
                 self._check_media_type()

@@ -75,6 +75,7 @@ class Sync:
             if token is not None:
                 self._counted.fresh.observe(0)
             return answer
+        del answer  # hundreds may wait, each for an order of 1 MB
         seconds = wait_seconds(request)
         # The read counts as waiting until it is done: many whose wait ends at once would fill the limit of requests.
         with self._counted.one_more(caller_of(request)):

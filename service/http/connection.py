@@ -152,7 +152,7 @@ class Connection(HttpToolsProtocol):
         super().on_response_complete()
         if not self._is_arriving and self.cycle.response_complete:
             # Thousands of connections may be idle, and a head has up to 32 KiB.
-            self.scope = self.headers = self.cycle.scope = None  # type: ignore[assignment]
+            self.scope = self.headers = self.cycle.scope = None  # type: ignore[assignment] # until the next head
 
     # Rejections before the application is called.
 

@@ -189,7 +189,7 @@ def test_a_key_that_nothing_can_have_is_not_answered_as_one_that_nothing_has(
 @pytest.mark.parametrize("body", [b'{"user_id": "01a203bc-74ac-725f-92ed-08497719d4bb"}', [b"user_id=", b"x"]])
 def test_a_filter_that_came_as_a_body_is_not_dropped(shop: Shop, path: str, body: Any) -> None:
     answer = shop.http.request("GET", path, content=body)
-    assert (answer.status_code, answer.json()["code"], answer.json()["parameter"]) == (400, "unknown-parameter", "body")
+    assert (answer.status_code, answer.json()["code"]) == (400, "malformed-request")
     assert shop.http.request("GET", path, content=b"", headers={"Content-Length": "0"}).status_code == 200
 
 
