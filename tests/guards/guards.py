@@ -278,8 +278,8 @@ GUARDS = (
     Guard(
         "the swap holds all readers",
         "projector/replay.py",
-        "IN ACCESS EXCLUSIVE MODE",
-        "IN ROW EXCLUSIVE MODE",
+        'IN ACCESS EXCLUSIVE MODE").format(serving)',
+        'IN ROW EXCLUSIVE MODE").format(serving)',
         ("tests/projector/test_replay.py::test_readers_and_writers_do_not_notice_a_replay",),
     ),
     Guard(

@@ -20,7 +20,7 @@ VARIANTS = {
     "length and chunked": (b"Content-Length: 200\r\nTransfer-Encoding: chunked", b"0\r\n\r\n"),
     "chunked and length": (b"Transfer-Encoding: chunked\r\nContent-Length: 200", b"0\r\n\r\n"),
     "two lengths": (b"Content-Length: 0\r\nContent-Length: 200", b""),
-    "two lengths, long one first": (b"Content-Length: 200\r\nContent-Length: 0", b""),
+    "two lengths and the long one first": (b"Content-Length: 200\r\nContent-Length: 0", b""),
     "a list of lengths": (b"Content-Length: 0, 200", b""),
     "a negative length": (b"Content-Length: -1", b""),
     "a length with a plus": (b"Content-Length: +0", b""),
