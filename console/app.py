@@ -7,7 +7,7 @@ from urllib.parse import parse_qsl
 from anyio import CapacityLimiter, to_thread
 from starlette.exceptions import HTTPException
 from starlette.middleware.exceptions import ExceptionMiddleware
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Match, Route, Router
 from starlette.types import Receive, Scope, Send
@@ -22,6 +22,7 @@ from console.pulse import Heart
 from console.rendering import Renderer
 from console.static import static
 from contract.observation import observation_of, path_shown
+from contract.requests import StrictRequest
 
 FORM_BYTES_MAX = 64 * 1024
 
@@ -84,12 +85,14 @@ class Console:
         await self._app(scope, receive, send)
 
     async def _admitted(self, scope: Scope, receive: Receive, send: Send) -> None:
-        request = Request(scope, receive)
-        if request.method == "POST" and is_of_another_site(scope):
-            raise HTTPException(403, "Another site sent this form.")
-        refusal: Response | None = None
-        if all(route.matches(scope)[0] != Match.FULL for route in self._open):
-            refusal = await self._gate.refusal(request)
+        with StrictRequest(scope, receive) as request:
+            if request.method == "POST" and is_of_another_site(scope):
+                raise HTTPException(403, "Another site sent this form.")
+            refusal: Response | None = None
+            if all(route.matches(scope)[0] != Match.FULL for route in self._open):
+                refusal = await self._gate.refusal(request)
+            if request.method != "POST" and refusal is None:
+                await request.refuse_body()
         await (refusal or self._router)(scope, receive, send)
 
     async def _visit(self, request: Request) -> Response:
@@ -102,13 +105,16 @@ class Console:
     async def _sign_in(self, request: Request) -> Response:
         return await self._gate.sign_in(request, (await _form(request)).get("key", ""))
 
-    async def _sign_out(self, _: Request) -> Response:
+    async def _sign_out(self, request: Request) -> Response:
+        await _form(request)
         return self._gate.sign_out()
 
     async def _unanswered(self, request: Request, error: Exception) -> Response:
         return self._desk.renderer.page(request, "trouble.html", 503, title="No answer", sentence=str(error))
 
     async def _failed(self, request: Request, error: Exception) -> Response:
+        if isinstance(error, ClientDisconnect):
+            raise error  # the service did not fail: it answers this itself, as for its other routes
         seen = observation_of(request.scope)
         seen.code = "internal-error"
         known_as = seen.request_id.decode()
