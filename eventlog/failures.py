@@ -13,6 +13,9 @@ _OUTAGES_BY_ANOTHER_NAME = {"25006", "25P03", "25P04"}
 # without its grants (42501).
 _SET_UP_WRONG = {"3F000", "42501", "42703", "42804", "42P01"}
 
+# A page of a table (XX001) or an index (XX002) that the disk returns is not what PostgreSQL wrote.
+_DAMAGED = {"XX001", "XX002"}
+
 TOOK_TOO_LONG = "the database took too long"
 # Reasons for callers and /readyz, by SQLSTATE or its class. The server's own words may name hosts, users, and files.
 _PLAIN_WORDS = {
@@ -28,6 +31,7 @@ _PLAIN_WORDS = {
     "42P01": "the database lacks tables of this release",
     "42703": "the database lacks columns of this release",
     "42804": "the database has columns of another type than this release",
+    **dict.fromkeys(_DAMAGED, "a page of the database is damaged"),
     "42501": "the service's role lacks a grant that docs/deploying.md lists",
 }
 
@@ -39,13 +43,13 @@ def is_outage(error: BaseException) -> bool:
     """Whether the server is the reason and not what it was asked: later the same may succeed.
 
     Connections refused or lost, time-outs (55P03, 57014), conflicts (class 40), a server that starts, stops (57P01 to
-    57P03), lacks resources (class 53) or only reads; tables or grants that are missing; a constraint, a column or a
-    function of the database that refuses what the service writes.
+    57P03), lacks resources (class 53) or only reads; tables or grants that are missing; a damaged page; a constraint, a
+    column or a function of the database that refuses what the service writes.
     """
     if isinstance(error, psycopg.OperationalError | TimeoutError | OSError):
         return True
-    is_set_up_wrong = isinstance(error, psycopg.Error) and error.sqlstate in _OUTAGES_BY_ANOTHER_NAME | _SET_UP_WRONG
-    return is_set_up_wrong or rule_of(error) is not None
+    outages = _OUTAGES_BY_ANOTHER_NAME | _SET_UP_WRONG | _DAMAGED
+    return (isinstance(error, psycopg.Error) and error.sqlstate in outages) or rule_of(error) is not None
 
 
 def is_rolled_back(error: BaseException) -> bool:

@@ -14,6 +14,7 @@ from psycopg_pool import PoolTimeout
 
 from contract.problems import Problem
 from database.deadline import hung_up_after
+from database.remedies import in_one_line
 from database.sessions import READS, ROW_IS_MISSING, Limits, pool, settle
 
 # Joined look-ups need few connections: one flies while the others wait for it.
@@ -31,6 +32,7 @@ TABLES_ARE_OTHERS = (
     "for a read table; restore the others from a backup."
 )
 NOT_READ = "The database cannot be read at the moment."
+DAMAGED = "A page of the database is damaged; the API's log has PostgreSQL's words and the remedy."
 NEEDED_GRANTS = "give it what docs/deploying.md lists under roles and grants"
 # PostgreSQL's default of 4 is for spinning disks: it has the lines of an order fetched through a bitmap and sorted,
 # where they could be read in order. A page of orders takes a third less with this.
@@ -123,6 +125,9 @@ class Reads:
             if statement.projection is None:
                 raise Problem("unavailable", TABLES_ARE_OTHERS) from error
             raise other_version(statement.projection) from error
+        except (psycopg.errors.DataCorrupted, psycopg.errors.IndexCorrupted) as error:
+            self._log_once(in_one_line(error))
+            raise Problem("unavailable", DAMAGED) from error
         except (psycopg.OperationalError, PoolTimeout) as error:
             raise Problem("unavailable", NOT_READ) from error
 

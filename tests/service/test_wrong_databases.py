@@ -361,3 +361,37 @@ def test_a_replay_makes_a_lost_checkpoint_anew(database_url: str, run: Run) -> N
     assert LOST_ROW_SAID in line_of(run(database_url, "status"))
     assert run(database_url, "replay").returncode == 0
     assert run(database_url, "status").returncode == 0
+
+
+def damage(database_url: str, relation: str) -> None:
+    """Overwrite the first page of a table or an index on the disk, as a disk does that fails."""
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute("CREATE EXTENSION IF NOT EXISTS pg_buffercache")
+        connection.execute("CHECKPOINT")
+        query = "SELECT current_setting('data_directory') || '/' || pg_relation_filepath(%s)"
+        ((path,),) = connection.execute(query, [relation]).fetchall()
+        with Path(path).open("r+b") as file:
+            file.write(b"\xff" * 8192)
+        connection.execute("SELECT pg_buffercache_evict_relation(%s)", [relation])
+
+
+def test_a_damaged_page_is_an_outage_with_a_remedy(database_url: str, run: Run) -> None:
+    with served(database_url) as shop:
+        order = shop.order()
+        sweep(database_url)
+        damage(database_url, "shop.orders")
+        for path in (f"/orders/{order['id']}", "/orders"):
+            assert problem(shop.get(path)) == (503, "unavailable")
+        for command in ("verify shop", f"verify --stream order-{order['id']}"):
+            assert "`orders replay` makes read tables anew" in line_of(run(database_url, command))
+        assert run(database_url, "replay shop").returncode == 0
+        assert shop.get(f"/orders/{order['id']}").status_code == 200
+        again = {"json": USER, "headers": {"Idempotency-Key": "once"}}
+        assert shop.post("/users", **again).status_code == 201
+        damage(database_url, "log.idempotency_keys")
+        assert problem(shop.post("/users", **again)) == (503, "unavailable")
+        damage(database_url, "log.events_pkey")
+        assert "A page of the database is damaged" in not_ready(shop)["database"]
+        damage(database_url, "log.events")
+        for command in ("events", "replay", f"explain orders/{order['id']}", "doctor"):
+            assert "restore a backup" in line_of(run(database_url, command))
