@@ -40,6 +40,7 @@ _SETTINGS = (
     "SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION', time_zone = '+00:00', foreign_key_checks = 1, "
     f"unique_checks = 1, innodb_lock_wait_timeout = {LOCK_SECONDS_MAX}, lock_wait_timeout = {LOCK_SECONDS_MAX}, "
     "sql_safe_updates = 0, sql_select_limit = 18446744073709551615"
+    "/*M!100100 , max_statement_time = 0 *//*!80000 , max_execution_time = 0 */"
 )
 
 # Neither DataError nor IntegrityError to PyMySQL: a CHECK that fails (MariaDB, MySQL), a value not of its type.
@@ -55,6 +56,7 @@ _REMEDIES = {
     **dict.fromkeys({1021, 1114}, "make room on the disk of the server"),
     **dict.fromkeys({1142, 1227}, "grant the user all rights on the mirror's database"),
     **dict.fromkeys({1290, 1836}, "use a server that may write"),
+    1665: "set binlog_format of the server to ROW or MIXED",
     _LOCK_WAIT_TIMEOUT: "end the session that holds the lock",
 }
 

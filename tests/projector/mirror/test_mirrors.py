@@ -52,7 +52,7 @@ def test_settings_of_the_server_make_no_difference(writing: Writing, database_ur
         pytest.skip(reason)
     settings = ["--sql-mode=ANSI,NO_BACKSLASH_ESCAPES", "--innodb-default-row-format=compact"]
     # It is run for users without the right SUPER.
-    settings += ["--init-connect=SET sql_select_limit = 1, sql_safe_updates = 1"]
+    settings += ["--init-connect=SET sql_select_limit = 1, sql_safe_updates = 1, max_statement_time = 0.01"]
     server = MariaDbServer(tmp_path, settings=settings)
     server.install()
     try:
