@@ -70,13 +70,14 @@ _SETTINGS = {
 # therefore use types that PostgreSQL's own fit exactly (tests/system/overloads.py).
 READS = MappingProxyType({"search_path": "pg_catalog, pg_temp"})
 
+# A pooler without a server_reset_query hands on the statements and locks of the last client.
 _LOOK = (
-    "SELECT current_setting('server_encoding'), current_setting('server_version_num')::int / 10000, "
+    "DEALLOCATE ALL; SELECT current_setting('server_encoding'), current_setting('server_version_num')::int / 10000, "
     "current_setting('server_version'), current_setting('session_replication_role'), "
     "(SELECT min(pg_class.oid::regclass::text) FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace "
     "WHERE nspname = 'log' AND relrowsecurity AND row_security_active(pg_class.oid) "
     "AND EXISTS (SELECT FROM pg_class AS head WHERE head.relnamespace = pg_namespace.oid AND head.relname = 'head')), "
-    "pg_backend_pid()"
+    "pg_backend_pid() FROM pg_advisory_unlock_all()"
 )
 
 

@@ -128,6 +128,21 @@ def test_a_pooler_in_session_mode_without_a_free_connection_is_not_refused(datab
         assert connection.execute("SELECT 1").fetchone() == (1,)
 
 
+def test_a_session_inherits_nothing_from_the_last_one_of_its_connection(database_url: str, tmp_path: Path) -> None:
+    with pooler(database_url, "session", tmp_path, default_pool_size=1, server_reset_query="") as url:
+        processes = set()
+        for _ in range(2):
+            with connect(url, "test") as connection:
+                ((process, free),) = connection.execute(
+                    "SELECT pg_backend_pid(), NOT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory')",
+                    prepare=True,
+                ).fetchall()
+                connection.execute("SELECT pg_advisory_lock(1)")
+            assert free
+            processes.add(process)
+        assert len(processes) == 1
+
+
 def test_a_writer_that_stops_behind_a_pooler_which_adds_addresses_to_names_loses_the_head(
     database_url: str, tmp_path: Path
 ) -> None:
