@@ -5,10 +5,13 @@ at the same position and one snapshot sees both; then it goes on, while that sna
 """
 
 import json
+import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, LiteralString
 
+import psycopg
 from psycopg import Connection, IsolationLevel, sql
 from sqlalchemy import Table
 
@@ -23,6 +26,8 @@ from readmodel.base import parked_of
 
 # A verdict keeps this many differences, so a table that is wrong everywhere still fits into memory.
 DIFFERENCES_MAX = 10_000
+# How often the session that holds the live tables is heard of. PostgreSQL ends one that stands still for 5 seconds.
+AWAKE_SECONDS = 1.0
 
 # Of a parked stream only its place counts: the error and the time may differ.
 PARKED_COLUMNS = ("stream", "position", "version", "type", "skipped")
@@ -99,16 +104,36 @@ def _same_position(
     position = sql.SQL("SELECT position FROM {}").format(sql.Identifier(projection.name, "checkpoint"))
     with connect(database_url) as gate, gate.transaction():
         held: int = only_row(gate.execute(position + sql.SQL(" FOR UPDATE")).fetchone())[0]
-        while shadow.loop.project(connection, BATCH_EVENTS, until=held).events:
-            pass
-        # The serving tables have foreign keys: they have parked such a stream.
-        shadow.park_orphans()
-        shadow.apply_skips()
+        with _awake(gate):
+            while shadow.loop.project(connection, BATCH_EVENTS, until=held).events:
+                pass
+            # The serving tables have foreign keys: they have parked such a stream.
+            shadow.park_orphans()
+            shadow.apply_skips()
         seen = snapshot.execute(position).fetchone()
-        # Fails if PostgreSQL has ended the session of the gate, because it was idle for too long.
+        # Fails if PostgreSQL has ended the session of the gate, because this process was stopped for too long.
         gate.execute("SELECT")
         assert seen == (held,), "the live tables stand still while the gate is held"
     return held
+
+
+@contextmanager
+def _awake(gate: Connection) -> Iterator[None]:
+    """Have PostgreSQL hear of the session while others work: on a busy machine, or of large tables, that takes long."""
+    has_ended = threading.Event()
+
+    def ask() -> None:
+        with suppress(psycopg.Error):  # which the next statement of the session raises as well
+            while not has_ended.wait(AWAKE_SECONDS):
+                gate.execute("SELECT")
+
+    asking = threading.Thread(target=ask, name="gate", daemon=True)
+    asking.start()
+    try:
+        yield
+    finally:
+        has_ended.set()
+        asking.join()
 
 
 def _count(snapshot: Connection, schema: str, table: Table, which: LiteralString = "true") -> int:

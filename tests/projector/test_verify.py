@@ -1,12 +1,15 @@
+import time
+
 import pytest
 from psycopg import Connection
 
+from eventlog import stalled
 from eventlog.events import OrderItem, OrderPlaced
 from eventlog.ids import new_id
 from projector.loop import Loop, Progress
 from projector.projections.shop import SHOP
 from projector.replay import replay
-from projector.shadow import Busy
+from projector.shadow import Busy, Shadow
 from projector.verify import DIFFERENCES_MAX, Difference, verify
 from tests.builders import Writing, append_events, new_event
 from tests.projector.read_tables import contents, head, position
@@ -142,6 +145,20 @@ def test_there_is_no_false_alarm_while_it_all_goes_on(shop: Writing, database_ur
     assert [verdict.differences for verdict in verdicts] == [[]] * 4
     positions = [verdict.position for verdict in verdicts]
     assert positions == sorted(set(positions)), "it went on"
+
+
+def test_the_last_events_may_take_long(
+    shop: Writing, database_url: str, connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a busy machine the large orders that were projected meanwhile do, and so does looking through large tables."""
+    park_orphans = Shadow.park_orphans
+
+    def slowly(shadow: Shadow) -> None:
+        time.sleep(stalled.SECONDS_MAX + 1)
+        park_orphans(shadow)
+
+    monkeypatch.setattr(Shadow, "park_orphans", slowly)
+    assert verify(database_url, SHOP, nobody).differences == []
 
 
 def test_of_very_many_differences_all_are_counted_and_the_first_are_kept(
