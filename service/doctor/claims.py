@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from psycopg import Connection, sql
 
-from service.doctor.finding import Check, Finding, with_psql
+from service.doctor.finding import Check, Finding, first_of, with_psql
 
 # The claims' words are those of command/domain: `email:`, `user:`, `sku:`, `order:`, `cancellation:`. Addresses are
 # claimed in lower case, by Unicode's full mapping, which PostgreSQL calls pg_unicode_fast.
@@ -42,7 +42,7 @@ ORDER BY 1, 3
 
 
 def _claims(connection: Connection) -> Iterator[Finding]:
-    for claim, stream, is_wanted in connection.execute(_CLAIMS):
+    for claim, stream, is_wanted in connection.execute(first_of(_CLAIMS)):
         kind = claim.partition(":")[0]
         if is_wanted:
             what = f"{stream} has no claim on its {kind}, so another may take it"

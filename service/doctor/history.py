@@ -7,7 +7,7 @@ from psycopg import Connection
 from console.words import minute
 from eventlog import pages, read
 from eventlog.codec import Codec, UnreadableEvent
-from service.doctor.finding import RESTORE, Check, Finding, damage
+from service.doctor.finding import RESTORE, Check, Finding, damage, first_of
 
 PAGE_EVENTS, PAGE_BYTES_MAX = 10_000, 8 * 1024**2
 
@@ -52,7 +52,7 @@ def _positions(connection: Connection) -> Iterator[Finding]:
     if row[0] != last:
         yield Finding(f"log.head is at position {row[0]}, but the last of {count} events has {last}", RESTORE)
     if count != last:
-        for first_missing, last_missing in connection.execute(_HOLES):
+        for first_missing, last_missing in connection.execute(first_of(_HOLES)):
             yield Finding(f"there is no event at positions {first_missing} to {last_missing}", RESTORE)
 
 

@@ -3,11 +3,12 @@
 import subprocess
 from collections.abc import Iterator
 from decimal import Decimal
+from typing import Any, Self
 
 import psycopg
 import pytest
 
-from service.doctor import Examination, Finding, examine
+from service.doctor import Examination, Finding, claims, examine, orders
 from service.doctor.finding import FINDINGS_MAX, with_psql
 from tests.builders import Writing
 from tests.conftest import Servers, copy_of_template
@@ -197,6 +198,26 @@ def test_the_doctor_prints_only_the_first_findings_of_a_kind(damaged: psycopg.Co
     told = found_by(damaged)["claims"]
     assert len(told) == FINDINGS_MAX + 1
     assert told[-1].what == "there are more of the same kind"
+
+
+class Counting(psycopg.Cursor[Any]):
+    """Notes how many rows came."""
+
+    most = 0
+
+    def execute(self, *arguments: Any, **options: Any) -> Self:
+        super().execute(*arguments, **options)
+        Counting.most = max(Counting.most, self.rowcount)
+        return self
+
+
+def test_a_check_fetches_no_more_rows_than_it_tells(damaged: psycopg.Connection) -> None:
+    damaged.execute("DELETE FROM log.claims")
+    damaged.execute(change("OrderPlaced", "total", '"1.00"', "type = 'OrderPlaced'").encode())
+    damaged.cursor_factory = Counting
+    for check in (*claims.CHECKS, orders.CHECKS[0]):
+        assert len(check.findings(damaged)) == FINDINGS_MAX + 1
+    assert Counting.most == FINDINGS_MAX + 1
 
 
 def test_a_check_that_takes_too_long_is_reported_as_not_checked_and_the_others_go_on(
