@@ -160,7 +160,7 @@ class Follower:
         if progress.lag and not progress.events:
             self._end_stalled()
         if not progress.lag:
-            self._rounds.go_on(self._session.connection(), self._loop)
+            self._rounds.go_on(self._session.connection(), self._loop, self.catch_up)
         if not progress.events:
             self._writer.beat(self._session.connection(), progress.head)
         return progress

@@ -5,8 +5,9 @@ may run beside a worker and beside each other: they pass over streams that anoth
 """
 
 import hashlib
+import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 from typing import NamedTuple
@@ -22,6 +23,8 @@ from projector.projection import Projection
 # One transaction of a retry: so many streams, so many events. It holds the checkpoint, and live projection waits.
 STREAMS_A_BATCH = 500
 EVENTS_A_BATCH = 500
+# A rest after each: longer than a follower waits before it tries again to take the checkpoint.
+REST_SECONDS = 0.03
 
 _LISTED = """
 SELECT stream, position, version, type, error, behind, skipped, parked_at, clock_timestamp() - parked_at,
@@ -130,13 +133,13 @@ def retrying(
     if stream is not None and not first:
         raise NotParked(f"{stream} is not parked")
     free = []
-    for drained in draining(loop, connection, first, events_max):
+    for drained in draining(loop, connection, first, events_max, _rest):
         if drained.parked is None:
             free.append(drained.stream)
         yield drained
     # A stream that waits for a row was appended after it. So in the order of positions, one pass is enough.
     behind = _waiting(connection, loop, sql.SQL("behind = ANY(%(free)s)"), {"free": free})
-    yield from draining(loop, connection, behind, events_max)
+    yield from draining(loop, connection, behind, events_max, _rest)
 
 
 def _waiting(connection: Connection, loop: Loop, which: sql.Composable, values: Mapping[str, object]) -> list[str]:
@@ -168,6 +171,8 @@ def skipping(
     """As `skip_group`, while the caller goes through the results."""
     of_group = _waiting(connection, loop, _OF_GROUP, group._asdict())
     for start in range(0, len(of_group), STREAMS_A_BATCH):
+        if start:
+            _rest()
         yield from _skip(connection, loop, of_group[start : start + STREAMS_A_BATCH], reason, by)
 
 
@@ -184,20 +189,28 @@ def _skip(
     return list(zip(skipped, drain(loop, connection, [it.stream for it in skipped]), strict=True))
 
 
+def _rest() -> None:
+    time.sleep(REST_SECONDS)
+
+
 def drain(
-    loop: Loop, connection: Connection, streams: Sequence[str], events_max: int = EVENTS_A_BATCH
+    loop: Loop, connection: Connection, streams: Sequence[str], between: Callable[[], object] = lambda: None
 ) -> list[Drained]:
     """Project the events that were held back of parked streams, in order, up to the position of the tables.
 
-    Set by set, each of `events_max` events: live projection goes on between the sets. What was projected stays, even if
-    a later event fails. A stream that is not parked any more counts as done. Raises psycopg.Error.
+    Set by set, with `between` between the sets: live projection waits for a set. What was projected stays, even if a
+    later event fails. A stream that is not parked any more counts as done. Raises psycopg.Error.
     """
-    return list(draining(loop, connection, streams, events_max))
+    return list(draining(loop, connection, streams, EVENTS_A_BATCH, between))
 
 
-def draining(loop: Loop, connection: Connection, streams: Sequence[str], events_max: int) -> Iterator[Drained]:
-    """As `drain`, while the caller goes through the results."""
+def draining(
+    loop: Loop, connection: Connection, streams: Sequence[str], events_max: int, between: Callable[[], object]
+) -> Iterator[Drained]:
+    """As `drain`, while the caller goes through the results. A set has `events_max` events."""
     for start in range(0, len(streams), STREAMS_A_BATCH):
+        if start:
+            between()
         left = list(streams[start : start + STREAMS_A_BATCH])
         done = {stream: Drained(stream, 0, None) for stream in left}
         while left:
@@ -206,6 +219,8 @@ def draining(loop: Loop, connection: Connection, streams: Sequence[str], events_
                 done[stream] = Drained(stream, done[stream].events + events, parked)
                 if is_over:
                     left.remove(stream)
+            if left:
+                between()
         yield from done.values()
 
 

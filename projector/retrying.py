@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections.abc import Callable
 
 from psycopg import Connection
 
@@ -26,10 +27,10 @@ class Rounds:
         self._up_to = 0
         self._streams = FIRST_STREAMS
 
-    def go_on(self, connection: Connection, loop: Loop) -> bool:
-        """Retry the next set, when it is due, and log each stream that is free; whether the round goes on.
+    def go_on(self, connection: Connection, loop: Loop, between: Callable[[], object] = lambda: None) -> bool:
+        """Retry the next streams, when it is due, and log each that is free; whether the round goes on.
 
-        Raises psycopg.Error.
+        Calls `between` between their transactions: many events may be held back. Raises psycopg.Error.
         """
         if time.monotonic() < self._next_at:
             return False
@@ -38,7 +39,7 @@ class Rounds:
         if not waiting:
             self._next_at = time.monotonic() + self._seconds
         began = time.monotonic()
-        for drained in drain(loop, connection, list(waiting)):
+        for drained in drain(loop, connection, list(waiting), between):
             if drained.parked is None:
                 name, stream = loop.projection.name, drained.stream
                 log.info("%s: %s is no longer parked: %d events projected", name, stream, drained.events)

@@ -1,7 +1,8 @@
 """One projection and the thread that keeps it current."""
 
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
 from typing import Any
@@ -11,19 +12,20 @@ import pytest
 from psycopg import Connection
 
 from eventlog import stalled
-from eventlog.events import UserRegistered
+from eventlog.events import ProductAdded, StockAdjusted, UserRegistered
 from eventlog.ids import new_id
 from projector.connecting import connect
 from projector.follower import Follower
 from projector.loop import Loop
 from projector.paging import PageMax
-from projector.parked import held_back
+from projector.parked import held_back, retry
 from projector.projection import Envelope
 from projector.projections.shop import SHOP
 from projector.replay import replay
 from projector.rows import Rows
 from projector.verify import verify
 from tests.builders import Writing, append_events, new_event, wait_until
+from tests.projector.parked_streams import broken, project, user
 from tests.projector.read_tables import contents, error, head, position
 from tests.projector.test_loop import nothing_happens_any_more, on_moving_the_checkpoint
 
@@ -306,3 +308,58 @@ def test_a_rule_or_a_trigger_that_drops_new_rows_stops_the_projection_until_it_i
     follower.sweep()
     assert (position(other), error(other)) == (1, None)
     assert len(contents(other)["users"]) == 1
+
+
+def test_a_retry_of_thousands_of_streams_lets_new_events_through_between_its_sets(
+    follower: Follower, writing: Writing, database_url: str, connection: Connection, other: Connection
+) -> None:
+    streams = [f"user-{new_id()}" for _ in range(6_000)]
+    for start in range(0, len(streams), 500):
+        events = [new_event(it, 1, user(number)) for number, it in enumerate(streams[start : start + 500], start)]
+        append_events(database_url, [broken(event, "unknown type") for event in events])
+    project(connection)
+    mend_types(other)
+    retrying = threading.Thread(target=lambda: retry(connection, Loop(SHOP)))
+    follower.start()
+    retrying.start()
+    assert users_seen_while(retrying.is_alive, follower, writing, other) >= 4
+    assert held_back(other, SHOP) == []
+
+
+def test_a_worker_lets_new_events_through_while_it_drains_a_long_stream(
+    follower: Follower, writing: Writing, database_url: str, connection: Connection, other: Connection
+) -> None:
+    stream = f"product-{new_id()}"
+    append_events(
+        database_url, [broken(new_event(stream, 1, ProductAdded("CUP", "Cup", "1.00", "EUR", True)), "unknown type")]
+    )
+    for start in range(2, 15_002, 500):
+        counts = [
+            new_event(stream, start + number, StockAdjusted(1, "counted", start + number - 1)) for number in range(500)
+        ]
+        append_events(database_url, counts)
+    project(connection)
+    mend_types(other, "ProductAdded")
+    follower.start()
+    wait_until(lambda: held_back(other, SHOP)[0].parked.version > 1, SOON, "the first set")
+    assert users_seen_while(lambda: bool(held_back(other, SHOP)), follower, writing, other) >= 4
+
+
+def mend_types(connection: Connection, type_: str = "UserRegistered") -> None:
+    """Have this release know the type of all events at which streams are parked."""
+    connection.execute("ALTER TABLE log.events DISABLE TRIGGER refuse_rewriting")
+    connection.execute("UPDATE log.events SET type = %s WHERE type = 'UserTeleported'", (type_,))
+    connection.execute("ALTER TABLE log.events ENABLE ALWAYS TRIGGER refuse_rewriting")
+
+
+def users_seen_while(goes_on: Callable[[], bool], follower: Follower, writing: Writing, other: Connection) -> int:
+    """How many users are registered and projected, one after another, before something ends."""
+    seen = 0
+    while True:
+        registered = writing.user()
+        follower.wake()
+        while other.execute("SELECT FROM shop.users WHERE id = %s", (registered,)).rowcount == 0:
+            time.sleep(0.005)
+        if not goes_on():
+            return seen
+        seen += 1
