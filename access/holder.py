@@ -117,7 +117,8 @@ class KeyHolder:
         clock = asyncio.get_running_loop().time
         asked = clock()
         async with self._reading:
-            if self._read_at >= asked:
+            # uvloop's time is in milliseconds, so a read of the same one may have begun before.
+            if self._read_at > asked:
                 return
             await asyncio.sleep(max(0.0, self._read_at + seconds_min - clock()))
             self._read_at = clock()

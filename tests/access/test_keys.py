@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import time
 import tracemalloc
 from datetime import UTC, datetime, timedelta
 
@@ -294,6 +295,22 @@ def test_any_number_of_keys_takes_little_memory_and_each_works_until_it_is_revok
     finally:
         tracemalloc.stop()
     assert peak < 15_000_000
+
+
+def test_a_new_key_works_in_the_same_tick_of_the_loops_clock_as_a_look_at_the_keys(database_url: str) -> None:
+    """The time of uvloop is in milliseconds: a request may come in the same one, behind the look."""
+
+    async def use_it() -> None:
+        loop, precise = asyncio.get_running_loop(), time.monotonic
+        loop.time = lambda: float(int(precise()))  # type: ignore[method-assign]
+        holder = KeyHolder(database_url)
+        async with holder.kept_current():
+            await asyncio.sleep(0.1)  # until the clock has moved
+            await holder.refresh()
+            made = await create(database_url, Wanted("app", "staff"), {"kind": "cli", "id": "0"})
+            assert (await holder.find(made.text)).subject == made.row.id
+
+    asyncio.run(use_it())
 
 
 def test_only_a_key_that_can_be_used_counts_as_one(database_url: str) -> None:
