@@ -30,6 +30,11 @@ WITH tables AS (
 )
 """
 
+_HOLD = """
+SELECT format('GRANT ALL ON %%s TO %%s', oid::regclass, relowner::regrole) FROM pg_class
+WHERE relnamespace = to_regnamespace(%s) AND relkind = 'r' ORDER BY oid
+"""
+
 _GRANT = """
 SELECT format('GRANT %%s ON %%s TO %%s%%s', privilege, object,
     CASE grantee WHEN 0 THEN 'PUBLIC' ELSE grantee::regrole::text END,
@@ -215,6 +220,16 @@ FROM pg_default_acl, aclexplode(defaclacl) AS acl WHERE defaclnamespace = to_reg
 def statements(connection: Connection, old: str, new: str) -> list[str]:
     """The statements that set on the tables of `new`, once renamed to `old`, what is set on `old`."""
     return _read(connection, _STATEMENTS, old=old, new=new, named=old)
+
+
+def hold(connection: Connection, schema: str) -> None:
+    """Until the end of the transaction, let a GRANT ON ALL TABLES IN SCHEMA wait, and then fail.
+
+    It locks no table: it would change the tables that the swap retires. The owner gets what he has, so that PostgreSQL
+    writes the row which such a GRANT writes too.
+    """
+    for (grant,) in connection.execute(_HOLD, (schema,)).fetchall():
+        connection.execute(grant.encode())
 
 
 def options(connection: Connection, old: str, new: str) -> list[str]:

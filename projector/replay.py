@@ -51,9 +51,6 @@ UPDATE {} SET events_per_second = position::numeric / greatest(extract(epoch FRO
 WHERE position >= %s
 """
 
-# With a short deadlock_timeout PostgreSQL ends a swap that waits for a view whose reader waits for a table.
-_IN_USE = (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected)
-
 # The columns of the serving checkpoint that a swap reads; an operator may have dropped some, or the table.
 _IS_COMPLETE = """
 SELECT count(*) = 3 FROM pg_attribute
@@ -95,7 +92,10 @@ def replay(database_url: str, projection: Projection, report: Report, page_max: 
 
 def _rehearse(connection: Connection, projection: Projection, shadow: Shadow) -> None:
     """Finish the empty tables, swap them in, and roll all of it back. Raises InTheWay."""
-    with contextlib.suppress(*_IN_USE), connection.transaction(force_rollback=True):
+    with (
+        contextlib.suppress(*swapping.IN_USE, psycopg.errors.InternalError_),
+        connection.transaction(force_rollback=True),
+    ):
         shadow.finish()
         _complete_checkpoint(connection, projection)
         connection.execute(_ONE_AT_A_TIME, (CREATE_LOCK,))
@@ -117,6 +117,7 @@ def _complete_checkpoint(connection: Connection, projection: Projection) -> None
 def _rename(connection: Connection, projection: Projection, shadow: Shadow) -> list[str]:
     """Rename the schemas. Returns the statements that then set on the new tables what others had set on the old."""
     name = projection.name
+    heritage.hold(connection, name)
     inherited = heritage.statements(connection, name, shadow.schema)
     views = dependents.views(connection, name)
     comment = projection.metadata.info["comment"]
@@ -133,8 +134,10 @@ def _swap_when_free(connection: Connection, projection: Projection, shadow: Shad
         return _swap(connection, projection, shadow)
 
     try:
-        progress = swapping.swap_when_free(attempt, lambda error: isinstance(error, _IN_USE))
-    except _IN_USE:
+        progress = swapping.swap_when_free(attempt, swapping.is_in_use)
+    except psycopg.Error as error:
+        if not swapping.is_in_use(error):
+            raise
         users = _users_of(connection, projection.name)
         raise SwapRefused(f"the tables of {projection.name} were in use for too long, by {users}") from None
     report(progress)

@@ -7,12 +7,27 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
+import psycopg
+
 # How long one attempt waits for a lock in PostgreSQL. MySQL counts whole seconds: see projector/mirror/mysql.py.
 LOCK_MS_MAX = 300
 PAUSE_SECONDS = 0.5
 TRIES_MAX = 120
 
+# With a short deadlock_timeout PostgreSQL ends a swap that waits for a view whose reader waits for a table.
+IN_USE = (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected)
+
 Result = TypeVar("Result")
+
+
+def is_in_use(error: BaseException) -> bool:
+    """Whether PostgreSQL refused a swap because of what another session does now.
+
+    The swap has waited for a GRANT on the schema or on a table, whose transaction then committed.
+    """
+    return isinstance(error, IN_USE) or (
+        isinstance(error, psycopg.errors.InternalError_) and "tuple concurrently updated" in str(error)
+    )
 
 
 def swap_when_free(attempt: Callable[[], Result], is_locked: Callable[[Exception], bool]) -> Result:

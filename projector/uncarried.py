@@ -17,7 +17,8 @@ FROM pg_trigger AS trigger JOIN tables ON tables.oid = tgrelid WHERE NOT tgisint
 UNION ALL
 SELECT pg_describe_object('pg_class'::regclass, indexrelid, 0) FROM pg_index JOIN tables ON tables.oid = indrelid
     JOIN pg_class AS index ON index.oid = indexrelid
-WHERE index.relname <> ALL (%(made)s)
+-- REINDEX CONCURRENTLY builds one beside ours, or was cancelled and has left it.
+WHERE regexp_replace(index.relname, '_cc(new|old)[0-9]*$', '') <> ALL (%(made)s)
 UNION ALL
 SELECT pg_describe_object('pg_constraint'::regclass, con.oid, 0)
 FROM pg_constraint AS con JOIN tables ON tables.oid = conrelid

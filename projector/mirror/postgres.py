@@ -22,8 +22,6 @@ from projector.rows import Changes, NewRows
 
 # The advisory lock of the mirror that is at work. Any constant will do that no other lock of ours has.
 _LOCK = 0x6F72_6D69_7272
-# With a short deadlock_timeout PostgreSQL ends a swap that waits for a view whose reader waits for a table.
-_IN_USE = (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected)
 
 
 class PostgresTarget(Target):
@@ -70,8 +68,18 @@ class PostgresTarget(Target):
         return column.collate("C") if isinstance(column.type, Text) else column
 
     def create(self, connection: Connection, layout: Layout) -> None:
-        connection.execute(CreateSchema(_schema_of(layout)))
+        schema = _schema_of(layout)
+        connection.execute(CreateSchema(schema))
         super().create(connection, layout)
+        for table in layout.all:
+            # An event trigger may force row security on all new tables: then no owner could fill them.
+            connection.exec_driver_sql(f'ALTER TABLE "{schema}"."{table.name}" NO FORCE ROW LEVEL SECURITY')
+        serving = schema.removesuffix(Build.NEXT)
+        if connection.exec_driver_sql("SELECT to_regnamespace(%s) IS NOT NULL", (serving,)).scalar_one():
+            with connection.begin_nested() as trial:
+                # Before the work: if an event trigger forbids to drop tables, nothing is left behind yet.
+                self.drop(connection, layout)
+                trial.rollback()
 
     def make_views(self, connection: Connection, projection: Projection) -> None:
         reports.make_missing_views(_driver(connection), projection)
@@ -85,12 +93,16 @@ class PostgresTarget(Target):
     def rehearse(self, connection: Connection, projection: Projection) -> None:
         driver = _driver(connection)
         dependents.undo_defaults(driver, _schema_of(self.layout(projection, Build.NEXT)))
-        with suppress(*_IN_USE), driver.transaction(force_rollback=True):
+        with suppress(*swapping.IN_USE, psycopg.errors.InternalError_), driver.transaction(force_rollback=True):
             driver.execute(f"SET LOCAL lock_timeout = '{swapping.LOCK_MS_MAX}ms'")
             dependents.try_out(driver, self._replace(connection, projection))
 
     def drop(self, connection: Connection, layout: Layout) -> None:
-        connection.execute(DropSchema(_schema_of(layout), cascade=True, if_exists=True))
+        schema, driver = _schema_of(layout), _driver(connection)
+        if built := dependents.built_on(driver, schema):
+            raise dependents.InTheWay(f"the schema {schema} cannot be dropped, because this is built on it: {built}")
+        dependents.refuse_added(driver, schema, [table.name for table in layout.all])
+        connection.execute(DropSchema(schema, cascade=True, if_exists=True))
 
     def insert(self, connection: Connection, table: Table, new: NewRows) -> None:
         new.write(_driver(connection), cast(str, table.schema))
@@ -124,6 +136,7 @@ class PostgresTarget(Target):
             _schema_of(self.layout(projection, build)) for build in (Build.SERVING, Build.NEXT, Build.RETIRED)
         )
         driver = _driver(connection)
+        heritage.hold(driver, serving)
         inherited = dependents.views(driver, serving) + heritage.statements(driver, serving, following)
         connection.exec_driver_sql(f'ALTER SCHEMA "{serving}" RENAME TO "{retired}"')
         connection.exec_driver_sql(f'ALTER SCHEMA "{following}" RENAME TO "{serving}"')
@@ -131,7 +144,7 @@ class PostgresTarget(Target):
 
 
 def _is_locked(error: Exception) -> bool:
-    return isinstance(getattr(error, "orig", error), _IN_USE)
+    return swapping.is_in_use(getattr(error, "orig", error))
 
 
 def _schema_of(layout: Layout) -> str:

@@ -143,6 +143,61 @@ def test_a_setting_that_comes_in_the_moment_of_the_swap_is_kept(
     assert connection.execute(f"SELECT {kept}".encode()).fetchall() == [(True,)]
 
 
+def test_a_grant_on_all_tables_in_the_moment_of_the_swap_is_not_lost_in_silence(
+    shop: Writing, database_url: str, connection: Connection, other: Connection
+) -> None:
+    """It locks no table, so nothing makes it wait for the new ones."""
+    connection.execute(SLOW_RENAME.encode())
+    has_begun = threading.Event()
+    replaying = threading.Thread(target=replay, args=(database_url, SHOP, lambda _: has_begun.set()))
+    replaying.start()
+    assert has_begun.wait(SOON)
+    sleeping = b"SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'PgSleep'"
+    wait_until(lambda: bool(connection.execute(sleeping).fetchall()), SOON, "the swap")
+    try:
+        with pytest.raises(psycopg.errors.InternalError_, match="tuple concurrently updated"):
+            other.execute("GRANT SELECT ON ALL TABLES IN SCHEMA shop TO pg_monitor")
+    finally:
+        replaying.join()
+
+
+def test_a_grant_on_the_schema_that_commits_while_the_swap_waits_for_it_ends_no_replay(
+    shop: Writing, database_url: str, connection: Connection, other: Connection
+) -> None:
+    other.autocommit = False
+    other.execute("GRANT USAGE ON SCHEMA shop TO pg_monitor")
+    has_begun, failed = threading.Event(), []
+
+    def rebuild() -> None:
+        try:
+            replay(database_url, SHOP, lambda _: has_begun.set())
+        except psycopg.Error as error:
+            failed.append(error)
+
+    replaying = threading.Thread(target=rebuild)
+    replaying.start()
+    assert has_begun.wait(SOON)
+    waits = b"SELECT FROM pg_locks WHERE locktype = 'transactionid' AND NOT granted"
+    wait_until(lambda: bool(connection.execute(waits).fetchall()), SOON, "the swap")
+    other.commit()
+    replaying.join()
+    assert failed == []
+    usage = "SELECT has_schema_privilege('pg_monitor', 'shop', 'USAGE')"
+    assert connection.execute(usage).fetchall() == [(True,)]
+
+
+def test_an_index_that_reindex_concurrently_is_building_is_none_of_an_operator(
+    shop: Writing, database_url: str, connection: Connection
+) -> None:
+    """A replay named it, to be dropped; so does one that a cancelled REINDEX has left."""
+    connection.execute("CREATE INDEX orders_total_idx_ccnew ON shop.orders (total)")
+    connection.execute("CREATE INDEX orders_pkey_ccold1 ON shop.orders (id)")
+    replay(database_url, SHOP, nobody)
+    connection.execute("CREATE INDEX by_note_ccnew ON shop.orders (note)")
+    with pytest.raises(InTheWay, match="by_note_ccnew"):
+        replay(database_url, SHOP, nobody)
+
+
 def test_retired_tables_that_a_session_holds_are_published_no_more(
     shop: Writing, database_url: str, connection: Connection, other: Connection
 ) -> None:

@@ -9,6 +9,7 @@ from functools import partial
 import psycopg
 import pytest
 from sqlalchemy import Engine, func, select, text
+from sqlalchemy.exc import DBAPIError
 
 from projector.dependents import InTheWay
 from projector.loop import Progress
@@ -258,4 +259,81 @@ def test_a_temporary_view_of_another_session_refuses_a_rebuild_before_the_work(
         connection.execute("CREATE TEMP VIEW how_many AS SELECT count(*) FROM shop.orders")
         with pytest.raises(InTheWay, match=r"view pg_temp_\d+\.how_many"):
             rebuild(database_url, empty_database_url, SHOP)
+    rebuild(database_url, empty_database_url, SHOP)
+
+
+SECURE = """
+CREATE FUNCTION public.secure() RETURNS event_trigger LANGUAGE plpgsql SECURITY DEFINER AS $$
+DECLARE made record; BEGIN
+    FOR made IN SELECT * FROM pg_event_trigger_ddl_commands() WHERE object_type = 'table' LOOP
+        EXECUTE format('ALTER TABLE %s ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY', made.object_identity);
+    END LOOP; END $$;
+CREATE EVENT TRIGGER secure ON ddl_command_end WHEN TAG IN ('CREATE TABLE') EXECUTE FUNCTION public.secure()
+"""
+
+NO_DROP = """
+CREATE FUNCTION public.no_drop() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN
+    IF EXISTS (SELECT FROM pg_event_trigger_dropped_objects() WHERE object_type = 'table') THEN
+        RAISE EXCEPTION 'no DROP in production';
+    END IF; END $$;
+CREATE EVENT TRIGGER no_drop ON sql_drop EXECUTE FUNCTION public.no_drop()
+"""
+
+
+def test_an_event_trigger_that_forces_row_security_on_new_tables_stops_no_mirror_of_their_owner(
+    writing: Writing, database_url: str, empty_database_url: str
+) -> None:
+    writing.history(3)
+    secured = "SELECT count(*) FROM pg_class WHERE relnamespace = 'shop'::regnamespace AND relforcerowsecurity"
+    with psycopg.connect(empty_database_url, autocommit=True) as connection:
+        name = f"owner_of_{connection.info.dbname}"
+        connection.execute(f"CREATE ROLE {name} LOGIN".encode())
+        try:
+            connection.execute(f"ALTER DATABASE {connection.info.dbname} OWNER TO {name}".encode())
+            connection.execute(SECURE.encode())
+            target = empty_database_url.replace("orders@", f"{name}@", 1)
+            catch_up(database_url, target, [SHOP])
+            rebuild(database_url, target, SHOP)
+            assert not differences(database_url, target, [SHOP])
+            assert connection.execute(secured).fetchall() == [(0,)]
+        finally:
+            connection.execute(f"REASSIGN OWNED BY {name} TO CURRENT_USER; DROP OWNED BY {name}".encode())
+            connection.execute(f"DROP ROLE {name}".encode())
+
+
+def test_an_event_trigger_that_forbids_to_drop_tables_refuses_a_rebuild_before_the_work(
+    writing: Writing, database_url: str, empty_database_url: str
+) -> None:
+    """The retired tables stayed, and each later rebuild failed after its work."""
+    writing.history(3)
+    with psycopg.connect(empty_database_url, autocommit=True) as connection:
+        connection.execute(NO_DROP.encode())
+        catch_up(database_url, empty_database_url, [SHOP])
+        for _ in range(2):
+            with pytest.raises(DBAPIError, match="no DROP in production"):
+                rebuild(database_url, empty_database_url, SHOP)
+            schemas = connection.execute("SELECT nspname FROM pg_namespace WHERE nspname LIKE 'shop%'").fetchall()
+            assert schemas == [("shop",)]
+
+
+@pytest.mark.parametrize(
+    ("made", "named"),
+    [
+        ("CREATE VIEW public.old AS SELECT id, total FROM shop__mirror_retired.orders", r"view public\.old"),
+        ("CREATE TABLE shop__mirror_retired.compared ()", r"table shop__mirror_retired\.compared"),
+    ],
+)
+def test_what_others_have_built_on_tables_that_a_killed_mirror_has_left_is_not_dropped(
+    writing: Writing, database_url: str, empty_database_url: str, made: str, named: str
+) -> None:
+    writing.history(3)
+    catch_up(database_url, empty_database_url, [SHOP])
+    with psycopg.connect(empty_database_url, autocommit=True) as connection:
+        connection.execute(
+            "CREATE SCHEMA shop__mirror_retired; CREATE TABLE shop__mirror_retired.orders (id int, total int)"
+        )
+        connection.execute(made.encode())
+        with pytest.raises(InTheWay, match=named):
+            rebuild(database_url, empty_database_url, SHOP)
+        connection.execute("DROP SCHEMA shop__mirror_retired CASCADE")
     rebuild(database_url, empty_database_url, SHOP)
