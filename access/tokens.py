@@ -14,7 +14,7 @@ import jwt
 from access.issuer import IssuerKeys
 from access.roles import ROLES
 from contract.callers import Caller
-from contract.lost_values import is_lost
+from contract.lost_values import is_lost_id
 from contract.problems import Problem
 from contract.strict_json import parse_json
 
@@ -114,7 +114,7 @@ class Tokens:
             raise _invalid("The token is not valid.") from None
         subject = claims["sub"]
         is_text = isinstance(subject, str) and 1 <= len(subject) <= SUBJECT_LENGTH_MAX and subject.isprintable()
-        if not is_text or is_lost(subject):  # a lost one would be the account of all who lack theirs
+        if not is_text or is_lost_id(subject):  # a lost one would be the account of all who lack theirs
             raise _invalid("The token's subject cannot be used.")
         return _Verified(subject, self._role(claims), until)
 

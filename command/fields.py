@@ -20,7 +20,7 @@ from pydantic_core import PydanticCustomError
 
 from command.domain import money
 from command.domain.currencies import CURRENCIES
-from contract.lost_values import is_lost
+from contract.lost_values import is_lost, is_lost_id
 from contract.names import ID_RULE, id_of
 
 NAME_LENGTH_MAX = 200
@@ -118,15 +118,20 @@ _NOT_BLANK = _refuse("blank", "must not be blank", lambda it: it and all(map(_sh
 _NOTHING_HIDDEN = _refuse("hidden-character", "must not have characters that show nothing", _has_hidden)
 _EMAIL = _refuse("email", "must be an e-mail address such as ada@example.org", lambda it: not _ADDRESS.fullmatch(it))
 _CURRENCY = _refuse("currency", "must be an ISO 4217 code such as EUR", lambda it: it not in CURRENCIES)
-NOT_LOST = _refuse("lost-value", "is {value}, which programs write for a missing value", is_lost)
-
-
-# A name may be Null, None, Nan or Nil, with a capital.
-_NAMED = _refuse(
-    "lost-value",
-    "is {value}, which programs write for a missing value",
-    lambda it: is_lost(it) and not (it.isalpha() and it.istitle()),
+_IS_LOST: LiteralString = "is {value}, which programs write for a missing value"
+NOT_LOST = _refuse("lost-value", _IS_LOST, is_lost)
+_NOT_LOST_ID = _refuse("lost-value", _IS_LOST, is_lost_id)
+_NO_LETTER_LOST = _refuse(
+    "lost-character", "must not have U+FFFD, which stands for a letter that was lost", lambda it: "\ufffd" in it
 )
+
+
+def _is_lost_name(name: str) -> bool:
+    """A name may be Null, None, Nan or Nil, with a capital."""
+    return is_lost(name) and not (name.isalpha() and name.istitle())
+
+
+_NAMED = _refuse("lost-value", _IS_LOST, _is_lost_name)
 
 # Regular expressions differ between languages, so no pattern can say these rules to the clients of all of them.
 _SHOWS_SOMETHING = Field(description="must have a visible character")
@@ -140,9 +145,9 @@ def required(most: int) -> tuple[Any, ...]:
 Name = Annotated[str, *required(NAME_LENGTH_MAX), _NAMED]
 _SHOWN_ALONE = "without characters that show nothing"
 _KEY = Field(description=f"{_SHOWN_ALONE}; no word that programs write for a missing value, such as NULL")
-Sku = Annotated[str, *required(KEY_LENGTH_MAX), NOT_LOST, _NOTHING_HIDDEN, _KEY]
-ExternalId = Annotated[str, *required(KEY_LENGTH_MAX), NOT_LOST, _NOTHING_HIDDEN, _KEY]
-_ADDRESS_RULES = (_length(3, EMAIL_LENGTH_MAX, _ADDRESS_PATTERN), _NO_CONTROL, _EMAIL, _NOTHING_HIDDEN)
+Sku = Annotated[str, *required(KEY_LENGTH_MAX), NOT_LOST, _NOTHING_HIDDEN, _NO_LETTER_LOST, _KEY]
+ExternalId = Annotated[str, *required(KEY_LENGTH_MAX), _NOT_LOST_ID, _NOTHING_HIDDEN, _NO_LETTER_LOST, _KEY]
+_ADDRESS_RULES = (_length(3, EMAIL_LENGTH_MAX, _ADDRESS_PATTERN), _NO_CONTROL, _EMAIL, _NOTHING_HIDDEN, _NO_LETTER_LOST)
 Email = Annotated[str, *_ADDRESS_RULES, Field(description=_SHOWN_ALONE)]
 Text = Annotated[str, _length(0, TEXT_LENGTH_MAX), _NO_CONTROL]
 RequiredText = Annotated[str, *required(TEXT_LENGTH_MAX)]

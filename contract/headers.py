@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from starlette.requests import Request
 
 from contract.callers import KEY_BEGINNING
-from contract.lost_values import is_lost, is_lost_in_part
+from contract.lost_values import is_lost_key
 from contract.problems import Problem
 
 KEY_LENGTH_MAX = 255
@@ -53,7 +53,7 @@ def idempotency_key(request: Request) -> str | None:
     key = _single(request, "Idempotency-Key")
     if key is None:
         return None
-    if is_lost(key) or is_lost_in_part(key):
+    if is_lost_key(key):
         raise Problem("invalid-header", f"Idempotency-Key is {key[:100]!r}: the client has lost its key.")
     if not 1 <= len(key) <= KEY_LENGTH_MAX or not key.isascii() or not key.isprintable():
         raise Problem("invalid-header", f"Idempotency-Key must have 1 to {KEY_LENGTH_MAX} printable ASCII characters.")

@@ -63,7 +63,7 @@ class StrictRequest(Request):
                     await self._take_place(body)
             self._body = bytes(body)
             if self.method in _READING:
-                if self._body.strip() not in {b"", b"{}"}:  # some clients send {} with every request
+                if self._body.strip() not in {b"", b"{}", b"[]"}:  # some clients send {} or [] (PHP) with each
                     raise Problem("malformed-request", f"{self.method} takes no body: send filters in the query.")
             elif self._body:
                 self._check_encoding()

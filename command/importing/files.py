@@ -57,6 +57,12 @@ def left_out(path: Path) -> list[str]:
     return [entry.name for entry in _rows_in(path) if kind_of(entry) is None] if path.is_dir() else []
 
 
+def of_other_endings(path: Path) -> list[str]:
+    """What a folder has whose name begins as that of a file with rows, and ends otherwise: `find` leaves it out."""
+    entries = [entry.name for entry in path.iterdir() if kind_of(entry)] if path.is_dir() else []
+    return sorted(name for name in entries if not name.lower().endswith(SUFFIXES))
+
+
 def kind_of(path: Path) -> str | None:
     """The kind of a file's rows, if its name says so."""
     return next((kind for kind in KINDS if path.name.lower().startswith(_PREFIXES[kind])), None)

@@ -77,8 +77,7 @@ def import_(
     except OSError as error:
         said = error.strerror or str(error)
         raise OperatorError(f"{path}: {said}" if error.filename else said, exit_code=MISUSE) from None
-    if names := [name for name in files.left_out(path) if name != rejects.name]:
-        output.line(f"orders: {path}: left out, unless you name them: {', '.join(names)[:200]}", to_stderr=True)
+    _tell_left_out(path, rejects)
     orders: dict[int, int] = {}
     for each in paths:
         if reason := files.misfit(each, orders):
@@ -100,6 +99,15 @@ def import_(
     for damaged in summary.damaged:
         output.line(f"orders: {damaged} could not be read to its end, see {rejects}", to_stderr=True)
     sys.exit(NOT_TRUE if summary.damaged or (strict and summary.refused) else DONE)
+
+
+def _tell_left_out(path: Path, rejects: Path) -> None:
+    for why, names in (
+        ("unless you name them", [name for name in files.left_out(path) if name != rejects.name]),
+        ("because they do not end in .jsonl, .csv or .gz", files.of_other_endings(path)),
+    ):
+        if names:
+            output.line(f"orders: {path}: left out, {why}: {', '.join(names)[:200]}", to_stderr=True)
 
 
 def _import(

@@ -117,7 +117,14 @@ def hostile(issuer: Issuer) -> dict[str, str]:
     found["exp that no float holds"] = issuer.token(exp=10**400)
     found["long sub"] = issuer.token("x" * 101)
     found["sub with a line break"] = issuer.token("ada\nadmin")
-    for lost in ("undefined", "null", '"null"', "{{user.id}}"):  # it would be one customer for all
+    for lost in (
+        "undefined",
+        "null",
+        '"null"',
+        "{{user.id}}",
+        "auth0|undefined",
+        "user-null",
+    ):  # it would be one customer for all
         found[f"sub {lost}"] = issuer.token(lost)
     twice = json.dumps(claims)[:-1] + ', "sub": "eve"}'
     found["duplicate claims"] = signed(issuer, b'{"alg":"RS256","kid":"rsa"}', twice.encode())

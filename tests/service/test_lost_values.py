@@ -104,6 +104,14 @@ def test_a_long_key_is_refused_in_little_time(shop: Shop) -> None:
         *("0" * 32, "{00000000-0000-0000-0000-000000000000}", "urn:uuid:00000000-0000-0000-0000-000000000000"),
         *("0" * 24, "0" * 26),
         *("order-undefined", "checkout:null", "pay_None", "undefined-undefined", "cart-[object Object]", "order-NaN"),
+        *(
+            "order-",
+            "checkout:",
+            "pay_",
+            "order--",
+            "ORDER_",
+        ),  # in place of null PHP and shells write nothing
+        *(f"order-{UUID(int=0)}", f"cart:{{{UUID(int=0)}}}"),
     ],
 )
 def test_a_lost_idempotency_key_does_not_make_two_orders_one(shop: Shop, key: str) -> None:
@@ -113,10 +121,40 @@ def test_a_lost_idempotency_key_does_not_make_two_orders_one(shop: Shop, key: st
     assert shop.post("/orders", json=body, headers={"Idempotency-Key": f"{key}-1"}).status_code == 201
 
 
-@pytest.mark.parametrize("key", ["order-undefined-7", "only-words", "V1StGXR8_Z5jdHi6B-myT", "a-na-b", "0", "-"])
+@pytest.mark.parametrize(
+    "key", ["order-undefined-7", "only-words", "V1StGXR8_Z5jdHi6B-myT", "a-na-b", "0", "-", "a-", "Xu-"]
+)
 def test_an_idempotency_key_that_only_looks_lost_is_taken(shop: Shop, key: str) -> None:
     body = {"user_id": shop.user()["id"], "items": [{"sku": shop.product()["sku"], "quantity": 1}]}
     assert shop.post("/orders", json=body, headers={"Idempotency-Key": key}).status_code == 201
+
+
+@pytest.mark.parametrize("key", ["customer-undefined", "CUST-nan", "C-None", "user_null", f"user-{UUID(int=0)}"])
+def test_a_word_and_a_lost_value_are_not_one_external_id_for_all(shop: Shop, key: str) -> None:
+    answer = shop.post("/users", json={"name": "Ada", "email": "ada@lost.example", "external_id": key})
+    assert [(it["pointer"], it["code"]) for it in answer.json()["errors"]] == [("/external_id", "lost-value")]
+
+
+@pytest.mark.parametrize("key", ["li-nan", "anna.nil", "gift-none", "customer-7-undefined", "NULL-x"])
+def test_an_external_id_that_ends_like_a_lost_value_is_taken(shop: Shop, key: str) -> None:
+    assert shop.user(external_id=key)["external_id"] == key
+
+
+@pytest.mark.parametrize("sku", ["RING-Gold-None", "nan-bread", "T-SHIRT-NONE"])
+def test_a_sku_may_say_that_there_is_none(shop: Shop, sku: str) -> None:
+    assert shop.product(sku=sku)["sku"] == sku
+
+
+def test_a_key_or_an_address_that_has_lost_a_letter_is_not_taken(shop: Shop) -> None:
+    """Müller and Möller are both M�ller then."""
+    lost, product = "M�ller", {"name": "Tea", "price": 1, "currency": "EUR"}
+    for path, pointer, body in [
+        ("/users", "/external_id", {"name": "M", "email": "m@lost.example", "external_id": lost}),
+        ("/users", "/email", {"name": "M", "email": f"{lost}@lost.example"}),
+        ("/products", "/sku", product | {"sku": lost}),
+    ]:
+        answer = shop.post(path, json=body)
+        assert [(it["pointer"], it["code"]) for it in answer.json()["errors"]] == [(pointer, "lost-character")]
 
 
 @pytest.mark.parametrize(
@@ -200,7 +238,10 @@ def test_what_programs_write_around_an_address_makes_no_other_one(shop: Shop, ar
         assert [(it["pointer"], it["code"]) for it in answer.json()["errors"]] == [("/email", "email")]
 
 
-@pytest.mark.parametrize("name", ["#N/A", "NULL", "\\N", "undefined", "{{name}}", "[object Object]", "${name}"])
+@pytest.mark.parametrize(
+    "name",
+    ["#N/A", "NULL", "\\N", "undefined", "{{name}}", "[object Object]", "${name}"],
+)
 def test_a_lost_name_is_no_name(shop: Shop, name: str) -> None:
     user = shop.user()
     for answer in (
@@ -210,7 +251,9 @@ def test_a_lost_name_is_no_name(shop: Shop, name: str) -> None:
         assert [(it["pointer"], it["code"]) for it in answer.json()["errors"]] == [("/name", "lost-value")]
 
 
-@pytest.mark.parametrize("name", ["Null", "Nan", "Undefined Studio", "$5", "100 %"])
+@pytest.mark.parametrize(
+    "name", ["Null", "Nan Nan", "Undefined Studio", "$5", "100 %", "<b>Assam Tea</b>", "Na NA", "Tea => new (2026)"]
+)
 def test_a_name_that_only_looks_like_a_lost_one_is_taken(shop: Shop, name: str) -> None:
     assert shop.user(name=name)["name"] == name
 
