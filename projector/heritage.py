@@ -228,7 +228,9 @@ def hold(connection: Connection, schema: str) -> None:
     It locks no table: it would change the tables that the swap retires. The owner gets what he has, so that PostgreSQL
     writes the row which such a GRANT writes too.
     """
-    for (grant,) in connection.execute(_HOLD, (schema,)).fetchall():
+    with names_in_full(connection):
+        grants = connection.execute(_HOLD, (schema,)).fetchall()
+    for (grant,) in grants:
         connection.execute(grant.encode())
 
 

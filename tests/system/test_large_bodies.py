@@ -16,7 +16,7 @@ from tests.system.weighing import resident_bytes
 
 CLIENTS = 200
 # That hold back the end of a chunked body.
-HOLDING = 400
+HOLDING = 300
 PEAK_BYTES_MAX = 250 * 1024**2
 
 
