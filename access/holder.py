@@ -31,7 +31,7 @@ from eventlog.failures import in_plain_words
 REFRESH_SECONDS = 1.5
 # An unknown key has the table read again, but no more often than this: anybody can make up keys.
 UNKNOWN_SECONDS_MIN = 0.05
-# After each change so many keys are read again, which takes the process 0.1 s in small steps. They take 7 MiB.
+# After each change the keys in memory are read again, so their number bounds the time of that and the memory.
 KEYS_MAX = 10_000
 CONNECT_SECONDS_MAX = 5.0
 STATEMENT_SECONDS_MAX = 5

@@ -211,9 +211,9 @@ class States:
             known.clear()
 
     def trim(self, reads_on: bool = False) -> None:
-        """Keep only what the next batch is likely to want, within bounds.
+        """Forget the streams that the next batch will hardly need, so that the memory stays within bounds.
 
-        `reads_on`: the next batch goes on with a command that has read only some of its streams, so they are kept.
+        `reads_on`: a command has read only some of its streams and goes on in the next batch, so all streams are kept.
         """
         for key in self._passing:
             self._claims.drop(key)

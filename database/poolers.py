@@ -21,7 +21,7 @@ PROCESS = b"SELECT pg_backend_pid()"
 
 
 def parameters_of(session: ConnectionInfo) -> dict[str, str]:
-    """What libpq has connected with, without the password. psycopg's own function fails where there is no home."""
+    """The session's parameters but the password. psycopg's own function fails for a user without a home directory."""
     return {
         it.keyword.decode(): it.val.decode()
         for it in session.pgconn.info

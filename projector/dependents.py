@@ -154,7 +154,7 @@ def try_out(connection: Connection, statements: Iterable[str]) -> None:
             refused.append(f"{what} ({str(error).splitlines()[0]}{remedy})")
     if refused:
         raise InTheWay(
-            f"what is built on the read tables does not fit those of this release: {'; '.join(refused)}; "
+            f"views or settings of the read tables do not fit this release: {'; '.join(refused)}; "
             "drop or change it, replay, and make it again"
         )
 

@@ -223,10 +223,10 @@ def statements(connection: Connection, old: str, new: str) -> list[str]:
 
 
 def hold(connection: Connection, schema: str) -> None:
-    """Until the end of the transaction, let a GRANT ON ALL TABLES IN SCHEMA wait, and then fail.
+    """Until the end of the transaction, make a GRANT ON ALL TABLES IN SCHEMA of another session wait, and then fail.
 
-    It locks no table: it would change the tables that the swap retires. The owner gets what he has, so that PostgreSQL
-    writes the row which such a GRANT writes too.
+    Such a GRANT locks no table, so it would change the tables that the swap retires. This function grants each owner
+    the privileges that he already has: PostgreSQL then writes the same rows of pg_class as the other session's GRANT.
     """
     with names_in_full(connection):
         grants = connection.execute(_HOLD, (schema,)).fetchall()

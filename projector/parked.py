@@ -110,20 +110,11 @@ def retry(
     *,
     group: Group | None = None,
     events_max: int = EVENTS_A_BATCH,
-) -> list[Drained]:
-    """Drain a stream or group (None: all), and what is parked behind those. Raises NotParked and psycopg.Error."""
-    return list(retrying(connection, loop, stream, group=group, events_max=events_max))
-
-
-def retrying(
-    connection: Connection,
-    loop: Loop,
-    stream: str | None = None,
-    *,
-    group: Group | None = None,
-    events_max: int = EVENTS_A_BATCH,
 ) -> Iterator[Drained]:
-    """As `retry`, while the caller goes through the results: of many streams they would take much memory."""
+    """Drain a stream or group (None: all), and what is parked behind those, as far as the caller takes the results.
+
+    Those of many streams would take much memory at once. Raises NotParked and psycopg.Error.
+    """
     if group is not None:
         first = _waiting(connection, loop, _OF_GROUP, group._asdict())
     else:
@@ -133,13 +124,13 @@ def retrying(
     if stream is not None and not first:
         raise NotParked(f"{stream} is not parked")
     free = []
-    for drained in draining(loop, connection, first, events_max, _rest):
+    for drained in drain(loop, connection, first, _rest, events_max):
         if drained.parked is None:
             free.append(drained.stream)
         yield drained
     # A stream that waits for a row was appended after it. So in the order of positions, one pass is enough.
     behind = _waiting(connection, loop, sql.SQL("behind = ANY(%(free)s)"), {"free": free})
-    yield from draining(loop, connection, behind, events_max, _rest)
+    yield from drain(loop, connection, behind, _rest, events_max)
 
 
 def _waiting(connection: Connection, loop: Loop, which: sql.Composable, values: Mapping[str, object]) -> list[str]:
@@ -160,15 +151,13 @@ def skip(connection: Connection, loop: Loop, stream: str, reason: str, by: str) 
     return skipped[0]
 
 
-def skip_group(connection: Connection, loop: Loop, group: Group, reason: str, by: str) -> list[tuple[Parked, Drained]]:
-    """As `skip`, for each stream of a group, set by set: what was skipped stays so if a later set fails."""
-    return list(skipping(connection, loop, group, reason, by))
-
-
-def skipping(
+def skip_group(
     connection: Connection, loop: Loop, group: Group, reason: str, by: str
 ) -> Iterator[tuple[Parked, Drained]]:
-    """As `skip_group`, while the caller goes through the results."""
+    """As `skip`, for each stream of a group, as far as the caller takes the results.
+
+    What was skipped stays so if a later set fails.
+    """
     of_group = _waiting(connection, loop, _OF_GROUP, group._asdict())
     for start in range(0, len(of_group), STREAMS_A_BATCH):
         if start:
@@ -190,24 +179,22 @@ def _skip(
 
 
 def _rest() -> None:
-    time.sleep(REST_SECONDS)
+    time.sleep(REST_SECONDS)  # live projection takes the checkpoint meanwhile
 
 
 def drain(
-    loop: Loop, connection: Connection, streams: Sequence[str], between: Callable[[], object] = lambda: None
-) -> list[Drained]:
+    loop: Loop,
+    connection: Connection,
+    streams: Sequence[str],
+    between: Callable[[], object] = lambda: None,
+    events_max: int = EVENTS_A_BATCH,
+) -> Iterator[Drained]:
     """Project the events that were held back of parked streams, in order, up to the position of the tables.
 
-    Set by set, with `between` between the sets: live projection waits for a set. What was projected stays, even if a
-    later event fails. A stream that is not parked any more counts as done. Raises psycopg.Error.
+    Set by set of `events_max` events, as far as the caller takes the results. Live projection waits for a set, and not
+    while `between` runs between them. What was projected stays, even if a later event fails. A stream that is not
+    parked any more counts as done. Raises psycopg.Error.
     """
-    return list(draining(loop, connection, streams, EVENTS_A_BATCH, between))
-
-
-def draining(
-    loop: Loop, connection: Connection, streams: Sequence[str], events_max: int, between: Callable[[], object]
-) -> Iterator[Drained]:
-    """As `drain`, while the caller goes through the results. A set has `events_max` events."""
     for start in range(0, len(streams), STREAMS_A_BATCH):
         if start:
             between()

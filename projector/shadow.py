@@ -247,7 +247,8 @@ class Shadow:
         """Drain the streams that were parked here before an operator skipped their event."""
         found = self._connection.execute(self._named(_SKIPPED_MEANWHILE), (self._projection.name,))
         if streams := [stream for (stream,) in found.fetchall()]:
-            drain(self.loop, self._connection, streams)
+            for _ in drain(self.loop, self._connection, streams):
+                pass
 
     def _named(self, statement: str) -> sql.Composed:
         return sql.SQL(statement).format(

@@ -21,10 +21,7 @@ Result = TypeVar("Result")
 
 
 def is_in_use(error: BaseException) -> bool:
-    """Whether PostgreSQL refused a swap because of what another session does now.
-
-    The swap has waited for a GRANT on the schema or on a table, whose transaction then committed.
-    """
+    """Whether PostgreSQL refused a swap because another session uses the tables, or has just changed their grants."""
     return isinstance(error, IN_USE) or (
         isinstance(error, psycopg.errors.InternalError_) and "tuple concurrently updated" in str(error)
     )

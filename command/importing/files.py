@@ -58,7 +58,7 @@ def left_out(path: Path) -> list[str]:
 
 
 def of_other_endings(path: Path) -> list[str]:
-    """What a folder has whose name begins as that of a file with rows, and ends otherwise: `find` leaves it out."""
+    """The entries of a folder that `find` leaves out because of their ending, such as orders-2.csv.zip."""
     entries = [entry.name for entry in path.iterdir() if kind_of(entry)] if path.is_dir() else []
     return sorted(name for name in entries if not name.lower().endswith(SUFFIXES))
 

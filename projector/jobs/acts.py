@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from projector.connecting import connect
 from projector.jobs.table import Job, Kind
 from projector.loop import Loop
-from projector.parked import Drained, Group, NotParked, groups, held_back, retrying, skip, skipping
+from projector.parked import Drained, Group, NotParked, groups, held_back, retry, skip, skip_group
 from projector.projection import Projection, named
 from projector.replay import replay
 from projector.shadow import Report
@@ -59,7 +59,7 @@ def _retry(database_url: str, projection: Projection, job: Job, _: Report) -> Ou
     with connect(database_url) as connection:
         group = Group(job.projection, job.type, job.error or "", job.streams or 0) if job.type is not None else None
         try:
-            return _told(retrying(connection, Loop(projection), job.stream, group=group))
+            return _told(retry(connection, Loop(projection), job.stream, group=group))
         except NotParked:
             return Outcome(f"{job.stream} is no longer parked")
 
@@ -80,7 +80,7 @@ def _skip(database_url: str, projection: Projection, job: Job, _: Report) -> Out
         if now is None or now.streams != job.streams:
             number = now.streams if now else 0
             raise Refused(f"the group had {job.streams:,} streams when this was asked for, and has {number:,} now")
-        return _told(it for _, it in skipping(connection, loop, now, reason, job.asked_by))
+        return _told(it for _, it in skip_group(connection, loop, now, reason, job.asked_by))
 
 
 def _told(drained: Iterable[Drained]) -> Outcome:

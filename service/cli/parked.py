@@ -135,7 +135,7 @@ def skip(
             acting.note(url, "event.skipped", f"{skipped_in.name} {stream} {skipped[0][0].version}", reason.strip())
         else:
             wanted, skipped_in = _group(connection, chosen, str(group))
-            skipped = skip_group(connection, Loop(skipped_in), wanted, reason.strip(), by)
+            skipped = list(skip_group(connection, Loop(skipped_in), wanted, reason.strip(), by))
             target = f"{skipped_in.name} {wanted.type}: {counted(len(skipped), 'stream')}"
             acting.note(url, "group.skipped", target, reason.strip())
     _tell_skipped(skipped_in, skipped)

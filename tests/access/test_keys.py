@@ -302,7 +302,7 @@ def test_a_new_key_works_in_the_same_tick_of_the_loops_clock_as_a_look_at_the_ke
 
     async def use_it() -> None:
         loop, precise = asyncio.get_running_loop(), time.monotonic
-        loop.time = lambda: float(int(precise()))  # type: ignore[method-assign]
+        loop.time = lambda: float(int(precise()))  # type: ignore[method-assign] # a clock of whole seconds
         holder = KeyHolder(database_url)
         async with holder.kept_current():
             await asyncio.sleep(0.1)  # until the clock has moved

@@ -21,7 +21,7 @@ def shop(module_database_url: str) -> Iterator[Shop]:
 
 
 def half_sent(shop: Shop, request: str) -> bytes:
-    """What is answered to a request of whose body only a half has come; then the client goes."""
+    """The answer to a request whose client sends half of its body and then hangs up."""
     form = "Content-Type: application/x-www-form-urlencoded\r\nContent-Length: 8"
     with closing(SlowClient(str(shop.http.base_url))) as client:
         client.send(f"{request} HTTP/1.1\r\nHost: 127.0.0.1\r\n{form}\r\n\r\nkey=".encode())

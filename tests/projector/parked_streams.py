@@ -1,12 +1,15 @@
 """Streams with events that cannot be projected, and how a test parks and mends them."""
 
+from typing import Any
+
 from psycopg import Connection
 
+import projector.parked
 from eventlog.batch import NewEvent
 from eventlog.codec import encode
 from eventlog.events import UserRegistered
 from projector.loop import Loop
-from projector.parked import held_back
+from projector.parked import Drained, held_back
 from projector.projection import Projection
 from projector.projections.shop import SHOP
 
@@ -22,6 +25,10 @@ def project(connection: Connection, limit: int = ALL, projection: Projection = S
 def parked(connection: Connection) -> dict[str, tuple[int, str]]:
     """Of each parked stream, the first version that is missing, and why."""
     return {it.parked.stream: (it.parked.version, it.parked.error) for it in held_back(connection, SHOP)}
+
+
+def retry(connection: Connection, loop: Loop, stream: str | None = None, **options: Any) -> list[Drained]:
+    return list(projector.parked.retry(connection, loop, stream, **options))
 
 
 def mend(connection: Connection, stream: str, version: int, event: object) -> None:

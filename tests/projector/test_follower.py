@@ -18,14 +18,14 @@ from projector.connecting import connect
 from projector.follower import Follower
 from projector.loop import Loop
 from projector.paging import PageMax
-from projector.parked import held_back, retry
+from projector.parked import held_back
 from projector.projection import Envelope
 from projector.projections.shop import SHOP
 from projector.replay import replay
 from projector.rows import Rows
 from projector.verify import verify
 from tests.builders import Writing, append_events, new_event, wait_until
-from tests.projector.parked_streams import broken, project, user
+from tests.projector.parked_streams import broken, project, retry, user
 from tests.projector.read_tables import contents, error, head, position
 from tests.projector.test_loop import nothing_happens_any_more, on_moving_the_checkpoint
 
@@ -359,7 +359,7 @@ def users_seen_while(goes_on: Callable[[], bool], follower: Follower, writing: W
         registered = writing.user()
         follower.wake()
         while other.execute("SELECT FROM shop.users WHERE id = %s", (registered,)).rowcount == 0:
-            time.sleep(0.005)
+            time.sleep(0.005)  # the follower projects meanwhile
         if not goes_on():
             return seen
         seen += 1

@@ -9,6 +9,7 @@ from projector.loop import Progress
 from projector.projections.shop import SHOP
 from projector.replay import replay
 from tests.builders import Writing
+from tests.projector.event_triggers import SECURE, for_each_new_table
 
 ALL = 100_000
 
@@ -182,14 +183,7 @@ def test_row_security_that_an_event_trigger_turns_on_for_new_tables_hides_no_row
     shop: Writing, database_url: str, connection: Connection
 ) -> None:
     """The API's role would see nothing."""
-    connection.execute(
-        b"""CREATE FUNCTION public.secure() RETURNS event_trigger LANGUAGE plpgsql AS $$ DECLARE made record; BEGIN
-            FOR made IN SELECT * FROM pg_event_trigger_ddl_commands() WHERE object_type = 'table' LOOP
-                EXECUTE format('ALTER TABLE %s ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY',
-                    made.object_identity);
-            END LOOP; END $$;
-        CREATE EVENT TRIGGER secure ON ddl_command_end WHEN TAG IN ('CREATE TABLE') EXECUTE FUNCTION public.secure()"""
-    )
+    connection.execute(SECURE)
     before = connection.execute(SETTINGS.encode()).fetchall()
     replay(database_url, SHOP, nobody)
     assert connection.execute(SETTINGS.encode()).fetchall() == before
@@ -199,16 +193,8 @@ def test_row_security_that_an_event_trigger_turns_on_for_new_tables_hides_no_row
 def test_an_event_trigger_that_forces_row_security_on_new_tables_stops_no_rebuild_by_their_owner(
     owner_url: str, connection: Connection, policy: str
 ) -> None:
-    connection.execute(
-        f"""CREATE FUNCTION public.secure() RETURNS event_trigger LANGUAGE plpgsql SECURITY DEFINER AS $$
-        DECLARE made record; BEGIN
-            FOR made IN SELECT * FROM pg_event_trigger_ddl_commands() WHERE object_type = 'table' LOOP
-                EXECUTE format('ALTER TABLE %1$s ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY; {policy}',
-                    made.object_identity);
-            END LOOP; END $$;
-        CREATE EVENT TRIGGER secure ON ddl_command_end WHEN TAG IN ('CREATE TABLE') EXECUTE FUNCTION public.secure()
-        """.encode()
-    )
+    secured = f"ALTER TABLE %1$s ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY; {policy}"
+    connection.execute(for_each_new_table("secure", secured))
     if policy:
         connection.execute("CREATE POLICY every_table ON shop.orders USING (true)")
     before = connection.execute(SETTINGS.encode()).fetchall()

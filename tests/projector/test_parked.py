@@ -10,13 +10,13 @@ from psycopg import Connection
 from eventlog.events import OrderPlaced, UserChanged
 from eventlog.ids import new_id
 from projector.loop import Loop
-from projector.parked import Drained, NotParked, drain, groups, held_back, retry, skip, skip_group
+from projector.parked import Drained, NotParked, drain, groups, held_back, skip, skip_group
 from projector.projections.shop import SHOP
 from projector.replay import replay
 from projector.retrying import FIRST_STREAMS, Rounds
 from projector.verify import verify
 from tests.builders import Writing, append_events, new_event
-from tests.projector.parked_streams import broken, mend, parked, project, user
+from tests.projector.parked_streams import broken, mend, parked, project, retry, user
 from tests.projector.read_tables import contents
 
 
@@ -201,7 +201,7 @@ def test_a_stream_that_another_process_has_freed_meanwhile_is_passed_over(
     project(connection)
     mend(connection, order["user"], 1, user(1))
     retry(other, Loop(SHOP))
-    assert drain(Loop(SHOP), connection, [order["user"]]) == [Drained(order["user"], 0, None)]
+    assert list(drain(Loop(SHOP), connection, [order["user"]])) == [Drained(order["user"], 0, None)]
     with pytest.raises(NotParked):
         retry(connection, Loop(SHOP), order["user"])
 

@@ -17,12 +17,12 @@ from eventlog.events import (
 )
 from eventlog.ids import new_id
 from projector.loop import Loop
-from projector.parked import held_back, retry
+from projector.parked import held_back
 from projector.projections.shop import SHOP
 from projector.replay import replay
 from projector.verify import verify
 from tests.builders import Writing, append_events, new_event
-from tests.projector.parked_streams import ALL, broken, mend, parked, project, user
+from tests.projector.parked_streams import ALL, broken, mend, parked, project, retry, user
 from tests.projector.read_tables import contents, position, rows
 
 

@@ -1,6 +1,8 @@
 """Settings on the read tables are in effect after a rebuild, and are kept however they came about, and whenever."""
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import psycopg
 import pytest
@@ -12,18 +14,10 @@ from projector.projections.shop import SHOP
 from projector.replay import replay
 from projector.verify import verify
 from tests.builders import Writing, wait_until
+from tests.projector.event_triggers import TO_CDC, for_each_new_table
 from tests.projector.test_heritage import SETTINGS, nobody
 
 SOON = 10
-
-TO_CDC = """
-CREATE FUNCTION public.to_cdc() RETURNS event_trigger LANGUAGE plpgsql SECURITY DEFINER AS $$
-DECLARE made record; BEGIN
-    FOR made IN SELECT * FROM pg_event_trigger_ddl_commands() WHERE command_tag = 'CREATE TABLE' LOOP
-        EXECUTE format('ALTER PUBLICATION cdc ADD TABLE %s', made.object_identity);
-    END LOOP; END $$;
-CREATE EVENT TRIGGER to_cdc ON ddl_command_end WHEN TAG IN ('CREATE TABLE') EXECUTE FUNCTION public.to_cdc()
-"""
 
 SLOW_RENAME = """
 CREATE FUNCTION public.slowly() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(0.7); END';
@@ -31,12 +25,28 @@ CREATE EVENT TRIGGER slowly ON ddl_command_end WHEN TAG IN ('ALTER SCHEMA') EXEC
 """
 
 
+@contextmanager
+def a_swap_under_way(database_url: str, connection: Connection) -> Iterator[None]:
+    """A replay whose swap has renamed a schema, and ends with the block."""
+    connection.execute(SLOW_RENAME.encode())
+    has_begun = threading.Event()
+    replaying = threading.Thread(target=replay, args=(database_url, SHOP, lambda _: has_begun.set()))
+    replaying.start()
+    assert has_begun.wait(SOON)
+    sleeping = b"SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'PgSleep'"
+    wait_until(lambda: bool(connection.execute(sleeping).fetchall()), SOON, "the swap")
+    try:
+        yield
+    finally:
+        replaying.join()
+
+
 def test_an_event_trigger_that_publishes_each_new_table_stops_no_replay_and_no_verify(
     shop: Writing, database_url: str, connection: Connection
 ) -> None:
     """As where FOR ALL TABLES needs a superuser. Subscribers lack the schemas of a rebuild and a verify."""
     connection.execute("CREATE PUBLICATION cdc FOR TABLE shop.users (id, name), shop.orders")
-    connection.execute(TO_CDC.encode())
+    connection.execute(TO_CDC)
     before = connection.execute(SETTINGS.encode()).fetchall()
     built = "SELECT FROM pg_publication_tables WHERE schemaname IN ('shop_next', 'shop_verify')"
 
@@ -53,7 +63,7 @@ def test_a_publication_of_another_owner_that_gets_each_new_table_is_named(
     owner_url: str, connection: Connection
 ) -> None:
     connection.execute("CREATE PUBLICATION cdc")
-    connection.execute(TO_CDC.encode())
+    connection.execute(TO_CDC)
     with pytest.raises(InTheWay, match="publication cdc of role orders: let it leave out the schema shop_verify"):
         verify(owner_url, SHOP, nobody)
     with pytest.raises(InTheWay, match="publication cdc of role orders: let it leave out the schema shop_next"):
@@ -79,7 +89,7 @@ def test_statistics_targets_and_estimates_are_in_effect_after_a_replay(
 def test_the_privileges_of_the_role_that_runs_a_replay_stay_its_own(
     owner_url: str, database_url: str, connection: Connection, by: str
 ) -> None:
-    """A change of the owner gives the new one what the old one has."""
+    """ALTER TABLE ... OWNER TO moves the privileges of the old owner to the new one."""
     ((owner,),) = connection.execute("SELECT nspowner::regrole::text FROM pg_namespace WHERE nspname = 'shop'")
     connection.execute(f"CREATE ROLE a_{owner} LOGIN IN ROLE {owner}".encode())
     role, url = ("orders", database_url)
@@ -131,15 +141,8 @@ def test_a_setting_that_comes_in_the_moment_of_the_swap_is_kept(
     shop: Writing, database_url: str, connection: Connection, other: Connection, change: str, kept: str
 ) -> None:
     """It was made on the tables that the swap retired, and was dropped with them."""
-    connection.execute(SLOW_RENAME.encode())
-    has_begun = threading.Event()
-    replaying = threading.Thread(target=replay, args=(database_url, SHOP, lambda _: has_begun.set()))
-    replaying.start()
-    assert has_begun.wait(SOON)
-    sleeping = b"SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'PgSleep'"
-    wait_until(lambda: bool(connection.execute(sleeping).fetchall()), SOON, "the swap")
-    other.execute(change.encode())
-    replaying.join()
+    with a_swap_under_way(database_url, connection):
+        other.execute(change.encode())
     assert connection.execute(f"SELECT {kept}".encode()).fetchall() == [(True,)]
 
 
@@ -147,18 +150,9 @@ def test_a_grant_on_all_tables_in_the_moment_of_the_swap_is_not_lost_in_silence(
     shop: Writing, database_url: str, connection: Connection, other: Connection
 ) -> None:
     """It locks no table, so nothing makes it wait for the new ones."""
-    connection.execute(SLOW_RENAME.encode())
-    has_begun = threading.Event()
-    replaying = threading.Thread(target=replay, args=(database_url, SHOP, lambda _: has_begun.set()))
-    replaying.start()
-    assert has_begun.wait(SOON)
-    sleeping = b"SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'PgSleep'"
-    wait_until(lambda: bool(connection.execute(sleeping).fetchall()), SOON, "the swap")
-    try:
-        with pytest.raises(psycopg.errors.InternalError_, match="tuple concurrently updated"):
-            other.execute("GRANT SELECT ON ALL TABLES IN SCHEMA shop TO pg_monitor")
-    finally:
-        replaying.join()
+    refused = pytest.raises(psycopg.errors.InternalError_, match="tuple concurrently updated")
+    with a_swap_under_way(database_url, connection), refused:
+        other.execute("GRANT SELECT ON ALL TABLES IN SCHEMA shop TO pg_monitor")
 
 
 def test_a_grant_on_the_schema_that_commits_while_the_swap_waits_for_it_ends_no_replay(
@@ -226,15 +220,10 @@ def test_a_trigger_that_an_event_trigger_gives_each_new_table_fires_for_no_row_o
     connection.execute(
         b"""CREATE TABLE public.audit (row jsonb);
         CREATE FUNCTION public.audited() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
-            INSERT INTO public.audit VALUES (to_jsonb(NEW)); RETURN NULL; END $$;
-        CREATE FUNCTION public.audit_all() RETURNS event_trigger LANGUAGE plpgsql AS $$ DECLARE made record; BEGIN
-            FOR made IN SELECT * FROM pg_event_trigger_ddl_commands() WHERE command_tag = 'CREATE TABLE' LOOP
-                EXECUTE format('CREATE TRIGGER audited AFTER INSERT OR UPDATE ON %s FOR EACH ROW
-                    EXECUTE FUNCTION public.audited()', made.object_identity);
-            END LOOP; END $$;
-        CREATE EVENT TRIGGER audit_all ON ddl_command_end WHEN TAG IN ('CREATE TABLE')
-            EXECUTE FUNCTION public.audit_all()"""
+            INSERT INTO public.audit VALUES (to_jsonb(NEW)); RETURN NULL; END $$"""
     )
+    audited = "CREATE TRIGGER audited AFTER INSERT OR UPDATE ON %s FOR EACH ROW EXECUTE FUNCTION public.audited()"
+    connection.execute(for_each_new_table("audit_all", audited))
     for _ in range(2):
         assert verify(database_url, SHOP, nobody).found == 0
         replay(database_url, SHOP, nobody)
@@ -263,7 +252,7 @@ def test_default_privileges_open_no_schema_of_a_rebuild_to_roles_from_which_row_
     assert seen == []
 
 
-def test_a_policy_that_needs_a_schema_which_the_owner_may_not_use_is_named_with_what_to_do(
+def test_a_replay_names_a_policy_whose_schema_the_owner_may_not_use_and_the_remedy(
     owner_url: str, connection: Connection
 ) -> None:
     connection.execute(

@@ -154,7 +154,7 @@ def test_the_last_events_may_take_long(
     park_orphans = Shadow.park_orphans
 
     def slowly(shadow: Shadow) -> None:
-        time.sleep(stalled.SECONDS_MAX + 1)
+        time.sleep(stalled.SECONDS_MAX + 1)  # longer than PostgreSQL lets a session be idle
         park_orphans(shadow)
 
     monkeypatch.setattr(Shadow, "park_orphans", slowly)

@@ -124,7 +124,17 @@ def test_a_body_of_a_delete_is_not_ignored(module_database_url: str) -> None:
 def test_a_filter_in_the_body_of_a_get_is_not_ignored(module_database_url: str, method: str) -> None:
     """curl -X GET -d, and requests.get(json=...), send one. Without it the answer would have everybody's orders."""
     with served(module_database_url) as shop:
-        for path in ("/orders", f"/orders/{new_id()}", "/events", "/sales", "/keys", "/healthz"):
+        for path in (
+            "/orders",
+            f"/orders/{new_id()}",
+            "/users",
+            "/products",
+            "/events",
+            "/sales",
+            "/keys",
+            "/projections",
+            "/healthz",
+        ):
             for body in (b'{"status": "placed"}', b"status=placed", b"null", iter([b'{"limit": 1}'])):
                 told = shop.http.request(method, path, content=body)
                 assert told.status_code == 400, (path, body)
@@ -221,7 +231,9 @@ def test_a_head_that_breaks_the_rules_of_http_is_malformed(module_database_url: 
         (b"Content-Length: undefined", b"Invalid character in Content-Length"),
     ],
 )
-def test_a_client_learns_what_is_malformed(module_database_url: str, announced: bytes, reason: bytes) -> None:
+def test_the_problem_names_the_malformed_part_of_the_head(
+    module_database_url: str, announced: bytes, reason: bytes
+) -> None:
     """Gateways that copy a request's headers send the first three: its author sees nothing wrong in his own code."""
     with served(module_database_url) as shop:
         told = answer(shop, b"POST /users HTTP/1.1\r\nHost: x\r\n" + announced + b"\r\n\r\n{}")

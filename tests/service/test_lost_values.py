@@ -223,16 +223,8 @@ def test_a_key_that_nothing_can_have_is_not_answered_as_one_that_nothing_has(
     assert (answer.status_code, answer.json()["parameter"]) == (400, parameter)
 
 
-@pytest.mark.parametrize("path", ["/orders", "/users", "/products", "/sales", "/events", "/keys", "/projections"])
-@pytest.mark.parametrize("body", [b'{"user_id": "01a203bc-74ac-725f-92ed-08497719d4bb"}', [b"user_id=", b"x"]])
-def test_a_filter_that_came_as_a_body_is_not_dropped(shop: Shop, path: str, body: Any) -> None:
-    answer = shop.http.request("GET", path, content=body)
-    assert (answer.status_code, answer.json()["code"]) == (400, "malformed-request")
-    assert shop.http.request("GET", path, content=b"", headers={"Content-Length": "0"}).status_code == 200
-
-
 @pytest.mark.parametrize("around", ["<{}>", "mailto:{}", "{};", "'{}'", "{}.", '"{}"', "{},", "({})"])
-def test_what_programs_write_around_an_address_makes_no_other_one(shop: Shop, around: str) -> None:
+def test_an_address_with_marks_around_it_is_refused(shop: Shop, around: str) -> None:
     for email in (around.format("ada@around.example"), around.format("o'ada@around.example")):
         answer = shop.post("/users", json={"name": "Ada", "email": email})
         assert [(it["pointer"], it["code"]) for it in answer.json()["errors"]] == [("/email", "email")]

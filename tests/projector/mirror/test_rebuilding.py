@@ -19,8 +19,8 @@ from projector.mirror.targets import target_of
 from projector.projections.shop import SHOP
 from readmodel.shop import order_items, orders
 from tests.builders import Writing, wait_until
+from tests.projector.event_triggers import SECURE, TO_CDC
 from tests.projector.mirror.mirroring import catch_up, differences, reading, rebuild
-from tests.projector.test_settings_in_effect import TO_CDC
 
 READERS = 8
 SOON = 20
@@ -221,7 +221,7 @@ def test_objects_of_others_in_the_schema_of_a_mirror_stop_a_rebuild_before_the_w
         ),
     ],
 )
-def test_what_a_rebuild_in_postgresql_cannot_keep_is_named_before_the_work(
+def test_a_rebuild_in_postgresql_names_settings_that_it_cannot_keep_before_the_work(
     writing: Writing, database_url: str, empty_database_url: str, made: str, named: str
 ) -> None:
     writing.history(3)
@@ -243,7 +243,7 @@ def test_an_event_trigger_that_publishes_each_new_table_stops_no_rebuild_in_post
     catch_up(database_url, empty_database_url, [SHOP])
     with psycopg.connect(empty_database_url, autocommit=True) as connection:
         connection.execute("CREATE PUBLICATION cdc FOR TABLE shop.users (id, name), shop.orders")
-        connection.execute(TO_CDC.encode())
+        connection.execute(TO_CDC)
         rebuild(database_url, empty_database_url, SHOP)
         published = connection.execute("SELECT tablename FROM pg_publication_tables ORDER BY 1").fetchall()
     assert published == [("orders",), ("users",)]
@@ -261,15 +261,6 @@ def test_a_temporary_view_of_another_session_refuses_a_rebuild_before_the_work(
             rebuild(database_url, empty_database_url, SHOP)
     rebuild(database_url, empty_database_url, SHOP)
 
-
-SECURE = """
-CREATE FUNCTION public.secure() RETURNS event_trigger LANGUAGE plpgsql SECURITY DEFINER AS $$
-DECLARE made record; BEGIN
-    FOR made IN SELECT * FROM pg_event_trigger_ddl_commands() WHERE object_type = 'table' LOOP
-        EXECUTE format('ALTER TABLE %s ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY', made.object_identity);
-    END LOOP; END $$;
-CREATE EVENT TRIGGER secure ON ddl_command_end WHEN TAG IN ('CREATE TABLE') EXECUTE FUNCTION public.secure()
-"""
 
 NO_DROP = """
 CREATE FUNCTION public.no_drop() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN
@@ -290,7 +281,7 @@ def test_an_event_trigger_that_forces_row_security_on_new_tables_stops_no_mirror
         connection.execute(f"CREATE ROLE {name} LOGIN".encode())
         try:
             connection.execute(f"ALTER DATABASE {connection.info.dbname} OWNER TO {name}".encode())
-            connection.execute(SECURE.encode())
+            connection.execute(SECURE)
             target = empty_database_url.replace("orders@", f"{name}@", 1)
             catch_up(database_url, target, [SHOP])
             rebuild(database_url, target, SHOP)
@@ -323,7 +314,7 @@ def test_an_event_trigger_that_forbids_to_drop_tables_refuses_a_rebuild_before_t
         ("CREATE TABLE shop__mirror_retired.compared ()", r"table shop__mirror_retired\.compared"),
     ],
 )
-def test_what_others_have_built_on_tables_that_a_killed_mirror_has_left_is_not_dropped(
+def test_a_rebuild_drops_nothing_that_others_built_on_the_tables_of_a_killed_mirror(
     writing: Writing, database_url: str, empty_database_url: str, made: str, named: str
 ) -> None:
     writing.history(3)
