@@ -297,6 +297,30 @@ def test_any_number_of_keys_takes_little_memory_and_each_works_until_it_is_revok
     assert peak < 15_000_000
 
 
+def test_a_process_forgets_the_keys_that_were_used_longest_ago(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While the database is away, a key that is not in memory cannot be looked for."""
+    monkeypatch.setattr("access.holder.KEYS_MAX", 2)
+
+    async def use_them() -> None:
+        holder = KeyHolder(database_url)
+        first, second, third = [
+            await create(database_url, Wanted("app", "staff"), {"kind": "cli", "id": "0"}) for _ in range(3)
+        ]
+        async with holder.kept_current():
+            for it in (first, second, first, third):
+                assert (await holder.find(it.text)).subject == it.row.id
+            with psycopg.connect(database_url) as connection:
+                connection.execute("ALTER TABLE access.api_keys RENAME TO gone")
+            for it in (first, third):
+                assert (await holder.find(it.text)).subject == it.row.id
+            with pytest.raises(Problem, match="could not be looked for"):
+                await holder.find(second.text)
+
+    asyncio.run(use_them())
+
+
 def test_a_new_key_works_in_the_same_tick_of_the_loops_clock_as_a_look_at_the_keys(database_url: str) -> None:
     """The time of uvloop is in milliseconds: a request may come in the same one, behind the look."""
 
