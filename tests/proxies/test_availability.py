@@ -21,9 +21,10 @@ HALF_A_HEAD = "POST /users HTTP/1.1\r\nHost: {host}\r\nContent-Type: appl"
 BODY_TO_COME = (
     "POST /users HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n{{"
 )
-# Caddy lets the API end a slow body, and itself needs longer; here it is shortened to what the API needs and a little.
-SHORTER: dict[str, Texts] = {"caddy": {"read_body 30s": "read_body 11s"}}
-CLOSED_WITHIN_SECONDS = 14
+# Caddy keeps the connection of a slow body until its own time is over. The test shortens that time, but the API must
+# still answer first, whose 10 seconds begin when Caddy has sent the request on: a busy machine takes seconds for that.
+SHORTER: dict[str, Texts] = {"caddy": {"read_body 30s": "read_body 15s"}}
+CLOSED_WITHIN_SECONDS = {"nginx": 14, "haproxy": 14, "caddy": 18, "varnish": 14}
 SERVED_WITHIN_SECONDS = 5.0  # a slow sender holds its connection for 10; an idle machine needs a hundredth of a second
 SENDERS = 10
 UNREACHABLE_SECONDS_MAX = 8
@@ -74,17 +75,16 @@ def test_slow_senders_are_cut_off_and_others_served_meanwhile(
                 slow[name].append(client)
         began = time.monotonic()
         slowest = 0.0
-        while True:
-            is_last = time.monotonic() - began >= CLOSED_WITHIN_SECONDS
-            for clients in slow.values():
+        still_open = {name: len(clients) for name, clients in slow.items()}
+        while any(still_open.values()):
+            passed = time.monotonic() - began
+            for name, clients in slow.items():
                 for client in clients:
                     client.look()
-            if is_last or all(client.is_closed for clients in slow.values() for client in clients):
-                break
+                still_open[name] = sum(not it.is_closed for it in clients)
+                assert not still_open[name] or passed < CLOSED_WITHIN_SECONDS[name], (name, still_open[name])
             slowest = max([slowest, *(register(shop, url) for url in urls.values())])
             time.sleep(0.5)  # between two looks
-        still_open = {name: sum(not it.is_closed for it in clients) for name, clients in slow.items()}
-        assert still_open == dict.fromkeys(urls, 0)
         assert slowest < SERVED_WITHIN_SECONDS
         for name, clients in slow.items():
             for client in clients:
