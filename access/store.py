@@ -27,7 +27,10 @@ _SOME = _USABLE + b"LIMIT %s"
 _PAGE = (
     _KEYS
     + b"""
-WHERE %(after)s::text IS NULL OR (created_at, id) > (SELECT created_at, id FROM access.api_keys WHERE id = %(after)s)
+WHERE (created_at, id) > (
+    CASE WHEN %(after)s::text IS NULL THEN '-infinity'
+    ELSE (SELECT created_at FROM access.api_keys WHERE id = %(after)s) END,
+    coalesce(%(after)s::text, ''))
 ORDER BY created_at, id LIMIT %(limit)s
 """
 )

@@ -7,6 +7,7 @@ from sqlalchemy import (
     CheckConstraint,
     Column,
     DateTime,
+    Index,
     LargeBinary,
     MetaData,
     Table,
@@ -39,6 +40,7 @@ api_keys = Table(
     Column("replaced_by", _id, comment="the id of the key that a rotation made in its place"),
     Column("last_used_hour", _time, comment="the hour in which it was used last; written once an hour at most"),
     CheckConstraint("role <> 'customer' OR user_id IS NOT NULL", name="a_customer_names_a_user"),
+    Index("api_keys_created_at_idx", "created_at", "id"),
     comment="API keys: who may call, and what for",
 )
 

@@ -117,6 +117,7 @@ CREATE TABLE access.api_keys (
     CONSTRAINT api_keys_sha256_key UNIQUE (sha256),
     CONSTRAINT a_customer_names_a_user CHECK (role <> 'customer' OR user_id IS NOT NULL)
 );
+CREATE INDEX api_keys_created_at_idx ON access.api_keys (created_at, id);
 CREATE TABLE access.api_keys_version (
     one_row boolean NOT NULL DEFAULT true,
     version bigint NOT NULL,

@@ -8,6 +8,9 @@ from access.issuing import Wanted, create
 from service.settings import Settings
 from tests.served import NO_REDIS, Shop, served_with
 
+# PostgreSQL adds what a session has read to the statistics when the session ends, at the latest.
+OTHER_SESSIONS = "SELECT FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+
 
 def new_key(database_url: str, role: str, scopes: Sequence[str] = (), user_id: str | None = None) -> str:
     """A new key's text."""

@@ -19,7 +19,8 @@ from access.tables import api_keys
 from contract.callers import SCOPES
 from contract.problems import Problem
 from tests import loopback
-from tests.access.keyed import bearing, guarded, new_key
+from tests.access.keyed import OTHER_SESSIONS, bearing, guarded, new_key
+from tests.builders import wait_until
 from tests.served import problem
 
 
@@ -295,6 +296,37 @@ def test_any_number_of_keys_takes_little_memory_and_each_works_until_it_is_revok
     finally:
         tracemalloc.stop()
     assert peak < 15_000_000
+
+
+def test_a_page_of_many_keys_reads_no_others(database_url: str) -> None:
+    """Else the first uses of other keys would wait for a list of them."""
+    limit = 100
+
+    async def walk(pages: int) -> list[str]:
+        async with await psycopg.AsyncConnection.connect(database_url) as connection:
+            found = await store.page(connection, None, limit)
+            for _ in range(pages - 1):
+                found += await store.page(connection, found[-1].id, limit)
+        return [it.id for it in found]
+
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute(MANY_KEYS.encode(), (sorted(ROLES["staff"]), 20_000))
+        connection.execute(
+            "UPDATE access.api_keys SET created_at = timestamptz '2026-01-01Z' - id::int * interval '1 s'"
+        )
+        connection.execute("VACUUM ANALYZE access.api_keys")
+        before = _keys_read(connection)
+        assert asyncio.run(walk(pages=3)) == [str(20_000 - it) for it in range(3 * limit)]
+        wait_until(lambda: not connection.execute(OTHER_SESSIONS).fetchall(), 20, "the end of the reading session")
+        assert _keys_read(connection) - before < 4 * limit
+
+
+def _keys_read(connection: psycopg.Connection) -> int:
+    ((number,),) = connection.execute(
+        "SELECT coalesce(idx_tup_fetch, 0) + coalesce(seq_tup_read, 0) FROM pg_stat_user_tables "
+        "WHERE relid = 'access.api_keys'::regclass"
+    ).fetchall()
+    return int(number)
 
 
 def test_a_process_forgets_the_keys_that_were_used_longest_ago(

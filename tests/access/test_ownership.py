@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from tests import loopback
-from tests.access.keyed import bearing, guarded, new_key
+from tests.access.keyed import OTHER_SESSIONS, bearing, guarded, new_key
 from tests.builders import wait_until
 from tests.projecting import projected, sweep
 from tests.served import Shop, problem
@@ -167,28 +167,25 @@ def test_the_lines_of_an_order_are_read_for_its_owner_alone(database_url: str) -
         for _ in range(20):
             assert shop.get(order, headers=keys[1]).status_code == 404
         assert len(shop.get(order, headers=keys[0]).json()["items"]) == lines
-    # PostgreSQL adds a session to the statistics when the session ends, at the latest.
-    others = "SELECT FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
-    wait_until(lambda: not shop.rows(others), 20, "the end of the service's sessions")
+    wait_until(lambda: not shop.rows(OTHER_SESSIONS), 20, "the end of the service's sessions")
     assert read() - before == lines
 
 
 def test_as_many_events_are_read_for_anothers_history_as_for_a_missing_one(database_url: str) -> None:
     """Else the time of a 404 would tell a stranger that the order exists."""
     fetched = "SELECT coalesce(idx_tup_fetch, 0) FROM pg_stat_user_tables WHERE relid = 'log.events'::regclass"
-    others = "SELECT FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
     counts = []
     with guarded(database_url) as shop:
         order = shop.order()["id"]
         key = bearing(new_key(database_url, "customer", user_id=shop.user()["id"]))
     for id_ in (order, MISSING):
-        wait_until(lambda: not shop.rows(others), 20, "the end of the service's sessions")
+        wait_until(lambda: not shop.rows(OTHER_SESSIONS), 20, "the end of the service's sessions")
         ((before,),) = shop.rows(fetched)
         with guarded(database_url) as shop:
             for path in ("events", "history", "explain", "explain?version=1"):
                 for _ in range(5):
                     assert shop.get(f"/orders/{id_}/{path}", headers=key).status_code == 404
-        wait_until(lambda: not shop.rows(others), 20, "the end of the service's sessions")
+        wait_until(lambda: not shop.rows(OTHER_SESSIONS), 20, "the end of the service's sessions")
         ((after,),) = shop.rows(fetched)
         counts.append(int(after) - int(before))
     assert counts[0] == counts[1] >= 20
