@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import islice
 
+from command.domain.refusals import Refused
 from command.states import NotLoaded, States, is_order, shape_of
 from command.submission import Answer, KeyReused, Outcome, Submission
 from command.waiting import Waiting
@@ -124,6 +125,9 @@ def _decide_one(waiting: Waiting, decided: Decided, states: States) -> None:
         decided.deferred.append((waiting, _not_loaded(submission, states) | {error.stream}))
         return
     except Exception as refusal:  # noqa: BLE001 - a decision changes nothing, so a bug in one fails only its own command
+        if isinstance(refusal, Refused | UnreadableEvent):
+            # With its traceback it would keep the command in memory until a garbage collection.
+            refusal.__traceback__ = None
         decided.refusals.append((waiting, refusal))
         decided.rows += _read(submission, states)
         return
