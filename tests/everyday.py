@@ -21,7 +21,7 @@ LEFT_TO_CI = {
     "tests/clients/test_clients.py::": "takes 105 s",
     "tests/clients/test_openapi_generator.py::": "takes 60 s",
     "tests/clients/test_readmes.py::": "installs both clients into new projects",
-    "tests/command/importing/test_large_returns.py::": "returns many large orders",
+    "tests/command/importing/test_large_rows.py::": "imports hundreds of large orders and returns them",
     "tests/command/test_states.py::test_the_owners_of_skus_are_bounded_in_bytes": "takes 18 s",
     "tests/console/test_console_acts_in_a_browser.py::": "drives a browser through whole rebuilds",
     "tests/console/test_console_in_a_browser.py::test_no_page_has_a_fault_or_an_obstacle": "opens every page",

@@ -22,8 +22,9 @@ from eventlog import connecting, origins
 from eventlog.codec import UnreadableEvent, encode
 from eventlog.ids import new_id
 
-# Rows under way: enough to prepare the writer's next batch while it commits one.
-WINDOW_ROWS = 400
+# Rows under way: enough to prepare the writer's next batch while it commits one. Their commands take several times the
+# memory of the rows.
+WINDOW_ROWS, WINDOW_BYTES = 400, 4 * 1024 * 1024
 ROWS_AT_ONCE = 50  # that are read together; a row has 1 MiB at most
 # What becomes of a row: refused already, or with its command at the writer.
 _Becomes = Reason | asyncio.Future[Answer]
@@ -122,6 +123,7 @@ class Importer:
     summary: Summary
     stopped: bool = False
     _pending: deque[tuple[Path, Line, _Becomes]] = field(default_factory=deque)
+    _pending_bytes: int = 0
 
     async def run(self, paths: Sequence[tuple[Path, Settled]]) -> Summary:
         """Import the files, each given with its settled rows."""
@@ -138,6 +140,7 @@ class Importer:
             while some := await asyncio.to_thread(_next, lines):
                 for line in some:
                     self._pending.append((path, line, self._begin(path, settled, line)))
+                    self._pending_bytes += len(line.content)
                     # The writer gets its turn between any two rows, not only when it is waited for.
                     await asyncio.sleep(0)
                     await self._finish(WINDOW_ROWS)
@@ -170,14 +173,15 @@ class Importer:
             self.stopped = self.stopped or not isinstance(error, Refused | UnreadableEvent)
 
     async def _finish(self, most: int) -> None:
-        """Count rows that are done, from the first on, until no more than `most` are under way."""
+        """Count rows that are done, from the first on, until no more than `most`, and WINDOW_BYTES, are under way."""
         while self._pending:
             file, line, becomes = self._pending[0]
             if isinstance(becomes, asyncio.Future):
-                if len(self._pending) <= most and not becomes.done():
+                if len(self._pending) <= most and self._pending_bytes <= WINDOW_BYTES and not becomes.done():
                     break
                 await asyncio.wait([becomes])
             self._pending.popleft()
+            self._pending_bytes -= len(line.content)
             self._count(file, line, becomes)
 
     def _count(self, file: Path, line: Line, became: _Becomes) -> None:

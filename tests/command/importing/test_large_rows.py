@@ -1,12 +1,14 @@
-"""Returns that name many large orders are imported in little memory."""
+"""Large orders, and returns that name many of them, are imported in little memory and delay no one."""
 
 import json
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from tests.command.importing.conftest import Shop, waiting_for_the_head
@@ -20,6 +22,7 @@ NAME = "\N{TEACUP WITHOUT HANDLE}" * 200
 RETURNS = 8
 PEAK_BYTES_MAX = 180 * 1024**2
 HEAD_SECONDS_MAX = 1.0
+WAITING_ORDERS, HELD_SECONDS = 300, 4  # less than a batch may take
 
 
 def peak_of_import(database_url: str, path: Path, rows: list[dict[str, object]]) -> int:
@@ -34,6 +37,23 @@ def peak_of_import(database_url: str, path: Path, rows: list[dict[str, object]])
         time.sleep(0.02)  # the kernel keeps the peak, so the looks may be rare
     assert process.returncode == 0
     return peak
+
+
+def test_large_orders_that_wait_for_the_head_take_little_memory(database_url: str, tmp_path: Path) -> None:
+    """Rows are read while the writer waits. The order is there already, so that the import ends soon afterwards."""
+    skus, at = [f"sku-{number}-{'x' * 80}" for number in range(LINES)], "2026-11-01T08:00:00Z"
+    shop: list[dict[str, object]] = [{"id": "ada"}]
+    shop += [{"sku": it, "description": "Tea", "unit_price": "2.50", "min_initial_stock": 1_000} for it in skus]
+    lines = [{"sku": it, "quantity": 2, "unit_price": "2.50"} for it in skus]
+    order: dict[str, object] = {"kind": "place_order", "at": at, "order": "T1", "customer": "ada", "lines": lines}
+    peak_of_import(database_url, tmp_path / "shop.jsonl", [*shop, order])
+    with ThreadPoolExecutor() as pool:
+        with psycopg.connect(database_url) as connection:
+            connection.execute("SELECT FROM log.head FOR UPDATE")
+            peak = pool.submit(peak_of_import, database_url, tmp_path / "orders.jsonl", [order] * WAITING_ORDERS)
+            time.sleep(HELD_SECONDS)  # the import reads meanwhile
+        print(f"{peak.result() / 1024**2:.0f} MiB")
+    assert peak.result() < PEAK_BYTES_MAX
 
 
 def test_returns_of_many_large_orders_take_little_memory(database_url: str, tmp_path: Path) -> None:
