@@ -27,11 +27,12 @@ ReadPage = Callable[[Connection, int, int], tuple[Page, int]]
 class PageMax(NamedTuple):
     """How large a page may be: positions of the log, and bytes of the events that are read.
 
-    An event has 1.2 MB at most: 1,000 lines with names of 800 bytes.
+    An event has 1.2 MB at most: 1,000 lines with names of 800 bytes. A page takes several times its bytes in memory,
+    and a worker that replays for an operator holds pages of the replay and of its own batch.
     """
 
     events: int = 5_000
-    data_bytes: int = 4 * 1024 * 1024
+    data_bytes: int = 2 * 1024 * 1024
 
 
 PAGE_MAX = PageMax()

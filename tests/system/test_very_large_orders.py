@@ -17,6 +17,9 @@ import psycopg
 
 from command.products import AddProduct
 from eventlog.ids import new_id
+from projector.jobs import table
+from projector.jobs.table import Kind, Wanted
+from service import jobs
 from tests import loopback
 from tests.builders import wait_until
 from tests.command.driving import driving, place
@@ -124,7 +127,7 @@ class Shop:
         with psycopg.connect(stack.database_url, autocommit=True) as connection:
             connection.execute("VACUUM ANALYZE log.events")
         self.url = stack.urls[0]
-        body = {"user_id": user, "items": [{"product_id": it, "quantity": 1} for it in products[:3]]}
+        body: dict[str, object] = {"user_id": user, "items": [{"product_id": it, "quantity": 1} for it in products[:3]]}
         self.buyers = Buyers(self.url, body)
         with self.buyers.buying():
             wait_until(lambda: len(self.buyers.seconds) >= BASELINE_ORDERS, 60, "orders of others")
@@ -140,6 +143,14 @@ class Shop:
         for _ in range(4):
             self.append(AT_ONCE)
             wait_until(lambda: self.stack.lag() < AT_ONCE // 2, self.seconds_max, "caught up")
+
+    def job(self, kind: Kind) -> None:
+        """Have the worker do a job of operators, while it projects a few orders at once."""
+        operator = {"kind": "cli", "id": "0"}
+        job = asyncio.run(jobs.ask(self.stack.database_url, operator, Wanted(kind, "shop", reason="a test")))
+        self.append_at_once()
+        with psycopg.connect(self.stack.database_url, autocommit=True) as connection:
+            wait_until(lambda: not _is_open(connection, job), self.seconds_max, "the job's end")
 
     @contextmanager
     def beside_buyers(self, what: str) -> Iterator[None]:
@@ -208,6 +219,12 @@ class Shop:
         return count
 
 
+def _is_open(connection: psycopg.Connection, job: str) -> bool:
+    found = table.one(connection, job)
+    assert found is not None
+    return found.is_open
+
+
 def _next(answer: httpx.Response) -> str:
     return answer.links.get("next", {}).get("url", "")
 
@@ -223,6 +240,8 @@ def test_a_log_of_very_large_orders_is_worked_through_in_flat_memory(tmp_path: P
         shop.do("a few orders at once", shop.append_at_once)
         for path, most in (("/events?limit=1000", orders + LINES), ("/orders?limit=100", orders)):
             shop.do(f"GET {path}", partial(shop.reads_more_than, most, path))
+        for kind in ("replay", "verify"):
+            shop.do(f"job: {kind}", partial(shop.job, kind))
         mirror = ("mirror", f"sqlite:///{tmp_path}/mirror.db")
         for command in (("verify",), ("replay",), ("doctor",), (*mirror, "--once"), (*mirror, "--verify")):
             shop.do(" ".join(command), partial(shop.run, *command))
