@@ -23,7 +23,7 @@ from tests.access.keyed import bearing, guarded
 from tests.builders import wait_until
 from tests.served import problem
 
-TRIES = 3  # of a test that a busy machine may make too slow to tell anything
+TRIES = 6  # of a test that a busy machine may make too slow to tell anything
 ROLES = {"jwt_role_claim": "role", "jwt_role_map": "clerk=staff"}
 
 

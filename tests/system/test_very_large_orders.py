@@ -18,7 +18,7 @@ import psycopg
 from command.products import AddProduct
 from eventlog.ids import new_id
 from projector.jobs import table
-from projector.jobs.table import Kind, Wanted
+from projector.jobs.table import Wanted
 from service import jobs
 from tests import loopback
 from tests.builders import wait_until
@@ -144,11 +144,11 @@ class Shop:
             self.append(AT_ONCE)
             wait_until(lambda: self.stack.lag() < AT_ONCE // 2, self.seconds_max, "caught up")
 
-    def job(self, kind: Kind) -> None:
-        """Have the worker do a job of operators, while it projects a few orders at once."""
+    def replay_by_worker(self) -> None:
+        """Have the worker replay, as an operator asks for it, while it projects a few orders at once."""
         operator = {"kind": "cli", "id": "0"}
-        job = asyncio.run(jobs.ask(self.stack.database_url, operator, Wanted(kind, "shop", reason="a test")))
-        self.append_at_once()
+        job = asyncio.run(jobs.ask(self.stack.database_url, operator, Wanted("replay", "shop", reason="a test")))
+        self.append(2 * AT_ONCE)
         with psycopg.connect(self.stack.database_url, autocommit=True) as connection:
             wait_until(lambda: not _is_open(connection, job), self.seconds_max, "the job's end")
 
@@ -240,9 +240,8 @@ def test_a_log_of_very_large_orders_is_worked_through_in_flat_memory(tmp_path: P
         shop.do("a few orders at once", shop.append_at_once)
         for path, most in (("/events?limit=1000", orders + LINES), ("/orders?limit=100", orders)):
             shop.do(f"GET {path}", partial(shop.reads_more_than, most, path))
-        for kind in ("replay", "verify"):
-            shop.do(f"job: {kind}", partial(shop.job, kind))
         mirror = ("mirror", f"sqlite:///{tmp_path}/mirror.db")
         for command in (("verify",), ("replay",), ("doctor",), (*mirror, "--once"), (*mirror, "--verify")):
             shop.do(" ".join(command), partial(shop.run, *command))
+        shop.do("a replay by the worker", shop.replay_by_worker)
         shop.check()
