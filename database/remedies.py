@@ -22,7 +22,8 @@ DISK_FULL = "53100"
 _TOO_MANY = re.compile("too many|connection slots|connection limit")
 _STARTS_OR_STOPS = re.compile("starting up|shutting down|not yet accepting")
 _LOCKED = "55P03"
-_DAMAGED = ("XX001", "XX002")
+# A page of a table (XX001) or of an index (XX002) that the disk returns is not what PostgreSQL wrote.
+DAMAGED = frozenset({"XX001", "XX002"})
 # Conflicts, lack of resources, locks, a server that stops or ends what takes too long.
 _PASSING = ("40", "53", "55", "57", "25P03", "25P04")
 
@@ -65,8 +66,8 @@ def _remedy(error: Error, said: str, url: str) -> str:
         return "; correct session_preload_libraries or local_preload_libraries of the server, the database or the role"
     if _TOO_MANY.search(said):
         return "; close connections that nobody needs, or raise the limit of the server, the database or the role"
-    if error.sqlstate in _DAMAGED:
-        return "; look after the disk. `orders replay` makes read tables anew, REINDEX an index; else restore a backup"
+    if error.sqlstate in DAMAGED:
+        return "; check the disk. `orders replay` rebuilds read tables, REINDEX an index; for the log restore a backup"
     if error.sqlstate == _LOCKED:
         return "; try again, or end the session that holds the lock: `orders doctor` names it"
     if (error.sqlstate or "").startswith(_PASSING) or _STARTS_OR_STOPS.search(said):

@@ -2,6 +2,7 @@
 
 import psycopg
 
+from database.remedies import DAMAGED
 from database.rules import rule_of
 from database.sessions import Unsuitable
 
@@ -12,9 +13,6 @@ _OUTAGES_BY_ANOTHER_NAME = {"25006", "25P03", "25P04"}
 # An operator can mend a database without migrations (3F000, 42P01) or with other columns (42703, 42804), and a role
 # without its grants (42501).
 _SET_UP_WRONG = {"3F000", "42501", "42703", "42804", "42P01"}
-
-# A page of a table (XX001) or an index (XX002) that the disk returns is not what PostgreSQL wrote.
-_DAMAGED = {"XX001", "XX002"}
 
 TOOK_TOO_LONG = "the database took too long"
 # Reasons for callers and /readyz, by SQLSTATE or its class. The server's own words may name hosts, users, and files.
@@ -31,7 +29,7 @@ _PLAIN_WORDS = {
     "42P01": "the database lacks tables of this release",
     "42703": "the database lacks columns of this release",
     "42804": "the database has columns of another type than this release",
-    **dict.fromkeys(_DAMAGED, "a page of the database is damaged"),
+    **dict.fromkeys(DAMAGED, "a page of the database is damaged"),
     "42501": "the service's role lacks a grant that docs/deploying.md lists",
 }
 
@@ -48,7 +46,7 @@ def is_outage(error: BaseException) -> bool:
     """
     if isinstance(error, psycopg.OperationalError | TimeoutError | OSError):
         return True
-    outages = _OUTAGES_BY_ANOTHER_NAME | _SET_UP_WRONG | _DAMAGED
+    outages = _OUTAGES_BY_ANOTHER_NAME | _SET_UP_WRONG | DAMAGED
     return (isinstance(error, psycopg.Error) and error.sqlstate in outages) or rule_of(error) is not None
 
 

@@ -173,7 +173,7 @@ class Importer:
             self.stopped = self.stopped or not isinstance(error, Refused | UnreadableEvent)
 
     async def _finish(self, most: int) -> None:
-        """Count rows that are done, from the first on, until no more than `most`, and WINDOW_BYTES, are under way."""
+        """Count rows that are done, from the first on, until at most `most` rows of WINDOW_BYTES are under way."""
         while self._pending:
             file, line, becomes = self._pending[0]
             if isinstance(becomes, asyncio.Future):

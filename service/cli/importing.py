@@ -104,7 +104,7 @@ def import_(
 def _tell_left_out(path: Path, rejects: Path) -> None:
     for why, names in (
         ("unless you name them", [name for name in files.left_out(path) if name != rejects.name]),
-        ("because they do not end in .jsonl, .csv or .gz", files.of_other_endings(path)),
+        (f"because they end in none of {', '.join(files.SUFFIXES)}", files.of_other_endings(path)),
     ):
         if names:
             output.line(f"orders: {path}: left out, {why}: {', '.join(names)[:200]}", to_stderr=True)

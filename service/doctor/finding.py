@@ -103,7 +103,7 @@ def damage(name: str, statement: str, what: str, why: str) -> Check:
 
 def first_of(statement: str) -> bytes:
     """The statement without the rows that are not told: millions would fill the memory. It is planned as it is."""
-    first = f"WITH found AS MATERIALIZED ({statement}) SELECT * FROM found LIMIT {FINDINGS_MAX + 1}"  # noqa: S608 - ours
+    first = f"WITH found AS MATERIALIZED ({statement}) SELECT * FROM found LIMIT {FINDINGS_MAX + 1}"  # noqa: S608 - a statement of the checks
     return first.encode()
 
 

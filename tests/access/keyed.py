@@ -8,7 +8,7 @@ from access.issuing import Wanted, create
 from service.settings import Settings
 from tests.served import NO_REDIS, Shop, served_with
 
-# PostgreSQL adds what a session has read to the statistics when the session ends, at the latest.
+# A session may report what it has read only when it ends: tests of those figures wait until this finds none.
 OTHER_SESSIONS = "SELECT FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
 
 

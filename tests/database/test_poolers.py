@@ -134,7 +134,8 @@ def test_a_session_inherits_nothing_from_the_last_one_of_its_connection(database
         for _ in range(2):
             with connect(url, "test") as connection:
                 ((process, free),) = connection.execute(
-                    "SELECT pg_backend_pid(), NOT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory')",
+                    "SELECT pg_backend_pid(), NOT EXISTS "
+                    "(SELECT FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid())",
                     prepare=True,
                 ).fetchall()
                 connection.execute("SELECT pg_advisory_lock(1)")

@@ -1,4 +1,4 @@
-"""Requests that are refused leave nothing in memory that waits for a garbage collection, which the API seldom does."""
+"""The API frees a refused request at once: it seldom collects garbage, so what waits for that fills the memory."""
 
 import gc
 import json
@@ -12,12 +12,12 @@ import pytest
 from tests.served import served
 
 WARM, REFUSED, LINES = 5, 15, 1_000
-# An order of this size that stays takes more than 800,000 bytes.
+# An order of this size that stays takes more than 700,000 bytes.
 LEFT_BYTES_MAX = 40_000
 
 
 @contextmanager
-def without_collecting() -> Iterator[None]:
+def no_garbage_collection() -> Iterator[None]:
     gc.collect()
     gc.disable()
     tracemalloc.start()
@@ -43,7 +43,7 @@ def test_a_large_order_that_is_refused_leaves_nothing_in_memory(
         order = json.dumps({"user_id": shop.user()["id"], "items": items})
         url = shop.http.base_url
         # A client that leaves no garbage itself: it is in the same process.
-        with closing(HTTPConnection(url.host, url.port or 80)) as client, without_collecting():
+        with closing(HTTPConnection(url.host, url.port or 80)) as client, no_garbage_collection():
             sizes = []
             for _ in range(WARM + REFUSED):
                 client.request("POST", "/orders", order, {"Content-Type": "application/json"})

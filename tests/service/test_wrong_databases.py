@@ -383,7 +383,7 @@ def test_a_damaged_page_is_an_outage_with_a_remedy(database_url: str, run: Run) 
         for path in (f"/orders/{order['id']}", "/orders"):
             assert problem(shop.get(path)) == (503, "unavailable")
         for command in ("verify shop", f"verify --stream order-{order['id']}"):
-            assert "`orders replay` makes read tables anew" in line_of(run(database_url, command))
+            assert "`orders replay` rebuilds read tables" in line_of(run(database_url, command))
         assert run(database_url, "replay shop").returncode == 0
         assert shop.get(f"/orders/{order['id']}").status_code == 200
         again = {"json": USER, "headers": {"Idempotency-Key": "once"}}

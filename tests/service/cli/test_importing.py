@@ -57,7 +57,9 @@ def test_the_files_of_a_folder_that_are_left_out_are_named(orders, users, tmp_pa
     for name in parts:
         (tmp_path / name).touch()
     (tmp_path / "orders-10").mkdir()
-    assert orders(tmp_path).stderr.endswith(f"do not end in .jsonl, .csv or .gz: orders-10, {', '.join(parts)}\n")
+    assert orders(tmp_path).stderr.endswith(
+        f"end in none of .jsonl, .jsonl.gz, .csv, .csv.gz: orders-10, {', '.join(parts)}\n"
+    )
 
 
 def test_parts_that_were_cut_in_the_middle_of_an_order_are_refused_before_anything_is_imported(
